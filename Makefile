@@ -1,0 +1,38 @@
+# Every target makes .venv itself; PYTHON names the interpreter it is made from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check lint fmt chaos clean
+
+demo: $(READY)
+	$(BIN)/ollama-admin demo
+
+test: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n 2 -m "not chaos" --cov --cov-report=term
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+check: lint test
+
+fmt: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+chaos: $(READY)
+	$(BIN)/pytest -m chaos --timeout 600
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,28 @@
+"""Runs the revisions on the connection that the caller hands over in `config.attributes`.
+
+Only `ollama_admin.store.migrations` runs this: it owns the transaction and takes the lock inside it.
+"""
+
+from alembic import context
+
+from ollama_admin.store.tables import metadata
+
+options = {"target_metadata": metadata, "transaction_per_migration": False}
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True, **options)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    connection = context.config.attributes["connection"]
+    context.configure(
+        connection=connection,
+        transactional_ddl=True,
+        render_as_batch=connection.dialect.name == "sqlite",
+        on_version_apply=context.config.attributes["on_version_apply"],
+        **options,
+    )
+    with context.begin_transaction():
+        context.config.attributes["lock"](connection)
+        context.run_migrations()
+        context.config.attributes["check"](connection)

@@ -1,0 +1,288 @@
+"""The nouns: servers, models, requests and replies. Pure data; times are aware UTC, sizes bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+from ollama_admin import names, urls
+from ollama_admin.errors import AdminError
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+
+class ApiVersion(StrEnum):
+    """The dialect spoken to a server: Ollama's own `/api/*`, or the OpenAI-compatible `/v1/*`."""
+
+    NATIVE = "native"
+    V1 = "v1"
+
+
+class AuthType(StrEnum):
+    NONE = "none"
+    BASIC = "basic"
+    BEARER = "bearer"
+    API_KEY = "api_key"
+
+
+class ServerStatus(StrEnum):
+    """What the last check saw; for people to read, it excludes no server from anything."""
+
+    UNKNOWN = "unknown"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    UNAUTHORIZED = "unauthorized"
+    ERROR = "error"
+
+
+class Proof(StrEnum):
+    """What was learnt about the build that answered."""
+
+    REMOTE = "remote"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRef:
+    """A server as results name it; id and name are None for a dynamic server."""
+
+    id: int | None
+    name: str | None
+    url: str
+
+    def __str__(self) -> str:
+        return self.name or self.url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A row of `ollama_servers`."""
+
+    id: int
+    name: str
+    url: str
+    api_version: ApiVersion
+    capabilities: tuple[str, ...]
+    max_concurrent: int
+    priority: int
+    is_default: bool
+    is_active: bool
+    default_model: str | None
+    auth_type: AuthType
+    auth_config: Mapping[str, Json] = field(repr=False)
+    headers: Mapping[str, Json] = field(repr=False)
+    status: ServerStatus
+    version: str | None
+    last_error: str | None
+    last_seen_at: datetime | None
+    last_discovered_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def ref(self) -> ServerRef:
+        return ServerRef(id=self.id, name=self.name, url=self.url)
+
+    @property
+    def is_ollama(self) -> bool | None:
+        """Whether `/api/version` was answered at the last check; None when there was none yet."""
+        if self.version is not None:
+            return True
+        return None if self.last_seen_at is None else False
+
+    @property
+    def target(self) -> "Target":
+        return Target(
+            ref=self.ref,
+            api_version=self.api_version,
+            auth_type=self.auth_type,
+            auth_config=self.auth_config,
+            headers=self.headers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """All that a request needs to know of the server it goes to: a row, or a dynamic server."""
+
+    ref: ServerRef
+    api_version: ApiVersion
+    auth_type: AuthType = AuthType.NONE
+    auth_config: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def dynamic(cls, url: "urls.ServerURL") -> "Target":
+        """A URL that no row has."""
+        version = ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
+        return cls(ref=ServerRef(id=None, name=None, url=url.url), api_version=version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What only `/api/show` tells of a build; they belong to the digest, not to the server."""
+
+    capabilities: tuple[str, ...]
+    context_length: int | None
+    embedding_length: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A model as a server lists it. Servers that are not Ollama tell the name only; None is unknown."""
+
+    name: str
+    digest: str | None = None
+    size: int | None = None
+    format: str | None = None
+    family: str | None = None
+    families: tuple[str, ...] | None = None
+    parameter_size: str | None = None
+    quantization_level: str | None = None
+    modified_at: datetime | None = None
+    remote_host: str | None = None
+    remote_model: str | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a prompt to it leaves the fleet."""
+        return bool(self.remote_host or self.remote_model) or names.is_cloud_name(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(ListedModel):
+    """A row of `ollama_models`: this server holds this model."""
+
+    id: int
+    server_id: int
+    server: str
+    context_length: int | None
+    embedding_length: int | None
+    capabilities: tuple[str, ...] | None
+    is_available: bool
+    first_seen_at: datetime
+    last_seen_at: datetime
+    digest_changed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestChange:
+    """A name that now stands for another build; `before` is None where no digest was known."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverResult:
+    """What discovery found on one server; `error` says why it found nothing, and the rows are then untouched."""
+
+    server: ServerRef
+    added: tuple[str, ...] = ()
+    changed: tuple[DigestChange, ...] = ()
+    unchanged: int = 0
+    vanished: tuple[str, ...] = ()
+    pruned: int = 0
+    error: AdminError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What a server said to the question for its version; `ms` is the time the answer took."""
+
+    server: ServerRef
+    status: ServerStatus
+    version: str | None
+    ms: int
+    error: AdminError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPlace:
+    """One server of a name in the by-model view."""
+
+    server: str
+    digest: str | None
+    is_available: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelGroup:
+    """One name over the fleet; `builds` counts the distinct known digests."""
+
+    name: str
+    builds: int
+    servers: tuple[ModelPlace, ...]
+
+
+ThinkLevel = Literal["low", "medium", "high", "max"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """What was asked for. `timeout` in seconds bounds the whole; None leaves it to the per-step limits."""
+
+    prompt: str
+    model: str | None = None
+    server: int | str | None = None
+    server_url: str | None = None
+    capability: str | None = None
+    system: str | None = None
+    images: tuple[bytes, ...] = ()
+    format: Literal["json"] | Mapping[str, Json] | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+    think: bool | ThinkLevel | None = None
+    keep_alive: int | str | None = None
+    timeout: float | None = None
+    stream: bool = True
+    allow_remote: bool = False
+    allow_truncate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of an answer as it arrives: text, thinking, or both."""
+
+    response: str = ""
+    thinking: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Times in ms: total and first token by our clock, load by the server's. None is not told."""
+
+    total_ms: int
+    load_ms: int | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    tokens_per_second: float | None
+    time_to_first_token_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One server that was tried and failed before the one that answered."""
+
+    server: ServerRef
+    error: AdminError
+    ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer that was accepted. `truncated`: False (the server would have refused), True (seen), None (unknown)."""
+
+    response: str
+    thinking: str
+    model: str
+    server: ServerRef
+    digest: str | None
+    verified: bool
+    proof: Proof
+    drift: DigestChange | None
+    truncated: bool | None
+    done_reason: str | None
+    stats: Stats
+    attempts: tuple[Attempt, ...] = ()

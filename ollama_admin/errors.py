@@ -1,0 +1,147 @@
+"""Every error the package raises on purpose, in one tree.
+
+AdminError
+├── InvalidInput            exit 2   HTTP 422
+├── NotFound                     3        404
+│   ├── ServerNotFound
+│   └── ModelNotFound
+├── Conflict                     4        409
+│   ├── ServerExists
+│   ├── ServerInactive
+│   ├── ModelAmbiguous
+│   └── RemoteNotAllowed
+├── DatabaseUnavailable          5        503
+│   ├── DatabaseBusy
+│   └── SchemaOutOfDate
+├── SecretUnavailable            5        503
+├── UpstreamError                6        502
+│   ├── ServerUnreachable
+│   ├── ServerUnauthorized
+│   ├── ServerBusy                        503
+│   ├── PromptTooLong                     422
+│   ├── StreamInterrupted
+│   └── ModelMismatch
+└── PendingMigrations            8        503
+
+The code is a stable name that scripts may match. Messages are lower case, name the object and carry no secret; text
+that came from a server or a file is escaped where it is printed, not here.
+"""
+
+from typing import ClassVar
+
+
+class AdminError(Exception):
+    """What failed, on what (`message`), and what to do next (`hint`, None when there is nothing to do)."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def document(self) -> dict[str, str | None]:
+        """The JSON object under `error`."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+class InvalidInput(AdminError):
+    code = "invalid_input"
+    exit_code = 2
+    http_status = 422
+
+
+class NotFound(AdminError):
+    code = "not_found"
+    exit_code = 3
+    http_status = 404
+
+
+class ServerNotFound(NotFound):
+    code = "server_not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class Conflict(AdminError):
+    code = "conflict"
+    exit_code = 4
+    http_status = 409
+
+
+class ServerExists(Conflict):
+    code = "server_exists"
+
+
+class ServerInactive(Conflict):
+    code = "server_inactive"
+
+
+class ModelAmbiguous(Conflict):
+    code = "model_ambiguous"
+
+
+class RemoteNotAllowed(Conflict):
+    code = "remote_not_allowed"
+
+
+class DatabaseUnavailable(AdminError):
+    code = "database_unavailable"
+    exit_code = 5
+    http_status = 503
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    code = "database_busy"
+
+
+class SchemaOutOfDate(DatabaseUnavailable):
+    code = "schema_out_of_date"
+
+
+class SecretUnavailable(AdminError):
+    code = "secret_unavailable"
+    exit_code = 5
+    http_status = 503
+
+
+class UpstreamError(AdminError):
+    code = "upstream_error"
+    exit_code = 6
+    http_status = 502
+
+
+class ServerUnreachable(UpstreamError):
+    code = "server_unreachable"
+
+
+class ServerUnauthorized(UpstreamError):
+    code = "server_unauthorized"
+
+
+class ServerBusy(UpstreamError):
+    code = "server_busy"
+    http_status = 503
+
+
+class PromptTooLong(UpstreamError):
+    code = "prompt_too_long"
+    http_status = 422
+
+
+class StreamInterrupted(UpstreamError):
+    code = "stream_interrupted"
+
+
+class ModelMismatch(UpstreamError):
+    code = "model_mismatch"
+
+
+class PendingMigrations(AdminError):
+    code = "migrations_pending"
+    exit_code = 8
+    http_status = 503

@@ -1,0 +1,85 @@
+"""How a connection is made: the options that every connection to either database has."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ollama_admin.errors import DatabaseUnavailable, InvalidInput
+from ollama_admin.settings import DATABASE_URL, Settings
+
+CONNECT_TIMEOUT = 3  # seconds
+BUSY_TIMEOUT = 5.0  # seconds that SQLite waits for another writer
+WRITE = {"sqlite_begin": "IMMEDIATE"}  # execution options of a transaction that will write
+
+_POSTGRES_OPTIONS = {
+    "connect_timeout": CONNECT_TIMEOUT,
+    "application_name": "ollama-admin",
+    "tcp_user_timeout": 4000,  # ms until a cut connection is noticed
+    "prepare_threshold": None,  # prepared statements break behind a pooler in transaction mode
+}
+
+
+def open_engine(settings: Settings) -> Engine:
+    """The engine of ordinary commands. Connects to nothing yet."""
+    if settings.is_postgresql:
+        return _create(_parsed(settings), connect_args=_POSTGRES_OPTIONS, pool_pre_ping=True)
+    return _sqlite_engine(settings.sqlite_path, foreign_keys=True, busy_timeout=BUSY_TIMEOUT)
+
+
+def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
+    """Each connection is new, and on SQLite without foreign keys: a batch ALTER would delete child rows."""
+    if settings.is_postgresql:
+        return _create(_parsed(settings), connect_args=_POSTGRES_OPTIONS, poolclass=NullPool)
+    return _sqlite_engine(settings.sqlite_path, foreign_keys=False, busy_timeout=lock_timeout, poolclass=NullPool)
+
+
+def make_private_file(path: Path) -> None:
+    """Create a missing SQLite file so that only its owner can read it, whatever the umask."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as exc:
+        raise DatabaseUnavailable(
+            f"the database file {path} cannot be opened: {exc.strerror}",
+            f"name another one with --database-url or {DATABASE_URL}",
+        ) from exc
+
+
+def _sqlite_engine(path: Path, *, foreign_keys: bool, busy_timeout: float, **options: Any) -> Engine:
+    # isolation_level None: sqlite3 would otherwise commit behind our back around DDL
+    connect_args = {"isolation_level": None, "timeout": busy_timeout, "check_same_thread": False}
+    engine = _create(URL.create("sqlite", database=str(path)), connect_args=connect_args, **options)
+
+    @event.listens_for(engine, "do_connect")
+    def create_missing_file(*_: object) -> None:
+        make_private_file(path)
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    return engine
+
+
+def _create(url: URL, **options: Any) -> Engine:
+    return create_engine(url, hide_parameters=True, **options)
+
+
+def _parsed(settings: Settings) -> URL:
+    try:
+        return make_url(settings.database_url)
+    except (ArgumentError, ValueError):
+        # the parser's own message repeats the URL, password and all
+        raise InvalidInput(
+            "the database URL cannot be read", "write postgresql://user@host:5432/database, the password %-encoded"
+        ) from None

@@ -1,0 +1,128 @@
+"""Foreign errors become ours here, and nowhere else.
+
+The drivers' own texts hold parameters and rows (a password among them), so they are sorted by code and never shown.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import exc as sa
+
+from ollama_admin.errors import (
+    AdminError,
+    Conflict,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    InvalidInput,
+    SchemaOutOfDate,
+    ServerExists,
+)
+from ollama_admin.settings import Settings
+
+RETRYABLE = ("40001", "40P01")  # serialization failure, deadlock: the whole transaction may be run again
+MIGRATE_HINT = "run: ollama-admin migrate"
+
+_BUSY = {
+    "40001": "the database is busy: other writers were in the way",
+    "40P01": "the database is busy: other writers were in the way",
+    "53300": "the database accepts no more connections",
+    "55P03": "the database is busy: another process holds the lock",
+    "57014": "the database is busy: a statement took too long",
+}
+_UNAVAILABLE = {
+    "25006": ("the database is read-only", "connect to the primary"),
+    "28000": ("the database refused the user or password", "check the user, the password and pg_hba.conf"),
+    "28P01": ("the database refused the user or password", "check the user and the password"),
+    "3D000": ("the database does not exist", "create it: createdb NAME"),
+    "42501": ("the database user lacks a privilege", "grant it CREATE and USAGE on the schema, and its tables"),
+    "53100": ("the database's disk is full", None),
+}
+_CONNECT_PROBLEMS = (
+    ("password authentication failed", _UNAVAILABLE["28P01"]),
+    ("no password supplied", ("the database wants a password", "put it into OLLAMA_ADMIN_DATABASE_URL")),
+    ("does not exist", ("the database or its user does not exist", "create it: createdb NAME")),
+    ("no pg_hba.conf entry", _UNAVAILABLE["28000"]),
+    ("could not translate host name", ("the database's host name is not known", "check the host in the URL")),
+    ("failed to resolve host", ("the database's host name is not known", "check the host in the URL")),
+    ("too many clients", ("the database accepts no more connections", None)),
+    ("certificate", ("the database's TLS certificate was not accepted", "check sslmode and sslrootcert in the URL")),
+    ("timeout", ("the database does not answer", "check host and port, and that it is running")),
+    ("invalid connection option", ("the database URL has an unknown parameter", "check what follows the ? in it")),
+)
+_SQLITE = {
+    "SQLITE_BUSY": (DatabaseBusy, "is locked by another process", "try again when that process has ended"),
+    "SQLITE_LOCKED": (DatabaseBusy, "is locked by another process", "try again when that process has ended"),
+    "SQLITE_NOTADB": (DatabaseUnavailable, "is not an SQLite database", "name another file with --database-url"),
+    "SQLITE_CORRUPT": (DatabaseUnavailable, "is damaged", "restore it from a backup"),
+    "SQLITE_CANTOPEN": (DatabaseUnavailable, "cannot be opened", "check the path and its permissions"),
+    "SQLITE_READONLY": (DatabaseUnavailable, "cannot be written", "check the permissions of the file and its folder"),
+    "SQLITE_FULL": (DatabaseUnavailable, "cannot grow: the disk is full", None),
+    "SQLITE_IOERR": (DatabaseUnavailable, "cannot be read or written", "check the disk and the permissions"),
+}
+
+
+@contextmanager
+def translated(settings: Settings) -> Iterator[None]:
+    """Raise our errors for those of SQLAlchemy and the drivers."""
+    try:
+        yield
+    except sa.DBAPIError as exc:
+        raise _translate(exc, settings) from exc
+    except sa.TimeoutError as exc:
+        raise DatabaseBusy("the database is busy: no connection became free") from exc
+
+
+def is_retryable(exc: sa.DBAPIError) -> bool:
+    """Whether the database itself asked for the transaction to be tried again."""
+    return getattr(exc.orig, "sqlstate", None) in RETRYABLE
+
+
+def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
+    if isinstance(exc, sa.IntegrityError):
+        return _conflict(exc.orig)
+    if isinstance(exc.orig, psycopg.Error):
+        return _postgres(exc.orig)
+    if isinstance(exc.orig, sqlite3.Error):
+        return _sqlite(exc.orig, settings)
+    return InvalidInput("the database does not accept one of the values")
+
+
+def _conflict(orig: Any) -> AdminError:
+    diagnostics = getattr(orig, "diag", None)
+    subject = (diagnostics.constraint_name if diagnostics else None) or str(orig)
+    if "name_key" in subject:
+        return ServerExists("a server of that name was just added by somebody else")
+    if "url" in subject:
+        return ServerExists("a server with that URL was just added by somebody else")
+    return Conflict("the change conflicts with another one made at the same time", "run the command again")
+
+
+def _postgres(orig: psycopg.Error) -> AdminError:
+    state = orig.sqlstate
+    if state in _BUSY:
+        return DatabaseBusy(_BUSY[state], "try again in a moment")
+    if state in _UNAVAILABLE:
+        return DatabaseUnavailable(*_UNAVAILABLE[state])
+    if state in ("42P01", "42703"):
+        return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)
+    if isinstance(orig, (psycopg.OperationalError, psycopg.InterfaceError)):
+        text = str(orig).lower()
+        found = (problem for mark, problem in _CONNECT_PROBLEMS if mark in text)
+        default = ("the database cannot be reached", "check host and port, and that it is running")
+        return DatabaseUnavailable(*next(found, default))
+    if isinstance(orig, psycopg.ProgrammingError) and state is None:
+        return InvalidInput("the database URL cannot be used", "check what follows the ? in it")
+    return InvalidInput("the database does not accept one of the values")
+
+
+def _sqlite(orig: sqlite3.Error, settings: Settings) -> AdminError:
+    name = getattr(orig, "sqlite_errorname", None) or ""
+    for prefix, (kind, problem, hint) in _SQLITE.items():
+        if name.startswith(prefix):
+            return kind(f"the database file {settings.sqlite_path} {problem}", hint)
+    if "no such table" in str(orig) or "no such column" in str(orig):
+        return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)
+    return InvalidInput("the database does not accept one of the values")

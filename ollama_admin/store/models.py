@@ -1,0 +1,218 @@
+"""SQL on `ollama_models`. Only discovery writes here."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+
+from ollama_admin.domain import DigestChange, Facts, ListedModel, Model, Server
+from ollama_admin.names import model_key
+from ollama_admin.store import servers as store_servers
+from ollama_admin.store.tables import models, servers
+
+FACT_COLUMNS = ("capabilities", "context_length", "embedding_length")
+_CHUNK = 500  # values in one statement: SQLite allows 999 parameters in old builds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingChanges:
+    """What a listing changed in the rows of one server."""
+
+    added: tuple[str, ...]
+    changed: tuple[DigestChange, ...]
+    unchanged: int
+    vanished: tuple[str, ...]
+    pruned: int
+
+
+def listed_key(name: str, is_ollama: bool) -> str:
+    """The key that a listed name is found by: on a server that is not Ollama, ids are opaque."""
+    return model_key(name) if is_ollama else name
+
+
+def select_models(
+    connection: Connection, *, server_ids: Collection[int] | None = None, everything: bool = False
+) -> list[Model]:
+    """Rows by server preference and name; without `everything` only available ones of active servers."""
+    query = _with_server().order_by(models.c.name, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id)
+    if server_ids is not None:
+        query = query.where(models.c.server_id.in_(server_ids))
+    if not everything:
+        query = query.where(models.c.is_available)
+        if server_ids is None:
+            query = query.where(servers.c.is_active)
+    return [_model(row) for row in connection.execute(query)]
+
+
+def named(connection: Connection, name: str, server_id: int | None = None) -> list[Model]:
+    """Available rows whose name may mean `name`: equal after folding, or the same opaque id."""
+    keys = {name, model_key(name)}
+    query = _with_server().where(models.c.name_key.in_(keys), models.c.is_available)
+    if server_id is not None:
+        query = query.where(models.c.server_id == server_id)
+    return [_model(row) for row in connection.execute(query.order_by(models.c.id))]
+
+
+def available_names(connection: Connection, server_id: int | None = None) -> list[str]:
+    """Names that can be asked for now, for hints."""
+    query = select(models.c.name).distinct().join(servers).where(models.c.is_available, servers.c.is_active)
+    if server_id is not None:
+        query = query.where(models.c.server_id == server_id)
+    return list(connection.scalars(query))
+
+
+def store_listing(
+    connection: Connection, server: Server, listed: Iterable[ListedModel], *, version: str | None, prune: bool
+) -> ListingChanges | None:
+    """Make the rows of a server what it just listed; None when it was removed or moved to another URL meanwhile."""
+    current = store_servers.lock(connection, server.id)
+    if current is None or current.url != server.url:
+        return None
+    now = datetime.now(UTC)
+    rows = {row.name: row for row in connection.execute(select(models).where(models.c.server_id == server.id))}
+    listing = {model.name: model for model in listed}
+    fresh = [listing[name] for name in listing.keys() - rows.keys()]
+    touched = [(rows[name], listing[name]) for name in listing.keys() & rows.keys()]
+    gone = [row for name, row in rows.items() if name not in listing]
+
+    _insert(connection, server.id, fresh, now, is_ollama=version is not None)
+    changed = _update(connection, touched, now)
+    vanished = _mark_vanished(connection, gone)
+    pruned = _prune(connection, server.id) if prune else 0
+    seen = {"status": "online", "version": version, "last_error": None, "last_seen_at": now, "last_discovered_at": now}
+    connection.execute(update(servers).where(servers.c.id == server.id).values(**seen))
+    return ListingChanges(
+        added=tuple(sorted(model.name for model in fresh)),
+        changed=changed,
+        unchanged=len(touched) - len(changed),
+        vanished=vanished,
+        pruned=pruned,
+    )
+
+
+def digests_without_facts(connection: Connection, digests: Collection[str]) -> set[str]:
+    """Those of the digests whose `/api/show` was never read."""
+    unknown: set[str] = set()
+    for chunk in _chunks(sorted(digests)):
+        query = select(models.c.digest).where(models.c.digest.in_(chunk), models.c.capabilities.is_(None))
+        unknown |= set(connection.scalars(query.distinct()))
+    return unknown
+
+
+def store_facts(connection: Connection, facts: Mapping[str, Facts]) -> None:
+    """Write what is known of each digest to all its rows, whichever server they belong to."""
+    for digest, known in facts.items():
+        values = {
+            "capabilities": list(known.capabilities),
+            "context_length": known.context_length,
+            "embedding_length": known.embedding_length,
+        }
+        connection.execute(update(models).where(models.c.digest == digest).values(**values))
+
+
+def _with_server() -> Select[Any]:
+    return select(models, servers.c.name.label("server")).join(servers, servers.c.id == models.c.server_id)
+
+
+def _model(row: Row[Any]) -> Model:
+    values = dict(row._mapping)
+    del values["name_key"]
+    for name in ("families", "capabilities"):
+        values[name] = None if values[name] is None else tuple(values[name])
+    return Model(**values)
+
+
+def _insert(
+    connection: Connection, server_id: int, fresh: list[ListedModel], now: datetime, *, is_ollama: bool
+) -> None:
+    known = _known_facts(connection, {model.digest for model in fresh if model.digest})
+    rows = [
+        _columns(model)
+        | {
+            "server_id": server_id,
+            "name": model.name,
+            "name_key": listed_key(model.name, is_ollama),
+            "is_available": True,
+            "first_seen_at": now,
+            "last_seen_at": now,
+        }
+        | known.get(model.digest or "", _NO_FACTS)
+        for model in fresh
+    ]
+    if rows:
+        connection.execute(insert(models), rows)
+
+
+def _update(
+    connection: Connection, touched: list[tuple[Row[Any], ListedModel]], now: datetime
+) -> tuple[DigestChange, ...]:
+    """One statement for the rows that are as they were, one for each that is not."""
+    differing = [(row, model) for row, model in touched if _differs(row, model)]
+    moved = [(row, model) for row, model in differing if row.digest != model.digest]
+    known = _known_facts(connection, {model.digest for _, model in moved if model.digest})
+    different_ids = {row.id for row, _ in differing}
+    same_ids = [row.id for row, _ in touched if row.id not in different_ids]
+    for chunk in _chunks(same_ids):
+        connection.execute(update(models).where(models.c.id.in_(chunk)).values(last_seen_at=now))
+    for row, model in differing:
+        values: dict[str, Any] = _columns(model) | {"is_available": True, "last_seen_at": now}
+        if row.digest != model.digest:
+            values |= {"digest_changed_at": now} | known.get(model.digest or "", _NO_FACTS)
+        connection.execute(update(models).where(models.c.id == row.id).values(**values))
+    changes = (DigestChange(name=row.name, before=row.digest, after=model.digest) for row, model in moved)
+    return tuple(sorted(changes, key=lambda change: change.name))
+
+
+def _differs(row: Row[Any], model: ListedModel) -> bool:
+    return not row.is_available or any(getattr(row, name) != value for name, value in _columns(model).items())
+
+
+def _mark_vanished(connection: Connection, gone: list[Row[Any]]) -> tuple[str, ...]:
+    newly = [row for row in gone if row.is_available]
+    for chunk in _chunks([row.id for row in newly]):
+        connection.execute(update(models).where(models.c.id.in_(chunk)).values(is_available=False))
+    return tuple(sorted(row.name for row in newly))
+
+
+def _prune(connection: Connection, server_id: int) -> int:
+    unavailable = models.c.is_available.is_(False)
+    return connection.execute(delete(models).where(models.c.server_id == server_id, unavailable)).rowcount
+
+
+_LISTED_COLUMNS = (
+    "digest",
+    "size",
+    "format",
+    "family",
+    "families",
+    "parameter_size",
+    "quantization_level",
+    "modified_at",
+    "remote_host",
+    "remote_model",
+)
+_NO_FACTS: dict[str, Any] = dict.fromkeys(FACT_COLUMNS)
+
+
+def _columns(model: ListedModel) -> dict[str, Any]:
+    values = {name: getattr(model, name) for name in _LISTED_COLUMNS}
+    values["families"] = None if model.families is None else list(model.families)
+    return values
+
+
+def _known_facts(connection: Connection, digests: Collection[str]) -> dict[str, dict[str, Any]]:
+    known: dict[str, dict[str, Any]] = {}
+    columns = [models.c[name] for name in FACT_COLUMNS]
+    for chunk in _chunks(sorted(digests)):
+        query = select(models.c.digest, *columns).where(
+            models.c.digest.in_(chunk), models.c.capabilities.is_not(None)
+        )
+        for row in connection.execute(query):
+            known[row.digest] = {name: getattr(row, name) for name in FACT_COLUMNS}
+    return known
+
+
+def _chunks(values: list[Any]) -> Iterable[list[Any]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))

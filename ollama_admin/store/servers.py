@@ -1,0 +1,178 @@
+"""SQL on `ollama_servers`. Every function takes a connection in a transaction that its caller owns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+
+from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerStatus
+from ollama_admin.errors import ServerExists, ServerNotFound
+from ollama_admin.names import server_key
+from ollama_admin.store.tables import models, servers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewServer:
+    """The columns that a new row is given; the name and the URL are already normalised."""
+
+    name: str
+    url: str
+    api_version: ApiVersion
+    capabilities: tuple[str, ...] = ()
+    max_concurrent: int = 1
+    priority: int = 0
+    is_default: bool = False
+    is_active: bool = True
+    default_model: str | None = None
+    auth_type: AuthType = AuthType.NONE
+    auth_config: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+
+def all_servers(connection: Connection) -> list[Server]:
+    """Every row, in the order in which servers are chosen."""
+    rows = connection.execute(select(servers).order_by(servers.c.is_default.desc(), *_PREFERENCE))
+    return [_server(row) for row in rows]
+
+
+def find(connection: Connection, server: int | str) -> Server:
+    """The row of an id or a name (digits are an id); raises ServerNotFound."""
+    row = connection.execute(select(servers).where(_is(server))).first()
+    if row is None:
+        raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
+    return _server(row)
+
+
+def find_url(connection: Connection, url: str) -> Server | None:
+    """The row that has this normalised URL."""
+    row = connection.execute(select(servers).where(servers.c.url == url)).first()
+    return row and _server(row)
+
+
+def find_default(connection: Connection) -> Server | None:
+    row = connection.execute(select(servers).where(servers.c.is_default)).first()
+    return row and _server(row)
+
+
+def lock(connection: Connection, server_id: int) -> Server | None:
+    """The row, held until the transaction ends (SQLite holds the whole file already); None when it is gone."""
+    row = connection.execute(select(servers).where(servers.c.id == server_id).with_for_update()).first()
+    return row and _server(row)
+
+
+def add(connection: Connection, new: NewServer) -> Server:
+    """Insert a row; raises ServerExists for a name or URL that another row has."""
+    if new.is_default:
+        _lock_default(connection)
+    _refuse_taken(connection, new.name, new.url, but=None)
+    if new.is_default:
+        _clear_default(connection)
+    now = datetime.now(UTC)
+    values = {name: getattr(new, name) for name in NewServer.__slots__}
+    values |= {"name_key": server_key(new.name), "created_at": now, "updated_at": now}
+    row = connection.execute(insert(servers).values(**values).returning(servers)).one()
+    return _server(row)
+
+
+def change(connection: Connection, server: int | str, values: Mapping[str, Any]) -> Server:
+    """Set columns of a row; another URL marks its models unavailable until the next discovery."""
+    values = dict(values)
+    if values.get("is_default"):
+        _lock_default(connection)
+    current = find(connection, server)
+    _refuse_taken(connection, values.get("name"), values.get("url"), but=current.id)
+    if values.get("is_default"):
+        _clear_default(connection)
+    if "name" in values:
+        values["name_key"] = server_key(values["name"])
+    if values.get("url", current.url) != current.url:
+        _forget_state(connection, current.id, values)
+    changed = update(servers).where(servers.c.id == current.id).values(**values, updated_at=datetime.now(UTC))
+    row = connection.execute(changed.returning(servers)).first()
+    if row is None:
+        raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
+    return _server(row)
+
+
+def remove(connection: Connection, server: int | str) -> Server:
+    """Delete a row and its models; gives back what it was."""
+    row = connection.execute(delete(servers).where(_is(server)).returning(servers)).first()
+    if row is None:
+        raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
+    return _server(row)
+
+
+def record_check(connection: Connection, result: CheckResult) -> None:
+    """Note what a check saw. An unreachable server keeps the version it had."""
+    values: dict[str, Any] = {"status": result.status, "last_error": result.error and result.error.message}
+    if result.error is None:
+        values |= {"version": result.version, "last_seen_at": datetime.now(UTC)}
+    same = (servers.c.id == result.server.id) & (servers.c.url == result.server.url)
+    connection.execute(update(servers).where(same).values(**values))
+
+
+_PREFERENCE = (servers.c.priority.desc(), servers.c.id)
+
+
+def _server(row: Row[Any]) -> Server:
+    values = dict(row._mapping)
+    del values["name_key"]
+    values |= {
+        "api_version": ApiVersion(values["api_version"]),
+        "auth_type": AuthType(values["auth_type"]),
+        "status": ServerStatus(values["status"]),
+        "capabilities": tuple(values["capabilities"]),
+    }
+    return Server(**values)
+
+
+def _is(server: int | str) -> Any:
+    text_id = str(server)
+    if text_id.isdecimal():
+        return servers.c.id == min(int(text_id[:20]), 2**63 - 1)
+    return servers.c.name_key == server_key(text_id)
+
+
+def _called(server: int | str) -> str:
+    return f"with id {server}" if str(server).isdecimal() else f"named {str(server)!r}"
+
+
+def _refuse_taken(connection: Connection, name: str | None, url: str | None, but: int | None) -> None:
+    for column, value, what in (
+        (servers.c.name_key, name and server_key(name), f"the name {name!r}"),
+        (servers.c.url, url, f"the URL {url}"),
+    ):
+        taken = select(servers.c.id, servers.c.name).where(column == value, servers.c.id != (but or 0))
+        row = connection.execute(taken).first() if value else None
+        if row:
+            raise ServerExists(
+                f"{what} is taken by server {row.id}, {row.name!r}", f"change it with: ollama-admin server update {row.id}"
+            )
+
+
+def _lock_default(connection: Connection) -> None:
+    """One change of the default at a time: concurrent ones would violate the index or deadlock."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE ollama_servers IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _clear_default(connection: Connection) -> None:
+    connection.execute(update(servers).where(servers.c.is_default).values(is_default=False))
+
+
+def _forget_state(connection: Connection, server_id: int, values: dict[str, Any]) -> None:
+    """What was learnt at the old URL says nothing about the new one."""
+    connection.execute(update(models).where(models.c.server_id == server_id).values(is_available=False))
+    values |= {
+        "status": ServerStatus.UNKNOWN,
+        "version": None,
+        "last_error": None,
+        "last_seen_at": None,
+        "last_discovered_at": None,
+    }
+
+
+def count(connection: Connection) -> int:
+    return connection.scalar(select(func.count()).select_from(servers)) or 0
