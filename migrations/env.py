@@ -7,20 +7,18 @@ from alembic import context
 
 from ollama_admin.store.tables import metadata
 
-options = {"target_metadata": metadata, "transaction_per_migration": False}
-
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", literal_binds=True, **options)
+    context.configure(dialect_name="postgresql", literal_binds=True, target_metadata=metadata)
     with context.begin_transaction():
         context.run_migrations()
 else:
     connection = context.config.attributes["connection"]
     context.configure(
         connection=connection,
+        target_metadata=metadata,
         transactional_ddl=True,
         render_as_batch=connection.dialect.name == "sqlite",
         on_version_apply=context.config.attributes["on_version_apply"],
-        **options,
     )
     with context.begin_transaction():
         context.config.attributes["lock"](connection)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from ollama_admin import names, urls
 from ollama_admin.errors import AdminError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 class ApiVersion(StrEnum):
@@ -236,7 +236,6 @@ class GenerateRequest:
     think: bool | ThinkLevel | None = None
     keep_alive: int | str | None = None
     timeout: float | None = None
-    stream: bool = True
     allow_remote: bool = False
     allow_truncate: bool = False
 

@@ -108,7 +108,9 @@ def _host(netloc: str, host: str, text: str) -> str:
     if netloc.startswith("["):
         return _ipv6(host, text)
     if ":" in netloc.rpartition(":")[0]:
-        raise InvalidInput(f"{_shown(text)} is not a server URL: an IPv6 address stands in brackets", "write [::1]:11434")
+        raise InvalidInput(
+            f"{_shown(text)} is not a server URL: an IPv6 address stands in brackets", "write [::1]:11434"
+        )
     labels = host.split(".")
     if not host or len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise InvalidInput(f"{_shown(text)} is not a server URL: its host is not a name or an address", _ACCEPTED)
@@ -157,6 +159,8 @@ def _prefix(path: str, text: str) -> tuple[str, bool, bool]:
     if segments and segments[-1] == "api":
         rest = path.removesuffix("/api")
         if rest.endswith(("/v1", "/api")):
-            raise InvalidInput(f"{_shown(text)} is not a server URL: it ends with two API paths", "leave one of them out")
+            raise InvalidInput(
+                f"{_shown(text)} is not a server URL: it ends with two API paths", "leave one of them out"
+            )
         return rest, False, True
     return path, False, False

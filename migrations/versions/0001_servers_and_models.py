@@ -43,9 +43,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("name_key", name="uq_ollama_servers_name_key"),
         sa.UniqueConstraint("url", name="uq_ollama_servers_url"),
         sa.CheckConstraint("api_version IN ('native', 'v1')", name="ck_ollama_servers_api_version"),
-        sa.CheckConstraint(
-            "auth_type IN ('none', 'basic', 'bearer', 'api_key')", name="ck_ollama_servers_auth_type"
-        ),
+        sa.CheckConstraint("auth_type IN ('none', 'basic', 'bearer', 'api_key')", name="ck_ollama_servers_auth_type"),
         sa.CheckConstraint("max_concurrent >= 1", name="ck_ollama_servers_max_concurrent"),
         sa.CheckConstraint(
             "status IN ('unknown', 'online', 'offline', 'unauthorized', 'error')", name="ck_ollama_servers_status"

@@ -1,7 +1,7 @@
 """The seam between async code and SQL: `await db.read(fn, ...)` and `await db.write(fn, ...)`.
 
-`fn(connection, ...)` is a plain function that runs in a thread, in one transaction that ends with it: no transaction can
-stay open across an HTTP request.
+`fn(connection, ...)` is a plain function that runs in a thread, in one transaction that ends with it: no transaction
+can stay open across an HTTP request.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ollama_admin.settings import Settings
 from ollama_admin.store import schema
-from ollama_admin.store.engines import WRITE, open_engine
+from ollama_admin.store.engines import READ, WRITE, open_engine
 from ollama_admin.store.faults import is_retryable, translated
 
 P = ParamSpec("P")
@@ -40,28 +40,22 @@ class Database:
 
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` in a transaction that only reads."""
-        return await asyncio.to_thread(self._run, {}, fn, *args, **kwargs)
+        return await asyncio.to_thread(self._run, lambda connection: fn(connection, *args, **kwargs), READ)
 
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` in a transaction that may write; on SQLite it takes the write lock at once."""
-        return await asyncio.to_thread(self._run, WRITE, fn, *args, **kwargs)
+        return await asyncio.to_thread(self._run, lambda connection: fn(connection, *args, **kwargs), WRITE)
 
     def close(self) -> None:
         self._engine.dispose()
 
-    def _run(
-        self,
-        options: dict[str, str],
-        fn: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _run(self, work: Callable[[Connection], T], options: dict[str, str]) -> T:
         with translated(self._settings):
             self._ensure_schema()
             for tries_left in reversed(range(TRIES)):
                 try:
                     with self._engine.connect().execution_options(**options) as connection, connection.begin():
-                        return fn(connection, *args, **kwargs)
+                        return work(connection)
                 except DBAPIError as exc:
                     if not (tries_left and is_retryable(exc)):
                         raise

@@ -13,7 +13,8 @@ from ollama_admin.settings import DATABASE_URL, Settings
 
 CONNECT_TIMEOUT = 3  # seconds
 BUSY_TIMEOUT = 5.0  # seconds that SQLite waits for another writer
-WRITE = {"sqlite_begin": "IMMEDIATE"}  # execution options of a transaction that will write
+READ = {"sqlite_begin": "DEFERRED"}  # execution options of a transaction
+WRITE = {"sqlite_begin": "IMMEDIATE"}
 
 _POSTGRES_OPTIONS = {
     "connect_timeout": CONNECT_TIMEOUT,

@@ -73,20 +73,21 @@ def store_listing(
     now = datetime.now(UTC)
     rows = {row.name: row for row in connection.execute(select(models).where(models.c.server_id == server.id))}
     listing = {model.name: model for model in listed}
-    fresh = [listing[name] for name in listing.keys() - rows.keys()]
-    touched = [(rows[name], listing[name]) for name in listing.keys() & rows.keys()]
-    gone = [row for name, row in rows.items() if name not in listing]
+    values = {name: _columns(model, is_ollama=version is not None) for name, model in listing.items()}
+    fresh = sorted(listing.keys() - rows.keys())
+    touched = [(row, values[name]) for name, row in rows.items() if name in listing]
 
-    _insert(connection, server.id, fresh, now, is_ollama=version is not None)
+    _insert(connection, server.id, [values[name] for name in fresh], now)
     changed = _update(connection, touched, now)
-    vanished = _mark_vanished(connection, gone)
+    returned = [row.name for row, new in touched if not row.is_available and row.digest == new["digest"]]
+    vanished = _mark_vanished(connection, [row for name, row in rows.items() if name not in listing])
     pruned = _prune(connection, server.id) if prune else 0
     seen = {"status": "online", "version": version, "last_error": None, "last_seen_at": now, "last_discovered_at": now}
     connection.execute(update(servers).where(servers.c.id == server.id).values(**seen))
     return ListingChanges(
-        added=tuple(sorted(model.name for model in fresh)),
+        added=tuple(sorted(fresh + returned)),
         changed=changed,
-        unchanged=len(touched) - len(changed),
+        unchanged=len(touched) - len(changed) - len(returned),
         vanished=vanished,
         pruned=pruned,
     )
@@ -124,49 +125,35 @@ def _model(row: Row[Any]) -> Model:
     return Model(**values)
 
 
-def _insert(
-    connection: Connection, server_id: int, fresh: list[ListedModel], now: datetime, *, is_ollama: bool
-) -> None:
-    known = _known_facts(connection, {model.digest for model in fresh if model.digest})
-    rows = [
-        _columns(model)
-        | {
-            "server_id": server_id,
-            "name": model.name,
-            "name_key": listed_key(model.name, is_ollama),
-            "is_available": True,
-            "first_seen_at": now,
-            "last_seen_at": now,
-        }
-        | known.get(model.digest or "", _NO_FACTS)
-        for model in fresh
-    ]
-    if rows:
-        connection.execute(insert(models), rows)
+def _insert(connection: Connection, server_id: int, fresh: list[dict[str, Any]], now: datetime) -> None:
+    known = _known_facts(connection, {values["digest"] for values in fresh})
+    new = {"server_id": server_id, "is_available": True, "first_seen_at": now, "last_seen_at": now}
+    if fresh:
+        connection.execute(insert(models), [values | new | known.get(values["digest"], _NO_FACTS) for values in fresh])
 
 
 def _update(
-    connection: Connection, touched: list[tuple[Row[Any], ListedModel]], now: datetime
+    connection: Connection, touched: list[tuple[Row[Any], dict[str, Any]]], now: datetime
 ) -> tuple[DigestChange, ...]:
     """One statement for the rows that are as they were, one for each that is not."""
-    differing = [(row, model) for row, model in touched if _differs(row, model)]
-    moved = [(row, model) for row, model in differing if row.digest != model.digest]
-    known = _known_facts(connection, {model.digest for _, model in moved if model.digest})
+    differing = [(row, values) for row, values in touched if _differs(row, values)]
+    moved = [(row, values) for row, values in differing if row.digest != values["digest"]]
+    known = _known_facts(connection, {values["digest"] for _, values in moved})
     different_ids = {row.id for row, _ in differing}
     same_ids = [row.id for row, _ in touched if row.id not in different_ids]
     for chunk in _chunks(same_ids):
         connection.execute(update(models).where(models.c.id.in_(chunk)).values(last_seen_at=now))
-    for row, model in differing:
-        values: dict[str, Any] = _columns(model) | {"is_available": True, "last_seen_at": now}
-        if row.digest != model.digest:
-            values |= {"digest_changed_at": now} | known.get(model.digest or "", _NO_FACTS)
+    for row, listed in differing:
+        values = listed | {"is_available": True, "last_seen_at": now}
+        if row.digest != listed["digest"]:
+            values |= {"digest_changed_at": now} | known.get(listed["digest"], _NO_FACTS)
         connection.execute(update(models).where(models.c.id == row.id).values(**values))
-    changes = (DigestChange(name=row.name, before=row.digest, after=model.digest) for row, model in moved)
+    changes = (DigestChange(name=row.name, before=row.digest, after=values["digest"]) for row, values in moved)
     return tuple(sorted(changes, key=lambda change: change.name))
 
 
-def _differs(row: Row[Any], model: ListedModel) -> bool:
-    return not row.is_available or any(getattr(row, name) != value for name, value in _columns(model).items())
+def _differs(row: Row[Any], values: dict[str, Any]) -> bool:
+    return not row.is_available or any(getattr(row, name) != value for name, value in values.items())
 
 
 def _mark_vanished(connection: Connection, gone: list[Row[Any]]) -> tuple[str, ...]:
@@ -196,19 +183,17 @@ _LISTED_COLUMNS = (
 _NO_FACTS: dict[str, Any] = dict.fromkeys(FACT_COLUMNS)
 
 
-def _columns(model: ListedModel) -> dict[str, Any]:
+def _columns(model: ListedModel, *, is_ollama: bool) -> dict[str, Any]:
     values = {name: getattr(model, name) for name in _LISTED_COLUMNS}
     values["families"] = None if model.families is None else list(model.families)
-    return values
+    return values | {"name": model.name, "name_key": listed_key(model.name, is_ollama)}
 
 
-def _known_facts(connection: Connection, digests: Collection[str]) -> dict[str, dict[str, Any]]:
-    known: dict[str, dict[str, Any]] = {}
+def _known_facts(connection: Connection, digests: Collection[str | None]) -> dict[str | None, dict[str, Any]]:
+    known: dict[str | None, dict[str, Any]] = {}
     columns = [models.c[name] for name in FACT_COLUMNS]
-    for chunk in _chunks(sorted(digests)):
-        query = select(models.c.digest, *columns).where(
-            models.c.digest.in_(chunk), models.c.capabilities.is_not(None)
-        )
+    for chunk in _chunks(sorted(digest for digest in digests if digest)):
+        query = select(models.c.digest, *columns).where(models.c.digest.in_(chunk), models.c.capabilities.is_not(None))
         for row in connection.execute(query):
             known[row.digest] = {name: getattr(row, name) for name in FACT_COLUMNS}
     return known

@@ -10,7 +10,7 @@ from ollama_admin.store.tables import HEAD
 def is_empty(engine: Engine) -> bool:
     """Whether an SQLite file has no tables yet."""
     with engine.connect() as connection:
-        return connection.scalar(text("SELECT count(*) FROM sqlite_master")) == 0
+        return not connection.scalar(text("SELECT count(*) FROM sqlite_master"))
 
 
 def revision(connection: Connection) -> str | None:

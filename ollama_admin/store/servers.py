@@ -48,18 +48,18 @@ def find(connection: Connection, server: int | str) -> Server:
 def find_url(connection: Connection, url: str) -> Server | None:
     """The row that has this normalised URL."""
     row = connection.execute(select(servers).where(servers.c.url == url)).first()
-    return row and _server(row)
+    return None if row is None else _server(row)
 
 
 def find_default(connection: Connection) -> Server | None:
     row = connection.execute(select(servers).where(servers.c.is_default)).first()
-    return row and _server(row)
+    return None if row is None else _server(row)
 
 
 def lock(connection: Connection, server_id: int) -> Server | None:
     """The row, held until the transaction ends (SQLite holds the whole file already); None when it is gone."""
     row = connection.execute(select(servers).where(servers.c.id == server_id).with_for_update()).first()
-    return row and _server(row)
+    return None if row is None else _server(row)
 
 
 def add(connection: Connection, new: NewServer) -> Server:
@@ -148,7 +148,8 @@ def _refuse_taken(connection: Connection, name: str | None, url: str | None, but
         row = connection.execute(taken).first() if value else None
         if row:
             raise ServerExists(
-                f"{what} is taken by server {row.id}, {row.name!r}", f"change it with: ollama-admin server update {row.id}"
+                f"{what} is taken by server {row.id}, {row.name!r}",
+                f"change it with: ollama-admin server update {row.id}",
             )
 
 

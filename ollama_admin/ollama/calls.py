@@ -1,0 +1,91 @@
+"""The bodies of requests for an answer: exactly what was asked for, in the server's dialect."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_admin.domain import ApiVersion, GenerateRequest
+
+V1_OPTIONS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+    "stop": "stop",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "num_predict": "max_tokens",
+}
+
+_IMAGE_TYPES = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A path and the JSON that is posted to it."""
+
+    path: str
+    body: dict[str, Any]
+
+
+def call(request: GenerateRequest, model: str, api_version: ApiVersion) -> Call:
+    """The call that asks `model` (spelt as the server lists it) for what `request` says, always streaming."""
+    return _v1(request, model) if api_version is ApiVersion.V1 else _native(request, model)
+
+
+def _native(request: GenerateRequest, model: str) -> Call:
+    body: dict[str, Any] = {"model": model, "stream": True}
+    if not request.allow_truncate:
+        body |= {"truncate": False, "shift": False}  # without them a prompt that does not fit is cut and nothing said
+    optional = {
+        "options": dict(request.options),
+        "format": request.format,
+        "keep_alive": request.keep_alive,
+        "think": request.think,
+    }
+    body |= {key: value for key, value in optional.items() if value not in (None, {})}
+    images = [_base64(image) for image in request.images]
+    if request.think is None:
+        asked = {"prompt": request.prompt, "system": request.system, "images": images}
+        return Call(path="/api/generate", body=body | {key: value for key, value in asked.items() if value})
+    # only /api/chat tells the thinking of every model apart: on /api/generate it may come inside the answer
+    message: dict[str, Any] = {"role": "user", "content": request.prompt}
+    if images:
+        message["images"] = images
+    return Call(path="/api/chat", body=body | {"messages": [*_system(request), message]})
+
+
+def _v1(request: GenerateRequest, model: str) -> Call:
+    content: Any = request.prompt
+    if request.images:
+        content = [{"type": "text", "text": request.prompt}, *(_image_part(image) for image in request.images)]
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [*_system(request), {"role": "user", "content": content}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    body |= {V1_OPTIONS[key]: value for key, value in request.options.items()}
+    if request.format == "json":
+        body["response_format"] = {"type": "json_object"}
+    elif request.format is not None:
+        schema = {"name": "answer", "schema": dict(request.format)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return Call(path="/v1/chat/completions", body=body)
+
+
+def _system(request: GenerateRequest) -> list[dict[str, str]]:
+    return [{"role": "system", "content": request.system}] if request.system else []
+
+
+def _image_part(image: bytes) -> dict[str, Any]:
+    kind = next((kind for magic, kind in _IMAGE_TYPES if image.startswith(magic)), "image/webp")
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{_base64(image)}"}}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

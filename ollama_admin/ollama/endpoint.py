@@ -1,0 +1,140 @@
+"""One server's HTTP API, in the domain's terms."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, TypeVar
+
+import httpx
+
+from ollama_admin.domain import ApiVersion, Facts, GenerateRequest, ListedModel, Target
+from ollama_admin.errors import ServerUnreachable, StreamInterrupted
+from ollama_admin.ollama import wire
+from ollama_admin.ollama.auth import request_headers
+from ollama_admin.ollama.calls import Call, call
+from ollama_admin.ollama.faults import Answer, refused, translated, unreachable
+from ollama_admin.ollama.http import HTTP
+from ollama_admin.ollama.lines import lines
+from ollama_admin.ollama.wire import BadAnswer, StreamEvent
+
+T = TypeVar("T")
+
+BODY_LIMIT = 32 * 1024 * 1024  # bytes of an answer that is read as a whole
+ERROR_BODY_LIMIT = 64 * 1024
+NOT_OLLAMA = (400, 404, 405, 501)  # how other programs answer `/api/version`
+
+
+class Endpoint:
+    """`timeout` is seconds for each metadata call in all; None takes the usual ten.
+
+    Raises the errors under UpstreamError, ModelNotFound for a name the server does not have, and SecretUnavailable
+    before anything is sent.
+    """
+
+    def __init__(self, http: HTTP, target: Target, timeout: float | None = None) -> None:
+        self._http = http
+        self._target = target
+        self._timeout = timeout or http.times.metadata
+
+    async def version(self) -> str | None:
+        """Ollama's version; None when the server answers and is not Ollama."""
+        answer = await self._fetch("GET", "/api/version")
+        if answer.status in NOT_OLLAMA:
+            return None
+        if answer.status != 200:
+            raise refused(self._target, "/api/version", answer, None)
+        try:
+            return wire.version(wire.loads(answer.body))
+        except BadAnswer:
+            return None
+
+    async def models(self, *, is_ollama: bool) -> list[ListedModel]:
+        """What the server lists, with digests where it is Ollama."""
+        if is_ollama:
+            return await self._read("/api/tags", wire.listed_models)
+        return await self._read("/v1/models", wire.v1_models)
+
+    async def show(self, model: str) -> Facts:
+        """What the server tells of the build that the name stands for."""
+        return await self._read("/api/show", wire.facts, model)
+
+    async def running_context(self, model: str) -> int | None:
+        """Tokens of context that a loaded model has; None when the server does not tell."""
+        return await self._read("/api/ps", lambda document: wire.running_context(document, model))
+
+    async def generate(self, request: GenerateRequest, model: str) -> AsyncGenerator[StreamEvent, None]:
+        """The records of an answer as they arrive. Closing the generator cancels the generation upstream."""
+        received = False
+        try:
+            async with aclosing(self._events(call(request, model, self._target.api_version), model)) as events:
+                async for event in events:
+                    received = True
+                    yield event
+        except ServerUnreachable as exc:
+            if received:
+                message = f"server {self._target.ref} broke off in the middle of the answer"
+                raise StreamInterrupted(message, "what was shown is incomplete; ask again") from exc
+            raise
+
+    async def _events(self, asked: Call, model: str) -> AsyncGenerator[StreamEvent, None]:
+        is_v1 = self._target.api_version is ApiVersion.V1
+        with translated(self._target, asked.path):
+            async with self._send("POST", asked.path, asked.body) as response:
+                if response.status_code != 200:
+                    raise refused(self._target, asked.path, await self._answer(response, ERROR_BODY_LIMIT), model)
+                async with aclosing(lines(self._chunks(response))) as found:
+                    async for line in found:
+                        event = wire.v1_event(line) if is_v1 else wire.native_event(line)
+                        if event is not None:
+                            yield event
+
+    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives; a pause over the idle time is an interruption."""
+        _refuse_encoding(response)
+        stream = response.aiter_raw()
+        while True:
+            try:
+                async with asyncio.timeout(self._http.times.idle):
+                    chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as exc:
+                raise unreachable(self._target, f"nothing was sent for {self._http.times.idle:g} s") from exc
+            yield chunk
+
+    async def _read(self, path: str, read: Callable[[Any], T], model: str | None = None) -> T:
+        method, body = ("POST", {"model": model}) if model else ("GET", None)
+        answer = await self._fetch(method, path, body)
+        if answer.status != 200:
+            raise refused(self._target, path, answer, model)
+        with translated(self._target, path):
+            return read(wire.loads(answer.body))
+
+    async def _fetch(self, method: str, path: str, body: Any = None) -> Answer:
+        """A whole answer within the metadata timeout."""
+        with translated(self._target, path):
+            try:
+                async with asyncio.timeout(self._timeout), self._send(method, path, body) as response:
+                    return await self._answer(response, BODY_LIMIT)
+            except TimeoutError as exc:
+                raise unreachable(self._target, f"no answer within {self._timeout:g} s") from exc
+
+    def _send(self, method: str, path: str, body: Any) -> AbstractAsyncContextManager[httpx.Response]:
+        return self._http.send(method, self._target.ref.url + path, request_headers(self._target), body)
+
+    async def _answer(self, response: httpx.Response, limit: int) -> Answer:
+        _refuse_encoding(response)
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > limit and response.status_code == 200:
+                raise BadAnswer(f"the answer is longer than {limit // 2**20} MiB")
+            if len(body) > limit:
+                break
+        return Answer(status=response.status_code, location=response.headers.get("location"), body=bytes(body))
+
+
+def _refuse_encoding(response: httpx.Response) -> None:
+    """We ask for no compression: a compressed body could be a bomb."""
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise BadAnswer("the answer is compressed, which was not asked for")

@@ -1,0 +1,140 @@
+"""Foreign errors of HTTP become ours here: httpx's exceptions, refusals, and answers that cannot be read."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from ollama_admin.domain import ApiVersion, Target
+from ollama_admin.errors import (
+    AdminError,
+    ModelNotFound,
+    PromptTooLong,
+    ServerBusy,
+    ServerUnauthorized,
+    ServerUnreachable,
+    UpstreamError,
+)
+from ollama_admin.ollama import wire
+from ollama_admin.ollama.wire import BadAnswer
+
+_PHASES = (
+    (httpx.ConnectTimeout, "no connection within the time allowed"),
+    (httpx.PoolTimeout, "no connection became free"),
+    (httpx.ReadTimeout, "nothing was sent within the time allowed"),
+    (httpx.WriteTimeout, "the request could not be written within the time allowed"),
+    (httpx.RemoteProtocolError, "the answer is not proper HTTP, or the connection was closed"),
+    (httpx.ReadError, "the connection broke"),
+    (httpx.WriteError, "the connection broke"),
+    (httpx.CloseError, "the connection broke"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response that was read as a whole; `location` is the target of a redirect."""
+
+    status: int
+    location: str | None
+    body: bytes
+
+
+@contextmanager
+def translated(target: Target, path: str) -> Iterator[None]:
+    """Raise our errors for httpx's and for answers that cannot be read."""
+    try:
+        yield
+    except httpx.DecodingError as exc:
+        raise UpstreamError(f"server {target.ref} sent a body that cannot be decoded ({path})") from exc
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:
+        raise unreachable(target, _reason(exc)) from exc
+    except BadAnswer as exc:
+        raise UpstreamError(f"server {target.ref}, {path}: {exc}", "is it an Ollama server?") from exc
+
+
+def unreachable(target: Target, why: str) -> ServerUnreachable:
+    """The error of a server that gave no answer, with the usual reason as a hint."""
+    url = urlsplit(target.ref.url)
+    hint = "check that it is running and that this machine may connect to it"
+    if url.scheme == "http" and url.port is None:
+        hint = f"the URL means port 80; Ollama listens on 11434: http://{url.netloc}:11434{url.path}"
+    elif url.hostname in ("localhost", "127.0.0.1", "::1"):
+        hint = "start it; inside a container, localhost is the container itself: try host.docker.internal"
+    return ServerUnreachable(f"server {_place(target)} cannot be reached: {why}", hint)
+
+
+def refused(target: Target, path: str, answer: Answer, model: str | None) -> AdminError:
+    """What an answer other than 200 means."""
+    refusal = _refusal(answer.body)
+    said = f": {refusal.text}" if refusal.text else ""
+    if refusal.prompt_too_long:
+        return _prompt_too_long(target, refusal)
+    if 300 <= answer.status < 400:
+        host = urlsplit(answer.location or "").hostname or "elsewhere"
+        message = f"server {target.ref} redirects {path} to {host}; redirects are not followed"
+        return UpstreamError(message, "register the server under the URL that answers itself")
+    if answer.status == 401 or (answer.status == 403 and not refusal.text):
+        return _unauthorized(target, answer.status, said)
+    if answer.status in (429, 503):
+        return ServerBusy(f"server {target.ref} is busy ({answer.status}){said}", "try again later")
+    if answer.status == 404 and model is not None and refusal.text:
+        hint = f"see what it has: ollama-admin models {target.ref}" if target.ref.id else None
+        return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
+    if answer.status in (404, 405) and not refusal.text:
+        hint = "speak v1 to it, or check the path in its URL" if target.api_version is ApiVersion.NATIVE else None
+        return UpstreamError(f"server {target.ref} knows no {path} ({answer.status})", hint)
+    return UpstreamError(f"server {target.ref} answered {answer.status} to {path}{said}")
+
+
+def _refusal(body: bytes) -> wire.Refusal:
+    try:
+        return wire.refusal(wire.loads(body))
+    except BadAnswer:
+        return wire.Refusal(text="")
+
+
+def _prompt_too_long(target: Target, refusal: wire.Refusal) -> PromptTooLong:
+    numbers = ""
+    if refusal.prompt_tokens and refusal.context_tokens:
+        numbers = f": {refusal.prompt_tokens} tokens, the context has {refusal.context_tokens}"
+    hint = "give it a larger context with --option num_ctx=N, or let it be cut with --allow-truncate"
+    return PromptTooLong(f"the prompt does not fit into the model's context on server {target.ref}{numbers}", hint)
+
+
+def _unauthorized(target: Target, status: int, said: str) -> ServerUnauthorized:
+    hint = "a proxy in front of it wants credentials, or (403) it refuses this host name: see OLLAMA_HOST on the server"
+    return ServerUnauthorized(f"server {target.ref} refused the request ({status}){said}", hint)
+
+
+def _place(target: Target) -> str:
+    return f"{target.ref.name} ({target.ref.url})" if target.ref.name else target.ref.url
+
+
+def _reason(exc: Exception) -> str:
+    """The system's own reason where there is one below httpx's exception."""
+    for cause in _causes(exc):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its TLS certificate was not accepted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError):
+            return "the TLS handshake failed; does the port speak https?"
+        if isinstance(cause, socket.gaierror):
+            return "its host name is not known"
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            return os.strerror(cause.errno).lower()
+    return next((text for kind, text in _PHASES if isinstance(exc, kind)), "the request failed")
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """The exceptions below `exc`, nearest first, groups opened."""
+    yield exc
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _causes(inner)
+    below = exc.__cause__ or exc.__context__
+    if below is not None:
+        yield from _causes(below)

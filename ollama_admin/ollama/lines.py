@@ -1,0 +1,25 @@
+"""Splits a stream into lines in bytes, so that U+2028 inside a JSON string is no line end."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from ollama_admin.ollama.wire import BadAnswer
+
+LINE_LIMIT = 4 * 1024 * 1024  # bytes; Ollama's own client reads lines of at most 8 MB
+
+
+async def lines(chunks: AsyncIterator[bytes], limit: int = LINE_LIMIT) -> AsyncGenerator[bytes, None]:
+    """Lines that are not blank, without their ends; a last one without an end counts. BadAnswer over `limit`."""
+    rest = bytearray()
+    async for chunk in chunks:
+        searched = len(rest)
+        rest += chunk
+        start = 0
+        while (end := rest.find(b"\n", max(start, searched))) >= 0:
+            if line := bytes(rest[start:end]).strip():
+                yield line
+            start = end + 1
+        del rest[:start]
+        if len(rest) > limit:
+            raise BadAnswer(f"a line of the answer is longer than {limit // 2**20} MiB")
+    if line := bytes(rest).strip():
+        yield line
