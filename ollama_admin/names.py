@@ -50,6 +50,14 @@ def is_cloud_name(name: str) -> bool:
     return tag == "cloud" or tag.endswith("-cloud")
 
 
+def without_cloud(name: str) -> str:
+    """The name under which ollama.com answers for a cloud name: `gpt-oss:120b-cloud` is `gpt-oss:120b` there."""
+    for suffix in ("-cloud", ":cloud"):
+        if name.casefold().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
 def model_name(text: str) -> str:
     """The name as given, or InvalidInput: a name is never changed before it is sent."""
     if not text.strip():

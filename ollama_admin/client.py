@@ -1,0 +1,175 @@
+"""The facade: everything the command line and the REST API can do, from Python.
+
+HTTP and migrations are loaded when first used, so that listing servers pays for neither.
+"""
+
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
+
+from ollama_admin.domain import DiscoverResult, GenerateRequest, Json, Piece, Reply, Target, ThinkLevel
+from ollama_admin.services.discover import CONCURRENCY, Discovery
+from ollama_admin.services.generate import Generation
+from ollama_admin.services.models import Models
+from ollama_admin.services.servers import Servers
+from ollama_admin.settings import Settings
+from ollama_admin.store.database import Database
+
+if TYPE_CHECKING:
+    from ollama_admin.ollama.endpoint import Endpoint
+    from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.services.import_env import ImportResult
+
+Note = Callable[[str], None]
+
+
+class Asked(TypedDict, total=False):
+    """The keyword arguments of `generate` and `stream`: the fields of `GenerateRequest`."""
+
+    model: str | None
+    server: int | str | None
+    server_url: str | None
+    capability: str | None
+    system: str | None
+    images: tuple[bytes, ...]
+    format: Literal["json"] | Mapping[str, Json] | None
+    options: Mapping[str, Json]
+    think: bool | ThinkLevel | None
+    keep_alive: int | str | None
+    timeout: float | None
+    allow_remote: bool
+    allow_truncate: bool
+
+
+class Client:
+    """`async with Client() as client:` - the settings are those of the command line.
+
+    `on_note` hears what a person should know although nothing failed (default: the logger `ollama_admin`).
+    Every failure is one of `ollama_admin.errors`.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+        on_note: Note = logging.getLogger("ollama_admin").warning,
+        times: "Times | None" = None,
+    ) -> None:
+        self._settings = Settings.read(environ, database_url)
+        self._note = on_note
+        self._times = times
+        self._db = Database(self._settings, self._create_schema)
+        self.servers = Servers(self._db, self._connect, on_note)
+        self.models = Models(self._db)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give back connections to servers and database."""
+        if "_http" in self.__dict__:
+            await self._http.aclose()
+        self._db.close()
+
+    async def discover(
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        everyone: bool = False,
+        timeout: float | None = None,
+        concurrency: int = CONCURRENCY,
+        prune: bool = False,
+        on_start: Callable[[int], None] = lambda _: None,
+        on_result: Callable[[DiscoverResult], None] = lambda _: None,
+    ) -> list[DiscoverResult]:
+        """Read what servers hold (default: the active ones) into the database; see `Discovery.run`."""
+        return await Discovery(self._db, self._connect).run(
+            servers,
+            everyone=everyone,
+            timeout=timeout,
+            concurrency=concurrency,
+            prune=prune,
+            on_start=on_start,
+            on_result=on_result,
+        )
+
+    async def generate(self, *, prompt: str, **asked: Unpack[Asked]) -> Reply:
+        """The whole answer, from exactly the model that was named, or an error."""
+        async with self.stream(prompt=prompt, **asked) as stream:
+            async for _ in stream:
+                pass
+            return stream.reply
+
+    def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> "Stream":
+        """The pieces of the answer as they come. Use it in `async with` to cancel upstream when leaving early."""
+        generation = Generation(self._db, self._connect, self._note)
+        return Stream(generation.run(GenerateRequest(prompt=prompt, **asked)))
+
+    async def import_env(
+        self,
+        files: Sequence[Path] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        update: bool = False,
+    ) -> "ImportResult":
+        """Turn legacy `.env` entries into rows; see `EnvImport.run`."""
+        from ollama_admin.services.import_env import EnvImport
+
+        return await EnvImport(self._db).run(files, environ, dry_run=dry_run, update=update)
+
+    @cached_property
+    def _http(self) -> "HTTP":
+        from ollama_admin.ollama.http import HTTP, Times
+
+        return HTTP(self._times or Times())
+
+    def _connect(self, target: Target, timeout: float | None) -> "Endpoint":
+        from ollama_admin.ollama.endpoint import Endpoint
+
+        return Endpoint(self._http, target, timeout)
+
+    def _create_schema(self) -> None:
+        from ollama_admin.store.migrations import upgrade
+
+        upgrade(self._settings)
+
+
+class Stream:
+    """Pieces of one answer; `reply` is there when they have all come."""
+
+    def __init__(self, events: AsyncGenerator[Piece | Reply, None]) -> None:
+        self._events = events
+        self._reply: Reply | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._events.aclose()
+
+    async def __aiter__(self) -> AsyncGenerator[Piece, None]:
+        async with aclosing(self._events) as events:
+            async for event in events:
+                if isinstance(event, Reply):
+                    self._reply = event
+                else:
+                    yield event
+
+    @property
+    def reply(self) -> Reply:
+        """The accepted answer; RuntimeError before the last piece was read."""
+        if self._reply is None:
+            raise RuntimeError("the answer has not been read to its end")
+        return self._reply

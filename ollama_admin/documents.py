@@ -1,0 +1,52 @@
+"""The JSON of every object, one shape for the CLI and the API. Keys are column names; secrets are never in it."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ollama_admin.domain import DigestChange, Model, Reply, Server
+from ollama_admin.errors import AdminError
+
+MASK = "********"
+_SECRETS = ("password", "token", "key")
+
+
+def document(value: Any) -> Any:
+    """What `json.dumps` takes for a domain object, or for a list of them."""
+    match value:
+        case DigestChange():
+            return {"name": value.name, "from": value.before, "to": value.after}
+        case Reply():
+            drift = value.drift and {"from": value.drift.before, "to": value.drift.after}
+            return _fields(value) | {"drift": drift}
+        case Server():
+            return _fields(value) | {"auth_config": _masked(value.auth_config), "headers": _all_masked(value.headers)}
+        case Model():
+            return {"id": value.id, "server": value.server} | _fields(value)
+        case AdminError():
+            return value.document()
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        case list() | tuple():
+            return [document(item) for item in value]
+        case Mapping():
+            return {str(key): document(item) for key, item in value.items()}
+    return _fields(value) if is_dataclass(value) else value
+
+
+def results(items: Any, failed: int) -> dict[str, Any]:
+    """The document of a command that can partly succeed."""
+    return {"results": document(items), "failed": failed}
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: document(getattr(value, field.name)) for field in fields(value)}
+
+
+def _masked(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: MASK if key in _SECRETS else value for key, value in config.items()}
+
+
+def _all_masked(headers: Mapping[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(headers, MASK)

@@ -1,0 +1,115 @@
+"""Checks on what is asked for, before anything is sent."""
+
+import re
+from collections.abc import Mapping
+
+from ollama_admin.domain import GenerateRequest, Json
+from ollama_admin.errors import InvalidInput
+from ollama_admin.names import model_name
+
+# Options that Ollama knows, by the type it insists on: it answers 500 to another one, and ignores unknown names.
+OPTION_TYPES: Mapping[str, type] = {
+    **dict.fromkeys(
+        (
+            "num_keep",
+            "seed",
+            "num_predict",
+            "top_k",
+            "repeat_last_n",
+            "num_ctx",
+            "num_batch",
+            "num_gpu",
+            "main_gpu",
+            "num_thread",
+            "draft_num_predict",
+        ),
+        int,
+    ),
+    **dict.fromkeys(
+        (
+            "top_p",
+            "min_p",
+            "typical_p",
+            "temperature",
+            "repeat_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+        ),
+        float,
+    ),
+    "use_mmap": bool,
+    "stop": list,
+}
+V1_OPTIONS = frozenset(("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "num_predict"))
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", list: "a list of texts"}
+_DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
+
+
+def check(request: GenerateRequest) -> None:
+    """Raise InvalidInput for what no server could answer as asked."""
+    _check_text("prompt", request.prompt)
+    if not request.prompt:
+        raise InvalidInput("the prompt is empty", "write it after the command, or pipe it in")
+    if request.system is not None:
+        _check_text("system text", request.system)
+    if request.model is not None:
+        model_name(request.model)
+    _check_target(request)
+    for key, value in request.options.items():
+        _check_option(key, value)
+    if request.keep_alive is not None:
+        check_keep_alive(request.keep_alive)
+    if request.timeout is not None and not request.timeout > 0:
+        raise InvalidInput("the timeout is not above 0 seconds")
+
+
+def check_keep_alive(value: int | str) -> None:
+    """Seconds, or a duration as Ollama reads it (`5m`, `1h30m`); negative means for ever."""
+    if isinstance(value, str) and not _DURATION.fullmatch(value):
+        raise InvalidInput(f"keep-alive {value!a} is not a duration", "write seconds, or as in 5m, 1h30m, -1, 0")
+
+
+def v1_obstacle(request: GenerateRequest) -> str | None:
+    """The first thing asked for that the OpenAI-compatible API cannot carry."""
+    if request.keep_alive is not None:
+        return "--keep-alive"
+    if request.think is not None:
+        return "--think"
+    return next((f"--option {key}" for key in request.options if key not in V1_OPTIONS), None)
+
+
+def unknown_options(options: Mapping[str, Json]) -> list[str]:
+    """Option names that no Ollama known to us reads; it would ignore them."""
+    return [key for key in options if key not in OPTION_TYPES]
+
+
+def _check_target(request: GenerateRequest) -> None:
+    if request.server is not None and request.server_url is not None:
+        raise InvalidInput("both a server and a server URL are given", "leave one of --server and --server-url out")
+    if request.capability is not None and (request.server is not None or request.server_url is not None):
+        raise InvalidInput(
+            "a capability chooses among servers, and one is named already", "leave --capability or the server out"
+        )
+
+
+def _check_option(key: str, value: Json) -> None:
+    if not key or not key.isprintable():
+        raise InvalidInput(f"option name {key!a} is empty or cannot be printed")
+    wanted = OPTION_TYPES.get(key)
+    if wanted is None:
+        return
+    fits = {
+        int: type(value) is int,
+        float: type(value) in (int, float),
+        bool: type(value) is bool,
+        list: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    }
+    if not fits[wanted]:
+        raise InvalidInput(f"option {key} is {_TYPE_NAMES[wanted]}, not {value!a}")
+
+
+def _check_text(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidInput(f"the {what} is not UTF-8 text (character {exc.start + 1})") from exc

@@ -1,0 +1,104 @@
+"""Judges an answer while it arrives. Pure: the clock is handed in."""
+
+from dataclasses import dataclass, field
+
+from ollama_admin.domain import Piece, ServerRef, Stats
+from ollama_admin.errors import ModelMismatch, StreamInterrupted, UpstreamError
+from ollama_admin.ollama.wire import StreamEvent
+
+NANOSECONDS_PER_MS = 1_000_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What came so far. `accepted` are the names that the answer may carry, times seconds of one monotonic clock."""
+
+    server: ServerRef
+    model: str
+    accepted: frozenset[str]
+    needs_reason: bool
+    allow_remote: bool
+    started: float
+    response: list[str] = field(default_factory=list)
+    thinking: list[str] = field(default_factory=list)
+    first_at: float | None = None
+    is_named: bool = False
+    is_remote: bool = False
+    done: bool = False
+    done_reason: str | None = None
+    load_duration: int | None = None
+    eval_duration: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def take(self, event: StreamEvent, now: float) -> Piece | None:
+        """Accept a record and give back its text, or raise what it proves to be wrong."""
+        if event.error is not None:
+            raise self._failed(event.error)
+        self._check_name(event)
+        self._check_remote(event)
+        self._note_numbers(event)
+        if not (event.response or event.thinking):
+            return None
+        if not self.is_named:
+            raise ModelMismatch(f"server {self.server} does not say which model answers")
+        if self.first_at is None:
+            self.first_at = now
+        self.response.append(event.response)
+        self.thinking.append(event.thinking)
+        return Piece(response=event.response, thinking=event.thinking)
+
+    def require_end(self) -> None:
+        """Raise StreamInterrupted unless the server said that it was done."""
+        if not self.done or (self.needs_reason and self.done_reason is None):
+            characters = len("".join(self.response))
+            raise StreamInterrupted(
+                f"the answer of server {self.server} ended without its end mark, after {characters} characters",
+                "what was shown is incomplete; the model may have repeated itself, or its process died",
+            )
+        if not self.is_named:
+            raise ModelMismatch(f"server {self.server} does not say which model answered")
+
+    def stats(self, now: float) -> Stats:
+        seconds = (self.eval_duration or 0) / 1e9
+        speed = self.output_tokens / seconds if self.output_tokens and seconds else None
+        return Stats(
+            total_ms=round((now - self.started) * 1000),
+            load_ms=None if self.load_duration is None else self.load_duration // NANOSECONDS_PER_MS,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            tokens_per_second=speed and round(speed, 1),
+            time_to_first_token_ms=None if self.first_at is None else round((self.first_at - self.started) * 1000),
+        )
+
+    def _check_name(self, event: StreamEvent) -> None:
+        if event.model is None:  # an empty name is how Ollama's /v1 shows a stream that broke; its end will tell
+            return
+        if event.model not in self.accepted:
+            raise ModelMismatch(
+                f"server {self.server} answered as {event.model!r}, asked was {self.model!r}",
+                "nothing of another model is accepted",
+            )
+        self.is_named = True
+
+    def _check_remote(self, event: StreamEvent) -> None:
+        if event.is_remote and not self.allow_remote:
+            raise ModelMismatch(
+                f"server {self.server} handed the prompt for {self.model!r} to a remote host, which was not allowed",
+                "discover it again; allow remote models with --allow-remote",
+            )
+        self.is_remote = self.is_remote or event.is_remote
+
+    def _note_numbers(self, event: StreamEvent) -> None:
+        self.done = self.done or event.done
+        for name in ("done_reason", "load_duration", "eval_duration", "prompt_tokens", "output_tokens"):
+            value = getattr(event, name)
+            if value is not None:
+                setattr(self, name, value)
+
+    def _failed(self, text: str) -> UpstreamError:
+        if self.first_at is None:
+            return UpstreamError(f"server {self.server} failed: {text}")
+        return StreamInterrupted(
+            f"server {self.server} failed in the middle of the answer: {text}", "what was shown is incomplete"
+        )

@@ -1,0 +1,132 @@
+"""Discovery: reads what servers hold and makes the model rows say so."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from ollama_admin.domain import CheckResult, DiscoverResult, Facts, ListedModel, Server
+from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreachable
+from ollama_admin.services.servers import Connect, status_after, targets, version_of
+from ollama_admin.services.tasks import together
+from ollama_admin.store import models as store
+from ollama_admin.store import servers as store_servers
+from ollama_admin.store.database import Database
+from ollama_admin.versions import version_key
+
+CONCURRENCY = 64  # servers asked at once
+
+
+class Discovery:
+    """One run over a set of servers. Each server's rows are stored as soon as it has answered."""
+
+    def __init__(self, db: Database, connect: Connect) -> None:
+        self._db = db
+        self._connect = connect
+
+    async def run(
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        everyone: bool = False,
+        timeout: float | None = None,
+        concurrency: int = CONCURRENCY,
+        prune: bool = False,
+        on_start: Callable[[int], None] = lambda _: None,
+        on_result: Callable[[DiscoverResult], None] = lambda _: None,
+    ) -> list[DiscoverResult]:
+        """Ask the servers (default: the active ones). Results come in their order; `on_result` hears of each when stored.
+
+        `timeout` is seconds for each call. A server that fails keeps its rows, and costs the others nothing.
+        """
+        if concurrency < 1:
+            raise InvalidInput("concurrency is below 1")
+        if timeout is not None and not timeout > 0:
+            raise InvalidInput("the timeout is not above 0 seconds")
+        chosen = await self._db.read(targets, servers, everyone=everyone)
+        on_start(len(chosen))
+        free = asyncio.Semaphore(concurrency)
+        builds = _Builds()
+
+        async def one(server: Server) -> DiscoverResult:
+            async with free:
+                result = await self._discover(server, timeout, builds, prune=prune)
+            on_result(result)
+            return result
+
+        results = await together(one(server) for server in chosen)
+        await self._learn(builds, timeout, free)
+        return results
+
+    async def _discover(
+        self, server: Server, timeout: float | None, builds: "_Builds", *, prune: bool
+    ) -> DiscoverResult:
+        try:
+            version, listed = await self._read(server, timeout)
+        except AdminError as exc:
+            failure = CheckResult(server=server.ref, status=status_after(exc), version=None, ms=0, error=exc)
+            await self._db.write(store_servers.record_check, failure)
+            return DiscoverResult(server=server.ref, error=exc)
+        changes = await self._db.write(store.store_listing, server, listed, version=version, prune=prune)
+        if changes is None:
+            gone = Conflict(f"server {server.name} was removed or moved to another URL meanwhile", "discover again")
+            return DiscoverResult(server=server.ref, error=gone)
+        builds.listed(server, version, listed)
+        return DiscoverResult(
+            server=server.ref,
+            added=changes.added,
+            changed=changes.changed,
+            unchanged=changes.unchanged,
+            vanished=changes.vanished,
+            pruned=changes.pruned,
+        )
+
+    async def _read(self, server: Server, timeout: float | None) -> tuple[str | None, list[ListedModel]]:
+        endpoint = self._connect(server.target, timeout)
+        version = await version_of(endpoint, server)
+        listed = await endpoint.models(is_ollama=version is not None)
+        if not listed:  # one empty answer is not enough to call everything gone
+            listed = await endpoint.models(is_ollama=version is not None)
+        return version, listed
+
+    async def _learn(self, builds: "_Builds", timeout: float | None, free: asyncio.Semaphore) -> None:
+        """Ask `/api/show` once for every digest whose facts no row knows."""
+        unknown = await self._db.read(store.digests_without_facts, list(builds.holders))
+
+        async def ask(digest: str) -> tuple[str, Facts | None]:
+            async with free:
+                return digest, await self._facts(builds, digest, timeout)
+
+        answers = await together(ask(digest) for digest in sorted(unknown))
+        known = {digest: facts for digest, facts in answers if facts is not None}
+        if known:
+            await self._db.write(store.store_facts, known)
+
+    async def _facts(self, builds: "_Builds", digest: str, timeout: float | None) -> Facts | None:
+        """The facts as the newest server tells them; None leaves them unknown until the next discovery."""
+        for server, name in builds.newest_first(digest):
+            if server.id in builds.failed:
+                continue
+            try:
+                return await self._connect(server.target, timeout).show(name)
+            except ServerUnreachable:
+                builds.failed.add(server.id)
+            except AdminError:
+                continue
+        return None
+
+
+class _Builds:
+    """Which servers of this run hold which digest; `failed` are not asked again in it."""
+
+    def __init__(self) -> None:
+        self.holders: dict[str, list[tuple[Server, str, str]]] = defaultdict(list)
+        self.failed: set[int] = set()
+
+    def listed(self, server: Server, version: str | None, models: list[ListedModel]) -> None:
+        for model in models:
+            if model.digest and not model.is_remote and version:
+                self.holders[model.digest].append((server, version, model.name))
+
+    def newest_first(self, digest: str) -> list[tuple[Server, str]]:
+        holders = sorted(self.holders[digest], key=lambda holder: version_key(holder[1]), reverse=True)
+        return [(server, name) for server, _, name in holders]

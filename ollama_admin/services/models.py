@@ -1,0 +1,66 @@
+"""The catalogue of models as discovery left it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from ollama_admin.domain import Model, ModelGroup, ModelPlace
+from ollama_admin.names import model_key
+from ollama_admin.routing import has_capability
+from ollama_admin.services.servers import targets
+from ollama_admin.store import models as store
+from ollama_admin.store.database import Database
+
+
+class Models:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def list(
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        name: str | None = None,
+        capability: str | None = None,
+        everything: bool = False,
+    ) -> list[Model]:
+        """Available models of the servers (default: the active ones); `everything` adds vanished and inactive ones.
+
+        `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
+        """
+        ids = None
+        if servers:
+            ids = [server.id for server in await self._db.read(targets, servers, everyone=True)]
+        found = await self._db.read(store.select_models, server_ids=ids, everything=everything)
+        return [
+            model
+            for model in found
+            if (name is None or _matches(model.name, name))
+            and (capability is None or has_capability(model.capabilities or (), capability))
+        ]
+
+    async def by_model(
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        name: str | None = None,
+        capability: str | None = None,
+        everything: bool = False,
+    ) -> tuple[ModelGroup, ...]:
+        """The same models grouped by name, with the number of distinct builds."""
+        groups: dict[str, list[Model]] = defaultdict(list)
+        for model in await self.list(servers, name=name, capability=capability, everything=everything):
+            groups[model_key(model.name) if model.digest else model.name].append(model)
+        return tuple(_group(models) for models in groups.values())
+
+
+def _group(models: list[Model]) -> ModelGroup:
+    places = (ModelPlace(server=model.server, digest=model.digest, is_available=model.is_available) for model in models)
+    builds = {model.digest for model in models if model.digest}
+    return ModelGroup(name=models[0].name, builds=len(builds), servers=tuple(places))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if not any(mark in pattern for mark in "*?["):
+        return name == pattern or model_key(name) == model_key(pattern)
+    return fnmatchcase(name.casefold(), pattern.casefold())

@@ -1,0 +1,223 @@
+"""Servers: the rows, and the question whether they answer."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ollama_admin import names, urls
+from ollama_admin.domain import ApiVersion, CheckResult, Server, ServerStatus, Target
+from ollama_admin.errors import (
+    AdminError,
+    InvalidInput,
+    ServerUnauthorized,
+    ServerUnreachable,
+    UpstreamError,
+)
+from ollama_admin.services.tasks import together
+from ollama_admin.store import servers as store
+from ollama_admin.store.database import Database
+
+if TYPE_CHECKING:
+    from ollama_admin.ollama.endpoint import Endpoint
+
+Connect = Callable[[Target, float | None], "Endpoint"]
+
+CONCURRENT_CHECKS = 64
+INT_LIMIT = 2**31 - 1
+CLEARABLE = ("capabilities", "default_model")
+
+
+class Servers:
+    """`connect` makes an endpoint; it is a function so that HTTP is loaded when first used."""
+
+    def __init__(self, db: Database, connect: Connect, note: Callable[[str], None]) -> None:
+        self._db = db
+        self._connect = connect
+        self._note = note
+
+    async def add(
+        self,
+        *,
+        name: str,
+        url: str,
+        api_version: ApiVersion | str | None = None,
+        capabilities: Sequence[str] = (),
+        max_concurrent: int = 1,
+        priority: int = 0,
+        is_default: bool = False,
+        is_active: bool = True,
+        default_model: str | None = None,
+    ) -> Server:
+        """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists."""
+        parsed = urls.server_url(url)
+        return await self._db.write(
+            store.add,
+            store.NewServer(
+                name=names.server_name(name),
+                url=parsed.url,
+                api_version=_api_version(api_version) or _spoken(parsed),
+                capabilities=_capabilities(capabilities),
+                max_concurrent=_within(max_concurrent, "max_concurrent", 1),
+                priority=_within(priority, "priority", -INT_LIMIT),
+                is_default=is_default,
+                is_active=is_active,
+                default_model=default_model and names.model_name(default_model),
+            ),
+        )
+
+    async def list(self, *, capability: str | None = None) -> list[Server]:
+        """Every row, inactive ones too, in the order in which servers are chosen."""
+        found = await self._db.read(store.all_servers)
+        wanted = capability and capability.casefold()
+        return [server for server in found if not wanted or wanted in map(str.casefold, server.capabilities)]
+
+    async def show(self, server: int | str) -> Server:
+        return await self._db.read(store.find, server)
+
+    async def update(
+        self,
+        server: int | str,
+        *,
+        name: str | None = None,
+        url: str | None = None,
+        api_version: ApiVersion | str | None = None,
+        capabilities: Sequence[str] | None = None,
+        max_concurrent: int | None = None,
+        priority: int | None = None,
+        is_default: bool | None = None,
+        is_active: bool | None = None,
+        default_model: str | None = None,
+        clear: Sequence[str] = (),
+    ) -> Server:
+        """Change what is given; `clear` names columns to empty.
+
+        Another URL makes the server's models unavailable until the next discovery.
+        """
+        given: dict[str, Any] = {
+            "name": name if name is None else names.server_name(name),
+            "api_version": _api_version(api_version),
+            "capabilities": None if capabilities is None else list(_capabilities(capabilities)),
+            "max_concurrent": None if max_concurrent is None else _within(max_concurrent, "max_concurrent", 1),
+            "priority": None if priority is None else _within(priority, "priority", -INT_LIMIT),
+            "is_default": is_default,
+            "is_active": is_active,
+            "default_model": default_model if default_model is None else names.model_name(default_model),
+        }
+        if url is not None:
+            parsed = urls.server_url(url)
+            given["url"] = parsed.url
+            if given["api_version"] is None and (parsed.v1 or parsed.api):
+                given["api_version"] = _spoken(parsed)
+        values = {column: value for column, value in given.items() if value is not None} | _cleared(clear, given)
+        if not values:
+            raise InvalidInput("nothing to change was given", "see: ollama-admin server update --help")
+        return await self._db.write(store.change, server, values)
+
+    async def remove(self, server: int | str) -> Server:
+        """Delete the row and its models; gives back what it was."""
+        return await self._db.write(store.remove, server)
+
+    async def enable(self, server: int | str) -> Server:
+        return await self._db.write(store.change, server, {"is_active": True})
+
+    async def disable(self, server: int | str) -> Server:
+        changed = await self._db.write(store.change, server, {"is_active": False})
+        if changed.is_default:
+            self._note(f"server {changed.name} is still the default; choose another with: server set-default")
+        return changed
+
+    async def set_default(self, server: int | str) -> Server:
+        return await self._db.write(store.change, server, {"is_default": True})
+
+    async def check(self, servers: Sequence[int | str] = (), *, everyone: bool = False) -> tuple[CheckResult, ...]:
+        """Ask servers for their version (default: the active ones) and note what they said."""
+        chosen = await self._db.read(targets, servers, everyone=everyone)
+        free = asyncio.Semaphore(CONCURRENT_CHECKS)
+
+        async def bounded(server: Server) -> CheckResult:
+            async with free:
+                return await self._check(server)
+
+        return tuple(await together(bounded(server) for server in chosen))
+
+    async def _check(self, server: Server) -> CheckResult:
+        endpoint = self._connect(server.target, None)
+        started = time.monotonic()
+        version, error = None, None
+        try:
+            version = await version_of(endpoint, server)
+        except AdminError as exc:
+            error = exc
+        result = CheckResult(
+            server=server.ref,
+            status=status_after(error),
+            version=version,
+            ms=round((time.monotonic() - started) * 1000),
+            error=error,
+        )
+        await self._db.write(store.record_check, result)
+        return result
+
+
+def targets(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> list[Server]:
+    """The rows named (each once), or all active ones, or with `everyone` all."""
+    if servers:
+        return list({found.id: found for found in (store.find(connection, server) for server in servers)}.values())
+    return [server for server in store.all_servers(connection) if server.is_active or everyone]
+
+
+async def version_of(endpoint: "Endpoint", server: Server) -> str | None:
+    """Ollama's version, None for a v1 server that is not Ollama; a native one that is not is an UpstreamError."""
+    version = await endpoint.version()
+    if version is None and server.api_version is ApiVersion.NATIVE:
+        raise UpstreamError(
+            f"server {server.name} ({server.url}) answers, but not as Ollama",
+            f"if it speaks the OpenAI-compatible API: ollama-admin server update {server.id} --api-version v1",
+        )
+    if version is None:
+        await endpoint.models(is_ollama=False)
+    return version
+
+
+def status_after(error: AdminError | None) -> ServerStatus:
+    """What people are shown for the outcome of a check."""
+    if error is None:
+        return ServerStatus.ONLINE
+    if isinstance(error, ServerUnreachable):
+        return ServerStatus.OFFLINE
+    return ServerStatus.UNAUTHORIZED if isinstance(error, ServerUnauthorized) else ServerStatus.ERROR
+
+
+def _spoken(url: urls.ServerURL) -> ApiVersion:
+    return ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
+
+
+def _api_version(value: ApiVersion | str | None) -> ApiVersion | None:
+    try:
+        return None if value is None else ApiVersion(value)
+    except ValueError as exc:
+        raise InvalidInput(f"api_version {value!a} is neither native nor v1") from exc
+
+
+def _capabilities(values: Sequence[str]) -> tuple[str, ...]:
+    for value in values:
+        if not value.strip() or value != value.strip() or len(value) > 100 or not value.isprintable():
+            raise InvalidInput(f"capability {value[:100]!a} is not a word of 1-100 printable characters")
+    return tuple(dict.fromkeys(values))
+
+
+def _within(value: int, column: str, least: int) -> int:
+    if type(value) is not int or not least <= value <= INT_LIMIT:
+        raise InvalidInput(f"{column} is a whole number from {least} to {INT_LIMIT}, not {value!a}")
+    return value
+
+
+def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
+    for column in clear:
+        if column not in CLEARABLE:
+            raise InvalidInput(f"{column!a} cannot be cleared", f"these can: {', '.join(CLEARABLE)}")
+        if given.get(column) is not None:
+            raise InvalidInput(f"{column} is both given and cleared", "leave one of the two out")
+    empty: dict[str, Any] = {"capabilities": [], "default_model": None}
+    return {column: empty[column] for column in clear}

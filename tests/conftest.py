@@ -1,0 +1,78 @@
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.llama_server import LlamaServer, serve
+from tests.postgres import POSTGRES_URL_VARIABLE, OwnPostgresServer, PostgresServer
+
+# Read before the environment is cleaned for the first test.
+GIVEN_POSTGRES_URL = os.environ.get(POSTGRES_URL_VARIABLE)
+
+FOREIGN_PREFIXES = ("OLLAMA", "OPENAI_")
+FOREIGN_NAMES = {
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"),
+    *("NO_COLOR", "FORCE_COLOR", "COLUMNS"),
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine reaches a test: no settings, proxies or colours, an empty home, an empty folder."""
+    for name in list(os.environ):
+        if name.upper().startswith(FOREIGN_PREFIXES) or name.upper() in FOREIGN_NAMES:
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / ".local" / "share"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def own_postgres_server() -> Iterator[OwnPostgresServer]:
+    """A server of this worker alone."""
+    with OwnPostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The server named in the environment, else the worker's own."""
+    if GIVEN_POSTGRES_URL is None:
+        yield request.getfixturevalue("own_postgres_server")
+    else:
+        with PostgresServer(GIVEN_POSTGRES_URL) as server:
+            yield server
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A new empty database, dropped after the test."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def stoppable_postgres(own_postgres_server: OwnPostgresServer) -> Iterator[OwnPostgresServer]:
+    """A server the test may stop; it runs again after the test."""
+    yield own_postgres_server
+    own_postgres_server.start()
+
+
+@pytest.fixture(scope="session")
+def llama_servers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[LlamaServer, LlamaServer]]:
+    """Two inference servers; what they say tells which one answered."""
+    folder = tmp_path_factory.mktemp("llama")
+    with ExitStack() as stack:
+        north, south = (
+            stack.enter_context(serve(folder, model_id=f"{name}.gguf", sentence=f"this is the {name} server"))
+            for name in ("north", "south")
+        )
+        yield north, south
