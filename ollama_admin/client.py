@@ -58,14 +58,14 @@ class Client:
         *,
         database_url: str | None = None,
         environ: Mapping[str, str] = os.environ,
-        on_note: Note = logging.getLogger("ollama_admin").warning,
+        on_note: Note | None = None,
         times: "Times | None" = None,
     ) -> None:
         self._settings = Settings.read(environ, database_url)
-        self._note = on_note
+        self._note = on_note or logging.getLogger("ollama_admin").warning
         self._times = times
         self._db = Database(self._settings, self._create_schema)
-        self.servers = Servers(self._db, self._connect, on_note)
+        self.servers = Servers(self._db, self._connect, self._note)
         self.models = Models(self._db)
 
     async def __aenter__(self) -> Self:

@@ -85,9 +85,10 @@ def refuse_remote(name: str, model: ListedModel | None, request: GenerateRequest
 
 def nearest(asked: str, names: Iterable[str]) -> list[str]:
     """Up to three names that look like the one asked for."""
-    by_key = {model_key(name): name for name in names}
-    close = difflib.get_close_matches(model_key(asked), by_key, n=3, cutoff=0.8)
-    same_model = [key for key in by_key if short_model_name(key).split(":")[0] == asked.casefold().split(":")[0]]
+    by_key = {short_model_name(model_key(name)): name for name in names}
+    wanted = short_model_name(model_key(asked))
+    same_model = [key for key in by_key if key.rpartition(":")[0] == wanted.rpartition(":")[0]]
+    close = difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.7)
     return [by_key[key] for key in dict.fromkeys([*same_model, *close])][:3]
 
 

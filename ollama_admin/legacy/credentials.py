@@ -11,7 +11,7 @@ from ollama_admin.domain import AuthType
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import Role
 
-SECRET_ROLES = frozenset({Role.KEY, Role.PASSWORD, Role.BASIC, Role.HEADERS})
+SECRET_ROLES = frozenset({Role.KEY, Role.PASSWORD, Role.BASIC, Role.HEADER, Role.HEADERS})
 DEFAULT_HEADER = "X-API-Key"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 

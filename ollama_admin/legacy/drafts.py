@@ -1,12 +1,12 @@
 """A server while its variables are still being put together."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from ollama_admin.domain import ApiVersion
 from ollama_admin.legacy import values
-from ollama_admin.legacy.credentials import Piece, credential, extra_headers
+from ollama_admin.legacy.credentials import SECRET_ROLES, Piece, credential, extra_headers
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Role
 from ollama_admin.legacy.servers import Field, FieldValue, LegacyServer, Skipped, Sourced
@@ -17,7 +17,6 @@ NOT_STORED = "a secret: not stored yet"
 NOT_STORED_WITHOUT = "belongs to a secret: not stored yet"
 PLACEHOLDER = "a placeholder"
 
-_SECRET_ROLES = frozenset({Role.KEY, Role.PASSWORD, Role.BASIC, Role.HEADERS, Role.HEADER})
 _AUTH_COLUMNS = {Role.SCHEME: "auth_type", Role.HEADERS: "headers"}
 _SCHEMES_WITHOUT_SECRET = ("none", "session", "system_oauth", "digest", "negotiate", "ntlm")
 
@@ -55,7 +54,7 @@ class Draft:
 
     @property
     def holds_secret(self) -> bool:
-        return not _SECRET_ROLES.isdisjoint(self.pieces)
+        return not SECRET_ROLES.isdisjoint(self.pieces)
 
     def tell(self, role: Role, text: str, source: Binding) -> None:
         """Note what a variable, or a key of its JSON, says of this server."""
@@ -91,6 +90,12 @@ class Draft:
 
     def skip(self, source: Binding, why: str, column: str | None = None) -> None:
         self.skips.append(Skipped(binding=source, why=why, field=column))
+
+    def skip_keys(self, source: Binding, keys: Collection[str]) -> None:
+        """Note the keys of a JSON object that say nothing we keep."""
+        if keys:
+            why = f"not kept: {', '.join(sorted(set(keys)))[:200]}"
+            self.skips.append(Skipped(binding=source, why=why, minor=True))
 
     def absorb(self, other: "Draft") -> None:
         """Take over what another variable says of the same URL; what is already told counts."""
@@ -178,4 +183,4 @@ def _auth_why(role: Role, piece: Piece) -> str:
     scheme = piece.value.strip().lower()
     if role is Role.SCHEME and scheme in _SCHEMES_WITHOUT_SECRET:
         return "no secret belongs to it" if scheme == "none" else f"{scheme} authentication is not spoken"
-    return NOT_STORED if role in _SECRET_ROLES else NOT_STORED_WITHOUT
+    return NOT_STORED if role in SECRET_ROLES else NOT_STORED_WITHOUT

@@ -148,8 +148,7 @@ def _add_server(
     for role, value in item.values.items():
         if role is not Role.PORT:
             draft.tell(role, value, binding)
-    if item.unused:
-        draft.skip(binding, _unused(item.unused))
+    draft.skip_keys(binding, item.unused)
     reading.drafts.append(draft)
 
 
@@ -248,8 +247,7 @@ def _attach_configs(reading: FileReading, found: Found) -> None:
         told, unused = values.json_fields(binding, config)
         for role, text in told.items():
             draft.tell(role, text, binding)
-        if unused:
-            draft.skip(binding, _unused(unused))
+        draft.skip_keys(binding, unused)
 
 
 def _place(binding: Binding, key: str, drafts: dict[int, Draft], length: int) -> int:
@@ -263,10 +261,6 @@ def _place(binding: Binding, key: str, drafts: dict[int, Draft], length: int) ->
     except InvalidInput:
         return -1
     return next((place for place, draft in drafts.items() if draft.url.url == url.url), -1)
-
-
-def _unused(keys: tuple[str, ...]) -> str:
-    return f"not kept: {', '.join(sorted(set(keys)))[:200]}"
 
 
 def _account_for_all(reading: FileReading, found: list[Found]) -> None:

@@ -1,29 +1,21 @@
 """Compares what legacy variables say with the rows there are: what is new, the same, in conflict, or goes nowhere."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from ollama_admin import names
-from ollama_admin.domain import ApiVersion, Json, Server
-from ollama_admin.legacy.drafts import numbered
+from ollama_admin.domain import Json, Server
+from ollama_admin.legacy.comparison import Comparison, State, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.servers import Field, FieldValue, Legacy, LegacyServer, Skipped, Sourced
+from ollama_admin.legacy.servers import FieldValue, Legacy, Skipped
 
-
-class State(StrEnum):
-    """NEW is written; UNCHANGED is what the row says already; CONFLICT and IGNORED are not written."""
-
-    NEW = "new"
-    UNCHANGED = "unchanged"
-    CONFLICT = "conflict"
-    IGNORED = "ignored"
+Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
-    """One line of the plan: what becomes of a variable, or of a part of it. `value` is never a secret."""
+    """One line of the plan: what becomes of a variable, or of a part of it. No value of a secret is ever in it."""
 
     file: str | None
     line: int | None
@@ -33,18 +25,20 @@ class PlanEntry:
     value: FieldValue | None
     state: State
     why: str | None
-    source: Binding = field(repr=False)
+
+    @property
+    def spot(self) -> Spot:
+        return self.file, self.line, self.variable
 
     def document(self) -> dict[str, Json]:
         """The JSON object under `results`."""
-        value = list[Json](self.value) if isinstance(self.value, tuple) else self.value
         return {
             "file": self.file,
             "line": self.line,
             "variable": self.variable,
             "server": self.server,
             "field": self.field,
-            "value": value,
+            "value": [*self.value] if isinstance(self.value, tuple) else self.value,
             "state": self.state.value,
             "why": self.why,
         }
@@ -52,11 +46,11 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Columns to write: of a new row when `server_id` is None. `name` is the row's name afterwards."""
+    """Columns to write: of a new row when `server_id` is None. `name` is that of the row, to be called by."""
 
     server_id: int | None
     name: str
-    columns: Mapping[Field, FieldValue]
+    columns: Mapping[str, FieldValue]
     make_default: bool = False
 
 
@@ -74,56 +68,157 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    """`deletable` names the lines that may go once the changes are made, `deletable_now` those that may go already."""
+
     entries: tuple[PlanEntry, ...]
     changes: tuple[Change, ...]
     counts: Counts
+    deletable: tuple[Spot, ...]
+    deletable_now: tuple[Spot, ...]
     warnings: tuple[str, ...]
-    legacy: Legacy = field(repr=False)
-
-    @property
-    def failed(self) -> int:
-        return sum(entry.state is State.CONFLICT for entry in self.entries)
 
     @property
     def new(self) -> int:
         return sum(entry.state is State.NEW for entry in self.entries)
 
-    def deletable(self, *, applied: bool) -> tuple[tuple[str, int, str], ...]:
-        """File, line and variable of what the database now says in full; `applied`: the changes were made.
-
-        A line that another remaining line mentions as `${...}` stays, and so does one that an earlier, overruled line
-        would replace.
-        """
-        settled = {State.NEW, State.UNCHANGED} if applied else {State.UNCHANGED}
-        free = _free(self, settled)
-        spots = [(b.file, b.line, b.key) for b in free if b.file is not None and b.line is not None]
-        return tuple(sorted(dict.fromkeys(spots), key=self._file_order))
-
-    def _file_order(self, spot: tuple[str, int, str]) -> tuple[int, int]:
-        files = list(dict.fromkeys(entry.file for entry in self.entries))
-        return files.index(spot[0]), spot[1]
+    @property
+    def conflicts(self) -> int:
+        return sum(entry.state is State.CONFLICT for entry in self.entries)
 
 
 def plan(servers: Sequence[Server], legacy: Legacy, *, update: bool = False) -> Plan:
     """What importing would do to these rows; `update` writes the values that otherwise are conflicts.
 
-    A row is found by its URL, else by its name. A second plan after the first was applied holds nothing new.
+    A row is found by its URL, else by its name. After the changes are made, a second plan holds nothing new.
     """
-    rows = _matches(servers, legacy.servers)
-    taken = _taken_names(servers, legacy.servers, rows)
-    entries: list[PlanEntry] = []
-    changes: list[Change] = []
-    for server, row in zip(legacy.servers, rows, strict=True):
-        comparison = _Comparison(server, row, taken, update=update)
-        entries += comparison.entries()
-        changes.append(comparison.change())
-    if not any(row.is_default for row in servers):
-        _choose_default(legacy.servers, rows, changes, entries)
-    entries += [_ignored(skip) for skip in legacy.skipped]
+    compared = compare(servers, legacy.servers, update=update)
+    default = None if any(row.is_default for row in servers) else _first_usable(compared)
+    told = [entry for comparison in compared for entry in _entries(comparison, default)]
+    entries = told + [_ignored(skip) for skip in legacy.skipped]
+    entries.sort(key=_file_order(legacy))
     return Plan(
-        entries=tuple(sorted(entries, key=_order(legacy))),
-        changes=tuple(change for change in changes if change.columns or change.make_default),
+        entries=tuple(entries),
+        changes=tuple(_changes(compared, default)),
         counts=_counts(entries, legacy),
+        deletable=_deletable(told, legacy, {State.NEW, State.UNCHANGED}),
+        deletable_now=_deletable(told, legacy, {State.UNCHANGED}),
         warnings=legacy.warnings,
-        legacy=legacy,
     )
+
+
+def _first_usable(compared: Sequence[Comparison]) -> Comparison | None:
+    return next((comparison for comparison in compared if comparison.can_be_default), None)
+
+
+def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iterator[Change]:
+    for comparison in compared:
+        make_default = comparison is default
+        columns = comparison.columns
+        if columns or make_default:
+            server_id = comparison.row.id if comparison.row else None
+            yield Change(server_id=server_id, name=comparison.name, columns=columns, make_default=make_default)
+
+
+def _entries(comparison: Comparison, default: Comparison | None) -> Iterator[PlanEntry]:
+    for verdict in comparison.verdicts:
+        told = verdict.told
+        yield _entry(comparison, told.source, verdict.field, told.value, verdict.state, verdict.why)
+        for again in told.also:
+            state, why = _again(verdict)
+            yield _entry(comparison, again, verdict.field, told.value, state, why)
+    if comparison is default:
+        source = comparison.server.fields["url"].source
+        yield _entry(comparison, source, "is_default", True, State.NEW, "no server was the default")
+
+
+def _again(verdict: Verdict) -> tuple[State, str]:
+    """What becomes of a variable that says the same as another."""
+    if verdict.state in (State.NEW, State.UNCHANGED):
+        return State.UNCHANGED, f"the same as {verdict.told.source.place}"
+    return State.IGNORED, f"waits for {verdict.told.source.place}"
+
+
+def _entry(
+    comparison: Comparison, source: Binding, field: str, value: FieldValue, state: State, why: str | None
+) -> PlanEntry:
+    return PlanEntry(
+        file=source.file,
+        line=source.line,
+        variable=source.key,
+        server=comparison.name,
+        field=field,
+        value=value,
+        state=state,
+        why=why,
+    )
+
+
+def _ignored(skip: Skipped) -> PlanEntry:
+    return PlanEntry(
+        file=skip.binding.file,
+        line=skip.binding.line,
+        variable=skip.binding.key,
+        server=skip.server,
+        field=skip.field,
+        value=None,
+        state=State.IGNORED,
+        why=skip.why,
+    )
+
+
+def _file_order(legacy: Legacy) -> Callable[[PlanEntry], tuple[int, int]]:
+    places = {file: place for place, file in enumerate(legacy.files)}
+    return lambda entry: (places[entry.file], entry.line or 0)
+
+
+def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
+    states: dict[Spot, set[State]] = {}
+    for entry in entries:
+        states.setdefault(entry.spot, set()).add(entry.state)
+    unknown = {_spot(skip.binding) for skip in legacy.skipped if skip.unknown}
+    kinds = Counter(_kind(found, spot in unknown) for spot, found in states.items())
+    return Counts(
+        seen=len(legacy.bindings),
+        imported=kinds["imported"],
+        conflicts=kinds["conflict"],
+        skipped=kinds["skipped"],
+        unknown=kinds["unknown"],
+        unrelated=len(legacy.unrelated),
+    )
+
+
+def _kind(states: set[State], unknown: bool) -> str:
+    if State.CONFLICT in states:
+        return "conflict"
+    if states & {State.NEW, State.UNCHANGED}:
+        return "imported"
+    return "unknown" if unknown else "skipped"
+
+
+def _deletable(told: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -> tuple[Spot, ...]:
+    """The lines of which the database says all that we keep, in the order of the files.
+
+    An overruled line goes with the one that overrules it, for it would count again. A line stays as long as one that
+    stays mentions it as `${...}`.
+    """
+    shadows = {_spot(skip.binding): _spot(skip.shadowed_by) for skip in legacy.skipped if skip.shadowed_by}
+    stays = {entry.spot for entry in told if entry.state not in settled}
+    stays |= {_spot(skip.binding) for skip in legacy.skipped if not (skip.minor or skip.shadowed_by)}
+    free = ({entry.spot for entry in told} | shadows.keys()) - stays
+    free = {spot for spot in free if spot[1] is not None and "OLLAMA" in spot[2].upper()}
+    while True:
+        kept = {spot for spot in free if shadows.get(spot, spot) not in free}
+        kept |= free & _mentioned(legacy, free)
+        if not kept:
+            return tuple(spot for spot in map(_spot, legacy.bindings) if spot in free)
+        free -= kept
+
+
+def _mentioned(legacy: Legacy, free: set[Spot]) -> set[Spot]:
+    """The lines that the others mention as `${...}`."""
+    mentioned = {(b.file, name) for b in legacy.bindings if _spot(b) not in free for name in b.references}
+    return {_spot(b) for b in legacy.bindings if (b.file, b.key) in mentioned}
+
+
+def _spot(binding: Binding) -> Spot:
+    return binding.file, binding.line, binding.key

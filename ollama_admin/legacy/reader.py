@@ -23,10 +23,11 @@ def read(files: Sequence[EnvFile]) -> Legacy:
     for draft, server in zip(drafts, servers, strict=True):
         skipped += draft.skipped(server.name)
     return Legacy(
+        files=tuple(file.file for file in files),
+        bindings=tuple(binding for file in files for binding in file.bindings),
         servers=tuple(servers),
         skipped=tuple(skipped),
         unrelated=tuple(binding for reading in readings for binding in reading.unrelated),
-        seen=sum(len(file.bindings) for file in files),
         warnings=tuple(_warning(reading) for reading in readings if reading.exposes_secrets),
     )
 

@@ -10,7 +10,7 @@ from ollama_admin.legacy.envfile import Binding
 Field: TypeAlias = Literal[
     "name", "url", "api_version", "default_model", "capabilities", "max_concurrent", "priority", "is_active"
 ]
-FieldValue: TypeAlias = "str | int | bool | tuple[str, ...]"
+FieldValue: TypeAlias = str | int | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +49,28 @@ class LegacyServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A variable, or a part of one, that goes nowhere; `shadowed_by` is the later line that sets it again."""
+    """A variable, or a part of one, that goes nowhere.
+
+    `shadowed_by` is the later line that sets it again; `minor` is a part that keeps nobody from deleting the line.
+    """
 
     binding: Binding
     why: str
     server: str | None = None
     field: str | None = None
     unknown: bool = False
+    minor: bool = False
     shadowed_by: Binding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Legacy:
-    """All that was read. Every variable seen is a source of a server, skipped, or unrelated."""
+    """All that was read: each of `bindings` is a source of a server, skipped, or unrelated."""
+
+    files: tuple[str | None, ...]
+    bindings: tuple[Binding, ...]
 
     servers: tuple[LegacyServer, ...]
     skipped: tuple[Skipped, ...]
     unrelated: tuple[Binding, ...]
-    seen: int
     warnings: tuple[str, ...] = ()

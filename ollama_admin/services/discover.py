@@ -34,7 +34,7 @@ class Discovery:
         on_start: Callable[[int], None] = lambda _: None,
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
-        """Ask the servers (default: the active ones). Results come in their order; `on_result` hears of each when stored.
+        """Ask the servers (default: the active ones). In order; `on_result` hears of each when stored.
 
         `timeout` is seconds for each call. A server that fails keeps its rows, and costs the others nothing.
         """

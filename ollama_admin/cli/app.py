@@ -1,0 +1,128 @@
+"""The root command: options that all commands share, and the one place where errors become exit codes."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+import ollama_admin
+from ollama_admin.cli import demo, discover, generate, import_env, migrate, models, servers
+from ollama_admin.cli.context import Shell, new_shell, shell_of
+from ollama_admin.cli.options import OutputOption
+from ollama_admin.errors import AdminError
+
+PROGRAM = "ollama-admin"
+USAGE = 2
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+
+class RootGroup(TyperGroup):
+    """Gives every run a shell, and turns every known error into a line and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
+        argv = list(sys.argv[1:] if args is None else args)
+        shell = new_shell(argv)
+        extra |= {"prog_name": PROGRAM, "standalone_mode": False, "obj": shell}
+        try:
+            code = super().main(argv, **extra)
+        except typer.Abort:
+            shell.output.problem("declined", "nothing was done")
+            code = USAGE
+        except TyperException as exc:
+            shell.output.problem("invalid_input", *_usage(exc))
+            code = exc.exit_code
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        shell: Shell = ctx.obj
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except AdminError as exc:
+            shell.output.error(exc)
+            _detail(shell, exc)
+            raise typer.Exit(exc.exit_code) from exc
+        except BrokenPipeError as exc:
+            _forget_stdout()
+            raise typer.Exit(PIPE_CLOSED) from exc
+        except OSError as exc:
+            if exc.filename is not None:
+                raise
+            _forget_stdout()
+            shell.output.problem("output_failed", f"the output could not be written: {exc.strerror}")
+            raise typer.Exit(1) from exc
+
+
+app = typer.Typer(
+    name=PROGRAM,
+    cls=RootGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(servers.app, name="server")
+for module in (migrate, discover, models, generate, import_env, demo):
+    module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    database_url: Annotated[
+        str | None,
+        typer.Option("--database-url", metavar="URL", help="Database; a password in it shows in process lists."),
+    ] = None,
+    output: OutputOption = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Ask exactly the Ollama server and model you named, or get an error.
+
+    Servers and models live in a database. No .env file and no OLLAMA_* variable changes what a command does.
+    """
+    shell = shell_of(context, output)
+    shell.output.verbose = verbose
+    shell.database_url = database_url
+    if version:
+        shell.output.line(f"{PROGRAM} {ollama_admin.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.BadParameter("no command is given", ctx=context)
+    if database_url and "@" in database_url and ":" in database_url.split("://", 1)[-1].rpartition("@")[0]:
+        shell.output.note("the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL")
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that cannot show a character still shows the rest
+    typer.main.get_command(app).main()
+
+
+def _usage(exc: TyperException) -> tuple[str, str]:
+    context = getattr(exc, "ctx", None)
+    path = context.command_path if context else PROGRAM
+    return exc.format_message().rstrip("."), f"see: {path} --help"
+
+
+def _detail(shell: Shell, exc: BaseException) -> None:
+    """Name the kinds of the causes; their texts may hold secrets."""
+    cause = exc.__cause__
+    while cause is not None:
+        shell.output.detail(f"caused by {type(cause).__module__}.{type(cause).__name__}")
+        cause = cause.__cause__ or cause.__context__
+
+
+def _forget_stdout() -> None:
+    """Nobody reads it any more: keep the interpreter from complaining when it flushes at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,100 @@
+"""What every command is given: how to reach the client, and where to print.
+
+Heavy parts are loaded here, and only when a command asks for them.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from ollama_admin.cli.output import Output
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ollama_admin.client import Client
+    from ollama_admin.settings import Settings
+
+T = TypeVar("T")
+
+TERMINATED = 143
+
+
+class Shell:
+    """One run of the program. It travels as `obj` of the root context."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.database_url: str | None = None
+
+    def run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
+        """Run async work with an open client; SIGINT and SIGTERM cancel it, which cancels it upstream."""
+        return asyncio.run(self._run(work))
+
+    async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
+        from ollama_admin.client import Client
+
+        terminated = asyncio.Event()
+        task = asyncio.current_task()
+
+        def terminate() -> None:
+            terminated.set()
+            if task is not None:
+                task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        try:
+            async with Client(database_url=self.database_url, on_note=self.output.note) as client:
+                return await work(client)
+        except asyncio.CancelledError:
+            if terminated.is_set():
+                raise typer.Exit(TERMINATED) from None
+            raise
+
+    def can_ask(self) -> bool:
+        """Whether a person is there to answer a question."""
+        return sys.stdin is not None and sys.stdin.isatty() and not self.output.json
+
+    def settings(self) -> "Settings":
+        from ollama_admin.settings import Settings
+
+        return Settings.read(os.environ, self.database_url)
+
+    def tables(self) -> "ModuleType":
+        """The printer of tables, with what it brings."""
+        from ollama_admin.cli import render
+
+        return render
+
+    def migrations(self) -> "ModuleType":
+        from ollama_admin.services import migrate
+
+        return migrate
+
+    def demo(self) -> "ModuleType":
+        from ollama_admin.demo import script
+
+        return script
+
+
+def shell_of(context: typer.Context, output: str | None) -> Shell:
+    """The shell of a command, told of the command's own `--output`."""
+    shell: Shell = context.find_root().obj
+    if output is not None:
+        shell.output.json = output == "json"
+    return shell
+
+
+def new_shell(argv: list[str]) -> Shell:
+    """A shell before options are read: an error in them must already know whether JSON was asked for."""
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    asked = any(
+        word in ("-ojson", "--output=json", "-o=json") or (word in ("-o", "--output") and value == "json")
+        for word, value in pairs
+    )
+    return Shell(Output(json=asked, stdout=sys.stdout, stderr=sys.stderr))

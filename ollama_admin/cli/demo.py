@@ -1,0 +1,20 @@
+"""`ollama-admin demo`"""
+
+from typing import Annotated
+
+import typer
+
+from ollama_admin.cli.context import shell_of
+
+
+def register(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
+def demo(
+    context: typer.Context,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the database, and say how to use it.")] = False,
+) -> None:
+    """Show the whole job on two simulated servers in a temporary database, each command printed before it runs."""
+    shell = shell_of(context, None)
+    shell.demo().run(shell.output.line, keep=keep)

@@ -1,0 +1,45 @@
+"""`ollama-admin models`"""
+
+from typing import Annotated
+
+import typer
+
+from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument
+
+
+def register(app: typer.Typer) -> None:
+    app.command("models")(models)
+
+
+def models(
+    context: typer.Context,
+    servers: ServersArgument = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="GLOB", help="Only names like this: 'qwen*'.")] = None,
+    capability: CapabilityFilter = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also vanished ones and those of inactive servers.")
+    ] = False,
+    by_model: Annotated[bool, typer.Option("--by-model", help="Group by name; show whether builds differ.")] = False,
+    output: OutputOption = None,
+) -> None:
+    """List the models that servers hold, as the last discovery left them."""
+    shell = shell_of(context, output)
+    if by_model:
+        groups = shell.run(
+            lambda client: client.models.by_model(
+                servers or (), name=name, capability=capability, everything=everything
+            )
+        )
+        if shell.output.json:
+            shell.output.data(groups)
+        else:
+            shell.tables().model_groups(shell.output, groups)
+        return
+    found = shell.run(
+        lambda client: client.models.list(servers or (), name=name, capability=capability, everything=everything)
+    )
+    if shell.output.json:
+        shell.output.data(found)
+    else:
+        shell.tables().models(shell.output, found)

@@ -1,0 +1,33 @@
+"""Options and arguments that several commands take."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class OutputFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+class ApiVersionChoice(StrEnum):
+    NATIVE = "native"
+    V1 = "v1"
+
+
+OutputOption = Annotated[OutputFormat | None, typer.Option("-o", "--output", help="How to print: table or json.")]
+ServerArgument = Annotated[str, typer.Argument(metavar="S", help="A server's id or name.", show_default=False)]
+ServersArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[S]...", help="Servers, by id or name.", show_default=False)
+]
+CapabilityFilter = Annotated[
+    str | None, typer.Option("--capability", metavar="C", help="Only what has this capability.")
+]
+EVERYONE = "Also inactive ones."
+EveryoneOption = Annotated[bool, typer.Option("--all", help=EVERYONE)]
+
+
+def one_target(servers: list[str] | None, everyone: bool) -> bool:
+    """Whether exactly one server was asked for by name: its failure is then the command's own."""
+    return not everyone and len(servers or []) == 1

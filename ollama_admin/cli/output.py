@@ -1,0 +1,60 @@
+"""Printing without tables: JSON, errors and notes. Loads nothing heavy."""
+
+import json
+from typing import Any, TextIO
+
+from ollama_admin.documents import document
+from ollama_admin.errors import AdminError
+from ollama_admin.safe_text import safe_text
+
+
+class Output:
+    """Data on stdout; errors, hints and notes on stderr."""
+
+    def __init__(self, *, json: bool, stdout: TextIO, stderr: TextIO) -> None:
+        self.json = json
+        self.verbose = False
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def data(self, value: Any) -> None:
+        """One JSON document, in ASCII: other encodings would let control characters through."""
+        self.line(json.dumps(document(value), indent=2))
+
+    def record(self, value: Any) -> None:
+        """One line of NDJSON, at once."""
+        self.line(json.dumps(document(value)))
+        self.stdout.flush()
+
+    def line(self, text: str) -> None:
+        """A line of our own; foreign text in it is already safe."""
+        print(text, file=self.stdout)
+
+    def error(self, error: AdminError) -> None:
+        if self.json:
+            self._tell(json.dumps({"error": error.document()}))
+            return
+        self._tell(f"error: {safe_text(error.message)}")
+        if error.hint:
+            self._tell(f"hint: {safe_text(error.hint)}")
+
+    def problem(self, code: str, message: str, hint: str | None = None) -> None:
+        """An error that no class of ours stands for, as one of usage."""
+        described = {"code": code, "message": message, "hint": hint}
+        if self.json:
+            self._tell(json.dumps({"error": described}))
+            return
+        self._tell(f"error: {safe_text(message)}")
+        if hint:
+            self._tell(f"hint: {hint}")
+
+    def note(self, text: str) -> None:
+        self._tell(f"note: {safe_text(text)}")
+
+    def detail(self, text: str) -> None:
+        """For `--verbose` only."""
+        if self.verbose:
+            self._tell(f"detail: {safe_text(text)}")
+
+    def _tell(self, text: str) -> None:
+        print(text, file=self.stderr, flush=True)

@@ -1,0 +1,248 @@
+"""The printer of tables. In a pipe: no box, no colour, no cut cells."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ollama_admin.cli.output import Output
+from ollama_admin.domain import CheckResult, DiscoverResult, Model, ModelGroup, Server
+from ollama_admin.safe_text import safe_text
+
+WIDE = 120  # columns from which tables show more
+PIPE_WIDTH = 10_000
+_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+_AGES = (
+    (31_536_000, "year"),
+    (2_592_000, "month"),
+    (604_800, "week"),
+    (86_400, "day"),
+    (3_600, "hour"),
+    (60, "minute"),
+)
+
+
+def servers(output: Output, found: Sequence[Server]) -> None:
+    if not found:
+        output.note("no servers yet; add one with: ollama-admin server add NAME URL")
+        return
+    rows = [
+        (
+            str(server.id),
+            server.name,
+            server.url,
+            server.api_version,
+            str(server.max_concurrent),
+            str(server.priority),
+            _state(server),
+            ", ".join(server.capabilities),
+            server.default_model,
+            server.version,
+            _age(server.last_discovered_at),
+        )
+        for server in found
+    ]
+    headings = ["ID", "NAME", "URL", "API", "MAX", "PRIO", "STATE"]
+    more = ["CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"]
+    _table(output, headings, more, rows)
+
+
+def server(output: Output, found: Server) -> None:
+    """Every field, one a line."""
+    facts: list[tuple[str, object]] = [
+        ("id", found.id),
+        ("name", found.name),
+        ("url", found.url),
+        ("api version", found.api_version),
+        ("state", _state(found)),
+        ("capabilities", ", ".join(found.capabilities)),
+        ("max concurrent", found.max_concurrent),
+        ("priority", found.priority),
+        ("default model", found.default_model),
+        ("auth", found.auth_type),
+        ("Ollama version", found.version),
+        ("last error", found.last_error),
+        ("last seen", _stamp(found.last_seen_at)),
+        ("last discovered", _stamp(found.last_discovered_at)),
+        ("created", _stamp(found.created_at)),
+        ("updated", _stamp(found.updated_at)),
+    ]
+    for name, value in facts:
+        output.line(f"{name:<16} {'-' if value in (None, '') else safe_text(str(value))}")
+
+
+def models(output: Output, found: Sequence[Model]) -> None:
+    if not found:
+        output.note("no models; read them from the servers with: ollama-admin discover")
+        return
+    rows = [
+        (
+            model.name + ("" if model.is_available else " (vanished)"),
+            model.server,
+            _digest(model.digest),
+            _size(model),
+            _age(model.modified_at),
+            _age(model.last_seen_at),
+            model.parameter_size,
+            model.quantization_level,
+            None if model.context_length is None else str(model.context_length),
+            ", ".join(model.capabilities or ()),
+        )
+        for model in found
+    ]
+    headings = ["NAME", "SERVER", "DIGEST", "SIZE", "MODIFIED"]
+    more = ["SEEN", "PARAMETERS", "QUANTIZATION", "CONTEXT", "CAPABILITIES"]
+    _table(output, headings, more, rows)
+
+
+def model_groups(output: Output, groups: Sequence[ModelGroup]) -> None:
+    if not groups:
+        output.note("no models; read them from the servers with: ollama-admin discover")
+        return
+    rows = []
+    for group in groups:
+        builds = f"{group.builds} builds differ" if group.builds > 1 else _digest(_only_digest(group))
+        where = ", ".join(
+            f"{place.server} {_digest(place.digest)}" if group.builds > 1 else place.server for place in group.servers
+        )
+        rows.append((group.name, str(len(group.servers)), builds, where))
+    _table(output, ["NAME", "SERVERS", "BUILD", "ON"], [], rows)
+
+
+def checks(output: Output, found: Sequence[CheckResult]) -> None:
+    rows = [
+        (str(check.server), check.status, check.version, f"{check.ms} ms", check.error.message if check.error else None)
+        for check in found
+    ]
+    _table(output, ["SERVER", "STATUS", "VERSION", "TIME", "ERROR"], [], rows)
+
+
+def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
+    if not results:
+        output.note("no servers to ask; add one with: ollama-admin server add NAME URL")
+        return
+    rows = [
+        (
+            result.server.name,
+            *(
+                ("-",) * 4
+                if result.error
+                else map(str, (len(result.added), len(result.changed), result.unchanged, len(result.vanished)))
+            ),
+            result.error.message if result.error else _pruned(result),
+        )
+        for result in results
+    ]
+    _table(output, ["SERVER", "ADDED", "CHANGED", "SAME", "VANISHED", "NOTE"], [], rows)
+    for result in results:
+        for change in result.changed:
+            move = f"{_digest(change.before)} -> {_digest(change.after)}"
+            output.note(f"{change.name} on {result.server} is another build now: {move}")
+
+
+def table(output: Output, headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+    """Any other table."""
+    _table(output, headings, [], rows)
+
+
+def sentence(output: Output, text: str) -> None:
+    """One line that says what was done; names in it are made safe."""
+    output.line(safe_text(text))
+
+
+class DiscoverProgress:
+    """A bar on stderr while servers are asked; nothing when that is not a terminal."""
+
+    def __init__(self, output: Output) -> None:
+        console = Console(file=output.stderr)
+        columns = (TextColumn("asking servers"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def start(self, total: int) -> None:
+        self._progress.update(self._task, total=total)
+
+    def result(self, result: DiscoverResult) -> None:
+        self._progress.update(self._task, advance=1, description=_plain(safe_text(str(result.server)))[:30])
+
+
+def _plain(text: str) -> str:
+    """Text that rich does not read as markup."""
+    return re.sub(r"\[", r"\\[", text)
+
+
+def _table(output: Output, headings: Sequence[str], more: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+    """Print columns `headings`, and `more` of them where there is room; a missing cell is a dash."""
+    console = Console(file=output.stdout, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    shown = [*headings, *more] if console.width >= WIDE else list(headings)
+    box = SIMPLE_HEAD if console.is_terminal else None
+    drawn = Table(box=box, pad_edge=False, show_edge=False, header_style="bold" if box else "")
+    for heading in shown:
+        drawn.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        drawn.add_row(*(Text(safe_text(cell) if cell else "-") for cell in row[: len(shown)]))
+    with console.capture() as captured:
+        console.print(drawn)
+    for line in captured.get().splitlines():
+        output.line(line.rstrip())
+
+
+def _state(server: Server) -> str:
+    marks = [mark for mark, holds in (("default", server.is_default), ("inactive", not server.is_active)) if holds]
+    return ", ".join([server.status, *marks])
+
+
+def _digest(digest: str | None) -> str:
+    return digest[:12] if digest else "-"
+
+
+def _only_digest(group: ModelGroup) -> str | None:
+    return next((place.digest for place in group.servers if place.digest), None)
+
+
+def _pruned(result: DiscoverResult) -> str:
+    return f"{result.pruned} pruned" if result.pruned else ""
+
+
+def _size(model: Model) -> str:
+    """Decimal units as Ollama prints them; a remote model has none worth telling."""
+    if model.is_remote:
+        return "remote"
+    if model.size is None:
+        return "-"
+    for unit, name in _UNITS:
+        if model.size >= unit:
+            number = model.size / unit
+            return f"{int(number)} {name}" if number >= 10 else f"{number:.1f} {name}"
+    return f"{model.size} B"
+
+
+def _age(time: datetime | None) -> str:
+    if time is None:
+        return "-"
+    seconds = (datetime.now(UTC) - time).total_seconds()
+    for length, unit in _AGES:
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _stamp(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

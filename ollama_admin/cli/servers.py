@@ -1,0 +1,239 @@
+"""`ollama-admin server ...`"""
+
+from typing import Annotated, Any
+
+import typer
+
+from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.options import (
+    ApiVersionChoice,
+    CapabilityFilter,
+    EveryoneOption,
+    OutputOption,
+    ServerArgument,
+    ServersArgument,
+    one_target,
+)
+from ollama_admin.documents import results
+from ollama_admin.domain import CheckResult, Server, ServerStatus
+from ollama_admin.errors import InvalidInput
+
+PARTLY = 7
+
+app = typer.Typer(help="Add, list and change servers.", rich_markup_mode=None, no_args_is_help=False)
+
+ApiVersionOption = Annotated[
+    ApiVersionChoice | None,
+    typer.Option(help="Dialect to speak; without it a URL that ends in /v1 means v1.", show_default=False),
+]
+CapabilitiesOption = Annotated[
+    list[str] | None, typer.Option("--capability", metavar="C", help="What it is good for; may be repeated.")
+]
+MaxConcurrentOption = Annotated[int | None, typer.Option(metavar="N", help="Requests it takes at once.")]
+PriorityOption = Annotated[int | None, typer.Option(metavar="N", help="Higher is preferred; 0 if not given.")]
+DefaultModelOption = Annotated[
+    str | None, typer.Option(metavar="M", help="Model to use when none is named.", show_default=False)
+]
+InactiveOption = Annotated[bool, typer.Option("--inactive", help="Keep it out of every choice.")]
+DiscoverOption = Annotated[bool, typer.Option("--discover", help="Read its models afterwards.")]
+CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask whether it answers.")]
+
+
+@app.command("add")
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    url: Annotated[str, typer.Argument(metavar="URL", show_default=False)],
+    api_version: ApiVersionOption = None,
+    capability: CapabilitiesOption = None,
+    max_concurrent: MaxConcurrentOption = None,
+    priority: PriorityOption = None,
+    default: Annotated[bool, typer.Option("--default", help="Make it the default server.")] = False,
+    inactive: InactiveOption = False,
+    default_model: DefaultModelOption = None,
+    check: CheckOption = True,
+    discover: DiscoverOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Add a server. It is added even when it does not answer; then a warning says so."""
+    shell = shell_of(context, output)
+
+    async def work(client: Any) -> Server:
+        added = await client.servers.add(
+            name=name,
+            url=url,
+            api_version=api_version,
+            capabilities=capability or (),
+            max_concurrent=1 if max_concurrent is None else max_concurrent,
+            priority=priority or 0,
+            is_default=default,
+            is_active=not inactive,
+            default_model=default_model,
+        )
+        return await _looked_at(shell, client, added, check=check, discover=discover)
+
+    _show(shell, shell.run(work), "added")
+
+
+@app.command("list")
+def list_servers(context: typer.Context, capability: CapabilityFilter = None, output: OutputOption = None) -> None:
+    """List all servers, inactive ones marked."""
+    shell = shell_of(context, output)
+    found = shell.run(lambda client: client.servers.list(capability=capability))
+    if shell.output.json:
+        shell.output.data(found)
+    else:
+        shell.tables().servers(shell.output, found)
+
+
+@app.command("show")
+def show(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
+    """Show everything about a server."""
+    shell = shell_of(context, output)
+    found = shell.run(lambda client: client.servers.show(server))
+    if shell.output.json:
+        shell.output.data(found)
+    else:
+        shell.tables().server(shell.output, found)
+
+
+@app.command("update")
+def update(
+    context: typer.Context,
+    server: ServerArgument,
+    name: Annotated[str | None, typer.Option(metavar="NAME", show_default=False)] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", show_default=False)] = None,
+    api_version: ApiVersionOption = None,
+    capability: CapabilitiesOption = None,
+    max_concurrent: MaxConcurrentOption = None,
+    priority: PriorityOption = None,
+    default: Annotated[bool | None, typer.Option("--default/--no-default", help="The default server or not.")] = None,
+    inactive: InactiveOption = False,
+    default_model: DefaultModelOption = None,
+    clear: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="Empty a field: capabilities or default_model.")
+    ] = None,
+    check: CheckOption = False,
+    discover: DiscoverOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Change what is given and nothing else. Another URL makes its models unavailable until discovery."""
+    shell = shell_of(context, output)
+
+    async def work(client: Any) -> Server:
+        changed = await client.servers.update(
+            server,
+            name=name,
+            url=url,
+            api_version=api_version,
+            capabilities=capability,
+            max_concurrent=max_concurrent,
+            priority=priority,
+            is_default=default,
+            is_active=False if inactive else None,
+            default_model=default_model,
+            clear=clear or (),
+        )
+        return await _looked_at(shell, client, changed, check=check, discover=discover)
+
+    _show(shell, shell.run(work), "changed")
+
+
+@app.command("remove")
+def remove(
+    context: typer.Context,
+    server: ServerArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: OutputOption = None,
+) -> None:
+    """Remove a server and what is known of its models. Nothing is deleted on the server itself."""
+    shell = shell_of(context, output)
+
+    async def work(client: Any) -> Server:
+        found: Server = await client.servers.show(server)
+        if not yes:
+            _confirm(shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?")
+        removed: Server = await client.servers.remove(found.id)
+        return removed
+
+    removed = shell.run(work)
+    if shell.output.json:
+        shell.output.data({"removed": {"id": removed.id, "name": removed.name}})
+    else:
+        shell.tables().sentence(shell.output, f"removed server {removed.id}, {removed.name}")
+
+
+@app.command("enable")
+def enable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
+    """Let a server be chosen again."""
+    shell = shell_of(context, output)
+    _show(shell, shell.run(lambda client: client.servers.enable(server)), "enabled")
+
+
+@app.command("disable")
+def disable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
+    """Keep a server out of every choice."""
+    shell = shell_of(context, output)
+    _show(shell, shell.run(lambda client: client.servers.disable(server)), "disabled")
+
+
+@app.command("set-default")
+def set_default(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
+    """Make a server the default one."""
+    shell = shell_of(context, output)
+    _show(shell, shell.run(lambda client: client.servers.set_default(server)), "made default:")
+
+
+@app.command("check")
+def check_servers(
+    context: typer.Context,
+    servers: ServersArgument = None,
+    everyone: EveryoneOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Ask servers whether they answer. Without S, all active ones."""
+    shell = shell_of(context, output)
+    if servers and everyone:
+        raise InvalidInput("servers and --all are both given", "leave one of them out")
+    checks = shell.run(lambda client: client.servers.check(servers or (), everyone=everyone))
+    failed = [check.error for check in checks if check.error]
+    if failed and one_target(servers, everyone):
+        raise failed[0]
+    if shell.output.json:
+        shell.output.data(results(checks, len(failed)))
+    else:
+        shell.tables().checks(shell.output, checks)
+    if failed:
+        raise typer.Exit(PARTLY)
+
+
+async def _looked_at(shell: Shell, client: Any, server: Server, *, check: bool, discover: bool) -> Server:
+    """The row after the questions that the options ask for; what fails is a note, the row stays."""
+    error = None
+    if discover:
+        error = (await client.discover([server.id]))[0].error
+    elif check:
+        checked: CheckResult = (await client.servers.check([server.id]))[0]
+        error = checked.error
+    if error is not None:
+        shell.output.note(f"{error.message} (the server is kept)")
+        if error.hint:
+            shell.output.note(error.hint)
+    found: Server = await client.servers.show(server.id) if check or discover else server
+    return found
+
+
+def _confirm(shell: Shell, question: str) -> None:
+    if not shell.can_ask():
+        raise InvalidInput("nobody is there to confirm this", "add --yes to do it without asking")
+    if not typer.confirm(question, err=True):
+        raise typer.Abort
+
+
+def _show(shell: Shell, server: Server, done: str) -> None:
+    if shell.output.json:
+        shell.output.data(server)
+        return
+    version = f", Ollama {server.version}" if server.version else ""
+    state = f" ({server.status}{version})" if server.status is not ServerStatus.UNKNOWN else ""
+    shell.tables().sentence(shell.output, f"{done} server {server.id}, {server.name}: {server.url}{state}")

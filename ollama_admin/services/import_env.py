@@ -1,0 +1,105 @@
+"""Turns legacy variables into servers: reads them, plans against the rows there are, and writes in one transaction."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ollama_admin.domain import ApiVersion, Json
+from ollama_admin.legacy import envfile
+from ollama_admin.legacy.plan import Change, Counts, Plan, PlanEntry, Spot, plan
+from ollama_admin.legacy.reader import read
+from ollama_admin.legacy.servers import Legacy
+from ollama_admin.store import servers as store
+from ollama_admin.store.database import Database
+
+DEFAULT_FILE = Path(".env")
+
+__all__ = ["EnvImport", "ImportResult", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """What was planned and, unless it was a dry run, done.
+
+    `applied` counts the entries that were written, `failed` the conflicts; `server_ids` are the rows that the changes
+    made or changed. `deletable` names the lines that can go now.
+    """
+
+    entries: tuple[PlanEntry, ...]
+    applied: int
+    failed: int
+    counts: Counts
+    deletable: tuple[Spot, ...]
+    warnings: tuple[str, ...]
+    server_ids: tuple[int, ...] = ()
+
+    def document(self) -> dict[str, Json]:
+        results: list[Json] = [entry.document() for entry in self.entries]
+        return {"results": results, "applied": self.applied, "failed": self.failed}
+
+
+class EnvImport:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def run(
+        self,
+        files: Sequence[Path] | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        dry_run: bool = False,
+        update: bool = False,
+    ) -> ImportResult:
+        """Import the files, by default `.env`, or the given environment, or both.
+
+        Raises InvalidInput, before anything is written, for a file or a value that cannot be read.
+        """
+        paths = list(dict.fromkeys(files or ([] if environ is not None else [DEFAULT_FILE])))
+        legacy = await asyncio.to_thread(_read_all, paths, environ)
+        if dry_run:
+            planned = await self._db.read(_plan_only, legacy, update)
+            return _result(planned, applied=0, deletable=planned.deletable_now)
+        planned, server_ids = await self._db.write(_plan_and_apply, legacy, update)
+        return _result(planned, applied=planned.new, deletable=planned.deletable, server_ids=server_ids)
+
+
+def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legacy:
+    files = [envfile.read(path) for path in paths]
+    if environ is not None:
+        files.append(envfile.from_environ(environ))
+    return read(files)
+
+
+def _plan_only(connection: Any, legacy: Legacy, update: bool) -> Plan:
+    return plan(store.all_servers(connection), legacy, update=update)
+
+
+def _plan_and_apply(connection: Any, legacy: Legacy, update: bool) -> tuple[Plan, tuple[int, ...]]:
+    planned = plan(store.all_servers(connection), legacy, update=update)
+    return planned, tuple(_apply(connection, change) for change in planned.changes)
+
+
+def _apply(connection: Any, change: Change) -> int:
+    columns: dict[str, Any] = dict(change.columns)
+    if change.make_default:
+        columns["is_default"] = True
+    if change.server_id is not None:
+        return store.change(connection, change.server_id, columns).id
+    version = ApiVersion(columns.pop("api_version", ApiVersion.NATIVE))
+    return store.add(connection, store.NewServer(api_version=version, **columns)).id
+
+
+def _result(
+    planned: Plan, *, applied: int, deletable: tuple[Spot, ...], server_ids: tuple[int, ...] = ()
+) -> ImportResult:
+    return ImportResult(
+        entries=planned.entries,
+        applied=applied,
+        failed=planned.conflicts,
+        counts=planned.counts,
+        deletable=deletable,
+        warnings=planned.warnings,
+        server_ids=server_ids,
+    )

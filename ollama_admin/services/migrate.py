@@ -1,0 +1,54 @@
+"""The schema's way to head, as a use case: waiting for the database to come up, then one upgrade."""
+
+import time
+from collections.abc import Callable
+
+from ollama_admin.errors import DatabaseUnavailable, InvalidInput, PendingMigrations, SchemaOutOfDate
+from ollama_admin.settings import Settings
+from ollama_admin.store import migrations
+from ollama_admin.store.migrations import LOCK_TIMEOUT, SchemaStatus
+
+POLL = 0.5  # seconds between two looks at a database that is not up yet
+
+
+def upgrade(
+    settings: Settings,
+    *,
+    to: str | None = None,
+    wait: float = 0,
+    lock_timeout: float = LOCK_TIMEOUT,
+    on_revision: Callable[[str], None] = lambda _: None,
+) -> SchemaStatus:
+    """Bring the schema to `to` (default: head), waiting up to `wait` seconds for the database to answer."""
+    if lock_timeout <= 0:
+        raise InvalidInput("the lock timeout is not above 0 seconds")
+    status(settings, wait=wait)
+    return migrations.upgrade(settings, to, lock_timeout, on_revision)
+
+
+def status(settings: Settings, *, wait: float = 0) -> SchemaStatus:
+    """Where the schema stands; raises DatabaseUnavailable when the database does not answer within `wait` seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return migrations.status(settings)
+        except SchemaOutOfDate:
+            raise
+        except DatabaseUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(POLL)
+
+
+def require_nothing_pending(settings: Settings, *, wait: float = 0) -> SchemaStatus:
+    """The step for CI: raises PendingMigrations when `upgrade` would do something."""
+    found = status(settings, wait=wait)
+    if found.pending:
+        raise PendingMigrations(f"pending migrations: {', '.join(found.pending)}", "run: ollama-admin migrate")
+    return found
+
+
+def pending_sql(settings: Settings, *, wait: float = 0) -> str:
+    """The SQL that `upgrade` would run (PostgreSQL)."""
+    status(settings, wait=wait)
+    return migrations.pending_sql(settings)
