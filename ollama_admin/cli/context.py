@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -92,9 +93,6 @@ def shell_of(context: typer.Context, output: str | None) -> Shell:
 
 def new_shell(argv: list[str]) -> Shell:
     """A shell before options are read: an error in them must already know whether JSON was asked for."""
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    asked = any(
-        word in ("-ojson", "--output=json", "-o=json") or (word in ("-o", "--output") and value == "json")
-        for word, value in pairs
-    )
+    asked = "-ojson" in argv or "--output=json" in argv
+    asked = asked or any(word in ("-o", "--output") and value == "json" for word, value in pairwise(argv))
     return Shell(Output(json=asked, stdout=sys.stdout, stderr=sys.stderr))
