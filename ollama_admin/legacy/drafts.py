@@ -46,10 +46,8 @@ class Draft:
     @property
     def order(self) -> tuple[int, int]:
         """The unnumbered server first, then lists, numbers and words; lines decide within each."""
-        if self.index is not None:
-            return 1, self.index
         if self.slot is None:
-            return 0, 0
+            return (0, 0) if self.index is None else (1, 0)
         return (2, int(self.slot)) if self.slot.isdecimal() else (3, 0)
 
     @property

@@ -137,8 +137,11 @@ def _add_server(
     if why:
         reading.skip(binding, why, "url")
         return
-    own_port = item.values.get(Role.PORT) or (port.text if port else None)
-    with_port = values.with_port(text, own_port) if own_port else text
+    with_port = text
+    if Role.PORT in item.values:
+        with_port = values.with_port(text, values.whole_number(binding, item.values[Role.PORT], 1, 65535))
+    elif port:
+        with_port = values.with_port(text, values.whole_number(port.binding, port.text, 1, 65535))
     url, userinfo = values.server_url(binding, with_port)
     draft = Draft(url=url, source=binding, prefix=found.known.prefix, slot=found.known.slot, index=index)
     if port and with_port != text:

@@ -27,7 +27,7 @@ _PLACEHOLDER_KEY = re.compile(
 _LISTEN = re.compile(r"(?:https?://)?(?:0\.0\.0\.0|\[::\]|::|\*)?(?::[0-9]+)?/?")
 _NAMED = re.compile(r"(?P<name>[^=:/@?]+)=(?P<url>.*)", re.DOTALL)
 _NAMED_BY_COLON = re.compile(r"(?P<name>[^=:/@?]+):(?P<url>https?://.*)", re.DOTALL)
-_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]+\]")
+_IPV6 = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]")
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
@@ -69,7 +69,7 @@ def unquoted(text: str) -> str:
     return text.strip().strip("\"'").strip()
 
 
-def with_port(text: str, port: str) -> str:
+def with_port(text: str, port: int) -> str:
     """The URL with a port, where it has none and ends with its host."""
     scheme, mark, authority = text.rstrip("/").rpartition("://")
     host = authority.rpartition("@")[2]
@@ -126,11 +126,11 @@ def capabilities(binding: Binding, text: str) -> tuple[str, ...]:
     return words
 
 
-def whole_number(binding: Binding, text: str, minimum: int) -> int:
+def whole_number(binding: Binding, text: str, least: int, most: int = NUMBER_LIMIT) -> int:
     text = text.strip()
-    if re.fullmatch(r"[+-]?[0-9]{1,10}", text) and minimum <= int(text) <= NUMBER_LIMIT:
+    if re.fullmatch(r"[+-]?[0-9]{1,10}", text) and least <= int(text) <= most:
         return int(text)
-    raise problem(binding, f"is not a whole number from {minimum} to {NUMBER_LIMIT}")
+    raise problem(binding, f"is not a whole number from {least} to {most}")
 
 
 def switch(binding: Binding, text: str) -> bool:

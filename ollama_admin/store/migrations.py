@@ -18,7 +18,6 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
-import ollama_admin
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput, SchemaOutOfDate
 from ollama_admin.settings import Settings
 from ollama_admin.store import schema
@@ -198,6 +197,6 @@ def _config(buffer: StringIO | None = None) -> Config:
 
 def script_location() -> Path:
     """The revisions: inside the installed package, or beside it in a checkout."""
-    package = Path(ollama_admin.__file__).parent
+    package = Path(__file__).parent.parent
     packaged = package / "migrations"
     return packaged if packaged.is_dir() else package.parent / "migrations"
