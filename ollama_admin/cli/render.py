@@ -34,7 +34,7 @@ _AGES = (
 
 def servers(output: Output, found: Sequence[Server]) -> None:
     if not found:
-        output.note("no servers yet; add one with: ollama-admin server add NAME URL")
+        output.note("no such servers; add one with: ollama-admin server add NAME URL")
         return
     rows = [
         (
@@ -83,7 +83,7 @@ def server(output: Output, found: Server) -> None:
 
 def models(output: Output, found: Sequence[Model]) -> None:
     if not found:
-        output.note("no models; read them from the servers with: ollama-admin discover")
+        output.note("no such models; read what servers have with: ollama-admin discover")
         return
     rows = [
         (
@@ -107,7 +107,7 @@ def models(output: Output, found: Sequence[Model]) -> None:
 
 def model_groups(output: Output, groups: Sequence[ModelGroup]) -> None:
     if not groups:
-        output.note("no models; read them from the servers with: ollama-admin discover")
+        output.note("no such models; read what servers have with: ollama-admin discover")
         return
     rows = []
     for group in groups:

@@ -75,20 +75,26 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
     if refusal.prompt_too_long:
         return _prompt_too_long(target, refusal)
     if 300 <= answer.status < 400:
-        host = urlsplit(answer.location or "").hostname or "elsewhere"
-        message = f"server {target.ref} redirects {path} to {host}; redirects are not followed"
+        message = f"server {target.ref} redirects {path} to {_host(answer.location)}; redirects are not followed"
         return UpstreamError(message, "register the server under the URL that answers itself")
     if answer.status == 401 or (answer.status == 403 and not refusal.text):
         return _unauthorized(target, answer.status, said)
     if answer.status in (429, 503):
         return ServerBusy(f"server {target.ref} is busy ({answer.status}){said}", "try again later")
     if answer.status == 404 and model is not None and refusal.text:
-        hint = f"see what it has: ollama-admin models {target.ref}" if target.ref.id else None
+        hint = f"read again what it has: ollama-admin discover {target.ref.id}" if target.ref.id else None
         return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
     if answer.status in (404, 405) and not refusal.text:
         hint = "speak v1 to it, or check the path in its URL" if target.api_version is ApiVersion.NATIVE else None
         return UpstreamError(f"server {target.ref} knows no {path} ({answer.status})", hint)
     return UpstreamError(f"server {target.ref} answered {answer.status} to {path}{said}")
+
+
+def _host(location: str | None) -> str:
+    try:
+        return urlsplit(location or "").hostname or "elsewhere"
+    except ValueError:
+        return "elsewhere"
 
 
 def _refusal(body: bytes) -> wire.Refusal:
@@ -121,7 +127,9 @@ def _reason(exc: Exception) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate was not accepted ({cause.verify_message})"
         if isinstance(cause, ssl.SSLError):
-            return "the TLS handshake failed; does the port speak https?"
+            if isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout)):
+                return "the TLS handshake failed; does the port speak https?"
+            continue  # waiting for more bytes is one too; its number is none of the system's
         if isinstance(cause, socket.gaierror):
             return "its host name is not known"
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
