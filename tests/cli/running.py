@@ -7,15 +7,17 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from ollama_admin.cli.app import app
 
-SECONDS = 30.0  # until a process that should have spoken or ended is called stuck
+SECONDS = 50.0  # until a process that should have spoken or ended is called stuck
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,19 @@ class Ran:
     def failure(self) -> tuple[int, str]:
         """Exit code and error code of a failed run with `-o json`."""
         return self.exit_code, self.error["code"]
+
+
+def commands() -> dict[tuple[str, ...], TyperCommand]:
+    """Every command, by the words that call it."""
+
+    def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
+        if not isinstance(command, TyperGroup):
+            yield words, command
+            return
+        for name, inner in command.commands.items():
+            yield from below(inner, (*words, name))
+
+    return dict(below(get_command(app), ()))
 
 
 class Cli:
@@ -106,7 +121,7 @@ class Process:
         if stdin is not None:
             self.type(stdin)
             if "stdin" not in terminals:
-                self._stdin.close()
+                self.end_input()
 
     @property
     def stdout_so_far(self) -> bytes:
@@ -115,6 +130,10 @@ class Process:
     def type(self, text: bytes) -> None:
         """Write to its stdin; on a terminal `\\x04` is the end of input."""
         self._stdin.write(text)
+
+    def end_input(self) -> None:
+        """Close its stdin, where that is a pipe."""
+        self._stdin.close()
 
     def until_stdout(self, text: bytes) -> None:
         self._stdout.until(text)

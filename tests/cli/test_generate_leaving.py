@@ -1,6 +1,9 @@
 """`ollama-admin generate`: when the person, the supervisor or the reader leaves before the end."""
 
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +17,8 @@ from tests.fake_ollama_thread import FakeOllamaThread
 TALKER = SimulatedModel("alpha", says="one two", endless=True, context_length=100_000)
 PACE = 0.02  # seconds between two tokens
 SOON = 50  # tokens, which is a second
+
+FULL = 15 * 4096  # bytes in a pipe of sixteen pages, the last of which is in use
 
 LEAVE: list[tuple[Callable[[Process], None], int]] = [(Process.interrupt, 130), (Process.terminate, 143)]
 in_both_ways = pytest.mark.parametrize(("leave", "code"), LEAVE, ids=["interrupt", "terminate"])
@@ -126,6 +131,28 @@ def test_reader_that_leaves_while_the_model_is_silent_ends_the_answer(
     fake.run(fake.fakes[0].client_left.wait(), SECONDS)
     ran = process.ended()
     assert (ran.exit_code, ran.stderr) == (141, "")
+
+
+@in_both_ways
+def test_leaving_while_the_reader_is_slow_cancels_the_answer_upstream(
+    sqlite_cli: Cli, serve: Serve, spawn: Spawn, leave: Callable[[Process], None], code: int
+) -> None:
+    fake = serve(SimulatedModel("alpha", says=f"{'x' * 2000} y", endless=True, context_length=100_000), context=100_000)
+    mine, theirs = os.pipe()
+    process = spawn(*words(fake), stdout=theirs)
+    os.close(theirs)
+    while unread(mine) < FULL:
+        pass
+    leave(process)
+    ran = process.ended()
+    os.close(mine)
+    assert (ran.exit_code, ran.stderr) == (code, "")
+    fake.run(fake.fakes[0].client_left.wait(), SECONDS)
+
+
+def unread(pipe: int) -> int:
+    """Bytes that wait in a pipe."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
 
 
 def test_slow_reader_slows_the_server_and_loses_nothing(sqlite_cli: Cli, serve: Serve, spawn: Spawn) -> None:

@@ -128,6 +128,17 @@ def test_terminal_is_not_read_when_there_is_a_prompt(fake: FakeOllamaThread, wor
     assert prompts(fake) == ["hi"]
 
 
+def test_pipe_that_stays_silent_is_waited_for_and_a_note_says_so(
+    fake: FakeOllamaThread, words: list[str], spawn: Spawn
+) -> None:
+    process = spawn(*words, "hi", stdin=None)
+    process.until_stderr(b"waiting for stdin to end")
+    process.type(b"there")
+    process.end_input()
+    assert process.ended().stdout == "I am alpha"
+    assert prompts(fake) == ["hi\nthere"]
+
+
 @pytest.mark.parametrize(
     ("redirection", "code", "sent"),
     [

@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 from rich.cells import cell_len
 
 import ollama_admin
-from ollama_admin.cli.app import app
 from ollama_admin.demo.simulator_model import SimulatedModel
 from tests.cli.conftest import Serve, Spawn
-from tests.cli.running import SECONDS, Cli, Ran
+from tests.cli.running import SECONDS, Cli, Ran, commands
 
 LONG = "a-server-with-a-name-that-is-longer-than-any-narrow-terminal"
 FOREIGN = "Сервер 🦙 naïve"
@@ -23,21 +21,6 @@ FOREIGN = "Сервер 🦙 naïve"
 
 def add(cli: Cli, name: str, url: str) -> None:
     assert cli("server", "add", name, url, "--no-check").exit_code == 0
-
-
-def commands() -> dict[tuple[str, ...], typer.core.TyperCommand]:
-    """Every command, by the words that call it."""
-    found: dict[tuple[str, ...], typer.core.TyperCommand] = {}
-
-    def walk(command: object, words: tuple[str, ...]) -> None:
-        if isinstance(command, typer.core.TyperGroup):
-            for name, below in command.commands.items():
-                walk(below, (*words, name))
-        else:
-            found[words] = command
-
-    walk(typer.main.get_command(app), ())
-    return found
 
 
 def in_a_shell(line: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
@@ -153,8 +136,11 @@ ENVIRONMENTS = {
 }
 
 
-@pytest.mark.parametrize("terminals", [(), ("stdout", "stderr")], ids=["pipe", "terminal"])
-@pytest.mark.parametrize("environ", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+ON_A_TERMINAL = [pytest.param(environ, ("stdout", "stderr"), id=name) for name, environ in ENVIRONMENTS.items()]
+IN_A_PIPE = [pytest.param(ENVIRONMENTS[name], (), id=f"{name}, pipe") for name in ("C locale", "ascii", "no TERM")]
+
+
+@pytest.mark.parametrize(("environ", "terminals"), [*ON_A_TERMINAL, *IN_A_PIPE])
 def test_names_of_any_script_are_shown_in_any_environment(
     sqlite_cli: Cli, spawn: Spawn, environ: dict[str, str | None], terminals: tuple[str, ...]
 ) -> None:

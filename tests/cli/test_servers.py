@@ -509,6 +509,14 @@ def test_default_is_at_most_one_server(one: Cli) -> None:
     assert [server["name"] for server in one.json("server", "list").data if server["is_default"]] == ["three"]
 
 
+def test_two_defaults_set_at_once_leave_one(cli: Cli, spawn: Spawn) -> None:
+    for name in ("one", "two", "three"):
+        added(cli, name, name)
+    processes = [spawn("server", "set-default", name) for name in ("one", "two", "three")]
+    assert [process.ended().exit_code for process in processes] == [0, 0, 0]
+    assert [server["is_default"] for server in cli.json("server", "list").data] == [True, False, False]
+
+
 def test_disabled_default_stays_the_default_and_a_note_says_so(cli: Cli) -> None:
     added(cli, "one", "a", "--default")
     ran = cli.json("server", "disable", "one")

@@ -399,7 +399,7 @@ async def test_an_unknown_model_is_named_with_its_server(fake: FakeOllama) -> No
             with pytest.raises(ModelNotFound) as caught:
                 await calling(asked)
         assert caught.value.message == "server gpu has no model 'nope'"
-        assert caught.value.hint == "see what it has: ollama-admin models gpu"
+        assert caught.value.hint == "read again what it has: ollama-admin discover 1"
     assert len(fake.requests) == 2
 
 
