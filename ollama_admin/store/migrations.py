@@ -42,7 +42,7 @@ def status(settings: Settings) -> SchemaStatus:
     """Where the database stands; changes nothing and does not create a missing SQLite file."""
     revisions = _revisions()
     current = None
-    if settings.is_postgresql or settings.sqlite_path.exists():
+    if settings.is_postgresql or os.path.lexists(settings.sqlite_path):
         with translated(settings):
             current = _current(open_migration_engine(settings, LOCK_TIMEOUT))
     done = _position(revisions, current)

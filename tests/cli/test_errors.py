@@ -281,9 +281,7 @@ def protected(tmp_path: Path) -> Iterator[Path]:
     [
         ("server", "list"),
         ("server", "add", "one", "gpu", "--no-check"),
-        pytest.param(
-            ("migrate",), marks=pytest.mark.xfail(raises=PermissionError, reason="migrate looks for the file first")
-        ),
+        ("migrate",),
     ],
 )
 @pytest.mark.parametrize("name", ["one.db", "new.db", "new/one.db"])

@@ -4,21 +4,49 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 SECONDS = 60
 
-MIGRATE = """
-import sys
+# Children of one process, which has loaded the modules; each prints what it applied. They start when the gate opens.
+MIGRATE_AT_ONCE = """
+import os, sys, traceback
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
 
+def migrate():
+    os.close(opener)
+    os.read(gate, 1)
+    applied = upgrade(Settings.read({}, sys.argv[1])).applied
+    os.write(1, f"[{','.join(applied)}] ".encode())
+
+gate, opener = os.pipe()
+children = []
+for _ in range(int(sys.argv[2])):
+    children.append(os.fork())
+    if not children[-1]:
+        try:
+            migrate()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+os.close(opener)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+
+# The command itself, which begins when it is told to.
+COMMAND = """
+import runpy, sys
+import ollama_admin.cli.app, ollama_admin.store.migrations
+
+sys.argv = ["ollama-admin", "--database-url", sys.argv[1], "migrate"]
 print("ready", flush=True)
 sys.stdin.readline()
-print(*upgrade(Settings.read({}, sys.argv[1])).applied)
+runpy.run_module("ollama_admin", run_name="__main__")
 """
 
 # Reads lines of a URL and a number; the child for each is killed at that step: before or after a statement, or before
@@ -70,16 +98,25 @@ upgrade(Settings.read({}, sys.argv[1]))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a process ended; `applied` are the revisions that it ran."""
+    """How a process ended."""
 
     code: int
-    applied: list[str]
+    output: str
     errors: str
 
 
-def migrate_at_once(url: str, count: int, command: Sequence[str] = (sys.executable, "-c", MIGRATE)) -> list[Ended]:
-    """Migrate in so many processes, let go together when the last of them has loaded its modules."""
-    processes = [_start(*command, url) for _ in range(count)]
+def migrate_at_once(url: str, count: int) -> list[str]:
+    """Migrate in so many processes at the same time, none of which may fail; what those applied that did something."""
+    ended = _ended(_start(sys.executable, "-c", MIGRATE_AT_ONCE, url, str(count)))
+    assert ended.code == 0, ended.errors
+    applied = ended.output.split()
+    assert len(applied) == count
+    return [revisions for revisions in applied if revisions != "[]"]
+
+
+def run_command_at_once(url: str, count: int) -> list[Ended]:
+    """Run `ollama-admin migrate` so many times, all let go when the last has loaded its modules."""
+    processes = [_start(sys.executable, "-c", COMMAND, url) for _ in range(count)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -140,4 +177,4 @@ def _ended(process: "subprocess.Popen[str]") -> Ended:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-    return Ended(code=process.returncode, applied=output.split(), errors=errors)
+    return Ended(code=process.returncode, output=output, errors=errors)
