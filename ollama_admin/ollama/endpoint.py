@@ -10,7 +10,6 @@ import httpx
 from ollama_admin.domain import ApiVersion, Facts, GenerateRequest, ListedModel, Target
 from ollama_admin.errors import ServerUnreachable, StreamInterrupted
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.auth import request_headers
 from ollama_admin.ollama.calls import Call, call
 from ollama_admin.ollama.faults import Answer, refused, translated, unreachable
 from ollama_admin.ollama.http import HTTP
@@ -120,7 +119,8 @@ class Endpoint:
                 raise unreachable(self._target, f"no answer within {self._timeout:g} s") from exc
 
     def _send(self, method: str, path: str, body: Any) -> AbstractAsyncContextManager[httpx.Response]:
-        return self._http.send(method, self._target.ref.url + path, request_headers(self._target), body)
+        headers = {name: value.reveal() for name, value in self._target.headers.items()}
+        return self._http.send(method, self._target.ref.url + path, headers, body)
 
     async def _answer(self, response: httpx.Response, limit: int) -> Answer:
         _refuse_encoding(response)

@@ -4,9 +4,13 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+from ollama_admin.errors import InvalidInput
+from ollama_admin.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +29,10 @@ _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keep
 class HTTP:
     """Clients that are made when the first URL of their scheme is asked: the certificates take 40 ms to load."""
 
-    def __init__(self, times: Times) -> None:
+    def __init__(self, times: Times, proxy: Secret | None = None, ca_file: Path | None = None) -> None:
         self.times = times
+        self._proxy = proxy
+        self._ca_file = ca_file
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     @asynccontextmanager
@@ -44,10 +50,11 @@ class HTTP:
 
     def _client(self, scheme: str) -> httpx.AsyncClient:
         if scheme not in self._clients:
+            needs_tls = scheme == "https" or (self._proxy and self._proxy.reveal().startswith("https"))
             # a context without certificates accepts nothing, and plain http needs none
-            empty = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             self._clients[scheme] = httpx.AsyncClient(
-                verify=httpx.create_ssl_context(trust_env=False) if scheme == "https" else empty,
+                verify=_tls_context(self._ca_file) if needs_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                proxy=self._proxy.reveal() if self._proxy else None,
                 trust_env=False,
                 follow_redirects=False,
                 limits=_LIMITS,
@@ -55,3 +62,13 @@ class HTTP:
                 headers={"Accept-Encoding": "identity", "User-Agent": "ollama-admin"},
             )
         return self._clients[scheme]
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """certifi's certificates, or those of the file that was named instead."""
+    if ca_file is None:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as exc:
+        raise InvalidInput(f"the CA file {ca_file} cannot be read: {exc.strerror}", "see OLLAMA_ADMIN_CA_FILE") from exc

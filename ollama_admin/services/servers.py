@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ollama_admin import names, urls
-from ollama_admin.domain import ApiVersion, CheckResult, Server, ServerStatus, Target
+from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Given, Server, ServerStatus, Target
 from ollama_admin.errors import (
     AdminError,
     InvalidInput,
@@ -14,6 +14,7 @@ from ollama_admin.errors import (
     ServerUnreachable,
     UpstreamError,
 )
+from ollama_admin.services.credentials import Safe, changed_columns, read_credentials
 from ollama_admin.services.tasks import together
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
@@ -25,15 +26,16 @@ Connect = Callable[[Target, float | None], "Endpoint"]
 
 CONCURRENT_CHECKS = 64
 INT_LIMIT = 2**31 - 1
-CLEARABLE = ("capabilities", "default_model")
+CLEARABLE = ("auth", "capabilities", "default_model", "headers")
 
 
 class Servers:
     """`connect` makes an endpoint; it is a function so that HTTP is loaded when first used."""
 
-    def __init__(self, db: Database, connect: Connect, note: Callable[[str], None]) -> None:
+    def __init__(self, db: Database, connect: Connect, safe: Safe, note: Callable[[str], None]) -> None:
         self._db = db
         self._connect = connect
+        self._safe = safe
         self._note = note
 
     async def add(
@@ -48,32 +50,42 @@ class Servers:
         is_default: bool = False,
         is_active: bool = True,
         default_model: str | None = None,
+        auth_type: AuthType | str | None = None,
+        auth_config: Mapping[str, Given] | None = None,
+        headers: Mapping[str, Given] | None = None,
     ) -> Server:
-        """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists."""
+        """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists.
+
+        Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
+        """
         parsed = urls.server_url(url)
-        return await self._db.write(
-            store.add,
-            store.NewServer(
-                name=names.server_name(name),
-                url=parsed.url,
-                api_version=_api_version(api_version) or _spoken(parsed),
-                capabilities=_capabilities(capabilities),
-                max_concurrent=_within(max_concurrent, "max_concurrent", 1),
-                priority=_within(priority, "priority", -INT_LIMIT),
-                is_default=is_default,
-                is_active=is_active,
-                default_model=default_model and names.model_name(default_model),
-            ),
+        credentials = read_credentials(auth_type, auth_config, headers)
+        new = store.NewServer(
+            name=names.server_name(name),
+            url=parsed.url,
+            api_version=_api_version(api_version) or _spoken(parsed),
+            capabilities=_capabilities(capabilities),
+            max_concurrent=_within(max_concurrent, "max_concurrent", 1),
+            priority=_within(priority, "priority", -INT_LIMIT),
+            is_default=is_default,
+            is_active=is_active,
+            default_model=default_model and names.model_name(default_model),
+            **self._safe.columns(credentials, parsed.url),
         )
+        return self._safe.masked(await self._db.write(store.add, new))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
         found = await self._db.read(store.all_servers)
         wanted = capability and capability.casefold()
-        return [server for server in found if not wanted or wanted in map(str.casefold, server.capabilities)]
+        return [
+            self._safe.masked(server)
+            for server in found
+            if not wanted or wanted in map(str.casefold, server.capabilities)
+        ]
 
     async def show(self, server: int | str) -> Server:
-        return await self._db.read(store.find, server)
+        return self._safe.masked(await self._db.read(store.find, server))
 
     async def update(
         self,
@@ -88,11 +100,15 @@ class Servers:
         is_default: bool | None = None,
         is_active: bool | None = None,
         default_model: str | None = None,
+        auth_type: AuthType | str | None = None,
+        auth_config: Mapping[str, Given] | None = None,
+        headers: Mapping[str, Given] | None = None,
         clear: Sequence[str] = (),
     ) -> Server:
         """Change what is given; `clear` names columns to empty.
 
-        Another URL makes the server's models unavailable until the next discovery.
+        Another URL makes the server's models unavailable until the next discovery. Another scheme, host or port also
+        drops the credentials that are not given again in the same call.
         """
         given: dict[str, Any] = {
             "name": name if name is None else names.server_name(name),
@@ -110,25 +126,39 @@ class Servers:
             if given["api_version"] is None and (parsed.v1 or parsed.api):
                 given["api_version"] = _spoken(parsed)
         values = {column: value for column, value in given.items() if value is not None} | _cleared(clear, given)
-        if not values:
+        given_auth = (auth_type, auth_config, headers)
+        if not values and all(part is None for part in given_auth):
             raise InvalidInput("nothing to change was given", "see: ollama-admin server update --help")
-        return await self._db.write(store.change, server, values)
+
+        def change(connection: Any) -> tuple[Server, Server]:
+            before = store.held(connection, server)
+            url = values.get("url", before.url)
+            columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
+            return before, store.change(connection, before.id, values | columns)
+
+        before, after = await self._db.write(change)
+        if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(after.url):
+            self._note(
+                f"the credentials that server {after.name} had for {urls.origin(before.url)} were dropped; "
+                "only what was given with the new URL is kept"
+            )
+        return self._safe.masked(after)
 
     async def remove(self, server: int | str) -> Server:
         """Delete the row and its models; gives back what it was."""
-        return await self._db.write(store.remove, server)
+        return self._safe.masked(await self._db.write(store.remove, server))
 
     async def enable(self, server: int | str) -> Server:
-        return await self._db.write(store.change, server, {"is_active": True})
+        return self._safe.masked(await self._db.write(store.change, server, {"is_active": True}))
 
     async def disable(self, server: int | str) -> Server:
         changed = await self._db.write(store.change, server, {"is_active": False})
         if changed.is_default:
             self._note(f"server {changed.name} is still the default; choose another with: server set-default")
-        return changed
+        return self._safe.masked(changed)
 
     async def set_default(self, server: int | str) -> Server:
-        return await self._db.write(store.change, server, {"is_default": True})
+        return self._safe.masked(await self._db.write(store.change, server, {"is_default": True}))
 
     async def check(self, servers: Sequence[int | str] = (), *, everyone: bool = False) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and note what they said."""
@@ -142,11 +172,10 @@ class Servers:
         return tuple(await together(bounded(server) for server in chosen))
 
     async def _check(self, server: Server) -> CheckResult:
-        endpoint = self._connect(server.target, None)
         started = time.monotonic()
         version, error = None, None
         try:
-            version = await version_of(endpoint, server)
+            version = await version_of(self._connect(self._safe.target(server), None), server)
         except AdminError as exc:
             error = exc
         result = CheckResult(
@@ -219,5 +248,10 @@ def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
             raise InvalidInput(f"{column!a} cannot be cleared", f"these can: {', '.join(CLEARABLE)}")
         if given.get(column) is not None:
             raise InvalidInput(f"{column} is both given and cleared", "leave one of the two out")
-    empty: dict[str, Any] = {"capabilities": [], "default_model": None}
-    return {column: empty[column] for column in clear}
+    empty: dict[str, Any] = {
+        "auth": {"auth_type": AuthType.NONE, "auth_config": {}},
+        "capabilities": {"capabilities": []},
+        "default_model": {"default_model": None},
+        "headers": {"headers": {}},
+    }
+    return {column: value for name in clear for column, value in empty[name].items()}

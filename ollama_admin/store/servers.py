@@ -56,6 +56,14 @@ def find_default(connection: Connection) -> Server | None:
     return None if row is None else _server(row)
 
 
+def held(connection: Connection, server: int | str) -> Server:
+    """The row of an id or a name, held until the transaction ends; raises ServerNotFound."""
+    row = lock(connection, find(connection, server).id)
+    if row is None:
+        raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
+    return row
+
+
 def lock(connection: Connection, server_id: int) -> Server | None:
     """The row, held until the transaction ends (SQLite holds the whole file already); None when it is gone."""
     row = connection.execute(select(servers).where(servers.c.id == server_id).with_for_update()).first()
