@@ -25,7 +25,9 @@ from ollama_admin.store.database import Database
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.services.doctor import Report
     from ollama_admin.services.import_env import ImportResult
+    from ollama_admin.services.secrets import Secrets
     from ollama_admin.vault import Vault
 
 Note = Callable[[str], None]
@@ -71,6 +73,7 @@ class Client:
         self._note = on_note or logging.getLogger("ollama_admin").warning
         self._times = times
         self._db = Database(self._settings, self._create_schema)
+        self._environ = environ
         self._vault: Vault | None = None
         self._safe = Safe(self._open_vault, self._read_secret, environ)
         self.servers = Servers(self._db, self._connect, self._safe, self._note)
@@ -136,6 +139,19 @@ class Client:
         from ollama_admin.services.import_env import EnvImport
 
         return await EnvImport(self._db, self._safe).run(files, environ, dry_run=dry_run, update=update)
+
+    @cached_property
+    def secrets(self) -> "Secrets":
+        """The state and the change of the key that stored secrets are encrypted with."""
+        from ollama_admin.services.secrets import Secrets
+
+        return Secrets(self._db, self._settings)
+
+    async def doctor(self) -> "Report":
+        """Settings, database, key and servers, with what is wrong."""
+        from ollama_admin.services.doctor import Doctor
+
+        return await Doctor(self._db, self._settings, self.servers, self.secrets, self._environ).examine()
 
     @cached_property
     def _http(self) -> "HTTP":

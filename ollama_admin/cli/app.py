@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import ollama_admin
-from ollama_admin.cli import demo, discover, generate, import_env, migrate, models, servers
+from ollama_admin.cli import demo, discover, doctor, generate, import_env, migrate, models, secrets, servers
 from ollama_admin.cli.context import Shell, new_shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.errors import AdminError
@@ -67,7 +67,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(servers.app, name="server")
-for module in (migrate, discover, models, generate, import_env, demo):
+app.add_typer(secrets.app, name="secrets")
+for module in (migrate, discover, models, generate, import_env, doctor, demo):
     module.register(app)
 
 

@@ -44,7 +44,9 @@ class AuthOptions:
         """`auth_type`, `auth_config`, `headers`, each None where nothing was given; `current` is the row's own type."""
         kind = self.auth or (current if self._is_about_secret else None)
         if kind is None and self._is_about_secret:
-            raise InvalidInput("a secret or a user name is given without its kind", "add --auth basic, bearer or api_key")
+            raise InvalidInput(
+                "a secret or a user name is given without its kind", "add --auth basic, bearer or api_key"
+            )
         return {"auth_type": kind, "auth_config": self._config(kind), "headers": self._headers()}
 
     @property

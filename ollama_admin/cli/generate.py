@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.domain import Json, Piece, Reply, ThinkLevel
@@ -29,7 +30,7 @@ class ThinkLevelChoice(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    app.command("generate")(generate)
+    app.command("generate")(takes_auth(generate))
 
 
 def generate(
@@ -55,6 +56,8 @@ def generate(
     raw: Annotated[bool, typer.Option("--raw", help="Let control sequences through to a terminal.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print times and tokens on stderr.")] = False,
     output: OutputOption = None,
+    *,
+    auth: AuthOptions,
 ) -> None:
     """Answer a prompt from exactly the model that is named, or fail. Nothing is ever pulled.
 
@@ -66,6 +69,7 @@ def generate(
         raise InvalidInput("--no-think and --think-level are both given", "leave one of them out")
     level: ThinkLevel | None = think_level.value if think_level else None
     asked = {
+        **auth.columns(),
         "prompt": _prompt(shell, prompt),
         "model": model,
         "server": server,

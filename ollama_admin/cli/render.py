@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -145,6 +146,14 @@ def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
         for change in result.changed:
             move = f"{_digest(change.before)} -> {_digest(change.after)}"
             output.note(f"{change.name} on {result.server} is another build now: {move}")
+
+
+def facts(output: Output, value: Any) -> None:
+    """Every field of an object, one a line."""
+    for field in fields(value):
+        shown = getattr(value, field.name)
+        text = ", ".join(shown) if isinstance(shown, tuple) else shown
+        output.line(f"{field.name.replace('_', ' '):<16} {'-' if text in (None, '') else safe_text(str(text))}")
 
 
 def table(output: Output, headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:

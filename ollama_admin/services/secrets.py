@@ -89,7 +89,7 @@ def _reseal(connection: Any, vault: Vault) -> None:
 
 def _sealed(server: Server) -> Iterator[Any]:
     secret = SECRET_FIELDS.get(server.auth_type)
-    if secret in server.auth_config:
+    if secret is not None and secret in server.auth_config:
         yield server.auth_config[secret]
     yield from server.headers.values()
 

@@ -1,0 +1,189 @@
+"""One look at everything that decides what a command does, and at every server."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ollama_admin import settings as names
+from ollama_admin.domain import AuthType, CheckResult, Server, ServerRef, ServerStatus
+from ollama_admin.errors import AdminError
+from ollama_admin.services.secrets import Secrets, SecretsStatus
+from ollama_admin.services.servers import Servers
+from ollama_admin.settings import Settings, ignored_variables
+from ollama_admin.store.database import Database
+from ollama_admin.store.tables import HEAD
+from ollama_admin.versions import version_key
+
+SAFE_VERSION = (0, 17, 1)  # older ones have published holes that whoever reaches the port can use
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A `problem` keeps something from working; a `warning` is for a person to weigh."""
+
+    level: Literal["problem", "warning"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingInForce:
+    name: str
+    value: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerHealth:
+    server: ServerRef
+    status: ServerStatus
+    version: str | None
+    is_active: bool
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """`revision` is None where the database could not be read; `secrets` is None then, too."""
+
+    settings: tuple[SettingInForce, ...]
+    ignored_variables: tuple[str, ...]
+    revision: str | None
+    head: str
+    secrets: SecretsStatus | None
+    servers: tuple[ServerHealth, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_problems(self) -> bool:
+        return any(finding.level == "problem" for finding in self.all_findings)
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        return (*self.findings, *(finding for health in self.servers for finding in health.findings))
+
+
+class Doctor:
+    def __init__(
+        self, db: Database, settings: Settings, servers: Servers, secrets: Secrets, environ: Mapping[str, str]
+    ) -> None:
+        self._db = db
+        self._settings = settings
+        self._servers = servers
+        self._secrets = secrets
+        self._environ = environ
+
+    async def examine(self) -> Report:
+        """Look at settings, database, key and servers; what fails is a finding, never an error."""
+        ignored = tuple(ignored_variables(self._environ))
+        findings = [Finding(level="warning", text=f"{name} is set and has no effect here") for name in ignored]
+        findings += _file_findings(self._settings)
+        secrets: SecretsStatus | None = None
+        healths: tuple[ServerHealth, ...] = ()
+        revision: str | None = None
+        try:
+            secrets = await self._secrets.status()
+            rows = {server.id: server for server in await self._servers.list()}
+            checks = await self._servers.check(everyone=True)
+            healths = tuple(_health(rows[check.server.id], check) for check in checks if check.server.id in rows)
+            revision = HEAD
+        except AdminError as exc:
+            findings.append(Finding(level="problem", text=_with_hint(exc)))
+        if secrets is not None:
+            findings += _secret_findings(secrets)
+        return Report(
+            settings=tuple(_in_force(self._settings)),
+            ignored_variables=ignored,
+            revision=revision,
+            head=HEAD,
+            secrets=secrets,
+            servers=healths,
+            findings=tuple(findings),
+        )
+
+
+def database_place(settings: Settings) -> str:
+    """The database without its password."""
+    if not settings.is_postgresql:
+        return f"sqlite:///{settings.sqlite_path}"
+    parts = urlsplit(settings.database_url)
+    user = f"{parts.username}@" if parts.username else ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ""
+    return f"postgresql://{user}{parts.hostname or ''}{port}{parts.path}"
+
+
+def _in_force(settings: Settings) -> list[SettingInForce]:
+    key_source = names.SECRET_KEY if settings.secret_key else "default"
+    proxy = urlsplit(settings.proxy.reveal()).hostname if settings.proxy else None
+    ca_file = str(settings.ca_file) if settings.ca_file else None
+    key_file = str(settings.secret_key_file) if settings.secret_key_file else None
+    return [
+        SettingInForce(name="database", value=database_place(settings), source=settings.database_source),
+        SettingInForce(name="secret key", value="set" if settings.secret_key else None, source=key_source),
+        SettingInForce(name="secret key file", value=key_file, source=names.SECRET_KEY_FILE if key_file else "default"),
+        SettingInForce(name="proxy", value=proxy, source=names.PROXY if proxy else "default"),
+        SettingInForce(name="CA file", value=ca_file, source=names.CA_FILE if ca_file else "default"),
+    ]
+
+
+def _health(row: Server, check: CheckResult) -> ServerHealth:
+    findings = []
+    if check.error is not None:
+        findings.append(Finding(level="problem" if row.is_active else "warning", text=_with_hint(check.error)))
+    if check.version and (0, 0, 0) < version_key(check.version) < SAFE_VERSION:
+        text = f"Ollama {check.version} has known holes; bring it to {'.'.join(map(str, SAFE_VERSION))} or newer"
+        findings.append(Finding(level="warning", text=text))
+    parts = urlsplit(row.url)
+    has_credentials = row.auth_type is not AuthType.NONE or bool(row.headers)
+    if not _is_loopback(parts.hostname or ""):
+        if has_credentials and parts.scheme == "http":
+            text = "its credentials travel over plain http: everybody on the way can read them"
+            findings.append(Finding(level="warning", text=text))
+        if not has_credentials and check.error is None:
+            text = "it answers without credentials to whoever reaches its port"
+            findings.append(Finding(level="warning", text=text))
+    return ServerHealth(
+        server=row.ref, status=check.status, version=check.version, is_active=row.is_active, findings=tuple(findings)
+    )
+
+
+def _secret_findings(status: SecretsStatus) -> list[Finding]:
+    found = []
+    if status.secrets and status.problem:
+        found.append(Finding(level="problem", text=f"{status.secrets} stored secrets cannot be read: {status.problem}"))
+    elif status.unreadable:
+        text = (
+            f"the key does not open the secrets of {', '.join(status.unreadable)}; give them again with server update"
+        )
+        found.append(Finding(level="problem", text=text))
+    if status.stale:
+        text = f"{status.stale} secrets are under an older key; run: ollama-admin secrets rotate"
+        found.append(Finding(level="warning", text=text))
+    return found
+
+
+def _file_findings(settings: Settings) -> list[Finding]:
+    """Files that others on this machine can read."""
+    if settings.is_postgresql or not settings.sqlite_path.exists():
+        return []
+    path = settings.sqlite_path
+    mode = os.stat(path).st_mode & 0o077  # noqa: PTH116 (follows the link on purpose)
+    if not mode:
+        return []
+    return [Finding(level="warning", text=f"the database file {path} can be read by others; run: chmod 600 {path}")]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _with_hint(error: AdminError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
