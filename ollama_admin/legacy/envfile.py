@@ -24,7 +24,7 @@ BLANK_LIMIT = 1000  # python-dotenv's time grows with the square of a run of bla
 
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _BLANKS = re.compile(r"[^\S\r\n]+")
-_REFERENCE = re.compile(r"\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?\}")
+_REFERENCE = re.compile(r"\$\{(?P<name>[^}:]{0,100})(?::-(?P<default>[^}]{0,500}))?\}")  # bounds keep it linear
 _SPELLING = "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but a comment behind it"
 
 

@@ -77,6 +77,7 @@ def _plan_only(connection: Any, legacy: Legacy, update: bool) -> Plan:
 
 
 def _plan_and_apply(connection: Any, legacy: Legacy, update: bool) -> tuple[Plan, tuple[int, ...]]:
+    store.lock_writers(connection)  # what the plan compares with must not change before it is written
     planned = plan(store.all_servers(connection), legacy, update=update)
     return planned, tuple(_apply(connection, change) for change in planned.changes)
 

@@ -73,7 +73,7 @@ def lock(connection: Connection, server_id: int) -> Server | None:
 def add(connection: Connection, new: NewServer) -> Server:
     """Insert a row; raises ServerExists for a name or URL that another row has."""
     if new.is_default:
-        _lock_default(connection)
+        lock_writers(connection)
     _refuse_taken(connection, new.name, new.url, but=None)
     if new.is_default:
         _clear_default(connection)
@@ -88,7 +88,7 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     """Set columns of a row; another URL marks its models unavailable until the next discovery."""
     values = dict(values)
     if values.get("is_default"):
-        _lock_default(connection)
+        lock_writers(connection)
     current = find(connection, server)
     _refuse_taken(connection, values.get("name"), values.get("url"), but=current.id)
     if values.get("is_default"):
@@ -161,8 +161,8 @@ def _refuse_taken(connection: Connection, name: str | None, url: str | None, but
             )
 
 
-def _lock_default(connection: Connection) -> None:
-    """One change of the default at a time: concurrent ones would violate the index or deadlock."""
+def lock_writers(connection: Connection) -> None:
+    """Hold off other writers of servers until the transaction ends: two changes of the default would deadlock."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE ollama_servers IN SHARE ROW EXCLUSIVE MODE"))
 

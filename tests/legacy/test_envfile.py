@@ -1,0 +1,227 @@
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_admin.errors import InvalidInput
+from ollama_admin.legacy import envfile
+
+
+def parsed(text: str) -> dict[str, str | None]:
+    return {binding.key: binding.value for binding in envfile.parse(text, ".env")}
+
+
+def lines(text: str) -> dict[str, int | None]:
+    return {binding.key: binding.line for binding in envfile.parse(text, ".env")}
+
+
+def written(folder: Path, data: bytes, name: str = ".env") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A=plain", "plain"),
+        ("export A=exported", "exported"),
+        ("A = spaced ", "spaced"),
+        ("A='single # kept'", "single # kept"),
+        ('A="escaped \\n line"', "escaped \n line"),
+        ("A='two\nlines'", "two\nlines"),
+        ("A=abc#def", "abc#def"),
+        ("A=abc #def", "abc"),
+        ("A=", ""),
+        ("A", None),
+        ("A=1\r\n", "1"),
+        ("A=1\r", "1"),
+        ("A=first\nA=last", "last"),
+    ],
+)
+def test_values_are_those_of_python_dotenv(text: str, value: str | None) -> None:
+    assert parsed(text) == {"A": value}
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
+    file = envfile.read(written(tmp_path, b"\xef\xbb\xbfOLLAMA_URL=a\n"))
+    assert [binding.key for binding in file.bindings] == ["OLLAMA_URL"]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_lines_are_those_of_the_statement_not_of_the_blanks_before_it(newline: str) -> None:
+    text = newline.join(["", "# comment", "", "A=1", "", "", "B='x", "y'", "  ", "C=3"])
+    assert lines(text) == {"A": 4, "B": 7, "C": 10}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("A=1\n\n\nB='open\nC=3\n", 4),
+        ('A="open\nB=2', 1),
+        ("A=1\r\n\r\nB='x'; C=2\r\n", 3),
+        ("A='x'; B=2\n", 1),
+        ("=1\n", 1),
+    ],
+)
+def test_a_statement_that_python_dotenv_drops_is_refused_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(InvalidInput, match=rf"^\.env, line {line}: "):
+        envfile.parse(text, ".env")
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("A=1\nB=é\n".encode("latin-1"), 2),
+        ("A=1\n".encode("utf-16"), 1),
+        ("A=1\n".encode("utf-16-le"), 1),
+        (b"A=1\nB=2\nC=\0\n", 3),
+        (b"\xef\xbb\xbfA=1\n\nB=\xff", 3),
+    ],
+)
+def test_what_is_not_utf8_text_is_refused_with_its_line(tmp_path: Path, data: bytes, line: int) -> None:
+    path = written(tmp_path, data)
+    with pytest.raises(InvalidInput) as caught:
+        envfile.read(path)
+    assert caught.value.message.startswith(f"{path}, line {line}: ")
+    assert "UTF-8" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("H=gpu\nA=http://${H}:1", "http://gpu:1"),
+        ("H=gpu\nA='http://${H}:1'", "http://gpu:1"),
+        ("A=${H:-fallback}", "fallback"),
+        ("H=gpu\nA=${H:-fallback}", "gpu"),
+        ("H=\nA=${H:-fallback}", ""),
+        ("A=$H", "$H"),
+        ("A=${H", "${H"),
+        ("H=1\nA=${H}${H}", "11"),
+    ],
+)
+def test_references_are_filled_from_earlier_lines_and_their_defaults(text: str, value: str) -> None:
+    binding = envfile.parse(text, ".env")[-1]
+    assert (binding.value, binding.unfilled) == (value, ())
+
+
+@pytest.mark.parametrize("text", ["A=x${PGPASSWORD}", "A='x${PGPASSWORD}'", "A=x${PGPASSWORD}\nPGPASSWORD=1"])
+def test_references_are_never_filled_from_the_environment(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PGPASSWORD", "canary")
+    binding = envfile.parse(text, ".env")[0]
+    assert (binding.value, binding.unfilled) == ("x", ("PGPASSWORD",))
+
+
+def test_references_that_multiply_are_refused() -> None:
+    text = "A0=0123456789\n" + "".join(f"A{n}=${{A{n - 1}}}${{A{n - 1}}}\n" for n in range(1, 60))
+    with pytest.raises(InvalidInput, match="too long"):
+        envfile.parse(text, ".env")
+
+
+def test_a_long_run_of_blanks_costs_no_time() -> None:
+    started = time.monotonic()
+    with pytest.raises(InvalidInput, match=r"^\.env, line 2: .*blanks"):
+        envfile.parse("A=1\nB=x" + " " * 900_000 + "y", ".env")
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("piece", ["${", "${a:-", "${a:-b}", "\\'", "$"])
+def test_a_long_value_costs_no_time(piece: str) -> None:
+    started = time.monotonic()
+    envfile.parse("A=" + piece * (400_000 // len(piece)), ".env")
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("kind", ["folder", "missing", "fifo", "device", "nul"])
+def test_what_is_no_regular_file_is_refused_with_its_path(tmp_path: Path, kind: str) -> None:
+    path = {"device": Path("/dev/zero"), "nul": Path("a\0b")}.get(kind, tmp_path / kind)
+    if kind == "folder":
+        path.mkdir()
+    if kind == "fifo":
+        os.mkfifo(path)
+    with pytest.raises(InvalidInput) as caught:
+        envfile.read(path)
+    assert str(path) in caught.value.message
+
+
+def test_a_fifo_with_a_writer_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(b"A=1\n",))
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer.start()
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        envfile.read(path)
+    writer.join()
+    os.close(reader)
+
+
+def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(InvalidInput, match=f"cannot read {loop}: too many levels of symbolic links"):
+        envfile.read(loop)
+
+
+def test_a_file_of_more_than_a_mebibyte_is_refused(tmp_path: Path) -> None:
+    assert len(envfile.read(written(tmp_path, b"#" * envfile.SIZE_LIMIT)).bindings) == 0
+    with pytest.raises(InvalidInput, match="larger than 1 MiB"):
+        envfile.read(written(tmp_path, b"#" * (envfile.SIZE_LIMIT + 1)))
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(written(tmp_path, b"A=1"))
+    assert len(envfile.read(link).bindings) == 1
+
+
+@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_knows_whether_others_can_read_it(tmp_path: Path, mode: int, exposed: bool) -> None:
+    path = written(tmp_path, b"A=1")
+    path.chmod(mode)
+    assert envfile.read(path).readable_by_others is exposed
+
+
+def test_the_environment_is_taken_as_it_is() -> None:
+    file = envfile.from_environ({"B": "${A}", "A": "1"})
+    assert [(b.file, b.line, b.key, b.value) for b in file.bindings] == [
+        (None, None, "A", "1"),
+        (None, None, "B", "${A}"),
+    ]
+
+
+def test_a_value_is_in_no_repr() -> None:
+    assert "hunter2" not in repr(envfile.parse("A=hunter2", ".env"))
+
+
+env_texts = st.text(st.sampled_from("AB=# \n\r\t'\"\\${}:-;,\ufeff\x00é")) | st.text()
+
+
+@given(env_texts)
+def test_any_text_parses_or_is_refused_with_a_line(text: str) -> None:
+    last = 1 + text.count("\n") + text.count("\r")
+    try:
+        found = [binding.line for binding in envfile.parse(text, ".env")]
+    except InvalidInput as exc:
+        found = [line_of(exc)]
+    assert all(line is not None and 1 <= line <= last for line in found)
+
+
+@given(st.binary())
+def test_any_bytes_decode_or_are_refused_with_a_line(data: bytes) -> None:
+    last = 1 + data.count(b"\n") + data.count(b"\r")
+    try:
+        assert "\0" not in envfile.decode(data, ".env")
+    except InvalidInput as exc:
+        found = line_of(exc)
+    else:
+        found = 1
+    assert 1 <= found <= last
+
+
+def line_of(error: InvalidInput) -> int:
+    return int(error.message.removeprefix(".env, line ").partition(":")[0])
