@@ -6,7 +6,6 @@ HTTP and migrations are loaded when first used, so that listing servers pays for
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -196,13 +195,15 @@ class Stream:
     async def __aexit__(self, *_: object) -> None:
         await self._events.aclose()
 
-    async def __aiter__(self) -> AsyncGenerator[Piece, None]:
-        async with aclosing(self._events) as events:
-            async for event in events:
-                if isinstance(event, Reply):
-                    self._reply = event
-                else:
-                    yield event
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        event = await anext(self._events)
+        while isinstance(event, Reply):
+            self._reply = event
+            event = await anext(self._events)
+        return event
 
     @property
     def reply(self) -> Reply:

@@ -41,7 +41,8 @@ def model_key(name: str) -> str:
 
 def short_model_name(key: str) -> str:
     """A key as people write it: without the default host and namespace, always with its tag."""
-    return key.removeprefix(f"{DEFAULT_HOST}/").removeprefix(f"{DEFAULT_NAMESPACE}/")
+    path = key.removeprefix(f"{DEFAULT_HOST}/")
+    return key if path == key else path.removeprefix(f"{DEFAULT_NAMESPACE}/")
 
 
 def is_cloud_name(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Checks on what is asked for, before anything is sent."""
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -55,6 +56,7 @@ def check(request: GenerateRequest) -> None:
     if request.model is not None:
         model_name(request.model)
     _check_target(request)
+    _check_format(request.format)
     for key, value in request.options.items():
         _check_option(key, value)
     if request.keep_alive is not None:
@@ -97,9 +99,17 @@ def _check_target(request: GenerateRequest) -> None:
         )
 
 
+def _check_format(value: str | Mapping[str, Json] | None) -> None:
+    if isinstance(value, Mapping):
+        _check_json("the JSON schema", dict(value))
+    elif value not in (None, "json"):
+        raise InvalidInput(f"format {value!a} is neither json nor a JSON schema")
+
+
 def _check_option(key: str, value: Json) -> None:
     if not key or not key.isprintable():
         raise InvalidInput(f"option name {key!a} is empty or cannot be printed")
+    _check_json(f"option {key}", value)
     wanted = OPTION_TYPES.get(key)
     if wanted is None:
         return
@@ -111,6 +121,13 @@ def _check_option(key: str, value: Json) -> None:
     }
     if not fits[wanted]:
         raise InvalidInput(f"option {key} is {_TYPE_NAMES[wanted]}, not {value!a}")
+
+
+def _check_json(what: str, value: Json) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidInput(f"{what} cannot be written as JSON", "NaN, infinity and half characters cannot") from exc
 
 
 def _check_text(what: str, text: str) -> None:

@@ -24,7 +24,10 @@ class _State(Enum):
 
 
 class TerminalFilter:
-    """Takes control sequences out of an answer; a sequence may be split over any number of pieces."""
+    """Takes control sequences out of an answer; a sequence may be split over any number of pieces.
+
+    A line end ends any sequence, so that one which is never finished hides the rest of its line and no more.
+    """
 
     def __init__(self) -> None:
         self._state = _State.TEXT
@@ -36,13 +39,15 @@ class TerminalFilter:
         return "".join(character for character in text if self._shows(character))
 
     def _shows(self, character: str) -> bool:
+        if character == "\n":
+            self._state = _State.TEXT
         match self._state:
             case _State.TEXT:
                 return self._in_text(character)
             case _State.ESCAPE:
                 self._state = self._after_escape(character)
             case _State.SEQUENCE:
-                if "\x40" <= character <= "\x7e" or character == "\n":
+                if "\x40" <= character <= "\x7e":
                     self._state = _State.TEXT
             case _State.STRING:
                 self._state = self._in_string(character)

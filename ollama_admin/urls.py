@@ -11,6 +11,7 @@ OLLAMA_PORT = 11434
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _LOOKS_NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
+_BRACKETED = re.compile(r"\[[^\]]*\](:[0-9]*)?")
 _USERINFO = re.compile(r"(?P<scheme>[^/?#\\]*://)?(?P<info>[^/?#\\]*)@")
 _ACCEPTED = "write http(s)://host[:port][/prefix] or host[:port]"
 
@@ -77,6 +78,7 @@ def _normalise(text: str) -> ServerURL:
     _refuse_characters(text)
     try:
         parts = urlsplit(f"http://{text}" if bare else text)
+        _refuse_bare_ipv6(parts.netloc, text)
         port = parts.port
     except ValueError as exc:
         raise InvalidInput(f"{_shown(text)} is not a server URL: its host or port cannot be read", _ACCEPTED) from exc
@@ -104,13 +106,18 @@ def _refuse_characters(text: str) -> None:
         raise InvalidInput(f"{_shown(text)} is not a server URL: it has a space, a backslash or a control character")
 
 
-def _host(netloc: str, host: str, text: str) -> str:
-    if netloc.startswith("["):
-        return _ipv6(host, text)
-    if ":" in netloc.rpartition(":")[0]:
+def _refuse_bare_ipv6(netloc: str, text: str) -> None:
+    if netloc.count(":") > 1 and not netloc.startswith("["):
         raise InvalidInput(
             f"{_shown(text)} is not a server URL: an IPv6 address stands in brackets", "write [::1]:11434"
         )
+
+
+def _host(netloc: str, host: str, text: str) -> str:
+    if netloc.startswith("["):
+        if not _BRACKETED.fullmatch(netloc):  # urlsplit forgets what stands between the bracket and the port
+            raise InvalidInput(f"{_shown(text)} is not a server URL: something follows its address", _ACCEPTED)
+        return _ipv6(host, text)
     labels = host.split(".")
     if not host or len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise InvalidInput(f"{_shown(text)} is not a server URL: its host is not a name or an address", _ACCEPTED)

@@ -1,12 +1,16 @@
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from ollama_admin.client import Client
+from ollama_admin.settings import Settings
+from ollama_admin.store.migrations import upgrade
 from tests.llama_server import LlamaServer, serve
-from tests.postgres import POSTGRES_URL_VARIABLE, OwnPostgresServer, PostgresServer
+from tests.postgres import POSTGRES_URL_VARIABLE, OwnPostgresServer, PostgresServer, TemplateDatabases
 
 # Read before the environment is cleaned for the first test.
 GIVEN_POSTGRES_URL = os.environ.get(POSTGRES_URL_VARIABLE)
@@ -57,6 +61,57 @@ def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def template_databases(postgres_server: PostgresServer) -> TemplateDatabases:
+    return TemplateDatabases(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database at head, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres_server: PostgresServer, template_databases: TemplateDatabases) -> Iterator[str]:
+    """A database at head without rows, dropped after the test."""
+    url = template_databases.copy(migrate)
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Once a new PostgreSQL database without tables, once an SQLite file that is not there yet."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("empty_postgres_url"))
+    return f"sqlite:///{tmp_path / 'one.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database at head without rows, once on SQLite and once on PostgreSQL."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("migrated_postgres_url"))
+    template = request.getfixturevalue("migrated_sqlite_file")
+    return f"sqlite:///{shutil.copy(template, tmp_path / 'one.db')}"
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    """What `client` wanted a person to know, in order."""
+    return []
+
+
+@pytest.fixture
+async def client(database_url: str, notes: list[str]) -> AsyncIterator[Client]:
+    """A client on a migrated database, once on SQLite and once on PostgreSQL."""
+    async with Client(database_url=database_url, environ={}, on_note=notes.append) as opened:
+        yield opened
+
+
 @pytest.fixture
 def stoppable_postgres(own_postgres_server: OwnPostgresServer) -> Iterator[OwnPostgresServer]:
     """A server the test may stop; it runs again after the test."""
@@ -76,3 +131,7 @@ def llama_servers(
             for name in ("north", "south")
         )
         yield north, south
+
+
+def migrate(url: str) -> None:
+    upgrade(Settings.read({}, url))

@@ -21,6 +21,8 @@ USAGE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
+_ORDER = ("server", "discover", "models", "generate", "import-env", "migrate", "doctor", "secrets", "demo")
+
 
 class RootGroup(TyperGroup):
     """Gives every run a shell, and turns every known error into a line and an exit code."""
@@ -38,6 +40,10 @@ class RootGroup(TyperGroup):
             shell.output.problem("invalid_input", *_usage(exc))
             code = exc.exit_code
         sys.exit(code if isinstance(code, int) else 0)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
 
     def invoke(self, ctx: Any) -> Any:
         shell: Shell = ctx.obj
@@ -85,7 +91,7 @@ def root(
 ) -> None:
     """Ask exactly the Ollama server and model you named, or get an error.
 
-    Servers and models live in a database. No .env file and no OLLAMA_* variable changes what a command does.
+    Servers and models live in a database. No .env file, OLLAMA_HOST or OLLAMA_MODEL changes what a command does.
     """
     shell = shell_of(context, output)
     shell.output.verbose = verbose
@@ -94,7 +100,7 @@ def root(
         shell.output.line(f"{PROGRAM} {ollama_admin.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        raise typer.BadParameter("no command is given", ctx=context)
+        context.fail("no command is given")
     if database_url and "@" in database_url and ":" in database_url.split("://", 1)[-1].rpartition("@")[0]:
         shell.output.note("the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL")
 

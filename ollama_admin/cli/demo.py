@@ -15,6 +15,9 @@ def demo(
     context: typer.Context,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the database, and say how to use it.")] = False,
 ) -> None:
-    """Show the whole job on two simulated servers in a temporary database, each command printed before it runs."""
+    """Show the whole job on two simulated servers.
+
+    Each command is printed before it runs, in a temporary database.
+    """
     shell = shell_of(context, None)
     shell.demo().run(shell.output.line, keep=keep)

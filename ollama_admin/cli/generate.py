@@ -1,13 +1,17 @@
 """`ollama-admin generate`"""
 
+import asyncio
+import errno
 import json
 import os
+import select
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -19,6 +23,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.safe_text import TerminalFilter
 
 PROMPT_LIMIT = 64 * 1024 * 1024  # bytes that come in by a pipe
+STDIN_PATIENCE = 2.0  # seconds until a note says what is waited for
 FILE_LIMIT = 64 * 1024 * 1024  # bytes of an image or a JSON schema
 
 
@@ -35,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", show_default=False)] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to ask.", show_default=False)] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", metavar="M", help="The model that answers.")] = None,
     server: Annotated[str | None, typer.Option("-s", "--server", metavar="S", help="Only this server.")] = None,
     server_url: Annotated[str | None, typer.Option(metavar="URL", help="Only the server at this URL.")] = None,
@@ -59,10 +64,12 @@ def generate(
     *,
     auth: AuthOptions,
 ) -> None:
-    """Answer a prompt from exactly the model that is named, or fail. Nothing is ever pulled.
+    """Answer a prompt from exactly the named model.
+
+    It answers or the command fails; nothing is ever pulled.
 
     What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without --server and
-    --server-url, the active servers that list the model are tried in the order default, priority, id.
+    --server-url, the first active server that lists the model answers, in the order default, priority, id.
     """
     shell = shell_of(context, output)
     if think is False and think_level is not None:
@@ -93,14 +100,49 @@ def generate(
 
 
 async def _answer(client: Any, asked: dict[str, Any], printer: "_Printer") -> Reply:
-    async with client.stream(**asked) as stream:
-        try:
-            async for piece in stream:
-                printer.piece(piece)
-        finally:
-            printer.flush()
-        reply: Reply = stream.reply
-        return reply
+    with _read_by_somebody(printer.stdout):
+        async with client.stream(**asked) as stream:
+            try:
+                async for piece in stream:
+                    printer.piece(piece)
+            finally:
+                printer.flush()
+            reply: Reply = stream.reply
+            return reply
+
+
+@contextmanager
+def _read_by_somebody(stdout: TextIO) -> Iterator[None]:
+    """Raise BrokenPipeError when the reader of our pipe leaves, even while the model is silent."""
+    pipe = _pipe(stdout)
+    if pipe is None:
+        yield
+        return
+    loop, task, left = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def leave() -> None:
+        loop.remove_reader(pipe)
+        left.set()
+        if task is not None:
+            task.cancel()
+
+    loop.add_reader(pipe, leave)  # there is never anything to read at our end: only the other end's closing wakes us
+    try:
+        yield
+    except asyncio.CancelledError:
+        if left.is_set():
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        raise
+    finally:
+        loop.remove_reader(pipe)
+
+
+def _pipe(stdout: TextIO) -> int | None:
+    try:
+        number = stdout.fileno()
+        return number if stat.S_ISFIFO(os.fstat(number).st_mode) else None
+    except (OSError, ValueError):  # not a real file
+        return None
 
 
 class _Printer:
@@ -108,6 +150,7 @@ class _Printer:
 
     def __init__(self, shell: Shell, *, live: bool, raw: bool) -> None:
         self._output = shell.output
+        self.stdout = shell.output.stdout
         self._live = live
         self._terminal = self._output.stdout.isatty()
         self._raw = raw or not self._terminal
@@ -215,6 +258,8 @@ def _piped(shell: Shell, *, asked: bool) -> str:
         shell.output.note("write the prompt, then Ctrl-D on a line of its own")
     elif not asked and not _carries_data():
         return ""
+    elif not asked and not _ready(STDIN_PATIENCE):
+        shell.output.note("waiting for stdin to end; for the prompt alone, redirect it: </dev/null")
     data = sys.stdin.buffer.read(PROMPT_LIMIT + 1)
     if len(data) > PROMPT_LIMIT:
         raise InvalidInput(f"the prompt on stdin is longer than {PROMPT_LIMIT // 2**20} MiB")
@@ -222,6 +267,14 @@ def _piped(shell: Shell, *, asked: bool) -> str:
         return data.decode()
     except UnicodeDecodeError as exc:
         raise InvalidInput(f"the prompt on stdin is not UTF-8 (byte {exc.start + 1})", "convert it first") from exc
+
+
+def _ready(seconds: float) -> bool:
+    """Whether something comes in, or the end, within this time."""
+    try:
+        return bool(select.select([sys.stdin], [], [], seconds)[0])
+    except (OSError, ValueError):  # not a real file
+        return True
 
 
 def _carries_data() -> bool:

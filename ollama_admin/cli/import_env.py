@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def import_env(
     context: typer.Context,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Files; .env if not given.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="FILE", help="Files; .env if not given.", show_default=False)
     ] = None,
     environ: Annotated[bool, typer.Option("--environ", help="Read this process's environment instead.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
@@ -27,7 +27,9 @@ def import_env(
     discover: Annotated[bool, typer.Option("--discover", help="Read the servers' models afterwards.")] = False,
     output: OutputOption = None,
 ) -> None:
-    """Turn the servers and models of legacy .env files into rows. The files are never changed.
+    """Turn the servers of legacy .env files into rows.
+
+    The files are never changed.
 
     Prints what every line that mentions Ollama becomes, never a secret; then applies it in one transaction.
     """
@@ -53,13 +55,13 @@ def _print(shell: Shell, found: Any, *, dry_run: bool) -> None:
         tables.sentence(out, _described(entry))
     counts = found.counts
     out.line(
-        f"{counts.seen} variables: {counts.imported} for servers, {counts.conflicts} in conflict, "
+        f"variables: {counts.seen}, of which {counts.imported} for servers, {counts.conflicts} in conflict, "
         f"{counts.skipped} ignored, {counts.unknown} not understood, {counts.unrelated} not about Ollama"
     )
     if dry_run:
         out.line("nothing was changed (--dry-run)")
     else:
-        out.line(f"{found.applied} values applied")
+        out.line(f"values applied: {found.applied}")
     if found.failed:
         shell.output.note("values in conflict were not applied; let the file win with --update")
     if found.deletable:
@@ -77,7 +79,9 @@ def _described(entry: Any) -> str:
 
 
 def _place(file: str | None, line: int | None) -> str:
-    return f"{file}:{line}" if file else "environment"
+    if file is None:
+        return "environment"
+    return file if line is None else f"{file}:{line}"
 
 
 def _discover(shell: Shell, server_ids: tuple[int, ...]) -> bool:

@@ -23,7 +23,10 @@ def migrate(
     lock_timeout: Annotated[float, typer.Option(metavar="S", help="Seconds to wait for another migration.")] = 60,
     output: OutputOption = None,
 ) -> None:
-    """Bring the database's schema to the newest revision. Safe to start many times at once."""
+    """Bring the database's schema to the newest revision.
+
+    It may be started any number of times at once.
+    """
     if check + status + sql > 1:
         raise InvalidInput("--check, --status and --sql exclude each other", "give one of them")
     shell = shell_of(context, output)

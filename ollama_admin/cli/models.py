@@ -23,7 +23,10 @@ def models(
     by_model: Annotated[bool, typer.Option("--by-model", help="Group by name; show whether builds differ.")] = False,
     output: OutputOption = None,
 ) -> None:
-    """List the models that servers hold, as the last discovery left them."""
+    """List the models that servers hold.
+
+    This is what the last discovery found.
+    """
     shell = shell_of(context, output)
     if by_model:
         groups = shell.run(

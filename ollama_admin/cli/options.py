@@ -19,7 +19,7 @@ class ApiVersionChoice(StrEnum):
 OutputOption = Annotated[OutputFormat | None, typer.Option("-o", "--output", help="How to print: table or json.")]
 ServerArgument = Annotated[str, typer.Argument(metavar="S", help="A server's id or name.", show_default=False)]
 ServersArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[S]...", help="Servers, by id or name.", show_default=False)
+    list[str] | None, typer.Argument(metavar="S", help="Servers, by id or name.", show_default=False)
 ]
 CapabilityFilter = Annotated[
     str | None, typer.Option("--capability", metavar="C", help="Only what has this capability.")

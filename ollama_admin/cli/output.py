@@ -1,6 +1,7 @@
 """Printing without tables: JSON, errors and notes. Loads nothing heavy."""
 
 import json
+import sys
 from typing import Any, TextIO
 
 from ollama_admin.documents import document
@@ -55,6 +56,14 @@ class Output:
         """For `--verbose` only."""
         if self.verbose:
             self._tell(f"detail: {safe_text(text)}")
+
+    def agreed(self, question: str) -> bool:
+        """Ask a person on stderr; anything but y or yes, the end of input too, is a no."""
+        print(f"{question} [y/N]: ", end="", file=self.stderr, flush=True)
+        typed = sys.stdin.buffer.readline()
+        if not typed.endswith(b"\n"):
+            self._tell("")
+        return typed.strip().lower() in (b"y", b"yes")
 
     def _tell(self, text: str) -> None:
         print(text, file=self.stderr, flush=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -19,6 +19,9 @@ from ollama_admin.safe_text import safe_text
 
 WIDE = 120  # columns from which tables show more
 PIPE_WIDTH = 10_000
+GAP = 2  # spaces between columns
+LEAST = 8  # characters that a shrinking column keeps
+_SHRINKING = frozenset(("NAME", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE"))
 _UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _AGES = (
     (31_536_000, "year"),
@@ -32,7 +35,7 @@ _AGES = (
 
 def servers(output: Output, found: Sequence[Server]) -> None:
     if not found:
-        output.note("no servers yet; add one with: ollama-admin server add NAME URL")
+        output.note("no such servers; add one with: ollama-admin server add NAME URL")
         return
     rows = [
         (
@@ -41,8 +44,8 @@ def servers(output: Output, found: Sequence[Server]) -> None:
             server.url,
             server.api_version,
             str(server.max_concurrent),
-            str(server.priority),
             _state(server),
+            str(server.priority),
             ", ".join(server.capabilities),
             server.default_model,
             server.version,
@@ -50,8 +53,8 @@ def servers(output: Output, found: Sequence[Server]) -> None:
         )
         for server in found
     ]
-    headings = ["ID", "NAME", "URL", "API", "MAX", "PRIO", "STATE"]
-    more = ["CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"]
+    headings = ["ID", "NAME", "URL", "API", "MAX", "STATE"]
+    more = ["PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"]
     _table(output, headings, more, rows)
 
 
@@ -81,7 +84,7 @@ def server(output: Output, found: Server) -> None:
 
 def models(output: Output, found: Sequence[Model]) -> None:
     if not found:
-        output.note("no models; read them from the servers with: ollama-admin discover")
+        output.note("no such models; read what servers have with: ollama-admin discover")
         return
     rows = [
         (
@@ -105,7 +108,7 @@ def models(output: Output, found: Sequence[Model]) -> None:
 
 def model_groups(output: Output, groups: Sequence[ModelGroup]) -> None:
     if not groups:
-        output.note("no models; read them from the servers with: ollama-admin discover")
+        output.note("no such models; read what servers have with: ollama-admin discover")
         return
     rows = []
     for group in groups:
@@ -119,10 +122,11 @@ def model_groups(output: Output, groups: Sequence[ModelGroup]) -> None:
 
 def checks(output: Output, found: Sequence[CheckResult]) -> None:
     rows = [
-        (str(check.server), check.status, check.version, f"{check.ms} ms", check.error.message if check.error else None)
+        (str(check.server), check.status, check.version, f"{check.ms} ms", check.error.code if check.error else None)
         for check in found
     ]
     _table(output, ["SERVER", "STATUS", "VERSION", "TIME", "ERROR"], [], rows)
+    _tell_errors(output, found)
 
 
 def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
@@ -137,7 +141,7 @@ def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
                 if result.error
                 else map(str, (len(result.added), len(result.changed), result.unchanged, len(result.vanished)))
             ),
-            result.error.message if result.error else _pruned(result),
+            result.error.code if result.error else _pruned(result),
         )
         for result in results
     ]
@@ -146,6 +150,7 @@ def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
         for change in result.changed:
             move = f"{_digest(change.before)} -> {_digest(change.after)}"
             output.note(f"{change.name} on {result.server} is another build now: {move}")
+    _tell_errors(output, results)
 
 
 def facts(output: Output, value: Any) -> None:
@@ -189,27 +194,50 @@ class DiscoverProgress:
         self._progress.update(self._task, advance=1, description=_plain(safe_text(str(result.server)))[:30])
 
 
+def _tell_errors(output: Output, results: Iterable[CheckResult | DiscoverResult]) -> None:
+    """Whole messages, which a table would cut."""
+    for result in results:
+        if result.error:
+            output.note(result.error.message + (f"; {result.error.hint}" if result.error.hint else ""))
+
+
 def _plain(text: str) -> str:
     """Text that rich does not read as markup."""
     return re.sub(r"\[", r"\\[", text)
 
 
 def _table(output: Output, headings: Sequence[str], more: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """Print columns `headings`, and `more` of them where there is room; a missing cell is a dash."""
+    """Print columns `headings`, and `more` of them where there is room; a missing cell is a dash.
+
+    On a narrow terminal only the columns in `_SHRINKING` lose characters; every other cell stays whole.
+    """
     console = Console(file=output.stdout, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     shown = [*headings, *more] if console.width >= WIDE else list(headings)
-    box = SIMPLE_HEAD if console.is_terminal else None
-    drawn = Table(box=box, pad_edge=False, show_edge=False, header_style="bold" if box else "")
-    for heading in shown:
-        drawn.add_column(heading, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        drawn.add_row(*(Text(safe_text(cell) if cell else "-") for cell in row[: len(shown)]))
+    cells = [[safe_text(cell) if cell else "-" for cell in row[: len(shown)]] for row in rows]
+    natural = [max(map(cell_len, column)) for column in zip(shown, *cells, strict=True)]
+    drawn = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for heading, width in zip(shown, _fitted(shown, natural, console.width), strict=True):
+        drawn.add_column(heading, no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        drawn.add_row(*map(Text, row))
     with console.capture() as captured:
         console.print(drawn)
     for line in captured.get().splitlines():
         output.line(line.rstrip())
+
+
+def _fitted(headings: Sequence[str], natural: Sequence[int], room: int) -> list[int]:
+    """Widths that fit into `room`, taken from the widest shrinking column first."""
+    widths = list(natural)
+    shrinking = [index for index, heading in enumerate(headings) if heading in _SHRINKING]
+    while sum(widths) + GAP * len(widths) > room:
+        widest = max(shrinking, key=lambda index: widths[index], default=None)
+        if widest is None or widths[widest] <= LEAST:
+            break
+        widths[widest] -= 1
+    return widths
 
 
 def _state(server: Server) -> str:

@@ -25,17 +25,18 @@ app = typer.Typer(help="Add, list and change servers.", rich_markup_mode=None, n
 
 ApiVersionOption = Annotated[
     ApiVersionChoice | None,
-    typer.Option(help="Dialect to speak; without it a URL that ends in /v1 means v1.", show_default=False),
+    typer.Option(help="Dialect to speak; a URL that ends in /v1 means v1.", show_default=False),
 ]
 CapabilitiesOption = Annotated[
-    list[str] | None, typer.Option("--capability", metavar="C", help="What it is good for; may be repeated.")
+    list[str] | None,
+    typer.Option("--capability", metavar="C", help="What it is good for; may be repeated, replaces what was there."),
 ]
 MaxConcurrentOption = Annotated[int | None, typer.Option(metavar="N", help="Requests it takes at once.")]
-PriorityOption = Annotated[int | None, typer.Option(metavar="N", help="Higher is preferred; 0 if not given.")]
+PriorityOption = Annotated[int | None, typer.Option(metavar="N", help="Higher is preferred; a new server has 0.")]
 DefaultModelOption = Annotated[
     str | None, typer.Option(metavar="M", help="Model to use when none is named.", show_default=False)
 ]
-InactiveOption = Annotated[bool, typer.Option("--inactive", help="Keep it out of every choice.")]
+InactiveOption = Annotated[bool, typer.Option("--inactive", help="Keep it out of every choice; see enable.")]
 DiscoverOption = Annotated[bool, typer.Option("--discover", help="Read its models afterwards.")]
 CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask whether it answers.")]
 
@@ -44,8 +45,8 @@ CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask wheth
 @takes_auth
 def add(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
-    url: Annotated[str, typer.Argument(metavar="URL", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where it listens.", show_default=False)],
     api_version: ApiVersionOption = None,
     capability: CapabilitiesOption = None,
     max_concurrent: MaxConcurrentOption = None,
@@ -59,7 +60,10 @@ def add(
     *,
     auth: AuthOptions,
 ) -> None:
-    """Add a server. It is added even when it does not answer; then a warning says so."""
+    """Add a server.
+
+    It is added even when it does not answer; then a warning says so.
+    """
     shell = shell_of(context, output)
     credentials = auth.columns()
 
@@ -108,8 +112,8 @@ def show(context: typer.Context, server: ServerArgument, output: OutputOption = 
 def update(
     context: typer.Context,
     server: ServerArgument,
-    name: Annotated[str | None, typer.Option(metavar="NAME", show_default=False)] = None,
-    url: Annotated[str | None, typer.Option(metavar="URL", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name.", show_default=False)] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Another place.", show_default=False)] = None,
     api_version: ApiVersionOption = None,
     capability: CapabilitiesOption = None,
     max_concurrent: MaxConcurrentOption = None,
@@ -160,15 +164,10 @@ def remove(
 ) -> None:
     """Remove a server and what is known of its models. Nothing is deleted on the server itself."""
     shell = shell_of(context, output)
-
-    async def work(client: Any) -> Server:
-        found: Server = await client.servers.show(server)
-        if not yes:
-            _confirm(shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?")
-        removed: Server = await client.servers.remove(found.id)
-        return removed
-
-    removed = shell.run(work)
+    found: Server = shell.run(lambda client: client.servers.show(server))
+    if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
+        _confirm(shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?")
+    removed: Server = shell.run(lambda client: client.servers.remove(found.id))
     if shell.output.json:
         shell.output.data({"removed": {"id": removed.id, "name": removed.name}})
     else:
@@ -238,7 +237,7 @@ async def _looked_at(shell: Shell, client: Any, server: Server, *, check: bool, 
 def _confirm(shell: Shell, question: str) -> None:
     if not shell.can_ask():
         raise InvalidInput("nobody is there to confirm this", "add --yes to do it without asking")
-    if not typer.confirm(question, err=True):
+    if not shell.output.agreed(question):
         raise typer.Abort
 
 

@@ -1,6 +1,7 @@
 """The bodies of requests for an answer: exactly what was asked for, in the server's dialect."""
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +43,12 @@ def _native(request: GenerateRequest, model: str) -> Call:
     if not request.allow_truncate:
         body |= {"truncate": False, "shift": False}  # without them a prompt that does not fit is cut and nothing said
     optional = {
-        "options": dict(request.options),
-        "format": request.format,
+        "options": dict(request.options) or None,
+        "format": dict(request.format) if isinstance(request.format, Mapping) else request.format,
         "keep_alive": request.keep_alive,
         "think": request.think,
     }
-    body |= {key: value for key, value in optional.items() if value not in (None, {})}
+    body |= {key: value for key, value in optional.items() if value is not None}
     images = [_base64(image) for image in request.images]
     if request.think is None:
         asked = {"prompt": request.prompt, "system": request.system, "images": images}

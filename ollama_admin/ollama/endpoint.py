@@ -1,17 +1,18 @@
 """One server's HTTP API, in the domain's terms."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
 
 from ollama_admin.domain import ApiVersion, Facts, GenerateRequest, ListedModel, Target
-from ollama_admin.errors import ServerUnreachable, StreamInterrupted
+from ollama_admin.errors import ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call
-from ollama_admin.ollama.faults import Answer, refused, translated, unreachable
+from ollama_admin.ollama.faults import Answer, refused, scrubbed, translated, unreachable
 from ollama_admin.ollama.http import HTTP
 from ollama_admin.ollama.lines import lines
 from ollama_admin.ollama.wire import BadAnswer, StreamEvent
@@ -69,37 +70,52 @@ class Endpoint:
                 async for event in events:
                     received = True
                     yield event
-        except ServerUnreachable as exc:
-            if received:
-                message = f"server {self._target.ref} broke off in the middle of the answer"
-                raise StreamInterrupted(message, "what was shown is incomplete; ask again") from exc
-            raise
+        except UpstreamError as exc:
+            if not received:
+                raise
+            broke_off = f"server {self._target.ref} broke off in the middle of the answer"
+            message = broke_off if isinstance(exc, ServerUnreachable) else exc.message
+            raise StreamInterrupted(message, "what was shown is incomplete; ask again") from exc
 
     async def _events(self, asked: Call, model: str) -> AsyncGenerator[StreamEvent, None]:
         is_v1 = self._target.api_version is ApiVersion.V1
         with translated(self._target, asked.path):
-            async with self._send("POST", asked.path, asked.body) as response:
-                if response.status_code != 200:
-                    raise refused(self._target, asked.path, await self._answer(response, ERROR_BODY_LIMIT), model)
-                async with aclosing(lines(self._chunks(response))) as found:
-                    async for line in found:
-                        event = wire.v1_event(line) if is_v1 else wire.native_event(line)
-                        if event is not None:
-                            yield event
+            async with self._opened(asked, model) as response, aclosing(lines(self._chunks(response))) as found:
+                async for line in found:
+                    event = wire.v1_event(line) if is_v1 else wire.native_event(line)
+                    if event is not None and event.error is not None:
+                        event = replace(event, error=scrubbed(event.error, self._target))
+                    if event is not None:
+                        yield event
+
+    @asynccontextmanager
+    async def _opened(self, asked: Call, model: str) -> AsyncIterator[httpx.Response]:
+        """A response that begins with 200, its head complete within the time for the first byte."""
+        async with AsyncExitStack() as stack:
+            async with self._within(self._http.times.first_byte):
+                response = await stack.enter_async_context(self._send("POST", asked.path, asked.body))
+            if response.status_code != 200:
+                async with self._within(self._timeout):
+                    answer = await self._answer(response)
+                raise refused(self._target, asked.path, answer, model)
+            yield response
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives; a pause over the idle time is an interruption."""
+        """The body as it arrives; a pause over the idle time is an interruption.
+
+        Some servers send the head at once and then load the model: the first piece has the time for the first byte.
+        """
         _refuse_encoding(response)
         stream = response.aiter_raw()
+        patience = self._http.times.first_byte
         while True:
             try:
-                async with asyncio.timeout(self._http.times.idle):
+                async with self._within(patience, "nothing was sent for"):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
-            except TimeoutError as exc:
-                raise unreachable(self._target, f"nothing was sent for {self._http.times.idle:g} s") from exc
             yield chunk
+            patience = self._http.times.idle
 
     async def _read(self, path: str, read: Callable[[Any], T], model: str | None = None) -> T:
         method, body = ("POST", {"model": model}) if model else ("GET", None)
@@ -112,25 +128,32 @@ class Endpoint:
     async def _fetch(self, method: str, path: str, body: Any = None) -> Answer:
         """A whole answer within the metadata timeout."""
         with translated(self._target, path):
-            try:
-                async with asyncio.timeout(self._timeout), self._send(method, path, body) as response:
-                    return await self._answer(response, BODY_LIMIT)
-            except TimeoutError as exc:
-                raise unreachable(self._target, f"no answer within {self._timeout:g} s") from exc
+            async with self._within(self._timeout), self._send(method, path, body) as response:
+                return await self._answer(response)
+
+    @asynccontextmanager
+    async def _within(self, seconds: float, problem: str = "no answer within") -> AsyncIterator[None]:
+        """Raise ServerUnreachable when the block takes longer."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as exc:
+            raise unreachable(self._target, f"{problem} {seconds:g} s") from exc
 
     def _send(self, method: str, path: str, body: Any) -> AbstractAsyncContextManager[httpx.Response]:
         headers = {name: value.reveal() for name, value in self._target.headers.items()}
         return self._http.send(method, self._target.ref.url + path, headers, body)
 
-    async def _answer(self, response: httpx.Response, limit: int) -> Answer:
+    async def _answer(self, response: httpx.Response) -> Answer:
+        """The whole answer, or the beginning of one that is no 200."""
         _refuse_encoding(response)
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > limit and response.status_code == 200:
-                raise BadAnswer(f"the answer is longer than {limit // 2**20} MiB")
-            if len(body) > limit:
+            if response.status_code != 200 and len(body) > ERROR_BODY_LIMIT:
                 break
+            if len(body) > BODY_LIMIT:
+                raise BadAnswer(f"the answer is longer than {BODY_LIMIT // 2**20} MiB")
         return Answer(status=response.status_code, location=response.headers.get("location"), body=bytes(body))
 
 

@@ -22,6 +22,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.wire import BadAnswer
+from ollama_admin.secret import MASK
 
 _PHASES = (
     (httpx.ConnectTimeout, "no connection within the time allowed"),
@@ -54,7 +55,8 @@ def translated(target: Target, path: str) -> Iterator[None]:
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:
         raise unreachable(target, _reason(exc)) from exc
     except BadAnswer as exc:
-        raise UpstreamError(f"server {target.ref}, {path}: {exc}", "is it an Ollama server?") from exc
+        message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
+        raise UpstreamError(message, "is it an Ollama server?") from exc
 
 
 def unreachable(target: Target, why: str) -> ServerUnreachable:
@@ -71,11 +73,11 @@ def unreachable(target: Target, why: str) -> ServerUnreachable:
 def refused(target: Target, path: str, answer: Answer, model: str | None) -> AdminError:
     """What an answer other than 200 means."""
     refusal = _refusal(answer.body)
-    said = f": {refusal.text}" if refusal.text else ""
+    said = f": {scrubbed(refusal.text, target)}" if refusal.text else ""
     if refusal.prompt_too_long:
         return _prompt_too_long(target, refusal)
     if 300 <= answer.status < 400:
-        host = urlsplit(answer.location or "").hostname or "elsewhere"
+        host = scrubbed(_host(answer.location), target)
         message = f"server {target.ref} redirects {path} to {host}; redirects are not followed"
         return UpstreamError(message, "register the server under the URL that answers itself")
     if answer.status == 401 or (answer.status == 403 and not refusal.text):
@@ -83,12 +85,26 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
     if answer.status in (429, 503):
         return ServerBusy(f"server {target.ref} is busy ({answer.status}){said}", "try again later")
     if answer.status == 404 and model is not None and refusal.text:
-        hint = f"see what it has: ollama-admin models {target.ref}" if target.ref.id else None
+        hint = f"read again what it has: ollama-admin discover {target.ref.id}" if target.ref.id else None
         return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
     if answer.status in (404, 405) and not refusal.text:
         hint = "speak v1 to it, or check the path in its URL" if target.api_version is ApiVersion.NATIVE else None
         return UpstreamError(f"server {target.ref} knows no {path} ({answer.status})", hint)
     return UpstreamError(f"server {target.ref} answered {answer.status} to {path}{said}")
+
+
+def scrubbed(text: str, target: Target) -> str:
+    """What a server says, without the credentials that were sent to it."""
+    for secret in target.secrets:
+        text = text.replace(secret.reveal(), MASK)
+    return text
+
+
+def _host(location: str | None) -> str:
+    try:
+        return urlsplit(location or "").hostname or "elsewhere"
+    except ValueError:
+        return "elsewhere"
 
 
 def _refusal(body: bytes) -> wire.Refusal:
@@ -121,7 +137,9 @@ def _reason(exc: Exception) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate was not accepted ({cause.verify_message})"
         if isinstance(cause, ssl.SSLError):
-            return "the TLS handshake failed; does the port speak https?"
+            if isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout)):
+                return "the TLS handshake failed; does the port speak https?"
+            continue  # waiting for more bytes is one too; its number is none of the system's
         if isinstance(cause, socket.gaierror):
             return "its host name is not known"
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:

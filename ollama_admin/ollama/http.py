@@ -58,7 +58,7 @@ class HTTP:
                 trust_env=False,
                 follow_redirects=False,
                 limits=_LIMITS,
-                timeout=httpx.Timeout(self.times.connect, read=self.times.first_byte),
+                timeout=httpx.Timeout(self.times.first_byte, connect=self.times.connect, pool=self.times.connect),
                 headers={"Accept-Encoding": "identity", "User-Agent": "ollama-admin"},
             )
         return self._clients[scheme]

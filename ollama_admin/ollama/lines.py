@@ -15,11 +15,16 @@ async def lines(chunks: AsyncIterator[bytes], limit: int = LINE_LIMIT) -> AsyncG
         rest += chunk
         start = 0
         while (end := rest.find(b"\n", max(start, searched))) >= 0:
+            _check(end - start, limit)
             if line := bytes(rest[start:end]).strip():
                 yield line
             start = end + 1
         del rest[:start]
-        if len(rest) > limit:
-            raise BadAnswer(f"a line of the answer is longer than {limit // 2**20} MiB")
+        _check(len(rest), limit)
     if line := bytes(rest).strip():
         yield line
+
+
+def _check(length: int, limit: int) -> None:
+    if length > limit:
+        raise BadAnswer(f"a line of the answer is longer than {limit // 2**20} MiB")

@@ -69,7 +69,7 @@ def loads(data: bytes) -> Any:
 def version(document: Any) -> str | None:
     """The version that `/api/version` tells, None when this is not that answer."""
     found = document.get("version") if isinstance(document, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= 100 else None
+    return found if isinstance(found, str) and 0 < len(found) <= 100 and "\0" not in found else None
 
 
 def listed_models(document: Any) -> list[ListedModel]:
@@ -97,7 +97,7 @@ def facts(document: Any) -> Facts:
     info = info if isinstance(info, dict) else {}
     architecture = info.get("general.architecture")
     return Facts(
-        capabilities=tuple(sorted({item for item in capabilities if isinstance(item, str) and len(item) <= 100})),
+        capabilities=tuple(sorted({item for item in _texts(capabilities) if len(item) <= 100})),
         context_length=_count(info.get(f"{architecture}.context_length")),
         embedding_length=_count(info.get(f"{architecture}.embedding_length")),
     )
@@ -138,7 +138,7 @@ def v1_event(line: bytes) -> StreamEvent | None:
     value = value.strip()
     if field == b"error":  # llama.cpp's spelling of an error in mid-stream
         return StreamEvent(error=refusal({"error": loads(value)}).text)
-    if field != b"data":
+    if field != b"data" or not value:
         return None
     if value == b"[DONE]":
         return StreamEvent(done=True)
@@ -166,15 +166,20 @@ def refusal(document: Any) -> Refusal:
     error = document.get("error") if isinstance(document, dict) else None
     if isinstance(error, str):
         nested = _nested(error)
-        return refusal(nested) if nested is not None else Refusal(text=error[:ERROR_TEXT_LIMIT])
+        return refusal(nested) if nested is not None else Refusal(text=_excerpt(error))
     if isinstance(error, dict):
         message = error.get("message")
         return Refusal(
-            text=message[:ERROR_TEXT_LIMIT] if isinstance(message, str) else "",
+            text=_excerpt(message) if isinstance(message, str) else "",
             prompt_tokens=_count(error.get("n_prompt_tokens")),
             context_tokens=_count(error.get("n_ctx")),
         )
     return Refusal(text="")
+
+
+def _excerpt(text: str) -> str:
+    """What is kept of an error's text; PostgreSQL stores no NUL."""
+    return text[:ERROR_TEXT_LIMIT].replace("\0", "\\x00")
 
 
 def _nested(text: str) -> dict[str, Any] | None:
@@ -196,14 +201,14 @@ def _listed_model(entry: Any, path: str) -> ListedModel:
         name=_name(model, "name", f"{path}.name"),
         digest=_digest(model.get("digest"), f"{path}.digest"),
         size=_count(model.get("size")),
-        format=_optional_text(details, "format"),
-        family=_optional_text(details, "family"),
-        families=tuple(item for item in families if isinstance(item, str)) if isinstance(families, list) else None,
-        parameter_size=_optional_text(details, "parameter_size"),
-        quantization_level=_optional_text(details, "quantization_level"),
+        format=_stored_text(details, "format", f"{path}.details"),
+        family=_stored_text(details, "family", f"{path}.details"),
+        families=tuple(_texts(families)) if isinstance(families, list) else None,
+        parameter_size=_stored_text(details, "parameter_size", f"{path}.details"),
+        quantization_level=_stored_text(details, "quantization_level", f"{path}.details"),
         modified_at=_time(model.get("modified_at")),
-        remote_host=_optional_text(model, "remote_host"),
-        remote_model=_optional_text(model, "remote_model"),
+        remote_host=_stored_text(model, "remote_host", path),
+        remote_model=_stored_text(model, "remote_model", path),
     )
 
 
@@ -232,9 +237,17 @@ def _name(parent: Mapping[str, Any], key: str, path: str) -> str:
         raise BadAnswer(f"the answer is not what Ollama sends: {path} is not a name")
     if len(value) > NAME_LIMIT:
         raise BadAnswer(f"{path} has {len(value)} characters, more than {NAME_LIMIT}")
+    return _storable(value, path)
+
+
+def _storable(value: str, path: str) -> str:
     if "\0" in value:
         raise BadAnswer(f"{path} has a character that cannot be stored")
     return value
+
+
+def _texts(values: list[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str) and "\0" not in value]
 
 
 def _digest(value: Any, path: str) -> str | None:
@@ -246,13 +259,19 @@ def _digest(value: Any, path: str) -> str | None:
     return text
 
 
-def _optional_text(parent: Mapping[str, Any], key: str) -> str | None:
+def _optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str | None:
     value = parent.get(key)
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise BadAnswer(f"the answer is not what Ollama sends: {key} is {_kind(value)}, not text")
+        place = f"{path}.{key}" if path else key
+        raise BadAnswer(f"the answer is not what Ollama sends: {place} is {_kind(value)}, not text")
     return value
+
+
+def _stored_text(parent: Mapping[str, Any], key: str, path: str) -> str | None:
+    value = _optional_text(parent, key, path)
+    return value and _storable(value, f"{path}.{key}")
 
 
 def _count(value: Any) -> int | None:

@@ -118,13 +118,13 @@ def database_place(settings: Settings) -> str:
 
 
 def _in_force(settings: Settings) -> list[SettingInForce]:
-    key_source = names.SECRET_KEY if settings.secret_key else "default"
+    key_source = names.SECRET_KEY if settings.secret_key is not None else "default"
     proxy = urlsplit(settings.proxy.reveal()).hostname if settings.proxy else None
     ca_file = str(settings.ca_file) if settings.ca_file else None
     key_file = str(settings.secret_key_file) if settings.secret_key_file else None
     return [
         SettingInForce(name="database", value=database_place(settings), source=settings.database_source),
-        SettingInForce(name="secret key", value="set" if settings.secret_key else None, source=key_source),
+        SettingInForce(name="secret key", value="set" if settings.secret_key is not None else None, source=key_source),
         SettingInForce(name="secret key file", value=key_file, source=names.SECRET_KEY_FILE if key_file else "default"),
         SettingInForce(name="proxy", value=proxy, source=names.PROXY if proxy else "default"),
         SettingInForce(name="CA file", value=ca_file, source=names.CA_FILE if ca_file else "default"),

@@ -24,6 +24,7 @@ from ollama_admin.errors import (
     ModelNotFound,
     ServerInactive,
     ServerUnreachable,
+    StreamInterrupted,
     UpstreamError,
 )
 from ollama_admin.requests import check, unknown_options, v1_obstacle
@@ -79,7 +80,10 @@ class Generation:
         )
         endpoint = self._connect(choice.target, None)
         async with aclosing(endpoint.generate(request, choice.model)) as events:
-            while not answer.done and (event := await _by(deadline, anext(events, None))) is not None:
+            while not answer.done:
+                event = await _by(deadline, anext(events, None), begun=answer.first_at is not None)
+                if event is None:
+                    break
                 piece = answer.take(event, time.monotonic())
                 if piece is not None:
                     yield piece
@@ -183,7 +187,12 @@ class Generation:
             if obstacle:
                 raise InvalidInput(
                     f"server {choice.target.ref} is spoken to as v1, which cannot carry {obstacle}",
-                    "leave it out, or speak native to the server",
+                    "leave it out, or if the server is Ollama speak native to it"
+                    + (
+                        f": ollama-admin server update {choice.target.ref.id} --api-version native"
+                        if choice.target.ref.id
+                        else ""
+                    ),
                 )
         for key in unknown_options(request.options):
             self._note(f"option {key} is not one that Ollama is known to read; it is sent as given")
@@ -200,6 +209,8 @@ class Generation:
         near = routing.nearest(asked, known)
         if holders:
             hint = f"inactive servers have it: {', '.join(holders)}"
+        elif models and request.capability:
+            hint = "it is there, without that capability: see ollama-admin models -o json"
         elif near:
             hint = f"nearest: {', '.join(near)}"
         elif not known:
@@ -283,10 +294,13 @@ def _unknown(model: str, target: Target, listed: list[str]) -> ModelNotFound:
     return ModelNotFound(f"server {target.ref} does not list model {model!r}", hint)
 
 
-async def _by(deadline: float | None, work: Awaitable[T]) -> T:
-    """Await `work` until `deadline`, a time of the running loop."""
+async def _by(deadline: float | None, work: Awaitable[T], *, begun: bool = False) -> T:
+    """Await `work` until `deadline`, a time of the running loop; `begun` says that a part of the answer was shown."""
     try:
         async with asyncio.timeout_at(deadline):
             return await work
     except TimeoutError as exc:
-        raise ServerUnreachable("the time given by the timeout is over", "give it more with --timeout") from exc
+        message, hint = "the time given by the timeout is over", "give it more with --timeout"
+        if begun:
+            raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
+        raise ServerUnreachable(message, hint) from exc

@@ -22,6 +22,8 @@ def upgrade(
     """Bring the schema to `to` (default: head), waiting up to `wait` seconds for the database to answer."""
     if lock_timeout <= 0:
         raise InvalidInput("the lock timeout is not above 0 seconds")
+    if wait < 0:
+        raise InvalidInput("the time to wait is below 0 seconds")
     status(settings, wait=wait)
     return migrations.upgrade(settings, to, lock_timeout, on_revision)
 
@@ -34,10 +36,13 @@ def status(settings: Settings, *, wait: float = 0) -> SchemaStatus:
             return migrations.status(settings)
         except SchemaOutOfDate:
             raise
-        except DatabaseUnavailable:
-            if time.monotonic() >= deadline:
+        except DatabaseUnavailable as exc:
+            if time.monotonic() < deadline:
+                time.sleep(POLL)
+            elif wait:
+                raise DatabaseUnavailable(f"{exc.message}, not within {wait:g} s either", exc.hint) from exc
+            else:
                 raise
-        time.sleep(POLL)
 
 
 def require_nothing_pending(settings: Settings, *, wait: float = 0) -> SchemaStatus:

@@ -69,7 +69,7 @@ class Servers:
             priority=_within(priority, "priority", -INT_LIMIT),
             is_default=is_default,
             is_active=is_active,
-            default_model=default_model and names.model_name(default_model),
+            default_model=None if default_model is None else names.model_name(default_model),
             **self._safe.columns(credentials, parsed.url),
         )
         return self._safe.masked(await self._db.write(store.add, new))

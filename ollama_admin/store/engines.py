@@ -39,10 +39,20 @@ def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
 
 
 def make_private_file(path: Path) -> None:
-    """Create a missing SQLite file so that only its owner can read it, whatever the umask."""
+    """Create a missing SQLite file and its folders so that only their owner can read them, whatever the umask.
+
+    A file that is there is never opened: closing it would drop the locks that SQLite holds on it in this process, and
+    another process would then delete the log with what was just written.
+    """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if path.exists():
+            return
+        target = Path(os.path.realpath(path))  # of a symbolic link that leads to no file yet
+        for folder in reversed(target.parents):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass  # made by somebody else just now, or a folder's name is taken by a file: SQLite will say so
     except OSError as exc:
         raise DatabaseUnavailable(
             f"the database file {path} cannot be opened: {exc.strerror}",

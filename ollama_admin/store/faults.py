@@ -40,6 +40,7 @@ _UNAVAILABLE = {
     "42501": ("the database user lacks a privilege", "grant it CREATE and USAGE on the schema, and its tables"),
     "53100": ("the database's disk is full", None),
 }
+_BROKEN_RULES = ("23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK")  # of one row by itself
 _CONNECT_PROBLEMS = (
     ("password authentication failed", _UNAVAILABLE["28P01"]),
     ("no password supplied", ("the database wants a password", "put it into OLLAMA_ADMIN_DATABASE_URL")),
@@ -82,7 +83,7 @@ def is_retryable(exc: sa.DBAPIError) -> bool:
 
 def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
     if isinstance(exc, sa.IntegrityError):
-        return _conflict(exc.orig)
+        return _refused_by_constraint(exc.orig)
     if isinstance(exc.orig, psycopg.Error):
         return _postgres(exc.orig)
     if isinstance(exc.orig, sqlite3.Error):
@@ -90,7 +91,9 @@ def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
     return InvalidInput("the database does not accept one of the values")
 
 
-def _conflict(orig: Any) -> AdminError:
+def _refused_by_constraint(orig: Any) -> AdminError:
+    if getattr(orig, "sqlstate", None) in _BROKEN_RULES or getattr(orig, "sqlite_errorname", None) in _BROKEN_RULES:
+        return InvalidInput("the database does not accept one of the values")
     diagnostics = getattr(orig, "diag", None)
     subject = (diagnostics.constraint_name if diagnostics else None) or str(orig)
     if "name_key" in subject:

@@ -106,7 +106,7 @@ def store_facts(connection: Connection, facts: Mapping[str, Facts]) -> None:
     """Write what is known of each digest to all its rows, whichever server they belong to."""
     for digest, known in facts.items():
         values = {
-            "capabilities": list(known.capabilities),
+            "capabilities": list(known.capabilities) or None,  # old servers tell none: to be asked again
             "context_length": known.context_length,
             "embedding_length": known.embedding_length,
         }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, delete, false, func, insert, select, text, update
 
 from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerStatus
 from ollama_admin.errors import ServerExists, ServerNotFound
@@ -140,6 +140,8 @@ def _is(server: int | str) -> Any:
     text_id = str(server)
     if text_id.isdecimal():
         return servers.c.id == min(int(text_id[:20]), 2**63 - 1)
+    if not text_id.isprintable():  # no row has such a name, and the drivers refuse NUL and lone surrogates
+        return false()
     return servers.c.name_key == server_key(text_id)
 
 
@@ -157,7 +159,7 @@ def _refuse_taken(connection: Connection, name: str | None, url: str | None, but
         if row:
             raise ServerExists(
                 f"{what} is taken by server {row.id}, {row.name!r}",
-                f"change it with: ollama-admin server update {row.id}",
+                f"see it with: ollama-admin server show {row.id}",
             )
 
 

@@ -1,0 +1,502 @@
+"""The documentation is checked against the code: tables, command lines, examples and names of files."""
+
+import ast
+import asyncio
+import functools
+import importlib
+import json
+import os
+import pkgutil
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import ollama_admin
+from ollama_admin.cli.app import app
+from ollama_admin.client import Asked
+from ollama_admin.demo.simulator import SimulatedServer
+from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.domain import Reply, Stats
+from ollama_admin.errors import AdminError, ModelNotFound
+from ollama_admin.legacy import layouts
+
+ROOT = Path(__file__).parent.parent
+ENGLISH, RUSSIAN = ROOT / "README.md", ROOT / "README.ru.md"
+READMES = [ENGLISH, RUSSIAN]
+LAYOUTS = ROOT / "docs" / "layouts.md"
+DOCUMENTS = [*READMES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+EVERYWHERE = {"-o, --output <table|json>", "-h, --help"}  # said once, not in every row
+WITHOUT_OUTPUT = {"demo"}
+SHELL_OPERATORS = set("|&;<>()")
+MODEL = "llama3.2:3b"
+UNDECIDED_EXITS = {0, 1}  # no constant of ours: fine, and a bug
+
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+both_readmes = pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A Markdown file, taken apart. `prose` is what stands outside code blocks."""
+
+    prose: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def headings(self) -> list[str]:
+        return re.findall(r"^#+ .+$", self.prose, re.MULTILINE)
+
+    @property
+    def spans(self) -> list[str]:
+        """Inline code; one that goes over a line end is joined."""
+        return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", self.prose)]
+
+    @property
+    def tables(self) -> list[list[list[str]]]:
+        """Tables as rows of cells, without the header and the rule below it."""
+        found = re.findall(r"(?:^\|.*\n)+", self.prose, re.MULTILINE)
+        return [[_cells(line) for line in table.splitlines()[2:]] for table in found]
+
+    def table(self, first: str) -> dict[str, list[str]]:
+        """The table whose first column holds `first`: that column without backticks, and the other cells."""
+        tables = ({row[0].strip("`"): row[1:] for row in table} for table in self.tables)
+        return next(table for table in tables if first in table)
+
+    def block(self, language: str) -> str:
+        return next(block.text for block in self.blocks if block.language == language)
+
+
+def _cells(line: str) -> list[str]:
+    cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
+    return [cell.strip().replace("\\|", "|") for cell in cells]
+
+
+@functools.cache
+def read(path: Path) -> Document:
+    text = path.read_text(encoding="utf-8")
+    pattern = re.compile(r"^```(\w*)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
+    return Document(pattern.sub("\n", text), tuple(Block(*match.groups()) for match in pattern.finditer(text)))
+
+
+def code_spans(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def commands() -> dict[str, Any]:
+    """Every command that does something, by its words; the root's are none."""
+    return dict(_below(typer.main.get_command(app), ""))
+
+
+def _below(command: Any, words: str) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", {})
+    if not inner or not words:
+        yield words, command
+    for name, child in inner.items():
+        yield from _below(child, f"{words} {name}".strip())
+
+
+def options_of(command: Any) -> set[str]:
+    """Options as the help prints them, with what they take."""
+    root = typer.main.get_command(app).make_context("ollama-admin", [], resilient_parsing=True)
+    context = command.make_context(command.name, [], parent=root, resilient_parsing=True)  # inherits the help option
+    params = [param for param in command.get_params(context) if param.param_type_name == "option"]
+    return {" ".join(param.get_help_record(context)[0].split()) for param in params}
+
+
+def arguments_of(command: Any) -> list[str]:
+    return [param.metavar.strip("[].{}") for param in command.params if param.param_type_name == "argument"]
+
+
+def documented_commands(path: Path) -> dict[str, list[str]]:
+    """Rows of the command table, by what stands in their first column; the root's row has no words."""
+    table = read(path).table("migrate")
+    return {"" if usage == "ollama-admin" else usage: cells for usage, cells in table.items()}
+
+
+@both_readmes
+def test_command_table_has_every_command_with_its_arguments(path: Path) -> None:
+    expected = {name: arguments_of(command) for name, command in commands().items()}
+    found = {}
+    for usage in documented_commands(path):
+        words = [word for word in usage.split() if word.islower()]
+        found[" ".join(words)] = [word.strip("[].") for word in usage.split() if not word.islower()]
+    assert found == expected
+
+
+@both_readmes
+def test_command_table_has_every_option(path: Path) -> None:
+    rows = {" ".join(w for w in usage.split() if w.islower()): row for usage, row in documented_commands(path).items()}
+    for name, command in commands().items():
+        assert set(code_spans(rows[name][0])) == options_of(command) - EVERYWHERE, name or "ollama-admin"
+
+
+def test_every_command_takes_help_and_all_but_the_named_ones_output() -> None:
+    for name, command in commands().items():
+        missing = EVERYWHERE - options_of(command)
+        assert missing == ({"-o, --output <table|json>"} if name in WITHOUT_OUTPUT else set()), name
+
+
+def test_options_said_to_repeat_are_those_that_do() -> None:
+    repeating = {
+        (name, param.opts[-1])
+        for name, command in commands().items()
+        for param in command.params
+        if getattr(param, "multiple", False)
+    }
+    assert repeating == {
+        *(("generate", option) for option in ("--image", "--option")),
+        *(("server update", option) for option in ("--clear", "--capability")),
+        ("server add", "--capability"),
+    }
+
+
+def command_lines(path: Path) -> list[str]:
+    """Every `ollama-admin ...` that a reader could type: in blocks and inline."""
+    texts = list(read(path).spans)
+    for block in read(path).blocks:
+        lines = block.text.replace("\\\n", " ").splitlines()
+        texts += [line.removeprefix("$ ") for line in lines if block.language != "text" or line.startswith("$ ")]
+    return [
+        text for text in texts if re.search(r"(?:^|[\s/])ollama-admin \S", text) and "ollama-admin COMMAND" not in text
+    ]
+
+
+def words_of(line: str) -> list[str]:
+    """What the shell hands to `ollama-admin`."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = list(lexer)
+    start = next(index for index, word in enumerate(words) if Path(word).name == "ollama-admin")
+    ends = (index for index, word in enumerate(words) if index > start and set(word) <= SHELL_OPERATORS)
+    return words[start + 1 : next(ends, len(words))]
+
+
+def parse(words: list[str]) -> None:
+    """Read the words as the program would, down to the last command, and run nothing."""
+    command = typer.main.get_command(app)
+    context = command.make_context("ollama-admin", words)
+    while getattr(command, "commands", {}):
+        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None
+        context = command.make_context(command.name, words, parent=context)
+
+
+@every_document
+def test_every_command_line_parses(path: Path) -> None:
+    for line in command_lines(path):
+        words = words_of(line)
+        if "..." in words or "--help" in words:
+            continue
+        try:
+            parse(words)
+        except Exception as exc:
+            raise AssertionError(f"{path.name}: {line}: {exc}") from exc
+
+
+def test_the_check_of_command_lines_finds_mistakes() -> None:
+    assert len(command_lines(ENGLISH)) > 20
+    for wrong in ("server ad x y", "generate --modell m hi", "migrate --wait soon", "server add x"):
+        with pytest.raises(Exception, match=r".+"):
+            parse(words_of(f"echo hi | ollama-admin {wrong} < /dev/null"))
+
+
+@both_readmes
+def test_inline_options_exist(path: Path) -> None:
+    known = {option for command in commands().values() for param in command.params for option in options_named(param)}
+    known |= {"-h", "--help", "--add-host", "-cloud"}  # Docker's option, and the end of a model's name
+    missing = {
+        option
+        for span in read(path).spans
+        for option in re.findall(r"(?:^|\s)(--?[a-z][a-z-]*)", span)
+        if option not in known
+    }
+    assert missing == {"--digest"}  # named as not there yet
+    assert "--digest" not in known
+
+
+def options_named(param: Any) -> list[str]:
+    return [*param.opts, *param.secondary_opts] if param.param_type_name == "option" else []
+
+
+@both_readmes
+def test_settings_table_names_what_settings_read(path: Path) -> None:
+    source = (ROOT / "ollama_admin" / "settings.py").read_text(encoding="utf-8")
+    assert set(read(path).table("OLLAMA_ADMIN_DATABASE_URL")) == set(re.findall(r'"(OLLAMA_ADMIN_\w+)"', source))
+
+
+def package_modules() -> list[str]:
+    found = pkgutil.walk_packages(ollama_admin.__path__, "ollama_admin.")
+    return sorted(module.name for module in found if module.name != "ollama_admin.__main__" and is_ours(module.name))
+
+
+def is_ours(name: str) -> bool:
+    """Whether it is a module of the package, and not a script of migrations that an installed wheel carries."""
+    return ".migrations" not in name or name.endswith(".store.migrations")
+
+
+def source_of(module: str) -> ast.Module:
+    path = importlib.import_module(module).__file__
+    assert path is not None
+    return ast.parse(Path(path).read_text(encoding="utf-8"))
+
+
+@functools.cache
+def raised_errors() -> dict[str, int]:
+    """Exit codes by error code: of all classes but those that only gather others, and of the errors without a class."""
+    trees = [source_of(name) for name in package_modules()]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
+    classes = [kind for kind in below(AdminError) if not kind.__subclasses__() or kind.__name__ in called]
+    codes = {kind.code: kind.exit_code for kind in classes}
+    for node in calls:
+        if (
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr == "problem"
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            codes.setdefault(str(node.args[0].value), {"output_failed": 1}.get(str(node.args[0].value), 2))
+    return codes
+
+
+def below(kind: type[AdminError]) -> Iterator[type[AdminError]]:
+    for child in kind.__subclasses__():
+        if child.__module__.startswith("ollama_admin."):
+            yield child
+            yield from below(child)
+
+
+def exit_constants() -> set[int]:
+    """The exit codes that command files name themselves."""
+    found = set()
+    for name in package_modules():
+        if name.startswith("ollama_admin.cli."):
+            module = importlib.import_module(name)
+            names = ("USAGE", "INTERRUPTED", "PIPE_CLOSED", "TERMINATED", "PARTLY")
+            found |= {getattr(module, constant) for constant in names if hasattr(module, constant)}
+    return found
+
+
+@both_readmes
+def test_error_table_has_every_code_with_its_exit_code(path: Path) -> None:
+    rows = read(path).table("invalid_input")
+    assert {code: int(cells[0]) for code, cells in rows.items()} == raised_errors()
+
+
+@both_readmes
+def test_exit_code_table_has_every_exit_code(path: Path) -> None:
+    documented = {int(code) for code in read(path).table("130")}
+    assert documented == UNDECIDED_EXITS | set(raised_errors().values()) | exit_constants()
+
+
+@both_readmes
+def test_json_example_of_an_error_has_its_shape(path: Path) -> None:
+    shown = json.loads(read(path).block("json"))["error"]
+    assert list(shown) == list(ModelNotFound("").document())
+    assert shown["code"] == ModelNotFound.code
+
+
+@every_document
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(path).prose):
+        if "://" in target:
+            continue
+        file, _, fragment = target.partition("#")
+        linked = path.parent / file if file else path
+        assert linked.exists(), target
+        if fragment:
+            assert fragment in {anchor(heading) for heading in read(linked).headings}, target
+
+
+def anchor(heading: str) -> str:
+    """The fragment that GitHub and GitLab give a heading."""
+    return re.sub(r"[^\w -]", "", heading.lstrip("# ").lower()).replace(" ", "-")
+
+
+@every_document
+def test_files_and_functions_that_are_named_exist(path: Path) -> None:
+    prose = " ".join(read(path).prose.split())
+    pattern = r"`((?:ollama_admin|tests|migrations)/[\w./-]*)`((?:(?::| or | или) `[A-Za-z_][\w.]*`)*)"
+    for file, names in re.findall(pattern, prose):
+        assert (ROOT / file).exists(), file
+        for name in code_spans(names):
+            assert name in defined(ROOT / file), f"{file}: {name}"
+
+
+def defined(file: Path) -> set[str]:
+    """Functions, classes and methods of a module."""
+    found = set()
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, kinds):
+            found.add(node.name)
+            found |= {f"{node.name}.{inner.name}" for inner in getattr(node, "body", []) if isinstance(inner, kinds)}
+    return found
+
+
+@both_readmes
+def test_a_generate_is_traced_in_six_hops(path: Path) -> None:
+    hops = re.findall(r"^[1-6]\. `(ollama_admin/[\w/]+\.py)`", read(path).prose, re.MULTILINE)
+    parts = ("cli/generate", "client", "services/generate", "routing", "ollama/endpoint", "ollama/wire")
+    assert hops == [f"ollama_admin/{part}.py" for part in parts]
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for path in DOCUMENTS:
+        texts = [*read(path).spans, *(line for block in read(path).blocks for line in block.text.splitlines())]
+        named = {match[1] for text in texts if (match := re.match(r"make ([a-z]+)", text))}
+        assert named <= targets, path.name
+
+
+def test_both_readmes_have_the_same_headings() -> None:
+    levels = [[heading.split()[0] for heading in read(path).headings] for path in READMES]
+    assert levels[0] == levels[1]
+
+
+def test_both_readmes_have_the_same_code_blocks() -> None:
+    blocks = [[(block.language, without_comments(block)) for block in read(path).blocks] for path in READMES]
+    assert blocks[0] == blocks[1]
+
+
+def without_comments(block: Block) -> str:
+    return re.sub(r"(?m)(^|\s+)# .*$", "", block.text) if block.language in ("sh", "yaml", "python") else block.text
+
+
+def test_both_readmes_have_the_same_tables() -> None:
+    """Apart from the last column, which is the text."""
+    tables = [
+        [[row[0] if len(row) == 2 else row[:1] for row in table] for table in read(path).tables] for path in READMES
+    ]
+    assert tables[0] == tables[1]
+
+
+def test_both_readmes_link_to_each_other_at_the_top() -> None:
+    for path, other in ((ENGLISH, RUSSIAN), (RUSSIAN, ENGLISH)):
+        assert f"]({other.name})" in path.read_text(encoding="utf-8")[:200]
+
+
+def test_both_readmes_show_the_same_commands_and_names() -> None:
+    assert {span for span in read(ENGLISH).spans if span.isascii()} == {
+        span for span in read(RUSSIAN).spans if span.isascii()
+    }
+
+
+def test_layout_table_has_every_role_and_word() -> None:
+    documented = {
+        layouts.Role(role): (set(code_spans(one)), set(code_spans(several)))
+        for role, (one, several) in read(LAYOUTS).table("url").items()
+    }
+    for role in layouts.Role:
+        one = {word for found, words in layouts._ROLES if found is role for word in words.split()}
+        several = {word for found, words in layouts._LIST_ROLES if found is role for word in words.split()}
+        assert documented[role] == (one, several), role
+
+
+async def test_every_layout_shown_is_imported_without_a_rest(tmp_path: Path) -> None:
+    blocks = [block.text for block in read(LAYOUTS).blocks if block.language == "ini"]
+    for number, text in enumerate(blocks):
+        file = tmp_path / f"{number}.env"
+        file.write_text(text, encoding="utf-8")
+        async with ollama_admin.Client(database_url=f"sqlite:///{tmp_path / f'{number}.db'}", environ={}) as client:
+            found = await client.import_env([file])
+        assert found.counts.imported == found.counts.seen, text
+        assert {entry.state.value for entry in found.entries} <= {"new", "unchanged"}, text
+
+
+def test_variables_said_to_be_left_out_are_left_out() -> None:
+    rows = read(LAYOUTS).tables[-1]
+    for cell, _ in rows:
+        for name, _, value in (span.partition("=") for span in code_spans(cell)):
+            known = layouts.recognise(name, value)
+            if not value and name not in ("EMPTY", "sk-...", "OLLAMA_EMBED_MODEL", "OLLAMA_VISION_MODEL"):
+                assert isinstance(known, layouts.Unused), name
+
+
+def test_python_example_uses_names_that_exist() -> None:
+    tree = ast.parse(read(ENGLISH).block("python"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names)
+    attributes = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    reply = {name.removeprefix("reply.").split(".")[0] for name in attributes if name.startswith("reply.")}
+    assert reply <= {field.name for field in fields(Reply)}
+    stats = {name.removeprefix("reply.stats.") for name in attributes if name.startswith("reply.stats.")}
+    assert stats <= {field.name for field in fields(Stats)}
+    asked = {
+        keyword.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("client.generate", "client.stream")
+        for keyword in node.keywords
+    }
+    assert asked <= {"prompt", *Asked.__annotations__}
+
+
+async def test_python_example_runs(tmp_path: Path) -> None:
+    (tmp_path / "ask.py").write_text(read(ENGLISH).block("python"), encoding="utf-8")
+    async with SimulatedServer(SimulatedModel(MODEL, says="Rayleigh scattering")) as server:
+        script = f'ollama-admin server add first {server.url}\npython ask.py "$MODEL"\n'
+        code, out = await run_script(f"MODEL={MODEL}\n{script}", tmp_path, {})
+    assert code == 0, out
+    assert f"{MODEL} on first" in out
+    assert f"{server.url} name" in out
+    assert "Rayleigh scatteringstop" in out
+    assert "model_not_found 3" in out
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Every block of the story but the installation, with other addresses in the place for one's own."""
+    (tmp_path / "README.md").write_text(ENGLISH.read_text(encoding="utf-8"), encoding="utf-8")
+    environ, first = {}, ""
+    if database == "postgresql":
+        environ["OLLAMA_ADMIN_DATABASE_URL"] = request.getfixturevalue("empty_postgres_url")
+        first = "ollama-admin migrate\n"
+    model = SimulatedModel(MODEL, says="Rayleigh scattering")
+    async with SimulatedServer(model, context=100_000) as one, SimulatedServer(model) as other:
+        (tmp_path / ".env").write_text(f"OLLAMA_URL={one.url}/v1\nOLLAMA_MODEL={MODEL}\n", encoding="utf-8")
+        story = "".join(story_blocks())
+        script = re.sub(r"(?m)^FIRST=\S+", f"FIRST={one.url}", story)
+        script = re.sub(r"(?m)^SECOND=\S+", f"SECOND={other.url}", script)
+        code, out = await run_script(first + script, tmp_path, environ)
+    assert code == 0, out
+    assert out.count("Rayleigh scattering") == 5
+    assert "these lines can now be deleted" in out
+    assert "error:" not in out
+
+
+def story_blocks() -> list[str]:
+    """The shell blocks of the five minutes, without the one that installs."""
+    text = ENGLISH.read_text(encoding="utf-8")
+    section = text.partition("\n## Five minutes")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert "pip install" in blocks[0]
+    return blocks[1:]
+
+
+async def run_script(script: str, folder: Path, environ: dict[str, str]) -> tuple[int, str]:
+    """Run a shell script that stops at the first failure; its exit code and all that it printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-e", "-c", script),
+        cwd=folder,
+        env={**os.environ, "PATH": path, **environ},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
