@@ -29,6 +29,12 @@ class AuthType(StrEnum):
     API_KEY = "api_key"
 
 
+# The keys of `auth_config`: of the secret, and of what may be shown.
+SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.API_KEY: "key"}
+OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
+DEFAULT_API_KEY_HEADER = "X-API-Key"
+
+
 class ServerStatus(StrEnum):
     """What the last check saw; for people to read, it excludes no server from anything."""
 

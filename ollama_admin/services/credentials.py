@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from ollama_admin import urls
-from ollama_admin.domain import ApiVersion, AuthType, Given, Json, Server, ServerRef, Target
+from ollama_admin.domain import (
+    DEFAULT_API_KEY_HEADER,
+    OPEN_FIELDS,
+    SECRET_FIELDS,
+    ApiVersion,
+    AuthType,
+    Given,
+    Json,
+    Server,
+    ServerRef,
+    Target,
+)
 from ollama_admin.errors import AdminError, InvalidInput
 from ollama_admin.secret import MASK, Reference, Secret, check_header_value, header_name
 
 if TYPE_CHECKING:
     from ollama_admin.vault import Vault
-
-DEFAULT_API_KEY_HEADER = "X-API-Key"
-SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.API_KEY: "key"}
-OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
 
 Value = Secret | Reference
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_admin import urls
-from ollama_admin.domain import Server
+from ollama_admin.domain import SECRET_FIELDS, Server
 from ollama_admin.errors import AdminError, SecretUnavailable
-from ollama_admin.services.credentials import SECRET_FIELDS
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
