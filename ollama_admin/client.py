@@ -73,7 +73,6 @@ class Client:
         self._times = times
         self._db = Database(self._settings, self._create_schema)
         self._environ = environ
-        self._vault: Vault | None = None
         self._safe = Safe(self._open_vault, self._read_secret, environ)
         self.servers = Servers(self._db, self._connect, self._safe, self._note)
         self.models = Models(self._db)
@@ -166,9 +165,7 @@ class Client:
     def _open_vault(self, *, create: bool) -> "Vault":
         from ollama_admin.vault import Vault, load_keys
 
-        if self._vault is None:
-            self._vault = Vault(load_keys(self._settings, create=create))
-        return self._vault
+        return Vault(load_keys(self._settings, create=create))  # each time: another process may rotate the key
 
     @staticmethod
     def _read_secret(value: Value, environ: Mapping[str, str]) -> Secret:

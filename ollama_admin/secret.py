@@ -84,11 +84,19 @@ class Reference:
                 raise InvalidInput(f"a reference cannot name {name}: that is a setting of ollama-admin itself")
             return cls(kind="env", name=name)
         if kind == "file" and name and "\0" not in name:
-            return cls(kind="file", name=str(Path(name).expanduser().absolute()))
-        raise InvalidInput(f"{text!a} is not a reference", "write env:VARIABLE or file:PATH")
+            return cls(kind="file", name=_absolute(name))
+        # the text is not repeated: somebody may have put the secret itself here
+        raise InvalidInput("a reference names neither a variable nor a file", "write env:VARIABLE or file:PATH")
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as exc:
+        raise InvalidInput(f"the home folder in {path!a} is not known", "write the whole path") from exc
 
 
 def header_name(text: str) -> str:

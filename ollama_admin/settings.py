@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
@@ -90,8 +91,13 @@ def _secret(value: str | None) -> Secret | None:
 def _proxy(value: str | None) -> Secret | None:
     if not value:
         return None
-    if not value.startswith(("http://", "https://")):
-        raise InvalidInput(f"{PROXY} is not an http:// or https:// URL")
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not value.isascii() or not value.isprintable() or " " in value:
+        raise InvalidInput(f"{PROXY} is not an http:// or https:// URL")  # which may hold a password
     return Secret(value)
 
 

@@ -4,8 +4,10 @@ The key is never in the database. `OLLAMA_ADMIN_SECRET_KEY` or `..._SECRET_KEY_F
 database has a key file of its own beside it.
 """
 
+import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from ollama_admin.secret import Reference, Secret, check_header_value
 from ollama_admin.settings import SECRET_KEY, SECRET_KEY_FILE, Settings
 
 KEY_HINT = f"set {SECRET_KEY} or {SECRET_KEY_FILE}; make a key with: ollama-admin secrets generate-key"
+REFERENCE_HINT = "set it where ollama-admin runs, or store another one"
 FILE_LIMIT = 64 * 1024  # bytes of a file that a reference names
 
 
@@ -52,7 +55,7 @@ class Vault:
             raise SecretUnavailable(
                 f"the credentials stored for {origin} were given for {bound}", "give them again: server update --auth"
             )
-        return Secret(text) if kind == "secret" else Reference.parse(text)
+        return Secret(text) if kind == "secret" else _reference(text)
 
     def reseal(self, sealed: object) -> str:
         """The same under the newest key."""
@@ -62,7 +65,7 @@ class Vault:
     def is_newest(self, sealed: object) -> bool:
         try:
             self._newest.decrypt(str(sealed).encode())
-        except InvalidToken:
+        except (InvalidToken, ValueError):
             return False
         return True
 
@@ -81,12 +84,10 @@ def resolve(value: Secret | Reference, environ: Mapping[str, str]) -> Secret:
     if isinstance(value, Secret):
         return value
     try:
-        # a row may be older than the rules for references
-        Reference.parse(str(value))
-        text = environ.get(value.name, "") if value.kind == "env" else _read(Path(value.name))
+        text = environ.get(value.name, "") if value.kind == "env" else _read(Path(value.name), REFERENCE_HINT)
         check_header_value(f"secret in {value}", text)
     except InvalidInput as exc:
-        raise SecretUnavailable(exc.message, "set it where ollama-admin runs, or store another one") from exc
+        raise SecretUnavailable(exc.message, REFERENCE_HINT) from exc
     return Secret(text)
 
 
@@ -117,25 +118,32 @@ def new_key() -> Secret:
 
 def write_key_file(path: Path, keys: list[Secret], *, replace: bool) -> None:
     """Write keys, newest first, readable by the owner only; without `replace` an existing file wins."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write("".join(f"{key.reveal()}\n" for key in keys))
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            unfinished.replace(path)
-            return
+        for folder in reversed(path.parents):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600, and nobody else's file
+        unfinished = Path(name)
         try:
-            os.link(unfinished, path)
-        except FileExistsError:
-            pass
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write("".join(f"{key.reveal()}\n" for key in keys))
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                unfinished.replace(path)
+            else:
+                with contextlib.suppress(FileExistsError):
+                    os.link(unfinished, path)
         finally:
-            unfinished.unlink()
+            unfinished.unlink(missing_ok=True)
     except OSError as exc:
         raise SecretUnavailable(f"the key file {path} cannot be written: {exc.strerror}", KEY_HINT) from exc
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return Reference.parse(text)
+    except InvalidInput as exc:  # a row may be older than the rules
+        raise SecretUnavailable(exc.message, REFERENCE_HINT) from exc
 
 
 def _keys(source: str, text: str) -> Keys:
@@ -145,14 +153,14 @@ def _keys(source: str, text: str) -> Keys:
     return Keys(source=source, keys=keys)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, hint: str = KEY_HINT) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
-            raise SecretUnavailable(f"the file {path} is longer than {FILE_LIMIT // 1024} KiB")
+            raise SecretUnavailable(f"the file {path} is longer than {FILE_LIMIT // 1024} KiB", hint)
         return data.decode().rstrip("\r\n")
     except OSError as exc:
-        raise SecretUnavailable(f"the file {path} cannot be read: {exc.strerror}", KEY_HINT) from exc
+        raise SecretUnavailable(f"the file {path} cannot be read: {exc.strerror}", hint) from exc
     except UnicodeDecodeError as exc:
-        raise SecretUnavailable(f"the file {path} is not UTF-8 text") from exc
+        raise SecretUnavailable(f"the file {path} is not UTF-8 text", hint) from exc

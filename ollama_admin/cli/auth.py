@@ -3,8 +3,10 @@
 A secret is never an argument: those show in process lists and shell histories.
 """
 
+import getpass
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.secret import Reference, Secret
 
 SECRET_LIMIT = 64 * 1024  # bytes
+_USUAL_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _SECRET_FIELDS = {"basic": "password", "bearer": "token", "api_key": "key"}
 
 
@@ -50,6 +53,11 @@ class AuthOptions:
         return {"auth_type": kind, "auth_config": self._config(kind), "headers": self._headers()}
 
     @property
+    def needs_current(self) -> bool:
+        """Whether the row's own type decides what the secret is."""
+        return self.auth is None and self._is_about_secret
+
+    @property
     def _is_about_secret(self) -> bool:
         return bool(
             self.username or self.header_name or self.secret_stdin or self.secret_env is not None or self.secret_ref
@@ -77,7 +85,7 @@ class AuthOptions:
         if self.secret_stdin:
             return _from_stdin()
         if sys.stdin is not None and sys.stdin.isatty():
-            return Secret(typer.prompt("Secret", hide_input=True, err=True))
+            return _from_person()
         raise InvalidInput("the secret is missing", "give it with --secret-stdin, --secret-env VAR or --secret-ref")
 
     def _headers(self) -> dict[str, Secret | Reference] | None:
@@ -152,8 +160,17 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
 def _from_variable(name: str) -> Secret:
     value = os.environ.get(name)
     if not value:
-        raise InvalidInput(f"the variable {name!a} is not set, or empty", "export it first, or use --secret-stdin")
+        # what does not look like a variable may be the secret itself, given in the wrong place
+        shown = name if _USUAL_VARIABLE.fullmatch(name) else "that was named"
+        raise InvalidInput(f"the variable {shown} is not set, or empty", "export it first, or use --secret-stdin")
     return Secret(value)
+
+
+def _from_person() -> Secret:
+    try:
+        return Secret(getpass.getpass("Secret: ", stream=sys.stderr))
+    except EOFError:
+        raise typer.Abort from None
 
 
 def _from_stdin() -> Secret:
@@ -170,4 +187,6 @@ def _pair(text: str, form: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise InvalidInput("a header has no value", f"write {form}")
+    if ":" in name or " " in name:  # not repeated: "X-Key: the secret==" is a common mistake
+        raise InvalidInput("a header is not written as a name and a value", f"write {form}")
     return name, value

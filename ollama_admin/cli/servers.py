@@ -133,9 +133,11 @@ def update(
 ) -> None:
     """Change what is given and nothing else. Another URL makes its models unavailable until discovery."""
     shell = shell_of(context, output)
+    # the secret is read between two runs: inside one, Ctrl-C would wait for it
+    current = shell.run(lambda client: client.servers.show(server)).auth_type if auth.needs_current else None
+    credentials = auth.columns(current)
 
     async def work(client: Any) -> Server:
-        current: Server = await client.servers.show(server)
         changed = await client.servers.update(
             server,
             name=name,
@@ -148,7 +150,7 @@ def update(
             is_active=False if inactive else None,
             default_model=default_model,
             clear=clear or (),
-            **auth.columns(current.auth_type),
+            **credentials,
         )
         return await _looked_at(shell, client, changed, check=check, discover=discover)
 

@@ -1,6 +1,7 @@
 """Foreign errors of HTTP become ours here: httpx's exceptions, refusals, and answers that cannot be read."""
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -24,7 +25,10 @@ from ollama_admin.ollama import wire
 from ollama_admin.ollama.wire import BadAnswer
 from ollama_admin.secret import MASK
 
+ERROR_TEXT_LIMIT = 500  # characters of what a server says
+
 _PHASES = (
+    (httpx.ProxyError, "the proxy does not pass requests on"),
     (httpx.ConnectTimeout, "no connection within the time allowed"),
     (httpx.PoolTimeout, "no connection became free"),
     (httpx.ReadTimeout, "nothing was sent within the time allowed"),
@@ -94,10 +98,14 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
 
 
 def scrubbed(text: str, target: Target) -> str:
-    """What a server says, without the credentials that were sent to it."""
-    for secret in target.secrets:
-        text = text.replace(secret.reveal(), MASK)
-    return text
+    """The beginning of what a server says, without the credentials that were sent to it.
+
+    It is cut last: a credential cut in two would not be recognised.
+    """
+    if target.secrets:
+        forms = "|".join(re.escape(secret.reveal()) for secret in target.secrets)
+        text = re.sub(forms, MASK, text, flags=re.IGNORECASE)
+    return text[:ERROR_TEXT_LIMIT]
 
 
 def _host(location: str | None) -> str:
@@ -123,7 +131,13 @@ def _prompt_too_long(target: Target, refusal: wire.Refusal) -> PromptTooLong:
 
 
 def _unauthorized(target: Target, status: int, said: str) -> ServerUnauthorized:
-    hint = "a proxy in front of it wants credentials, or (403) it refuses this host name: see OLLAMA_HOST on the server"
+    update = f": ollama-admin server update {target.ref.id}" if target.ref.id else ""
+    if target.secrets:
+        hint = f"it does not accept the credentials; give others{update and f'{update} --secret-stdin'}"
+    else:
+        hint = f"a proxy in front of it wants credentials{update and f'{update} --auth ...'}"
+    if status == 403:
+        hint += "; or it refuses this host name: see OLLAMA_HOST on the server"
     return ServerUnauthorized(f"server {target.ref} refused the request ({status}){said}", hint)
 
 

@@ -1,9 +1,11 @@
 """The one factory of HTTP clients: nothing from the environment, no redirects, every wait bounded."""
 
+import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ class HTTP:
     """Clients that are made when the first URL of their scheme is asked: the certificates take 40 ms to load."""
 
     def __init__(self, times: Times, proxy: Secret | None = None, ca_file: Path | None = None) -> None:
+        for name in ("httpx", "httpcore"):  # they log the heads of answers, which may repeat what was sent
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.times = times
         self._proxy = proxy
         self._ca_file = ca_file
@@ -41,7 +45,8 @@ class HTTP:
     ) -> AsyncIterator[httpx.Response]:
         """The response with its body unread; leaving the block closes what was not read, which cancels upstream."""
         client = self._client(url.partition("://")[0])
-        async with client.stream(method, url, headers=headers, json=body) as response:
+        encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}  # httpx takes ASCII only
+        async with client.stream(method, url, headers=encoded, json=body) as response:
             yield response
 
     async def aclose(self) -> None:
@@ -60,6 +65,7 @@ class HTTP:
                 limits=_LIMITS,
                 timeout=httpx.Timeout(self.times.first_byte, connect=self.times.connect, pool=self.times.connect),
                 headers={"Accept-Encoding": "identity", "User-Agent": "ollama-admin"},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a jar knows no ports: keep none
             )
         return self._clients[scheme]
 

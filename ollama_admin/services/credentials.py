@@ -1,10 +1,12 @@
 """Credentials on their way: checked when given, sealed for the database, opened for a request."""
 
 import base64
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from ollama_admin import urls
 from ollama_admin.domain import (
@@ -19,7 +21,7 @@ from ollama_admin.domain import (
     ServerRef,
     Target,
 )
-from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
 from ollama_admin.secret import MASK, Reference, Secret, check_header_value, header_name
 
 if TYPE_CHECKING:
@@ -101,8 +103,11 @@ class Safe:
         )
 
     def target(self, server: Server, api_version: ApiVersion | None = None) -> Target:
-        """Where requests to a row go, with its credentials read now."""
-        return self._target(server.ref, api_version or server.api_version, self.credentials(server))
+        """Where requests to a row go, with its credentials read now; SecretUnavailable names the server."""
+        try:
+            return self._target(server.ref, api_version or server.api_version, self.credentials(server))
+        except SecretUnavailable as exc:
+            raise SecretUnavailable(f"server {server.name}: {exc.message}", exc.hint) from exc
 
     def dynamic(self, url: urls.ServerURL, credentials: Credentials) -> Target:
         """Where requests to a URL go that no row has."""
@@ -134,7 +139,7 @@ class Safe:
             secrets.append(secret)
             name, value = _authorization(credentials, secret)
             plain[name] = Secret(value)
-            secrets.append(value.removeprefix("Basic "))
+            secrets += [value, value.removeprefix("Basic ")]
         return Target(ref=ref, api_version=version, headers=plain, secrets=_forms(secrets))
 
 
@@ -169,6 +174,7 @@ def changed_columns(
         fresh = safe.columns(read_credentials(None, None, headers), url)["headers"]
         folded = {name.casefold() for name in fresh}
         kept["headers"] = {k: v for k, v in kept["headers"].items() if k.casefold() not in folded} | fresh
+    _refuse_twice(kept["headers"], AuthType(kept["auth_type"]), kept["auth_config"].get("header_name"))
     return kept
 
 
@@ -178,15 +184,17 @@ def _authorization(credentials: Credentials, secret: str) -> tuple[str, str]:
             pair = f"{credentials.subject}:{secret}".encode()
             return "Authorization", f"Basic {base64.b64encode(pair).decode()}"
         case AuthType.API_KEY:
-            return credentials.subject or DEFAULT_API_KEY_HEADER, secret
+            return header_name(credentials.subject or DEFAULT_API_KEY_HEADER), secret  # a row can be edited
     return "Authorization", f"Bearer {secret}"
 
 
 def _forms(secrets: list[str]) -> tuple[Secret, ...]:
-    """The longest first, so that a form inside another one does not hide it."""
-    forms = {
-        form for text in secrets for form in (text, quote(text, safe=""), base64.b64encode(text.encode()).decode())
-    }
+    """As they are, in base64, in a URL, in JSON; the longest first, so that a form inside another does not hide it."""
+    forms = {form for text in secrets for form in (text, json.dumps(text)[1:-1])}
+    for text, encoding in product(secrets, ("utf-8", "latin-1")):
+        encoded = text.encode(encoding, "replace")
+        forms |= {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}
+        forms |= {encode(encoded).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
     return tuple(Secret(form) for form in sorted(forms, key=len, reverse=True))
 
 
@@ -214,13 +222,13 @@ def _value(what: str, given: Given | None) -> Value:
     if given is None:
         raise InvalidInput(f"the {what} is missing", "give it with --secret-stdin, --secret-env or --secret-ref")
     if isinstance(given, Reference):
-        return given
+        return Reference.parse(str(given))  # by the rules, however it was made
     value = given if isinstance(given, Secret) else Secret(str(given))
     check_header_value(what, value.reveal())
     return value
 
 
-def _refuse_twice(headers: Mapping[str, Value], kind: AuthType, subject: str | None) -> None:
+def _refuse_twice(headers: Mapping[str, object], kind: AuthType, subject: str | None) -> None:
     folded = [name.casefold() for name in headers]
     if "authorization" in folded:
         raise InvalidInput("the header Authorization is given as a header", "give it with --auth basic or bearer")

@@ -1,9 +1,10 @@
 """One look at everything that decides what a command does, and at every server."""
 
+import glob
 import ipaddress
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -14,7 +15,9 @@ from ollama_admin.services.secrets import Secrets, SecretsStatus
 from ollama_admin.services.servers import Servers
 from ollama_admin.settings import Settings, ignored_variables
 from ollama_admin.store.database import Database
+from ollama_admin.store.engines import shown_url
 from ollama_admin.store.tables import HEAD
+from ollama_admin.vault import own_key_file
 from ollama_admin.versions import version_key
 
 SAFE_VERSION = (0, 17, 1)  # older ones have published holes that whoever reaches the port can use
@@ -92,7 +95,7 @@ class Doctor:
         except AdminError as exc:
             findings.append(Finding(level="problem", text=_with_hint(exc)))
         if secrets is not None:
-            findings += _secret_findings(secrets)
+            findings += _secret_findings(secrets, self._settings)
         return Report(
             settings=tuple(_in_force(self._settings)),
             ignored_variables=ignored,
@@ -108,13 +111,7 @@ def database_place(settings: Settings) -> str:
     """The database without its password."""
     if not settings.is_postgresql:
         return f"sqlite:///{settings.sqlite_path}"
-    parts = urlsplit(settings.database_url)
-    user = f"{parts.username}@" if parts.username else ""
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ""
-    return f"postgresql://{user}{parts.hostname or ''}{port}{parts.path}"
+    return shown_url(settings)
 
 
 def _in_force(settings: Settings) -> list[SettingInForce]:
@@ -152,8 +149,10 @@ def _health(row: Server, check: CheckResult) -> ServerHealth:
     )
 
 
-def _secret_findings(status: SecretsStatus) -> list[Finding]:
+def _secret_findings(status: SecretsStatus, settings: Settings) -> list[Finding]:
     found = []
+    if not status.secrets and status.problem and (settings.secret_key is not None or settings.secret_key_file is not None):
+        found.append(Finding(level="warning", text=f"no secret can be stored: {status.problem}"))
     if status.secrets and status.problem:
         found.append(Finding(level="problem", text=f"{status.secrets} stored secrets cannot be read: {status.problem}"))
     elif status.unreadable:
@@ -169,13 +168,24 @@ def _secret_findings(status: SecretsStatus) -> list[Finding]:
 
 def _file_findings(settings: Settings) -> list[Finding]:
     """Files that others on this machine can read."""
-    if settings.is_postgresql or not settings.sqlite_path.exists():
-        return []
-    path = settings.sqlite_path
-    mode = os.stat(path).st_mode & 0o077  # noqa: PTH116 (follows the link on purpose)
-    if not mode:
-        return []
-    return [Finding(level="warning", text=f"the database file {path} can be read by others; run: chmod 600 {path}")]
+    files = [("key file", settings.secret_key_file)]
+    if not settings.is_postgresql:
+        path = settings.sqlite_path
+        files += [("database file", path), ("key file", own_key_file(settings))]
+        files += [("log", path.with_name(f"{path.name}-wal")), ("index of the log", path.with_name(f"{path.name}-shm"))]
+        files += [("backup", backup) for backup in sorted(path.parent.glob(f"{glob.escape(path.name)}.bak-*"))]
+    return [
+        Finding(level="warning", text=f"the {what} {path} can be read by others; run: chmod 600 {path}")
+        for what, path in files
+        if path is not None and _is_open_to_others(path)
+    ]
+
+
+def _is_open_to_others(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & 0o077)
+    except OSError:  # not there, or behind a folder that is closed to us too
+        return False
 
 
 def _is_loopback(host: str) -> bool:

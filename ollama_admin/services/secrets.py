@@ -7,10 +7,11 @@ from typing import Any
 from ollama_admin import urls
 from ollama_admin.domain import SECRET_FIELDS, Server
 from ollama_admin.errors import AdminError, SecretUnavailable
+from ollama_admin.secret import Secret
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
-from ollama_admin.vault import Vault, load_keys, new_key, own_key_file, write_key_file
+from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, write_key_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +57,25 @@ class Secrets:
 
         An SQLite database with a key file of its own gets a new key; others take the first of the keys they are told.
         """
-        keys = list(load_keys(self._settings).keys)
-        path = own_key_file(self._settings) if self._has_own_key else None
-        if path is not None:
-            keys = [new_key(), *keys]
-            write_key_file(path, keys, replace=True)  # both keys are there until all rows are under the new one
-        await self._db.write(_reseal, Vault(load_keys(self._settings)))
-        if path is not None:
-            write_key_file(path, keys[:1], replace=True)
+        if not self._has_own_key:
+            await self._db.write(_reseal, Vault(load_keys(self._settings)))
+            return await self.status()
+        newest = new_key()
+        await self._db.write(self._add_key, newest)
+        await self._db.write(self._drop_older_keys, newest)
         return await self.status()
+
+    def _add_key(self, connection: Any, newest: Secret) -> None:
+        """Seal all rows with a new key; from before the commit, both keys are in the file."""
+        held = load_keys(self._settings)
+        keys = [newest, *held.keys]
+        _reseal(connection, Vault(Keys(source=held.source, keys=tuple(keys))))
+        write_key_file(own_key_file(self._settings), keys, replace=True)
+
+    def _drop_older_keys(self, _: Any, newest: Secret) -> None:
+        """Leave the new key alone in the file, unless another rotation has begun; the transaction holds it off."""
+        if load_keys(self._settings).keys[0] == newest:
+            write_key_file(own_key_file(self._settings), [newest], replace=True)
 
     @property
     def _has_own_key(self) -> bool:
@@ -73,6 +84,7 @@ class Secrets:
 
 
 def _reseal(connection: Any, vault: Vault) -> None:
+    store.lock_writers(connection)
     for server in store.all_servers(connection):
         if not any(_sealed(server)):
             continue

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ollama_admin import names, urls
@@ -70,9 +71,12 @@ class Servers:
             is_default=is_default,
             is_active=is_active,
             default_model=None if default_model is None else names.model_name(default_model),
-            **self._safe.columns(credentials, parsed.url),
         )
-        return self._safe.masked(await self._db.write(store.add, new))
+
+        def insert(connection: Any) -> Server:  # seals while writers are held off: the key cannot change meanwhile
+            return store.add(connection, replace(new, **self._safe.columns(credentials, parsed.url)))
+
+        return self._safe.masked(await self._db.write(insert))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""

@@ -60,6 +60,18 @@ def make_private_file(path: Path) -> None:
         ) from exc
 
 
+def shown_url(settings: Settings) -> str:
+    """The URL of a PostgreSQL database as it may be shown: without password and parameters.
+
+    Read as the engine reads it: another parser would take a part of a password that is not %-encoded for the host.
+    """
+    url = _parsed(settings)
+    if "@" in f"{url.host}{url.database}":  # a password with an @ in it: nobody can say where it ends
+        return "postgresql://***"
+    shown = URL.create("postgresql", username=url.username, host=url.host, port=url.port, database=url.database)
+    return shown.render_as_string()
+
+
 def _sqlite_engine(path: Path, *, foreign_keys: bool, busy_timeout: float, **options: Any) -> Engine:
     # isolation_level None: sqlite3 would otherwise commit behind our back around DDL
     connect_args = {"isolation_level": None, "timeout": busy_timeout, "check_same_thread": False}
