@@ -205,10 +205,11 @@ class ModelPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelGroup:
-    """One name over the fleet; `builds` counts the distinct known digests."""
+    """One name over the fleet; `builds` counts the distinct known digests, `pinned` is the digest it is pinned to."""
 
     name: str
     builds: int
+    pinned: str | None = None
     servers: tuple[ModelPlace, ...]
 
 

@@ -119,4 +119,7 @@ def _database_url(text: str) -> str:
 
 
 def _default_database_url() -> str:
-    return f"sqlite:///{user_data_path('ollama-admin') / 'ollama-admin.db'}"
+    path = user_data_path("ollama-admin") / "ollama-admin.db"
+    if not path.is_absolute():  # no HOME, and the user is unknown to the system
+        raise InvalidInput("there is no home folder to keep the database in", f"set {DATABASE_URL}")
+    return f"sqlite:///{path}"

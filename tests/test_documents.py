@@ -289,6 +289,7 @@ def test_models_by_name() -> None:
         {
             "name": "alpha:latest",
             "builds": 2,
+            "pinned": None,
             "servers": [
                 {"server": "gpu", "digest": "a" * 64, "is_available": True},
                 {"server": "old", "digest": None, "is_available": False},

@@ -42,11 +42,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_ollama_servers"),
         sa.UniqueConstraint("name_key", name="uq_ollama_servers_name_key"),
         sa.UniqueConstraint("url", name="uq_ollama_servers_url"),
-        sa.CheckConstraint("api_version IN ('native', 'v1')", name="ck_ollama_servers_api_version"),
-        sa.CheckConstraint("auth_type IN ('none', 'basic', 'bearer', 'api_key')", name="ck_ollama_servers_auth_type"),
-        sa.CheckConstraint("max_concurrent >= 1", name="ck_ollama_servers_max_concurrent"),
+        sa.CheckConstraint("api_version IN ('native', 'v1')", name=op.f("ck_ollama_servers_api_version")),
         sa.CheckConstraint(
-            "status IN ('unknown', 'online', 'offline', 'unauthorized', 'error')", name="ck_ollama_servers_status"
+            "auth_type IN ('none', 'basic', 'bearer', 'api_key')", name=op.f("ck_ollama_servers_auth_type")
+        ),
+        sa.CheckConstraint("max_concurrent >= 1", name=op.f("ck_ollama_servers_max_concurrent")),
+        sa.CheckConstraint(
+            "status IN ('unknown', 'online', 'offline', 'unauthorized', 'error')", name=op.f("ck_ollama_servers_status")
         ),
         sqlite_autoincrement=True,
     )

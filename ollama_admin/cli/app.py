@@ -3,7 +3,8 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,24 +46,34 @@ class RootGroup(TyperGroup):
         """In the order in which a newcomer needs them."""
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        with _exit_codes(extra["obj"]):  # help is printed while the options are read
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        shell: Shell = ctx.obj
-        try:
+        with _exit_codes(ctx.obj):
             super().invoke(ctx)
             sys.stdout.flush()
-        except AdminError as exc:
-            shell.output.error(exc)
-            _detail(shell, exc)
-            raise typer.Exit(exc.exit_code) from exc
-        except BrokenPipeError as exc:
-            _forget_stdout()
-            raise typer.Exit(PIPE_CLOSED) from exc
-        except OSError as exc:
-            if exc.filename is not None:
-                raise
-            _forget_stdout()
-            shell.output.problem("output_failed", f"the output could not be written: {exc.strerror}")
-            raise typer.Exit(1) from exc
+
+
+@contextlib.contextmanager
+def _exit_codes(shell: Shell) -> Iterator[None]:
+    """Print known errors and raise typer.Exit with their codes."""
+    try:
+        yield
+    except AdminError as exc:
+        shell.output.error(exc)
+        _detail(shell, exc)
+        raise typer.Exit(exc.exit_code) from exc
+    except BrokenPipeError as exc:
+        _forget_stdout()
+        raise typer.Exit(PIPE_CLOSED) from exc
+    except OSError as exc:
+        if exc.filename is not None:
+            raise
+        _forget_stdout()
+        shell.output.problem("output_failed", f"the output could not be written: {exc.strerror}")
+        raise typer.Exit(1) from exc
 
 
 app = typer.Typer(
@@ -107,11 +118,14 @@ def root(
 
 def main() -> None:
     """Run the command line of this process."""
+    if sys.stderr is None:  # closed by whoever started us; what is printed there must not go to stdout instead
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a terminal that cannot show a character still shows the rest
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is shown as its escape
+    if sys.stdout is None:
+        new_shell(sys.argv[1:]).output.problem("output_failed", "the output could not be written: stdout is closed")
+        sys.exit(1)
     typer.main.get_command(app).main()
 
 

@@ -100,10 +100,12 @@ def generate(
 
 
 async def _answer(client: Any, asked: dict[str, Any], printer: "_Printer") -> Reply:
-    with _read_by_somebody(printer.stdout):
+    pipe = _pipe(printer.stdout)
+    with _read_by_somebody(pipe):
         async with client.stream(**asked) as stream:
             try:
                 async for piece in stream:
+                    await _room(pipe)
                     printer.piece(piece)
             finally:
                 printer.flush()
@@ -112,9 +114,8 @@ async def _answer(client: Any, asked: dict[str, Any], printer: "_Printer") -> Re
 
 
 @contextmanager
-def _read_by_somebody(stdout: TextIO) -> Iterator[None]:
+def _read_by_somebody(pipe: int | None) -> Iterator[None]:
     """Raise BrokenPipeError when the reader of our pipe leaves, even while the model is silent."""
-    pipe = _pipe(stdout)
     if pipe is None:
         yield
         return
@@ -135,6 +136,18 @@ def _read_by_somebody(stdout: TextIO) -> Iterator[None]:
         raise
     finally:
         loop.remove_reader(pipe)
+
+
+async def _room(pipe: int | None) -> None:
+    """Wait for a slow reader here and not in a write, where no signal would be heard."""
+    if pipe is None or select.select([], [pipe], [], 0)[1]:
+        return
+    loop, free = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_writer(pipe, free.set)
+    try:
+        await free.wait()
+    finally:
+        loop.remove_writer(pipe)
 
 
 def _pipe(stdout: TextIO) -> int | None:

@@ -8,6 +8,8 @@ from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.errors import InvalidInput
 
+LONGEST_LOCK_TIMEOUT = 86_400
+
 
 def register(app: typer.Typer) -> None:
     app.command("migrate")(migrate)
@@ -29,6 +31,7 @@ def migrate(
     """
     if check + status + sql > 1:
         raise InvalidInput("--check, --status and --sql exclude each other", "give one of them")
+    _check(to, wait, lock_timeout)
     shell = shell_of(context, output)
     settings, service, out = shell.settings(), shell.migrations(), shell.output
     if sql:
@@ -51,3 +54,13 @@ def migrate(
     else:
         pending = f", pending: {', '.join(found.pending)}" if found.pending else ""
         out.line(f"the schema is at {found.current}{pending}")
+
+
+def _check(to: str | None, wait: float, lock_timeout: float) -> None:
+    """Refuse an empty revision (an unset variable in a script), and what is no time to wait, nan among it."""
+    if to == "":
+        raise InvalidInput("the revision of --to is empty", "name one, or leave --to out to go to the newest")
+    if not wait >= 0:
+        raise InvalidInput("--wait is below 0 seconds")
+    if not 0 < lock_timeout <= LONGEST_LOCK_TIMEOUT:
+        raise InvalidInput(f"--lock-timeout is not above 0 and at most {LONGEST_LOCK_TIMEOUT} seconds")

@@ -4,6 +4,7 @@ Each command is printed as it is typed and runs as a process of its own, so that
 """
 
 import asyncio
+import errno
 import os
 import shlex
 import shutil
@@ -18,6 +19,8 @@ from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.errors import AdminError
 
 Say = Callable[[str], None]
+
+PIPE_CLOSED = 141  # how a command ends that has lost its reader, which is ours too
 
 QWEN = SimulatedModel(
     "qwen3-vl:8b",
@@ -108,6 +111,8 @@ class _Step:
             stderr=asyncio.subprocess.STDOUT,
         )
         code = await process.wait()
+        if code == PIPE_CLOSED:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if code != expect:
             raise DemoFailed(f"the step ended with exit code {code}, not {expect}")
 

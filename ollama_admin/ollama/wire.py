@@ -163,17 +163,19 @@ def v1_event(line: bytes) -> StreamEvent | None:
 def refusal(document: Any) -> Refusal:
     """The text of an error body in any of its shapes; the inference process's own comes as JSON inside a string."""
     error = document.get("error") if isinstance(document, dict) else None
-    if isinstance(error, str):
-        nested = _nested(error)
-        return refusal(nested) if nested is not None else Refusal(text=_excerpt(error))
+    message = error.get("message") if isinstance(error, dict) else error
+    if not isinstance(message, str):
+        message = ""
+    nested = _nested(message)
+    if nested is not None:
+        return refusal(nested)
     if isinstance(error, dict):
-        message = error.get("message")
         return Refusal(
-            text=_excerpt(message) if isinstance(message, str) else "",
+            text=_excerpt(message),
             prompt_tokens=_count(error.get("n_prompt_tokens")),
             context_tokens=_count(error.get("n_ctx")),
         )
-    return Refusal(text="")
+    return Refusal(text=_excerpt(message))
 
 
 def _excerpt(text: str) -> str:

@@ -151,7 +151,8 @@ def _health(row: Server, check: CheckResult) -> ServerHealth:
 
 def _secret_findings(status: SecretsStatus, settings: Settings) -> list[Finding]:
     found = []
-    if not status.secrets and status.problem and (settings.secret_key is not None or settings.secret_key_file is not None):
+    has_key = settings.secret_key is not None or settings.secret_key_file is not None
+    if has_key and status.problem and not status.secrets:
         found.append(Finding(level="warning", text=f"no secret can be stored: {status.problem}"))
     if status.secrets and status.problem:
         found.append(Finding(level="problem", text=f"{status.secrets} stored secrets cannot be read: {status.problem}"))

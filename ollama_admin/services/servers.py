@@ -135,7 +135,9 @@ class Servers:
             raise InvalidInput("nothing to change was given", "see: ollama-admin server update --help")
 
         def change(connection: Any) -> tuple[Server, Server]:
-            before = store.held(connection, server)
+            if is_default:
+                store.lock_writers(connection)  # before any row is held: two orders would deadlock
+            before = store.find(connection, server, hold=True)
             url = values.get("url", before.url)
             columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
             return before, store.change(connection, before.id, values | columns)

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ _POSTGRES_OPTIONS = {
 def open_engine(settings: Settings) -> Engine:
     """The engine of ordinary commands. Connects to nothing yet."""
     if settings.is_postgresql:
-        return _create(_parsed(settings), connect_args=_POSTGRES_OPTIONS, pool_pre_ping=True)
+        return _postgres_engine(settings, pool_pre_ping=True)
     return _sqlite_engine(settings.sqlite_path, foreign_keys=True, busy_timeout=BUSY_TIMEOUT)
 
 
 def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
     """Each connection is new, and on SQLite without foreign keys: a batch ALTER would delete child rows."""
     if settings.is_postgresql:
-        return _create(_parsed(settings), connect_args=_POSTGRES_OPTIONS, poolclass=NullPool)
+        return _postgres_engine(settings, poolclass=NullPool)
     return _sqlite_engine(settings.sqlite_path, foreign_keys=False, busy_timeout=lock_timeout, poolclass=NullPool)
 
 
@@ -72,6 +73,12 @@ def shown_url(settings: Settings) -> str:
     return shown.render_as_string()
 
 
+def _postgres_engine(settings: Settings, **options: Any) -> Engine:
+    # whatever the database's default is: what has waited for a lock must see what was done before it
+    options |= {"connect_args": _POSTGRES_OPTIONS, "isolation_level": "READ COMMITTED"}
+    return _create(_parsed(settings), **options)
+
+
 def _sqlite_engine(path: Path, *, foreign_keys: bool, busy_timeout: float, **options: Any) -> Engine:
     # isolation_level None: sqlite3 would otherwise commit behind our back around DDL
     connect_args = {"isolation_level": None, "timeout": busy_timeout, "check_same_thread": False}
@@ -99,10 +106,10 @@ def _create(url: URL, **options: Any) -> Engine:
 
 
 def _parsed(settings: Settings) -> URL:
-    try:
-        return make_url(settings.database_url)
-    except (ArgumentError, ValueError):
-        # the parser's own message repeats the URL, password and all
-        raise InvalidInput(
-            "the database URL cannot be read", "write postgresql://user@host:5432/database, the password %-encoded"
-        ) from None
+    with suppress(ArgumentError, ValueError):  # their own messages repeat the URL, password and all
+        url = make_url(settings.database_url)
+        if "%00" not in settings.database_url and (url.port is None or 0 < url.port <= 65535):
+            return url
+    raise InvalidInput(
+        "the database URL cannot be read", "write postgresql://user@host:5432/database, the password %-encoded"
+    )

@@ -118,7 +118,9 @@ def _postgres(orig: psycopg.Error) -> AdminError:
         return DatabaseUnavailable(*next(found, default))
     if isinstance(orig, psycopg.ProgrammingError) and state is None:
         return InvalidInput("the database URL cannot be used", "check what follows the ? in it")
-    return InvalidInput("the database does not accept one of the values")
+    if isinstance(orig, psycopg.DataError):
+        return InvalidInput("the database does not accept one of the values")
+    return DatabaseUnavailable(f"the database failed with code {state}", "look for it in the database's log")
 
 
 def _sqlite(orig: sqlite3.Error, settings: Settings) -> AdminError:

@@ -7,6 +7,7 @@ Afterwards the revision is read on a new connection: a migration that silently d
 
 import os
 import sqlite3
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
@@ -41,7 +42,7 @@ def status(settings: Settings) -> SchemaStatus:
     """Where the database stands; changes nothing and does not create a missing SQLite file."""
     revisions = _revisions()
     current = None
-    if settings.is_postgresql or settings.sqlite_path.exists():
+    if settings.is_postgresql or os.path.lexists(settings.sqlite_path):
         with translated(settings):
             current = _current(open_migration_engine(settings, LOCK_TIMEOUT))
     done = _position(revisions, current)
@@ -166,11 +167,17 @@ def _current(engine: Engine) -> str | None:
 
 def _revisions() -> tuple[str, ...]:
     try:
-        script = ScriptDirectory.from_config(_config())
-        script.get_current_head()  # raises when there are two
-        return tuple(revision.revision for revision in reversed(list(script.walk_revisions())))
-    except CommandError as exc:
+        with warnings.catch_warnings(action="error", category=UserWarning):  # of a file that is not there
+            script = ScriptDirectory.from_config(_config())
+            heads = script.get_heads()
+            found = tuple(revision.revision for revision in reversed(list(script.walk_revisions())))
+    except (CommandError, UserWarning) as exc:
         raise SchemaOutOfDate(f"the migrations cannot be read: {exc}", "reinstall ollama-admin") from exc
+    if len(heads) != 1:
+        raise SchemaOutOfDate(
+            f"the migrations have not one head but {len(heads)}: {', '.join(sorted(heads))}", "reinstall ollama-admin"
+        )
+    return found
 
 
 def _position(revisions: tuple[str, ...], current: str | None) -> int:

@@ -67,10 +67,9 @@ def store_listing(
     connection: Connection, server: Server, listed: Iterable[ListedModel], *, version: str | None, prune: bool
 ) -> ListingChanges | None:
     """Make the rows of a server what it just listed; None when it was removed or moved to another URL meanwhile."""
-    current = store_servers.lock(connection, server.id)
-    if current is None or current.url != server.url:
-        return None
     now = datetime.now(UTC)
+    if not store_servers.record_listing(connection, server.ref, version, now):
+        return None
     rows = {row.name: row for row in connection.execute(select(models).where(models.c.server_id == server.id))}
     listing = {model.name: model for model in listed}
     values = {name: _columns(model, is_ollama=version is not None) for name, model in listing.items()}
@@ -82,8 +81,6 @@ def store_listing(
     returned = [row.name for row, new in touched if not row.is_available and row.digest == new["digest"]]
     vanished = _mark_vanished(connection, [row for name, row in rows.items() if name not in listing])
     pruned = _prune(connection, server.id) if prune else 0
-    seen = {"status": "online", "version": version, "last_error": None, "last_seen_at": now, "last_discovered_at": now}
-    connection.execute(update(servers).where(servers.c.id == server.id).values(**seen))
     return ListingChanges(
         added=tuple(sorted(fresh + returned)),
         changed=changed,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, false, func, insert, select, text, update
 
-from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerStatus
+from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerRef, ServerStatus
 from ollama_admin.errors import ServerExists, ServerNotFound
 from ollama_admin.names import server_key
 from ollama_admin.store.tables import models, servers
@@ -37,9 +37,13 @@ def all_servers(connection: Connection) -> list[Server]:
     return [_server(row) for row in rows]
 
 
-def find(connection: Connection, server: int | str) -> Server:
-    """The row of an id or a name (digits are an id); raises ServerNotFound."""
-    row = connection.execute(select(servers).where(_is(server))).first()
+def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
+    """The row of an id or a name (digits are an id); raises ServerNotFound.
+
+    With `hold` nobody else changes it until the transaction ends (SQLite holds the whole file already).
+    """
+    query = select(servers).where(_is(server))
+    row = connection.execute(query.with_for_update() if hold else query).first()
     if row is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
     return _server(row)
@@ -53,20 +57,6 @@ def find_url(connection: Connection, url: str) -> Server | None:
 
 def find_default(connection: Connection) -> Server | None:
     row = connection.execute(select(servers).where(servers.c.is_default)).first()
-    return None if row is None else _server(row)
-
-
-def held(connection: Connection, server: int | str) -> Server:
-    """The row of an id or a name, held until the transaction ends; raises ServerNotFound."""
-    row = lock(connection, find(connection, server).id)
-    if row is None:
-        raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
-    return row
-
-
-def lock(connection: Connection, server_id: int) -> Server | None:
-    """The row, held until the transaction ends (SQLite holds the whole file already); None when it is gone."""
-    row = connection.execute(select(servers).where(servers.c.id == server_id).with_for_update()).first()
     return None if row is None else _server(row)
 
 
@@ -95,12 +85,14 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
         _clear_default(connection)
     if "name" in values:
         values["name_key"] = server_key(values["name"])
-    if values.get("url", current.url) != current.url:
-        _forget_state(connection, current.id, values)
+    moves = values.get("url", current.url) != current.url
+    values |= _UNKNOWN_STATE if moves else {}
     changed = update(servers).where(servers.c.id == current.id).values(**values, updated_at=datetime.now(UTC))
     row = connection.execute(changed.returning(servers)).first()
     if row is None:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
+    if moves:  # after the server's row, as discovery does: two writers in two orders would deadlock
+        connection.execute(update(models).where(models.c.server_id == current.id).values(is_available=False))
     return _server(row)
 
 
@@ -117,11 +109,27 @@ def record_check(connection: Connection, result: CheckResult) -> None:
     values: dict[str, Any] = {"status": result.status, "last_error": result.error and result.error.message}
     if result.error is None:
         values |= {"version": result.version, "last_seen_at": datetime.now(UTC)}
-    same = (servers.c.id == result.server.id) & (servers.c.url == result.server.url)
-    connection.execute(update(servers).where(same).values(**values))
+    connection.execute(update(servers).where(_is_still(result.server)).values(**values))
+
+
+def record_listing(connection: Connection, server: ServerRef, version: str | None, now: datetime) -> bool:
+    """Note that a server listed its models, and hold its row until the transaction ends.
+
+    False when it was removed or moved to another URL meanwhile.
+    """
+    row = update(servers).where(_is_still(server))
+    online = {"status": ServerStatus.ONLINE, "version": version, "last_error": None}
+    return connection.execute(row.values(**online, last_seen_at=now, last_discovered_at=now)).rowcount == 1
 
 
 _PREFERENCE = (servers.c.priority.desc(), servers.c.id)
+_UNKNOWN_STATE: dict[str, Any] = {  # of another URL: what was learnt at the old one says nothing about it
+    "status": ServerStatus.UNKNOWN,
+    "version": None,
+    "last_error": None,
+    "last_seen_at": None,
+    "last_discovered_at": None,
+}
 
 
 def _server(row: Row[Any]) -> Server:
@@ -143,6 +151,10 @@ def _is(server: int | str) -> Any:
     if not text_id.isprintable():  # no row has such a name, and the drivers refuse NUL and lone surrogates
         return false()
     return servers.c.name_key == server_key(text_id)
+
+
+def _is_still(server: ServerRef) -> Any:
+    return (servers.c.id == server.id) & (servers.c.url == server.url)
 
 
 def _called(server: int | str) -> str:
@@ -171,18 +183,6 @@ def lock_writers(connection: Connection) -> None:
 
 def _clear_default(connection: Connection) -> None:
     connection.execute(update(servers).where(servers.c.is_default).values(is_default=False))
-
-
-def _forget_state(connection: Connection, server_id: int, values: dict[str, Any]) -> None:
-    """What was learnt at the old URL says nothing about the new one."""
-    connection.execute(update(models).where(models.c.server_id == server_id).values(is_available=False))
-    values |= {
-        "status": ServerStatus.UNKNOWN,
-        "version": None,
-        "last_error": None,
-        "last_seen_at": None,
-        "last_discovered_at": None,
-    }
 
 
 def count(connection: Connection) -> int:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from typing import IO
+from typing import IO, Self
 
 SECONDS = 60
 
@@ -49,7 +49,7 @@ for line in sys.stdin:
 class Rotations:
     """Rotates the secrets of the database and the key that the environment names."""
 
-    def __enter__(self) -> "Rotations":
+    def __enter__(self) -> Self:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen([sys.executable, "-c", ROTATE_AND_DIE], text=True, **pipes)
         return self

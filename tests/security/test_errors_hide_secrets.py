@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -19,13 +19,16 @@ from sqlalchemy import Connection, text
 import ollama_admin
 from ollama_admin.cli.app import app
 from ollama_admin.client import Client
-from ollama_admin.domain import ApiVersion, AuthType, ServerRef, Target
+from ollama_admin.domain import ApiVersion, AuthType, Target
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerExists
 from ollama_admin.ollama.faults import ERROR_TEXT_LIMIT, scrubbed
 from ollama_admin.secret import MASK, Secret
-from ollama_admin.services.credentials import Credentials
+from ollama_admin.services.credentials import Credentials, Safe
+from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
+from ollama_admin.store.database import Database
 from ollama_admin.urls import server_url
+from ollama_admin.vault import Keys, Vault, new_key, resolve
 from tests.cli.conftest import Serve
 from tests.cli.running import Cli
 from tests.fake_ollama import Answer, FakeOllama, Raw
@@ -108,13 +111,22 @@ def test_a_password_in_an_option_is_warned_about_and_not_repeated() -> None:
 # errors of the database (C10, K1)
 
 
-def row(client: Client, **columns: Any) -> store.NewServer:
-    """A row whose every secret is the canary, with columns that no service would let through."""
-    credentials = Credentials(
-        auth_type=AuthType.BASIC, subject="u", secret=Secret(CANARY), headers={"X-A": Secret(CANARY)}
-    )
-    given_columns = {"name": "gpu", "url": GPU, "api_version": ApiVersion.NATIVE} | columns
-    return store.NewServer(**given_columns, **client._safe.columns(credentials, GPU))
+SEALED = Vault(Keys(source="the test", keys=(new_key(),))).seal(Secret(CANARY), GPU)
+ROW = store.NewServer(
+    name="gpu",
+    url=GPU,
+    api_version=ApiVersion.NATIVE,
+    auth_type=AuthType.BASIC,
+    auth_config={"username": "u", "password": SEALED},
+    headers={"X-A": SEALED},
+)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(Settings.read({}, database_url), lambda: None)
+    yield opened
+    opened.close()
 
 
 def insert(new: store.NewServer) -> Callable[[Connection], object]:
@@ -164,26 +176,29 @@ BROKEN: dict[str, tuple[Callable[[store.NewServer], Callable[[Connection], objec
 
 @pytest.mark.parametrize(("broken", "kind"), BROKEN.values(), ids=BROKEN)
 async def test_what_the_database_refuses_is_told_in_our_words_alone(
-    client: Client, broken: Callable[[store.NewServer], Callable[[Connection], object]], kind: type[AdminError]
+    database: Database, broken: Callable[[store.NewServer], Callable[[Connection], object]], kind: type[AdminError]
 ) -> None:
     with pytest.raises(AdminError) as caught:
-        await client._db.write(broken(row(client)))
+        await database.write(broken(ROW))
     error = caught.value
     assert isinstance(error, kind)
     told = f"{error.message} {error.hint}"
     assert not any(word in told for word in ("gpu", "DETAIL", "INSERT", "UPDATE", "ollama_servers", "Fernet", "gAAAA"))
     whole = "".join(traceback.format_exception(error))
     assert found_in(whole) == []
-    assert await client.servers.list() == []
+    assert await database.read(store.all_servers) == []
 
 
-@pytest.mark.parametrize("value", ["\0", "a\0b"])
-async def test_a_nul_in_a_value_is_told_in_our_words_alone(client: Client, database_url: str, value: str) -> None:
-    if database_url.startswith("sqlite"):
-        return  # it stores what PostgreSQL refuses; names and models with a NUL never come so far
-    with pytest.raises(AdminError) as caught:
-        await client._db.write(insert(replace(row(client), default_model=value)))
-    assert "database" in caught.value.message
+@pytest.mark.parametrize(
+    "columns", [{"default_model": "a\0b"}, {"auth_config": {"a": "\0"}}, {"priority": "many"}, {"priority": 2**40}]
+)
+async def test_what_postgresql_alone_refuses_is_told_in_our_words_alone(
+    migrated_postgres_url: str, columns: dict[str, Any]
+) -> None:
+    database = Database(Settings.read({}, migrated_postgres_url), lambda: None)
+    with pytest.raises(InvalidInput, match="^the database does not accept one of the values$") as caught:
+        await database.write(insert(replace(ROW, **columns)))
+    database.close()
     assert found_in("".join(traceback.format_exception(caught.value))) == []
 
 
@@ -320,10 +335,14 @@ def test_two_secrets_of_which_one_holds_the_other_are_both_taken_out() -> None:
 
 
 def target_with(*secrets: str) -> Target:
-    from ollama_admin.services.credentials import _forms
+    """A target to which these are sent as headers."""
+    url = server_url(GPU)
+    given_headers = {f"X-{number}": Secret(secret) for number, secret in enumerate(secrets)}
+    return Safe(no_vault, resolve, {}).dynamic(url, Credentials(headers=given_headers))
 
-    ref = ServerRef(id=1, name="gpu", url=GPU)
-    return Target(ref=ref, api_version=ApiVersion.NATIVE, secrets=_forms(list(secrets)))
+
+def no_vault(*, create: bool) -> Vault:
+    raise AssertionError("nothing is stored here")
 
 
 # URLs with a password (K4)

@@ -1,0 +1,161 @@
+"""`ollama-admin generate`: where the prompt comes from."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Serve, Spawn
+from tests.cli.running import Cli
+from tests.fake_ollama_thread import FakeOllamaThread
+
+
+@pytest.fixture
+def fake(serve: Serve) -> FakeOllamaThread:
+    return serve("alpha")
+
+
+@pytest.fixture
+def words(sqlite_cli: Cli, fake: FakeOllamaThread) -> list[str]:
+    return ["generate", "--server-url", fake.url, "-m", "alpha"]
+
+
+def prompts(fake: FakeOllamaThread) -> list[Any]:
+    return [request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"]
+
+
+def test_prompt_is_what_comes_in_by_a_pipe(sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]) -> None:
+    assert sqlite_cli(*words, stdin="naïve 🦙\n").stdout == "I am alpha"
+    assert prompts(fake) == ["naïve 🦙\n"]
+
+
+def test_piped_text_follows_the_prompt_after_a_newline(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]
+) -> None:
+    sqlite_cli(*words, "summarize:", stdin="one\ntwo\n")
+    assert prompts(fake) == ["summarize:\none\ntwo\n"]
+
+
+def test_empty_pipe_adds_nothing_to_a_prompt(sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]) -> None:
+    sqlite_cli(*words, "hi", stdin=b"")
+    assert prompts(fake) == ["hi"]
+
+
+def test_prompt_may_be_long(sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]) -> None:
+    text = "x" * 3_000_000
+    sqlite_cli(*words, stdin=text)
+    assert prompts(fake) == [text]
+
+
+@pytest.mark.parametrize("argument", [(), ("",)])
+def test_empty_prompt_is_refused(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str], argument: tuple[str, ...]
+) -> None:
+    ran = sqlite_cli.json(*words, *argument, stdin=b"")
+    assert ran.failure == (2, "invalid_input")
+    assert ran.error["message"] == "the prompt is empty"
+    assert fake.requests() == []
+
+
+@pytest.mark.parametrize("argument", [(), ("hi",)])
+def test_stdin_that_is_not_text_is_refused(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str], argument: tuple[str, ...]
+) -> None:
+    ran = sqlite_cli.json(*words, *argument, stdin=b"abc\xff\xfe")
+    assert ran.failure == (2, "invalid_input")
+    assert ran.error["message"] == "the prompt on stdin is not UTF-8 (byte 4)"
+    assert fake.requests() == []
+
+
+def test_stdin_over_the_limit_is_refused(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ollama_admin.cli.generate.PROMPT_LIMIT", 10)
+    assert sqlite_cli(*words, stdin=b"x" * 10).exit_code == 0
+    ran = sqlite_cli.json(*words, stdin=b"x" * 11)
+    assert ran.failure == (2, "invalid_input")
+    assert "is longer than" in ran.error["message"]
+    assert len(prompts(fake)) == 1
+
+
+def test_prompt_that_is_not_utf8_is_refused(sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]) -> None:
+    assert sqlite_cli.json(*words, "a\udcffb").failure == (2, "invalid_input")
+    assert fake.requests() == []
+
+
+def test_prompt_that_begins_with_a_dash_follows_two_dashes(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]
+) -> None:
+    sqlite_cli(*words, "--", "-1 + 1 = ?")
+    assert prompts(fake) == ["-1 + 1 = ?"]
+
+
+def test_prompt_is_typed_on_a_terminal_when_there_is_no_other(
+    fake: FakeOllamaThread, words: list[str], spawn: Spawn
+) -> None:
+    process = spawn(*words, terminals=("stdin",), stdin=None)
+    process.until_stderr(b"Ctrl-D")
+    process.type(b"typed by hand\n\x04")
+    assert process.ended().stdout == "I am alpha"
+    assert prompts(fake) == ["typed by hand\n"]
+
+
+def test_end_of_input_on_a_terminal_is_an_empty_prompt(fake: FakeOllamaThread, words: list[str], spawn: Spawn) -> None:
+    process = spawn(*words, terminals=("stdin",), stdin=None)
+    process.until_stderr(b"Ctrl-D")
+    process.type(b"\x04")
+    ran = process.ended()
+    assert ran.exit_code == 2
+    assert "error: the prompt is empty" in ran.stderr
+    assert fake.requests() == []
+
+
+def test_interrupt_while_typing_ends_quietly(fake: FakeOllamaThread, words: list[str], spawn: Spawn) -> None:
+    process = spawn(*words, terminals=("stdin",), stdin=None)
+    process.until_stderr(b"Ctrl-D")
+    process.interrupt()
+    ran = process.ended()
+    assert (ran.exit_code, ran.stdout) == (130, "")
+    assert "Traceback" not in ran.stderr
+    assert fake.requests() == []
+
+
+def test_terminal_is_not_read_when_there_is_a_prompt(fake: FakeOllamaThread, words: list[str], spawn: Spawn) -> None:
+    ran = spawn(*words, "hi", terminals=("stdin",), stdin=None).ended()
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "I am alpha", "")
+    assert prompts(fake) == ["hi"]
+
+
+def test_pipe_that_stays_silent_is_waited_for_and_a_note_says_so(
+    fake: FakeOllamaThread, words: list[str], spawn: Spawn
+) -> None:
+    process = spawn(*words, "hi", stdin=None)
+    process.until_stderr(b"waiting for stdin to end")
+    process.type(b"there")
+    process.end_input()
+    assert process.ended().stdout == "I am alpha"
+    assert prompts(fake) == ["hi\nthere"]
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "sent"),
+    [
+        ("hi </dev/null", 0, "hi"),
+        ("hi <prompt.txt", 0, "hi\nfrom a file"),
+        ("<prompt.txt", 0, "from a file"),
+        ("hi <&-", 0, "hi"),
+        ("</dev/null", 2, None),
+        ("<&-", 2, None),
+    ],
+)
+def test_stdin_may_be_anything_that_a_shell_makes_of_it(
+    fake: FakeOllamaThread, words: list[str], tmp_path: Path, redirection: str, code: int, sent: str | None
+) -> None:
+    (tmp_path / "prompt.txt").write_text("from a file")
+    command = [sys.executable, "-m", "ollama_admin", *words]
+    done = subprocess.run(["sh", "-c", f'"$@" {redirection}', "sh", *command], capture_output=True)
+    assert done.returncode == code, done
+    assert b"Traceback" not in done.stderr
+    assert prompts(fake) == ([] if sent is None else [sent])

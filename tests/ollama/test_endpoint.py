@@ -1,0 +1,850 @@
+"""One server's HTTP API on real sockets: every way to fail has its own error, and nothing is asked twice."""
+
+import asyncio
+import errno
+import inspect
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ollama_admin.demo.simulator_http import Connection, RecordedRequest, encode_chunk
+from ollama_admin.domain import ApiVersion, AuthType, GenerateRequest, ServerRef, Target
+from ollama_admin.errors import (
+    AdminError,
+    ModelNotFound,
+    PromptTooLong,
+    SecretUnavailable,
+    ServerBusy,
+    ServerUnauthorized,
+    ServerUnreachable,
+    StreamInterrupted,
+    UpstreamError,
+)
+from ollama_admin.ollama.endpoint import Endpoint
+from ollama_admin.ollama.faults import translated
+from ollama_admin.ollama.http import HTTP, Times
+from ollama_admin.ollama.wire import StreamEvent
+from tests.fake_ollama import (
+    Answer,
+    Drip,
+    Ending,
+    FakeOllama,
+    Fault,
+    Raw,
+    Recording,
+    Silence,
+    SimulatedModel,
+    redirect,
+)
+
+TIMES = Times(connect=2, metadata=5, first_byte=5, idle=5)
+HASTY = Times(connect=0.3, metadata=0.3, first_byte=0.3, idle=0.3)
+ASKED = GenerateRequest(prompt="hi")
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+PIECE = b'{"model":"alpha","response":"x","done":false}\n'
+DONE = b'{"model":"alpha","response":"","done":true,"done_reason":"stop"}\n'
+GPU = Target(ref=ServerRef(id=1, name="gpu", url="http://gpu:11434"), api_version=ApiVersion.NATIVE)
+SELF_SIGNED = Path(__file__).parent / "self_signed.pem"
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOllama]:
+    async with FakeOllama(SimulatedModel("alpha")) as fake:
+        yield fake
+
+
+@asynccontextmanager
+async def endpoint(
+    url: str, times: Times = TIMES, api_version: ApiVersion = ApiVersion.NATIVE, **target: Any
+) -> AsyncIterator[Endpoint]:
+    http = HTTP(times)
+    ref = ServerRef(id=1, name="gpu", url=url)
+    try:
+        yield Endpoint(http, Target(ref=ref, api_version=api_version, **target))
+    finally:
+        await http.aclose()
+
+
+async def generated(asked: Endpoint, model: str = "alpha") -> list[StreamEvent]:
+    return [event async for event in asked.generate(ASKED, model)]
+
+
+Calling = Callable[[Endpoint], Awaitable[Any]]
+CALLS: dict[str, tuple[str, Calling]] = {
+    "version": ("/api/version", lambda asked: asked.version()),
+    "models": ("/api/tags", lambda asked: asked.models(is_ollama=True)),
+    "v1 models": ("/v1/models", lambda asked: asked.models(is_ollama=False)),
+    "show": ("/api/show", lambda asked: asked.show("alpha")),
+    "context": ("/api/ps", lambda asked: asked.running_context("alpha")),
+    "generate": ("/api/generate", generated),
+}
+every_call = pytest.mark.parametrize(("path", "calling"), CALLS.values(), ids=CALLS)
+
+
+async def failure(fake: FakeOllama, path: str, calling: Calling, fault: Fault, times: Times = TIMES) -> AdminError:
+    """The error that a call meets, which is asked once and ends in time."""
+    fake.script_always(path, fault)
+    async with endpoint(fake.url, times) as asked:
+        with pytest.raises(AdminError) as caught:
+            await calling(asked)
+    assert len(fake.requests) == 1
+    return caught.value
+
+
+# What a server says
+
+
+async def test_a_server_tells_its_version_models_and_builds(fake: FakeOllama) -> None:
+    async with endpoint(fake.url) as asked:
+        assert await asked.version() == "0.33.0"
+        (model,) = await asked.models(is_ollama=True)
+        assert (model.name, model.digest) == ("alpha:latest", SimulatedModel("alpha").digest)
+        (named,) = await asked.models(is_ollama=False)
+        assert (named.name, named.digest) == ("alpha:latest", None)
+        assert (await asked.show("alpha")).capabilities == ("completion",)
+        assert await asked.running_context("alpha:latest") is None
+        events = await generated(asked)
+        assert await asked.running_context("alpha:latest") == 2048
+    assert "".join(event.response for event in events) == "I am alpha"
+    assert [event.done for event in events] == [False, False, False, True]
+
+
+async def test_a_prefix_of_the_url_is_kept() -> None:
+    async with FakeOllama(SimulatedModel("alpha"), prefix="/ollama/eu") as fake, endpoint(fake.url) as asked:
+        assert await asked.version() == "0.33.0"
+        assert await asked.models(is_ollama=True)
+    assert [request.path for request in fake.requests] == ["/ollama/eu/api/version", "/ollama/eu/api/tags"]
+
+
+async def test_no_compression_is_asked_for_and_nothing_of_the_user_is_told(fake: FakeOllama) -> None:
+    async with endpoint(fake.url) as asked:
+        await generated(asked)
+    (request,) = fake.requests
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["user-agent"] == "ollama-admin"
+    assert set(request.headers) <= {
+        *("host", "accept", "accept-encoding", "connection", "user-agent", "content-length", "content-type"),
+    }
+
+
+async def test_the_environment_has_no_say(fake: FakeOllama, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with FakeOllama() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login u password p\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+        async with endpoint(fake.url) as asked:
+            assert await asked.version() == "0.33.0"
+        assert proxy.requests == []
+    assert "authorization" not in fake.requests[0].headers
+
+
+async def test_credentials_that_cannot_be_read_stop_the_request(fake: FakeOllama) -> None:
+    async with endpoint(fake.url, auth_type=AuthType.BEARER, auth_config={"token": "hunter2"}) as asked:
+        for _, calling in CALLS.values():
+            with pytest.raises(SecretUnavailable) as caught:
+                await calling(asked)
+            assert "hunter2" not in str(caught.value)
+    async with endpoint(fake.url, headers={"X-Tenant": "t"}) as asked:
+        with pytest.raises(SecretUnavailable):
+            await asked.version()
+    assert fake.requests == []
+
+
+async def test_a_connection_that_the_server_closed_meanwhile_is_made_anew(fake: FakeOllama) -> None:
+    body = b'{"version":"0.33.0"}'
+    fake.script("/api/version", Raw((OK + b"Content-Length: %d\r\n\r\n" % len(body) + body,), Ending.FIN))
+    async with endpoint(fake.url) as asked:
+        assert await asked.version() == "0.33.0"
+        assert await asked.version() == "0.33.0"
+
+
+# No connection
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port: int = opened.getsockname()[1]
+    return port
+
+
+@every_call
+async def test_a_refused_connection_is_named_with_its_place(path: str, calling: Calling, closed_port: int) -> None:
+    async with endpoint(f"http://127.0.0.1:{closed_port}") as asked:
+        with pytest.raises(ServerUnreachable) as caught:
+            await calling(asked)
+    assert caught.value.message == f"server gpu (http://127.0.0.1:{closed_port}) cannot be reached: connection refused"
+    assert caught.value.hint is not None
+    assert "host.docker.internal" in caught.value.hint
+
+
+async def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    async with endpoint("http://gpu.invalid:11434") as asked:
+        with pytest.raises(ServerUnreachable) as caught:
+            await asked.version()
+    assert caught.value.message == "server gpu (http://gpu.invalid:11434) cannot be reached: its host name is not known"
+    assert caught.value.hint == "check that it is running and that this machine may connect to it"
+
+
+async def test_a_url_without_a_port_gets_the_hint_that_ollama_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    async with endpoint("http://gpu.invalid/prefix") as asked:
+        with pytest.raises(ServerUnreachable) as caught:
+            await asked.version()
+    assert caught.value.hint == ("the URL means port 80; Ollama listens on 11434: http://gpu.invalid:11434/prefix")
+
+
+async def test_https_to_a_port_that_speaks_http_is_told(fake: FakeOllama) -> None:
+    async with endpoint(fake.url.replace("http:", "https:"), Times(connect=0.3)) as asked:
+        with pytest.raises(ServerUnreachable) as caught:
+            await asked.version()
+    assert "the TLS handshake failed; does the port speak https?" in caught.value.message
+
+
+@asynccontextmanager
+async def tls_server(served: list[bytes], answer: bytes = b"") -> AsyncIterator[int]:
+    """Speaks TLS with a certificate that nobody vouches for, and keeps what it is sent."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(await reader.read(65_536))
+        writer.write(answer)
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(SELF_SIGNED)
+    server = await asyncio.start_server(serve, "127.0.0.1", ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_accepted() -> None:
+    served: list[bytes] = []
+    async with tls_server(served) as port, endpoint(f"https://127.0.0.1:{port}") as asked:
+        with pytest.raises(ServerUnreachable) as caught:
+            await asked.version()
+    assert "its TLS certificate was not accepted (self-signed certificate)" in caught.value.message
+    assert not any(served)
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the test's certificate were a known authority's."""
+    context = ssl.create_default_context(cafile=SELF_SIGNED)
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: context)
+
+
+@pytest.mark.usefixtures("trusted")
+async def test_https_is_spoken_to_a_server_that_is_vouched_for() -> None:
+    body = b'{"version":"0.33.0"}'
+    served: list[bytes] = []
+    answer = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    async with tls_server(served, answer) as port, endpoint(f"https://localhost:{port}") as asked:
+        assert await asked.version() == "0.33.0"
+    assert served[0].startswith(b"GET /api/version HTTP/1.1\r\n")
+
+
+@pytest.mark.usefixtures("trusted")
+async def test_https_that_breaks_after_the_handshake_is_not_called_a_failed_handshake() -> None:
+    async with tls_server([]) as port, endpoint(f"https://localhost:{port}") as asked:
+        with pytest.raises(ServerUnreachable) as caught:
+            await asked.version()
+    assert "the answer is not proper HTTP, or the connection was closed" in caught.value.message
+
+
+def test_bytes_that_are_waited_for_over_https_are_no_reason() -> None:
+    foreign = httpx.ReadTimeout("")
+    foreign.__context__ = ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "The operation did not complete")
+    with pytest.raises(ServerUnreachable, match="nothing was sent within the time allowed"), translated(GPU, "/x"):
+        raise foreign
+
+
+async def test_http_to_a_port_that_speaks_https_is_unreachable() -> None:
+    async with tls_server([]) as port, endpoint(f"http://127.0.0.1:{port}") as asked:
+        with pytest.raises(ServerUnreachable):
+            await asked.version()
+
+
+@every_call
+@pytest.mark.parametrize("ending", [Ending.FIN, Ending.RESET])
+async def test_a_server_that_hangs_up_without_a_word_is_unreachable(
+    fake: FakeOllama, path: str, calling: Calling, ending: Ending
+) -> None:
+    error = await failure(fake, path, calling, Raw((), ending))
+    assert type(error) is ServerUnreachable
+
+
+# No answer in time
+
+
+@every_call
+async def test_a_server_that_accepts_and_never_answers_is_given_up(
+    fake: FakeOllama, path: str, calling: Calling
+) -> None:
+    started = time.monotonic()
+    error = await failure(fake, path, calling, Silence(), HASTY)
+    assert type(error) is ServerUnreachable
+    assert "0.3 s" in error.message or "within the time allowed" in error.message
+    assert time.monotonic() - started < 3
+
+
+@every_call
+async def test_a_head_that_drips_is_given_up(fake: FakeOllama, path: str, calling: Calling) -> None:
+    drip = Drip(OK + b"X: " + b"x" * 10_000, every=0.01)
+    error = await failure(fake, path, calling, drip, HASTY)
+    assert type(error) is ServerUnreachable
+    assert "no answer within 0.3 s" in error.message
+
+
+@dataclass(frozen=True, slots=True)
+class Flood(Fault):
+    """The same bytes, as long as the client stays."""
+
+    unit: bytes
+    head: bytes = b""
+
+    async def play(self, fake: FakeOllama, client: Connection, request: RecordedRequest) -> None:
+        await client.write(self.head)
+        while True:
+            await client.write(self.unit)
+            await asyncio.sleep(0)
+
+
+@every_call
+async def test_a_flood_of_interim_answers_is_given_up(fake: FakeOllama, path: str, calling: Calling) -> None:
+    error = await failure(fake, path, calling, Flood(b"HTTP/1.1 102 Processing\r\n\r\n"), HASTY)
+    assert type(error) is ServerUnreachable
+    assert "no answer within 0.3 s" in error.message
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "generate"])
+async def test_a_body_that_drips_is_given_up(fake: FakeOllama, name: str) -> None:
+    path, calling = CALLS[name]
+    drip = Drip(OK + b"\r\n[" + b" " * 10_000, every=0.01)
+    error = await failure(fake, path, calling, drip, HASTY)
+    assert type(error) is ServerUnreachable
+    assert "no answer within 0.3 s" in error.message
+
+
+async def test_a_refusal_that_drips_is_given_up(fake: FakeOllama) -> None:
+    drip = Drip(b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 10_000, every=0.01)
+    error = await failure(fake, "/api/generate", generated, drip, HASTY)
+    assert type(error) is ServerUnreachable
+
+
+async def test_a_metadata_call_takes_the_time_that_it_is_given(fake: FakeOllama) -> None:
+    fake.script_always("/api/version", Silence())
+    http = HTTP(TIMES)
+    target = Target(ref=ServerRef(id=None, name=None, url=fake.url), api_version=ApiVersion.NATIVE)
+    with pytest.raises(ServerUnreachable) as caught:
+        await Endpoint(http, target, timeout=0.2).version()
+    await http.aclose()
+    assert f"server {fake.url} cannot be reached: no answer within 0.2 s" == caught.value.message
+
+
+async def test_a_model_may_load_longer_than_pieces_may_pause(fake: FakeOllama) -> None:
+    times = Times(connect=1, metadata=0.05, first_byte=10, idle=0.05)
+    release = asyncio.Event()
+    fake.script("/api/generate", Raw((CHUNKED, release, encode_chunk(PIECE + DONE) + encode_chunk(b""))))
+    async with endpoint(fake.url, times) as asked:
+        answer = asyncio.create_task(generated(asked))
+        await fake.until(lambda: len(fake.requests) == 1)
+        done, _ = await asyncio.wait({answer}, timeout=0.3)
+        assert not done
+        release.set()
+        assert [event.done for event in await answer] == [False, True]
+
+
+async def test_a_pause_in_the_answer_is_an_interruption(fake: FakeOllama) -> None:
+    fake.script("/api/generate", Raw((CHUNKED + encode_chunk(PIECE),), Ending.KEEP))
+    async with endpoint(fake.url, Times(idle=0.2)) as asked:
+        events = asked.generate(ASKED, "alpha")
+        assert (await anext(events)).response == "x"
+        with pytest.raises(StreamInterrupted) as caught:
+            await anext(events)
+    assert caught.value.message == "server gpu broke off in the middle of the answer"
+    assert "nothing was sent for 0.2 s" in str(caught.value.__cause__)
+
+
+# Refusals
+
+
+async def test_an_unknown_model_is_named_with_its_server(fake: FakeOllama) -> None:
+    for recording, path, calling in (
+        ("error-missing-model", "/api/generate", lambda asked: generated(asked, "nope")),
+        ("show-missing", "/api/show", lambda asked: asked.show("nope")),
+    ):
+        fake.script(path, Recording.load(recording))
+        async with endpoint(fake.url) as asked:
+            with pytest.raises(ModelNotFound) as caught:
+                await calling(asked)
+        assert caught.value.message == "server gpu has no model 'nope'"
+        assert caught.value.hint == "read again what it has: ollama-admin discover 1"
+    assert len(fake.requests) == 2
+
+
+async def test_an_unknown_model_of_a_v1_server_is_named(fake: FakeOllama) -> None:
+    fake.script("/v1/chat/completions", Recording.load("v1-missing-model"))
+    async with endpoint(fake.url, api_version=ApiVersion.V1) as asked:
+        with pytest.raises(ModelNotFound, match="server gpu has no model 'nope'"):
+            await generated(asked, "nope")
+
+
+@pytest.mark.parametrize("name", ["generate", "show", "models", "v1 models", "context"])
+@pytest.mark.parametrize("recording", ["error-not-found", "error-method"])
+async def test_a_path_that_a_server_does_not_know_is_no_missing_model(
+    fake: FakeOllama, name: str, recording: str
+) -> None:
+    path, calling = CALLS[name]
+    error = await failure(fake, path, calling, Recording.load(recording))
+    assert type(error) is UpstreamError
+    assert error.message == f"server gpu knows no {path} ({Recording.load(recording).status})"
+    assert error.hint == "speak v1 to it, or check the path in its URL"
+
+
+@every_call
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Retry-After": "1"}, {"Retry-After": "99999999999"}, {"Retry-After": "-1"}, {"Retry-After": "Fri, 31 Dec"}],
+    ids=str,
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_busy_server_is_busy_and_not_asked_again(
+    fake: FakeOllama, path: str, calling: Calling, status: int, headers: dict[str, str]
+) -> None:
+    started = time.monotonic()
+    error = await failure(fake, path, calling, Answer(status, {"error": "later"}, headers=headers))
+    assert type(error) is ServerBusy
+    assert error.message == f"server gpu is busy ({status}): later"
+    assert time.monotonic() - started < 3
+
+
+async def test_a_full_queue_is_a_busy_server(fake: FakeOllama) -> None:
+    error = await failure(fake, "/api/generate", generated, Recording.load("error-busy"))
+    assert type(error) is ServerBusy
+    assert "maximum pending requests exceeded" in error.message
+
+
+@every_call
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(401, "<h1>401</h1>", headers={"WWW-Authenticate": 'Basic realm="\x1b]0;http://evil"'}), "(401)"),
+        (Answer(401, {"error": "unauthorized"}), "(401): unauthorized"),
+        (Answer(403, "<html>denied</html>"), "(403)"),
+        (Recording.load("error-host"), "(403)"),
+    ],
+    ids=["401 with a realm", "401 with a text", "403 of a proxy", "403 for the host"],
+)
+async def test_a_server_that_wants_credentials_says_so(
+    fake: FakeOllama, path: str, calling: Calling, answer: Fault, said: str
+) -> None:
+    error = await failure(fake, path, calling, answer)
+    assert type(error) is ServerUnauthorized
+    assert error.message == f"server gpu refused the request {said}"
+    assert "evil" not in f"{error.message}{error.hint}"
+
+
+async def test_a_403_that_ollama_explains_is_shown(fake: FakeOllama) -> None:
+    error = await failure(fake, "/api/generate", generated, Recording.load("error-cloud-name"))
+    assert type(error) is UpstreamError
+    assert "answered 403 to /api/generate: ollama cloud is disabled" in error.message
+
+
+@pytest.mark.parametrize("recording", ["error-too-long", "cut-generate-refused"])
+async def test_a_prompt_that_does_not_fit_is_told_with_both_numbers(fake: FakeOllama, recording: str) -> None:
+    error = await failure(fake, "/api/generate", generated, Recording.load(recording))
+    assert type(error) is PromptTooLong
+    assert error.message == (
+        "the prompt does not fit into the model's context on server gpu: 42023 tokens, the context has 2048"
+    )
+    assert error.hint is not None
+    assert "--option num_ctx=N" in error.hint
+
+
+async def test_a_prompt_that_does_not_fit_is_told_without_numbers_where_there_are_none(fake: FakeOllama) -> None:
+    text = "the prompt is longer than the context length currently available to the model; try again"
+    error = await failure(fake, "/api/generate", generated, Answer(400, {"error": text}))
+    assert type(error) is PromptTooLong
+    assert error.message == "the prompt does not fit into the model's context on server gpu"
+
+
+@pytest.mark.parametrize(
+    "recording",
+    [
+        "error-bad-format",
+        "error-bad-json",
+        "error-bad-name",
+        "error-bad-option",
+        "error-embedding-model",
+        "error-empty-body",
+        "error-image-to-text-model",
+        "error-no-thinking",
+        "error-raw-and-system",
+        "error-suffix",
+        "error-tools",
+        "error-wrong-type",
+        "old-error-no-thinking",
+    ],
+)
+async def test_another_refusal_is_shown_in_the_servers_words(fake: FakeOllama, recording: str) -> None:
+    played = Recording.load(recording)
+    error = await failure(fake, "/api/generate", generated, played)
+    assert type(error) is UpstreamError
+    assert error.message.startswith(f"server gpu answered {played.status} to /api/generate: ")
+    assert '{"error"' not in error.message
+
+
+@every_call
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(500, "<html><body>Internal Server Error</body></html>"),
+        Answer(500, b"\x00\xff\xfe" * 1000),
+        Answer(500, b"\x1b[31m" * 100),
+        Answer(502, ""),
+        Answer(500, b"[" * 60_000),
+        Answer(418, '{"error": "\\ud800"}'),
+        Answer(204),
+        Answer(206, {"models": []}),
+    ],
+    ids=lambda answer: repr(answer)[:40],
+)
+async def test_an_answer_of_another_kind_is_an_upstream_error_of_one_line(
+    fake: FakeOllama, path: str, calling: Calling, answer: Fault
+) -> None:
+    error = await failure(fake, path, calling, answer)
+    assert type(error) is UpstreamError
+    assert len(error.message) < 600
+    assert error.message.isprintable()
+
+
+async def test_a_long_text_of_an_error_is_shortened(fake: FakeOllama) -> None:
+    error = await failure(fake, "/api/generate", generated, Answer(500, {"error": "token hunter2 " * 2000}))
+    assert type(error) is UpstreamError
+    assert len(error.message) < 600
+
+
+@dataclass(frozen=True, slots=True)
+class HugeRefusal(Fault):
+    """An error of ten megabytes; what was not read is counted."""
+
+    written: list[int]
+
+    async def play(self, fake: FakeOllama, client: Connection, request: RecordedRequest) -> None:
+        await client.write(b"HTTP/1.1 500 No\r\nContent-Length: 10485760\r\n\r\n")
+        for _ in range(160):
+            await client.write(b"x" * 65_536)
+            self.written.append(65_536)
+
+
+@every_call
+async def test_of_a_huge_refusal_only_the_beginning_is_read(fake: FakeOllama, path: str, calling: Calling) -> None:
+    huge = HugeRefusal([])
+    error = await failure(fake, path, calling, huge)
+    assert type(error) is UpstreamError
+    assert f"answered 500 to {path}" in error.message
+    await asyncio.wait_for(fake.client_left.wait(), 5)
+    assert len(fake.abandoned) == 1
+
+
+# Redirects
+
+
+@every_call
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_error_and_nobody_is_asked_again(
+    fake: FakeOllama, path: str, calling: Calling, status: int
+) -> None:
+    async with FakeOllama(SimulatedModel("alpha")) as other:
+        error = await failure(fake, path, calling, redirect(f"{other.url}{path}", status))
+        assert other.requests == []
+    assert type(error) is UpstreamError
+    assert error.message == f"server gpu redirects {path} to 127.0.0.1; redirects are not followed"
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("/api/v2/version", "elsewhere"),
+        ("https://user:hunter2@far.example:9/x?token=hunter2", "far.example"),
+        ("http://[bad", "elsewhere"),
+        ("//[", "elsewhere"),
+        ("http://far.example:99999/", "far.example"),
+        ("", "elsewhere"),
+    ],
+)
+async def test_a_redirect_shows_at_most_the_host_it_names(fake: FakeOllama, location: str, shown: str) -> None:
+    error = await failure(fake, *CALLS["version"], redirect(location))
+    assert type(error) is UpstreamError
+    assert error.message == f"server gpu redirects /api/version to {shown}; redirects are not followed"
+
+
+async def test_a_loop_of_redirects_is_asked_once(fake: FakeOllama) -> None:
+    error = await failure(fake, *CALLS["models"], redirect(f"{fake.url}/api/tags"))
+    assert "redirects are not followed" in error.message
+
+
+# Not Ollama
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(404, "404 page not found"),
+        Answer(405),
+        Answer(400, {"error": "x"}),
+        Answer(501),
+        Answer(200, "<html>Welcome to this hotel</html>"),
+        Answer(200, b""),
+        Answer(200, []),
+        Answer(200, {"version": 3}),
+        Answer(200, {"version": {"major": 1}}),
+        Answer(200, b"null"),
+        Answer(200, b"\xff\xfe"),
+    ],
+    ids=repr,
+)
+async def test_what_answers_without_a_version_is_not_ollama(fake: FakeOllama, answer: Answer) -> None:
+    fake.script("/api/version", answer)
+    async with endpoint(fake.url) as asked:
+        assert await asked.version() is None
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ("<html>Welcome to this hotel</html>", "not JSON"),
+        (b"", "not JSON"),
+        (b"null", "the answer is null, not an object"),
+        ([], "the answer is a list, not an object"),
+        ({}, "models is null, not a list"),
+        ({"models": {}}, "models is an object, not a list"),
+        ({"models": [{"name": "a"}, {"digest": "b"}]}, "models[1].name is not a name"),
+        ({"models": [{"name": "a", "digest": "b"}]}, "models[0].digest is not a sha256 digest"),
+        ({"models": [{"name": "a", "details": {"family": 1}}]}, "models[0].details.family is a number"),
+        (b'{"models":[],"models":[]}', "not JSON"),
+        (b"[" * 200_000, "nested too deep"),
+    ],
+)
+async def test_a_listing_of_another_shape_is_an_error_that_names_the_place(
+    fake: FakeOllama, body: object, path: str
+) -> None:
+    error = await failure(fake, *CALLS["models"], Answer(200, body))
+    assert type(error) is UpstreamError
+    assert error.message.startswith("server gpu, /api/tags: ")
+    assert path in error.message
+    assert error.hint == "is it an Ollama server?"
+
+
+async def test_a_body_without_an_end_is_not_read_for_ever(fake: FakeOllama) -> None:
+    chunk = encode_chunk(b" " * 65_536)
+    error = await failure(fake, *CALLS["models"], Flood(chunk, head=CHUNKED), Times(metadata=30))
+    assert type(error) is UpstreamError
+    assert "the answer is longer than 32 MiB" in error.message
+
+
+async def test_a_line_without_an_end_is_not_read_for_ever(fake: FakeOllama) -> None:
+    chunk = encode_chunk(b" " * 65_536)
+    error = await failure(fake, *CALLS["generate"], Flood(chunk, head=CHUNKED), Times(idle=30))
+    assert type(error) is UpstreamError
+    assert "a line of the answer is longer than 4 MiB" in error.message
+
+
+@every_call
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x-unknown", "identity, gzip"])
+async def test_a_compressed_answer_is_refused_unread(
+    fake: FakeOllama, path: str, calling: Calling, encoding: str
+) -> None:
+    head = OK + b"Transfer-Encoding: chunked\r\nContent-Encoding: %s\r\n\r\n" % encoding.encode()
+    error = await failure(fake, path, calling, Flood(encode_chunk(b"\x00" * 1000), head=head))
+    assert type(error) is UpstreamError
+    assert "the answer is compressed, which was not asked for" in error.message
+
+
+async def test_an_answer_that_says_that_it_is_not_compressed_is_read(fake: FakeOllama) -> None:
+    fake.script("/api/version", Answer(200, {"version": "1.2.3"}, headers={"Content-Encoding": "Identity"}))
+    async with endpoint(fake.url) as asked:
+        assert await asked.version() == "1.2.3"
+
+
+# Bytes that are not HTTP
+
+LISTING = b'{"models":[]}'
+BAD_BYTES: dict[str, bytes] = {
+    "not HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "binary": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "HTTP/0.9": LISTING,
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/2 frames": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18,
+    "no status": b"HTTP/1.1\r\n\r\n",
+    "status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "status of words": b"HTTP/1.1 OK 200\r\n\r\n",
+    "switching protocols": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "head without an end": OK + b"Content-Length: 5\r\n",
+    "header without a colon": OK + b"nonsense\r\n\r\n" + LISTING,
+    "header with NUL": OK + b"X: a\x00b\r\n\r\n" + LISTING,
+    "header name with a space": OK + b"Content Length: 13\r\n\r\n" + LISTING,
+    "1 MiB header": OK + b"X: " + b"x" * 2**20 + b"\r\n\r\n" + LISTING,
+    "1 MiB header line by line": OK + b"X: y\r\n" * 2**17 + b"\r\n" + LISTING,
+    "Content-Length too big": OK + b"Content-Length: 99\r\n\r\n" + LISTING,
+    "Content-Length too small": OK + b"Content-Length: 5\r\n\r\n" + LISTING,
+    "Content-Length of words": OK + b"Content-Length: many\r\n\r\n" + LISTING,
+    "Content-Length below zero": OK + b"Content-Length: -1\r\n\r\n" + LISTING,
+    "two Content-Lengths": OK + b"Content-Length: 13\r\nContent-Length: 12\r\n\r\n" + LISTING,
+    "unknown Transfer-Encoding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + encode_chunk(LISTING),
+    "chunk size of words": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + LISTING + b"\r\n0\r\n\r\n",
+    "chunk size below zero": OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n" + LISTING + b"\r\n0\r\n\r\n",
+    "huge chunk size": OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 30 + b"\r\n" + LISTING,
+    "chunk longer than it says": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\n" + LISTING + b"\r\n0\r\n\r\n",
+    "chunk without an end": OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\n" + LISTING,
+    "chunks without an end": OK + b"Transfer-Encoding: chunked\r\n\r\n" + encode_chunk(LISTING),
+}
+
+
+@pytest.mark.parametrize("ending", [Ending.FIN, Ending.RESET])
+@pytest.mark.parametrize("name", BAD_BYTES)
+async def test_bytes_that_are_not_proper_http_are_never_an_answer(fake: FakeOllama, name: str, ending: Ending) -> None:
+    error = await failure(fake, *CALLS["models"], Raw((BAD_BYTES[name],), ending))
+    assert type(error) in (ServerUnreachable, UpstreamError)
+    assert error.message.isprintable()
+    fake.requests.clear()
+    error = await failure(fake, *CALLS["generate"], Raw((BAD_BYTES[name].replace(LISTING, DONE[:13]),), ending))
+    assert type(error) in (ServerUnreachable, UpstreamError)
+
+
+async def test_chunks_win_over_a_length(fake: FakeOllama) -> None:
+    head = OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+    fake.script("/api/tags", Raw((head + encode_chunk(LISTING) + encode_chunk(b""),)))
+    async with endpoint(fake.url) as asked:
+        assert await asked.models(is_ollama=True) == []
+
+
+# Streams
+
+
+async def events_of(fake: FakeOllama, body: bytes) -> tuple[list[str], AdminError | None]:
+    """The text of the records of an answer, and the error that ended it."""
+    fake.script("/api/generate", Raw((OK + b"\r\n" + body,)))
+    texts: list[str] = []
+    async with endpoint(fake.url) as asked:
+        try:
+            async for event in asked.generate(ASKED, "alpha"):
+                texts.append(event.response)  # noqa: PERF401 (those before the error count)
+        except AdminError as error:
+            return texts, error
+    return texts, None
+
+
+async def test_what_cannot_be_read_before_any_record_is_no_answer(fake: FakeOllama) -> None:
+    texts, error = await events_of(fake, b"<html>Welcome to this hotel</html>")
+    assert texts == []
+    assert type(error) is UpstreamError
+
+
+@pytest.mark.parametrize("junk", [b"<html>", b'{"response":"\xff"}', b'{"model":"al', b"[]", b'{"response":7}'])
+async def test_what_cannot_be_read_after_a_record_is_an_interruption(fake: FakeOllama, junk: bytes) -> None:
+    texts, error = await events_of(fake, PIECE + junk)
+    assert texts == ["x"]
+    assert type(error) is StreamInterrupted
+    assert "server gpu, /api/generate: " in error.message
+
+
+async def test_leaving_a_stream_cancels_it_at_the_server(fake: FakeOllama) -> None:
+    fake.script("/api/generate", Flood(encode_chunk(PIECE), head=CHUNKED))
+    async with endpoint(fake.url) as asked:
+        events = asked.generate(ASKED, "alpha")
+        assert (await anext(events)).response == "x"
+        await events.aclose()
+        await asyncio.wait_for(fake.client_left.wait(), 1)
+    assert [request.path for request in fake.abandoned] == ["/api/generate"]
+
+
+# Exceptions of the HTTP library
+
+
+def public_exceptions() -> Iterator[type[Exception]]:
+    """Every exception class that httpx shows, and all below them."""
+    seen: set[type[Exception]] = set()
+    waiting = [
+        value
+        for name in httpx.__all__
+        if inspect.isclass(value := getattr(httpx, name)) and issubclass(value, Exception)
+    ]
+    while waiting:
+        kind = waiting.pop()
+        if kind not in seen:
+            seen.add(kind)
+            waiting += kind.__subclasses__()
+            yield kind
+
+
+def made(kind: type[Exception]) -> Exception:
+    given = {
+        "message": "secret text of the library",
+        "request": httpx.Request("GET", "http://u:hunter2@gpu"),
+        "response": httpx.Response(500),
+    }
+    wanted = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in given.items() if name in wanted})
+
+
+@pytest.mark.parametrize("kind", sorted(public_exceptions(), key=lambda kind: kind.__name__))
+def test_every_exception_of_the_http_library_becomes_ours_with_a_reason_of_its_own(kind: type[Exception]) -> None:
+    foreign = made(kind)
+    with pytest.raises(UpstreamError) as caught, translated(GPU, "/api/tags"):
+        raise foreign
+    assert caught.value.__cause__ is foreign
+    assert "gpu" in caught.value.message
+    assert "hunter2" not in caught.value.message
+    assert "secret text" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in (*httpx.TimeoutException.__subclasses__(), *httpx.NetworkError.__subclasses__())
+        if kind is not httpx.ConnectError  # its reason is the system's own
+    ],
+)
+def test_every_failure_of_the_network_has_a_reason_of_its_own(kind: type[Exception]) -> None:
+    with pytest.raises(ServerUnreachable) as caught, translated(GPU, "/api/tags"):
+        raise made(kind)
+    assert not caught.value.message.endswith("the request failed")
+
+
+def test_the_systems_own_reason_is_shown_where_there_is_one() -> None:
+    for reason in (
+        OSError(errno.EHOSTUNREACH, "x"),
+        ExceptionGroup("all attempts failed", [OSError(errno.EHOSTUNREACH, "x"), OSError(errno.ECONNREFUSED, "x")]),
+    ):
+        foreign = httpx.ConnectError("All connection attempts failed")
+        foreign.__cause__ = reason
+        with pytest.raises(ServerUnreachable, match="cannot be reached: no route to host"), translated(GPU, "/x"):
+            raise foreign
+
+
+def test_errors_that_are_no_faults_of_the_server_pass() -> None:
+    with pytest.raises(ZeroDivisionError), translated(GPU, "/x"):
+        raise ZeroDivisionError

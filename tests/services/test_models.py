@@ -1,0 +1,122 @@
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.domain import Model, ModelPlace
+from ollama_admin.errors import ServerNotFound
+from tests.fake_ollama import FakeOllama
+
+ALPHA = SimulatedModel("alpha")
+BETA = SimulatedModel("beta")
+NEW_ALPHA = SimulatedModel("alpha", build="2", capabilities=("completion", "tools"))
+
+
+@pytest.fixture
+async def catalogue(client: Client) -> AsyncIterator[Client]:
+    """Three servers: alpha on all of them in two builds, beta on one, gamma on an inactive one, delta vanished."""
+    delta = SimulatedModel("Delta:7b")
+    async with (
+        FakeOllama(ALPHA, delta) as one,
+        FakeOllama(NEW_ALPHA, BETA) as two,
+        FakeOllama(ALPHA, SimulatedModel("gamma", capabilities=("embedding",))) as three,
+    ):
+        for name, fake in (("one", one), ("two", two), ("three", three)):
+            await client.servers.add(name=name, url=fake.url)
+        await client.servers.disable("three")
+        await client.discover(everyone=True)
+        one.remove("Delta:7b")
+        await client.discover(["one"])
+        yield client
+
+
+def places(models: list[Model]) -> list[tuple[str, str]]:
+    return [(model.server, model.name) for model in models]
+
+
+async def test_models_are_those_that_can_be_asked_for_now(catalogue: Client) -> None:
+    assert places(await catalogue.models.list()) == [
+        ("one", "alpha:latest"),
+        ("two", "alpha:latest"),
+        ("two", "beta:latest"),
+    ]
+
+
+async def test_everything_adds_vanished_models_and_those_of_inactive_servers(catalogue: Client) -> None:
+    found = await catalogue.models.list(everything=True)
+    assert set(places(found)) == {
+        *(("one", "Delta:7b"), ("one", "alpha:latest"), ("two", "alpha:latest"), ("three", "alpha:latest")),
+        *(("two", "beta:latest"), ("three", "gamma:latest")),
+    }
+    assert [model.name for model in found if not model.is_available] == ["Delta:7b"]
+
+
+async def test_models_of_a_server_that_is_named_are_shown_though_it_is_inactive(catalogue: Client) -> None:
+    assert places(await catalogue.models.list(["three"])) == [("three", "alpha:latest"), ("three", "gamma:latest")]
+    assert places(await catalogue.models.list(["one", 2])) == [
+        ("one", "alpha:latest"),
+        ("two", "alpha:latest"),
+        ("two", "beta:latest"),
+    ]
+    with pytest.raises(ServerNotFound):
+        await catalogue.models.list(["nobody"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("alpha", ["alpha:latest", "alpha:latest"]),
+        ("ALPHA:latest", ["alpha:latest", "alpha:latest"]),
+        ("library/alpha", ["alpha:latest", "alpha:latest"]),
+        ("alph", []),
+        ("*a:*", ["alpha:latest", "alpha:latest", "beta:latest"]),
+        ("B*", ["beta:latest"]),
+        ("[bc]eta*", ["beta:latest"]),
+        ("?eta", []),
+        ("*:7b", []),
+    ],
+)
+async def test_models_are_filtered_by_name(catalogue: Client, pattern: str, found: list[str]) -> None:
+    assert [model.name for model in await catalogue.models.list(name=pattern)] == found
+
+
+async def test_models_are_filtered_by_capability_in_any_case(catalogue: Client) -> None:
+    assert places(await catalogue.models.list(capability="Tools")) == [("two", "alpha:latest")]
+    assert await catalogue.models.list(capability="embedding") == []
+    assert places(await catalogue.models.list(capability="embedding", everything=True)) == [("three", "gamma:latest")]
+
+
+async def test_models_by_name_show_where_builds_differ(catalogue: Client) -> None:
+    alpha, beta = await catalogue.models.by_model()
+    assert (alpha.name, alpha.builds, beta.name, beta.builds) == ("alpha:latest", 2, "beta:latest", 1)
+    assert alpha.servers == (
+        ModelPlace(server="one", digest=ALPHA.digest, is_available=True),
+        ModelPlace(server="two", digest=NEW_ALPHA.digest, is_available=True),
+    )
+    everything = {group.name: group for group in await catalogue.models.by_model(everything=True)}
+    assert [place.server for place in everything["alpha:latest"].servers] == ["one", "two", "three"]
+    assert [place.is_available for place in everything["Delta:7b"].servers] == [False]
+
+
+async def test_spellings_of_one_name_are_one_group_but_opaque_ids_are_not(client: Client) -> None:
+    async with (
+        FakeOllama(SimulatedModel("Alpha")) as first,
+        FakeOllama(SimulatedModel("library/alpha")) as second,
+        FakeOllama(SimulatedModel("alpha:latest"), SimulatedModel("ALPHA:latest"), version=None) as opaque,
+    ):
+        for name, url in (("one", first.url), ("two", second.url), ("three", f"{opaque.url}/v1")):
+            await client.servers.add(name=name, url=url)
+        await client.discover()
+    groups = [[place.server for place in group.servers] for group in await client.models.by_model()]
+    assert sorted(groups) == [["one", "two"], ["three"], ["three"]]
+
+
+async def test_order_of_models_follows_the_preference_of_their_servers(client: Client) -> None:
+    async with AsyncExitStack() as stack:
+        for name, values in {"low": {}, "high": {"priority": 3}, "default": {"is_default": True}}.items():
+            fake = await stack.enter_async_context(FakeOllama(ALPHA))
+            await client.servers.add(name=name, url=fake.url, **values)
+        await client.discover()
+    assert [model.server for model in await client.models.list()] == ["default", "high", "low"]

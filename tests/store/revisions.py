@@ -1,0 +1,75 @@
+"""Databases at a revision, and revisions that only the tests have."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ollama_admin.settings import Settings
+from ollama_admin.store.engines import open_migration_engine
+from ollama_admin.store.migrations import status
+
+NEW_REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{after}"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("ollama_servers", table_kwargs={{"sqlite_autoincrement": True}}) as batch:
+        batch.add_column(sa.Column("note", sa.Text))
+        batch.alter_column("default_model", existing_type=sa.Text, type_=sa.String(500))
+"""
+
+ORPHANING_REVISION = """
+from alembic import op
+
+revision = "9999"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("DELETE FROM ollama_servers")
+"""
+
+
+def settings(url: str) -> Settings:
+    return Settings.read({}, url)
+
+
+def is_postgresql(url: str) -> bool:
+    return url.startswith("postgresql")
+
+
+def version(url: str) -> str | None:
+    """The revision that a connection of its own finds."""
+    return status(settings(url)).current
+
+
+def execute(url: str, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements as somebody else would; the rows of the last one."""
+    engine = open_migration_engine(settings(url), 5)
+    with engine.begin() as connection:
+        for statement in statements:
+            result = connection.execute(sa.text(statement))
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def add_server_with_models(url: str, *names: str) -> None:
+    now = "'2026-01-01 00:00:00+00'" if is_postgresql(url) else "'2026-01-01 00:00:00'"
+    execute(
+        url,
+        "INSERT INTO ollama_servers (name, name_key, url, api_version, capabilities, auth_config, headers, created_at,"
+        f" updated_at) VALUES ('one', 'one', 'http://one', 'native', '[]', '{{}}', '{{}}', {now}, {now})",
+        *(
+            "INSERT INTO ollama_models (server_id, name, name_key, first_seen_at, last_seen_at)"
+            f" VALUES (1, '{name}', '{name}', {now}, {now})"
+            for name in names
+        ),
+    )
+
+
+def add_revision(revisions: Path, revision: str, after: str = "0001", text: str = NEW_REVISION) -> None:
+    content = text if text == ORPHANING_REVISION else text.format(revision=revision, after=after)
+    (revisions / "versions" / f"{revision}_test.py").write_text(content)

@@ -1,0 +1,86 @@
+"""The schema that the revisions make, and the rules for revisions."""
+
+import ast
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from ollama_admin.store import migrations, tables
+from ollama_admin.store.engines import open_migration_engine
+from ollama_admin.store.migrations import status, upgrade
+from tests.store.revisions import is_postgresql, settings
+from tests.store.schemas import schema
+
+VERSIONS = migrations.script_location() / "versions"
+
+# What a released revision looked like. It never changes: a new revision changes the schema.
+CHECKSUMS = {
+    "0001_servers_and_models.py": "35146a5ceb933e33bf735cf46a09c17f1a89de3439958c8542301ac28beca16d",
+}
+
+NAMES = {"pk": r"pk_{}", "fk": r"fk_{}_\w+", "uq": r"uq_{}_\w+", "ix": r"ix_{}_\w+", "ck": r"ck_{}_(?!ck_)\w+"}
+
+
+def test_migrated_database_is_what_the_tables_say(database_url: str) -> None:
+    with open_migration_engine(settings(database_url), 5).connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata) == []
+
+
+def test_migrated_catalogue_equals_that_of_the_tables(fresh_urls: Callable[[], str]) -> None:
+    """Checks, partial indexes and AUTOINCREMENT too, which autogenerate does not compare."""
+    migrated, made = fresh_urls(), fresh_urls()
+    upgrade(settings(migrated))
+    with open_migration_engine(settings(made), 5).begin() as connection:
+        tables.metadata.create_all(connection)
+    assert schema(migrated) == schema(made)
+
+
+def test_head_of_the_code_is_the_head_of_the_revisions(database_url: str) -> None:
+    assert status(settings(database_url)).head == tables.HEAD
+
+
+def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
+    found = sa.inspect(open_migration_engine(settings(database_url), 5))
+    for table in ("ollama_servers", "ollama_models"):
+        names = {
+            "pk": [found.get_pk_constraint(table)["name"]] if is_postgresql(database_url) else [],  # AUTOINCREMENT
+            "fk": [key["name"] for key in found.get_foreign_keys(table)],
+            "uq": [key["name"] for key in found.get_unique_constraints(table)],
+            "ck": [key["name"] for key in found.get_check_constraints(table)],
+        }
+        odd = [
+            name
+            for kind, called in names.items()
+            for name in called
+            if not re.fullmatch(NAMES[kind].format(table), name or "")
+        ]
+        indexes = [index["name"] for index in found.get_indexes(table)]
+        odd += [name for name in indexes if not re.fullmatch(rf"(ix|uq)_{table}_\w+", name or "")]
+        assert odd == []
+
+
+def test_released_revisions_are_not_edited() -> None:
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(VERSIONS.glob("*.py"))}
+    assert found == CHECKSUMS
+
+
+@pytest.mark.parametrize("path", sorted(VERSIONS.glob("*.py")), ids=lambda path: path.stem)
+def test_revision_stays_inside_its_transaction(path: Path) -> None:
+    """The lock ends with the transaction, and statements that wait for others' snapshots would wait for ever."""
+    tree = ast.parse(path.read_text())
+    words = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    words |= {keyword.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords}
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert not words & {"autocommit_block", "transaction_per_migration", "postgresql_concurrently", "commit"}
+    assert not [text for text in texts if re.search(r"\b(concurrently|commit|vacuum)\b", text, re.IGNORECASE)]
+
+
+def test_environment_runs_all_revisions_in_one_transaction() -> None:
+    assert "transaction_per_migration" not in (migrations.script_location() / "env.py").read_text()
