@@ -23,6 +23,7 @@ from ollama_admin.store.database import Database
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
+GivenAuth = tuple[AuthType | str | None, Mapping[str, Given] | None, Mapping[str, Given] | None]
 Connect = Callable[[Target, float | None], "Endpoint"]
 
 CONCURRENT_CHECKS = 64
@@ -114,41 +115,42 @@ class Servers:
         Another URL makes the server's models unavailable until the next discovery. Another scheme, host or port also
         drops the credentials that are not given again in the same call.
         """
-        given: dict[str, Any] = {
-            "name": name if name is None else names.server_name(name),
-            "api_version": _api_version(api_version),
-            "capabilities": None if capabilities is None else list(_capabilities(capabilities)),
-            "max_concurrent": None if max_concurrent is None else _within(max_concurrent, "max_concurrent", 1),
-            "priority": None if priority is None else _within(priority, "priority", -INT_LIMIT),
-            "is_default": is_default,
-            "is_active": is_active,
-            "default_model": default_model if default_model is None else names.model_name(default_model),
-        }
-        if url is not None:
-            parsed = urls.server_url(url)
-            given["url"] = parsed.url
-            if given["api_version"] is None and (parsed.v1 or parsed.api):
-                given["api_version"] = _spoken(parsed)
-        values = {column: value for column, value in given.items() if value is not None} | _cleared(clear, given)
+        values = _new_values(
+            clear,
+            name=name,
+            url=url,
+            api_version=api_version,
+            capabilities=capabilities,
+            max_concurrent=max_concurrent,
+            priority=priority,
+            is_default=is_default,
+            is_active=is_active,
+            default_model=default_model,
+        )
         given_auth = (auth_type, auth_config, headers)
         if not values and all(part is None for part in given_auth):
             raise InvalidInput("nothing to change was given", "see: ollama-admin server update --help")
+        before, after = await self._db.write(self._change, server, values, given_auth, clear)
+        self._note_dropped(before, after)
+        return self._safe.masked(after)
 
-        def change(connection: Any) -> tuple[Server, Server]:
-            if is_default:
-                store.lock_writers(connection)  # before any row is held: two orders would deadlock
-            before = store.find(connection, server, hold=True)
-            url = values.get("url", before.url)
-            columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
-            return before, store.change(connection, before.id, values | columns)
+    def _change(
+        self, connection: Any, server: int | str, values: dict[str, Any], given_auth: GivenAuth, clear: Sequence[str]
+    ) -> tuple[Server, Server]:
+        """The row before and after, in one transaction."""
+        if values.get("is_default"):
+            store.lock_writers(connection)  # before any row is held: two orders would deadlock
+        before = store.find(connection, server, hold=True)
+        url = values.get("url", before.url)
+        columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
+        return before, store.change(connection, before.id, values | columns)
 
-        before, after = await self._db.write(change)
+    def _note_dropped(self, before: Server, after: Server) -> None:
         if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(after.url):
             self._note(
                 f"the credentials that server {after.name} had for {urls.origin(before.url)} were dropped; "
                 "only what was given with the new URL is kept"
             )
-        return self._safe.masked(after)
 
     async def remove(self, server: int | str) -> Server:
         """Delete the row and its models; gives back what it was."""
@@ -248,6 +250,17 @@ def _within(value: int, column: str, least: int) -> int:
     return value
 
 
+def _new_values(clear: Sequence[str], **given: Any) -> dict[str, Any]:
+    """The columns that are given, checked, and those that are to be emptied."""
+    values = {column: _CHECKS[column](value) for column, value in given.items() if value is not None}
+    url = values.get("url")
+    if url is not None:
+        values["url"] = url.url
+        if url.v1 or url.api:
+            values.setdefault("api_version", _spoken(url))
+    return values | _cleared(clear, values)
+
+
 def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
     for column in clear:
         if column not in CLEARABLE:
@@ -261,3 +274,16 @@ def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
         "headers": {"headers": {}},
     }
     return {column: value for name in clear for column, value in empty[name].items()}
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "name": names.server_name,
+    "url": urls.server_url,
+    "api_version": _api_version,
+    "capabilities": lambda values: list(_capabilities(values)),
+    "max_concurrent": lambda value: _within(value, "max_concurrent", 1),
+    "priority": lambda value: _within(value, "priority", -INT_LIMIT),
+    "is_default": bool,
+    "is_active": bool,
+    "default_model": names.model_name,
+}

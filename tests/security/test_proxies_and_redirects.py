@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tests.cli.running import Cli
 from tests.fake_ollama import Answer, FakeOllama, redirect
 from tests.fake_ollama_thread import FakeOllamaThread
 
-SELF_SIGNED = Path(str(files("tests.ollama") / "self_signed.pem"))  # for localhost and 127.0.0.1, with its key
+SELF_SIGNED = Path(__file__).parents[1] / "ollama" / "self_signed.pem"  # for localhost and 127.0.0.1, with its key
 FAR = "http://10.39.0.6:11434"  # nothing is connected to there
 PROXY, CA_FILE = "OLLAMA_ADMIN_PROXY", "OLLAMA_ADMIN_CA_FILE"
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +29,7 @@ WAYS: Mapping[str, tuple[list[str], str]] = {
 }
 CONFIG = """
 daemon off;
-master_process off;
+{user}
 pid {folder}/nginx.pid;
 error_log {folder}/error.log info;
 events {{ }}
@@ -81,8 +80,11 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         sockets = {way: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for way in WAYS}
         ports = {way: opened.getsockname()[1] for way, opened in sockets.items()}
         (folder / "users").write_text(f"operator:{salted(SECRET)}\n", encoding="utf-8")
+        user = "user root;" if os.geteuid() == 0 else ""  # else its workers could not read the folder
         config = folder / "nginx.conf"
-        config.write_text(CONFIG.format(folder=folder, token=TOKEN, upstream=fake.url, **ports), encoding="utf-8")
+        config.write_text(
+            CONFIG.format(folder=folder, user=user, token=TOKEN, upstream=fake.url, **ports), encoding="utf-8"
+        )
         numbers = [opened.fileno() for opened in sockets.values()]
         environ = {**os.environ, "NGINX": "".join(f"{number};" for number in numbers)}
         command = [program, "-p", str(folder), "-e", f"{folder}/error.log", "-c", str(config)]
