@@ -127,11 +127,19 @@ class Servers:
             is_active=is_active,
             default_model=default_model,
         )
-        given_auth = (auth_type, auth_config, headers)
+        return await self._update(server, values, (auth_type, auth_config, headers), clear)
+
+    async def _update(
+        self, server: int | str, values: dict[str, Any], given_auth: GivenAuth, clear: Sequence[str]
+    ) -> Server:
         if not values and all(part is None for part in given_auth):
             raise InvalidInput("nothing to change was given", "see: ollama-admin server update --help")
         before, after = await self._db.write(self._change, server, values, given_auth, clear)
-        self._note_dropped(before, after)
+        if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(after.url):
+            self._note(
+                f"the credentials that server {after.name} had for {urls.origin(before.url)} were dropped; "
+                "only what was given with the new URL is kept"
+            )
         return self._safe.masked(after)
 
     def _change(
@@ -144,13 +152,6 @@ class Servers:
         url = values.get("url", before.url)
         columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
         return before, store.change(connection, before.id, values | columns)
-
-    def _note_dropped(self, before: Server, after: Server) -> None:
-        if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(after.url):
-            self._note(
-                f"the credentials that server {after.name} had for {urls.origin(before.url)} were dropped; "
-                "only what was given with the new URL is kept"
-            )
 
     async def remove(self, server: int | str) -> Server:
         """Delete the row and its models; gives back what it was."""
