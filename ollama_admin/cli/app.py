@@ -47,7 +47,8 @@ class RootGroup(TyperGroup):
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        with _exit_codes(extra["obj"]):  # help is printed while the options are read
+        shell = extra.get("obj")  # none where somebody only looks at the options
+        with _exit_codes(shell) if shell else contextlib.nullcontext():  # help is printed while the options are read
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:

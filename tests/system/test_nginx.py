@@ -17,7 +17,7 @@ import pytest
 from tests.fake_ollama import FakeOllama, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 SECRET = 'p"ss:w/rd=+ é'
 TOKEN = "tok-0123456789abcdef=="
