@@ -4,14 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint fmt chaos clean
+.PHONY: demo test test-system check lint fmt chaos clean
 
 demo: $(READY)
 	$(BIN)/ollama-admin demo
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n 2 -m "not chaos" --cov --cov-report=term
+	$(BIN)/pytest -n 2 -m "not chaos and not system" --cov --cov-report=term
+	@echo "left out: make test-system (needs nginx) and make chaos (takes long)"
+
+test-system: $(READY)
+	$(BIN)/pytest -m system
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
-from ollama_admin.domain import DiscoverResult, GenerateRequest, Json, Piece, Reply, Target, ThinkLevel
+from ollama_admin.domain import AuthType, DiscoverResult, GenerateRequest, Given, Json, Piece, Reply, Target, ThinkLevel
+from ollama_admin.secret import Secret
+from ollama_admin.services.credentials import Safe, Value
 from ollama_admin.services.discover import CONCURRENCY, Discovery
 from ollama_admin.services.generate import Generation
 from ollama_admin.services.models import Models
@@ -22,7 +24,10 @@ from ollama_admin.store.database import Database
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.services.doctor import Report
     from ollama_admin.services.import_env import ImportResult
+    from ollama_admin.services.secrets import Secrets
+    from ollama_admin.vault import Vault
 
 Note = Callable[[str], None]
 
@@ -43,6 +48,9 @@ class Asked(TypedDict, total=False):
     timeout: float | None
     allow_remote: bool
     allow_truncate: bool
+    auth_type: AuthType | str | None
+    auth_config: Mapping[str, Given] | None
+    headers: Mapping[str, Given] | None
 
 
 class Client:
@@ -64,7 +72,9 @@ class Client:
         self._note = on_note or logging.getLogger("ollama_admin").warning
         self._times = times
         self._db = Database(self._settings, self._create_schema)
-        self.servers = Servers(self._db, self._connect, self._note)
+        self._environ = environ
+        self._safe = Safe(self._open_vault, self._read_secret, environ)
+        self.servers = Servers(self._db, self._connect, self._safe, self._note)
         self.models = Models(self._db)
 
     async def __aenter__(self) -> Self:
@@ -93,7 +103,7 @@ class Client:
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
         """Read what servers hold (default: the active ones) into the database; see `Discovery.run`."""
-        return await Discovery(self._db, self._connect).run(
+        return await Discovery(self._db, self._connect, self._safe).run(
             servers,
             everyone=everyone,
             timeout=timeout,
@@ -112,7 +122,7 @@ class Client:
 
     def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> "Stream":
         """The pieces of the answer as they come. Use it in `async with` to cancel upstream when leaving early."""
-        generation = Generation(self._db, self._connect, self._note)
+        generation = Generation(self._db, self._connect, self._safe, self._note)
         return Stream(generation.run(GenerateRequest(prompt=prompt, **asked)))
 
     async def import_env(
@@ -126,18 +136,42 @@ class Client:
         """Turn legacy `.env` entries into rows; see `EnvImport.run`."""
         from ollama_admin.services.import_env import EnvImport
 
-        return await EnvImport(self._db).run(files, environ, dry_run=dry_run, update=update)
+        return await EnvImport(self._db, self._safe).run(files, environ, dry_run=dry_run, update=update)
+
+    @cached_property
+    def secrets(self) -> "Secrets":
+        """The state and the change of the key that stored secrets are encrypted with."""
+        from ollama_admin.services.secrets import Secrets
+
+        return Secrets(self._db, self._settings)
+
+    async def doctor(self) -> "Report":
+        """Settings, database, key and servers, with what is wrong."""
+        from ollama_admin.services.doctor import Doctor
+
+        return await Doctor(self._db, self._settings, self.servers, self.secrets, self._environ).examine()
 
     @cached_property
     def _http(self) -> "HTTP":
         from ollama_admin.ollama.http import HTTP, Times
 
-        return HTTP(self._times or Times())
+        return HTTP(self._times or Times(), self._settings.proxy, self._settings.ca_file)
 
     def _connect(self, target: Target, timeout: float | None) -> "Endpoint":
         from ollama_admin.ollama.endpoint import Endpoint
 
         return Endpoint(self._http, target, timeout)
+
+    def _open_vault(self, *, create: bool) -> "Vault":
+        from ollama_admin.vault import Vault, load_keys
+
+        return Vault(load_keys(self._settings, create=create))  # each time: another process may rotate the key
+
+    @staticmethod
+    def _read_secret(value: Value, environ: Mapping[str, str]) -> Secret:
+        from ollama_admin.vault import resolve
+
+        return resolve(value, environ)
 
     def _create_schema(self) -> None:
         from ollama_admin.store.migrations import upgrade

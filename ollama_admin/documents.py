@@ -7,8 +7,8 @@ from typing import Any
 
 from ollama_admin.domain import DigestChange, Model, Reply, Server
 from ollama_admin.errors import AdminError
+from ollama_admin.secret import MASK, Secret
 
-MASK = "********"
 _SECRETS = ("password", "token", "key")
 
 
@@ -21,9 +21,14 @@ def document(value: Any) -> Any:
             drift = value.drift and {"from": value.drift.before, "to": value.drift.after}
             return _fields(value) | {"drift": drift}
         case Server():
-            return _fields(value) | {"auth_config": _masked(value.auth_config), "headers": _all_masked(value.headers)}
+            return _fields(value) | {
+                "auth_config": _masked(value.auth_config),
+                "headers": {name: _shown(header) for name, header in value.headers.items()},
+            }
         case Model():
             return {"id": value.id, "server": value.server} | _fields(value)
+        case Secret():
+            return MASK
         case AdminError():
             return value.document()
         case datetime():
@@ -45,8 +50,9 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _masked(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: MASK if key in _SECRETS else value for key, value in config.items()}
+    return {key: _shown(value) if key in _SECRETS else value for key, value in config.items()}
 
 
-def _all_masked(headers: Mapping[str, Any]) -> dict[str, Any]:
-    return dict.fromkeys(headers, MASK)
+def _shown(value: Any) -> str:
+    """A reference as it was given, asterisks for anything else."""
+    return str(value) if str(value).startswith(("env:", "file:")) else MASK

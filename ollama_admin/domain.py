@@ -6,10 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from ollama_admin import names, urls
+from ollama_admin import names
 from ollama_admin.errors import AdminError
+from ollama_admin.secret import Reference, Secret
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+Given: TypeAlias = str | Secret | Reference  # a credential as callers hand it in; plain text is taken as a secret
 
 
 class ApiVersion(StrEnum):
@@ -24,6 +27,12 @@ class AuthType(StrEnum):
     BASIC = "basic"
     BEARER = "bearer"
     API_KEY = "api_key"
+
+
+# The keys of `auth_config`: of the secret, and of what may be shown.
+SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.API_KEY: "key"}
+OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
+DEFAULT_API_KEY_HEADER = "X-API-Key"
 
 
 class ServerStatus(StrEnum):
@@ -57,7 +66,7 @@ class ServerRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A row of `ollama_servers`."""
+    """A row of `ollama_servers`. From the store, secrets in it are sealed; from a service, they are masked."""
 
     id: int
     name: str
@@ -91,32 +100,18 @@ class Server:
             return True
         return None if self.last_seen_at is None else False
 
-    @property
-    def target(self) -> "Target":
-        return Target(
-            ref=self.ref,
-            api_version=self.api_version,
-            auth_type=self.auth_type,
-            auth_config=self.auth_config,
-            headers=self.headers,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """All that a request needs to know of the server it goes to: a row, or a dynamic server."""
+    """All that a request needs to know of the server it goes to: a row, or a dynamic server.
+
+    `headers` carry its credentials; `secrets` are the forms in which they must not come back in a message.
+    """
 
     ref: ServerRef
     api_version: ApiVersion
-    auth_type: AuthType = AuthType.NONE
-    auth_config: Mapping[str, Json] = field(default_factory=dict, repr=False)
-    headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def dynamic(cls, url: "urls.ServerURL") -> "Target":
-        """A URL that no row has."""
-        version = ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
-        return cls(ref=ServerRef(id=None, name=None, url=url.url), api_version=version)
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +234,9 @@ class GenerateRequest:
     timeout: float | None = None
     allow_remote: bool = False
     allow_truncate: bool = False
+    auth_type: AuthType | str | None = None
+    auth_config: Mapping[str, Given] | None = field(default=None, repr=False)
+    headers: Mapping[str, Given] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

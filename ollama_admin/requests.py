@@ -88,6 +88,11 @@ def unknown_options(options: Mapping[str, Json]) -> list[str]:
 def _check_target(request: GenerateRequest) -> None:
     if request.server is not None and request.server_url is not None:
         raise InvalidInput("both a server and a server URL are given", "leave one of --server and --server-url out")
+    given = (request.auth_type, request.auth_config, request.headers)
+    if request.server_url is None and any(part is not None for part in given):
+        raise InvalidInput(
+            "credentials are given for a server that has its own", "they go with --server-url, or with: server update"
+        )
     if request.capability is not None and (request.server is not None or request.server_url is not None):
         raise InvalidInput(
             "a capability chooses among servers, and one is named already", "leave --capability or the server out"

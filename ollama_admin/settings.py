@@ -1,28 +1,73 @@
-"""Where the program keeps its data: from an option or `OLLAMA_ADMIN_*`, never from `.env` or another variable."""
+"""What the program is told from outside: options and `OLLAMA_ADMIN_*`, never `.env` or another variable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
 from ollama_admin.errors import InvalidInput
+from ollama_admin.secret import Secret
 
 DATABASE_URL = "OLLAMA_ADMIN_DATABASE_URL"
+SECRET_KEY = "OLLAMA_ADMIN_SECRET_KEY"  # noqa: S105 (the variable's name)
+SECRET_KEY_FILE = "OLLAMA_ADMIN_SECRET_KEY_FILE"  # noqa: S105
+PROXY = "OLLAMA_ADMIN_PROXY"
+CA_FILE = "OLLAMA_ADMIN_CA_FILE"
+
+# what other programs read and this one does not; `doctor` names those that are set
+IGNORED_VARIABLES = (
+    "OLLAMA_HOST",
+    "OLLAMA_BASE_URL",
+    "OLLAMA_API_BASE",
+    "OLLAMA_API_BASE_URL",
+    "OLLAMA_URL",
+    "OLLAMA_MODEL",
+    "OLLAMA_API_KEY",
+    "OPENAI_BASE_URL",
+    "OPENAI_API_BASE",
+    "OPENAI_API_KEY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NETRC",
+)
+
 _POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`database_url` is in SQLAlchemy's spelling and may hold a password: it is never shown."""
+    """`database_url` is in SQLAlchemy's spelling; it, the key and the proxy may hold passwords and are never shown.
+
+    `database_source` says where the URL comes from: `option`, the variable's name, or `default`.
+    """
 
     database_url: str = field(repr=False)
+    database_source: str = "option"
+    secret_key: Secret | None = None
+    secret_key_file: Path | None = None
+    proxy: Secret | None = None
+    ca_file: Path | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str], database_url: str | None = None) -> "Settings":
         """An option wins over the environment, the environment over the default file."""
         given = database_url if database_url is not None else environ.get(DATABASE_URL)
-        return cls(database_url=_default_database_url() if given is None else _database_url(given))
+        source = "option" if database_url is not None else "default" if given is None else DATABASE_URL
+        key_file, ca_file = environ.get(SECRET_KEY_FILE), environ.get(CA_FILE)
+        return cls(
+            database_url=_default_database_url() if given is None else _database_url(given),
+            database_source=source,
+            secret_key=_secret(environ.get(SECRET_KEY)),
+            secret_key_file=Path(key_file).absolute() if key_file else None,
+            proxy=_proxy(environ.get(PROXY)),
+            ca_file=Path(ca_file).absolute() if ca_file else None,
+        )
 
     @property
     def is_postgresql(self) -> bool:
@@ -32,6 +77,28 @@ class Settings:
     def sqlite_path(self) -> Path:
         """The file of an SQLite database, absolute."""
         return Path(self.database_url.removeprefix("sqlite:///")).absolute()
+
+
+def ignored_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that are set and have no effect here, though users may expect one; either case of letters."""
+    return sorted(name for name in environ if name.upper() in IGNORED_VARIABLES)
+
+
+def _secret(value: str | None) -> Secret | None:
+    return None if value is None else Secret(value)
+
+
+def _proxy(value: str | None) -> Secret | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not value.isascii() or not value.isprintable() or " " in value:
+        raise InvalidInput(f"{PROXY} is not an http:// or https:// URL")  # which may hold a password
+    return Secret(value)
 
 
 def _database_url(text: str) -> str:

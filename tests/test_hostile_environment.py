@@ -39,9 +39,14 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ],
     ("import-env",): [["legacy.env"], ["legacy.env", "--dry-run"], ["legacy.env", "--discover"]],
     ("migrate",): [[], ["--check"], ["--status"]],
+    ("secrets", "status"): [[], ["-o", "json"]],
+    ("secrets", "rotate"): [["-o", "json"]],
+    ("secrets", "generate-key"): [[]],
+    ("doctor",): [[]],
     ("demo",): [[]],
 }
-CASES = [(*command, *words) for command, all_words in RUNS.items() for words in all_words if command != ("demo",)]
+OF_THEIR_OWN = {("demo",), ("doctor",), ("secrets", "generate-key")}  # say something else each time, or name the traps
+CASES = [(*command, *words) for command, runs in RUNS.items() for words in runs if command not in OF_THEIR_OWN]
 
 VARIABLES = [
     *("OLLAMA_HOST", "OLLAMA_BASE_URL", "OLLAMA_URL", "OLLAMA_URL_1", "OLLAMA_API_BASE", "OPENAI_BASE_URL"),
@@ -196,3 +201,22 @@ def test_every_variable_is_set_in_both_spellings(trap: Trap, monkeypatch: pytest
     trap.set(monkeypatch)
     for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         assert os.environ[proxy] == os.environ[proxy.lower()] == trap.server.url
+
+
+def test_doctor_names_the_traps_and_asks_none_of_them(
+    prepared: Callable[[], None], trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared()
+    trap.set(monkeypatch)
+    report = outcome(["doctor", "-o", "json"])
+    assert all(f'"{name}"' in str(report) for name in ("OLLAMA_HOST", "HTTP_PROXY", "SSL_CERT_FILE", "OLLAMA_MODEL"))
+    trap.assert_untouched()
+
+
+def test_new_key_is_made_among_the_traps(
+    prepared: Callable[[], None], trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared()
+    trap.set(monkeypatch)
+    assert outcome(["secrets", "generate-key"]) != outcome(["secrets", "generate-key"])
+    trap.assert_untouched()

@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.domain import Reply, Stats
 from ollama_admin.errors import AdminError, ModelNotFound
 from ollama_admin.legacy import layouts
+from tests.fake_ollama import FakeOllama
 
 ROOT = Path(__file__).parent.parent
 ENGLISH, RUSSIAN = ROOT / "README.md", ROOT / "README.ru.md"
@@ -160,6 +162,7 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         *(("generate", option) for option in ("--image", "--option")),
         *(("server update", option) for option in ("--clear", "--capability")),
         ("server add", "--capability"),
+        *product(("generate", "server add", "server update"), ("--header", "--header-ref")),
     }
 
 
@@ -354,10 +357,10 @@ def test_a_generate_is_traced_in_six_hops(path: Path) -> None:
 
 
 def test_make_targets_that_are_named_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for path in DOCUMENTS:
         texts = [*read(path).spans, *(line for block in read(path).blocks for line in block.text.splitlines())]
-        named = {match[1] for text in texts if (match := re.match(r"make ([a-z]+)", text))}
+        named = {match[1] for text in texts if (match := re.match(r"make ([a-z-]+)", text))}
         assert named <= targets, path.name
 
 
@@ -478,13 +481,45 @@ async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, re
     assert "error:" not in out
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_secrets_are_stored_and_their_key_is_changed_word_for_word(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    ways, new_key, another_key = blocks_of("Secrets")
+    # nobody is there to be asked
+    ways = re.sub(r"(--username me)\b.*", r"\1 --secret-env GPU_KEY", ways)
+    environ = {"GPU_KEY": "canary-1", "ID": "canary-2", "SECRET": "canary-3"}
+    (tmp_path / "token.txt").write_text("canary-4\n", encoding="utf-8")
+    steps = [ways, "ollama-admin secrets rotate\nollama-admin secrets status\n"]
+    if database == "postgresql":
+        environ["OLLAMA_ADMIN_DATABASE_URL"] = request.getfixturevalue("migrated_postgres_url")
+        steps = [new_key, ways, another_key]
+    async with FakeOllama(SimulatedModel(MODEL)) as server:
+        add = f"ollama-admin server add second {server.url}\n"
+        ask = "ollama-admin discover second\nollama-admin server show second -o json\n"
+        code, out = await run_script("".join([*steps, ask]).replace(ways, add + ways), tmp_path, environ)
+        sent = [sorted(set(request.headers.values()) & {"canary-2", "canary-3"}) for request in server.requests]
+    assert code == 0, out
+    assert sent[-1] == ["canary-2", "canary-3"]
+    assert server.requests[-1].headers["authorization"] == "Bearer canary-4"
+    assert "nothing to complain about" in out
+    assert re.search(r"stale +0\n", out), out
+    assert '"token": "file:' in out
+    assert "canary" not in out
+
+
 def story_blocks() -> list[str]:
     """The shell blocks of the five minutes, without the one that installs."""
-    text = ENGLISH.read_text(encoding="utf-8")
-    section = text.partition("\n## Five minutes")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    blocks = blocks_of("Five minutes")
     assert "pip install" in blocks[0]
     return blocks[1:]
+
+
+def blocks_of(section: str) -> list[str]:
+    """The shell blocks below the heading that begins so."""
+    text = ENGLISH.read_text(encoding="utf-8")
+    below = text.partition(f"\n## {section}")[2].partition("\n## ")[0]
+    return re.findall(r"^```sh\n(.*?)^```$", below, re.MULTILINE | re.DOTALL)
 
 
 async def run_script(script: str, folder: Path, environ: dict[str, str]) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import ollama_admin
-from ollama_admin.cli import demo, discover, generate, import_env, migrate, models, servers
+from ollama_admin.cli import demo, discover, doctor, generate, import_env, migrate, models, secrets, servers
 from ollama_admin.cli.context import Shell, new_shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.errors import AdminError
@@ -22,7 +22,7 @@ USAGE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
-_ORDER = ("server", "discover", "models", "generate", "import-env", "migrate", "demo")
+_ORDER = ("server", "discover", "models", "generate", "import-env", "migrate", "doctor", "secrets", "demo")
 
 
 class RootGroup(TyperGroup):
@@ -47,7 +47,8 @@ class RootGroup(TyperGroup):
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        with _exit_codes(extra["obj"]):  # help is printed while the options are read
+        shell = extra.get("obj")  # none where somebody only looks at the options
+        with _exit_codes(shell) if shell else contextlib.nullcontext():  # help is printed while the options are read
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
@@ -84,7 +85,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(servers.app, name="server")
-for module in (migrate, discover, models, generate, import_env, demo):
+app.add_typer(secrets.app, name="secrets")
+for module in (migrate, discover, models, generate, import_env, doctor, demo):
     module.register(app)
 
 

@@ -77,6 +77,11 @@ class Shell:
 
         return migrate
 
+    def vault(self) -> "ModuleType":
+        from ollama_admin import vault
+
+        return vault
+
     def demo(self) -> "ModuleType":
         from ollama_admin.demo import script
 

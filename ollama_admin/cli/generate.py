@@ -15,6 +15,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.domain import Json, Piece, Reply, ThinkLevel
@@ -34,7 +35,7 @@ class ThinkLevelChoice(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    app.command("generate")(generate)
+    app.command("generate")(takes_auth(generate))
 
 
 def generate(
@@ -60,6 +61,8 @@ def generate(
     raw: Annotated[bool, typer.Option("--raw", help="Let control sequences through to a terminal.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print times and tokens on stderr.")] = False,
     output: OutputOption = None,
+    *,
+    auth: AuthOptions,
 ) -> None:
     """Answer a prompt from exactly the named model.
 
@@ -73,6 +76,7 @@ def generate(
         raise InvalidInput("--no-think and --think-level are both given", "leave one of them out")
     level: ThinkLevel | None = think_level.value if think_level else None
     asked = {
+        **auth.columns(),
         "prompt": _prompt(shell, prompt),
         "model": model,
         "server": server,

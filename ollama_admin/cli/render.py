@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -150,6 +151,14 @@ def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
             move = f"{_digest(change.before)} -> {_digest(change.after)}"
             output.note(f"{change.name} on {result.server} is another build now: {move}")
     _tell_errors(output, results)
+
+
+def facts(output: Output, value: Any) -> None:
+    """Every field of an object, one a line."""
+    for field in fields(value):
+        shown = getattr(value, field.name)
+        text = ", ".join(shown) if isinstance(shown, tuple) else shown
+        output.line(f"{field.name.replace('_', ' '):<16} {'-' if text in (None, '') else safe_text(str(text))}")
 
 
 def table(output: Output, headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:

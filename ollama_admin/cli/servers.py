@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import (
     ApiVersionChoice,
@@ -41,6 +42,7 @@ CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask wheth
 
 
 @app.command("add")
+@takes_auth
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)],
@@ -55,12 +57,15 @@ def add(
     check: CheckOption = True,
     discover: DiscoverOption = False,
     output: OutputOption = None,
+    *,
+    auth: AuthOptions,
 ) -> None:
     """Add a server.
 
     It is added even when it does not answer; then a warning says so.
     """
     shell = shell_of(context, output)
+    credentials = auth.columns()
 
     async def work(client: Any) -> Server:
         added = await client.servers.add(
@@ -73,6 +78,7 @@ def add(
             is_default=default,
             is_active=not inactive,
             default_model=default_model,
+            **credentials,
         )
         return await _looked_at(shell, client, added, check=check, discover=discover)
 
@@ -102,6 +108,7 @@ def show(context: typer.Context, server: ServerArgument, output: OutputOption = 
 
 
 @app.command("update")
+@takes_auth
 def update(
     context: typer.Context,
     server: ServerArgument,
@@ -115,14 +122,20 @@ def update(
     inactive: InactiveOption = False,
     default_model: DefaultModelOption = None,
     clear: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD", help="Empty a field: capabilities or default_model.")
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Empty a field: auth, capabilities, default_model, headers."),
     ] = None,
     check: CheckOption = False,
     discover: DiscoverOption = False,
     output: OutputOption = None,
+    *,
+    auth: AuthOptions,
 ) -> None:
     """Change what is given and nothing else. Another URL makes its models unavailable until discovery."""
     shell = shell_of(context, output)
+    # the secret is read between two runs: inside one, Ctrl-C would wait for it
+    current = shell.run(lambda client: client.servers.show(server)).auth_type if auth.needs_current else None
+    credentials = auth.columns(current)
 
     async def work(client: Any) -> Server:
         changed = await client.servers.update(
@@ -137,6 +150,7 @@ def update(
             is_active=False if inactive else None,
             default_model=default_model,
             clear=clear or (),
+            **credentials,
         )
         return await _looked_at(shell, client, changed, check=check, discover=discover)
 

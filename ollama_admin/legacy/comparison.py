@@ -1,13 +1,27 @@
 """One legacy server beside the row it belongs to: a verdict on each of its values."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeAlias
 
-from ollama_admin import names
+from ollama_admin import names, urls
 from ollama_admin.domain import ApiVersion, Server
+from ollama_admin.errors import AdminError
 from ollama_admin.legacy.drafts import numbered
-from ollama_admin.legacy.servers import Field, FieldValue, LegacyServer, Sourced
+from ollama_admin.legacy.servers import (
+    AUTH_CONFIG,
+    AUTH_TYPE,
+    HEADERS,
+    Field,
+    FieldValue,
+    LegacyServer,
+    Sourced,
+)
+from ollama_admin.secret import Reference, Secret
+
+Held: TypeAlias = str | Secret | Reference | AdminError  # the error of a secret that cannot be read
+Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]  # what a row's credentials are, by fields in small letters
 
 
 class State(StrEnum):
@@ -21,10 +35,19 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    field: Field
+    field: str
     told: Sourced
     state: State
     why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAuth:
+    """Credentials to write, in the columns' terms; None stays as it is."""
+
+    auth_type: str | None = None
+    auth_config: Mapping[str, str | Secret] | None = None
+    headers: Mapping[str, str | Secret] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +61,23 @@ class Comparison:
 
     @property
     def columns(self) -> Mapping[str, FieldValue]:
-        """What is to be written."""
-        return {verdict.field: verdict.told.value for verdict in self.verdicts if verdict.state is State.NEW}
+        """What is to be written, but for credentials."""
+        return {field: told.value for field, told in self.server.fields.items() if field in self._new}
+
+    @property
+    def auth(self) -> NewAuth | None:
+        """The credentials to be written: the auth type and its fields together, headers one by one."""
+        told = self.server.auth
+        config = {field: value for field, value in told.items() if not field.startswith(HEADERS)}
+        headers = _under(HEADERS, {field: value for field, value in told.items() if field in self._new})
+        if self._new.isdisjoint(config):
+            return NewAuth(headers=headers) if headers else None
+        kind = str(config.pop(AUTH_TYPE).value)
+        return NewAuth(auth_type=kind, auth_config=_under(AUTH_CONFIG, config), headers=headers or None)
+
+    @property
+    def _new(self) -> set[str]:
+        return {verdict.field for verdict in self.verdicts if verdict.state is State.NEW}
 
     @property
     def can_be_default(self) -> bool:
@@ -51,7 +89,9 @@ class Comparison:
 _OPEN = (State.CONFLICT, State.IGNORED)
 
 
-def compare(servers: Sequence[Server], legacy: Sequence[LegacyServer], *, update: bool) -> list[Comparison]:
+def compare(
+    servers: Sequence[Server], legacy: Sequence[LegacyServer], stored: Stored, *, update: bool
+) -> list[Comparison]:
     """Each legacy server with the row that has its URL, else its name; `update` settles conflicts for the file."""
     rows = _rows(servers, legacy)
     owners = {names.server_key(row.name) for row in servers}
@@ -62,7 +102,7 @@ def compare(servers: Sequence[Server], legacy: Sequence[LegacyServer], *, update
             comparison = _as_new(server, owners, taken)
             taken.add(names.server_key(comparison.name))
         else:
-            verdicts = tuple(_verdicts(server, row, owners, update=update))
+            verdicts = tuple(_verdicts(server, row, owners, stored, update=update))
             comparison = Comparison(server=server, row=row, name=row.name, verdicts=verdicts)
         compared.append(comparison)
     return compared
@@ -84,20 +124,16 @@ def _as_new(server: LegacyServer, owners: set[str], taken: set[str]) -> Comparis
         return Comparison(server=server, row=None, name=name, verdicts=verdicts)
     if not told.given and names.server_key(name) in taken:
         name = next(free for free in numbered(name) if names.server_key(free) not in taken)
-    fields = dict(server.fields)
-    if not told.given:
-        fields["name"] = Sourced(value=name, source=told.source, also=told.also, given=False)
+    server = replace(server, fields={**server.fields, "name": replace(told, value=name)})
     verdicts = tuple(
-        Verdict(field=field, told=value, state=State.NEW, why=None if value.given else _INFERRED[field])
-        for field, value in fields.items()
+        Verdict(field=field, told=told, state=State.NEW, why=told.remark) for field, told in server.told.items()
     )
     return Comparison(server=server, row=None, name=name, verdicts=verdicts)
 
 
-_INFERRED: Mapping[Field, str] = {"name": "made from the variable's name", "api_version": "the URL ends in /v1"}
-
-
-def _verdicts(server: LegacyServer, row: Server, owners: set[str], *, update: bool) -> Iterator[Verdict]:
+def _verdicts(
+    server: LegacyServer, row: Server, owners: set[str], stored: Stored, *, update: bool
+) -> Iterator[Verdict]:
     if server.url != row.url and not update:
         yield from _waiting(server, "url", f"the server {row.name!r} has the URL {row.url}")
         return
@@ -109,15 +145,16 @@ def _verdicts(server: LegacyServer, row: Server, owners: set[str], *, update: bo
             state, why = State.NEW, f"replaces {_shown(_current(row, field))}"
         if field == "name" and state is State.NEW and names.server_key(server.name) in owners:
             state, why = State.CONFLICT, "the name belongs to another server"
-        if field == "url" and _speaks_less(server, row):
-            remark = "the URL ends in /v1; the server's api_version is native and stays so"
-            why = f"{why}; {remark}" if why else remark
+        if field == "url":
+            why = _joined(why, *_url_remarks(server, row))
         yield Verdict(field=field, told=told, state=state, why=why)
+    held = stored(row) if server.auth and not _moved(server, row) else {}
+    yield from _auth_verdicts(server, held, update=update)
 
 
 def _waiting(server: LegacyServer, cause: Field, why: str) -> Iterator[Verdict]:
     """A conflict over which server is meant: nothing else can be said of it."""
-    for field, told in server.fields.items():
+    for field, told in server.told.items():
         if field == cause:
             yield Verdict(field=field, told=told, state=State.CONFLICT, why=why)
         elif told.given:
@@ -148,8 +185,65 @@ def _same(field: Field, value: FieldValue, current: FieldValue | None, row: Serv
     return value == current
 
 
-def _speaks_less(server: LegacyServer, row: Server) -> bool:
-    return "api_version" in server.fields and row.api_version is ApiVersion.NATIVE
+def _url_remarks(server: LegacyServer, row: Server) -> Iterator[str]:
+    if "api_version" in server.fields and row.api_version is ApiVersion.NATIVE:
+        yield "the URL ends in /v1; the server's api_version is native and stays so"
+    if _moved(server, row) and (row.auth_config or row.headers):
+        yield f"the credentials stored for {urls.origin(row.url)} are dropped"
+
+
+def _moved(server: LegacyServer, row: Server) -> bool:
+    """Whether the row gets another origin; stored credentials do not go with it."""
+    return urls.origin(server.url) != urls.origin(row.url)
+
+
+def _auth_verdicts(server: LegacyServer, held: Mapping[str, Held], *, update: bool) -> Iterator[Verdict]:
+    other_type = AUTH_TYPE in held and AUTH_TYPE in server.auth and held[AUTH_TYPE] != server.auth[AUTH_TYPE].value
+    for field, told in server.auth.items():
+        current = held.get(field.casefold())
+        state, why = State.NEW, None
+        if field.startswith(AUTH_CONFIG) and other_type:
+            if not update:
+                state, why = State.IGNORED, f"waits until the {AUTH_TYPE} is settled"
+        elif current is not None and _equal(field, told.value, current):
+            state = State.UNCHANGED
+        elif current is not None:
+            state, why = State.CONFLICT, f"the server has {_named(current)}"
+            if update:
+                state, why = State.NEW, f"replaces {_named(current)}"
+        if told.given or state is not State.UNCHANGED:
+            yield Verdict(field=field, told=told, state=state, why=_joined(why, told.remark))
+
+
+def _equal(field: str, told: FieldValue, current: Held) -> bool:
+    if field == f"{AUTH_CONFIG}header_name":
+        return str(told).casefold() == str(current).casefold()
+    return current == told
+
+
+def _joined(*remarks: str | None) -> str | None:
+    return "; ".join(filter(None, remarks)) or None
+
+
+def _named(held: Held) -> str:
+    match held:
+        case Secret():
+            return "another secret"
+        case Reference():
+            return f"the reference {held}"
+        case AdminError():
+            return f"a secret that cannot be read: {held.message}"
+        case str():
+            return held
+
+
+def _under(prefix: str, fields: Mapping[str, Sourced]) -> dict[str, str | Secret]:
+    """The values of the fields with this prefix, by the rest of their names."""
+    return {
+        field.removeprefix(prefix): told.value
+        for field, told in fields.items()
+        if field.startswith(prefix) and isinstance(told.value, str | Secret)
+    }
 
 
 def _shown(value: FieldValue | None) -> str:

@@ -1,37 +1,77 @@
-"""What the auth variables of one server amount to, in the terms of `auth_type`, `auth_config` and `headers`."""
+"""What the auth variables of one server amount to, as fields of `auth_type`, `auth_config` and `headers`.
+
+Values are checked when they are used: what cannot stand in a header is an InvalidInput that names its place.
+"""
 
 import base64
 import binascii
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ollama_admin.domain import AuthType
+from ollama_admin.domain import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType, Json
+from ollama_admin.errors import InvalidInput
+from ollama_admin.legacy import values
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import Role
+from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, Skipped, Sourced
+from ollama_admin.secret import Secret, check_header_value, header_name
 
 SECRET_ROLES = frozenset({Role.KEY, Role.PASSWORD, Role.BASIC, Role.HEADER, Role.HEADERS})
-DEFAULT_HEADER = "X-API-Key"
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+VERBATIM_ROLES = frozenset({Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.HEADER})
+PLACEHOLDER = "a placeholder"
+_SPOKEN: Mapping[str, frozenset[AuthType]] = {
+    "": frozenset(AuthType),
+    "basic": frozenset({AuthType.BASIC}),
+    "bearer": frozenset({AuthType.BEARER}),
+    "token": frozenset({AuthType.BEARER, AuthType.API_KEY}),
+    **dict.fromkeys(("api_key", "api-key", "apikey"), frozenset({AuthType.API_KEY})),
+}
+_NOT_SPOKEN = ("session", "system_oauth", "digest", "negotiate", "ntlm")
+_INFERRED = {
+    AuthType.BASIC: "a user name with a password",
+    AuthType.BEARER: "a key alone",
+    AuthType.API_KEY: "a key with the name of a header",
+}
+_PARTNERS = {Role.USERNAME: Role.PASSWORD, Role.PASSWORD: Role.USERNAME}
+_INCOMPLETE = {
+    Role.USERNAME: "a user name without a password",
+    Role.PASSWORD: "a password without a user name",
+    Role.BASIC: "neither user:password nor its base64",
+    Role.HEADER: "neither a whole header nor the name of one with a key",
+    Role.SCHEME: "no credential belongs to it",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """The value of one auth variable and where it stood; it may be a secret."""
+    """The value of one auth variable, which may be a secret, and where it stood; `also` say the same."""
 
     value: str = field(repr=False)
     source: Binding
+    also: tuple[Binding, ...] = ()
+    remark: str | None = None
+
+    @property
+    def sources(self) -> tuple[Binding, ...]:
+        return self.source, *self.also
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a credential, and the piece that it was read from."""
+
+    text: str = field(repr=False)
+    piece: Piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What would be stored: `secret` is the password, the token or the key."""
+    """`secret` is the password, the token or the key; `subject` the user name of basic, the header of api_key."""
 
     auth_type: AuthType
-    secret: str = field(repr=False)
-    username: str | None = None
-    header_name: str | None = None
+    secret: Part
+    subject: Part | None = None
 
 
 def credential(pieces: Mapping[Role, Piece]) -> Credential | None:
@@ -39,68 +79,198 @@ def credential(pieces: Mapping[Role, Piece]) -> Credential | None:
 
     A user with a password is `basic`, a key alone `bearer`, a key with the name of a header `api_key`.
     """
-    scheme = _text(pieces, Role.SCHEME).lower()
-    header = _text(pieces, Role.HEADER)
-    if scheme not in ("", "basic", "bearer", "api_key", "api-key", "apikey", "token"):
+    spoken = _SPOKEN.get(_scheme(pieces), frozenset())
+    return next((found for found in _candidates(pieces) if found and found.auth_type in spoken), None)
+
+
+def auth_fields(pieces: Mapping[Role, Piece]) -> tuple[dict[str, Sourced], list[Skipped]]:
+    """What the pieces say, by field, and what of them goes nowhere."""
+    found = credential(pieces)
+    fields = _credential_fields(found, pieces.get(Role.SCHEME)) if found else {}
+    used = [part.piece for part in (found.secret, found.subject) if part] if found else []
+    skipped = [
+        Skipped(binding=source, why=_why(role, pieces, found), field=skipped_field(role))
+        for role, piece in pieces.items()
+        if role is not Role.HEADERS and not (role is Role.SCHEME and found)
+        if piece not in used
+        for source in piece.sources
+    ]
+    if Role.HEADERS in pieces:
+        headers, others = _header_fields(pieces[Role.HEADERS], found)
+        fields |= headers
+        skipped += others
+    return fields, skipped
+
+
+def skipped_field(role: Role) -> str:
+    """The field of a variable that goes nowhere."""
+    return {Role.SCHEME: "auth_type", Role.HEADERS: "headers"}.get(role, "auth_config")
+
+
+def _candidates(pieces: Mapping[Role, Piece]) -> Iterator[Credential | None]:
+    username, password = pieces.get(Role.USERNAME), pieces.get(Role.PASSWORD)
+    if username and password:
+        yield _basic(Part(username.value, username), Part(password.value, password))
+    if Role.BASIC in pieces:
+        yield _from_basic(pieces[Role.BASIC].value, pieces[Role.BASIC])
+    if Role.KEY in pieces:
+        yield _from_key(pieces[Role.KEY], pieces.get(Role.HEADER), _scheme(pieces))
+    if Role.HEADER in pieces:
+        yield _from_header(pieces[Role.HEADER].value, pieces[Role.HEADER])
+    if Role.HEADERS in pieces:
+        headers = _document(pieces[Role.HEADERS])
+        yield from (
+            _from_header(f"{name}: {value}", pieces[Role.HEADERS])
+            for name, value in headers.items()
+            if name.casefold() == "authorization" and isinstance(value, str)
+        )
+
+
+def _scheme(pieces: Mapping[Role, Piece]) -> str:
+    return pieces[Role.SCHEME].value.strip().lower() if Role.SCHEME in pieces else ""
+
+
+def _basic(username: Part, password: Part) -> Credential | None:
+    if not username.text or not password.text:
         return None
-    if scheme != "bearer" and pieces.get(Role.USERNAME) and pieces.get(Role.PASSWORD):
-        return _basic(pieces[Role.USERNAME].value, pieces[Role.PASSWORD].value)
-    if scheme in ("", "basic") and Role.BASIC in pieces:
-        return _from_basic(pieces[Role.BASIC].value)
-    if scheme != "basic" and Role.KEY in pieces:
-        return _from_key(pieces[Role.KEY].value, header, scheme)
-    return _from_header(header)
+    return Credential(auth_type=AuthType.BASIC, subject=username, secret=password)
 
 
-def extra_headers(pieces: Mapping[Role, Piece]) -> Mapping[str, str] | None:
-    """The headers of a JSON object; None when there are none or they cannot be read."""
-    try:
-        document = json.loads(_text(pieces, Role.HEADERS) or "null")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict) or not document:
-        return None
-    good = all(isinstance(value, str) and _HEADER_NAME.fullmatch(name) for name, value in document.items())
-    return document if good else None
-
-
-def _text(pieces: Mapping[Role, Piece], role: Role) -> str:
-    return pieces[role].value.strip() if role in pieces else ""
-
-
-def _basic(username: str, password: str) -> Credential:
-    return Credential(auth_type=AuthType.BASIC, username=username, secret=password)
-
-
-def _from_basic(text: str) -> Credential | None:
+def _from_basic(text: str, piece: Piece) -> Credential | None:
     """From `user:password`, plain or in base64, with or without the word Basic."""
-    text = text.strip().removeprefix("Basic ").strip()
+    text = _without("basic", text)
     if ":" not in text:
         try:
-            text = base64.b64decode(text, validate=True).decode()
+            text = base64.b64decode(text.strip(), validate=True).decode()
         except (binascii.Error, ValueError):
             return None
-    username, colon, password = text.partition(":")
-    return _basic(username, password) if colon else None
+    username, _, password = text.partition(":")
+    return _basic(Part(username, piece), Part(password, piece))
 
 
-def _from_key(key: str, header: str, scheme: str) -> Credential:
-    key = key.strip().removeprefix("Bearer ").strip()
-    named = _HEADER_NAME.fullmatch(header) and header.lower() != "authorization"
-    if named or (scheme.startswith("api") and not header):
-        return Credential(auth_type=AuthType.API_KEY, header_name=header or DEFAULT_HEADER, secret=key)
-    return Credential(auth_type=AuthType.BEARER, secret=key)
+def _from_key(piece: Piece, header: Piece | None, scheme: str) -> Credential:
+    secret = Part(_without("bearer", piece.value), piece)
+    name = header.value.strip() if header else ""
+    if header and not _name_problem(name) and name.lower() != "authorization":
+        return Credential(auth_type=AuthType.API_KEY, subject=Part(name, header), secret=secret)
+    kind = AuthType.API_KEY if scheme.startswith("api") and not header else AuthType.BEARER
+    return Credential(auth_type=kind, secret=secret)
 
 
-def _from_header(line: str) -> Credential | None:
+def _from_header(line: str, piece: Piece) -> Credential | None:
     """From a whole header, as in `Authorization: Bearer TOKEN`, or from what stands behind the colon."""
+    line = line.lstrip(" ")
     if line.lower().startswith(("bearer ", "basic ")):
         line = f"Authorization: {line}"
-    name, _, value = (part.strip() for part in line.partition(":"))
-    if not value or not _HEADER_NAME.fullmatch(name):
+    name, _, value = line.partition(":")
+    name, value = name.strip(" "), value.lstrip(" ")
+    if _name_problem(name) or not value or values.is_placeholder(value, key=True):
         return None
-    if name.lower() != "authorization":
-        return Credential(auth_type=AuthType.API_KEY, header_name=name, secret=value)
-    if value.lower().startswith("basic "):
-        return _from_basic(value[6:])
-    return Credential(auth_type=AuthType.BEARER, secret=value.removeprefix("Bearer ").strip())
+    if name.lower() == "authorization" and value.lower().startswith("basic "):
+        return _from_basic(value, piece)
+    if name.lower() == "authorization" and value.lower().startswith("bearer "):
+        return Credential(auth_type=AuthType.BEARER, secret=Part(_without("bearer", value), piece))
+    return Credential(auth_type=AuthType.API_KEY, subject=Part(name, piece), secret=Part(value, piece))
+
+
+def _without(scheme: str, text: str) -> str:
+    """The text without the word that names an auth scheme; its other blanks stay."""
+    word, blank, rest = text.partition(" ")
+    return rest.lstrip(" ") if blank and word.lower() == scheme else text
+
+
+def _credential_fields(found: Credential, scheme: Piece | None) -> dict[str, Sourced]:
+    kind, secret = found.auth_type, found.secret
+    auth_type = Sourced(value=kind.value, source=secret.piece.source, given=False, remark=_INFERRED[kind])
+    fields = {AUTH_TYPE: _told(kind.value, scheme) if scheme else auth_type}
+    if found.subject:
+        _check_value(found.subject.piece.source, OPEN_FIELDS[kind], found.subject.text)
+        if kind is AuthType.BASIC and ":" in found.subject.text:
+            raise values.problem(found.subject.piece.source, "holds a user name with a ':' in it")
+        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = _told(found.subject.text, found.subject.piece)
+    name = SECRET_FIELDS[kind]
+    _check_value(secret.piece.source, f"{kind} {name}", secret.text)
+    return fields | {AUTH_CONFIG + name: _told(Secret(secret.text), secret.piece)}
+
+
+def _told(value: str | Secret, piece: Piece) -> Sourced:
+    return Sourced(value=value, source=piece.source, also=piece.also, remark=piece.remark)
+
+
+def _check_value(source: Binding, what: str, text: str) -> None:
+    try:
+        check_header_value(what, text)
+    except InvalidInput as exc:
+        raise InvalidInput(f"{source.place}: {exc.message}", exc.hint) from exc
+
+
+def _why(role: Role, pieces: Mapping[Role, Piece], found: Credential | None) -> str:
+    """Why a piece is in no credential."""
+    scheme, partner = _scheme(pieces), _PARTNERS.get(role)
+    if scheme not in _SPOKEN:
+        return f"{scheme} authentication is not spoken" if scheme in _NOT_SPOKEN else _unknown(scheme)
+    complete = role is Role.KEY or partner in pieces
+    if found and (complete or partner is None):
+        return _another(found)
+    return f"the auth scheme is {scheme}" if complete else _INCOMPLETE[role]
+
+
+def _unknown(scheme: str) -> str:
+    return "the auth scheme is none" if scheme == "none" else "the auth scheme is not known"
+
+
+def _another(found: Credential) -> str:
+    return f"another credential counts: {found.secret.piece.source.place}"
+
+
+def _header_fields(piece: Piece, found: Credential | None) -> tuple[dict[str, Sourced], list[Skipped]]:
+    """The extra headers of a JSON object; an Authorization in it is no extra header, but a credential."""
+    document = _document(piece)
+    fields: dict[str, Sourced] = {}
+    skips = [] if document else [("headers", "no JSON object of headers")]
+    taken = _own_header(found)
+    for name, value in document.items():
+        if name.casefold() == "authorization":
+            if found is None or found.secret.piece is not piece:
+                skips.append((HEADERS + name, _another(found) if found else "no credential that can be read"))
+            continue
+        why = _name_problem(name) or _value_problem(value, twice=name.casefold() in taken)
+        if why or not isinstance(value, str):
+            skips.append(("headers", why or ""))
+            continue
+        _check_value(piece.source, f"header {name}", value)
+        taken.add(name.casefold())
+        fields[HEADERS + name] = _told(Secret(value), piece)
+    return fields, [Skipped(binding=source, why=why, field=name) for name, why in skips for source in piece.sources]
+
+
+def _document(piece: Piece) -> dict[str, Json]:
+    """A JSON object; empty when it is none."""
+    try:
+        document = json.loads(piece.value)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _own_header(found: Credential | None) -> set[str]:
+    """The header that the credential itself is sent in, if it is one of its own."""
+    if found is None or found.auth_type is not AuthType.API_KEY:
+        return set()
+    return {(found.subject.text if found.subject else DEFAULT_API_KEY_HEADER).casefold()}
+
+
+def _name_problem(name: str) -> str | None:
+    try:
+        header_name(name)
+    except InvalidInput as exc:
+        return exc.message[:200]
+    return None
+
+
+def _value_problem(value: Json, *, twice: bool) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return "a header without a text"
+    if twice:
+        return "a header that is given twice"
+    return PLACEHOLDER if values.is_placeholder(value.strip()) else None

@@ -6,19 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from ollama_admin.domain import ApiVersion
 from ollama_admin.legacy import values
-from ollama_admin.legacy.credentials import SECRET_ROLES, Piece, credential, extra_headers
+from ollama_admin.legacy.credentials import PLACEHOLDER, SECRET_ROLES, Piece, auth_fields, credential, skipped_field
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Role
 from ollama_admin.legacy.servers import Field, FieldValue, LegacyServer, Skipped, Sourced
 from ollama_admin.names import SERVER_NAME_LIMIT
 from ollama_admin.urls import ServerURL, Userinfo
-
-NOT_STORED = "a secret: not stored yet"
-NOT_STORED_WITHOUT = "belongs to a secret: not stored yet"
-PLACEHOLDER = "a placeholder"
-
-_AUTH_COLUMNS = {Role.SCHEME: "auth_type", Role.HEADERS: "headers"}
-_SCHEMES_WITHOUT_SECRET = ("none", "session", "system_oauth", "digest", "negotiate", "ntlm")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +30,9 @@ class Draft:
     def __post_init__(self) -> None:
         self.fields["url"] = Sourced(value=self.url.url, source=self.source)
         if self.url.v1:
-            self.fields["api_version"] = Sourced(value=ApiVersion.V1.value, source=self.source, given=False)
+            version = ApiVersion.V1.value
+            inferred = Sourced(value=version, source=self.source, given=False, remark="the URL ends in /v1")
+            self.fields["api_version"] = inferred
 
     @property
     def unnumbered(self) -> bool:
@@ -70,15 +65,18 @@ class Draft:
             case Role.ACTIVE:
                 self._set("is_active", values.switch(source, text), source)
             case _ if role in AUTH_ROLES:
-                self._tell_auth(role, text, source)
+                self._tell_auth(role, Piece(value=text, source=source))
             case _:
                 self.skip(source, "not kept")
 
     def tell_userinfo(self, userinfo: Userinfo, source: Binding) -> None:
-        """Note the user and password that stood in the URL."""
+        """Note the user and password that stood in the URL; one without the other is not completed from elsewhere."""
+        if not (userinfo.username and userinfo.password):
+            self.skip(source, "the URL holds a user name or a password, but not both", "auth_config")
+            return
         for role, text in ((Role.USERNAME, userinfo.username), (Role.PASSWORD, userinfo.password)):
-            if text:
-                self._tell_auth(role, values.checked(source, text), source)
+            piece = Piece(value=values.checked(source, text), source=source, remark="taken out of the URL")
+            self._tell_auth(role, piece)
 
     def say_same(self, name: Field, source: Binding) -> None:
         """Note a variable that says again what a field already holds."""
@@ -102,8 +100,7 @@ class Draft:
                 self._set(name, told.value, told.source)
                 for again in told.also:
                     self._set(name, told.value, again)
-        for role, piece in other.pieces.items():
-            self._tell_auth(role, piece.value, piece.source)
+        self._absorb_auth(other.pieces)
         self.skips += other.skips
 
     def names(self) -> Iterator[str]:
@@ -115,22 +112,11 @@ class Draft:
         yield variable
         yield from numbered(variable)
 
-    def finished(self, name: Sourced) -> LegacyServer:
-        return LegacyServer(
-            fields={"name": name, **self.fields},
-            credential=credential(self.pieces),
-            headers=extra_headers(self.pieces),
-        )
-
-    def skipped(self, name: str) -> list[Skipped]:
-        """What goes nowhere, under the server's final name; each reason once for each variable."""
-        auth = [
-            Skipped(binding=piece.source, why=_auth_why(role, piece), field=_AUTH_COLUMNS.get(role, "auth_config"))
-            for role, piece in self.pieces.items()
-        ]
-        secrets = {skip.binding for skip in auth if skip.why == NOT_STORED}
-        auth = [skip for skip in auth if skip.why != NOT_STORED_WITHOUT or skip.binding not in secrets]
-        return [replace(skip, server=name) for skip in dict.fromkeys([*self.skips, *auth])]
+    def finished(self, name: Sourced) -> tuple[LegacyServer, list[Skipped]]:
+        """The server, and what goes nowhere: each reason once for each variable."""
+        auth, skipped = auth_fields(self.pieces)
+        server = LegacyServer(fields={"name": name, **self.fields}, auth=auth)
+        return server, [replace(skip, server=server.name) for skip in dict.fromkeys([*self.skips, *skipped])]
 
     def _set(self, name: Field, value: FieldValue, source: Binding) -> None:
         told = self.fields.get(name)
@@ -149,14 +135,34 @@ class Draft:
         else:
             self._set("default_model", values.model_name(source, text), source)
 
-    def _tell_auth(self, role: Role, text: str, source: Binding) -> None:
-        column = _AUTH_COLUMNS.get(role, "auth_config")
-        if values.is_placeholder(text.strip(), key=role is Role.KEY):
-            self.skip(source, PLACEHOLDER, column)
-        elif role not in self.pieces:
-            self.pieces[role] = Piece(value=text, source=source)
-        elif self.pieces[role].source != source:
-            self.skip(source, f"another value counts: {self.pieces[role].source.place}", column)
+    def _tell_auth(self, role: Role, piece: Piece) -> None:
+        told = self.pieces.get(role)
+        if values.is_placeholder(piece.value.strip(), key=role is Role.KEY):
+            self.skip(piece.source, PLACEHOLDER, skipped_field(role))
+        elif told is None:
+            self.pieces[role] = piece
+        elif told.value == piece.value:
+            again = dict.fromkeys(source for source in (*told.also, *piece.sources) if source != told.source)
+            self.pieces[role] = replace(told, also=tuple(again))
+        else:
+            self._skip_piece(role, piece, f"another value counts: {told.source.place}")
+
+    def _absorb_auth(self, others: dict[Role, Piece]) -> None:
+        """Take over a credential as a whole: the user of one variable never gets the password of another server."""
+        ours = self.pieces
+        if credential(ours) is None and credential(others) is not None:
+            ours, others = others, ours
+        self.pieces = dict(ours)
+        first = next((piece for role, piece in ours.items() if role is not Role.HEADERS), None)
+        for role, piece in others.items():
+            if role in ours or role is Role.HEADERS or first is None:
+                self._tell_auth(role, piece)
+            else:
+                self._skip_piece(role, piece, f"another credential counts: {first.source.place}")
+
+    def _skip_piece(self, role: Role, piece: Piece, why: str) -> None:
+        for source in piece.sources:
+            self.skip(source, why, skipped_field(role))
 
 
 def numbered(name: str) -> Iterator[str]:
@@ -175,10 +181,3 @@ def _name(*words: str) -> str:
 def _shown(told: Sourced, source: Binding) -> str:
     here = told.source.file == source.file and told.source.line is not None
     return f"{told.source.key}, line {told.source.line}" if here else told.source.place
-
-
-def _auth_why(role: Role, piece: Piece) -> str:
-    scheme = piece.value.strip().lower()
-    if role is Role.SCHEME and scheme in _SCHEMES_WITHOUT_SECRET:
-        return "no secret belongs to it" if scheme == "none" else f"{scheme} authentication is not spoken"
-    return NOT_STORED if role in SECRET_ROLES else NOT_STORED_WITHOUT

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import layouts, values
-from ollama_admin.legacy.credentials import SECRET_ROLES
-from ollama_admin.legacy.drafts import PLACEHOLDER, Draft
+from ollama_admin.legacy.credentials import PLACEHOLDER, SECRET_ROLES, VERBATIM_ROLES
+from ollama_admin.legacy.drafts import Draft
 from ollama_admin.legacy.envfile import Binding, EnvFile
 from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, Recognised, Role
 from ollama_admin.legacy.servers import Skipped
@@ -102,19 +102,21 @@ def _understood(file: EnvFile, reading: FileReading) -> list[Found]:
 def _usable(reading: FileReading, binding: Binding, known: Recognised) -> str | None:
     """The text of a value that can be used; else the variable is skipped."""
     text = binding.value or ""
-    if known.role is not Role.PASSWORD:
-        text = values.unquoted(text) if known.role is Role.URL else text.strip()
+    if known.role is Role.URL:
+        text = values.unquoted(text)
+    elif known.many or known.role not in VERBATIM_ROLES:
+        text = text.strip()
     if binding.unfilled:
         needed = ", ".join(f"${{{name}}}" for name in binding.unfilled)
         reading.skip(binding, f"needs {needed}, which no line before it sets")
-    elif not text:
+    elif not text.strip():
         reading.skip(binding, "no value" if binding.value is not None else "no value: written without =")
-    elif known.role in AUTH_ROLES and values.is_placeholder(text, key=known.role is Role.KEY):
+    elif known.role in AUTH_ROLES and values.is_placeholder(text.strip(), key=known.role is Role.KEY):
         reading.skip(binding, PLACEHOLDER)
     elif "OLLAMA" not in binding.key.upper() and not values.is_model_name(text):
         reading.skip(binding, "no name of a model")
     else:
-        return values.checked(binding, text, many=known.many or known.role in (Role.URL, Role.CONFIGS))
+        return values.checked(binding, text, many=known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS))
     return None
 
 
@@ -270,7 +272,9 @@ def _account_for_all(reading: FileReading, found: list[Found]) -> None:
     """Skip what was understood and still said nothing, such as an empty list."""
     used = {skip.binding for skip in reading.skipped} | set(reading.unrelated)
     for draft in reading.drafts:
-        used |= {skip.binding for skip in draft.skips} | {piece.source for piece in draft.pieces.values()}
+        used |= {skip.binding for skip in draft.skips} | {
+            source for piece in draft.pieces.values() for source in piece.sources
+        }
         for told in draft.fields.values():
             used |= {told.source, *told.also}
     for item in found:

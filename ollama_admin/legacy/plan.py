@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ollama_admin.domain import Json, Server
-from ollama_admin.legacy.comparison import Comparison, State, Verdict, compare
+from ollama_admin.legacy.comparison import Comparison, NewAuth, State, Stored, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.servers import FieldValue, Legacy, Skipped
+from ollama_admin.secret import Secret
 
 Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
 
@@ -22,7 +23,7 @@ class PlanEntry:
     variable: str
     server: str | None
     field: str | None
-    value: FieldValue | None
+    value: str | int | bool | tuple[str, ...] | None
     state: State
     why: str | None
 
@@ -51,6 +52,7 @@ class Change:
     server_id: int | None
     name: str
     columns: Mapping[str, FieldValue]
+    auth: NewAuth | None = None
     make_default: bool = False
 
 
@@ -86,12 +88,13 @@ class Plan:
         return sum(entry.state is State.CONFLICT for entry in self.entries)
 
 
-def plan(servers: Sequence[Server], legacy: Legacy, *, update: bool = False) -> Plan:
+def plan(servers: Sequence[Server], legacy: Legacy, stored: Stored, *, update: bool = False) -> Plan:
     """What importing would do to these rows; `update` writes the values that otherwise are conflicts.
 
-    A row is found by its URL, else by its name. After the changes are made, a second plan holds nothing new.
+    A row is found by its URL, else by its name. `stored` opens a row's credentials, to be compared. After the changes
+    are made, a second plan holds nothing new.
     """
-    compared = compare(servers, legacy.servers, update=update)
+    compared = compare(servers, legacy.servers, stored, update=update)
     default = None if any(row.is_default for row in servers) else _first_usable(compared)
     told = [entry for comparison in compared for entry in _entries(comparison, default)]
     entries = told + [_ignored(skip) for skip in legacy.skipped]
@@ -113,10 +116,15 @@ def _first_usable(compared: Sequence[Comparison]) -> Comparison | None:
 def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iterator[Change]:
     for comparison in compared:
         make_default = comparison is default
-        columns = comparison.columns
-        if columns or make_default:
-            server_id = comparison.row.id if comparison.row else None
-            yield Change(server_id=server_id, name=comparison.name, columns=columns, make_default=make_default)
+        columns, auth = comparison.columns, comparison.auth
+        if columns or auth or make_default:
+            yield Change(
+                server_id=comparison.row.id if comparison.row else None,
+                name=comparison.name,
+                columns=columns,
+                auth=auth,
+                make_default=make_default,
+            )
 
 
 def _entries(comparison: Comparison, default: Comparison | None) -> Iterator[PlanEntry]:
@@ -147,7 +155,7 @@ def _entry(
         variable=source.key,
         server=comparison.name,
         field=field,
-        value=value,
+        value=None if isinstance(value, Secret) else value,
         state=state,
         why=why,
     )

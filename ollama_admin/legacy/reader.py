@@ -11,21 +11,20 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.drafts import Draft
 from ollama_admin.legacy.envfile import EnvFile
 from ollama_admin.legacy.filereader import FileReading, read_file
-from ollama_admin.legacy.servers import Legacy, LegacyServer, Sourced
+from ollama_admin.legacy.servers import Legacy, LegacyServer, Skipped, Sourced
 
 
 def read(files: Sequence[EnvFile]) -> Legacy:
     """The servers of all files, the first file's first; raises InvalidInput, naming the place, for what is no value."""
     readings = [read_file(file) for file in files]
     drafts = _merged(draft for reading in readings for draft in reading.drafts)
-    servers = _named(drafts)
+    finished = _named(drafts)
     skipped = [skip for reading in readings for skip in reading.skipped]
-    for draft, server in zip(drafts, servers, strict=True):
-        skipped += draft.skipped(server.name)
+    skipped += [skip for _, skips in finished for skip in skips]
     return Legacy(
         files=tuple(file.file for file in files),
         bindings=tuple(binding for file in files for binding in file.bindings),
-        servers=tuple(servers),
+        servers=tuple(server for server, _ in finished),
         skipped=tuple(skipped),
         unrelated=tuple(binding for reading in readings for binding in reading.unrelated),
         warnings=tuple(_warning(reading) for reading in readings if reading.exposes_secrets),
@@ -41,7 +40,7 @@ def _merged(drafts: Iterable[Draft]) -> list[Draft]:
     return list(by_url.values())
 
 
-def _named(drafts: list[Draft]) -> list[LegacyServer]:
+def _named(drafts: list[Draft]) -> list[tuple[LegacyServer, list[Skipped]]]:
     taken: dict[str, Sourced] = {}
     for draft in drafts:
         given = draft.fields.get("name")
@@ -57,7 +56,7 @@ def _named(drafts: list[Draft]) -> list[LegacyServer]:
 
 def _derived(draft: Draft, taken: dict[str, Sourced]) -> Sourced:
     name = next(name for name in draft.names() if names.server_key(name) not in taken)
-    derived = Sourced(value=name, source=draft.source, given=False)
+    derived = Sourced(value=name, source=draft.source, given=False, remark="made from the variable's name")
     taken[names.server_key(name)] = derived
     return derived
 

@@ -4,35 +4,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from ollama_admin.legacy.credentials import Credential
 from ollama_admin.legacy.envfile import Binding
+from ollama_admin.secret import Secret
 
 Field: TypeAlias = Literal[
     "name", "url", "api_version", "default_model", "capabilities", "max_concurrent", "priority", "is_active"
 ]
-FieldValue: TypeAlias = str | int | bool | tuple[str, ...]
+FieldValue: TypeAlias = str | int | bool | tuple[str, ...] | Secret
+
+# Fields of credentials: `auth_type`, `auth_config.password` and its like, `headers.NAME`.
+AUTH_TYPE = "auth_type"
+AUTH_CONFIG = "auth_config."
+HEADERS = "headers."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sourced:
-    """A column's value and the variable that gave it; the variables in `also` say the same.
+    """A field's value and the variable that gave it; the variables in `also` say the same.
 
-    `given` is false for a name made up here and an api_version inferred from the URL: they are never compared.
+    `given` is false for what no variable says, such as a name made up here: it is never compared. `remark` says how
+    the value was come by.
     """
 
     value: FieldValue
     source: Binding
     also: tuple[Binding, ...] = ()
     given: bool = True
+    remark: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegacyServer:
-    """One server; `fields` always holds `name` and `url`. Credential and headers are recognised, not stored yet."""
+    """One server: `fields` are columns, with `name` and `url` always among them, `auth` the fields of credentials."""
 
     fields: Mapping[Field, Sourced]
-    credential: Credential | None = None
-    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    auth: Mapping[str, Sourced] = field(default_factory=dict)
+
+    @property
+    def told(self) -> Mapping[str, Sourced]:
+        return {**{str(name): value for name, value in self.fields.items()}, **self.auth}
 
     @property
     def name(self) -> str:
@@ -69,7 +79,6 @@ class Legacy:
 
     files: tuple[str | None, ...]
     bindings: tuple[Binding, ...]
-
     servers: tuple[LegacyServer, ...]
     skipped: tuple[Skipped, ...]
     unrelated: tuple[Binding, ...]

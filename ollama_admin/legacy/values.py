@@ -24,6 +24,7 @@ _PLACEHOLDER_KEY = re.compile(
     r"change[-_ ]?me|placeholder|to-?do|no[-_ ]?key|(?:not|un)[-_ ]?(?:needed|required|used|necessary)",
     re.IGNORECASE,
 )
+_BEARER = re.compile(r"bearer(?: +|$)", re.IGNORECASE)
 _LISTEN = re.compile(r"(?:https?://)?(?:0\.0\.0\.0|\[::\]|::|\*)?(?::[0-9]+)?/?")
 _NAMED = re.compile(r"(?P<name>[^=:/@?]+)=(?P<url>.*)", re.DOTALL)
 _NAMED_BY_COLON = re.compile(r"(?P<name>[^=:/@?]+):(?P<url>https?://.*)", re.DOTALL)
@@ -56,7 +57,8 @@ def checked(binding: Binding, text: str, *, many: bool = False) -> str:
 
 def is_placeholder(text: str, *, key: bool = False) -> bool:
     """Whether a value only stands for one that somebody should have filled in."""
-    return bool(_PLACEHOLDER.fullmatch(text) or (key and _PLACEHOLDER_KEY.fullmatch(text)))
+    text = _BEARER.sub("", text) if key else text
+    return (key and not text) or bool(_PLACEHOLDER.fullmatch(text) or (key and _PLACEHOLDER_KEY.fullmatch(text)))
 
 
 def is_listen_address(text: str) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
@@ -10,9 +11,8 @@ import httpx
 from ollama_admin.domain import ApiVersion, Facts, GenerateRequest, ListedModel, Target
 from ollama_admin.errors import ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.auth import request_headers
 from ollama_admin.ollama.calls import Call, call
-from ollama_admin.ollama.faults import Answer, refused, translated, unreachable
+from ollama_admin.ollama.faults import Answer, refused, scrubbed, translated, unreachable
 from ollama_admin.ollama.http import HTTP
 from ollama_admin.ollama.lines import lines
 from ollama_admin.ollama.wire import BadAnswer, StreamEvent
@@ -83,6 +83,8 @@ class Endpoint:
             async with self._opened(asked, model) as response, aclosing(lines(self._chunks(response))) as found:
                 async for line in found:
                     event = wire.v1_event(line) if is_v1 else wire.native_event(line)
+                    if event is not None and event.error is not None:
+                        event = replace(event, error=scrubbed(event.error, self._target))
                     if event is not None:
                         yield event
 
@@ -139,7 +141,8 @@ class Endpoint:
             raise unreachable(self._target, f"{problem} {seconds:g} s") from exc
 
     def _send(self, method: str, path: str, body: Any) -> AbstractAsyncContextManager[httpx.Response]:
-        return self._http.send(method, self._target.ref.url + path, request_headers(self._target), body)
+        headers = {name: value.reveal() for name, value in self._target.headers.items()}
+        return self._http.send(method, self._target.ref.url + path, headers, body)
 
     async def _answer(self, response: httpx.Response) -> Answer:
         """The whole answer, or the beginning of one that is no 200."""

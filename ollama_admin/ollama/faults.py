@@ -1,6 +1,7 @@
 """Foreign errors of HTTP become ours here: httpx's exceptions, refusals, and answers that cannot be read."""
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -22,8 +23,12 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.wire import BadAnswer
+from ollama_admin.secret import MASK
+
+ERROR_TEXT_LIMIT = 500  # characters of what a server says
 
 _PHASES = (
+    (httpx.ProxyError, "the proxy does not pass requests on"),
     (httpx.ConnectTimeout, "no connection within the time allowed"),
     (httpx.PoolTimeout, "no connection became free"),
     (httpx.ReadTimeout, "nothing was sent within the time allowed"),
@@ -54,7 +59,8 @@ def translated(target: Target, path: str) -> Iterator[None]:
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:
         raise unreachable(target, _reason(exc)) from exc
     except BadAnswer as exc:
-        raise UpstreamError(f"server {target.ref}, {path}: {exc}", "is it an Ollama server?") from exc
+        message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
+        raise UpstreamError(message, "is it an Ollama server?") from exc
 
 
 def unreachable(target: Target, why: str) -> ServerUnreachable:
@@ -71,11 +77,12 @@ def unreachable(target: Target, why: str) -> ServerUnreachable:
 def refused(target: Target, path: str, answer: Answer, model: str | None) -> AdminError:
     """What an answer other than 200 means."""
     refusal = _refusal(answer.body)
-    said = f": {refusal.text}" if refusal.text else ""
+    said = f": {scrubbed(refusal.text, target)}" if refusal.text else ""
     if refusal.prompt_too_long:
         return _prompt_too_long(target, refusal)
     if 300 <= answer.status < 400:
-        message = f"server {target.ref} redirects {path} to {_host(answer.location)}; redirects are not followed"
+        host = scrubbed(_host(answer.location), target)
+        message = f"server {target.ref} redirects {path} to {host}; redirects are not followed"
         return UpstreamError(message, "register the server under the URL that answers itself")
     if answer.status == 401 or (answer.status == 403 and not refusal.text):
         return _unauthorized(target, answer.status, said)
@@ -88,6 +95,17 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
         hint = "speak v1 to it, or check the path in its URL" if target.api_version is ApiVersion.NATIVE else None
         return UpstreamError(f"server {target.ref} knows no {path} ({answer.status})", hint)
     return UpstreamError(f"server {target.ref} answered {answer.status} to {path}{said}")
+
+
+def scrubbed(text: str, target: Target) -> str:
+    """The beginning of what a server says, without the credentials that were sent to it.
+
+    It is cut last: a credential cut in two would not be recognised.
+    """
+    if target.secrets:
+        forms = "|".join(re.escape(secret.reveal()) for secret in target.secrets)
+        text = re.sub(forms, MASK, text, flags=re.IGNORECASE)
+    return text[:ERROR_TEXT_LIMIT]
 
 
 def _host(location: str | None) -> str:
@@ -113,7 +131,13 @@ def _prompt_too_long(target: Target, refusal: wire.Refusal) -> PromptTooLong:
 
 
 def _unauthorized(target: Target, status: int, said: str) -> ServerUnauthorized:
-    hint = "a proxy in front of it wants credentials, or (403) it refuses this host name: see OLLAMA_HOST on the server"
+    update = f": ollama-admin server update {target.ref.id}" if target.ref.id else ""
+    if target.secrets:
+        hint = f"it does not accept the credentials; give others{update and f'{update} --secret-stdin'}"
+    else:
+        hint = f"a proxy in front of it wants credentials{update and f'{update} --auth ...'}"
+    if status == 403:
+        hint += "; or it refuses this host name: see OLLAMA_HOST on the server"
     return ServerUnauthorized(f"server {target.ref} refused the request ({status}){said}", hint)
 
 

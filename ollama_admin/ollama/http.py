@@ -1,12 +1,18 @@
 """The one factory of HTTP clients: nothing from the environment, no redirects, every wait bounded."""
 
+import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+from ollama_admin.errors import InvalidInput
+from ollama_admin.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +31,12 @@ _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keep
 class HTTP:
     """Clients that are made when the first URL of their scheme is asked: the certificates take 40 ms to load."""
 
-    def __init__(self, times: Times) -> None:
+    def __init__(self, times: Times, proxy: Secret | None = None, ca_file: Path | None = None) -> None:
+        for name in ("httpx", "httpcore"):  # they log the heads of answers, which may repeat what was sent
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.times = times
+        self._proxy = proxy
+        self._ca_file = ca_file
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     @asynccontextmanager
@@ -35,7 +45,8 @@ class HTTP:
     ) -> AsyncIterator[httpx.Response]:
         """The response with its body unread; leaving the block closes what was not read, which cancels upstream."""
         client = self._client(url.partition("://")[0])
-        async with client.stream(method, url, headers=headers, json=body) as response:
+        encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}  # httpx takes ASCII only
+        async with client.stream(method, url, headers=encoded, json=body) as response:
             yield response
 
     async def aclose(self) -> None:
@@ -44,14 +55,26 @@ class HTTP:
 
     def _client(self, scheme: str) -> httpx.AsyncClient:
         if scheme not in self._clients:
+            needs_tls = scheme == "https" or (self._proxy and self._proxy.reveal().startswith("https"))
             # a context without certificates accepts nothing, and plain http needs none
-            empty = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             self._clients[scheme] = httpx.AsyncClient(
-                verify=httpx.create_ssl_context(trust_env=False) if scheme == "https" else empty,
+                verify=_tls_context(self._ca_file) if needs_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                proxy=self._proxy.reveal() if self._proxy else None,
                 trust_env=False,
                 follow_redirects=False,
                 limits=_LIMITS,
                 timeout=httpx.Timeout(self.times.first_byte, connect=self.times.connect, pool=self.times.connect),
                 headers={"Accept-Encoding": "identity", "User-Agent": "ollama-admin"},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a jar knows no ports: keep none
             )
         return self._clients[scheme]
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """certifi's certificates, or those of the file that was named instead."""
+    if ca_file is None:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as exc:
+        raise InvalidInput(f"the CA file {ca_file} cannot be read: {exc.strerror}", "see OLLAMA_ADMIN_CA_FILE") from exc

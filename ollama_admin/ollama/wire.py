@@ -14,7 +14,6 @@ from ollama_admin.domain import Facts, ListedModel
 
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
-ERROR_TEXT_LIMIT = 500
 
 
 class BadAnswer(Exception):
@@ -180,8 +179,8 @@ def refusal(document: Any) -> Refusal:
 
 
 def _excerpt(text: str) -> str:
-    """What is kept of an error's text; PostgreSQL stores no NUL."""
-    return text[:ERROR_TEXT_LIMIT].replace("\0", "\\x00")
+    """An error's text as it can be kept: PostgreSQL stores no NUL."""
+    return text.replace("\0", "\\x00")
 
 
 def _nested(text: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from ollama_admin.errors import ModelMismatch, StreamInterrupted, UpstreamError
 from ollama_admin.ollama.wire import StreamEvent
 
 NANOSECONDS_PER_MS = 1_000_000
+ANSWER_LIMIT = 4 * 2**20  # characters; the longest contexts of today hold a quarter of that
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Answer:
     started: float
     response: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
+    length: int = 0
     first_at: float | None = None
     is_named: bool = False
     is_remote: bool = False
@@ -44,6 +46,12 @@ class Answer:
             raise ModelMismatch(f"server {self.server} does not say which model answers")
         if self.first_at is None:
             self.first_at = now
+        self.length += len(event.response) + len(event.thinking)
+        if self.length > ANSWER_LIMIT:
+            raise StreamInterrupted(
+                f"the answer of server {self.server} is longer than {ANSWER_LIMIT // 2**20} Mi characters",
+                "what was shown is incomplete; bound it with --option num_predict=N",
+            )
         self.response.append(event.response)
         self.thinking.append(event.thinking)
         return Piece(response=event.response, thinking=event.thinking)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ollama_admin.domain import CheckResult, DiscoverResult, Facts, ListedModel, Server
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreachable
+from ollama_admin.services.credentials import Safe
 from ollama_admin.services.servers import Connect, status_after, targets, version_of
 from ollama_admin.services.tasks import together
 from ollama_admin.store import models as store
@@ -19,9 +20,10 @@ CONCURRENCY = 64  # servers asked at once
 class Discovery:
     """One run over a set of servers. Each server's rows are stored as soon as it has answered."""
 
-    def __init__(self, db: Database, connect: Connect) -> None:
+    def __init__(self, db: Database, connect: Connect, safe: Safe) -> None:
         self._db = db
         self._connect = connect
+        self._safe = safe
 
     async def run(
         self,
@@ -81,7 +83,7 @@ class Discovery:
         )
 
     async def _read(self, server: Server, timeout: float | None) -> tuple[str | None, list[ListedModel]]:
-        endpoint = self._connect(server.target, timeout)
+        endpoint = self._connect(self._safe.target(server), timeout)
         version = await version_of(endpoint, server)
         listed = await endpoint.models(is_ollama=version is not None)
         if not listed:  # one empty answer is not enough to call everything gone
@@ -107,7 +109,7 @@ class Discovery:
             if server.id in builds.failed:
                 continue
             try:
-                return await self._connect(server.target, timeout).show(name)
+                return await self._connect(self._safe.target(server), timeout).show(name)
             except ServerUnreachable:
                 builds.failed.add(server.id)
             except AdminError:

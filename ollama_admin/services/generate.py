@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ollama_admin import names, routing, urls
@@ -29,6 +29,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.requests import check, unknown_options, v1_obstacle
 from ollama_admin.services.answers import Answer
+from ollama_admin.services.credentials import Credentials, Safe, read_credentials
 from ollama_admin.services.servers import Connect
 from ollama_admin.store import models as store_models
 from ollama_admin.store import servers as store_servers
@@ -56,9 +57,10 @@ class Choice:
 
 
 class Generation:
-    def __init__(self, db: Database, connect: Connect, note: Callable[[str], None]) -> None:
+    def __init__(self, db: Database, connect: Connect, safe: Safe, note: Callable[[str], None]) -> None:
         self._db = db
         self._connect = connect
+        self._safe = safe
         self._note = note
 
     async def run(self, request: GenerateRequest) -> AsyncGenerator[Piece | Reply, None]:
@@ -98,7 +100,7 @@ class Generation:
                 raise ServerInactive(
                     f"server {server.name} is inactive", f"enable it with: ollama-admin server enable {server.id}"
                 )
-            return await self._on_server(request, server, server.target)
+            return await self._on_server(request, server, self._safe.target(server))
         if request.model is None:
             return await self._default(request)
         return await self._among_all(request, request.model)
@@ -106,10 +108,15 @@ class Generation:
     async def _at_url(self, request: GenerateRequest, url: urls.ServerURL) -> Choice:
         server = await self._db.read(store_servers.find_url, url.url)
         if server is None:
-            return await self._resolve(_named(request), Target.dynamic(url), None)
+            return await self._resolve(_named(request), self._safe.dynamic(url, _given_credentials(request)), None)
+        if _given_credentials(request) != Credentials():
+            raise InvalidInput(
+                f"server {server.name} has this URL, and its own credentials",
+                "leave the auth options out, or update it",
+            )
         if not server.is_active:
             self._note(f"server {server.name} is inactive; it is asked because its URL was given")
-        target = replace(server.target, api_version=ApiVersion.V1) if url.v1 else server.target
+        target = self._safe.target(server, ApiVersion.V1 if url.v1 else None)
         return await self._on_server(request, server, target)
 
     async def _on_server(self, request: GenerateRequest, server: Server, target: Target) -> Choice:
@@ -139,7 +146,7 @@ class Generation:
             raise ServerInactive(
                 f"the default server {chosen.name} is inactive", "enable it, or choose another: server set-default S"
             )
-        return await self._on_server(request, chosen, chosen.target)
+        return await self._on_server(request, chosen, self._safe.target(chosen))
 
     async def _among_all(self, request: GenerateRequest, model: str) -> Choice:
         servers, models = await self._db.read(_catalogue, model)
@@ -149,7 +156,7 @@ class Generation:
         if not ranking.candidates:
             raise await self._not_found(request, model, servers, models)
         server = ranking.candidates[0].server
-        return await self._resolve(model, server.target, server)
+        return await self._resolve(model, self._safe.target(server), server)
 
     async def _resolve(self, model: str, target: Target, server: Server | None) -> Choice:
         """Find the server's own spelling of the name, asking the server for what the catalogue does not say."""
@@ -259,6 +266,10 @@ class Generation:
             done_reason=answer.done_reason,
             stats=answer.stats(time.monotonic()),
         )
+
+
+def _given_credentials(request: GenerateRequest) -> Credentials:
+    return read_credentials(request.auth_type, request.auth_config, request.headers)
 
 
 def _named(request: GenerateRequest) -> str:

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ollama_admin.domain import ApiVersion, Json
+from ollama_admin.domain import OPEN_FIELDS, SECRET_FIELDS, ApiVersion, AuthType, Json, Server
+from ollama_admin.errors import AdminError
 from ollama_admin.legacy import envfile
+from ollama_admin.legacy.comparison import Held
 from ollama_admin.legacy.plan import Change, Counts, Plan, PlanEntry, Spot, plan
 from ollama_admin.legacy.reader import read
-from ollama_admin.legacy.servers import Legacy
+from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, Legacy
+from ollama_admin.services.credentials import Safe, changed_columns, read_credentials
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 
 DEFAULT_FILE = Path(".env")
-
-__all__ = ["EnvImport", "ImportResult", "plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,11 @@ class ImportResult:
 
 
 class EnvImport:
-    def __init__(self, db: Database) -> None:
+    """Compares with what the safe opens, and seals what is new for the server's origin; no plan shows a secret."""
+
+    def __init__(self, db: Database, safe: Safe) -> None:
         self._db = db
+        self._safe = safe
 
     async def run(
         self,
@@ -54,14 +58,15 @@ class EnvImport:
     ) -> ImportResult:
         """Import the files, by default `.env`, or the given environment, or both.
 
-        Raises InvalidInput, before anything is written, for a file or a value that cannot be read.
+        Raises InvalidInput, before anything is written, for a file or a value that cannot be read, and
+        SecretUnavailable when there is no key for the secrets to be stored.
         """
         paths = list(dict.fromkeys(files or ([] if environ is not None else [DEFAULT_FILE])))
         legacy = await asyncio.to_thread(_read_all, paths, environ)
         if dry_run:
-            planned = await self._db.read(_plan_only, legacy, update)
+            planned = await self._db.read(_plan_only, self._safe, legacy, update)
             return _result(planned, applied=0, deletable=planned.deletable_now)
-        planned, server_ids = await self._db.write(_plan_and_apply, legacy, update)
+        planned, server_ids = await self._db.write(_plan_and_apply, self._safe, legacy, update)
         return _result(planned, applied=planned.new, deletable=planned.deletable, server_ids=server_ids)
 
 
@@ -72,23 +77,45 @@ def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legac
     return read(files)
 
 
-def _plan_only(connection: Any, legacy: Legacy, update: bool) -> Plan:
-    return plan(store.all_servers(connection), legacy, update=update)
+def _plan_only(connection: Any, safe: Safe, legacy: Legacy, update: bool) -> Plan:
+    return plan(store.all_servers(connection), legacy, lambda row: _held(safe, row), update=update)
 
 
-def _plan_and_apply(connection: Any, legacy: Legacy, update: bool) -> tuple[Plan, tuple[int, ...]]:
+def _plan_and_apply(connection: Any, safe: Safe, legacy: Legacy, update: bool) -> tuple[Plan, tuple[int, ...]]:
     store.lock_writers(connection)  # what the plan compares with must not change before it is written
-    planned = plan(store.all_servers(connection), legacy, update=update)
-    return planned, tuple(_apply(connection, change) for change in planned.changes)
+    planned = _plan_only(connection, safe, legacy, update)
+    return planned, tuple(_apply(connection, safe, change) for change in planned.changes)
 
 
-def _apply(connection: Any, change: Change) -> int:
+def _held(safe: Safe, row: Server) -> dict[str, Held]:
+    """A row's credentials by the fields of the plan; an error stands for each secret when they cannot be opened."""
+    kind = row.auth_type
+    secret: Held | None
+    headers: Mapping[str, Held]
+    try:
+        opened = safe.credentials(row)
+        secret, headers = opened.secret, opened.headers
+    except AdminError as exc:
+        secret, headers = exc, dict.fromkeys(row.headers, exc)
+    held = {HEADERS + name.casefold(): value for name, value in headers.items()}
+    if kind is not AuthType.NONE and secret is not None:
+        held |= {AUTH_TYPE: kind.value, AUTH_CONFIG + SECRET_FIELDS[kind]: secret}
+        if kind in OPEN_FIELDS:
+            held[AUTH_CONFIG + OPEN_FIELDS[kind]] = str(row.auth_config.get(OPEN_FIELDS[kind]))
+    return held
+
+
+def _apply(connection: Any, safe: Safe, change: Change) -> int:
     columns: dict[str, Any] = dict(change.columns)
+    given = (change.auth.auth_type, change.auth.auth_config, change.auth.headers) if change.auth else (None, None, None)
     if change.make_default:
         columns["is_default"] = True
     if change.server_id is not None:
-        return store.change(connection, change.server_id, columns).id
+        before = store.find(connection, change.server_id)
+        columns |= changed_columns(safe, before, columns.get("url", before.url), *given)
+        return store.change(connection, before.id, columns).id
     version = ApiVersion(columns.pop("api_version", ApiVersion.NATIVE))
+    columns |= safe.columns(read_credentials(*given), columns["url"])
     return store.add(connection, store.NewServer(api_version=version, **columns)).id
 
 

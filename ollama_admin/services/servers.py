@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ollama_admin import names, urls
-from ollama_admin.domain import ApiVersion, CheckResult, Server, ServerStatus, Target
+from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Given, Server, ServerStatus, Target
 from ollama_admin.errors import (
     AdminError,
     InvalidInput,
@@ -14,6 +15,7 @@ from ollama_admin.errors import (
     ServerUnreachable,
     UpstreamError,
 )
+from ollama_admin.services.credentials import Safe, changed_columns, read_credentials
 from ollama_admin.services.tasks import together
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
@@ -21,19 +23,21 @@ from ollama_admin.store.database import Database
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
+GivenAuth = tuple[AuthType | str | None, Mapping[str, Given] | None, Mapping[str, Given] | None]
 Connect = Callable[[Target, float | None], "Endpoint"]
 
 CONCURRENT_CHECKS = 64
 INT_LIMIT = 2**31 - 1
-CLEARABLE = ("capabilities", "default_model")
+CLEARABLE = ("auth", "capabilities", "default_model", "headers")
 
 
 class Servers:
     """`connect` makes an endpoint; it is a function so that HTTP is loaded when first used."""
 
-    def __init__(self, db: Database, connect: Connect, note: Callable[[str], None]) -> None:
+    def __init__(self, db: Database, connect: Connect, safe: Safe, note: Callable[[str], None]) -> None:
         self._db = db
         self._connect = connect
+        self._safe = safe
         self._note = note
 
     async def add(
@@ -48,32 +52,45 @@ class Servers:
         is_default: bool = False,
         is_active: bool = True,
         default_model: str | None = None,
+        auth_type: AuthType | str | None = None,
+        auth_config: Mapping[str, Given] | None = None,
+        headers: Mapping[str, Given] | None = None,
     ) -> Server:
-        """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists."""
+        """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists.
+
+        Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
+        """
         parsed = urls.server_url(url)
-        return await self._db.write(
-            store.add,
-            store.NewServer(
-                name=names.server_name(name),
-                url=parsed.url,
-                api_version=_api_version(api_version) or _spoken(parsed),
-                capabilities=_capabilities(capabilities),
-                max_concurrent=_within(max_concurrent, "max_concurrent", 1),
-                priority=_within(priority, "priority", -INT_LIMIT),
-                is_default=is_default,
-                is_active=is_active,
-                default_model=None if default_model is None else names.model_name(default_model),
-            ),
+        credentials = read_credentials(auth_type, auth_config, headers)
+        new = store.NewServer(
+            name=names.server_name(name),
+            url=parsed.url,
+            api_version=_api_version(api_version) or _spoken(parsed),
+            capabilities=_capabilities(capabilities),
+            max_concurrent=_within(max_concurrent, "max_concurrent", 1),
+            priority=_within(priority, "priority", -INT_LIMIT),
+            is_default=is_default,
+            is_active=is_active,
+            default_model=None if default_model is None else names.model_name(default_model),
         )
+
+        def insert(connection: Any) -> Server:  # seals while writers are held off: the key cannot change meanwhile
+            return store.add(connection, replace(new, **self._safe.columns(credentials, parsed.url)))
+
+        return self._safe.masked(await self._db.write(insert))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
         found = await self._db.read(store.all_servers)
         wanted = capability and capability.casefold()
-        return [server for server in found if not wanted or wanted in map(str.casefold, server.capabilities)]
+        return [
+            self._safe.masked(server)
+            for server in found
+            if not wanted or wanted in map(str.casefold, server.capabilities)
+        ]
 
     async def show(self, server: int | str) -> Server:
-        return await self._db.read(store.find, server)
+        return self._safe.masked(await self._db.read(store.find, server))
 
     async def update(
         self,
@@ -88,47 +105,69 @@ class Servers:
         is_default: bool | None = None,
         is_active: bool | None = None,
         default_model: str | None = None,
+        auth_type: AuthType | str | None = None,
+        auth_config: Mapping[str, Given] | None = None,
+        headers: Mapping[str, Given] | None = None,
         clear: Sequence[str] = (),
     ) -> Server:
         """Change what is given; `clear` names columns to empty.
 
-        Another URL makes the server's models unavailable until the next discovery.
+        Another URL makes the server's models unavailable until the next discovery. Another scheme, host or port also
+        drops the credentials that are not given again in the same call.
         """
-        given: dict[str, Any] = {
-            "name": name if name is None else names.server_name(name),
-            "api_version": _api_version(api_version),
-            "capabilities": None if capabilities is None else list(_capabilities(capabilities)),
-            "max_concurrent": None if max_concurrent is None else _within(max_concurrent, "max_concurrent", 1),
-            "priority": None if priority is None else _within(priority, "priority", -INT_LIMIT),
-            "is_default": is_default,
-            "is_active": is_active,
-            "default_model": default_model if default_model is None else names.model_name(default_model),
-        }
-        if url is not None:
-            parsed = urls.server_url(url)
-            given["url"] = parsed.url
-            if given["api_version"] is None and (parsed.v1 or parsed.api):
-                given["api_version"] = _spoken(parsed)
-        values = {column: value for column, value in given.items() if value is not None} | _cleared(clear, given)
-        if not values:
+        values = _new_values(
+            clear,
+            name=name,
+            url=url,
+            api_version=api_version,
+            capabilities=capabilities,
+            max_concurrent=max_concurrent,
+            priority=priority,
+            is_default=is_default,
+            is_active=is_active,
+            default_model=default_model,
+        )
+        return await self._update(server, values, (auth_type, auth_config, headers), clear)
+
+    async def _update(
+        self, server: int | str, values: dict[str, Any], given_auth: GivenAuth, clear: Sequence[str]
+    ) -> Server:
+        if not values and all(part is None for part in given_auth):
             raise InvalidInput("nothing to change was given", "see: ollama-admin server update --help")
-        return await self._db.write(store.change, server, values)
+        before, after = await self._db.write(self._change, server, values, given_auth, clear)
+        if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(after.url):
+            self._note(
+                f"the credentials that server {after.name} had for {urls.origin(before.url)} were dropped; "
+                "only what was given with the new URL is kept"
+            )
+        return self._safe.masked(after)
+
+    def _change(
+        self, connection: Any, server: int | str, values: dict[str, Any], given_auth: GivenAuth, clear: Sequence[str]
+    ) -> tuple[Server, Server]:
+        """The row before and after, in one transaction."""
+        if values.get("is_default"):
+            store.lock_writers(connection)  # before any row is held: two orders would deadlock
+        before = store.find(connection, server, hold=True)
+        url = values.get("url", before.url)
+        columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
+        return before, store.change(connection, before.id, values | columns)
 
     async def remove(self, server: int | str) -> Server:
         """Delete the row and its models; gives back what it was."""
-        return await self._db.write(store.remove, server)
+        return self._safe.masked(await self._db.write(store.remove, server))
 
     async def enable(self, server: int | str) -> Server:
-        return await self._db.write(store.change, server, {"is_active": True})
+        return self._safe.masked(await self._db.write(store.change, server, {"is_active": True}))
 
     async def disable(self, server: int | str) -> Server:
         changed = await self._db.write(store.change, server, {"is_active": False})
         if changed.is_default:
             self._note(f"server {changed.name} is still the default; choose another with: server set-default")
-        return changed
+        return self._safe.masked(changed)
 
     async def set_default(self, server: int | str) -> Server:
-        return await self._db.write(store.change, server, {"is_default": True})
+        return self._safe.masked(await self._db.write(store.change, server, {"is_default": True}))
 
     async def check(self, servers: Sequence[int | str] = (), *, everyone: bool = False) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and note what they said."""
@@ -142,11 +181,10 @@ class Servers:
         return tuple(await together(bounded(server) for server in chosen))
 
     async def _check(self, server: Server) -> CheckResult:
-        endpoint = self._connect(server.target, None)
         started = time.monotonic()
         version, error = None, None
         try:
-            version = await version_of(endpoint, server)
+            version = await version_of(self._connect(self._safe.target(server), None), server)
         except AdminError as exc:
             error = exc
         result = CheckResult(
@@ -213,11 +251,40 @@ def _within(value: int, column: str, least: int) -> int:
     return value
 
 
+def _new_values(clear: Sequence[str], **given: Any) -> dict[str, Any]:
+    """The columns that are given, checked, and those that are to be emptied."""
+    values = {column: _CHECKS[column](value) for column, value in given.items() if value is not None}
+    url = values.get("url")
+    if url is not None:
+        values["url"] = url.url
+        if url.v1 or url.api:
+            values.setdefault("api_version", _spoken(url))
+    return values | _cleared(clear, values)
+
+
 def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
     for column in clear:
         if column not in CLEARABLE:
             raise InvalidInput(f"{column!a} cannot be cleared", f"these can: {', '.join(CLEARABLE)}")
         if given.get(column) is not None:
             raise InvalidInput(f"{column} is both given and cleared", "leave one of the two out")
-    empty: dict[str, Any] = {"capabilities": [], "default_model": None}
-    return {column: empty[column] for column in clear}
+    empty: dict[str, Any] = {
+        "auth": {"auth_type": AuthType.NONE, "auth_config": {}},
+        "capabilities": {"capabilities": []},
+        "default_model": {"default_model": None},
+        "headers": {"headers": {}},
+    }
+    return {column: value for name in clear for column, value in empty[name].items()}
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "name": names.server_name,
+    "url": urls.server_url,
+    "api_version": _api_version,
+    "capabilities": lambda values: list(_capabilities(values)),
+    "max_concurrent": lambda value: _within(value, "max_concurrent", 1),
+    "priority": lambda value: _within(value, "priority", -INT_LIMIT),
+    "is_default": bool,
+    "is_active": bool,
+    "default_model": names.model_name,
+}

@@ -61,6 +61,18 @@ def make_private_file(path: Path) -> None:
         ) from exc
 
 
+def shown_url(settings: Settings) -> str:
+    """The URL of a PostgreSQL database as it may be shown: without password and parameters.
+
+    Read as the engine reads it: another parser would take a part of a password that is not %-encoded for the host.
+    """
+    url = _parsed(settings)
+    if "@" in f"{url.host}{url.database}":  # a password with an @ in it: nobody can say where it ends
+        return "postgresql://***"
+    shown = URL.create("postgresql", username=url.username, host=url.host, port=url.port, database=url.database)
+    return shown.render_as_string()
+
+
 def _postgres_engine(settings: Settings, **options: Any) -> Engine:
     # whatever the database's default is: what has waited for a lock must see what was done before it
     options |= {"connect_args": _POSTGRES_OPTIONS, "isolation_level": "READ COMMITTED"}

@@ -37,9 +37,13 @@ def all_servers(connection: Connection) -> list[Server]:
     return [_server(row) for row in rows]
 
 
-def find(connection: Connection, server: int | str) -> Server:
-    """The row of an id or a name (digits are an id); raises ServerNotFound."""
-    row = connection.execute(select(servers).where(_is(server))).first()
+def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
+    """The row of an id or a name (digits are an id); raises ServerNotFound.
+
+    With `hold` nobody else changes it until the transaction ends (SQLite holds the whole file already).
+    """
+    query = select(servers).where(_is(server))
+    row = connection.execute(query.with_for_update() if hold else query).first()
     if row is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
     return _server(row)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_admin.domain import AuthType
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import envfile, layouts
 from ollama_admin.legacy.reader import read
 from ollama_admin.legacy.servers import Legacy, LegacyServer
+from ollama_admin.secret import Secret
 
 SINGLE_SERVER_NAMES = [
     *("OLLAMA_BASE_URL", "OLLAMA_API_BASE_URL", "OLLAMA_API_BASE", "OLLAMA_HOST", "OLLAMA_URL", "OLLAMA_BASE_PATH"),
@@ -44,6 +44,22 @@ def only(text: str) -> LegacyServer:
 
 def told(server: LegacyServer) -> dict[str, object]:
     return {name: value.value for name, value in server.fields.items()}
+
+
+def auth(server: LegacyServer) -> dict[str, object]:
+    """The fields of its credentials, secrets in plain."""
+    return {
+        name: value.value.reveal() if isinstance(value.value, Secret) else value.value
+        for name, value in server.auth.items()
+    }
+
+
+def bearer(token: str) -> dict[str, object]:
+    return {"auth_type": "bearer", "auth_config.token": token}
+
+
+def basic(password: str) -> dict[str, object]:
+    return {"auth_type": "basic", "auth_config.username": "u", "auth_config.password": password}
 
 
 def why(text: str) -> dict[str, str]:
@@ -207,8 +223,7 @@ def test_open_webui_configs_belong_to_the_places_of_the_list() -> None:
     first, second = legacy(f"OLLAMA_BASE_URLS=http://a;http://b\nOLLAMA_API_CONFIGS='{json.dumps(configs)}'").servers
     assert told(first) == {"name": "ollama-1", "url": "http://a", "is_active": True}
     assert told(second) == {"name": "ollama-2", "url": "http://b", "is_active": False}
-    assert first.credential is not None
-    assert first.credential.secret == "k-0"
+    assert (auth(first), auth(second)) == (bearer("k-0"), {})
 
 
 def test_open_webui_configs_of_a_single_url_and_of_old_files() -> None:
@@ -318,12 +333,11 @@ def test_the_first_file_counts_for_a_url_of_several() -> None:
     )
     (server,) = found.servers
     assert told(server) == {"name": "ollama", "url": "http://a", "default_model": "m", "priority": 2}
-    assert server.credential is not None
-    assert server.credential.secret == "k-1"
+    assert auth(server) == bearer("k-1")
     assert {skip.binding.key: skip.why for skip in found.skipped if skip.binding.file == "1.env"} == {
         "OLLAMA_API_KEY": "another value counts: .env, line 2: OLLAMA_API_KEY",
         "OLLAMA_MODEL": "another value counts: .env, line 3: OLLAMA_MODEL",
-        "OLLAMA_PASSWORD": "a secret: not stored yet",
+        "OLLAMA_PASSWORD": "another credential counts: .env, line 2: OLLAMA_API_KEY",
     }
 
 
@@ -426,6 +440,24 @@ def test_duplicate_keys_the_last_counts_and_the_others_are_listed() -> None:
         "OLLAMA_URL=a\nOLLAMA_MODEL=m\x1b[0m",
         "OLLAMA_URL=a\nOLLAMA_API_KEY=k\x1b",
         "OLLAMA_URL=a\nOLLAMA_PASSWORD='k\n'",
+        "OLLAMA_URL=http://u:a%0Ab@a",
+        "OLLAMA_URL=http://u:%E2%82%AC@a",
+        "OLLAMA_URL=http://u%3Av:p@a",
+        "OLLAMA_URL=a\nOLLAMA_API_KEY='k\n'",
+        "OLLAMA_URL=a\nOLLAMA_API_KEY=k€",
+        "OLLAMA_URL=a\nOLLAMA_API_KEY=' k'",
+        "OLLAMA_URL=a\nOLLAMA_API_KEY='k '",
+        "OLLAMA_URL=a\nOLLAMA_USERNAME=u\nOLLAMA_PASSWORD='p '",
+        "OLLAMA_URL=a\nOLLAMA_PASSWORD=p\nOLLAMA_USERNAME=u:v",
+        "OLLAMA_URL=a\nOLLAMA_BASIC_AUTH='u:p '",
+        "OLLAMA_URL=a\nOLLAMA_BASIC_AUTH=dTpwCg==",
+        "OLLAMA_URL=a\nOLLAMA_AUTH_HEADER='X-Key: k€'",
+        "OLLAMA_URL=a\nOLLAMA_AUTH_HEADER='X-Key: k '",
+        "OLLAMA_URL=a\nOLLAMA_AUTH_HEADER='X-Key: k\nY: z'",
+        """OLLAMA_URL=a\nOLLAMA_HEADERS='{"X-A": "k\\\\n"}'""",
+        """OLLAMA_URL=a\nOLLAMA_HEADERS='{"X-A": "k\\\\u0000"}'""",
+        """OLLAMA_URL=a\nOLLAMA_HEADERS='{"X-A": " k"}'""",
+        """OLLAMA_URLS=a\nOLLAMA_API_CONFIGS='{"0": {"key": "k "}}'""",
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_with_its_place(line: str) -> None:
@@ -433,62 +465,125 @@ def test_a_value_that_cannot_be_used_is_refused_with_its_place(line: str) -> Non
     assert refused(line).startswith(f".env, line {number}: OLLAMA_")
 
 
-SECRETS = [
-    ("OLLAMA_API_KEY=hunter2", AuthType.BEARER, None, None),
-    ("OLLAMA_AUTH_TOKEN=hunter2", AuthType.BEARER, None, None),
-    ("OLLAMA_BEARER_TOKEN='Bearer hunter2'", AuthType.BEARER, None, None),
-    ("OLLAMA_AUTH_HEADER='Authorization: Bearer hunter2'", AuthType.BEARER, None, None),
-    ("OLLAMA_AUTH_HEADER='Bearer hunter2'", AuthType.BEARER, None, None),
-    ("OLLAMA_AUTH_HEADER='X-Key: hunter2'", AuthType.API_KEY, None, "X-Key"),
-    ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_HEADER=X-Key", AuthType.API_KEY, None, "X-Key"),
-    ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_TYPE=api_key", AuthType.API_KEY, None, "X-API-Key"),
-    ("OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=hunter2", AuthType.BASIC, "u", None),
-    ("OLLAMA_BASIC_AUTH_USER=u\nOLLAMA_BASIC_AUTH_PASSWORD=hunter2", AuthType.BASIC, "u", None),
-    ("OLLAMA_BASIC_AUTH=u:hunter2", AuthType.BASIC, "u", None),
-    (f"OLLAMA_BASIC_AUTH={base64.b64encode(b'u:hunter2').decode()}", AuthType.BASIC, "u", None),
-    ("OLLAMA_BASE_URL=https://u:hunter2@gpu", AuthType.BASIC, "u", None),
-    ("OLLAMA_BASE_URL=https://u:hunter%32@gpu", AuthType.BASIC, "u", None),
-]
+HUNTER = base64.b64encode(b"u:hunter2").decode()
 
 
-@pytest.mark.parametrize(("text", "auth_type", "username", "header"), SECRETS)
-def test_a_secret_is_recognised_and_ignored(
-    text: str, auth_type: AuthType, username: str | None, header: str | None
-) -> None:
+def api_key(header: str | None, key: str = "hunter2") -> dict[str, object]:
+    named = {} if header is None else {"auth_config.header_name": header}
+    return {"auth_type": "api_key", **named, "auth_config.key": key}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("OLLAMA_API_KEY=hunter2", bearer("hunter2")),
+        ("OLLAMA_AUTH_TOKEN=hunter2", bearer("hunter2")),
+        ("OLLAMA_BEARER_TOKEN='Bearer hunter2'", bearer("hunter2")),
+        ("OLLAMA_AUTH_HEADER='Authorization: Bearer hunter2'", bearer("hunter2")),
+        ("OLLAMA_AUTH_HEADER='Bearer hunter2'", bearer("hunter2")),
+        ("OLLAMA_AUTH_HEADER='X-Key: hunter2'", api_key("X-Key")),
+        ("OLLAMA_AUTH_HEADER='Authorization: Token hunter2'", api_key("Authorization", "Token hunter2")),
+        (f"OLLAMA_AUTH_HEADER='Authorization: Basic {HUNTER}'", basic("hunter2")),
+        ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_HEADER=X-Key", api_key("X-Key")),
+        ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_HEADER=Authorization", bearer("hunter2")),
+        ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_TYPE=api_key", api_key(None)),
+        ("OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=hunter2", basic("hunter2")),
+        ("OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=hunter2\nOLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=bearer", bearer("k-1")),
+        ("OLLAMA_BASIC_AUTH_USER=u\nOLLAMA_BASIC_AUTH_PASSWORD=hunter2", basic("hunter2")),
+        ("OLLAMA_BASIC_AUTH=u:hunter2", basic("hunter2")),
+        ("OLLAMA_BASIC_AUTH='Basic u:hun:ter2'", basic("hun:ter2")),
+        (f"OLLAMA_BASIC_AUTH={HUNTER}", basic("hunter2")),
+        ("OLLAMA_BASE_URL=https://u:hunter2@gpu", basic("hunter2")),
+        ("OLLAMA_BASE_URL=https://u:hunter%32@gpu", basic("hunter2")),
+        ('OLLAMA_HEADERS=\'{"Authorization": "Bearer hunter2"}\'', bearer("hunter2")),
+    ],
+)
+def test_a_credential_is_read_in_every_spelling_and_shown_nowhere(text: str, expected: dict[str, object]) -> None:
     found = legacy(f"OLLAMA_BASE_URL=https://gpu\n{text}")
     (server,) = found.servers
     assert server.url == "https://gpu"
-    assert server.credential is not None
-    assert (server.credential.auth_type, server.credential.secret) == (auth_type, "hunter2")
-    assert (server.credential.username, server.credential.header_name) == (username, header)
-    assert "a secret: not stored yet" in [skip.why for skip in found.skipped]
+    assert auth(server) == expected
     assert "hunter" not in repr(found)
 
 
 def test_secrets_belong_to_the_server_of_their_number() -> None:
     first, second = legacy("OLLAMA_BASE_URL=a\nOLLAMA_BASE_URL_2=b\nOLLAMA_API_KEY=k-0\nOLLAMA_API_KEY_2=k-2").servers
-    assert first.credential is not None
-    assert second.credential is not None
-    assert (first.credential.secret, second.credential.secret) == ("k-0", "k-2")
+    assert (auth(first), auth(second)) == (bearer("k-0"), bearer("k-2"))
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        *("OLLAMA_PASSWORD=p", "OLLAMA_USERNAME=u", "OLLAMA_BASIC_AUTH=nonsense", "OLLAMA_AUTH_HEADER=X-Key"),
-        "OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=p\nOLLAMA_AUTH_SCHEME=digest",
+        ("OLLAMA_PASSWORD=p", "a password without a user name"),
+        ("OLLAMA_USERNAME=u", "a user name without a password"),
+        ("OLLAMA_BASIC_AUTH=nonsense", "neither user:password nor its base64"),
+        ("OLLAMA_BASIC_AUTH=u:", "neither user:password nor its base64"),
+        ("OLLAMA_AUTH_HEADER=X-Key", "neither a whole header nor the name of one with a key"),
+        ("OLLAMA_AUTH_HEADER='Content-Type: text/plain'", "neither a whole header nor the name of one with a key"),
+        ("OLLAMA_AUTH_HEADER='Authorization: Bearer EMPTY'", "neither a whole header nor the name of one with a key"),
+        ("OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=p\nOLLAMA_AUTH_SCHEME=digest", "digest authentication is not spoken"),
+        ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=none", "the auth scheme is none"),
+        ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=hunter2", "the auth scheme is not known"),
+        ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=basic", "the auth scheme is basic"),
+        ("OLLAMA_AUTH_TYPE=basic", "no credential belongs to it"),
+        ("OLLAMA_BEARER_TOKEN='Bearer EMPTY'", "a placeholder"),
+        ("OLLAMA_HEADERS=nonsense", "no JSON object of headers"),
     ],
 )
-def test_half_a_credential_or_one_that_is_not_spoken_is_none(text: str) -> None:
+def test_a_credential_that_is_incomplete_or_not_spoken_is_ignored_and_says_why(text: str, reason: str) -> None:
     found = legacy(f"OLLAMA_URL=a\n{text}")
-    assert found.servers[0].credential is None
-    assert {skip.field for skip in found.skipped} <= {"auth_type", "auth_config"}
+    assert found.servers[0].auth == {}
+    assert reason in [skip.why for skip in found.skipped]
+    assert {skip.field for skip in found.skipped} <= {"auth_type", "auth_config", "headers", None}
 
 
-def test_headers_are_kept_as_secrets() -> None:
-    server = only('OLLAMA_URL=a\nOLLAMA_HEADERS=\'{"X-A": "b"}\'')
-    assert server.headers == {"X-A": "b"}
-    assert only("OLLAMA_URL=a\nOLLAMA_HEADERS=nonsense").headers is None
+def test_half_a_credential_in_a_url_is_not_completed_from_elsewhere() -> None:
+    found = legacy("OLLAMA_URL=http://token@a\nOLLAMA_PASSWORD=p")
+    assert found.servers[0].auth == {}
+    assert "token" not in repr(found)
+
+
+def test_a_second_credential_is_ignored_and_says_which_counts() -> None:
+    reasons = why("OLLAMA_URL=http://u:p@a\nOLLAMA_API_KEY=k-1\nOLLAMA_PASSWORD=q\nOLLAMA_BASIC_AUTH=u:r")
+    assert reasons == {
+        "OLLAMA_API_KEY": "another credential counts: .env, line 1: OLLAMA_URL",
+        "OLLAMA_PASSWORD": "another value counts: .env, line 1: OLLAMA_URL",
+        "OLLAMA_BASIC_AUTH": "another credential counts: .env, line 1: OLLAMA_URL",
+    }
+
+
+def test_a_secret_that_is_told_twice_is_one_secret() -> None:
+    found = legacy("OLLAMA_URL=http://u:p@a\nOLLAMA_HOST=http://u:p@a\nOLLAMA_PASSWORD=p")
+    assert found.skipped == ()
+    password = found.servers[0].auth["auth_config.password"]
+    assert [binding.key for binding in (password.source, *password.also)] == [
+        *("OLLAMA_URL", "OLLAMA_PASSWORD", "OLLAMA_HOST"),
+    ]
+
+
+def test_the_user_of_one_file_never_gets_the_password_of_another() -> None:
+    found = legacy("OLLAMA_URL=http://a\nOLLAMA_USERNAME=u1", "OLLAMA_URL=http://u2:p2@a")
+    server = found.servers[0]
+    assert auth(server)["auth_config.username"] == "u2"
+    assert [skip.binding.key for skip in found.skipped] == ["OLLAMA_USERNAME"]
+
+
+def test_headers_are_secrets_one_by_one() -> None:
+    text = (
+        "OLLAMA_URL=a\nOLLAMA_API_KEY=k-1\nOLLAMA_AUTH_HEADER=X-Key\n"
+        'OLLAMA_HEADERS=\'{\n "X-A": "b", "x-a": "c", "X-Empty": "", "X-Your": "<key>", "No Name": "n", "Host": "h",\n'
+        ' "Authorization": "Bearer t", "x-key": "k", "X-Number": 1\n}\'\n'
+    )
+    found = legacy(text)
+    assert auth(found.servers[0]) == {**api_key("X-Key", "k-1"), "headers.X-A": "b"}
+    assert sorted(skip.why for skip in found.skipped) == [
+        "'No Name' is not a header name",
+        "a header that is given twice",
+        "a header without a text",
+        "a placeholder",
+        "another credential counts: .env, line 2: OLLAMA_API_KEY",
+        "header Host cannot be set: HTTP itself uses it",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -547,7 +642,7 @@ def test_any_variables_are_read_or_refused_and_all_are_accounted_for(environ: di
     except InvalidInput:
         return
     told_by = {
-        binding for server in found.servers for told in server.fields.values() for binding in (told.source, *told.also)
+        binding for server in found.servers for told in server.told.values() for binding in (told.source, *told.also)
     }
     seen = told_by | {skip.binding for skip in found.skipped} | set(found.unrelated)
     assert {binding.key for binding in seen} == set(environ)

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_admin import urls
 from ollama_admin.client import Client
 from ollama_admin.domain import ApiVersion, AuthType, Server, ServerStatus
-from ollama_admin.errors import InvalidInput
+from ollama_admin.errors import InvalidInput, SecretUnavailable
 from ollama_admin.legacy import envfile
-from ollama_admin.legacy.comparison import State
+from ollama_admin.legacy import plan as planning
+from ollama_admin.legacy.comparison import Held, State
 from ollama_admin.legacy.plan import Plan
 from ollama_admin.legacy.reader import read
 from ollama_admin.legacy.servers import Legacy
-from ollama_admin.services.import_env import plan
+from ollama_admin.secret import Reference, Secret
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -52,6 +54,18 @@ def legacy(*texts: str) -> Legacy:
     return read([envfile.EnvFile(file=name, bindings=envfile.parse(text, name)) for name, text in files])
 
 
+def plan(servers: list[Server], found: Legacy, *, update: bool = False) -> Plan:
+    """A plan against rows whose credentials lie open."""
+    return planning.plan(servers, found, stored, update=update)
+
+
+def stored(server: Server) -> dict[str, Held]:
+    held: dict[str, Held] = {f"headers.{name.casefold()}": value for name, value in server.headers.items()}
+    if server.auth_type is not AuthType.NONE:
+        held["auth_type"] = server.auth_type.value
+    return held | {f"auth_config.{name}": value for name, value in server.auth_config.items()}
+
+
 def told(planned: Plan) -> list[tuple[str, str | None, object, str]]:
     return [(entry.variable, entry.field, entry.value, entry.state.value) for entry in planned.entries]
 
@@ -78,6 +92,14 @@ def applied(servers: list[Server], planned: Plan) -> list[Server]:
             columns["is_default"] = True
         if "api_version" in columns:
             columns["api_version"] = ApiVersion(columns["api_version"])
+        before = rows.get(change.server_id or 0, row())
+        moved = urls.origin(columns.get("url", before.url)) != urls.origin(before.url)
+        if moved:
+            columns |= {"auth_type": AuthType.NONE, "auth_config": {}, "headers": {}}
+        if change.auth and change.auth.auth_type:
+            columns |= {"auth_type": AuthType(change.auth.auth_type), "auth_config": change.auth.auth_config}
+        if change.auth and change.auth.headers:
+            columns["headers"] = {**({} if moved else before.headers), **change.auth.headers}
         if change.server_id is None:
             new = max(rows, default=0) + 1
             rows[new] = row(new, **{"is_default": False, **columns})
@@ -251,21 +273,115 @@ def test_what_is_no_line_of_a_file_is_never_deletable() -> None:
     assert deletable(plan([], legacy("OLLAMA_URL=http://a\nDEFAULT_MODEL=m"))) == ["OLLAMA_URL"]
 
 
-def test_a_secret_is_ignored_and_its_value_nowhere() -> None:
+def test_a_secret_is_planned_and_its_value_nowhere() -> None:
     text = "OLLAMA_URL=http://u:hunter2@a\nOLLAMA_API_KEY=hunter2\nOLLAMA_PASSWORD_2=hunter2\nOLLAMA_ODD=hunter2"
     planned = plan([], legacy(text))
     assert "hunter2" not in repr(planned)
     assert "hunter2" not in repr([entry.document() for entry in planned.entries])
-    assert ("OLLAMA_API_KEY", "auth_config", None, "ignored") in told(planned)
-    assert ("OLLAMA_URL", "auth_config", None, "ignored") in told(planned)
-    assert deletable(planned) == []
+    assert told(planned)[2:] == [
+        ("OLLAMA_URL", "auth_type", "basic", "new"),
+        ("OLLAMA_URL", "auth_config.username", "u", "new"),
+        ("OLLAMA_URL", "auth_config.password", None, "new"),
+        ("OLLAMA_URL", "is_default", True, "new"),
+        ("OLLAMA_API_KEY", "auth_config", None, "ignored"),
+        ("OLLAMA_PASSWORD_2", None, None, "ignored"),
+        ("OLLAMA_ODD", None, None, "ignored"),
+    ]
+    assert "taken out of the URL" in whys(planned, State.NEW)
+    assert deletable(planned) == ["OLLAMA_URL"]
+
+
+BEARER = {"auth_type": AuthType.BEARER, "auth_config": {"token": Secret("k-1")}}
+BASIC = {"auth_type": AuthType.BASIC, "auth_config": {"username": "u", "password": Secret("p")}}
+USER = "OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=p"
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns"),
+    [
+        ("OLLAMA_API_KEY=k-1", BEARER),
+        ("OLLAMA_API_KEY='Bearer k-1'\nOLLAMA_AUTH_TYPE=bearer", BEARER),
+        (USER, BASIC),
+        (
+            "OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_HEADER=x-key",
+            {"auth_type": AuthType.API_KEY, "auth_config": {"header_name": "X-Key", "key": Secret("k-1")}},
+        ),
+        ('OLLAMA_HEADERS=\'{"X-A": "b"}\'', {"headers": {"x-a": Secret("b"), "X-B": Secret("c")}}),
+    ],
+)
+def test_credentials_that_the_row_has_are_unchanged(lines: str, columns: dict[str, object]) -> None:
+    planned = plan([row(**columns)], legacy(f"OLLAMA_URL=http://a\n{lines}"))
+    assert {entry.state for entry in planned.entries} == {State.UNCHANGED}
+    assert planned.changes == ()
+    assert len(deletable(planned)) == 2 + lines.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns", "fields", "why"),
+    [
+        ("OLLAMA_API_KEY=k-2", BEARER, ["auth_config.token"], "another secret"),
+        ("OLLAMA_API_KEY=k-1", BASIC, ["auth_type"], "basic"),
+        (USER, BASIC | {"auth_config": {"username": "v", "password": Secret("p")}}, ["auth_config.username"], "v"),
+        ('OLLAMA_HEADERS=\'{"X-A": "b"}\'', {"headers": {"X-A": Secret("c")}}, ["headers.X-A"], "another secret"),
+        (
+            "OLLAMA_API_KEY=k-1",
+            BEARER | {"auth_config": {"token": Reference(kind="env", name="TOKEN")}},
+            ["auth_config.token"],
+            "the reference env:TOKEN",
+        ),
+        (
+            "OLLAMA_API_KEY=k-1",
+            BEARER | {"auth_config": {"token": SecretUnavailable("no key")}},
+            ["auth_config.token"],
+            "a secret that cannot be read: no key",
+        ),
+    ],
+)
+def test_other_credentials_are_a_conflict_until_update(
+    lines: str, columns: dict[str, object], fields: list[str], why: str
+) -> None:
+    servers, found = [row(**columns)], legacy(f"OLLAMA_URL=http://a\n{lines}")
+    planned, updated = plan(servers, found), plan(servers, found, update=True)
+    assert [entry.field for entry in planned.entries if entry.state is State.CONFLICT] == fields
+    assert (whys(planned, State.CONFLICT)[0] or "").startswith(f"the server has {why}")
+    assert planned.changes == ()
+    assert (whys(updated, State.NEW)[0] or "").startswith(f"replaces {why}")
+    assert (updated.conflicts, len(updated.changes)) == (0, 1)
+    assert plan(applied(servers, updated), found).new == 0
+
+
+def test_credentials_of_another_kind_wait_for_the_auth_type() -> None:
+    planned = plan([row(**BEARER)], legacy(f"OLLAMA_URL=http://a\n{USER}"))
+    assert told(planned)[1:] == [
+        ("OLLAMA_USERNAME", "auth_config.username", "u", "ignored"),
+        ("OLLAMA_PASSWORD", "auth_type", "basic", "conflict"),
+        ("OLLAMA_PASSWORD", "auth_config.password", None, "ignored"),
+    ]
+    assert deletable(planned) == ["OLLAMA_URL"]
+
+
+def test_a_header_that_the_row_has_not_is_new_beside_those_it_has() -> None:
+    found = legacy('OLLAMA_URL=http://a\nOLLAMA_HEADERS=\'{"X-A": "b", "X-B": "c"}\'')
+    (change,) = plan([row(headers={"X-A": Secret("b")})], found).changes
+    assert change.auth is not None
+    assert (change.auth.auth_type, change.auth.headers) == (None, {"X-B": Secret("c")})
+
+
+def test_a_row_that_moves_to_another_origin_gets_its_credentials_from_the_file_alone() -> None:
+    lines = "OLLAMA_URL=http://b\nOLLAMA_API_KEY=k-1"
+    kept, updated = (plan([row(**BEARER)], legacy(lines), update=update) for update in (False, True))
+    assert states(kept) == {"url": State.CONFLICT, "auth_config.token": State.IGNORED}
+    assert states(updated)["auth_config.token"] is State.NEW
+    assert "the credentials stored for http://a:80 are dropped" in (whys(updated, State.NEW)[0] or "")
+    same_origin = plan([row(**BEARER)], legacy(lines.replace("//b", "//a/prefix")), update=True)
+    assert states(same_origin)["auth_config.token"] is State.UNCHANGED
 
 
 def test_every_variable_is_counted_once() -> None:
     text = "OLLAMA_URL=http://a\nOLLAMA_MODEL=x\nOLLAMA_MODEL=n\nOLLAMA_API_KEY=k-1\nOLLAMA_ODD=1\nA=1\nB=2\nOLLAMA_TIMEOUT=1"
     counts = plan([row(default_model="m")], legacy(text)).counts
-    assert (counts.seen, counts.imported, counts.conflicts) == (8, 1, 1)
-    assert (counts.skipped, counts.unknown, counts.unrelated) == (3, 1, 2)
+    assert (counts.seen, counts.imported, counts.conflicts) == (8, 2, 1)
+    assert (counts.skipped, counts.unknown, counts.unrelated) == (2, 1, 2)
 
 
 def test_entries_stand_in_the_order_of_files_and_lines() -> None:
@@ -281,14 +397,29 @@ def test_entries_stand_in_the_order_of_files_and_lines() -> None:
 KEYS = (
     "OLLAMA_URL OLLAMA_HOST OLLAMA_URL_1 OLLAMA_URL_2 OLLAMA_HOST_HEAVY OLLAMA_HOSTS OLLAMA_NAMES X_OLLAMA_URL "
     "OLLAMA_NAME OLLAMA_SERVER_2_NAME OLLAMA_MODEL OLLAMA_MODEL_1 OLLAMA_PRIORITY OLLAMA_ENABLED_1 OLLAMA_PORT "
-    "OLLAMA_CAPABILITIES OLLAMA_API_KEY OLLAMA_TIMEOUT OLLAMA_ODD OTHER"
+    "OLLAMA_CAPABILITIES OLLAMA_API_KEY OLLAMA_PASSWORD OLLAMA_USERNAME OLLAMA_AUTH_HEADER OLLAMA_HEADERS "
+    "OLLAMA_TIMEOUT OLLAMA_ODD OTHER"
 )
-VALUES = ["a", "b", "http://a:11434/v1", "http://c", "a,b", "c;b", "ollama=a,x=c", "1", "0", "ollama-2", "u:p@a"]
+VALUES = [
+    "a",
+    "b",
+    "http://a:11434/v1",
+    "http://c",
+    "a,b",
+    "c;b",
+    "ollama=a,x=c",
+    "1",
+    "0",
+    "ollama-2",
+    "u:p@a",
+    "u:q@a",
+    '{"X-A": "1"}',
+]
 env_lines = st.lists(st.tuples(st.sampled_from(KEYS.split()), st.sampled_from(VALUES)), max_size=10)
 env_files = st.lists(env_lines, min_size=1, max_size=2)
-urls = ["http://a:11434", "http://b:11434", "http://c", "http://x"]
+row_urls = ["http://a:11434", "http://b:11434", "http://c", "http://x"]
 names = ["ollama", "ollama-1", "ollama-2", "x", "a", "X-ollama"]
-rows = st.tuples(st.permutations(urls), st.permutations(names), st.integers(0, 4), st.booleans()).map(
+rows = st.tuples(st.permutations(row_urls), st.permutations(names), st.integers(0, 4), st.booleans()).map(
     lambda drawn: [
         row(number + 1, name, url, is_default=drawn[3] and number == 0)
         for number, (url, name) in enumerate(list(zip(drawn[0], drawn[1], strict=False))[: drawn[2]])

@@ -1,0 +1,192 @@
+"""The options that give credentials, and how they are read.
+
+A secret is never an argument: those show in process lists and shell histories.
+"""
+
+import getpass
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from ollama_admin.errors import InvalidInput
+from ollama_admin.secret import Reference, Secret
+
+SECRET_LIMIT = 64 * 1024  # bytes
+_USUAL_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_SECRET_FIELDS = {"basic": "password", "bearer": "token", "api_key": "key"}
+
+
+class AuthChoice(StrEnum):
+    NONE = "none"
+    BASIC = "basic"
+    BEARER = "bearer"
+    API_KEY = "api_key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthOptions:
+    """What the options said; `columns` reads the secret and gives the keyword arguments of the services."""
+
+    auth: AuthChoice | None
+    username: str | None
+    header_name: str | None
+    secret_stdin: bool
+    secret_env: str | None
+    secret_ref: str | None
+    header: list[str] | None
+    header_ref: list[str] | None
+
+    def columns(self, current: str | None = None) -> dict[str, Any]:
+        """`auth_type`, `auth_config`, `headers`, each None where nothing was given; `current` is the row's own type."""
+        kind = self.auth or (current if self._is_about_secret else None)
+        if kind is None and self._is_about_secret:
+            raise InvalidInput(
+                "a secret or a user name is given without its kind", "add --auth basic, bearer or api_key"
+            )
+        return {"auth_type": kind, "auth_config": self._config(kind), "headers": self._headers()}
+
+    @property
+    def needs_current(self) -> bool:
+        """Whether the row's own type decides what the secret is."""
+        return self.auth is None and self._is_about_secret
+
+    @property
+    def _is_about_secret(self) -> bool:
+        return bool(
+            self.username or self.header_name or self.secret_stdin or self.secret_env is not None or self.secret_ref
+        )
+
+    def _config(self, kind: str | None) -> dict[str, Any] | None:
+        if kind is None:
+            return None
+        config: dict[str, Any] = {"username": self.username, "header_name": self.header_name}
+        config = {key: value for key, value in config.items() if value is not None}
+        if kind != "none" or self._is_about_secret:
+            config[_SECRET_FIELDS.get(kind, "secret")] = self._secret()
+        return config
+
+    def _secret(self) -> Secret | Reference:
+        given = [self.secret_stdin, self.secret_env is not None, self.secret_ref is not None]
+        if sum(given) > 1:
+            raise InvalidInput(
+                "the secret is given in several ways", "keep one of --secret-stdin, --secret-env, --secret-ref"
+            )
+        if self.secret_ref is not None:
+            return Reference.parse(self.secret_ref)
+        if self.secret_env is not None:
+            return _from_variable(self.secret_env)
+        if self.secret_stdin:
+            return _from_stdin()
+        if sys.stdin is not None and sys.stdin.isatty():
+            return _from_person()
+        raise InvalidInput("the secret is missing", "give it with --secret-stdin, --secret-env VAR or --secret-ref")
+
+    def _headers(self) -> dict[str, Secret | Reference] | None:
+        if self.header is None and self.header_ref is None:
+            return None
+        pairs: list[tuple[str, Secret | Reference]] = []
+        for text in self.header or ():
+            name, value = _pair(text, "--header NAME=VALUE")
+            pairs.append((name, Secret(value)))
+        for text in self.header_ref or ():
+            name, value = _pair(text, "--header-ref NAME=env:VARIABLE")
+            pairs.append((name, Reference.parse(value)))
+        if len({name.casefold() for name, _ in pairs}) != len(pairs):
+            raise InvalidInput("a header is given twice")
+        return dict(pairs)
+
+
+def takes_auth(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which gets them as `auth: AuthOptions`."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "auth"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _OPTIONS.items()
+    ]
+
+    def with_auth(**given: Any) -> None:
+        command(auth=AuthOptions(**{name: given.pop(name) for name in _OPTIONS}), **given)
+
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    with_auth.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]
+    with_auth.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *added)}
+    with_auth.__name__, with_auth.__doc__ = command.__name__, command.__doc__
+    return with_auth
+
+
+_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "auth": (
+        Annotated[AuthChoice | None, typer.Option("--auth", help="How it asks for credentials.", show_default=False)],
+        None,
+    ),
+    "username": (Annotated[str | None, typer.Option(metavar="U", help="For --auth basic.", show_default=False)], None),
+    "header_name": (
+        Annotated[str | None, typer.Option(metavar="H", help="For --auth api_key; X-API-Key if not given.")],
+        None,
+    ),
+    "secret_stdin": (Annotated[bool, typer.Option("--secret-stdin", help="Read the secret from stdin.")], False),
+    "secret_env": (
+        Annotated[str | None, typer.Option(metavar="VAR", help="Read the secret from this variable, now.")],
+        None,
+    ),
+    "secret_ref": (
+        Annotated[
+            str | None,
+            typer.Option(metavar="env:VAR|file:PATH", help="Keep only where the secret is; read it at each use."),
+        ],
+        None,
+    ),
+    "header": (
+        Annotated[list[str] | None, typer.Option(metavar="K=V", help="Send this header too; for public values.")],
+        None,
+    ),
+    "header_ref": (
+        Annotated[
+            list[str] | None,
+            typer.Option(metavar="K=env:VAR|file:PATH", help="Send this header too; its value is read at each use."),
+        ],
+        None,
+    ),
+}
+
+
+def _from_variable(name: str) -> Secret:
+    value = os.environ.get(name)
+    if not value:
+        # what does not look like a variable may be the secret itself, given in the wrong place
+        shown = name if _USUAL_VARIABLE.fullmatch(name) else "that was named"
+        raise InvalidInput(f"the variable {shown} is not set, or empty", "export it first, or use --secret-stdin")
+    return Secret(value)
+
+
+def _from_person() -> Secret:
+    try:
+        return Secret(getpass.getpass("Secret: ", stream=sys.stderr))
+    except EOFError:
+        raise typer.Abort from None
+
+
+def _from_stdin() -> Secret:
+    data = sys.stdin.buffer.read(SECRET_LIMIT + 1) if sys.stdin is not None else b""
+    if len(data) > SECRET_LIMIT:
+        raise InvalidInput(f"the secret on stdin is longer than {SECRET_LIMIT // 1024} KiB")
+    try:
+        return Secret(data.decode().rstrip("\r\n"))
+    except UnicodeDecodeError:
+        raise InvalidInput("the secret on stdin is not UTF-8 text") from None
+
+
+def _pair(text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput("a header has no value", f"write {form}")
+    if ":" in name or " " in name:  # not repeated: "X-Key: the secret==" is a common mistake
+        raise InvalidInput("a header is not written as a name and a value", f"write {form}")
+    return name, value

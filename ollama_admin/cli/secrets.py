@@ -1,0 +1,45 @@
+"""`ollama-admin secrets ...`"""
+
+import typer
+
+from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.options import OutputOption
+
+UNREADABLE = 5
+
+app = typer.Typer(help="Look after the key that stored secrets are encrypted with.", rich_markup_mode=None)
+
+
+@app.command("status")
+def status(context: typer.Context, output: OutputOption = None) -> None:
+    """Show where the key comes from and how many secrets it opens. No secret is shown. Exit 5 if one is unreadable."""
+    shell = shell_of(context, output)
+    _show(shell, shell.run(lambda client: client.secrets.status()))
+
+
+@app.command("rotate")
+def rotate(context: typer.Context, output: OutputOption = None) -> None:
+    """Encrypt all secrets again under the newest key.
+
+    With OLLAMA_ADMIN_SECRET_KEY, first put a new key before the old one ("NEW,OLD"), rotate, then drop the old one.
+    With the key file of an SQLite database, the new key is made here.
+    """
+    shell = shell_of(context, output)
+    _show(shell, shell.run(lambda client: client.secrets.rotate()))
+
+
+@app.command("generate-key")
+def generate_key(context: typer.Context, output: OutputOption = None) -> None:
+    """Print a new key. Keep it where only ollama-admin can read it; nothing is stored."""
+    shell = shell_of(context, output)
+    key = shell.vault().new_key().reveal()
+    if shell.output.json:
+        shell.output.data({"key": key})
+    else:
+        shell.output.line(key)
+
+
+def _show(shell: Shell, found: object) -> None:
+    shell.output.data(found) if shell.output.json else shell.tables().facts(shell.output, found)
+    if getattr(found, "unreadable", ()):
+        raise typer.Exit(UNREADABLE)

@@ -1,0 +1,242 @@
+"""Credentials on their way: checked when given, sealed for the database, opened for a request."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, quote_plus
+
+from ollama_admin import urls
+from ollama_admin.domain import (
+    DEFAULT_API_KEY_HEADER,
+    OPEN_FIELDS,
+    SECRET_FIELDS,
+    ApiVersion,
+    AuthType,
+    Given,
+    Json,
+    Server,
+    ServerRef,
+    Target,
+)
+from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
+from ollama_admin.secret import MASK, Reference, Secret, check_header_value, header_name
+
+if TYPE_CHECKING:
+    from ollama_admin.vault import Vault
+
+Value = Secret | Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a request is given beside its body. `subject` is the user name of basic, the header name of api_key."""
+
+    auth_type: AuthType = AuthType.NONE
+    subject: str | None = None
+    secret: Value | None = None
+    headers: Mapping[str, Value] = field(default_factory=dict)
+
+
+def read_credentials(
+    auth_type: AuthType | str | None, auth_config: Mapping[str, Given] | None, headers: Mapping[str, Given] | None
+) -> Credentials:
+    """Check credentials as they are given, in the columns' terms; InvalidInput names what is missing or wrong."""
+    kind = _auth_type(auth_type)
+    config = dict(auth_config or {})
+    subject, secret = None, None
+    if kind is not AuthType.NONE:
+        subject = _subject(kind, config.pop(OPEN_FIELDS.get(kind, ""), None))
+        secret = _value(f"{kind} {SECRET_FIELDS[kind]}", config.pop(SECRET_FIELDS[kind], None))
+    if config:
+        raise InvalidInput(f"auth {kind} has no {', '.join(sorted(config))}", _wanted(kind))
+    given = {header_name(name): _value(f"header {name}", value) for name, value in (headers or {}).items()}
+    _refuse_twice(given, kind, subject)
+    return Credentials(auth_type=kind, subject=subject, secret=secret, headers=given)
+
+
+class OpenVault(Protocol):
+    """Loads the vault; with `create`, a database that keeps its own key gets one."""
+
+    def __call__(self, *, create: bool) -> "Vault": ...
+
+
+class Safe:
+    """Seals and opens what rows hold. The vault, and the key, are loaded when a row needs them."""
+
+    def __init__(
+        self,
+        open_vault: "OpenVault",
+        resolve: Callable[[Value, Mapping[str, str]], Secret],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._open_vault = open_vault
+        self._resolve = resolve
+        self._environ = environ
+
+    def columns(self, credentials: Credentials, url: str) -> dict[str, Any]:
+        """The columns that keep credentials for the origin of `url`."""
+        origin = urls.origin(url)
+        config: dict[str, Json] = {}
+        kind = credentials.auth_type
+        if credentials.secret is not None:
+            if kind in OPEN_FIELDS:
+                config[OPEN_FIELDS[kind]] = credentials.subject
+            config[SECRET_FIELDS[kind]] = self._open_vault(create=True).seal(credentials.secret, origin)
+        headers = {name: self._open_vault(create=True).seal(v, origin) for name, v in credentials.headers.items()}
+        return {"auth_type": kind, "auth_config": config, "headers": headers}
+
+    def credentials(self, server: Server) -> Credentials:
+        """What a row holds; SecretUnavailable when it cannot be opened for the row's own origin."""
+        kind, origin = server.auth_type, urls.origin(server.url)
+        if kind is AuthType.NONE and not server.headers:
+            return Credentials()
+        vault = self._open_vault(create=False)
+        subject = server.auth_config.get(OPEN_FIELDS.get(kind, ""))
+        return Credentials(
+            auth_type=kind,
+            subject=None if subject is None else str(subject),
+            secret=None if kind is AuthType.NONE else vault.open(server.auth_config.get(SECRET_FIELDS[kind]), origin),
+            headers={name: vault.open(sealed, origin) for name, sealed in server.headers.items()},
+        )
+
+    def target(self, server: Server, api_version: ApiVersion | None = None) -> Target:
+        """Where requests to a row go, with its credentials read now; SecretUnavailable names the server."""
+        try:
+            return self._target(server.ref, api_version or server.api_version, self.credentials(server))
+        except SecretUnavailable as exc:
+            raise SecretUnavailable(f"server {server.name}: {exc.message}", exc.hint) from exc
+
+    def dynamic(self, url: urls.ServerURL, credentials: Credentials) -> Target:
+        """Where requests to a URL go that no row has."""
+        version = ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
+        return self._target(ServerRef(id=None, name=None, url=url.url), version, credentials)
+
+    def masked(self, server: Server) -> Server:
+        """The row as it may be shown: references as they were given, secrets as asterisks."""
+        if not server.auth_config and not server.headers:
+            return server
+        secret = SECRET_FIELDS.get(server.auth_type)
+        origin = urls.origin(server.url)
+        config = {k: self._shown(v, origin) if k == secret else v for k, v in server.auth_config.items()}
+        headers = {name: self._shown(value, origin) for name, value in server.headers.items()}
+        return replace(server, auth_config=config, headers=headers)
+
+    def _shown(self, sealed: Json, origin: str) -> Json:
+        try:
+            value = self._open_vault(create=False).open(sealed, origin)
+        except AdminError:
+            return MASK
+        return str(value)
+
+    def _target(self, ref: ServerRef, version: ApiVersion, credentials: Credentials) -> Target:
+        plain = {name: self._resolve(value, self._environ) for name, value in credentials.headers.items()}
+        secrets = [value.reveal() for value in plain.values()]
+        if credentials.secret is not None:
+            secret = self._resolve(credentials.secret, self._environ).reveal()
+            secrets.append(secret)
+            name, value = _authorization(credentials, secret)
+            plain[name] = Secret(value)
+            secrets += [value, value.removeprefix("Basic ")]
+        return Target(ref=ref, api_version=version, headers=plain, secrets=_forms(secrets))
+
+
+def changed_columns(
+    safe: Safe,
+    before: Server,
+    url: str,
+    auth_type: AuthType | str | None,
+    auth_config: Mapping[str, Given] | None,
+    headers: Mapping[str, Given] | None,
+    *,
+    clear: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The columns of a row whose credentials or URL change: what is not given again stays, at the same origin only."""
+    moved = urls.origin(url) != urls.origin(before.url)
+    if auth_type is None and auth_config is None and headers is None and not moved:
+        return {}
+    kept: dict[str, Any] = {"auth_type": AuthType.NONE, "auth_config": {}, "headers": {}}
+    if not moved:
+        kept = {"auth_type": before.auth_type, "auth_config": {**before.auth_config}, "headers": {**before.headers}}
+    kept |= {"auth_type": AuthType.NONE, "auth_config": {}} if "auth" in clear else {}
+    kept |= {"headers": {}} if "headers" in clear else {}
+    if auth_type is not None or auth_config is not None:
+        config = dict(auth_config or {})
+        kind = auth_type or before.auth_type
+        open_field = OPEN_FIELDS.get(AuthType(before.auth_type), "")
+        if kind == before.auth_type and open_field in before.auth_config and open_field not in config:
+            config[open_field] = str(before.auth_config[open_field])  # a new secret for the same user
+        fresh = safe.columns(read_credentials(kind, config, None), url)
+        kept |= {"auth_type": fresh["auth_type"], "auth_config": fresh["auth_config"]}
+    if headers is not None:
+        fresh = safe.columns(read_credentials(None, None, headers), url)["headers"]
+        folded = {name.casefold() for name in fresh}
+        kept["headers"] = {k: v for k, v in kept["headers"].items() if k.casefold() not in folded} | fresh
+    _refuse_twice(kept["headers"], AuthType(kept["auth_type"]), kept["auth_config"].get("header_name"))
+    return kept
+
+
+def _authorization(credentials: Credentials, secret: str) -> tuple[str, str]:
+    match credentials.auth_type:
+        case AuthType.BASIC:
+            pair = f"{credentials.subject}:{secret}".encode()
+            return "Authorization", f"Basic {base64.b64encode(pair).decode()}"
+        case AuthType.API_KEY:
+            return header_name(credentials.subject or DEFAULT_API_KEY_HEADER), secret  # a row can be edited
+    return "Authorization", f"Bearer {secret}"
+
+
+def _forms(secrets: list[str]) -> tuple[Secret, ...]:
+    """As they are, in base64, in a URL, in JSON; the longest first, so that a form inside another does not hide it."""
+    forms = {form for text in secrets for form in (text, json.dumps(text)[1:-1])}
+    for text, encoding in product(secrets, ("utf-8", "latin-1")):
+        encoded = text.encode(encoding, "replace")
+        forms |= {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}
+        forms |= {encode(encoded).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
+    return tuple(Secret(form) for form in sorted(forms, key=len, reverse=True))
+
+
+def _auth_type(value: AuthType | str | None) -> AuthType:
+    try:
+        return AuthType(value or AuthType.NONE)
+    except ValueError as exc:
+        raise InvalidInput(f"auth type {value!a} is not one of {', '.join(AuthType)}") from exc
+
+
+def _subject(kind: AuthType, given: Given | None) -> str | None:
+    if kind is AuthType.BEARER:
+        return None
+    if kind is AuthType.API_KEY:
+        return header_name(str(given or DEFAULT_API_KEY_HEADER))
+    if not isinstance(given, str) or not given:
+        raise InvalidInput("auth basic has no username", "give it with --username")
+    if ":" in given:
+        raise InvalidInput("a user name of auth basic cannot have a ':' in it")
+    check_header_value("user name", given)
+    return given
+
+
+def _value(what: str, given: Given | None) -> Value:
+    if given is None:
+        raise InvalidInput(f"the {what} is missing", "give it with --secret-stdin, --secret-env or --secret-ref")
+    if isinstance(given, Reference):
+        return Reference.parse(str(given))  # by the rules, however it was made
+    value = given if isinstance(given, Secret) else Secret(str(given))
+    check_header_value(what, value.reveal())
+    return value
+
+
+def _refuse_twice(headers: Mapping[str, object], kind: AuthType, subject: str | None) -> None:
+    folded = [name.casefold() for name in headers]
+    if "authorization" in folded:
+        raise InvalidInput("the header Authorization is given as a header", "give it with --auth basic or bearer")
+    own = (subject or "").casefold() if kind is AuthType.API_KEY else None
+    if len(set(folded)) != len(folded) or own in folded:
+        raise InvalidInput("a header is given twice")
+
+
+def _wanted(kind: AuthType) -> str:
+    fields = [name for name in (OPEN_FIELDS.get(kind), SECRET_FIELDS.get(kind)) if name]
+    return f"it takes {' and '.join(fields)}" if fields else "choose another --auth"

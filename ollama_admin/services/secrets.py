@@ -1,0 +1,114 @@
+"""What is stored encrypted, and the change of its key."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_admin import urls
+from ollama_admin.domain import SECRET_FIELDS, Server
+from ollama_admin.errors import AdminError, SecretUnavailable
+from ollama_admin.secret import Secret
+from ollama_admin.settings import Settings
+from ollama_admin.store import servers as store
+from ollama_admin.store.database import Database
+from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, write_key_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretsStatus:
+    """`key_source` is where the key comes from, None when there is none; the counts are of stored values.
+
+    `stale` ones are under an older key, `unreadable` names the servers whose values no key opens.
+    """
+
+    key_source: str | None
+    keys: int
+    secrets: int
+    stale: int
+    unreadable: tuple[str, ...]
+    problem: str | None = None
+
+
+class Secrets:
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db = db
+        self._settings = settings
+
+    async def status(self) -> SecretsStatus:
+        """Count what is stored, by whether it can be read; no value is shown."""
+        servers = await self._db.read(store.all_servers)
+        total = sum(1 for server in servers for _ in _sealed(server))
+        try:
+            keys = load_keys(self._settings)
+            vault = Vault(keys)
+        except AdminError as exc:
+            holders = tuple(server.name for server in servers if any(_sealed(server)))
+            return SecretsStatus(
+                key_source=None, keys=0, secrets=total, stale=0, unreadable=holders, problem=exc.message
+            )
+        stale = sum(1 for server in servers for value in _sealed(server) if not vault.is_newest(value))
+        unreadable = tuple(server.name for server in servers if not _opens(vault, server))
+        return SecretsStatus(
+            key_source=keys.source, keys=len(keys.keys), secrets=total, stale=stale, unreadable=unreadable
+        )
+
+    async def rotate(self) -> SecretsStatus:
+        """Encrypt everything again under the newest key, in one transaction; nothing changes if one cannot be read.
+
+        An SQLite database with a key file of its own gets a new key; others take the first of the keys they are told.
+        """
+        if not self._has_own_key:
+            await self._db.write(_reseal, Vault(load_keys(self._settings)))
+            return await self.status()
+        newest = new_key()
+        await self._db.write(self._add_key, newest)
+        await self._db.write(self._drop_older_keys, newest)
+        return await self.status()
+
+    def _add_key(self, connection: Any, newest: Secret) -> None:
+        """Seal all rows with a new key; from before the commit, both keys are in the file."""
+        held = load_keys(self._settings)
+        keys = [newest, *held.keys]
+        _reseal(connection, Vault(Keys(source=held.source, keys=tuple(keys))))
+        write_key_file(own_key_file(self._settings), keys, replace=True)
+
+    def _drop_older_keys(self, _: Any, newest: Secret) -> None:
+        """Leave the new key alone in the file, unless another rotation has begun; the transaction holds it off."""
+        if load_keys(self._settings).keys[0] == newest:
+            write_key_file(own_key_file(self._settings), [newest], replace=True)
+
+    @property
+    def _has_own_key(self) -> bool:
+        settings = self._settings
+        return not settings.is_postgresql and settings.secret_key is None and settings.secret_key_file is None
+
+
+def _reseal(connection: Any, vault: Vault) -> None:
+    store.lock_writers(connection)
+    for server in store.all_servers(connection):
+        if not any(_sealed(server)):
+            continue
+        secret = SECRET_FIELDS.get(server.auth_type)
+        try:
+            config = {k: vault.reseal(v) if k == secret else v for k, v in server.auth_config.items()}
+            headers = {name: vault.reseal(value) for name, value in server.headers.items()}
+        except SecretUnavailable as exc:
+            hint = f"give its credentials again: ollama-admin server update {server.id}"
+            raise SecretUnavailable(f"server {server.name}: {exc.message}", hint) from exc
+        store.change(connection, server.id, {"auth_config": config, "headers": headers})
+
+
+def _sealed(server: Server) -> Iterator[Any]:
+    secret = SECRET_FIELDS.get(server.auth_type)
+    if secret is not None and secret in server.auth_config:
+        yield server.auth_config[secret]
+    yield from server.headers.values()
+
+
+def _opens(vault: Vault, server: Server) -> bool:
+    try:
+        for value in _sealed(server):
+            vault.open(value, urls.origin(server.url))
+    except SecretUnavailable:
+        return False
+    return True

@@ -1,0 +1,166 @@
+"""Secrets at rest: encrypted, and bound to the scheme, host and port that they were given for.
+
+The key is never in the database. `OLLAMA_ADMIN_SECRET_KEY` or `..._SECRET_KEY_FILE` names it; with neither, an SQLite
+database has a key file of its own beside it.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from ollama_admin.errors import InvalidInput, SecretUnavailable
+from ollama_admin.secret import Reference, Secret, check_header_value
+from ollama_admin.settings import SECRET_KEY, SECRET_KEY_FILE, Settings
+
+KEY_HINT = f"set {SECRET_KEY} or {SECRET_KEY_FILE}; make a key with: ollama-admin secrets generate-key"
+REFERENCE_HINT = "set it where ollama-admin runs, or store another one"
+FILE_LIMIT = 64 * 1024  # bytes of a file that a reference names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Keys, newest first, and where they come from."""
+
+    source: str
+    keys: tuple[Secret, ...]
+
+
+class Vault:
+    """Seals with the newest key, opens with any of them."""
+
+    def __init__(self, keys: Keys) -> None:
+        try:
+            fernets = [Fernet(key.reveal()) for key in keys.keys]
+        except ValueError as exc:
+            raise SecretUnavailable(f"the secret key in {keys.source} is not one", KEY_HINT) from exc
+        self._newest = fernets[0]
+        self._all = MultiFernet(fernets)
+
+    def seal(self, value: Secret | Reference, origin: str) -> str:
+        """Ciphertext that opens for this origin only."""
+        kind = "secret" if isinstance(value, Secret) else "reference"
+        text = value.reveal() if isinstance(value, Secret) else str(value)
+        return self._newest.encrypt(json.dumps([kind, origin, text]).encode()).decode()
+
+    def open(self, sealed: object, origin: str) -> Secret | Reference:
+        """What was sealed; SecretUnavailable for another key, another origin, or anything changed."""
+        kind, bound, text = self._opened(sealed)
+        if bound != origin:
+            raise SecretUnavailable(
+                f"the credentials stored for {origin} were given for {bound}", "give them again: server update --auth"
+            )
+        return Secret(text) if kind == "secret" else _reference(text)
+
+    def reseal(self, sealed: object) -> str:
+        """The same under the newest key."""
+        self._opened(sealed)
+        return self._all.rotate(str(sealed).encode()).decode()
+
+    def is_newest(self, sealed: object) -> bool:
+        try:
+            self._newest.decrypt(str(sealed).encode())
+        except (InvalidToken, ValueError):
+            return False
+        return True
+
+    def _opened(self, sealed: object) -> tuple[str, str, str]:
+        try:
+            kind, origin, text = json.loads(self._all.decrypt(str(sealed).encode()))
+        except (InvalidToken, ValueError) as exc:
+            raise SecretUnavailable(
+                "a stored secret cannot be read: the key is another one, or the secret was changed", KEY_HINT
+            ) from exc
+        return kind, origin, text
+
+
+def resolve(value: Secret | Reference, environ: Mapping[str, str]) -> Secret:
+    """The secret itself, read now from where a reference says; SecretUnavailable when it is not there."""
+    if isinstance(value, Secret):
+        return value
+    try:
+        text = environ.get(value.name, "") if value.kind == "env" else _read(Path(value.name), REFERENCE_HINT)
+        check_header_value(f"secret in {value}", text)
+    except InvalidInput as exc:
+        raise SecretUnavailable(exc.message, REFERENCE_HINT) from exc
+    return Secret(text)
+
+
+def load_keys(settings: Settings, *, create: bool = False) -> Keys:
+    """The keys in force; with `create`, a missing key file of an SQLite database is made."""
+    if settings.secret_key is not None and settings.secret_key_file is not None:
+        raise InvalidInput(f"both {SECRET_KEY} and {SECRET_KEY_FILE} are set", "unset one of them")
+    if settings.secret_key is not None:
+        return _keys(SECRET_KEY, settings.secret_key.reveal())
+    if settings.secret_key_file is not None:
+        return _keys(str(settings.secret_key_file), _read(settings.secret_key_file))
+    if settings.is_postgresql:
+        raise SecretUnavailable("no secret key is set, and PostgreSQL has none of its own", KEY_HINT)
+    path = own_key_file(settings)
+    if create and not path.exists():
+        write_key_file(path, [new_key()], replace=False)
+    return _keys(str(path), _read(path))
+
+
+def own_key_file(settings: Settings) -> Path:
+    """The key file beside an SQLite database."""
+    return settings.sqlite_path.with_name(settings.sqlite_path.name + ".key")
+
+
+def new_key() -> Secret:
+    return Secret(Fernet.generate_key().decode())
+
+
+def write_key_file(path: Path, keys: list[Secret], *, replace: bool) -> None:
+    """Write keys, newest first, readable by the owner only; without `replace` an existing file wins."""
+    try:
+        for folder in reversed(path.parents):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600, and nobody else's file
+        unfinished = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write("".join(f"{key.reveal()}\n" for key in keys))
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                unfinished.replace(path)
+            else:
+                with contextlib.suppress(FileExistsError):
+                    os.link(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as exc:
+        raise SecretUnavailable(f"the key file {path} cannot be written: {exc.strerror}", KEY_HINT) from exc
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return Reference.parse(text)
+    except InvalidInput as exc:  # a row may be older than the rules
+        raise SecretUnavailable(exc.message, REFERENCE_HINT) from exc
+
+
+def _keys(source: str, text: str) -> Keys:
+    keys = tuple(Secret(word) for word in text.replace(",", " ").split())
+    if not keys:
+        raise SecretUnavailable(f"the secret key in {source} is empty", KEY_HINT)
+    return Keys(source=source, keys=keys)
+
+
+def _read(path: Path, hint: str = KEY_HINT) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+        if len(data) > FILE_LIMIT:
+            raise SecretUnavailable(f"the file {path} is longer than {FILE_LIMIT // 1024} KiB", hint)
+        return data.decode().rstrip("\r\n")
+    except OSError as exc:
+        raise SecretUnavailable(f"the file {path} cannot be read: {exc.strerror}", hint) from exc
+    except UnicodeDecodeError as exc:
+        raise SecretUnavailable(f"the file {path} is not UTF-8 text", hint) from exc

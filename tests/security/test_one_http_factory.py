@@ -1,0 +1,106 @@
+"""One module makes HTTP clients, one sends requests; no other part of the package could reach a server."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ollama_admin
+
+PACKAGE = Path(ollama_admin.__file__).parent
+FACTORY = "ollama/http.py"
+MODULES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+CLIENT_NAMES = {
+    *("Client", "AsyncClient", "HTTPTransport", "AsyncHTTPTransport", "Proxy"),
+    *("request", "stream", "get", "post", "put", "patch", "delete", "head", "options"),
+}
+OTHER_WAYS = {
+    *("requests", "urllib3", "aiohttp", "httpcore", "http.client", "urllib.request", "ftplib", "smtplib", "telnetlib"),
+    *("pycurl", "websockets", "xmlrpc.client"),
+}
+SOCKETS = {"connect", "connect_ex", "create_connection", "open_connection", "socket", "socketpair", "sock_connect"}
+SERVING = {"demo/simulator_socket.py", "demo/simulator_http.py"}  # they listen, and never connect
+HEADER_WORDS = {"headers", "Authorization", "auth_config", "reveal"}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The modules that are imported anywhere in a file."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def attributes_of(tree: ast.AST, module: str) -> set[str]:
+    """What is taken from a module that is imported whole."""
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module
+    }
+
+
+def calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def test_the_package_is_looked_at_whole() -> None:
+    assert FACTORY in MODULES
+    assert len(MODULES) > 50
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - {FACTORY}))
+def test_no_other_module_makes_a_client_or_a_request(name: str) -> None:
+    tree = MODULES[name]
+    assert attributes_of(tree, "httpx") & CLIENT_NAMES == set()
+    assert {module for module in imported(tree) if module.startswith("httpx.")} == set()
+    assert imported(tree) & OTHER_WAYS == set()
+    if name not in SERVING:
+        assert attributes_of(tree, "socket") & SOCKETS == set()
+        assert attributes_of(tree, "asyncio") & SOCKETS == set()
+
+
+def test_httpx_is_imported_in_the_three_modules_that_speak_it() -> None:
+    assert {name for name, tree in MODULES.items() if "httpx" in imported(tree)} == {
+        FACTORY,
+        "ollama/endpoint.py",
+        "ollama/faults.py",
+    }
+
+
+def test_the_factory_makes_one_kind_of_client_with_every_safeguard() -> None:
+    made = [call for call in calls(MODULES[FACTORY]) if ast.unparse(call.func) == "httpx.AsyncClient"]
+    (call,) = made
+    told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    assert (told["trust_env"], told["follow_redirects"]) == ("False", "False")
+    assert {"timeout", "limits", "verify", "cookies", "proxy"} <= told.keys()
+    assert "identity" in told["headers"]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_module_logs_or_prints_headers(name: str) -> None:
+    for call in calls(MODULES[name]):
+        function = ast.unparse(call.func)
+        words = {ast.unparse(node) for argument in call.args for node in ast.walk(argument)}
+        mentioned = {word.rpartition(".")[2].strip("'\"") for word in words}
+        if function == "print" or function.rpartition(".")[2] in ("debug", "info", "warning", "error", "exception"):
+            assert mentioned & HEADER_WORDS == set(), f"line {call.lineno}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_only_what_sends_or_seals_a_secret_reveals_it(name: str) -> None:
+    reveals = any(isinstance(node, ast.Attribute) and node.attr == "reveal" for node in ast.walk(MODULES[name]))
+    assert not reveals or name in {
+        "secret.py",
+        "vault.py",
+        "ollama/http.py",
+        "ollama/endpoint.py",
+        "ollama/faults.py",
+        "services/credentials.py",
+        "services/doctor.py",
+        "cli/secrets.py",
+    } | {found for found in MODULES if found.startswith("legacy/") or found == "services/import_env.py"}

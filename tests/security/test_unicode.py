@@ -1,0 +1,400 @@
+"""Foreign text of any kind reaches a terminal as harmless text, and JSON as it is: 2,000 examples and more in all."""
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, insert, update
+from typer.testing import CliRunner
+
+from ollama_admin.cli import import_env, render
+from ollama_admin.cli.app import app
+from ollama_admin.cli.output import Output
+from ollama_admin.client import Client
+from ollama_admin.domain import (
+    ApiVersion,
+    AuthType,
+    CheckResult,
+    DigestChange,
+    DiscoverResult,
+    Model,
+    ModelGroup,
+    ModelPlace,
+    Server,
+    ServerRef,
+    ServerStatus,
+)
+from ollama_admin.errors import AdminError, UpstreamError
+from ollama_admin.safe_text import TerminalFilter, safe_text
+from ollama_admin.store.tables import models, servers
+from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
+from tests.fake_ollama_thread import FakeOllamaThread
+
+# What must never reach a terminal: C0 but the line feed, DEL, C1, bidi controls and marks, separators, surrogates
+HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+NASTY = (
+    "\x1b]0;title\x07",
+    "\x1b[2J\x1b[31mred",
+    "\x1b]52;c;aGk=\x07",
+    "\x1b]8;;http://evil\x1b\\click\x1b]8;;\x1b\\",
+    "\x9b31m\x9d0;x\x9c",
+    "a\u202egpj.exe\u2066",
+    "line\nerror: forged",
+    "cr\rover\x08write\x7f",
+    "\u2028\u2029\u0085\ufeff",
+    "\x00",
+    "[bold]x[/bold]",
+    "[/foo]",
+    "[link=http://evil]x[/link]",
+    "\\[x] \\\\[/x]",
+    ":smile: :warning:",
+    "[/]",
+    "[[]]",
+    "日本語 \U0001f600\u200d\U0001f468 e\u0301\u0300 \u05d0\u05d1",
+    "\ud800",
+    "%s {0} {x!r} $(id) `id`",
+    "",
+    "x" * 3000,
+)
+TEXT = st.one_of(st.sampled_from(NASTY), st.text(st.characters(), max_size=40))
+STORABLE = TEXT.map(lambda text: re.sub("[\x00\ud800-\udfff]", "", text))
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal, so that colours and boxes are tried."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(show: Callable[[Output], None], *, terminal: bool = False) -> str:
+    """What a function prints on both streams, ours and a library's."""
+    streams = (Terminal(), Terminal()) if terminal else (io.StringIO(), io.StringIO())
+    show(Output(json=False, stdout=streams[0], stderr=streams[1]))
+    return "".join(stream.getvalue() for stream in streams)
+
+
+def assert_harmless(text: str, *, lines: int | None = None) -> None:
+    found = HARMFUL.search(text)
+    assert found is None, (found and found.start(), text)
+    if lines is not None:
+        assert text.count("\n") == lines, text
+
+
+def without_styles(text: str) -> str:
+    """What a terminal shows once our own bold headings are taken away."""
+    return re.sub("\x1b\\[[01]m", "", text)
+
+
+def server_row(text: str, **more: Any) -> Server:
+    values: dict[str, Any] = {
+        "id": 1,
+        "name": text,
+        "url": text,
+        "api_version": ApiVersion.NATIVE,
+        "capabilities": (text, "b"),
+        "max_concurrent": 1,
+        "priority": 0,
+        "is_default": True,
+        "is_active": False,
+        "default_model": text,
+        "auth_type": AuthType.BASIC,
+        "auth_config": {"username": text, "password": "x"},
+        "headers": {text: "x"},
+        "status": ServerStatus.ERROR,
+        "version": text,
+        "last_error": text,
+        "last_seen_at": NOW,
+        "last_discovered_at": NOW,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Server(**values | more)
+
+
+def model_row(text: str) -> Model:
+    return Model(
+        name=text,
+        digest=None,
+        size=1,
+        format=text,
+        family=text,
+        families=(text,),
+        parameter_size=text,
+        quantization_level=text,
+        modified_at=NOW,
+        remote_host=None,
+        remote_model=None,
+        id=1,
+        server_id=1,
+        server=text,
+        context_length=1,
+        embedding_length=1,
+        capabilities=(text,),
+        is_available=False,
+        first_seen_at=NOW,
+        last_seen_at=NOW,
+        digest_changed_at=None,
+    )
+
+
+def check_of(text: str) -> CheckResult:
+    error = UpstreamError(text, text)
+    return CheckResult(server=ref(text), status=ServerStatus.ERROR, version=text, ms=1, error=error)
+
+
+def discovered_of(text: str) -> list[DiscoverResult]:
+    changed = (DigestChange(name=text, before=text, after=None),)
+    good = DiscoverResult(server=ref(text), added=(text,), changed=changed, vanished=(text,))
+    return [good, DiscoverResult(server=ref(text), error=UpstreamError(text, text))]
+
+
+def group_of(text: str) -> ModelGroup:
+    places = tuple(ModelPlace(server=text, digest=digest, is_available=True) for digest in (text or "x", None))
+    return ModelGroup(name=text, builds=2, servers=places)
+
+
+def ref(text: str) -> ServerRef:
+    return ServerRef(id=1, name=text or None, url=text)
+
+
+@example("[/foo]")
+@example("\x1b]0;x\x07")
+@given(TEXT)
+@settings(quick, max_examples=400)
+def test_tables_show_any_text_without_control_characters(text: str) -> None:
+    tables: list[tuple[Callable[[Output], None], int | None]] = [
+        (lambda out: render.servers(out, [server_row(text)]), 2),
+        (lambda out: render.server(out, server_row(text)), 16),
+        (lambda out: render.models(out, [model_row(text)]), 2),
+        (lambda out: render.model_groups(out, [group_of(text)]), 2),
+        (lambda out: render.checks(out, [check_of(text)]), 3),
+        (lambda out: render.discovered(out, discovered_of(text)), 5),
+        (lambda out: render.facts(out, ref(text)), 3),
+        (lambda out: render.table(out, ["NAME"], [(text,)]), 2),
+        (lambda out: render.sentence(out, text), 1),
+    ]
+    for show, lines in tables:
+        assert_harmless(printed(show), lines=lines)
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+@given(text=TEXT)
+@settings(quick, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_tables_on_a_terminal_of_any_width_hold_no_control_characters_but_our_own(
+    columns: int, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for show in (
+        lambda out: render.servers(out, [server_row(text)]),
+        lambda out: render.models(out, [model_row(text)]),
+        lambda out: render.discovered(out, discovered_of(text)),
+    ):
+        assert_harmless(without_styles(printed(show, terminal=True)))
+
+
+@given(TEXT)
+@quick
+def test_a_progress_bar_shows_no_foreign_text_as_markup_or_control(text: str) -> None:
+    def show(out: Output) -> None:
+        with render.DiscoverProgress(out) as progress:
+            progress.start(2)
+            for result in discovered_of(text):
+                progress.result(result)
+
+    assert_harmless(printed(show))
+    drawn = printed(show, terminal=True)
+    own = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|\r")  # what moves the cursor and colours the bar
+    assert_harmless(own.sub("", drawn))
+
+
+@given(TEXT)
+@settings(quick, max_examples=300)
+def test_errors_hints_and_notes_show_any_text_in_one_line_each(text: str) -> None:
+    def show(out: Output) -> None:
+        out.verbose = True
+        out.error(UpstreamError(text, text or None))
+        out.problem("invalid_input", text)
+        out.note(text)
+        out.detail(text)
+
+    assert_harmless(printed(show), lines=5 if text else 4)
+
+
+@given(TEXT)
+@settings(quick, max_examples=400)
+def test_json_is_ascii_and_comes_back_as_it_went_in(text: str) -> None:
+    for value in (server_row(text), model_row(text), check_of(text), discovered_of(text), group_of(text)):
+        stdout = io.StringIO()
+        output = Output(json=True, stdout=stdout, stderr=io.StringIO())
+        output.data(value)
+        output.record(value)
+        whole, _, line = stdout.getvalue().rstrip("\n").rpartition("\n")
+        assert stdout.getvalue().isascii()
+        assert json.loads(whole) == json.loads(line)
+        assert text in strings_in(json.loads(whole))
+    stderr = io.StringIO()
+    Output(json=True, stdout=io.StringIO(), stderr=stderr).error(AdminError(text, text))
+    assert json.loads(stderr.getvalue()) == {"error": {"code": "error", "message": text, "hint": text}}
+    assert stderr.getvalue().isascii()
+    assert stderr.getvalue().count("\n") == 1
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings_in(item)
+
+
+@given(st.lists(TEXT, max_size=6))
+@settings(quick, max_examples=300)
+def test_an_answer_on_a_terminal_is_filtered_however_it_is_cut(pieces: list[str]) -> None:
+    whole = "".join(pieces)
+    filters = TerminalFilter()
+    shown = "".join(filters.feed(piece) for piece in pieces)
+    assert shown == TerminalFilter().feed(whole)
+    assert HARMFUL.sub("", shown.replace("\t", "")) == shown.replace("\t", "")
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=60))
+@settings(quick, max_examples=200)
+def test_text_without_control_characters_is_left_as_it_is(text: str) -> None:
+    kept = re.sub("[\u061c\u200e\u200f]", "", text)
+    assert safe_text(kept) == kept
+    assert TerminalFilter().feed(kept) == kept
+
+
+# Through the whole program
+
+
+@pytest.fixture(scope="module")
+def hostile_server() -> Iterator[FakeOllamaThread]:
+    """A server whose words a test chooses."""
+    with FakeOllamaThread(FakeOllama(SimulatedModel("alpha"))) as thread:
+        yield thread
+
+
+COMMANDS = (
+    ["server", "list"],
+    ["server", "show", "1"],
+    ["server", "check", "--all"],
+    ["server", "update", "1", "--priority", "3"],
+    ["server", "disable", "1"],
+    ["models", "--all"],
+    ["models", "--all", "--by-model"],
+    ["discover", "--all"],
+    ["doctor"],
+    ["secrets", "status"],
+    ["generate", "-m", "none", "hi"],
+)
+
+
+@given(text=STORABLE)
+@settings(quick, max_examples=12, suppress_health_check=list(HealthCheck))
+def test_whatever_the_database_holds_every_command_shows_it_harmless(
+    text: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", database_url)
+    fill(database_url, text)
+    for words in COMMANDS:
+        ran = CliRunner().invoke(app, words)
+        assert ran.exit_code != 1, (words, ran.exc_info)
+        assert_harmless(ran.stdout + ran.stderr)
+        ran = CliRunner().invoke(app, ["-o", "json", *words])
+        assert ran.exit_code != 1, (words, ran.exc_info)
+        assert ran.stdout.isascii()
+        if ran.stdout:
+            json.loads(ran.stdout)
+        else:
+            assert json.loads(ran.stderr.splitlines()[-1])["error"]["message"]
+
+
+def fill(database_url: str, text: str) -> None:
+    """One server and one model whose every column holds the text, as another program could write them."""
+    url = database_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(models.delete())
+        connection.execute(servers.delete())
+        columns = server_row(text, url="http://127.0.0.1:9", auth_config={}, headers={}, auth_type=AuthType.NONE)
+        values = {name: getattr(columns, name) for name in Server.__slots__}
+        values |= {"name_key": text, "capabilities": [text, "b"], "is_active": True}
+        connection.execute(insert(servers).values(**values))
+        row = model_row(text)
+        values = {name: getattr(row, name) for name in (column.name for column in models.columns) if name != "name_key"}
+        values |= {"families": [text], "capabilities": [text], "name_key": text, "is_available": True}
+        connection.execute(insert(models).values(**values))
+        connection.execute(update(servers).values(name=text))
+    engine.dispose()
+
+
+@given(text=TEXT)
+@settings(quick, max_examples=25, suppress_health_check=list(HealthCheck))
+def test_whatever_a_server_says_every_command_shows_it_harmless(
+    text: str, hostile_server: FakeOllamaThread, migrated_sqlite_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{migrated_sqlite_file}")
+    hostile_server.call(lambda: speak(hostile_server.fakes[0], text))
+    server = ["--server-url", hostile_server.url]
+    CliRunner().invoke(app, ["server", "add", "gpu", hostile_server.url, "--no-check"])
+    for words in (["server", "check"], ["discover"], ["models"], ["generate", "-m", "alpha", "hi", *server]):
+        ran = CliRunner().invoke(app, words)
+        assert ran.exit_code != 1, (words, ran.exc_info)
+        assert_harmless(ran.stderr if words[0] == "generate" else ran.stdout + ran.stderr)
+
+
+def speak(fake: FakeOllama, text: str) -> None:
+    """The server's version, models and errors are all this text."""
+    written = json.dumps(text).encode()  # a lone surrogate can be sent like this
+    model = b'{"models": [{"name": %s, "details": {"family": %s}}, {"name": "alpha"}]}' % (written, written)
+    fake.clear_script()
+    fake.script_always("/api/version", Answer(200, b'{"version": %s}' % written if text.strip() else {"version": "1"}))
+    fake.script_always("/api/tags", Answer(200 if len(text) % 2 else 500, model if len(text) % 2 else {"error": text}))
+    fake.script_always("/api/show", Answer(200, b'{"capabilities": [%s]}' % written))
+    fake.script_always("/api/generate", Answer(400, b'{"error": %s}' % written))
+
+
+@given(text=STORABLE.filter(bool))
+@settings(quick, max_examples=60, suppress_health_check=list(HealthCheck))
+def test_whatever_an_env_file_says_its_plan_is_harmless(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "any.env"
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    file.write_bytes(f"OLLAMA_URL=http://a\nOLLAMA_MODEL='{quoted}'\nOLLAMA_{text}='{quoted}'\n".encode())
+
+    async def plan() -> Any:
+        async with Client(database_url=f"sqlite:///{tmp_path}/x.db", environ={}, on_note=lambda _: None) as client:
+            return await client.import_env([file], dry_run=True)
+
+    try:
+        found = asyncio.run(plan())
+    except AdminError as error:
+        caught = error
+        assert_harmless(printed(lambda out: out.error(caught)))
+        return
+    for entry in found.entries:
+        assert_harmless(printed(lambda out, entry=entry: render.sentence(out, import_env._described(entry))), lines=1)
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
+def test_a_pipe_gets_no_escapes(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    text = printed(lambda out: render.servers(out, [server_row("gpu")]))
+    assert "\x1b" not in text
+
+
+def test_times_are_utc_in_iso_form() -> None:
+    assert "last seen        2026-01-02T03:04:05Z" in printed(lambda out: render.server(out, server_row("gpu")))
