@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ollama_admin.client import Client
 from ollama_admin.settings import Settings
@@ -14,6 +15,9 @@ from tests.postgres import POSTGRES_URL_VARIABLE, OwnPostgresServer, PostgresSer
 
 # Read before the environment is cleaned for the first test.
 GIVEN_POSTGRES_URL = os.environ.get(POSTGRES_URL_VARIABLE)
+
+settings.register_profile("project", deadline=None)  # tests never assert times
+settings.load_profile("project")
 
 FOREIGN_PREFIXES = ("OLLAMA", "OPENAI_")
 FOREIGN_NAMES = {
