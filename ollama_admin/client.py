@@ -95,7 +95,7 @@ class Client:
         self,
         servers: Sequence[int | str] = (),
         *,
-        everyone: bool = False,
+        all: bool = False,
         timeout: float | None = None,
         concurrency: int = CONCURRENCY,
         prune: bool = False,
@@ -105,7 +105,7 @@ class Client:
         """Read what servers hold (default: the active ones) into the database; see `Discovery.run`."""
         return await Discovery(self._db, self._connect, self._safe).run(
             servers,
-            everyone=everyone,
+            all=all,
             timeout=timeout,
             concurrency=concurrency,
             prune=prune,

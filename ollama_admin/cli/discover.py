@@ -47,15 +47,13 @@ def _run(
 ) -> list[DiscoverResult]:
     if shell.output.json:
         return shell.run(
-            lambda client: client.discover(
-                servers, everyone=everyone, timeout=timeout, concurrency=concurrency, prune=prune
-            )
+            lambda client: client.discover(servers, all=everyone, timeout=timeout, concurrency=concurrency, prune=prune)
         )
     with shell.tables().DiscoverProgress(shell.output) as progress:
         return shell.run(
             lambda client: client.discover(
                 servers,
-                everyone=everyone,
+                all=everyone,
                 timeout=timeout,
                 concurrency=concurrency,
                 prune=prune,

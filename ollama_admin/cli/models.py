@@ -30,9 +30,7 @@ def models(
     shell = shell_of(context, output)
     if by_model:
         groups = shell.run(
-            lambda client: client.models.by_model(
-                servers or (), name=name, capability=capability, everything=everything
-            )
+            lambda client: client.models.by_model(servers or (), name=name, capability=capability, all=everything)
         )
         if shell.output.json:
             shell.output.data(groups)
@@ -40,7 +38,7 @@ def models(
             shell.tables().model_groups(shell.output, groups)
         return
     found = shell.run(
-        lambda client: client.models.list(servers or (), name=name, capability=capability, everything=everything)
+        lambda client: client.models.list(servers or (), name=name, capability=capability, all=everything)
     )
     if shell.output.json:
         shell.output.data(found)

@@ -208,7 +208,7 @@ def check_servers(
     shell = shell_of(context, output)
     if servers and everyone:
         raise InvalidInput("servers and --all are both given", "leave one of them out")
-    checks = shell.run(lambda client: client.servers.check(servers or (), everyone=everyone))
+    checks = shell.run(lambda client: client.servers.check(servers or (), all=everyone))
     failed = [check.error for check in checks if check.error]
     if failed and one_target(servers, everyone):
         raise failed[0]

@@ -29,7 +29,7 @@ class Discovery:
         self,
         servers: Sequence[int | str] = (),
         *,
-        everyone: bool = False,
+        all: bool = False,
         timeout: float | None = None,
         concurrency: int = CONCURRENCY,
         prune: bool = False,
@@ -44,7 +44,7 @@ class Discovery:
             raise InvalidInput("concurrency is below 1")
         if timeout is not None and not timeout > 0:
             raise InvalidInput("the timeout is not above 0 seconds")
-        chosen = await self._db.read(targets, servers, everyone=everyone)
+        chosen = await self._db.read(targets, servers, everyone=all)
         on_start(len(chosen))
         free = asyncio.Semaphore(concurrency)
         builds = _Builds()

@@ -89,7 +89,7 @@ class Doctor:
         try:
             secrets = await self._secrets.status()
             rows = {server.id: server for server in await self._servers.list()}
-            checks = await self._servers.check(everyone=True)
+            checks = await self._servers.check(all=True)
             healths = tuple(_health(rows[check.server.id], check) for check in checks if check.server.id in rows)
             revision = HEAD
         except AdminError as exc:

@@ -22,16 +22,16 @@ class Models:
         *,
         name: str | None = None,
         capability: str | None = None,
-        everything: bool = False,
+        all: bool = False,
     ) -> list[Model]:
-        """Available models of the servers (default: the active ones); `everything` adds vanished and inactive ones.
+        """Available models of the servers (default: the active ones); `all` adds vanished and inactive ones.
 
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
         ids = None
         if servers:
             ids = [server.id for server in await self._db.read(targets, servers, everyone=True)]
-        found = await self._db.read(store.select_models, server_ids=ids, everything=everything)
+        found = await self._db.read(store.select_models, server_ids=ids, everything=all)
         return [
             model
             for model in found
@@ -45,11 +45,11 @@ class Models:
         *,
         name: str | None = None,
         capability: str | None = None,
-        everything: bool = False,
+        all: bool = False,
     ) -> tuple[ModelGroup, ...]:
         """The same models grouped by name, with the number of distinct builds."""
         groups: dict[str, list[Model]] = defaultdict(list)
-        for model in await self.list(servers, name=name, capability=capability, everything=everything):
+        for model in await self.list(servers, name=name, capability=capability, all=all):
             groups[model_key(model.name) if model.digest else model.name].append(model)
         return tuple(_group(models) for models in groups.values())
 

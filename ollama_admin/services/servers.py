@@ -169,9 +169,9 @@ class Servers:
     async def set_default(self, server: int | str) -> Server:
         return self._safe.masked(await self._db.write(store.change, server, {"is_default": True}))
 
-    async def check(self, servers: Sequence[int | str] = (), *, everyone: bool = False) -> tuple[CheckResult, ...]:
+    async def check(self, servers: Sequence[int | str] = (), *, all: bool = False) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and note what they said."""
-        chosen = await self._db.read(targets, servers, everyone=everyone)
+        chosen = await self._db.read(targets, servers, everyone=all)
         free = asyncio.Semaphore(CONCURRENT_CHECKS)
 
         async def bounded(server: Server) -> CheckResult:

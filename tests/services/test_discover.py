@@ -57,7 +57,7 @@ def written() -> Iterator[list[str]]:
 
 async def rows(client: Client, *servers: int | str, **filters: Any) -> dict[str, Model]:
     """All rows of the servers, by name."""
-    return {model.name: model for model in await client.models.list(servers, everything=True, **filters)}
+    return {model.name: model for model in await client.models.list(servers, all=True, **filters)}
 
 
 async def names(client: Client, *servers: int | str, **filters: Any) -> list[str]:
@@ -394,7 +394,7 @@ async def test_active_servers_are_asked_or_those_that_are_named_once(client: Cli
         await client.servers.add(name="off", url=other.url, is_active=False)
         assert [str(result.server) for result in await client.discover()] == ["on"]
         assert [str(result.server) for result in await client.discover(["OFF", 2, "off"])] == ["off"]
-        assert [str(result.server) for result in await client.discover(everyone=True)] == ["on", "off"]
+        assert [str(result.server) for result in await client.discover(all=True)] == ["on", "off"]
 
 
 async def test_unknown_server_is_refused_before_any_is_asked(one: Client, fake: FakeOllama) -> None:

@@ -26,7 +26,7 @@ async def catalogue(client: Client) -> AsyncIterator[Client]:
         for name, fake in (("one", one), ("two", two), ("three", three)):
             await client.servers.add(name=name, url=fake.url)
         await client.servers.disable("three")
-        await client.discover(everyone=True)
+        await client.discover(all=True)
         one.remove("Delta:7b")
         await client.discover(["one"])
         yield client
@@ -45,7 +45,7 @@ async def test_models_are_those_that_can_be_asked_for_now(catalogue: Client) -> 
 
 
 async def test_everything_adds_vanished_models_and_those_of_inactive_servers(catalogue: Client) -> None:
-    found = await catalogue.models.list(everything=True)
+    found = await catalogue.models.list(all=True)
     assert set(places(found)) == {
         *(("one", "Delta:7b"), ("one", "alpha:latest"), ("two", "alpha:latest"), ("three", "alpha:latest")),
         *(("two", "beta:latest"), ("three", "gamma:latest")),
@@ -85,7 +85,7 @@ async def test_models_are_filtered_by_name(catalogue: Client, pattern: str, foun
 async def test_models_are_filtered_by_capability_in_any_case(catalogue: Client) -> None:
     assert places(await catalogue.models.list(capability="Tools")) == [("two", "alpha:latest")]
     assert await catalogue.models.list(capability="embedding") == []
-    assert places(await catalogue.models.list(capability="embedding", everything=True)) == [("three", "gamma:latest")]
+    assert places(await catalogue.models.list(capability="embedding", all=True)) == [("three", "gamma:latest")]
 
 
 async def test_models_by_name_show_where_builds_differ(catalogue: Client) -> None:
@@ -95,7 +95,7 @@ async def test_models_by_name_show_where_builds_differ(catalogue: Client) -> Non
         ModelPlace(server="one", digest=ALPHA.digest, is_available=True),
         ModelPlace(server="two", digest=NEW_ALPHA.digest, is_available=True),
     )
-    everything = {group.name: group for group in await catalogue.models.by_model(everything=True)}
+    everything = {group.name: group for group in await catalogue.models.by_model(all=True)}
     assert [place.server for place in everything["alpha:latest"].servers] == ["one", "two", "three"]
     assert [place.is_available for place in everything["Delta:7b"].servers] == [False]
 

@@ -243,7 +243,7 @@ async def test_another_url_makes_models_unavailable_and_forgets_what_was_seen(cl
         None,
     )
     assert await client.models.list() == []
-    assert [model.name for model in await client.models.list(everything=True)] == ["alpha:latest"]
+    assert [model.name for model in await client.models.list(all=True)] == ["alpha:latest"]
 
 
 # default, active, remove
@@ -286,7 +286,7 @@ async def test_removed_server_takes_its_models_and_only_them_along(client: Clien
         await client.discover()
         one = await client.servers.show("one")
         assert await client.servers.remove("ONE") == one
-    assert [model.name for model in await client.models.list(everything=True)] == ["beta:latest"]
+    assert [model.name for model in await client.models.list(all=True)] == ["beta:latest"]
     assert await names(client) == ["two"]
 
 
@@ -404,7 +404,7 @@ async def test_check_asks_the_active_servers_or_those_that_are_named_once(client
         await client.servers.add(name="on", url=fake.url)
         await client.servers.add(name="off", url=NOWHERE, is_active=False)
         assert [str(result.server) for result in await client.servers.check()] == ["on"]
-        assert [str(result.server) for result in await client.servers.check(everyone=True)] == ["on", "off"]
+        assert [str(result.server) for result in await client.servers.check(all=True)] == ["on", "off"]
         assert [str(result.server) for result in await client.servers.check(["off", 2, "on", "OFF"])] == ["off", "on"]
     with pytest.raises(ServerNotFound):
         await client.servers.check(["on", "nobody"])
