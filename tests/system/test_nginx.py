@@ -7,17 +7,18 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
+from typer.testing import CliRunner
 
+from ollama_admin.cli.app import app
 from tests.fake_ollama import FakeOllama, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.system
 
 SECRET = 'p"ss:w/rd=+ é'
 TOKEN = "tok-0123456789abcdef=="
@@ -113,10 +114,8 @@ class Ran:
 
 
 def run(*words: str, stdin: str = "") -> Ran:
-    """The program as a person runs it."""
-    command = [sys.executable, "-m", "ollama_admin", *words]
-    done = subprocess.run(command, input=stdin.encode(), capture_output=True)
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+    ran = CliRunner().invoke(app, list(words), input=stdin, catch_exceptions=False)
+    return Ran(ran.exit_code, ran.stdout, ran.stderr)
 
 
 @pytest.fixture
