@@ -238,7 +238,7 @@ def generated(scene: Scene, mode: str) -> list[Run]:
     ask = ["generate", "-m", MODEL, "hi"]
     runs: list[Run] = [([*ask, "--server", server_name(way, mode), "--stats"], None) for way in WAYS]
     for way, (options, stdin) in WAYS.items():
-        runs.append(([*ask, "--server-url", f"{scene.mirror}/ok-dynamic-{way}-{mode}", *options], stdin))  # noqa: PERF401
+        runs.append(([*ask, "--server-url", f"{scene.mirror}/ok-dynamic-{way}-{mode}", *options], stdin))
     return runs
 
 
