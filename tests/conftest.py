@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,10 @@ GIVEN_POSTGRES_URL = os.environ.get(POSTGRES_URL_VARIABLE)
 
 settings.register_profile("project", deadline=None)  # tests never assert times
 settings.load_profile("project")
+
+# A shell ignores SIGINT in what it starts in the background, and our children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOREIGN_PREFIXES = ("OLLAMA", "OPENAI_")
 FOREIGN_NAMES = {

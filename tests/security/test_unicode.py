@@ -344,9 +344,9 @@ def fill(database_url: str, text: str) -> None:
 @given(text=TEXT)
 @settings(quick, max_examples=25, suppress_health_check=list(HealthCheck))
 def test_whatever_a_server_says_every_command_shows_it_harmless(
-    text: str, hostile_server: FakeOllamaThread, migrated_sqlite_file: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, hostile_server: FakeOllamaThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{migrated_sqlite_file}")
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{tmp_path / 'hostile.db'}")
     hostile_server.call(lambda: speak(hostile_server.fakes[0], text))
     server = ["--server-url", hostile_server.url]
     CliRunner().invoke(app, ["server", "add", "gpu", hostile_server.url, "--no-check"])
