@@ -4,6 +4,7 @@ import base64
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -101,6 +102,13 @@ def test_headers_public_and_referred_are_sent(cli: Cli, serve: Serve, monkeypatc
     assert last(fake).headers["cf-access-client-secret"] == "hunter2"
 
 
+def _take_terminal() -> None:
+    """Control the terminal on stdin, and hear Ctrl-C even where whoever started the tests ignores it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 class Person:
     """A command whose three streams are one terminal that it controls, with somebody who types."""
 
@@ -112,7 +120,7 @@ class Person:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (one system call)
+            preexec_fn=_take_terminal,  # noqa: PLW1509 (three system calls)
         )
         os.close(theirs)
         self.seen = b""
