@@ -131,6 +131,7 @@ def outcome(words: list[str]) -> tuple[int, str, str]:
 def _timeless(text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
     text = re.sub(r"just now|\d+ seconds? ago", "AGE", text)
+    text = re.sub(r"TIME +", "TIME ", text)  # the column is as wide as its longest time
     return re.sub(r'\d+ ms *|"ms": \d+', "MS ", text)
 
 

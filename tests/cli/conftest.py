@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.vault import new_key
 from tests.cli.running import Cli, Process
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -20,8 +19,6 @@ Spawn = Callable[..., Process]
 def cli(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The command line on a migrated database, once on SQLite and once on PostgreSQL."""
     monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", database_url)
-    if database_url.startswith("postgresql"):  # an SQLite file has a key of its own beside it
-        monkeypatch.setenv("OLLAMA_ADMIN_SECRET_KEY", new_key().reveal())
     return Cli()
 
 
