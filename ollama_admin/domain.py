@@ -227,12 +227,24 @@ class ModelGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """A row of `ollama_pins`: the digest that a name means for the whole fleet."""
+    """A row of `ollama_pins`: the digest that a name means for the whole fleet.
+
+    `before` is the digest that it replaced, known only when it was just set.
+    """
 
     name: str
     digest: str
     created_at: datetime
     updated_at: datetime
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedPin(Pin):
+    """A pin beside the catalogue: how many available models of active servers are the pinned build, or another."""
+
+    agree: int
+    differ: int
 
 
 ThinkLevel = Literal["low", "medium", "high", "max"]
@@ -313,9 +325,11 @@ class Receipt:
     """A row of `ollama_receipts`: what became of one request; never the prompt or the answer.
 
     `outcome` is `ok`, `cancelled`, or the code of the error. `server` is None when none was chosen, and the counts and
-    times are None where they were not told. `attempts` counts the servers that were tried.
+    times are None where they were not told. `attempts` counts the servers that were tried. `id` is None before it is
+    written.
     """
 
+    id: int | None = None
     created_at: datetime
     way: Way
     asked_model: str | None
