@@ -18,6 +18,7 @@ from ollama_admin.services.discover import CONCURRENCY, Discovery
 from ollama_admin.services.generate import Generation
 from ollama_admin.services.models import Models
 from ollama_admin.services.servers import Servers
+from ollama_admin.services.slots import LeaseTimes, Slots
 from ollama_admin.settings import Settings
 from ollama_admin.store.database import Database
 
@@ -67,6 +68,7 @@ class Client:
         environ: Mapping[str, str] = os.environ,
         on_note: Note | None = None,
         times: "Times | None" = None,
+        lease_times: LeaseTimes | None = None,
     ) -> None:
         self._settings = Settings.read(environ, database_url)
         self._note = on_note or logging.getLogger("ollama_admin").warning
@@ -76,6 +78,7 @@ class Client:
         self._safe = Safe(self._open_vault, self._read_secret, environ)
         self.servers = Servers(self._db, self._connect, self._safe, self._note)
         self.models = Models(self._db)
+        self._slots = Slots(self._db, self._note, lease_times)
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,10 +89,13 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give back connections to servers and database."""
-        if "_http" in self.__dict__:
-            await self._http.aclose()
-        self._db.close()
+        """Give back connections to servers and database, and the slots that are still held."""
+        try:
+            if "_http" in self.__dict__:
+                await self._http.aclose()
+            await self._slots.aclose()
+        finally:
+            self._db.close()
 
     async def discover(
         self,
