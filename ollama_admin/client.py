@@ -30,6 +30,7 @@ from ollama_admin.services.generate import Generation
 from ollama_admin.services.models import Models
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.servers import Servers
+from ollama_admin.services.slots import LeaseTimes, Slots
 from ollama_admin.settings import Settings
 from ollama_admin.store.database import Database
 
@@ -80,6 +81,7 @@ class Client:
         on_note: Note | None = None,
         times: "Times | None" = None,
         way: Way = Way.PYTHON,
+        lease_times: LeaseTimes | None = None,
     ) -> None:
         self._settings = Settings.read(environ, database_url)
         self._note = on_note or logging.getLogger("ollama_admin").warning
@@ -91,6 +93,7 @@ class Client:
         self._safe = Safe(self._open_vault, self._read_secret, environ)
         self.servers = Servers(self._db, self._connect, self._safe, self._note)
         self.models = Models(self._db)
+        self._slots = Slots(self._db, self._note, lease_times)
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,10 +104,11 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Write the receipts that are not written yet; give back connections to servers and database."""
+        """Give back slots, write the receipts that are not written yet, and close every connection."""
         try:
             if "_http" in self.__dict__:
                 await self._http.aclose()
+            await self._slots.aclose()
             await self._recorder.aclose()
         finally:
             self._db.close()

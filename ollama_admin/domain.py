@@ -78,7 +78,10 @@ class ServerRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A row of `ollama_servers`. From the store, secrets in it are sealed; from a service, they are masked."""
+    """A row of `ollama_servers`. From the store, secrets in it are sealed; from a service, they are masked.
+
+    `slots_in_use` counts the requests that run there now, by whatever process or host.
+    """
 
     id: int
     name: str
@@ -86,6 +89,7 @@ class Server:
     api_version: ApiVersion
     capabilities: tuple[str, ...]
     max_concurrent: int
+    slots_in_use: int = 0
     priority: int
     is_default: bool
     is_active: bool

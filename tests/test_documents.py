@@ -71,6 +71,7 @@ def test_a_server() -> None:
         "api_version": "native",
         "capabilities": ["vision"],
         "max_concurrent": 2,
+        "slots_in_use": 0,
         "priority": -1,
         "is_default": True,
         "is_active": True,

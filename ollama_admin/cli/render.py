@@ -43,7 +43,7 @@ def servers(output: Output, found: Sequence[Server]) -> None:
             server.name,
             server.url,
             server.api_version,
-            str(server.max_concurrent),
+            f"{server.slots_in_use}/{server.max_concurrent}",
             _state(server),
             str(server.priority),
             ", ".join(server.capabilities),
@@ -53,7 +53,7 @@ def servers(output: Output, found: Sequence[Server]) -> None:
         )
         for server in found
     ]
-    headings = ["ID", "NAME", "URL", "API", "MAX", "STATE"]
+    headings = ["ID", "NAME", "URL", "API", "USED", "STATE"]
     more = ["PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"]
     _table(output, headings, more, rows)
 
@@ -68,6 +68,7 @@ def server(output: Output, found: Server) -> None:
         ("state", _state(found)),
         ("capabilities", ", ".join(found.capabilities)),
         ("max concurrent", found.max_concurrent),
+        ("slots in use", found.slots_in_use),
         ("priority", found.priority),
         ("default model", found.default_model),
         ("auth", found.auth_type),

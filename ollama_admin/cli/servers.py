@@ -162,6 +162,7 @@ def remove(
     context: typer.Context,
     server: ServerArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also while requests run there.")] = False,
     output: OutputOption = None,
 ) -> None:
     """Remove a server and what is known of its models. Nothing is deleted on the server itself."""
@@ -169,7 +170,7 @@ def remove(
     found: Server = shell.run(lambda client: client.servers.show(server))
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
         _confirm(shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?")
-    removed: Server = shell.run(lambda client: client.servers.remove(found.id))
+    removed: Server = shell.run(lambda client: client.servers.remove(found.id, force=force))
     if shell.output.json:
         shell.output.data({"removed": {"id": removed.id, "name": removed.name}})
     else:

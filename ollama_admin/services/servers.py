@@ -153,9 +153,12 @@ class Servers:
         columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
         return before, store.change(connection, before.id, values | columns)
 
-    async def remove(self, server: int | str) -> Server:
-        """Delete the row and its models; gives back what it was."""
-        return self._safe.masked(await self._db.write(store.remove, server))
+    async def remove(self, server: int | str, *, force: bool = False) -> Server:
+        """Delete the row and its models; gives back what it was.
+
+        Raises Conflict while requests run there; with `force` they end as they would, and nothing counts them any more.
+        """
+        return self._safe.masked(await self._db.write(store.remove, server, force=force))
 
     async def enable(self, server: int | str) -> Server:
         return self._safe.masked(await self._db.write(store.change, server, {"is_active": True}))

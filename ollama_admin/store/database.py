@@ -1,7 +1,7 @@
 """The seam between async code and SQL: `await db.read(fn, ...)` and `await db.write(fn, ...)`.
 
 `fn(connection, ...)` is a plain function that runs in a thread, in one transaction that ends with it: no transaction
-can stay open across an HTTP request.
+can stay open across an HTTP request. `await db.lease(fn, ...)` is a `write` that waits for nothing but the database.
 """
 
 import asyncio
@@ -9,9 +9,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from ollama_admin.settings import Settings
@@ -23,10 +25,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 3  # of a transaction that the database asks to run again
+LEASE_THREADS = 4
+LEASE_TIMEOUT = 3000  # ms that a statement about leases may take: two failures must fit into the life of a lease
 
 
 class Database:
-    """One pool of connections. The schema is checked before the first transaction.
+    """Two pools of connections. The schema is checked before the first transaction.
 
     `create_schema` is called for an SQLite file without tables; on PostgreSQL only `migrate` makes tables.
     """
@@ -35,26 +39,51 @@ class Database:
         self._settings = settings
         self._create_schema = create_schema
         self._engine = open_engine(settings)
+        self._lease_threads = ThreadPoolExecutor(LEASE_THREADS, thread_name_prefix="lease")  # starts none by itself
         self._checked = False
         self._check = threading.Lock()
 
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` in a transaction that only reads."""
-        return await asyncio.to_thread(self._run, lambda connection: fn(connection, *args, **kwargs), READ)
+        work = _bound(fn, *args, **kwargs)
+        return await asyncio.to_thread(self._run, self._engine, work, READ)
 
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` in a transaction that may write; on SQLite it takes the write lock at once."""
-        return await asyncio.to_thread(self._run, lambda connection: fn(connection, *args, **kwargs), WRITE)
+        work = _bound(fn, *args, **kwargs)
+        return await asyncio.to_thread(self._run, self._engine, work, WRITE)
+
+    async def lease(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Write, on threads and connections that nothing else uses: a slow read must not hold up a renewal.
+
+        On PostgreSQL a commit does not wait for the disk: after a crash of the database a lease of the last instants
+        may be forgotten, and its holder learns it at the next renewal.
+        """
+        work = _bound(fn, *args, **kwargs)
+
+        def quickly(connection: Connection) -> T:
+            _be_quick(connection)
+            return work(connection)
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._lease_threads, self._run, self._lease_engine, quickly, WRITE)
 
     def close(self) -> None:
+        self._lease_threads.shutdown()
+        if "_lease_engine" in self.__dict__:
+            self._lease_engine.dispose()
         self._engine.dispose()
 
-    def _run(self, work: Callable[[Connection], T], options: dict[str, str]) -> T:
+    @cached_property
+    def _lease_engine(self) -> Engine:
+        return open_engine(self._settings)
+
+    def _run(self, engine: Engine, work: Callable[[Connection], T], options: dict[str, str]) -> T:
         with translated(self._settings):
             self._ensure_schema()
             for tries_left in reversed(range(TRIES)):
                 try:
-                    with self._engine.connect().execution_options(**options) as connection, connection.begin():
+                    with engine.connect().execution_options(**options) as connection, connection.begin():
                         return work(connection)
                 except DBAPIError as exc:
                     if not (tries_left and is_retryable(exc)):
@@ -70,3 +99,14 @@ class Database:
                 self._create_schema()
             schema.require_head(self._engine)
             self._checked = True
+
+
+def _bound(fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> Callable[[Connection], T]:
+    return lambda connection: fn(connection, *args, **kwargs)
+
+
+def _be_quick(connection: Connection) -> None:
+    """For this transaction alone, so behind a pooler too."""
+    if connection.dialect.name == "postgresql":
+        settings = {"synchronous_commit": "off", "statement_timeout": str(LEASE_TIMEOUT)}
+        connection.execute(select(*(func.set_config(name, value, True) for name, value in settings.items())))

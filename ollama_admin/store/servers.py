@@ -5,11 +5,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, false, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    false,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerRef, ServerStatus
-from ollama_admin.errors import ServerExists, ServerNotFound
+from ollama_admin.errors import Conflict, ServerExists, ServerNotFound
 from ollama_admin.names import server_key
+from ollama_admin.store import slots
 from ollama_admin.store.tables import models, servers
 
 
@@ -33,7 +46,7 @@ class NewServer:
 
 def all_servers(connection: Connection) -> list[Server]:
     """Every row, in the order in which servers are chosen."""
-    rows = connection.execute(select(servers).order_by(servers.c.is_default.desc(), *_PREFERENCE))
+    rows = connection.execute(_select(connection).order_by(servers.c.is_default.desc(), *_PREFERENCE))
     return [_server(row) for row in rows]
 
 
@@ -42,8 +55,10 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
 
     With `hold` nobody else changes it until the transaction ends (SQLite holds the whole file already).
     """
-    query = select(servers).where(_is(server))
-    row = connection.execute(query.with_for_update() if hold else query).first()
+    query = _select(connection).where(_is(server))
+    if hold:  # its key stays: a grant that makes the server's first slots need not wait
+        query = query.with_for_update(of=servers, key_share=True)
+    row = connection.execute(query).first()
     if row is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
     return _server(row)
@@ -51,12 +66,12 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
 
 def find_url(connection: Connection, url: str) -> Server | None:
     """The row that has this normalised URL."""
-    row = connection.execute(select(servers).where(servers.c.url == url)).first()
+    row = connection.execute(_select(connection).where(servers.c.url == url)).first()
     return None if row is None else _server(row)
 
 
 def find_default(connection: Connection) -> Server | None:
-    row = connection.execute(select(servers).where(servers.c.is_default)).first()
+    row = connection.execute(_select(connection).where(servers.c.is_default)).first()
     return None if row is None else _server(row)
 
 
@@ -80,6 +95,8 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     if values.get("is_default"):
         lock_writers(connection)
     current = find(connection, server)
+    if "max_concurrent" in values:
+        slots.hold_off_grants(connection, current.id)
     _refuse_taken(connection, values.get("name"), values.get("url"), but=current.id)
     if values.get("is_default"):
         _clear_default(connection)
@@ -88,7 +105,7 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     moves = values.get("url", current.url) != current.url
     values |= _UNKNOWN_STATE if moves else {}
     changed = update(servers).where(servers.c.id == current.id).values(**values, updated_at=datetime.now(UTC))
-    row = connection.execute(changed.returning(servers)).first()
+    row = connection.execute(changed.returning(*_columns(connection))).first()
     if row is None:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
     if moves:  # after the server's row, as discovery does: two writers in two orders would deadlock
@@ -96,11 +113,22 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     return _server(row)
 
 
-def remove(connection: Connection, server: int | str) -> Server:
-    """Delete a row and its models; gives back what it was."""
-    row = connection.execute(delete(servers).where(_is(server)).returning(servers)).first()
+def remove(connection: Connection, server: int | str, *, force: bool = False) -> Server:
+    """Delete a row and its models; gives back what it was. Raises Conflict while requests run there, without `force`.
+
+    With it they lose their slots and end as they would.
+    """
+    found = find(connection, server)
+    slots.hold_off_grants(connection, found.id)
+    row = connection.execute(_select(connection).where(servers.c.id == found.id)).first()
     if row is None:
-        raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
+        raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
+    if row.slots_in_use and not force:
+        running = "1 request runs" if row.slots_in_use == 1 else f"{row.slots_in_use} requests run"
+        raise Conflict(
+            f"{running} at server {found.name}", "wait until they have ended, or remove it all the same with --force"
+        )
+    connection.execute(delete(servers).where(servers.c.id == found.id))
     return _server(row)
 
 
@@ -130,6 +158,14 @@ _UNKNOWN_STATE: dict[str, Any] = {  # of another URL: what was learnt at the old
     "last_seen_at": None,
     "last_discovered_at": None,
 }
+
+
+def _select(connection: Connection) -> Select[Any]:
+    return select(*_columns(connection))
+
+
+def _columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
+    return (*servers.c, slots.in_use(connection).label("slots_in_use"))
 
 
 def _server(row: Row[Any]) -> Server:

@@ -11,9 +11,9 @@ from tests.fake_ollama import Answer
 NOWHERE = "http://127.0.0.1:9"
 
 SERVER_KEYS = [
-    *("id", "name", "url", "api_version", "capabilities", "max_concurrent", "priority", "is_default", "is_active"),
-    *("default_model", "auth_type", "auth_config", "headers", "status", "version", "last_error", "last_seen_at"),
-    *("last_discovered_at", "created_at", "updated_at"),
+    *("id", "name", "url", "api_version", "capabilities", "max_concurrent", "slots_in_use", "priority", "is_default"),
+    *("is_active", "default_model", "auth_type", "auth_config", "headers", "status", "version", "last_error"),
+    *("last_seen_at", "last_discovered_at", "created_at", "updated_at"),
 ]
 
 
@@ -48,6 +48,7 @@ def test_added_server_is_shown_with_every_column_and_its_defaults(cli: Cli) -> N
         "api_version": "native",
         "capabilities": [],
         "max_concurrent": 1,
+        "slots_in_use": 0,
         "priority": 0,
         "is_default": False,
         "is_active": True,
@@ -318,9 +319,9 @@ def test_list_marks_the_default_and_inactive_ones(cli: Cli) -> None:
     added(cli, "one", "a", "--default", "--inactive")
     added(cli, "two", "b", "--capability", "vision")
     lines = [line.split() for line in cli("server", "list").stdout.splitlines()]
-    assert lines[0][:7] == ["ID", "NAME", "URL", "API", "MAX", "STATE", "PRIORITY"]
-    assert lines[1][:9] == ["1", "one", "http://a:11434", "native", "1", "unknown,", "default,", "inactive", "0"]
-    assert lines[2][:8] == ["2", "two", "http://b:11434", "native", "1", "unknown", "0", "vision"]
+    assert lines[0][:7] == ["ID", "NAME", "URL", "API", "USED", "STATE", "PRIORITY"]
+    assert lines[1][:9] == ["1", "one", "http://a:11434", "native", "0/1", "unknown,", "default,", "inactive", "0"]
+    assert lines[2][:8] == ["2", "two", "http://b:11434", "native", "0/1", "unknown", "0", "vision"]
 
 
 def test_list_of_a_capability_shows_the_servers_that_have_it(cli: Cli) -> None:

@@ -1,0 +1,198 @@
+"""SQL on `ollama_slots`: the places at a server, of which `max_concurrent` may be held at once.
+
+A lease is a slot that is held until `expires_at`, by a clock that all holders share: the database's on PostgreSQL, on
+SQLite the host's time since boot. So the clocks of clients never matter, and a reboot frees the leases of an SQLite
+file. The promise: never more than `max_concurrent` live leases; a holder cut off from the database may finish its
+answer.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    FromClause,
+    ScalarSelect,
+    Update,
+    cast,
+    extract,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+
+from ollama_admin.errors import ServerInactive, ServerNotFound
+from ollama_admin.store.tables import servers, slots
+
+LOCKS = 0x6F6C6C61  # the advisory locks of servers: a number of our own among those of other programs
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Who holds a slot: nobody else is ever given this token of it."""
+
+    server_id: int
+    slot: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The clock of a database: a lease of another one (of an earlier boot) is over."""
+
+    name: str
+    now: ColumnElement[float]
+
+    def is_live(self, table: FromClause = slots) -> ColumnElement[bool]:
+        return (table.c.clock == self.name) & (table.c.expires_at > self.now)
+
+
+def clock(connection: Connection) -> Clock:
+    """The clock as it stands; on SQLite read here, so inside the transaction."""
+    if connection.dialect.name == "postgresql":
+        return Clock(name="postgresql", now=cast(extract("epoch", func.clock_timestamp()), Double))
+    name, seconds = _host_clock()
+    return Clock(name=name, now=literal(seconds, Double))
+
+
+def acquire(
+    connection: Connection, server_id: int, *, holder: str, ttl: float, even_inactive: bool = False
+) -> Grant | None:
+    """Take a free slot for `ttl` seconds; None when all are held. Raises ServerNotFound and ServerInactive.
+
+    Slots are made when they are first needed, as `max_concurrent` may be two thousand million, and stay when it is
+    lowered.
+    """
+    _share_limit(connection, server_id)
+    take = _take(clock(connection), server_id, holder, ttl, even_inactive=even_inactive)
+    while True:
+        row = connection.execute(take).first()
+        if row is not None:
+            return Grant(server_id=server_id, slot=row.slot, token=row.token)
+        made, limit = _made_and_limit(connection, server_id, even_inactive=even_inactive)
+        if made >= limit:
+            return None
+        _make(connection, server_id, made + 1)  # by us or by somebody else: there is one more at the next turn
+
+
+def renew(connection: Connection, grants: Sequence[Grant], ttl: float) -> frozenset[Grant]:
+    """Let those leases that are not over yet live for `ttl` seconds from now; gives back which they are."""
+    here = clock(connection)
+    keys = [(grant.server_id, grant.slot, grant.token) for grant in grants]
+    mine = tuple_(slots.c.server_id, slots.c.slot, slots.c.token).in_(keys)
+    renewed = update(slots).where(mine, here.is_live()).values(expires_at=here.now + ttl)
+    rows = connection.execute(renewed.returning(slots.c.server_id, slots.c.slot, slots.c.token))
+    return frozenset(Grant(server_id=row.server_id, slot=row.slot, token=row.token) for row in rows)
+
+
+def release(connection: Connection, grant: Grant) -> bool:
+    """Free the slot; False, and nothing done, when it has been granted to somebody else since."""
+    mine = (slots.c.server_id == grant.server_id) & (slots.c.slot == grant.slot) & (slots.c.token == grant.token)
+    freed = update(slots).where(mine).values(holder=None, clock="", expires_at=0)
+    return connection.execute(freed).rowcount == 1
+
+
+def in_use(connection: Connection) -> ScalarSelect[int]:
+    """The number of live leases, as a column of a query on servers."""
+    return (
+        select(func.count())
+        .select_from(slots)
+        .where(slots.c.server_id == servers.c.id, clock(connection).is_live())
+        .correlate(servers)
+        .scalar_subquery()
+    )
+
+
+def hold_off_grants(connection: Connection, server_id: int) -> None:
+    """Wait for grants that are on their way, and let none begin until the transaction ends.
+
+    Without it a grant by the old limit and one by the new limit could pass each other. Renewals and releases go on.
+    """
+    _advisory_lock(connection, func.pg_advisory_xact_lock, server_id)
+
+
+def _share_limit(connection: Connection, server_id: int) -> None:
+    """Hold the limit as it is until the transaction ends, together with other grants."""
+    _advisory_lock(connection, func.pg_advisory_xact_lock_shared, server_id)
+
+
+def _advisory_lock(connection: Connection, lock: Any, server_id: int) -> None:
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+        connection.execute(select(lock(LOCKS, server_id & 0x7FFFFFFF)))
+
+
+def _take(here: Clock, server_id: int, holder: str, ttl: float, *, even_inactive: bool) -> Update:
+    """One statement: lock a free slot that nobody else is about to take, and write the lease into it.
+
+    Slots above a lowered limit may still be held; each of them closes one of the slots below.
+    """
+    free = (
+        select(slots.c.slot)
+        .join(servers, servers.c.id == slots.c.server_id)
+        .where(slots.c.server_id == server_id, ~here.is_live(), slots.c.slot <= servers.c.max_concurrent)
+        .where(slots.c.slot + _live_above(here) <= servers.c.max_concurrent)
+        .order_by(slots.c.slot)
+        .limit(1)
+        .with_for_update(of=slots, skip_locked=True)
+    )
+    if not even_inactive:
+        free = free.where(servers.c.is_active)
+    found = free.cte("free")
+    return (
+        update(slots)
+        .where(slots.c.server_id == server_id, slots.c.slot == select(found.c.slot).scalar_subquery())
+        .values(token=slots.c.token + 1, holder=holder, clock=here.name, expires_at=here.now + ttl)
+        .returning(slots.c.slot, slots.c.token)
+    )
+
+
+def _live_above(here: Clock) -> ScalarSelect[int]:
+    higher = slots.alias("higher")
+    return (
+        select(func.count())
+        .select_from(higher)
+        .where(higher.c.server_id == slots.c.server_id, higher.c.slot > slots.c.slot, here.is_live(higher))
+        .correlate(slots)
+        .scalar_subquery()
+    )
+
+
+def _made_and_limit(connection: Connection, server_id: int, *, even_inactive: bool) -> tuple[int, int]:
+    made = select(func.count()).select_from(slots).where(slots.c.server_id == server_id).scalar_subquery()
+    limit = (servers.c.name, servers.c.is_active, servers.c.max_concurrent)
+    row = connection.execute(select(*limit, made.label("made")).where(servers.c.id == server_id)).first()
+    if row is None:
+        raise ServerNotFound(f"no server with id {server_id}", "list them with: ollama-admin server list")
+    if not row.is_active and not even_inactive:
+        raise inactive(server_id, row.name)
+    return row.made, row.max_concurrent
+
+
+def inactive(server_id: int, name: str) -> ServerInactive:
+    return ServerInactive(f"server {name} is inactive", f"enable it with: ollama-admin server enable {server_id}")
+
+
+def _make(connection: Connection, server_id: int, slot: int) -> None:
+    values = {"server_id": server_id, "slot": slot}
+    if connection.dialect.name == "postgresql":
+        connection.execute(postgresql.insert(slots).values(**values).on_conflict_do_nothing())
+    else:
+        connection.execute(insert(slots).values(**values))
+
+
+def _host_clock() -> tuple[str, float]:
+    """The boot and the seconds since it, which no change of the time of day moves; else the time of day."""
+    if hasattr(time, "CLOCK_BOOTTIME") and _BOOT_ID.exists():
+        return _BOOT_ID.read_text(encoding="ascii").strip(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    return "time of day", time.time()
