@@ -30,7 +30,7 @@ fmt: $(READY)
 	$(BIN)/ruff check --fix .
 
 chaos: $(READY)
-	$(BIN)/pytest -m chaos --timeout 600
+	$(BIN)/pytest -m chaos --timeout 600 --hypothesis-profile=random
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 from ollama_admin.domain import (
     AuthType,
     DiscoverResult,
+    Explanation,
     GenerateRequest,
     Given,
     Json,
@@ -26,9 +27,11 @@ from ollama_admin.domain import (
 from ollama_admin.secret import Secret
 from ollama_admin.services.credentials import Safe, Value
 from ollama_admin.services.discover import CONCURRENCY, Discovery
+from ollama_admin.services.explain import Explaining
 from ollama_admin.services.generate import Generation
 from ollama_admin.services.models import Models
 from ollama_admin.services.recorder import Recorder
+from ollama_admin.services.selection import Selection
 from ollama_admin.services.servers import Servers
 from ollama_admin.services.slots import LeaseTimes, Slots
 from ollama_admin.settings import Settings
@@ -59,6 +62,10 @@ class Asked(TypedDict, total=False):
     think: bool | ThinkLevel | None
     keep_alive: int | str | None
     timeout: float | None
+    wait: float
+    digest: str | None
+    verified: bool
+    no_verify: bool
     allow_remote: bool
     allow_truncate: bool
     auth_type: AuthType | str | None
@@ -144,8 +151,11 @@ class Client:
 
     def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> "Stream":
         """The pieces of the answer as they come. Use it in `async with` to cancel upstream when leaving early."""
-        generation = Generation(self._db, self._connect, self._safe, self._note)
-        return Stream(generation.run(GenerateRequest(prompt=prompt, **asked)))
+        return Stream(self._generation().run(GenerateRequest(prompt=prompt, **asked)))
+
+    async def explain(self, *, prompt: str = "", **asked: Unpack[Asked]) -> Explanation:
+        """Which server would answer, and why no other; nothing is sent."""
+        return await Explaining(self._db).explain(GenerateRequest(prompt=prompt, **asked))
 
     async def import_env(
         self,
@@ -178,6 +188,10 @@ class Client:
         from ollama_admin.ollama.http import HTTP, Times
 
         return HTTP(self._times or Times(), self._settings.proxy, self._settings.ca_file)
+
+    def _generation(self) -> Generation:
+        selection = Selection(self._db, self._connect, self._safe, self._note)
+        return Generation(selection, self._slots, self._recorder, self._connect, self._note, self._way)
 
     def _connect(self, target: Target, timeout: float | None) -> "Endpoint":
         from ollama_admin.ollama.endpoint import Endpoint

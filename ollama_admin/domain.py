@@ -34,6 +34,9 @@ SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.
 OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
 DEFAULT_API_KEY_HEADER = "X-API-Key"
 
+CONSTANT_DIGESTS = "koboldcpp"  # the family of a program that emulates Ollama and shows one digest, whatever it runs
+DEFAULT_WAIT = 300.0  # seconds that a request waits for a place at a server
+
 
 class ServerStatus(StrEnum):
     """What the last check saw; for people to read, it excludes no server from anything."""
@@ -156,6 +159,11 @@ class ListedModel:
     remote_model: str | None = None
 
     @property
+    def build(self) -> str | None:
+        """The digest, where it tells builds apart."""
+        return None if self.family == CONSTANT_DIGESTS else self.digest
+
+    @property
     def is_remote(self) -> bool:
         """Whether a prompt to it leaves the fleet."""
         return bool(self.remote_host or self.remote_model) or names.is_cloud_name(self.name)
@@ -256,7 +264,11 @@ ThinkLevel = Literal["low", "medium", "high", "max"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
-    """What was asked for. `timeout` in seconds bounds the whole; None leaves it to the per-step limits."""
+    """What was asked for. `timeout` in seconds bounds the whole; None leaves it to the per-step limits.
+
+    `wait` is seconds for a free place at a server. `digest` (12 to 64 hex digits) and `verified` (the stored digest)
+    demand a build; `no_verify` leaves the look at the build out.
+    """
 
     prompt: str
     model: str | None = None
@@ -270,6 +282,10 @@ class GenerateRequest:
     think: bool | ThinkLevel | None = None
     keep_alive: int | str | None = None
     timeout: float | None = None
+    wait: float = DEFAULT_WAIT
+    digest: str | None = None
+    verified: bool = False
+    no_verify: bool = False
     allow_remote: bool = False
     allow_truncate: bool = False
     auth_type: AuthType | str | None = None
@@ -322,6 +338,40 @@ class Reply:
     done_reason: str | None
     stats: Stats
     attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What would become of one server if a request were made now; `reason` is None where nothing is to be said.
+
+    `status` and `catalogue_age_s` (seconds since its last discovery) are for people to read: they exclude nothing.
+    """
+
+    server: ServerRef
+    eligible: bool
+    reason: str | None
+    digest: str | None
+    priority: int | None
+    slots_in_use: int | None
+    max_concurrent: int | None
+    status: ServerStatus | None
+    catalogue_age_s: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The server that would answer; `digest` is None where it is not known."""
+
+    server: ServerRef
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Which server would answer, and why each other one would not, in the order in which they are preferred."""
+
+    chosen: Chosen | None
+    candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from ollama_admin.digests import digest_prefix
 from ollama_admin.domain import GenerateRequest, Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.names import model_name
@@ -46,10 +47,10 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", 
 _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 
 
-def check(request: GenerateRequest) -> None:
+def check(request: GenerateRequest, *, needs_prompt: bool = True) -> None:
     """Raise InvalidInput for what no server could answer as asked."""
     _check_text("prompt", request.prompt)
-    if not request.prompt:
+    if needs_prompt and not request.prompt:
         raise InvalidInput("the prompt is empty", "write it after the command, or pipe it in")
     if request.system is not None:
         _check_text("system text", request.system)
@@ -63,6 +64,11 @@ def check(request: GenerateRequest) -> None:
         check_keep_alive(request.keep_alive)
     if request.timeout is not None and not request.timeout > 0:
         raise InvalidInput("the timeout is not above 0 seconds")
+    if not request.wait >= 0:
+        raise InvalidInput("the time to wait is not 0 seconds or more")
+    if request.digest is not None:
+        digest_prefix(request.digest)
+    _check_proof(request)
 
 
 def check_keep_alive(value: int | str) -> None:
@@ -97,6 +103,20 @@ def _check_target(request: GenerateRequest) -> None:
         raise InvalidInput(
             "a capability chooses among servers, and one is named already", "leave --capability or the server out"
         )
+
+
+def _check_proof(request: GenerateRequest) -> None:
+    given = [
+        option
+        for option, is_given in (
+            ("--digest", request.digest is not None),
+            ("--verified", request.verified),
+            ("--no-verify", request.no_verify),
+        )
+        if is_given
+    ]
+    if len(given) > 1:
+        raise InvalidInput(f"{' and '.join(given)} are both given", "leave one of them out")
 
 
 def _check_format(value: str | Mapping[str, Json] | None) -> None:

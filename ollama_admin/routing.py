@@ -1,29 +1,64 @@
 """Which server answers, decided on data alone."""
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
 
+from ollama_admin.digests import short
 from ollama_admin.domain import ApiVersion, GenerateRequest, ListedModel, Model, Server
 from ollama_admin.errors import ModelAmbiguous, RemoteNotAllowed
 from ollama_admin.names import is_cloud_name, model_key, short_model_name
 from ollama_admin.requests import v1_obstacle
 
+AnyModel = TypeVar("AnyModel", bound=ListedModel)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """An active server and what it lists under the name asked for: one model, or several that are equal to Ollama."""
+class Demand:
+    """The build that must answer: a digest or the beginning of one, and what demands it, as users know it."""
+
+    digest: str
+    by: str
+
+    def allows(self, digest: str | None) -> bool:
+        return digest is not None and digest.startswith(self.digest)
+
+    def __str__(self) -> str:
+        return f"{short(self.digest)} ({self.by})"
+
+
+class Obstacle(StrEnum):
+    """Why a server does not answer a request for a name."""
+
+    INACTIVE = "inactive"
+    LACKS = "does not list the model"
+    CAPABILITY = "lacks the capability"
+    OPTION = "v1 cannot carry an option"
+    AMBIGUOUS = "several of its models have that name"
+    REMOTE = "the model runs at a remote host"
+    NOT_DEMANDED = "another build than the demanded one"
+    OTHER_BUILD = "another build than the first server's"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A server, what it lists under the name asked for, and what keeps it from answering; `why` says that in full."""
 
     server: Server
-    models: tuple[Model, ...]
+    models: tuple[Model, ...] = ()
+    obstacle: Obstacle | None = None
+    why: str = ""
 
+    @property
+    def digest(self) -> str | None:
+        return self.models[0].build if len(self.models) == 1 else None
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
-    """Candidates, best first, and a note for each server that was left out because of the request."""
-
-    candidates: tuple[Candidate, ...]
-    notes: tuple[str, ...]
+    @property
+    def is_eligible(self) -> bool:
+        return self.obstacle is None
 
 
 def means(listed: str, asked: str, *, is_ollama: bool) -> bool:
@@ -31,25 +66,72 @@ def means(listed: str, asked: str, *, is_ollama: bool) -> bool:
     return model_key(listed) == model_key(asked) if is_ollama else listed == asked
 
 
-def rank(servers: Iterable[Server], models: Sequence[Model], asked: str, request: GenerateRequest) -> Ranking:
-    """The active servers that list the model, in the order default, priority, id."""
-    candidates, notes = [], []
-    for server in sorted(servers, key=preference):
-        listed = tuple(
-            model
-            for model in models
-            if model.server_id == server.id
-            and means(model.name, asked, is_ollama=bool(server.is_ollama))
-            and _is_capable(server, model, request.capability)
-        )
-        if not listed or not server.is_active:
-            continue
-        obstacle = v1_obstacle(request) if server.api_version is ApiVersion.V1 else None
-        if obstacle:
-            notes.append(f"server {server.name} is passed over: v1 cannot carry {obstacle}")
-        else:
-            candidates.append(Candidate(server=server, models=listed))
-    return Ranking(candidates=tuple(candidates), notes=tuple(notes))
+def judge_servers(
+    servers: Iterable[Server],
+    models: Sequence[Model],
+    asked: str,
+    request: GenerateRequest,
+    demand: Demand | None = None,
+) -> list[Verdict]:
+    """What becomes of each server, in the order default, priority, id. The first eligible one's digest is the build."""
+    listed: dict[int, list[Model]] = defaultdict(list)
+    for model in models:
+        listed[model.server_id].append(model)
+    verdicts = [_judge(server, listed[server.id], asked, request, demand) for server in sorted(servers, key=preference)]
+    first = next((verdict for verdict in verdicts if verdict.is_eligible), None)
+    return [verdict if first is None else _of_one_build(verdict, first) for verdict in verdicts]
+
+
+def _judge(
+    server: Server, models: Sequence[Model], asked: str, request: GenerateRequest, demand: Demand | None
+) -> Verdict:
+    named = [model for model in models if means(model.name, asked, is_ollama=bool(server.is_ollama))]
+    found = tuple(model for model in named if _is_capable(server, model, request.capability))
+    option = v1_obstacle(request) if server.api_version is ApiVersion.V1 else None
+    builds = ", ".join(_told(model.build) for model in found)
+    rules = (
+        (not server.is_active, Obstacle.INACTIVE, "it is inactive"),
+        (not named, Obstacle.LACKS, "it does not list the model"),
+        (not found, Obstacle.CAPABILITY, f"it has it without the capability {request.capability!r}"),
+        (option is not None, Obstacle.OPTION, f"v1 cannot carry {option}"),
+        (len(found) > 1, Obstacle.AMBIGUOUS, "several of its models have that name"),
+        (_leaves(found, request), Obstacle.REMOTE, "the model runs at a remote host"),
+        (
+            demand and any(map(_runs_elsewhere, found)),
+            Obstacle.NOT_DEMANDED,
+            f"a remote host proves no build: {demand}",
+        ),
+        (
+            demand and not any(demand.allows(model.build) for model in found),
+            Obstacle.NOT_DEMANDED,
+            f"its build is {builds}, demanded is {demand}",
+        ),
+    )
+    for holds, obstacle, why in rules:
+        if holds:
+            return Verdict(server=server, models=found, obstacle=obstacle, why=why)
+    return Verdict(server=server, models=found)
+
+
+def _of_one_build(verdict: Verdict, first: Verdict) -> Verdict:
+    """Servers with another digest drop out, and one without a digest is equal to none."""
+    if not verdict.is_eligible or verdict is first or (verdict.digest and verdict.digest == first.digest):
+        return verdict
+    own, its = _told(verdict.digest), _told(first.digest)
+    why = f"its build is {own}, that of {first.server.name} is {its}"
+    return replace(verdict, obstacle=Obstacle.OTHER_BUILD, why=why)
+
+
+def _told(digest: str | None) -> str:
+    return short(digest) if digest else "unknown"
+
+
+def _leaves(models: Sequence[Model], request: GenerateRequest) -> bool:
+    return not request.allow_remote and any(map(_runs_elsewhere, models))
+
+
+def _runs_elsewhere(model: Model) -> bool:
+    return model.is_remote
 
 
 def preference(server: Server) -> tuple[bool, int, int]:
@@ -61,7 +143,7 @@ def has_capability(capabilities: Iterable[str], wanted: str) -> bool:
     return wanted.casefold() in {capability.casefold() for capability in capabilities}
 
 
-def only_one(models: Sequence[ListedModel], server: str) -> ListedModel:
+def only_one(models: Sequence[AnyModel], server: str) -> AnyModel:
     """The one model of a server that a name means; Ollama itself would pick among several at random."""
     if len(models) > 1:
         names = ", ".join(repr(model.name) for model in models)
@@ -77,10 +159,15 @@ def refuse_remote(name: str, model: ListedModel | None, request: GenerateRequest
     if request.allow_remote:
         return
     if is_cloud_name(name) or (model is not None and model.is_remote):
-        host = (model and model.remote_host) or "ollama.com"
-        raise RemoteNotAllowed(
-            f"model {name!r} runs at {host}: the prompt would leave the fleet", "allow it with --allow-remote"
-        )
+        raise remote_refused(name, model)
+
+
+def remote_refused(name: str, model: ListedModel | None) -> RemoteNotAllowed:
+    """The error of a prompt that would leave the fleet unasked."""
+    host = (model and model.remote_host) or "ollama.com"
+    return RemoteNotAllowed(
+        f"model {name!r} runs at {host}: the prompt would leave the fleet", "allow it with --allow-remote"
+    )
 
 
 def nearest(asked: str, names: Iterable[str]) -> list[str]:

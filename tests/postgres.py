@@ -30,6 +30,7 @@ STOP_SECONDS = 20
 PORT_ATTEMPTS = 5
 ROOM = 2**30  # bytes, for a few hundred databases of 8 MB
 
+VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -37,10 +38,6 @@ SETTINGS = {
     "shared_buffers": "32MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "autovacuum": "off",
     "min_wal_size": "32MB",
     "max_wal_size": "128MB",
 }
@@ -103,13 +100,14 @@ class OwnPostgresServer(PostgresServer):
 
     PostgreSQL refuses to run as root: there it runs as the user nobody. Its data are in memory where there is room,
     because making a database makes 300 files. ``close`` stops it and removes the data; when this process is killed,
-    its guard does the same.
+    its guard does the same. A `durable` one writes to a disk and waits for it, as those that people use do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         self._user: dict[str, Any] = _nobody() if os.geteuid() == 0 else {}
+        self._settings = SETTINGS if durable else SETTINGS | VOLATILE
         self._folder = self._own_folder(Path(tempfile.gettempdir()))
-        self._data = self._own_folder(_fast_folder())
+        self._data = self._own_folder(Path(tempfile.gettempdir()) if durable else _fast_folder())
         self._programs = self._runnable_programs()
         self._process: subprocess.Popen[bytes] | None = None
         self._guard = subprocess.Popen(
@@ -218,7 +216,7 @@ class OwnPostgresServer(PostgresServer):
         raise RuntimeError(f"found no free port for PostgreSQL in {PORT_ATTEMPTS} attempts")
 
     def _start(self, port: int) -> None:
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         log = self._folder / "log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(

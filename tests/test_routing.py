@@ -18,7 +18,17 @@ from ollama_admin.domain import (
     ServerStatus,
 )
 from ollama_admin.errors import ModelAmbiguous, RemoteNotAllowed
-from ollama_admin.routing import has_capability, means, nearest, only_one, preference, rank, refuse_remote
+from ollama_admin.routing import (
+    Demand,
+    Obstacle,
+    has_capability,
+    judge_servers,
+    means,
+    nearest,
+    only_one,
+    preference,
+    refuse_remote,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLLAMA: dict[str, Any] = {"version": "0.33.0", "last_seen_at": NOW}
@@ -56,6 +66,7 @@ def model(server_id: int, name: str = "alpha:latest", **columns: Any) -> Model:
         "server_id": server_id,
         "server": f"s{server_id}",
         "name": name,
+        "digest": "a" * 64,
         "context_length": None,
         "embedding_length": None,
         "capabilities": None,
@@ -68,7 +79,14 @@ def model(server_id: int, name: str = "alpha:latest", **columns: Any) -> Model:
 
 
 def ranked(servers: list[Server], models: list[Model], asked: str, request: GenerateRequest = ASKED) -> list[int]:
-    return [candidate.server.id for candidate in rank(servers, models, asked, request).candidates]
+    return [verdict.server.id for verdict in judge_servers(servers, models, asked, request) if verdict.is_eligible]
+
+
+def judged(
+    servers: list[Server], models: list[Model], request: GenerateRequest = ASKED, demand: Demand | None = None
+) -> dict[int, Obstacle | None]:
+    """What keeps each server from answering for alpha."""
+    return {v.server.id: v.obstacle for v in judge_servers(servers, models, "alpha", request, demand)}
 
 
 def test_the_default_comes_first_then_the_higher_priority_then_the_older_row() -> None:
@@ -103,15 +121,58 @@ def test_the_status_excludes_no_server(status: ServerStatus) -> None:
 def test_names_are_folded_on_ollama_and_compared_byte_for_byte_elsewhere() -> None:
     servers = [server(1), server(2, **NOT_OLLAMA), server(3, **NOT_OLLAMA)]
     models = [model(1, "Alpha:latest"), model(2, "Alpha:latest"), model(3, "alpha")]
-    assert ranked(servers, models, "alpha") == [1, 3]
+    assert judged(servers, models) == {1: None, 2: Obstacle.LACKS, 3: None}
     assert means("library/Alpha:latest", "alpha", is_ollama=True)
     assert not means("Alpha", "alpha", is_ollama=False)
 
 
-def test_a_candidate_has_every_model_that_the_name_means() -> None:
+def test_several_models_that_the_name_means_are_an_obstacle() -> None:
     models = [model(1, "Alpha:latest"), model(1, "alpha:latest"), model(1, "alpha:8b")]
-    (candidate,) = rank([server(1)], models, "alpha", ASKED).candidates
-    assert [found.name for found in candidate.models] == ["Alpha:latest", "alpha:latest"]
+    (verdict,) = judge_servers([server(1)], models, "alpha", ASKED)
+    assert [found.name for found in verdict.models] == ["Alpha:latest", "alpha:latest"]
+    assert (verdict.obstacle, verdict.digest) == (Obstacle.AMBIGUOUS, None)
+
+
+def test_the_first_servers_digest_is_the_build_and_others_drop_out() -> None:
+    servers = [server(1), server(2), server(3, priority=1), server(4)]
+    models = [model(1, digest="b" * 64), model(2), model(3), model(4, digest=None)]
+    assert judged(servers, models) == {3: None, 1: Obstacle.OTHER_BUILD, 2: None, 4: Obstacle.OTHER_BUILD}
+    why = {v.server.id: v.why for v in judge_servers(servers, models, "alpha", ASKED)}
+    assert why[1] == "its build is bbbbbbbbbbbb, that of s3 is aaaaaaaaaaaa"
+    assert why[4] == "its build is unknown, that of s3 is aaaaaaaaaaaa"
+
+
+def test_a_server_without_a_digest_is_equal_to_none() -> None:
+    models = [model(1, digest=None), model(2, digest=None)]
+    assert judged([server(1), server(2)], models) == {1: None, 2: Obstacle.OTHER_BUILD}
+
+
+def test_a_program_that_shows_one_digest_for_all_tells_no_builds_apart() -> None:
+    models = [model(1, family="koboldcpp"), model(2, family="koboldcpp"), model(3)]
+    servers = [server(1), server(2), server(3)]
+    assert judged(servers, models) == {1: None, 2: Obstacle.OTHER_BUILD, 3: Obstacle.OTHER_BUILD}
+    assert judged(servers, models, demand=Demand(digest="a" * 12, by="pin")) == {
+        1: Obstacle.NOT_DEMANDED,
+        2: Obstacle.NOT_DEMANDED,
+        3: None,
+    }
+
+
+def test_a_demanded_digest_takes_part_in_the_choice() -> None:
+    models = [model(1), model(2, digest="b" * 64), model(3, digest=None)]
+    demand = Demand(digest="b" * 12, by="--digest")
+    verdicts = judge_servers([server(1), server(2), server(3)], models, "alpha", ASKED, demand)
+    assert [v.server.id for v in verdicts if v.is_eligible] == [2]
+    assert verdicts[0].why == "its build is aaaaaaaaaaaa, demanded is bbbbbbbbbbbb (--digest)"
+
+
+def test_a_remote_model_needs_permission_and_proves_no_build() -> None:
+    models = [model(1, remote_host="https://far.example"), model(2)]
+    servers, allowed = [server(1), server(2)], GenerateRequest(prompt="hi", allow_remote=True)
+    assert judged(servers, models) == {1: Obstacle.REMOTE, 2: None}
+    assert judged(servers, models, allowed) == {1: None, 2: None}
+    demand = Demand(digest="a" * 64, by="pin")
+    assert judged(servers, models, allowed, demand) == {1: Obstacle.NOT_DEMANDED, 2: None}
 
 
 def test_a_capability_may_be_the_servers_or_the_models() -> None:
@@ -125,15 +186,15 @@ def test_a_capability_may_be_the_servers_or_the_models() -> None:
 def test_a_v1_server_that_cannot_carry_the_request_drops_out_and_is_named() -> None:
     servers = [server(1, api_version=ApiVersion.V1), server(2)]
     models = [model(1), model(2)]
-    ranking = rank(servers, models, "alpha", GenerateRequest(prompt="hi", options={"num_ctx": 1}))
-    assert [candidate.server.id for candidate in ranking.candidates] == [2]
-    assert ranking.notes == ("server s1 is passed over: v1 cannot carry --option num_ctx",)
+    verdicts = judge_servers(servers, models, "alpha", GenerateRequest(prompt="hi", options={"num_ctx": 1}))
+    assert [(v.server.id, v.obstacle) for v in verdicts] == [(1, Obstacle.OPTION), (2, None)]
+    assert verdicts[0].why == "v1 cannot carry --option num_ctx"
     assert ranked(servers, models, "alpha", GenerateRequest(prompt="hi", options={"seed": 1})) == [1, 2]
 
 
-def test_a_v1_server_without_the_model_is_not_worth_a_note() -> None:
-    ranking = rank([server(1, api_version=ApiVersion.V1)], [], "alpha", GenerateRequest(prompt="hi", keep_alive=0))
-    assert ranking.notes == ()
+def test_a_v1_server_without_the_model_lacks_it_whatever_it_can_carry() -> None:
+    asked = GenerateRequest(prompt="hi", keep_alive=0)
+    assert judged([server(1, api_version=ApiVersion.V1)], [], asked) == {1: Obstacle.LACKS}
 
 
 def test_one_model_is_taken_and_two_of_one_name_are_refused() -> None:

@@ -18,7 +18,7 @@ import typer
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
-from ollama_admin.domain import Json, Piece, Reply, ThinkLevel
+from ollama_admin.domain import DEFAULT_WAIT, Json, Piece, Reply, ThinkLevel
 from ollama_admin.errors import InvalidInput
 from ollama_admin.safe_text import TerminalFilter
 
@@ -53,9 +53,20 @@ def generate(
     think_level: Annotated[ThinkLevelChoice | None, typer.Option(help="How much.", show_default=False)] = None,
     keep_alive: Annotated[str | None, typer.Option(metavar="D", help="Keep it loaded: 5m, 1h, 0, -1.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds for the whole answer.")] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="S", help="Seconds to wait while the server is at its limit; 0 refuses.")
+    ] = DEFAULT_WAIT,
     stream: Annotated[
         bool | None, typer.Option("--stream/--no-stream", help="Show text as it comes, or only when accepted.")
     ] = None,
+    digest: Annotated[
+        str | None, typer.Option(metavar="D", help="Only this build answers: 12 or more digits of its digest.")
+    ] = None,
+    verified: Annotated[bool, typer.Option("--verified", help="Only the build of the last discovery answers.")] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not look at the build; compare names only.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show which server would answer; send nothing.")] = False,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="The prompt may leave the fleet.")] = False,
     allow_truncate: Annotated[bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Let control sequences through to a terminal.")] = False,
@@ -69,7 +80,8 @@ def generate(
     It answers or the command fails; nothing is ever pulled.
 
     What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without --server and
-    --server-url, the first active server that lists the model answers, in the order default, priority, id.
+    --server-url, the first active server that lists the model answers, in the order default, priority, id; when it is
+    away or at its limit, the next one that holds the same build.
     """
     shell = shell_of(context, output)
     if think is False and think_level is not None:
@@ -77,7 +89,7 @@ def generate(
     level: ThinkLevel | None = think_level.value if think_level else None
     asked = {
         **auth.columns(),
-        "prompt": _prompt(shell, prompt),
+        "prompt": prompt or "" if explain else _prompt(shell, prompt),
         "model": model,
         "server": server,
         "server_url": server_url,
@@ -89,12 +101,18 @@ def generate(
         "think": level or think,
         "keep_alive": _keep_alive(keep_alive),
         "timeout": timeout,
+        "wait": wait,
+        "digest": digest,
+        "verified": verified,
+        "no_verify": no_verify,
         "allow_remote": allow_remote,
         "allow_truncate": allow_truncate,
     }
+    if explain:
+        _explain(shell, asked)
+        return
     printer = _Printer(shell, live=not shell.output.json if stream is None else stream, raw=raw)
     reply = shell.run(lambda client: _answer(client, asked, printer))
-    printer.end(reply)
     if stats and not shell.output.json:
         _print_stats(shell, reply)
 
@@ -110,7 +128,16 @@ async def _answer(client: Any, asked: dict[str, Any], printer: "_Printer") -> Re
             finally:
                 printer.flush()
             reply: Reply = stream.reply
+            printer.end(reply)  # before the client closes, which waits for the receipt
             return reply
+
+
+def _explain(shell: Shell, asked: dict[str, Any]) -> None:
+    found = shell.run(lambda client: client.explain(**asked))
+    if shell.output.json:
+        shell.output.data(found)
+    else:
+        shell.tables().explanation(shell.output, found)
 
 
 @contextmanager

@@ -14,14 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ollama_admin.cli.output import Output
-from ollama_admin.domain import CheckResult, DiscoverResult, Model, ModelGroup, Server
+from ollama_admin.domain import Candidate, CheckResult, DiscoverResult, Explanation, Model, ModelGroup, Server
 from ollama_admin.safe_text import safe_text
 
 WIDE = 120  # columns from which tables show more
 PIPE_WIDTH = 10_000
 GAP = 2  # spaces between columns
 LEAST = 8  # characters that a shrinking column keeps
-_SHRINKING = frozenset(("NAME", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE"))
+_SHRINKING = frozenset(("NAME", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE", "WHY"))
 _UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _AGES = (
     (31_536_000, "year"),
@@ -154,6 +154,24 @@ def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
     _tell_errors(output, results)
 
 
+def explanation(output: Output, found: Explanation) -> None:
+    rows = [
+        (
+            candidate.server.name or candidate.server.url,
+            _answers(found, candidate),
+            _digest(candidate.digest),
+            None if candidate.max_concurrent is None else f"{candidate.slots_in_use}/{candidate.max_concurrent}",
+            candidate.status,
+            None if candidate.catalogue_age_s is None else _ago(candidate.catalogue_age_s),
+            candidate.reason,
+        )
+        for candidate in found.candidates
+    ]
+    _table(output, ["SERVER", "ANSWERS", "DIGEST", "USED", "STATUS", "DISCOVERED", "WHY"], [], rows)
+    if found.chosen is None:
+        output.note("no server would answer")
+
+
 def facts(output: Output, value: Any) -> None:
     """Every field of an object, one a line."""
     for field in fields(value):
@@ -241,6 +259,12 @@ def _fitted(headings: Sequence[str], natural: Sequence[int], room: int) -> list[
     return widths
 
 
+def _answers(found: Explanation, candidate: Candidate) -> str:
+    if found.chosen is not None and found.chosen.server == candidate.server:
+        return "yes"
+    return "next" if candidate.eligible else "no"
+
+
 def _state(server: Server) -> str:
     marks = [mark for mark, holds in (("default", server.is_default), ("inactive", not server.is_active)) if holds]
     return ", ".join([server.status, *marks])
@@ -274,7 +298,10 @@ def _size(model: Model) -> str:
 def _age(time: datetime | None) -> str:
     if time is None:
         return "-"
-    seconds = (datetime.now(UTC) - time).total_seconds()
+    return _ago((datetime.now(UTC) - time).total_seconds())
+
+
+def _ago(seconds: float) -> str:
     for length, unit in _AGES:
         if seconds >= length:
             count = int(seconds // length)

@@ -190,7 +190,7 @@ def _authorization(credentials: Credentials, secret: str) -> tuple[str, str]:
 
 def _forms(secrets: list[str]) -> tuple[Secret, ...]:
     """As they are, in base64, in a URL, in JSON; the longest first, so that a form inside another does not hide it."""
-    forms = {form for text in secrets for form in (text, json.dumps(text)[1:-1])}
+    forms = {form for text in secrets for form in (text, text.upper(), text.lower(), json.dumps(text)[1:-1])}
     for text, encoding in product(secrets, ("utf-8", "latin-1")):
         encoded = text.encode(encoding, "replace")
         forms |= {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}

@@ -1,40 +1,44 @@
-"""One answer: choose the server, send exactly what was asked, accept nothing else."""
+"""One answer: send exactly what was asked to a server that the rules allow, accept nothing else."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
 
-from ollama_admin import names, routing, urls
+from ollama_admin import names, routing
+from ollama_admin.digests import short
 from ollama_admin.domain import (
     ApiVersion,
+    Attempt,
     GenerateRequest,
     ListedModel,
-    Model,
     Piece,
     Proof,
+    Receipt,
     Reply,
-    Server,
-    Target,
+    Stats,
+    Way,
 )
 from ollama_admin.errors import (
-    InvalidInput,
+    AdminError,
+    ModelMismatch,
     ModelNotFound,
-    ServerInactive,
     ServerUnreachable,
     StreamInterrupted,
     UpstreamError,
 )
-from ollama_admin.requests import check, unknown_options, v1_obstacle
+from ollama_admin.proof import Judgement, judge
+from ollama_admin.requests import check, unknown_options
+from ollama_admin.routing import Demand
 from ollama_admin.services.answers import Answer
-from ollama_admin.services.credentials import Credentials, Safe, read_credentials
+from ollama_admin.services.recorder import Recorder
+from ollama_admin.services.selection import Choice, Selection
 from ollama_admin.services.servers import Connect
-from ollama_admin.store import models as store_models
-from ollama_admin.store import servers as store_servers
-from ollama_admin.store.database import Database
-from ollama_admin.versions import CONTEXT_4096_SINCE, PS_CONTEXT_SINCE, keeps_whole_prompt, version_key
+from ollama_admin.services.slots import Lease, Slots
+from ollama_admin.services.truncation import truncated
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
@@ -42,256 +46,258 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Where a request goes. `model` is the server's own spelling, `listed` what is known of it."""
+@dataclass(slots=True, kw_only=True)
+class Trail:
+    """One request on its way, as its reply and its receipt tell it; `deadline` is a time of the running loop."""
 
-    target: Target
-    model: str
-    listed: ListedModel | None
-    version: str | None
+    request: GenerateRequest
+    started: float
+    deadline: float | None
+    choice: Choice | None = None
+    answer: Answer | None = None
+    judgement: Judgement | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    outcome: str = "error"
 
-    @property
-    def is_remote(self) -> bool:
-        return names.is_cloud_name(self.model) or (self.listed is not None and self.listed.is_remote)
+    def failed(self, choice: Choice, error: AdminError, began: float) -> None:
+        ms = round((time.monotonic() - began) * 1000)
+        self.attempts.append(Attempt(server=choice.target.ref, error=error, ms=ms))
+
+    def receipt(self, way: Way) -> Receipt:
+        choice, judged, now = self.choice, self.judgement, time.monotonic()
+        return Receipt(
+            created_at=datetime.now(UTC),
+            way=way,
+            asked_model=self.request.model,
+            model=None if choice is None else choice.model,
+            server=None if choice is None else choice.target.ref,
+            digest=None if judged is None else judged.digest,
+            proof=None if judged is None else judged.proof,
+            verified=judged is not None and judged.proof is Proof.DIGEST,
+            outcome=self.outcome,
+            attempts=len(self.attempts) + (choice is not None),
+            stats=self.answer.stats(now) if self.answer else _only_total(now - self.started),
+        )
+
+
+class _PlaceLostError(Exception):
+    """The place at the server ran out before anything was sent: this process was stopped for a while."""
 
 
 class Generation:
-    def __init__(self, db: Database, connect: Connect, safe: Safe, note: Callable[[str], None]) -> None:
-        self._db = db
+    """`way` is the front door by which requests come in; every one of them leaves a receipt there."""
+
+    def __init__(
+        self,
+        selection: Selection,
+        slots: Slots,
+        recorder: Recorder,
+        connect: Connect,
+        note: Callable[[str], None],
+        way: Way,
+    ) -> None:
+        self._selection = selection
+        self._slots = slots
+        self._recorder = recorder
         self._connect = connect
-        self._safe = safe
         self._note = note
+        self._way = way
 
     async def run(self, request: GenerateRequest) -> AsyncGenerator[Piece | Reply, None]:
         """The pieces of the answer as they arrive, then the reply. Closing the generator cancels upstream."""
         check(request)
-        deadline = None if request.timeout is None else asyncio.get_running_loop().time() + request.timeout
         started = time.monotonic()
-        choice = await _by(deadline, self._choose(request))
-        self._refuse_what_cannot_be_asked(request, choice)
-        answer = Answer(
-            server=choice.target.ref,
-            model=choice.model,
-            accepted=_accepted_names(choice, request),
-            needs_reason=choice.target.api_version is ApiVersion.V1,
-            allow_remote=request.allow_remote,
-            started=started,
-        )
-        endpoint = self._connect(choice.target, None)
-        async with aclosing(endpoint.generate(request, choice.model)) as events:
-            while not answer.done:
-                event = await _by(deadline, anext(events, None), begun=answer.first_at is not None)
-                if event is None:
-                    break
-                piece = answer.take(event, time.monotonic())
-                if piece is not None:
-                    yield piece
-        answer.require_end()
-        truncated = await self._truncated(request, choice, answer, endpoint)
-        yield self._reply(choice, answer, truncated)
+        deadline = None if request.timeout is None else asyncio.get_running_loop().time() + request.timeout
+        trail = Trail(request=request, started=started, deadline=deadline)
+        try:
+            async with aclosing(self._answer(trail)) as events:
+                async for event in events:
+                    yield event
+            trail.outcome = "ok"
+        except AdminError as exc:
+            trail.outcome = exc.code
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            trail.outcome = "cancelled"
+            raise
+        finally:
+            self._recorder.record(trail.receipt(self._way))
 
-    async def _choose(self, request: GenerateRequest) -> Choice:
-        if request.server_url is not None:
-            return await self._at_url(request, urls.server_url(request.server_url))
-        if request.server is not None:
-            server = await self._db.read(store_servers.find, request.server)
-            if not server.is_active:
-                raise ServerInactive(
-                    f"server {server.name} is inactive", f"enable it with: ollama-admin server enable {server.id}"
-                )
-            return await self._on_server(request, server, self._safe.target(server))
-        if request.model is None:
-            return await self._default(request)
-        return await self._among_all(request, request.model)
-
-    async def _at_url(self, request: GenerateRequest, url: urls.ServerURL) -> Choice:
-        server = await self._db.read(store_servers.find_url, url.url)
-        if server is None:
-            return await self._resolve(_named(request), self._safe.dynamic(url, _given_credentials(request)), None)
-        if _given_credentials(request) != Credentials():
-            raise InvalidInput(
-                f"server {server.name} has this URL, and its own credentials",
-                "leave the auth options out, or update it",
-            )
-        if not server.is_active:
-            self._note(f"server {server.name} is inactive; it is asked because its URL was given")
-        target = self._safe.target(server, ApiVersion.V1 if url.v1 else None)
-        return await self._on_server(request, server, target)
-
-    async def _on_server(self, request: GenerateRequest, server: Server, target: Target) -> Choice:
-        if request.model is None:
-            if server.default_model is None:
-                raise InvalidInput(
-                    f"no model is named, and server {server.name} has no default model",
-                    f"name one with --model, or set it: ollama-admin server update {server.id} --default-model M",
-                )
-            self._note(f"using the default model of server {server.name}: {server.default_model}")
-        return await self._resolve(request.model or server.default_model or "", target, server)
-
-    async def _default(self, request: GenerateRequest) -> Choice:
-        """Nothing named at all: the default server's model, or that of the first server with the capability."""
-        servers = await self._db.read(store_servers.all_servers)
-        if request.capability is None:
-            chosen = next((server for server in servers if server.is_default), None)
-            missing = "no model is named, and there is no default server"
-            hint = "name one with --model, or set a default: ollama-admin server set-default S"
-        else:
-            wanted = request.capability
-            chosen = next((s for s in servers if s.is_active and routing.has_capability(s.capabilities, wanted)), None)
-            missing, hint = f"no model is named, and no active server has the capability {wanted!r}", "use --model"
-        if chosen is None:
-            raise InvalidInput(missing, hint)
-        if not chosen.is_active:
-            raise ServerInactive(
-                f"the default server {chosen.name} is inactive", "enable it, or choose another: server set-default S"
-            )
-        return await self._on_server(request, chosen, self._safe.target(chosen))
-
-    async def _among_all(self, request: GenerateRequest, model: str) -> Choice:
-        servers, models = await self._db.read(_catalogue, model)
-        ranking = routing.rank(servers, models, model, request)
-        for note in ranking.notes:
-            self._note(note)
-        if not ranking.candidates:
-            raise await self._not_found(request, model, servers, models)
-        server = ranking.candidates[0].server
-        return await self._resolve(model, self._safe.target(server), server)
-
-    async def _resolve(self, model: str, target: Target, server: Server | None) -> Choice:
-        """Find the server's own spelling of the name, asking the server for what the catalogue does not say."""
-        endpoint = self._connect(target, None)
-        version = server.version if server else None
-        is_ollama = server.is_ollama if server else None
-        if is_ollama is None:
-            version = await endpoint.version()
-            is_ollama = version is not None
-        if not is_ollama and target.api_version is ApiVersion.NATIVE:
-            hint = "if it speaks the OpenAI-compatible API, end its URL in /v1"
-            raise UpstreamError(f"server {target.ref} answers, but not as Ollama", hint)
-        listed: Sequence[ListedModel] = ()
-        if server and is_ollama:
-            listed = await self._db.read(store_models.named, model, server.id)
-        if not listed:  # a program that is not Ollama may answer for any name: its own list decides, each time
-            listed = await endpoint.models(is_ollama=is_ollama)
-        found = [known for known in listed if routing.means(known.name, model, is_ollama=is_ollama)]
-        if not found and not is_ollama:
-            raise _unknown(model, target, [known.name for known in listed])
-        known = routing.only_one(found, str(target.ref)) if found else None
-        return Choice(target=target, model=known.name if known else model, listed=known, version=version)
-
-    def _refuse_what_cannot_be_asked(self, request: GenerateRequest, choice: Choice) -> None:
-        routing.refuse_remote(choice.model, choice.listed, request)
-        if choice.target.api_version is ApiVersion.V1:
-            obstacle = v1_obstacle(request)
-            if obstacle:
-                raise InvalidInput(
-                    f"server {choice.target.ref} is spoken to as v1, which cannot carry {obstacle}",
-                    "leave it out, or if the server is Ollama speak native to it"
-                    + (
-                        f": ollama-admin server update {choice.target.ref.id} --api-version native"
-                        if choice.target.ref.id
-                        else ""
-                    ),
-                )
-        for key in unknown_options(request.options):
+    async def _answer(self, trail: Trail) -> AsyncGenerator[Piece | Reply, None]:
+        """The answer of the first choice that takes the request on; once it has begun, of no other."""
+        plan = await _by(trail.deadline, self._selection.plan(trail.request))
+        for key in unknown_options(trail.request.options):
             self._note(f"option {key} is not one that Ollama is known to read; it is sent as given")
-        if choice.is_remote:
-            self._note(f"model {choice.model} answers from a remote host: the prompt leaves the fleet, as allowed")
-
-    async def _not_found(
-        self, request: GenerateRequest, asked: str, servers: list[Server], models: list[Model]
-    ) -> ModelNotFound:
-        """The error for a name that no active server offers, with what comes nearest as its hint."""
-        inactive = {server.id: server.name for server in servers if not server.is_active}
-        holders = [inactive[model.server_id] for model in models if model.server_id in inactive]
-        known = await self._db.read(store_models.available_names)
-        near = routing.nearest(asked, known)
-        if holders:
-            hint = f"inactive servers have it: {', '.join(holders)}"
-        elif models and request.capability:
-            hint = "it is there, without that capability: see ollama-admin models -o json"
-        elif near:
-            hint = f"nearest: {', '.join(near)}"
-        elif not known:
-            hint = "no models are known yet: run ollama-admin discover"
-        else:
-            hint = "see what there is: ollama-admin models; after a change on a server: ollama-admin discover"
-        with_capability = f" with the capability {request.capability!r}" if request.capability else ""
-        return ModelNotFound(f"no active server has model {asked!r}{with_capability}", hint)
-
-    async def _truncated(
-        self, request: GenerateRequest, choice: Choice, answer: Answer, endpoint: "Endpoint"
-    ) -> bool | None:
-        """Whether the prompt was cut: False (it would have been refused), True (seen), None (unknown)."""
-        if choice.version is None:
-            return None
-        whole = keeps_whole_prompt(choice.version)
-        if whole or whole is None:
-            return False if whole and not request.allow_truncate else None
-        context = await self._context(request, choice, endpoint)
-        if answer.prompt_tokens is None or answer.prompt_tokens < context:
-            return None
-        self._note(
-            f"server {choice.target.ref} ({choice.version}) read {answer.prompt_tokens} tokens, all that its context "
-            "holds: the prompt was probably cut; give it a larger one with --option num_ctx=N"
-        )
-        return True
-
-    async def _context(self, request: GenerateRequest, choice: Choice, endpoint: "Endpoint") -> int:
-        """Tokens of context in force on a server that cuts in silence."""
-        asked = request.options.get("num_ctx")
-        version = version_key(choice.version or "")
-        context = asked if isinstance(asked, int) else None
-        if context is None and version >= PS_CONTEXT_SINCE:
+        choices = list(plan.choices)
+        while True:
+            choice, lease = await _by(trail.deadline, self._place(trail.request, choices))
+            began = time.monotonic()
+            trail.choice = choice
             try:
-                context = await endpoint.running_context(choice.model)
-            except UpstreamError:
-                context = None
-        context = context or (4096 if version >= CONTEXT_4096_SINCE else 2048)
-        longest = choice.listed.context_length if isinstance(choice.listed, Model) else None
-        return min(context, longest or context)
+                async with aclosing(self._answer_of(trail, choice, lease, plan.demand_on(choice))) as events:
+                    async for event in events:
+                        yield event
+            except _PlaceLostError:
+                continue
+            except (UpstreamError, ModelNotFound) as exc:
+                choices.remove(choice)
+                if not choices or (isinstance(exc, UpstreamError) and not exc.may_pass_on):
+                    raise
+                trail.failed(choice, exc, began)
+                self._note(f"{exc.message}; another server that holds the same build is asked")
+            else:
+                return
 
-    def _reply(self, choice: Choice, answer: Answer, truncated: bool | None) -> Reply:
-        return Reply(
-            response="".join(answer.response),
-            thinking="".join(answer.thinking),
-            model=choice.model,
-            server=choice.target.ref,
-            digest=None,
-            verified=False,
-            proof=Proof.REMOTE if choice.is_remote or answer.is_remote else Proof.NAME,
-            drift=None,
-            truncated=truncated,
-            done_reason=answer.done_reason,
-            stats=answer.stats(time.monotonic()),
-        )
+    async def _place(self, request: GenerateRequest, choices: list[Choice]) -> tuple[Choice, Lease | None]:
+        """The first choice that has room, and the place there; a dynamic server has no limit that we know."""
+        servers = {choice.server.id: choice.server for choice in choices if choice.server is not None}
+        if not servers:
+            return choices[0], None
+        by_url = request.server_url is not None
+        lease = await self._slots.first_free(list(servers.values()), wait=request.wait, even_inactive=by_url)
+        return next(c for c in choices if c.server is not None and c.server.id == lease.server_id), lease
+
+    async def _answer_of(
+        self, trail: Trail, choice: Choice, lease: Lease | None, demand: Demand | None
+    ) -> AsyncGenerator[Piece | Reply, None]:
+        request, endpoint = trail.request, self._connect(choice.target, None)
+        answer = trail.answer = _new_answer(trail, choice)
+        async with lease or nullcontext():
+            before = await _by(trail.deadline, self._look(request, choice, demand, endpoint))
+            if lease is not None and not lease.is_trusted:
+                raise _PlaceLostError
+            if choice.is_remote:
+                self._note(f"model {choice.model} answers from a remote host: the prompt leaves the fleet, as allowed")
+            async with aclosing(endpoint.generate(request, choice.model)) as events:
+                while not answer.done:
+                    event = await _by(trail.deadline, anext(events, None), begun=answer.first_at is not None)
+                    if event is None:
+                        break
+                    if lease is not None:
+                        lease.touch()
+                    piece = answer.take(event, time.monotonic())
+                    if piece is not None:
+                        yield piece
+            answer.require_end()
+            ended = time.monotonic()
+        cut = await truncated(request, choice, answer, endpoint, self._note)
+        trail.judgement = await self._judge(trail, choice, demand, before, endpoint)
+        self._accept(choice, demand, trail.judgement)
+        yield _reply(trail, choice, answer, trail.judgement, truncated=cut, ended=ended)
+
+    async def _look(
+        self, request: GenerateRequest, choice: Choice, demand: Demand | None, endpoint: "Endpoint"
+    ) -> ListedModel | None:
+        """What the server lists under the name before anything is sent; asked where a build is demanded or none known.
+
+        Raises ModelMismatch when it is not the demanded build.
+        """
+        if demand is None:
+            is_known = choice.stored_digest or choice.listed_now or not choice.shows_digests
+            return choice.listed_now if is_known or request.no_verify else await _listed(choice, endpoint)
+        found = await _listed(choice, endpoint)
+        if found is None:
+            raise ModelNotFound(f"server {choice.target.ref} does not list model {choice.model!r} any more")
+        if not demand.allows(found.digest):
+            raise ModelMismatch(
+                f"model {choice.model!r} on server {choice.target.ref} is build {short(found.digest)} now, "
+                f"demanded is {demand}; nothing was sent to it",
+                "read again what it holds: ollama-admin discover",
+                may_pass_on=True,
+            )
+        return found
+
+    async def _judge(
+        self, trail: Trail, choice: Choice, demand: Demand | None, before: ListedModel | None, endpoint: "Endpoint"
+    ) -> Judgement:
+        """The digest step: what the server lists right after the last token."""
+        answer = trail.answer
+        if choice.is_remote or answer is None or answer.is_remote:
+            return Judgement(proof=Proof.REMOTE)
+        if trail.request.no_verify or not choice.shows_digests:
+            return Judgement(proof=Proof.NAME)
+        try:
+            after = await _by(trail.deadline, _listed(choice, endpoint))
+        except UpstreamError:
+            return Judgement(proof=Proof.UNREAD)
+        known = before.digest if demand is not None and before is not None else choice.stored_digest
+        return judge(choice.model, known=known, before=before, after=after, started=answer.server_started)
+
+    def _accept(self, choice: Choice, demand: Demand | None, judged: Judgement) -> None:
+        """Tell what the digest step showed; raise ModelMismatch when it is not what was demanded."""
+        told = _told(choice, judged)
+        if demand is not None and judged.proof is not Proof.DIGEST:
+            raise ModelMismatch(
+                f"{told or 'a remote host answered'}; demanded was {demand}",
+                "what was shown is not accepted; ask again",
+            )
+        if told is not None:
+            self._note(told)
 
 
-def _given_credentials(request: GenerateRequest) -> Credentials:
-    return read_credentials(request.auth_type, request.auth_config, request.headers)
+async def _listed(choice: Choice, endpoint: "Endpoint") -> ListedModel | None:
+    """What the server itself lists under the name; None for none, or for several."""
+    listed = await endpoint.models(is_ollama=True)
+    found = [model for model in listed if routing.means(model.name, choice.model, is_ollama=True)]
+    return found[0] if len(found) == 1 else None
 
 
-def _named(request: GenerateRequest) -> str:
-    if request.model is None:
-        raise InvalidInput("no model is named, and a server that is not registered has no default", "use --model")
-    return request.model
+def _told(choice: Choice, judged: Judgement) -> str | None:
+    """What a person should know of a build that is not proven."""
+    model = f"model {choice.model} on server {choice.target.ref}"
+    if judged.drift is not None:
+        before, after = short(judged.drift.before), short(judged.drift.after)
+        command = f"discover {choice.server.id}" if choice.server else "discover"
+        return f"{model} is build {after}, known was {before}: it was moved; to accept it run: ollama-admin {command}"
+    if judged.proof is Proof.CHANGED:
+        return f"{model} was moved or removed while it answered: which build answered is not known"
+    if judged.proof is Proof.UNREAD:
+        return f"{model}: its list could not be read after the answer: which build answered is not known"
+    return None
 
 
-def _catalogue(connection: Any, name: str) -> tuple[list[Server], list[Model]]:
-    return store_servers.all_servers(connection), store_models.named(connection, name)
+def _new_answer(trail: Trail, choice: Choice) -> Answer:
+    accepted = {choice.model}
+    if choice.is_remote and trail.request.allow_remote:
+        accepted.add(names.without_cloud(choice.model))
+    return Answer(
+        server=choice.target.ref,
+        model=choice.model,
+        accepted=frozenset(accepted),
+        needs_reason=choice.target.api_version is ApiVersion.V1,
+        allow_remote=trail.request.allow_remote,
+        started=trail.started,
+    )
 
 
-def _accepted_names(choice: Choice, request: GenerateRequest) -> frozenset[str]:
-    if choice.is_remote and request.allow_remote:
-        return frozenset((choice.model, names.without_cloud(choice.model)))
-    return frozenset((choice.model,))
+def _reply(
+    trail: Trail, choice: Choice, answer: Answer, judged: Judgement, *, truncated: bool | None, ended: float
+) -> Reply:
+    return Reply(
+        response="".join(answer.response),
+        thinking="".join(answer.thinking),
+        model=choice.model,
+        server=choice.target.ref,
+        digest=judged.digest,
+        verified=judged.proof is Proof.DIGEST,
+        proof=judged.proof,
+        drift=judged.drift,
+        truncated=truncated,
+        done_reason=answer.done_reason,
+        stats=answer.stats(ended),
+        attempts=tuple(trail.attempts),
+    )
 
 
-def _unknown(model: str, target: Target, listed: list[str]) -> ModelNotFound:
-    near = routing.nearest(model, listed) or listed[:3]
-    hint = f"it lists: {', '.join(near)}" if near else "it lists no models"
-    return ModelNotFound(f"server {target.ref} does not list model {model!r}", hint)
+def _only_total(seconds: float) -> Stats:
+    return Stats(
+        total_ms=round(seconds * 1000),
+        load_ms=None,
+        prompt_tokens=None,
+        output_tokens=None,
+        tokens_per_second=None,
+        time_to_first_token_ms=None,
+    )
 
 
 async def _by(deadline: float | None, work: Awaitable[T], *, begun: bool = False) -> T:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator import HoldAt
 from ollama_admin.demo.simulator_http import NDJSON, SSE, encode_chunk, encode_head
-from ollama_admin.domain import Proof, Reply
+from ollama_admin.domain import Proof
 from ollama_admin.errors import (
     AdminError,
     ModelMismatch,
@@ -41,23 +41,11 @@ from tests.fake_ollama import (
     SimulatedModel,
 )
 from tests.llama_server import LlamaServer
+from tests.services.asking import Outcome, ask
 
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-NATIVE, CHAT, V1 = "/api/generate", "/api/chat", "/v1/chat/completions"
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a person saw, and how it ended: a reply or an error."""
-
-    pieces: list[str] = field(default_factory=list)
-    reply: Reply | None = None
-    error: AdminError | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
+NATIVE, CHAT, V1, TAGS = "/api/generate", "/api/chat", "/v1/chat/completions", "/api/tags"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +56,7 @@ class Asking:
     notes: list[str]
 
     async def ask(self, **asked: Any) -> Outcome:
-        outcome = Outcome()
-        try:
-            async with self.client.stream(**{"prompt": "hi", "model": "alpha", **asked}) as stream:
-                async for piece in stream:
-                    outcome.pieces.append(piece.response)
-                outcome.reply = stream.reply
-        except AdminError as error:
-            outcome.error = error
-        return outcome
+        return await ask(self.client, **asked)
 
 
 @asynccontextmanager
@@ -308,7 +288,7 @@ async def test_an_answer_cut_at_any_byte_is_no_reply_unless_its_end_was_read(
 
     for offset in range(len(response.raw) + 1):
         fake.script(path, Raw((response.raw[:offset],), ending))
-        outcome = await asking.ask(server="gpu")
+        outcome = await asking.ask(server="gpu", no_verify=True)
         records = sum(end <= offset for end in response.ends)
         seen = (offset, outcome.pieces, outcome.error)
         if ending is Ending.RESET:  # a reset may overtake what was sent before it
@@ -750,15 +730,14 @@ async def test_many_answers_side_by_side_do_not_mix(asking: Asking) -> None:
 async def test_a_server_is_asked_by_its_url_alone(asking: Asking, fake: FakeOllama) -> None:
     reply = await asking.client.generate(prompt="hi", model="alpha", server_url=fake.url)
     assert (reply.response, reply.server.name, reply.server.url) == ("I am alpha", None, fake.url)
-    assert [request.path for request in fake.requests] == ["/api/version", "/api/tags", NATIVE]
+    assert [request.path for request in fake.requests] == ["/api/version", TAGS, NATIVE, TAGS]
     assert await asking.client.servers.list() == []
 
 
 async def test_a_url_that_ends_in_v1_is_spoken_to_as_v1(asking: Asking, fake: FakeOllama) -> None:
     reply = await asking.client.generate(prompt="hi", model="alpha", server_url=f"{fake.url}/v1/")
     assert (reply.response, reply.server.url) == ("I am alpha", fake.url)
-    assert fake.requests[-1].path == V1
-    assert not fake.requests_to(NATIVE)
+    assert (len(fake.requests_to(V1)), fake.requests_to(NATIVE)) == (1, [])
     assert await asking.client.servers.list() == []
 
 
@@ -766,7 +745,7 @@ async def test_a_v1_request_speaks_v1_to_a_registered_native_server(asking: Aski
     server = await asking.client.servers.add(name="gpu", url=fake.url)
     reply = await asking.client.generate(prompt="hi", model="alpha", server_url=f"{fake.url}/v1")
     assert (reply.server.id, reply.server.name) == (server.id, "gpu")
-    assert fake.requests[-1].path == V1
+    assert (len(fake.requests_to(V1)), fake.requests_to(NATIVE)) == (1, [])
     assert (await asking.client.servers.show("gpu")).api_version == "native"
 
 
