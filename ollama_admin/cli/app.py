@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import ollama_admin
-from ollama_admin.cli import demo, discover, doctor, generate, import_env, migrate, models, secrets, servers
+from ollama_admin.cli import demo, discover, doctor, generate, import_env, migrate, models, secrets, serve, servers
 from ollama_admin.cli.context import Shell, new_shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.errors import AdminError
@@ -22,7 +22,7 @@ USAGE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
-_ORDER = ("server", "discover", "models", "generate", "import-env", "migrate", "doctor", "secrets", "demo")
+_ORDER = ("server", "discover", "models", "generate", "import-env", "migrate", "doctor", "secrets", "serve", "demo")
 
 
 class RootGroup(TyperGroup):
@@ -86,7 +86,7 @@ app = typer.Typer(
 )
 app.add_typer(servers.app, name="server")
 app.add_typer(secrets.app, name="secrets")
-for module in (migrate, discover, models, generate, import_env, doctor, demo):
+for module in (migrate, discover, models, generate, import_env, doctor, serve, demo):
     module.register(app)
 
 

@@ -9,7 +9,10 @@ from ollama_admin.names import model_key
 from ollama_admin.routing import has_capability
 from ollama_admin.services.servers import targets
 from ollama_admin.store import models as store
+from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
+
+PAGE = 1000  # rows that are read at once
 
 
 class Models:
@@ -32,12 +35,27 @@ class Models:
         if servers:
             ids = [server.id for server in await self._db.read(targets, servers, everyone=True)]
         found = await self._db.read(store.select_models, server_ids=ids, everything=all)
-        return [
-            model
-            for model in found
-            if (name is None or _matches(model.name, name))
-            and (capability is None or has_capability(model.capabilities or (), capability))
-        ]
+        return [model for model in found if _is_wanted(model, name, capability)]
+
+    async def page(
+        self,
+        server: int | str | None = None,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        name: str | None = None,
+        capability: str | None = None,
+        all: bool = False,
+    ) -> Sequence[Model]:
+        """The same models by id, those after `after`; rows that come and go make none appear twice or be left out."""
+        ids = None if server is None else [(await self._db.read(store_servers.find, server)).id]
+        found: list[Model] = []
+        while True:
+            rows = await self._db.read(store.page, after, PAGE, server_ids=ids, everything=all)
+            found += [row for row in rows if _is_wanted(row, name, capability)]
+            if len(found) >= limit or len(rows) < PAGE:
+                return found[:limit]
+            after = rows[-1].id
 
     async def by_model(
         self,
@@ -58,6 +76,12 @@ def _group(models: list[Model]) -> ModelGroup:
     places = (ModelPlace(server=model.server, digest=model.digest, is_available=model.is_available) for model in models)
     builds = {model.digest for model in models if model.digest}
     return ModelGroup(name=models[0].name, builds=len(builds), servers=tuple(places))
+
+
+def _is_wanted(model: Model, name: str | None, capability: str | None) -> bool:
+    if name is not None and not _matches(model.name, name):
+        return False
+    return capability is None or has_capability(model.capabilities or (), capability)
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -89,6 +89,10 @@ class Servers:
             if not wanted or wanted in map(str.casefold, server.capabilities)
         ]
 
+    async def page(self, *, after: int = 0, limit: int = 100, capability: str | None = None) -> Sequence[Server]:
+        """Rows by id, those after `after`; rows that come and go meanwhile make none appear twice or be left out."""
+        return [self._safe.masked(server) for server in await self._db.read(store.page, after, limit, capability)]
+
     async def show(self, server: int | str) -> Server:
         return self._safe.masked(await self._db.read(store.find, server))
 

@@ -50,6 +50,19 @@ def all_servers(connection: Connection) -> list[Server]:
     return [_server(row) for row in rows]
 
 
+def page(connection: Connection, after: int, limit: int, capability: str | None) -> list[Server]:
+    """Up to `limit` rows by id, beginning after an id."""
+    wanted = capability and capability.casefold()
+    found: list[Server] = []
+    for row in connection.execute(_select(connection).where(servers.c.id > after).order_by(servers.c.id)):
+        server = _server(row)
+        if not wanted or wanted in map(str.casefold, server.capabilities):
+            found.append(server)
+        if len(found) == limit:
+            break
+    return found
+
+
 def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
     """The row of an id or a name (digits are an id); raises ServerNotFound.
 
@@ -208,6 +221,7 @@ def _refuse_taken(connection: Connection, name: str | None, url: str | None, but
             raise ServerExists(
                 f"{what} is taken by server {row.id}, {row.name!r}",
                 f"see it with: ollama-admin server show {row.id}",
+                existing_id=row.id,
             )
 
 
