@@ -19,7 +19,7 @@ from ollama_admin.ollama.wire import BadAnswer, StreamEvent
 
 T = TypeVar("T")
 
-BODY_LIMIT = 32 * 1024 * 1024  # bytes of an answer that is read as a whole
+BODY_LIMIT = 8 * 1024 * 1024  # bytes of an answer that is read as a whole: 800 for each model that may be listed
 ERROR_BODY_LIMIT = 64 * 1024
 NOT_OLLAMA = (400, 404, 405, 501)  # how other programs answer `/api/version`
 
