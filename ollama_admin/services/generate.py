@@ -149,7 +149,10 @@ class Generation:
         return await self._on_server(request, chosen, self._safe.target(chosen))
 
     async def _among_all(self, request: GenerateRequest, model: str) -> Choice:
-        servers, models = await self._db.read(_catalogue, model)
+        (servers, unreadable), models = await self._db.read(_catalogue, model)
+        for row in unreadable:
+            if row.ref.id in {known.server_id for known in models}:
+                self._note(f"{row.error.message}; it is passed over")
         ranking = routing.rank(servers, models, model, request)
         for note in ranking.notes:
             self._note(note)
@@ -278,8 +281,8 @@ def _named(request: GenerateRequest) -> str:
     return request.model
 
 
-def _catalogue(connection: Any, name: str) -> tuple[list[Server], list[Model]]:
-    return store_servers.all_servers(connection), store_models.named(connection, name)
+def _catalogue(connection: Any, name: str) -> tuple[tuple[list[Server], list[store_servers.Unreadable]], list[Model]]:
+    return store_servers.readable(connection), store_models.named(connection, name)
 
 
 def _accepted_names(choice: Choice, request: GenerateRequest) -> frozenset[str]:

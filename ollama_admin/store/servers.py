@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, false, func, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, delete, false, func, insert, select, text, update
 
 from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerRef, ServerStatus
-from ollama_admin.errors import ServerExists, ServerNotFound
+from ollama_admin.errors import DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.names import server_key
+from ollama_admin.store import rows
 from ollama_admin.store.tables import models, servers
 
 
@@ -31,10 +32,45 @@ class NewServer:
     headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A row that another program wrote, and that this one cannot read; the error says so."""
+
+    ref: ServerRef
+    error: DatabaseUnavailable
+
+
 def all_servers(connection: Connection) -> list[Server]:
-    """Every row, in the order in which servers are chosen."""
-    rows = connection.execute(select(servers).order_by(servers.c.is_default.desc(), *_PREFERENCE))
-    return [_server(row) for row in rows]
+    """Every row, in the order in which servers are chosen; raises DatabaseUnavailable if one cannot be read."""
+    found, unreadable = readable(connection)
+    if unreadable:
+        raise unreadable[0].error
+    return found
+
+
+def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Server], list[Unreadable]]:
+    """The rows that can be read, in the order in which servers are chosen, and those that cannot."""
+    query = select(servers).order_by(servers.c.is_default.desc(), *_PREFERENCE)
+    query = query if inactive else query.where(servers.c.is_active)
+    try:
+        return [_server(row) for row in connection.execute(query)], []
+    except rows.UNREADABLE:
+        refs = [ServerRef(**row._mapping) for row in connection.execute(query.with_only_columns(*_REF))]
+    found, unreadable = [], []
+    for ref in refs:
+        try:
+            found.append(_one(connection, select(servers).where(servers.c.id == ref.id)))
+        except DatabaseUnavailable as exc:
+            unreadable.append(Unreadable(ref=ref, error=exc))
+    return [server for server in found if server is not None], unreadable
+
+
+def find_ref(connection: Connection, server: int | str) -> ServerRef:
+    """Which row an id or a name means, whatever else it holds; raises ServerNotFound."""
+    row = connection.execute(select(*_REF).where(_is(server))).first()
+    if row is None:
+        raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
+    return ServerRef(**row._mapping)
 
 
 def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
@@ -43,21 +79,15 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
     With `hold` nobody else changes it until the transaction ends (SQLite holds the whole file already).
     """
     query = select(servers).where(_is(server))
-    row = connection.execute(query.with_for_update() if hold else query).first()
-    if row is None:
+    found = _one(connection, query.with_for_update() if hold else query)
+    if found is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
-    return _server(row)
+    return found
 
 
 def find_url(connection: Connection, url: str) -> Server | None:
     """The row that has this normalised URL."""
-    row = connection.execute(select(servers).where(servers.c.url == url)).first()
-    return None if row is None else _server(row)
-
-
-def find_default(connection: Connection) -> Server | None:
-    row = connection.execute(select(servers).where(servers.c.is_default)).first()
-    return None if row is None else _server(row)
+    return _one(connection, select(servers).where(servers.c.url == url))
 
 
 def add(connection: Connection, new: NewServer) -> Server:
@@ -96,12 +126,12 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     return _server(row)
 
 
-def remove(connection: Connection, server: int | str) -> Server:
-    """Delete a row and its models; gives back what it was."""
-    row = connection.execute(delete(servers).where(_is(server)).returning(servers)).first()
+def remove(connection: Connection, server: int | str) -> ServerRef:
+    """Delete a row, readable or not, and its models; gives back which one it was."""
+    row = connection.execute(delete(servers).where(_is(server)).returning(*_REF)).first()
     if row is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
-    return _server(row)
+    return ServerRef(**row._mapping)
 
 
 def record_check(connection: Connection, result: CheckResult) -> None:
@@ -132,16 +162,42 @@ _UNKNOWN_STATE: dict[str, Any] = {  # of another URL: what was learnt at the old
 }
 
 
+_REF = (servers.c.id, servers.c.name, servers.c.url)
+_READERS: rows.Readers = {
+    "name": rows.text,
+    "url": rows.url,
+    "api_version": ApiVersion,
+    "capabilities": rows.texts,
+    "max_concurrent": rows.number,
+    "priority": rows.number,
+    "default_model": rows.optional(rows.text),
+    "auth_type": AuthType,
+    "auth_config": rows.json_object,
+    "headers": rows.json_object,
+    "status": ServerStatus,
+    "version": rows.optional(rows.text),
+    "last_error": rows.optional(rows.text),
+}
+
+
 def _server(row: Row[Any]) -> Server:
-    values = dict(row._mapping)
+    values = rows.read_values(row, _READERS)
     del values["name_key"]
-    values |= {
-        "api_version": ApiVersion(values["api_version"]),
-        "auth_type": AuthType(values["auth_type"]),
-        "status": ServerStatus(values["status"]),
-        "capabilities": tuple(values["capabilities"]),
-    }
     return Server(**values)
+
+
+def _one(connection: Connection, query: Select[Any]) -> Server | None:
+    """The row of a query that means one at most; raises DatabaseUnavailable when it cannot be read."""
+    try:
+        row = connection.execute(query).first()
+        return None if row is None else _server(row)
+    except rows.UNREADABLE as exc:
+        ref = ServerRef(**connection.execute(query.with_only_columns(*_REF)).one()._mapping)
+        column = rows.unreadable_column(connection, servers, ref.id or 0, _READERS)
+        raise DatabaseUnavailable(
+            f"server {ref.id}, {ref.name!a}: its {column} cannot be read; another program wrote it",
+            f"mend it in the database, or: ollama-admin server remove {ref.id}",
+        ) from exc
 
 
 def _is(server: int | str) -> Any:
