@@ -394,6 +394,24 @@ def test_no_command_shows_or_stores_a_secret(scene: Scene, monkeypatch: pytest.M
     assert_every_way_was_used(scene)
 
 
+@pytest.mark.parametrize("scene", ["sqlite"], indirect=True)
+def test_json_is_one_document_or_one_error_whatever_a_command_meets(scene: Scene) -> None:
+    for entry in ENTRIES.values():
+        good, bad = entry.good(scene, "json"), entry.bad(scene, "json")
+        kept = good if entry is ENTRIES["server add"] else good[:2]  # the others need all servers that it adds
+        for words, stdin in (*kept, *bad[:8]):
+            ran = CliRunner().invoke(app, ["-o", "json", *words], input=stdin)
+            assert ran.stdout.isascii(), words
+            if ran.stdout:
+                json.loads(ran.stdout)
+                assert ran.exit_code in (0, 5, 7), (words, ran.exit_code)
+                continue
+            assert ran.exit_code != 0, words
+            *notes, last = ran.stderr.splitlines()
+            assert all(note.startswith("note: ") for note in notes), (words, notes)
+            assert json.loads(last)["error"].keys() == {"code", "message", "hint"}, words
+
+
 def run_with_other_keys(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a key that opens nothing, and with what is no key, in one mode each."""
     for key, options in zip((new_key().reveal(), CORE, f"{CORE}\u20ac", ""), cycle(MODES.values()), strict=False):
