@@ -369,7 +369,9 @@ async def test_a_pause_in_the_answer_is_an_interruption(fake: FakeOllama) -> Non
         assert (await anext(events)).response == "x"
         with pytest.raises(StreamInterrupted) as caught:
             await anext(events)
-    assert caught.value.message == "server gpu broke off in the middle of the answer"
+    assert caught.value.message == (
+        "server gpu broke off in the middle of the answer, after 1 characters: nothing was sent for 0.2 s"
+    )
     assert "nothing was sent for 0.2 s" in str(caught.value.__cause__)
 
 
