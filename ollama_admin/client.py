@@ -11,12 +11,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
-from ollama_admin.domain import AuthType, DiscoverResult, GenerateRequest, Given, Json, Piece, Reply, Target, ThinkLevel
+from ollama_admin.domain import (
+    AuthType,
+    DiscoverResult,
+    GenerateRequest,
+    Given,
+    Json,
+    Piece,
+    Reply,
+    Target,
+    ThinkLevel,
+    Way,
+)
 from ollama_admin.secret import Secret
 from ollama_admin.services.credentials import Safe, Value
 from ollama_admin.services.discover import CONCURRENCY, Discovery
 from ollama_admin.services.generate import Generation
 from ollama_admin.services.models import Models
+from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.servers import Servers
 from ollama_admin.settings import Settings
 from ollama_admin.store.database import Database
@@ -57,7 +69,7 @@ class Client:
     """`async with Client() as client:` - the settings are those of the command line.
 
     `on_note` hears what a person should know although nothing failed (default: the logger `ollama_admin`).
-    Every failure is one of `ollama_admin.errors`.
+    `way` is what receipts say of where requests came from. Every failure is one of `ollama_admin.errors`.
     """
 
     def __init__(
@@ -67,11 +79,14 @@ class Client:
         environ: Mapping[str, str] = os.environ,
         on_note: Note | None = None,
         times: "Times | None" = None,
+        way: Way = Way.PYTHON,
     ) -> None:
         self._settings = Settings.read(environ, database_url)
         self._note = on_note or logging.getLogger("ollama_admin").warning
         self._times = times
+        self._way = way
         self._db = Database(self._settings, self._create_schema)
+        self._recorder = Recorder(self._db, self._settings.receipts, self._note)
         self._environ = environ
         self._safe = Safe(self._open_vault, self._read_secret, environ)
         self.servers = Servers(self._db, self._connect, self._safe, self._note)
@@ -86,10 +101,13 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give back connections to servers and database."""
-        if "_http" in self.__dict__:
-            await self._http.aclose()
-        self._db.close()
+        """Write the receipts that are not written yet; give back connections to servers and database."""
+        try:
+            if "_http" in self.__dict__:
+                await self._http.aclose()
+            await self._recorder.aclose()
+        finally:
+            self._db.close()
 
     async def discover(
         self,

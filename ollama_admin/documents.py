@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_admin.domain import DigestChange, Model, Reply, Server
+from ollama_admin.domain import DigestChange, Model, Pin, Receipt, Reply, Server, Stats
 from ollama_admin.errors import AdminError
 from ollama_admin.secret import MASK, Secret
 
@@ -14,6 +14,27 @@ _SECRETS = ("password", "token", "key")
 
 def document(value: Any) -> Any:
     """What `json.dumps` takes for a domain object, or for a list of them."""
+    match value:
+        case Secret():
+            return MASK
+        case AdminError():
+            return value.document()
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        case list() | tuple():
+            return [document(item) for item in value]
+        case Mapping():
+            return {str(key): document(item) for key, item in value.items()}
+    return _object(value) if is_dataclass(value) else value
+
+
+def results(items: Any, failed: int) -> dict[str, Any]:
+    """The document of a command that can partly succeed."""
+    return {"results": document(items), "failed": failed}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """The fields of a domain object, where its JSON is not simply these, changed."""
     match value:
         case DigestChange():
             return {"name": value.name, "from": value.before, "to": value.after}
@@ -25,24 +46,14 @@ def document(value: Any) -> Any:
                 "auth_config": _masked(value.auth_config),
                 "headers": {name: _shown(header) for name, header in value.headers.items()},
             }
+        case Pin():
+            return {name: shown for name, shown in _fields(value).items() if name != "before"}
+        case Receipt():
+            stats = _fields(value.stats) if value.stats else dict.fromkeys(field.name for field in fields(Stats))
+            return {name: shown for name, shown in _fields(value).items() if name != "stats"} | stats
         case Model():
             return {"id": value.id, "server": value.server} | _fields(value)
-        case Secret():
-            return MASK
-        case AdminError():
-            return value.document()
-        case datetime():
-            return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        case list() | tuple():
-            return [document(item) for item in value]
-        case Mapping():
-            return {str(key): document(item) for key, item in value.items()}
-    return _fields(value) if is_dataclass(value) else value
-
-
-def results(items: Any, failed: int) -> dict[str, Any]:
-    """The document of a command that can partly succeed."""
-    return {"results": document(items), "failed": failed}
+    return _fields(value)
 
 
 def _fields(value: Any) -> dict[str, Any]:

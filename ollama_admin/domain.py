@@ -46,10 +46,22 @@ class ServerStatus(StrEnum):
 
 
 class Proof(StrEnum):
-    """What was learnt about the build that answered."""
+    """What was learnt about the build that answered; the table in `proof.py` says when each holds."""
 
+    DIGEST = "digest"
+    DRIFT = "drift"
+    CHANGED = "changed"
+    UNREAD = "unread"
     REMOTE = "remote"
     NAME = "name"
+
+
+class Way(StrEnum):
+    """By which front door a request came in."""
+
+    CLI = "cli"
+    API = "api"
+    PYTHON = "python"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +225,28 @@ class ModelGroup:
     servers: tuple[ModelPlace, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """A row of `ollama_pins`: the digest that a name means for the whole fleet.
+
+    `before` is the digest that it replaced, known only when it was just set.
+    """
+
+    name: str
+    digest: str
+    created_at: datetime
+    updated_at: datetime
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedPin(Pin):
+    """A pin beside the catalogue: how many available models of active servers are the pinned build, or another."""
+
+    agree: int
+    differ: int
+
+
 ThinkLevel = Literal["low", "medium", "high", "max"]
 
 
@@ -284,3 +318,26 @@ class Reply:
     done_reason: str | None
     stats: Stats
     attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A row of `ollama_receipts`: what became of one request; never the prompt or the answer.
+
+    `outcome` is `ok`, `cancelled`, or the code of the error. `server` is None when none was chosen, and the counts and
+    times are None where they were not told. `attempts` counts the servers that were tried. `id` is None before it is
+    written.
+    """
+
+    id: int | None = None
+    created_at: datetime
+    way: Way
+    asked_model: str | None
+    model: str | None
+    server: ServerRef | None
+    digest: str | None
+    proof: Proof | None
+    verified: bool
+    outcome: str
+    attempts: int
+    stats: Stats | None

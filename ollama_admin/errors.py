@@ -110,9 +110,15 @@ class SecretUnavailable(AdminError):
 
 
 class UpstreamError(AdminError):
+    """`may_pass_on` says that the server did not take the request on, so that another one may be asked instead."""
+
     code = "upstream_error"
     exit_code = 6
     http_status = 502
+
+    def __init__(self, message: str, hint: str | None = None, *, may_pass_on: bool = False) -> None:
+        super().__init__(message, hint)
+        self.may_pass_on = may_pass_on
 
 
 class ServerUnreachable(UpstreamError):

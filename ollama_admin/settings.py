@@ -15,6 +15,7 @@ SECRET_KEY = "OLLAMA_ADMIN_SECRET_KEY"  # noqa: S105 (the variable's name)
 SECRET_KEY_FILE = "OLLAMA_ADMIN_SECRET_KEY_FILE"  # noqa: S105
 PROXY = "OLLAMA_ADMIN_PROXY"
 CA_FILE = "OLLAMA_ADMIN_CA_FILE"
+RECEIPTS = "OLLAMA_ADMIN_RECEIPTS"
 
 # what other programs read and this one does not; `doctor` names those that are set
 IGNORED_VARIABLES = (
@@ -53,6 +54,7 @@ class Settings:
     secret_key_file: Path | None = None
     proxy: Secret | None = None
     ca_file: Path | None = None
+    receipts: bool = True
 
     @classmethod
     def read(cls, environ: Mapping[str, str], database_url: str | None = None) -> "Settings":
@@ -67,6 +69,7 @@ class Settings:
             secret_key_file=Path(key_file).absolute() if key_file else None,
             proxy=_proxy(environ.get(PROXY)),
             ca_file=Path(ca_file).absolute() if ca_file else None,
+            receipts=_is_on(RECEIPTS, environ.get(RECEIPTS, "on")),
         )
 
     @property
@@ -82,6 +85,12 @@ class Settings:
 def ignored_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that are set and have no effect here, though users may expect one; either case of letters."""
     return sorted(name for name in environ if name.upper() in IGNORED_VARIABLES)
+
+
+def _is_on(variable: str, value: str) -> bool:
+    if value not in ("on", "off"):
+        raise InvalidInput(f"{variable} is {value[:100]!a}, neither on nor off", "set it to one of them, or unset it")
+    return value == "on"
 
 
 def _secret(value: str | None) -> Secret | None:

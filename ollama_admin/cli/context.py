@@ -39,6 +39,7 @@ class Shell:
 
     async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         from ollama_admin.client import Client
+        from ollama_admin.domain import Way
 
         terminated = asyncio.Event()
         task = asyncio.current_task()
@@ -50,7 +51,7 @@ class Shell:
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
         try:
-            async with Client(database_url=self.database_url, on_note=self.output.note) as client:
+            async with Client(database_url=self.database_url, on_note=self.output.note, way=Way.CLI) as client:
                 return await work(client)
         except asyncio.CancelledError:
             if terminated.is_set():

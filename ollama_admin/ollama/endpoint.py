@@ -96,7 +96,7 @@ class Endpoint:
     async def _opened(self, asked: Call, model: str) -> AsyncIterator[httpx.Response]:
         """A response that begins with 200, its head complete within the time for the first byte."""
         async with AsyncExitStack() as stack:
-            async with self._within(self._http.times.first_byte):
+            async with self._within(self._http.times.first_byte, is_answering=True):
                 response = await stack.enter_async_context(self._send("POST", asked.path, asked.body))
             if response.status_code != 200:
                 async with self._within(self._timeout):
@@ -114,7 +114,7 @@ class Endpoint:
         patience = self._http.times.first_byte
         while True:
             try:
-                async with self._within(patience, "nothing was sent for"):
+                async with self._within(patience, "nothing was sent for", is_answering=True):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
@@ -136,13 +136,15 @@ class Endpoint:
                 return await self._answer(response)
 
     @asynccontextmanager
-    async def _within(self, seconds: float, problem: str = "no answer within") -> AsyncIterator[None]:
-        """Raise ServerUnreachable when the block takes longer."""
+    async def _within(
+        self, seconds: float, problem: str = "no answer within", *, is_answering: bool = False
+    ) -> AsyncIterator[None]:
+        """Raise ServerUnreachable when the block takes longer; `is_answering`: the model may be at work on it."""
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as exc:
-            raise unreachable(self._target, f"{problem} {seconds:g} s") from exc
+            raise unreachable(self._target, f"{problem} {seconds:g} s", may_pass_on=not is_answering) from exc
 
     def _send(self, method: str, path: str, body: Any) -> AbstractAsyncContextManager[httpx.Response]:
         headers = {name: value.reveal() for name, value in self._target.headers.items()}

@@ -26,6 +26,7 @@ from ollama_admin.ollama.wire import BadAnswer
 from ollama_admin.secret import MASK
 
 ERROR_TEXT_LIMIT = 500  # characters of what a server says
+AWAY = (502, 503, 504)  # a full queue, or a proxy whose server is away: the request was not taken on
 
 _PHASES = (
     (httpx.ProxyError, "the proxy does not pass requests on"),
@@ -57,13 +58,14 @@ def translated(target: Target, path: str) -> Iterator[None]:
     except httpx.DecodingError as exc:
         raise UpstreamError(f"server {target.ref} sent a body that cannot be decoded ({path})") from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:
-        raise unreachable(target, _reason(exc)) from exc
+        is_answering = isinstance(exc, (httpx.ReadTimeout, httpx.WriteTimeout))
+        raise unreachable(target, _reason(exc), may_pass_on=not is_answering) from exc
     except BadAnswer as exc:
         message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
         raise UpstreamError(message, "is it an Ollama server?") from exc
 
 
-def unreachable(target: Target, why: str) -> ServerUnreachable:
+def unreachable(target: Target, why: str, *, may_pass_on: bool) -> ServerUnreachable:
     """The error of a server that gave no answer, with the usual reason as a hint."""
     url = urlsplit(target.ref.url)
     hint = "check that it is running and that this machine may connect to it"
@@ -71,7 +73,7 @@ def unreachable(target: Target, why: str) -> ServerUnreachable:
         hint = f"the URL means port 80; Ollama listens on 11434: http://{url.netloc}:11434{url.path}"
     elif url.hostname in ("localhost", "127.0.0.1", "::1"):
         hint = "start it; inside a container, localhost is the container itself: try host.docker.internal"
-    return ServerUnreachable(f"server {_place(target)} cannot be reached: {why}", hint)
+    return ServerUnreachable(f"server {_place(target)} cannot be reached: {why}", hint, may_pass_on=may_pass_on)
 
 
 def reason_of(error: ServerUnreachable, target: Target) -> str:
@@ -91,15 +93,17 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
         return UpstreamError(message, "register the server under the URL that answers itself")
     if answer.status == 401 or (answer.status == 403 and not refusal.text):
         return _unauthorized(target, answer.status, said)
+    is_away = answer.status in AWAY
     if answer.status in (429, 503):
-        return ServerBusy(f"server {target.ref} is busy ({answer.status}){said}", "try again later")
+        message = f"server {target.ref} is busy ({answer.status}){said}"
+        return ServerBusy(message, "try again later", may_pass_on=is_away)
     if answer.status == 404 and model is not None and refusal.text:
         hint = f"read again what it has: ollama-admin discover {target.ref.id}" if target.ref.id else None
         return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
     if answer.status in (404, 405) and not refusal.text:
         hint = "speak v1 to it, or check the path in its URL" if target.api_version is ApiVersion.NATIVE else None
         return UpstreamError(f"server {target.ref} knows no {path} ({answer.status})", hint)
-    return UpstreamError(f"server {target.ref} answered {answer.status} to {path}{said}")
+    return UpstreamError(f"server {target.ref} answered {answer.status} to {path}{said}", may_pass_on=is_away)
 
 
 def scrubbed(text: str, target: Target) -> str:

@@ -23,7 +23,10 @@ class BadAnswer(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEvent:
-    """One record of an answer. `done` is Ollama's `done: true`, or `[DONE]`; durations are nanoseconds."""
+    """One record of an answer. `done` is Ollama's `done: true`, or `[DONE]`; durations are nanoseconds.
+
+    `created_at` is when the record was made, by the server's clock.
+    """
 
     model: str | None = None
     response: str = ""
@@ -32,6 +35,8 @@ class StreamEvent:
     done_reason: str | None = None
     is_remote: bool = False
     error: str | None = None
+    created_at: datetime | None = None
+    total_duration: int | None = None
     load_duration: int | None = None
     eval_duration: int | None = None
     prompt_tokens: int | None = None
@@ -127,6 +132,8 @@ def native_event(line: bytes) -> StreamEvent:
         done=record.get("done") is True,
         done_reason=_optional_text(record, "done_reason"),
         is_remote=bool(record.get("remote_host") or record.get("remote_model")),
+        created_at=_time(record.get("created_at")),
+        total_duration=_count(record.get("total_duration")),
         load_duration=_count(record.get("load_duration")),
         eval_duration=_count(record.get("eval_duration")),
         prompt_tokens=_count(record.get("prompt_eval_count")),

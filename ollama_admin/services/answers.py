@@ -1,12 +1,22 @@
 """Judges an answer while it arrives. Pure: the clock is handed in."""
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from ollama_admin.domain import Piece, ServerRef, Stats
 from ollama_admin.errors import ModelMismatch, StreamInterrupted, UpstreamError
 from ollama_admin.ollama.wire import StreamEvent
 
 NANOSECONDS_PER_MS = 1_000_000
+_NUMBERS = (
+    "done_reason",
+    "created_at",
+    "total_duration",
+    "load_duration",
+    "eval_duration",
+    "prompt_tokens",
+    "output_tokens",
+)
 ANSWER_LIMIT = 4 * 2**20  # characters; the longest contexts of today hold a quarter of that
 
 
@@ -28,6 +38,8 @@ class Answer:
     is_remote: bool = False
     done: bool = False
     done_reason: str | None = None
+    created_at: datetime | None = None
+    total_duration: int | None = None
     load_duration: int | None = None
     eval_duration: int | None = None
     prompt_tokens: int | None = None
@@ -67,6 +79,16 @@ class Answer:
         if not self.is_named:
             raise ModelMismatch(f"server {self.server} does not say which model answered")
 
+    @property
+    def server_started(self) -> datetime | None:
+        """When the server took the request on, by its own clock; None where it does not tell (`v1`)."""
+        if self.created_at is None or self.total_duration is None:
+            return None
+        try:
+            return self.created_at - timedelta(microseconds=self.total_duration / 1000)
+        except OverflowError:
+            return None
+
     def stats(self, now: float) -> Stats:
         seconds = (self.eval_duration or 0) / 1e9
         speed = self.output_tokens / seconds if self.output_tokens and seconds else None
@@ -99,7 +121,7 @@ class Answer:
 
     def _note_numbers(self, event: StreamEvent) -> None:
         self.done = self.done or event.done
-        for name in ("done_reason", "load_duration", "eval_duration", "prompt_tokens", "output_tokens"):
+        for name in _NUMBERS:
             value = getattr(event, name)
             if value is not None:
                 setattr(self, name, value)

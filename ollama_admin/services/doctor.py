@@ -100,7 +100,7 @@ class Doctor:
         if secrets is not None:
             findings += _secret_findings(secrets, self._settings)
         return Report(
-            settings=tuple(_in_force(self._settings)),
+            settings=tuple(_in_force(self._settings, self._environ)),
             ignored_variables=ignored,
             revision=revision,
             head=HEAD,
@@ -117,7 +117,8 @@ def database_place(settings: Settings) -> str:
     return shown_url(settings)
 
 
-def _in_force(settings: Settings) -> list[SettingInForce]:
+def _in_force(settings: Settings, environ: Mapping[str, str]) -> list[SettingInForce]:
+    receipts_source = names.RECEIPTS if names.RECEIPTS in environ else "default"
     key_source = names.SECRET_KEY if settings.secret_key is not None else "default"
     proxy = urlsplit(settings.proxy.reveal()).hostname if settings.proxy else None
     ca_file = str(settings.ca_file) if settings.ca_file else None
@@ -128,6 +129,7 @@ def _in_force(settings: Settings) -> list[SettingInForce]:
         SettingInForce(name="secret key file", value=key_file, source=names.SECRET_KEY_FILE if key_file else "default"),
         SettingInForce(name="proxy", value=proxy, source=names.PROXY if proxy else "default"),
         SettingInForce(name="CA file", value=ca_file, source=names.CA_FILE if ca_file else "default"),
+        SettingInForce(name="receipts", value="on" if settings.receipts else "off", source=receipts_source),
     ]
 
 

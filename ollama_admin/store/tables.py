@@ -10,10 +10,12 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     TypeDecorator,
@@ -22,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -118,5 +120,57 @@ models = Table(
     Column("last_seen_at", UTCDateTime, nullable=False),
     Column("digest_changed_at", UTCDateTime),
     UniqueConstraint("server_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+pins = Table(
+    "ollama_pins",
+    metadata,
+    Column("name_key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+)
+
+# A row is a place for one request at a server, and stays: who holds it is told by `token`, which only grows, and until
+# when by `expires_at`, seconds of the clock that `clock` names (see `store/slots.py`).
+slots = Table(
+    "ollama_slots",
+    metadata,
+    Column("server_id", identity, ForeignKey("ollama_servers.id", ondelete="CASCADE"), nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("token", BigInteger, nullable=False, server_default=text("0")),
+    Column("holder", Text),
+    Column("clock", Text, nullable=False, server_default=text("''")),
+    Column("expires_at", Double, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("server_id", "slot"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# No foreign key: what a server answered is told after it was removed, too. Never the prompt or the answer.
+receipts = Table(
+    "ollama_receipts",
+    metadata,
+    Column("id", identity, primary_key=True, autoincrement=True),
+    Column("created_at", UTCDateTime, nullable=False, index=True),
+    Column("way", Text, nullable=False),
+    Column("asked_model", Text),
+    Column("model", Text),
+    Column("server_id", BigInteger),
+    Column("server_name", Text),
+    Column("server_url", Text),
+    Column("digest", Text),
+    Column("proof", Text),
+    Column("verified", Boolean, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("prompt_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("tokens_per_second", Double),
+    Column("total_ms", BigInteger),
+    Column("load_ms", BigInteger),
+    Column("time_to_first_token_ms", BigInteger),
+    CheckConstraint("way IN ('cli', 'api', 'python')", name="way"),
     sqlite_autoincrement=True,
 )

@@ -17,7 +17,9 @@ from tests.cli.conftest import Spawn
 from tests.cli.running import SECONDS, Cli
 from tests.postgres import OwnPostgresServer
 
-HEAD = "0001"
+HEAD = "0002"
+REVISIONS = ["0001", HEAD]
+APPLIED = "".join(f"applied {revision}\n" for revision in REVISIONS) + f"the schema is at {HEAD}\n"
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ollama_admin ' || current_schema(), 0))"
 WAITS_FOR_THE_LOCK = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
@@ -59,19 +61,19 @@ def tables(url: str) -> set[str]:
         return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
 
 
-OURS = {"alembic_version", "ollama_servers", "ollama_models"}
+OURS = {"alembic_version", "ollama_servers", "ollama_models", "ollama_pins", "ollama_slots", "ollama_receipts"}
 
 
 def test_migrate_makes_the_tables_and_prints_each_revision(empty_cli: Cli, empty_database_url: str) -> None:
     ran = empty_cli("migrate")
     assert (ran.exit_code, ran.stderr) == (0, "")
-    assert ran.stdout == f"applied {HEAD}\nthe schema is at {HEAD}\n"
+    assert ran.stdout == APPLIED
     assert tables(empty_database_url) >= OURS
 
 
 def test_second_migrate_has_nothing_to_do(empty_cli: Cli) -> None:
     first, second = empty_cli.json("migrate").data, empty_cli.json("migrate").data
-    assert first == {"applied": [HEAD], "current": HEAD, "head": HEAD, "pending": []}
+    assert first == {"applied": REVISIONS, "current": HEAD, "head": HEAD, "pending": []}
     assert second == {"applied": [], "current": HEAD, "head": HEAD, "pending": []}
     assert empty_cli("migrate").stdout == f"the schema is at {HEAD}\n"
 
@@ -81,7 +83,7 @@ def test_check_exits_8_while_something_is_pending(empty_cli: Cli, empty_database
     assert ran.failure == (8, "migrations_pending")
     assert ran.error == {
         "code": "migrations_pending",
-        "message": f"pending migrations: {HEAD}",
+        "message": f"pending migrations: {', '.join(REVISIONS)}",
         "hint": "run: ollama-admin migrate",
     }
     assert empty_cli("migrate", "--check").exit_code == 8
@@ -93,8 +95,8 @@ def test_check_exits_8_while_something_is_pending(empty_cli: Cli, empty_database
 
 def test_status_tells_where_the_schema_stands_and_changes_nothing(empty_cli: Cli, empty_database_url: str) -> None:
     ran = empty_cli.json("migrate", "--status")
-    assert ran.data == {"applied": [], "current": None, "head": HEAD, "pending": [HEAD]}
-    assert empty_cli("migrate", "--status").stdout == f"current  -\nhead     {HEAD}\npending  {HEAD}\n"
+    assert ran.data == {"applied": [], "current": None, "head": HEAD, "pending": REVISIONS}
+    assert empty_cli("migrate", "--status").stdout == f"current  -\nhead     {HEAD}\npending  {', '.join(REVISIONS)}\n"
     assert tables(empty_database_url) == set()
     empty_cli("migrate")
     assert empty_cli.json("migrate", "--status").data["current"] == HEAD
@@ -118,7 +120,7 @@ def test_unknown_revision_is_refused(empty_cli: Cli, empty_database_url: str, re
 
 
 def test_unknown_revision_draws_the_list_of_known_ones(empty_cli: Cli) -> None:
-    assert empty_cli.json("migrate", "--to", "9999").error["hint"] == f"there are: {HEAD}"
+    assert empty_cli.json("migrate", "--to", "9999").error["hint"] == f"there are: {', '.join(REVISIONS)}"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_migrate_waits_for_a_database_that_comes_up_later(stoppable_postgres: Ow
         tried.close()
     stoppable_postgres.start()
     ran = process.ended()
-    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, f"applied {HEAD}\nthe schema is at {HEAD}\n", "")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, APPLIED, "")
     stoppable_postgres.drop_database(url)
 
 
@@ -302,5 +304,5 @@ def test_twenty_migrations_at_once_all_succeed_and_one_does_the_work(
     assert [(code, stderr) for _, stderr, code in outcomes] == [(0, b"")] * 20
     documents = [json.loads(stdout) for stdout, _, _ in outcomes]
     assert {document["current"] for document in documents} == {HEAD}
-    assert sum(document["applied"] == [HEAD] for document in documents) == 1
+    assert sum(document["applied"] == REVISIONS for document in documents) == 1
     assert tables(empty_database_url) >= OURS

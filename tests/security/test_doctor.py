@@ -66,7 +66,7 @@ def test_the_document_has_these_keys(cli: Cli, serve: Serve) -> None:
     code, report = examined(cli)
     assert code == 0
     assert list(report) == ["settings", "ignored_variables", "revision", "head", "secrets", "servers", "findings"]
-    assert [list(setting) for setting in report["settings"]] == [["name", "value", "source"]] * 5
+    assert [list(setting) for setting in report["settings"]] == [["name", "value", "source"]] * 6
     assert report["revision"] == report["head"]
     assert list(report["secrets"]) == ["key_source", "keys", "secrets", "stale", "unreadable", "problem"]
     (health,) = report["servers"]
@@ -84,6 +84,7 @@ def test_settings_in_force_are_told_with_where_they_come_from(
 ) -> None:
     monkeypatch.setenv("OLLAMA_ADMIN_PROXY", "http://u:hunter2@127.0.0.1:9")
     monkeypatch.setenv("OLLAMA_ADMIN_CA_FILE", "/etc/ca.pem")
+    monkeypatch.setenv("OLLAMA_ADMIN_RECEIPTS", "off")
     code, report = examined(sqlite_cli)
     told = {setting["name"]: (setting["value"], setting["source"]) for setting in report["settings"]}
     assert told == {
@@ -92,6 +93,7 @@ def test_settings_in_force_are_told_with_where_they_come_from(
         "secret key file": (None, "default"),
         "proxy": ("127.0.0.1", "OLLAMA_ADMIN_PROXY"),
         "CA file": ("/etc/ca.pem", "OLLAMA_ADMIN_CA_FILE"),
+        "receipts": ("off", "OLLAMA_ADMIN_RECEIPTS"),
     }
     assert code == 0
     assert key not in sqlite_cli("doctor").stdout

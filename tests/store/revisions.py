@@ -7,6 +7,9 @@ import sqlalchemy as sa
 from ollama_admin.settings import Settings
 from ollama_admin.store.engines import open_migration_engine
 from ollama_admin.store.migrations import status
+from ollama_admin.store.tables import HEAD
+
+REVISIONS = ("0001", "0002")
 
 NEW_REVISION = """
 import sqlalchemy as sa
@@ -22,11 +25,11 @@ def upgrade() -> None:
         batch.alter_column("default_model", existing_type=sa.Text, type_=sa.String(500))
 """
 
-ORPHANING_REVISION = """
+ORPHANING_REVISION = f"""
 from alembic import op
 
 revision = "9999"
-down_revision = "0001"
+down_revision = "{HEAD}"
 
 
 def upgrade() -> None:
@@ -70,6 +73,6 @@ def add_server_with_models(url: str, *names: str) -> None:
     )
 
 
-def add_revision(revisions: Path, revision: str, after: str = "0001", text: str = NEW_REVISION) -> None:
+def add_revision(revisions: Path, revision: str, after: str = HEAD, text: str = NEW_REVISION) -> None:
     content = text if text == ORPHANING_REVISION else text.format(revision=revision, after=after)
     (revisions / "versions" / f"{revision}_test.py").write_text(content)

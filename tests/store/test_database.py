@@ -175,10 +175,10 @@ async def test_postgresql_without_tables_asks_for_migrate(empty_postgres_url: st
 
 
 async def test_older_schema_asks_for_migrate(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ollama_admin.store.schema.HEAD", "0002")
+    monkeypatch.setattr("ollama_admin.store.schema.HEAD", "0042")
     error = await failure(database_url)
     assert type(error) is SchemaOutOfDate
-    assert error.message == "the database is at revision 0001, this version needs 0002"
+    assert error.message == "the database is at revision 0002, this version needs 0042"
     assert error.hint == "run: ollama-admin migrate"
 
 

@@ -12,7 +12,9 @@ from ollama_admin.services.migrate import require_nothing_pending
 from ollama_admin.store.migrations import pending_sql, status, upgrade
 from tests.postgres import PostgresServer
 from tests.store.revisions import (
+    HEAD,
     ORPHANING_REVISION,
+    REVISIONS,
     add_revision,
     add_server_with_models,
     execute,
@@ -29,14 +31,14 @@ def test_first_run_applies_everything_and_the_second_nothing(empty_database_url:
     heard: list[str] = []
     first = upgrade(settings(empty_database_url), on_revision=heard.append)
     second = upgrade(settings(empty_database_url), on_revision=heard.append)
-    assert (first.applied, first.current, first.pending) == (("0001",), "0001", ())
-    assert (second.applied, second.current, second.pending) == ((), "0001", ())
-    assert heard == ["0001"]
+    assert (first.applied, first.current, first.pending) == (REVISIONS, HEAD, ())
+    assert (second.applied, second.current, second.pending) == ((), HEAD, ())
+    assert heard == list(REVISIONS)
 
 
 def test_status_tells_what_is_pending_and_changes_nothing(empty_database_url: str) -> None:
     found = status(settings(empty_database_url))
-    assert (found.applied, found.current, found.head, found.pending) == ((), None, "0001", ("0001",))
+    assert (found.applied, found.current, found.head, found.pending) == ((), None, HEAD, REVISIONS)
     if is_postgresql(empty_database_url):
         assert schema(empty_database_url) == []
     else:
@@ -45,7 +47,7 @@ def test_status_tells_what_is_pending_and_changes_nothing(empty_database_url: st
 
 def test_status_of_a_migrated_database_lists_what_was_applied(database_url: str) -> None:
     found = status(settings(database_url))
-    assert (found.applied, found.current, found.pending) == (("0001",), "0001", ())
+    assert (found.applied, found.current, found.pending) == (REVISIONS, HEAD, ())
 
 
 def test_printed_sql_makes_the_same_schema(empty_postgres_url: str, migrated_postgres_url: str) -> None:
@@ -76,22 +78,22 @@ def test_printed_sql_is_refused_on_sqlite(tmp_path: Path) -> None:
 def test_unknown_target_is_refused(empty_database_url: str) -> None:
     with pytest.raises(InvalidInput, match="no revision 'nope'") as refused:
         upgrade(settings(empty_database_url), "nope")
-    assert refused.value.hint == "there are: 0001"
+    assert refused.value.hint == f"there are: {', '.join(REVISIONS)}"
     assert version(empty_database_url) is None
 
 
 def test_upgrade_stops_at_the_target_and_never_goes_back(empty_database_url: str, revisions: Path) -> None:
     add_revision(revisions, "9999")
-    assert upgrade(settings(empty_database_url), "0001").pending == ("9999",)
+    assert upgrade(settings(empty_database_url), HEAD).pending == ("9999",)
     assert upgrade(settings(empty_database_url)).applied == ("9999",)
-    with pytest.raises(InvalidInput, match="past revision 0001"):
-        upgrade(settings(empty_database_url), "0001")
+    with pytest.raises(InvalidInput, match=f"past revision {HEAD}"):
+        upgrade(settings(empty_database_url), HEAD)
     assert version(empty_database_url) == "9999"
 
 
 def test_check_fails_while_something_is_pending(empty_database_url: str, revisions: Path) -> None:
     add_revision(revisions, "9999")
-    with pytest.raises(PendingMigrations, match="0001, 9999"):
+    with pytest.raises(PendingMigrations, match=f"{HEAD}, 9999"):
         require_nothing_pending(settings(empty_database_url))
     assert version(empty_database_url) is None
     upgrade(settings(empty_database_url))
@@ -105,7 +107,7 @@ def test_unknown_revision_in_the_database_is_named_and_nothing_is_written(databa
     execute(database_url, "UPDATE alembic_version SET version_num = '0042'")
     before = schema(database_url)
     for ask in (status, upgrade):
-        with pytest.raises(SchemaOutOfDate, match=r"revision 0042, .* only up to 0001") as refused:
+        with pytest.raises(SchemaOutOfDate, match=rf"revision 0042, .* only up to {HEAD}") as refused:
             ask(settings(database_url))
         assert refused.value.hint == "update ollama-admin"
     assert schema(database_url) == before
@@ -115,7 +117,7 @@ def test_unknown_revision_in_the_database_is_named_and_nothing_is_written(databa
 async def test_client_refuses_a_database_of_a_newer_build(database_url: str) -> None:
     execute(database_url, "UPDATE alembic_version SET version_num = '0042'")
     async with Client(database_url=database_url, environ={}) as client:
-        with pytest.raises(SchemaOutOfDate, match=r"revision 0042, .* only up to 0001"):
+        with pytest.raises(SchemaOutOfDate, match=rf"revision 0042, .* only up to {HEAD}"):
             await client.servers.list()
 
 
@@ -171,9 +173,9 @@ def test_search_path_without_a_schema_is_told(empty_postgres_url: str) -> None:
 def test_two_schemas_of_one_database_are_migrated_apart(empty_postgres_url: str) -> None:
     execute(empty_postgres_url, "CREATE SCHEMA one", "CREATE SCHEMA two")
     one, two = (f"{empty_postgres_url}?options=-csearch_path%3D{name}" for name in ("one", "two"))
-    assert upgrade(settings(one)).applied == ("0001",)
+    assert upgrade(settings(one)).applied == REVISIONS
     assert version(two) is None
-    assert upgrade(settings(two)).applied == ("0001",)
+    assert upgrade(settings(two)).applied == REVISIONS
     assert schema(empty_postgres_url) == []
 
 
@@ -199,7 +201,7 @@ def test_rows_without_parents_are_refused_and_nothing_is_changed(tmp_path: Path,
     add_revision(revisions, "9999", text=ORPHANING_REVISION)
     with pytest.raises(SchemaOutOfDate, match="without their parents"):
         upgrade(settings(url))
-    assert version(url) == "0001"
+    assert version(url) == HEAD
     assert execute(url, "SELECT name FROM ollama_servers") == [("one",)]
 
 
@@ -212,7 +214,7 @@ def test_backup_holds_the_old_data_for_its_owner_alone(tmp_path: Path, revisions
     add_revision(revisions, "9999")
     upgrade(settings(url))
     (backup,) = tmp_path.glob("one.db.bak*")
-    assert backup.name == "one.db.bak-0001"
+    assert backup.name == f"one.db.bak-{HEAD}"
     assert backup.stat().st_mode & 0o777 == 0o600
     copied = f"sqlite:///{backup}"
     assert schema(copied) == before

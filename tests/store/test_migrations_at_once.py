@@ -13,13 +13,15 @@ from ollama_admin.errors import DatabaseBusy, SchemaOutOfDate
 from ollama_admin.store.migrations import status, upgrade
 from tests.postgres import PostgresServer
 from tests.store.processes import frozen_migration, killer, migrate_at_once, run_command_at_once
-from tests.store.revisions import add_revision, settings, version
+from tests.store.revisions import HEAD, REVISIONS, add_revision, settings, version
 from tests.store.schemas import schema, sqlite_path
+
+APPLIED = "".join(f"applied {revision}\n" for revision in REVISIONS) + f"the schema is at {HEAD}\n"
 
 
 def test_twenty_processes_at_once_all_succeed_and_one_migrates(empty_database_url: str) -> None:
-    assert migrate_at_once(empty_database_url, 20) == ["[0001]"]
-    assert version(empty_database_url) == "0001"
+    assert migrate_at_once(empty_database_url, 20) == [f"[{','.join(REVISIONS)}]"]
+    assert version(empty_database_url) == HEAD
     assert migrate_at_once(empty_database_url, 20) == []
 
 
@@ -43,13 +45,13 @@ def test_frozen_holder_of_the_lock_makes_others_give_up(empty_database_url: str)
         with pytest.raises(DatabaseBusy):
             upgrade(settings(empty_database_url), lock_timeout=0.2)
         assert version(empty_database_url) is None
-    assert version(empty_database_url) == "0001"
+    assert version(empty_database_url) == HEAD
 
 
 def test_killed_holder_of_the_lock_leaves_it_to_the_next(empty_database_url: str) -> None:
     with frozen_migration(empty_database_url) as process:
         process.kill()
-        assert upgrade(settings(empty_database_url), lock_timeout=20).applied == ("0001",)
+        assert upgrade(settings(empty_database_url), lock_timeout=20).applied == REVISIONS
 
 
 def test_reader_in_an_open_transaction_blocks_a_change_only_for_the_timeout(
@@ -82,7 +84,7 @@ def test_processes_that_find_a_stricter_isolation_by_default_all_succeed(
     name = sql.Identifier(empty_postgres_url.rpartition("/")[2])
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = serializable").format(name))
-    assert migrate_at_once(empty_postgres_url, 8) == ["[0001]"]
+    assert migrate_at_once(empty_postgres_url, 8) == [f"[{','.join(REVISIONS)}]"]
 
 
 def test_migration_that_silently_does_nothing_is_an_error(empty_database_url: str, revisions: Path) -> None:
@@ -93,7 +95,7 @@ def test_migration_that_silently_does_nothing_is_an_error(empty_database_url: st
     text = env.read_text()
     assert text.count(lock) == text.count(configure) == 1
     env.write_text(text.replace(lock, "").replace(configure, lock.removeprefix("    ") + configure))
-    with pytest.raises(SchemaOutOfDate, match="the migration to 0001 left the database at None"):
+    with pytest.raises(SchemaOutOfDate, match=f"the migration to {HEAD} left the database at None"):
         upgrade(settings(empty_database_url))
 
 
@@ -102,7 +104,7 @@ def test_migration_that_silently_does_nothing_is_an_error(empty_database_url: st
 def test_twenty_commands_at_once_all_exit_0(empty_database_url: str, round_: int) -> None:
     ended = run_command_at_once(empty_database_url, 20)
     assert [one.errors for one in ended if one.code] == []
-    assert [one.output for one in ended if "applied" in one.output] == ["applied 0001\nthe schema is at 0001\n"]
+    assert [one.output for one in ended if "applied" in one.output] == [APPLIED]
 
 
 @pytest.mark.chaos
@@ -112,6 +114,6 @@ def test_twenty_processes_at_once_succeed_after_one_was_killed(fresh_urls: Calla
             url = fresh_urls()
             died = process.killed(url, step)
             pending = status(settings(url)).pending
-            assert migrate_at_once(url, 20) == [f"[{revision}]" for revision in pending]
+            assert migrate_at_once(url, 20) == ([f"[{','.join(pending)}]"] if pending else [])
             if not died:
                 break

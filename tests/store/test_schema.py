@@ -22,6 +22,7 @@ VERSIONS = migrations.script_location() / "versions"
 # What a released revision looked like. It never changes: a new revision changes the schema.
 CHECKSUMS = {
     "0001_servers_and_models.py": "35146a5ceb933e33bf735cf46a09c17f1a89de3439958c8542301ac28beca16d",
+    "0002_pins_slots_receipts.py": "8db868a8b0eb3578187548f27f46960300aeabf24f49ac9e9a9471760e7710f0",
 }
 
 NAMES = {"pk": r"pk_{}", "fk": r"fk_{}_\w+", "uq": r"uq_{}_\w+", "ix": r"ix_{}_\w+", "ck": r"ck_{}_(?!ck_)\w+"}
@@ -48,7 +49,7 @@ def test_head_of_the_code_is_the_head_of_the_revisions(database_url: str) -> Non
 
 def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
     found = sa.inspect(open_migration_engine(settings(database_url), 5))
-    for table in ("ollama_servers", "ollama_models"):
+    for table in ("ollama_servers", "ollama_models", "ollama_pins", "ollama_slots", "ollama_receipts"):
         names = {
             "pk": [found.get_pk_constraint(table)["name"]] if is_postgresql(database_url) else [],  # AUTOINCREMENT
             "fk": [key["name"] for key in found.get_foreign_keys(table)],

@@ -1,0 +1,60 @@
+"""Writes receipts behind the answers: nobody waits for them, and none of them fails an answer."""
+
+import asyncio
+from collections.abc import Callable
+
+from ollama_admin.domain import Receipt
+from ollama_admin.errors import AdminError
+from ollama_admin.store import receipts as store
+from ollama_admin.store.database import Database
+
+PATIENCE = 10.0  # seconds for what is still to be written at the end
+
+
+class Recorder:
+    """One writer at a time: what is recorded while it is busy goes into its next transaction."""
+
+    def __init__(self, db: Database, enabled: bool, note: Callable[[str], None]) -> None:
+        self._db = db
+        self._enabled = enabled
+        self._note = note
+        self._waiting: list[Receipt] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def record(self, receipt: Receipt) -> None:
+        """Have a receipt written soon, by a task of its own. Never waits and never raises."""
+        if not self._enabled:
+            return
+        if self._closed:
+            self._note("the receipt could not be written: the client is closed")
+            return
+        self._waiting.append(receipt)
+        if self._writer is None:
+            self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    async def aclose(self) -> None:
+        """Wait for what is not written yet, but not for long; what is left then is a note."""
+        self._closed = True
+        if self._writer is None:
+            return
+        _, unfinished = await asyncio.wait((self._writer,), timeout=PATIENCE)
+        for writer in unfinished:
+            self._note("the receipt could not be written: the database takes too long")
+            writer.cancel()
+            await asyncio.wait((writer,))
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._write_batch(batch)
+        finally:
+            self._writer = None
+
+    async def _write_batch(self, batch: list[Receipt]) -> None:
+        what = "the receipt" if len(batch) == 1 else f"{len(batch)} receipts"
+        try:
+            await self._db.write(store.add, batch)
+        except AdminError as exc:
+            self._note(f"{what} could not be written: {exc.message}")

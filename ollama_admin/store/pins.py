@@ -1,0 +1,108 @@
+"""SQL on `ollama_pins`, and on what models say of a pinned name."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ollama_admin.domain import CheckedPin, Pin
+from ollama_admin.names import model_key
+from ollama_admin.store.tables import models, pins, servers
+
+CONSTANT_DIGEST_FAMILY = "koboldcpp"  # emulates Ollama, with one digest for whatever it runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """A server's row of a name, with a digest that tells its build.
+
+    It `counts` while the server is active and lists the name.
+    """
+
+    server_id: int
+    server: str
+    name: str
+    digest: str
+    is_available: bool
+    counts: bool
+
+
+def for_name(connection: Connection, name: str) -> Pin | None:
+    """The pin of a model name, in any spelling of it."""
+    row = connection.execute(select(pins).where(pins.c.name_key == model_key(name))).first()
+    return None if row is None else _pin(row)
+
+
+def digests(connection: Connection) -> dict[str, str]:
+    """The pinned digest of every pinned name, by `names.model_key`."""
+    return {row.name_key: row.digest for row in connection.execute(select(pins.c.name_key, pins.c.digest))}
+
+
+def checked(connection: Connection) -> list[CheckedPin]:
+    """Every pin by name, with what active servers list under its name."""
+    held = (
+        select(models.c.name_key, models.c.digest)
+        .join(servers, servers.c.id == models.c.server_id)
+        .where(models.c.is_available, servers.c.is_active, models.c.digest.is_not(None))
+        .subquery()
+    )
+    query = (
+        select(
+            pins, _counted(held.c.digest == pins.c.digest, "agree"), _counted(held.c.digest != pins.c.digest, "differ")
+        )
+        .outerjoin(held, held.c.name_key == pins.c.name_key)
+        .group_by(pins.c.name_key)
+        .order_by(pins.c.name, pins.c.name_key)
+    )
+    return [CheckedPin(**_values(row)) for row in connection.execute(query)]
+
+
+def holdings(connection: Connection, name: str) -> list[Holding]:
+    """Rows of a name that tell its build, vanished ones and those of inactive servers too, by server preference."""
+    query = (
+        select(
+            models.c.server_id,
+            servers.c.name.label("server"),
+            models.c.name,
+            models.c.digest,
+            models.c.is_available,
+            (models.c.is_available & servers.c.is_active).label("counts"),
+        )
+        .join(servers, servers.c.id == models.c.server_id)
+        .where(models.c.name_key == model_key(name), models.c.digest.is_not(None))
+        .where(models.c.family.is_distinct_from(CONSTANT_DIGEST_FAMILY))
+        .order_by(servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name)
+    )
+    return [Holding(**row._mapping) for row in connection.execute(query)]
+
+
+def put(connection: Connection, name: str, digest: str) -> Pin:
+    """Write the pin of a name, over the one that is there; its `before` is then the digest that this one had."""
+    now = datetime.now(UTC)
+    key = model_key(name)
+    before = connection.scalar(select(pins.c.digest).where(pins.c.name_key == key).with_for_update())
+    values = {"name": name, "digest": digest, "updated_at": now}
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    upsert = dialect.insert(pins).values(name_key=key, created_at=now, **values)
+    upsert = upsert.on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
+    return _pin(connection.execute(upsert.returning(pins)).one(), before)
+
+
+def remove(connection: Connection, name: str) -> Pin | None:
+    """Delete the pin of a name and give back what it was; None when there is none."""
+    row = connection.execute(delete(pins).where(pins.c.name_key == model_key(name)).returning(pins)).first()
+    return None if row is None else _pin(row)
+
+
+def _counted(condition: ColumnElement[bool], label: str) -> Any:
+    return func.count().filter(condition).label(label)
+
+
+def _values(row: Row[Any]) -> dict[str, Any]:
+    return {name: value for name, value in row._mapping.items() if name != "name_key"}
+
+
+def _pin(row: Row[Any], before: str | None = None) -> Pin:
+    return Pin(**_values(row), before=before)
