@@ -55,7 +55,7 @@ def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Ser
     try:
         return [_server(row) for row in connection.execute(query)], []
     except rows.UNREADABLE:
-        refs = [ServerRef(**row._mapping) for row in connection.execute(query.with_only_columns(*_REF))]
+        refs = [_ref(row) for row in connection.execute(query.with_only_columns(*_REF))]
     found, unreadable = [], []
     for ref in refs:
         try:
@@ -70,7 +70,7 @@ def find_ref(connection: Connection, server: int | str) -> ServerRef:
     row = connection.execute(select(*_REF).where(_is(server))).first()
     if row is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
-    return ServerRef(**row._mapping)
+    return _ref(row)
 
 
 def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
@@ -131,7 +131,7 @@ def remove(connection: Connection, server: int | str) -> ServerRef:
     row = connection.execute(delete(servers).where(_is(server)).returning(*_REF)).first()
     if row is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
-    return ServerRef(**row._mapping)
+    return _ref(row)
 
 
 def record_check(connection: Connection, result: CheckResult) -> None:
@@ -180,6 +180,11 @@ _READERS: rows.Readers = {
 }
 
 
+def _ref(row: Row[Any, Any, Any]) -> ServerRef:
+    name, url = (value if isinstance(value, str) else ascii(value) for value in (row.name, row.url))  # SQLite: bytes
+    return ServerRef(id=row.id, name=name, url=url)
+
+
 def _server(row: Row[Any]) -> Server:
     values = rows.read_values(row, _READERS)
     del values["name_key"]
@@ -192,7 +197,7 @@ def _one(connection: Connection, query: Select[Any]) -> Server | None:
         row = connection.execute(query).first()
         return None if row is None else _server(row)
     except rows.UNREADABLE as exc:
-        ref = ServerRef(**connection.execute(query.with_only_columns(*_REF)).one()._mapping)
+        ref = _ref(connection.execute(query.with_only_columns(*_REF)).one())
         column = rows.unreadable_column(connection, servers, ref.id or 0, _READERS)
         raise DatabaseUnavailable(
             f"server {ref.id}, {ref.name!a}: its {column} cannot be read; another program wrote it",

@@ -29,6 +29,7 @@ ON_SQLITE = [
     ("max_concurrent", "many"),
     ("priority", 1.5),
     ("name", b"\xff"),
+    ("url", b"\xff"),
     ("created_at", "yesterday"),
     ("last_seen_at", "never"),
 ]
@@ -87,9 +88,12 @@ def test_what_sqlite_stores_in_any_column_is_named_and_the_others_are_listed(
     sqlite_cli: Cli, tmp_path: Path, column: str, value: object
 ) -> None:
     for name in ("broken", "good"):
-        assert sqlite_cli("server", "add", name, f"http://{name}", "--no-check").exit_code == 0
+        assert sqlite_cli("server", "add", name, f"http://127.0.0.1:9/{name}", "--no-check").exit_code == 0
     broken(f"sqlite:///{tmp_path}/one.db", column, value)
     assert_others_work(sqlite_cli, column)
+    for words in (["server", "check", "--all"], ["-o", "json", "server", "check", "--all"], ["doctor"]):
+        assert sqlite_cli(*words).exit_code == 7
+    assert sqlite_cli("server", "remove", "1", "--yes").exit_code == 0
 
 
 def test_every_command_goes_on_without_the_row_or_names_it(cli: Cli, database_url: str, good: FakeOllamaThread) -> None:
