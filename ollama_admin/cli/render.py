@@ -194,7 +194,7 @@ class DiscoverProgress:
     """A bar on stderr while servers are asked; nothing when that is not a terminal."""
 
     def __init__(self, output: Output) -> None:
-        console = Console(file=output.stderr)
+        console = Console(file=output.stderr, force_terminal=output.stderr.isatty())  # whatever FORCE_COLOR says
         columns = (TextColumn("asking servers"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=None)
@@ -230,7 +230,8 @@ def _table(output: Output, headings: Sequence[str], more: Sequence[str], rows: I
 
     On a narrow terminal only the columns in `_SHRINKING` lose characters; every other cell stays whole.
     """
-    console = Console(file=output.stdout, highlight=False, markup=False, emoji=False)
+    terminal = output.stdout.isatty()  # whatever FORCE_COLOR says: a pipe gets whole cells and no escapes
+    console = Console(file=output.stdout, force_terminal=terminal, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     shown = [*headings, *more] if console.width >= WIDE else list(headings)

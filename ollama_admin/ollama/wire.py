@@ -14,6 +14,7 @@ from ollama_admin.domain import Facts, ListedModel
 
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
+VALUES_LIMIT = 300_000  # of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
 
 
 class BadAnswer(Exception):
@@ -57,6 +58,8 @@ class Refusal:
 
 def loads(data: bytes) -> Any:
     """JSON in UTF-8, strictly: no NaN or infinity, no repeated keys, no half characters, nothing nested too deep."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
+        raise BadAnswer(f"the answer holds more than {VALUES_LIMIT} values")
     try:
         document = json.loads(
             data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite

@@ -49,9 +49,12 @@ class Discovery:
         free = asyncio.Semaphore(concurrency)
         builds = _Builds()
 
-        async def one(server: Server) -> DiscoverResult:
-            async with free:
-                result = await self._discover(server, timeout, builds, prune=prune)
+        async def one(server: Server | store_servers.Unreadable) -> DiscoverResult:
+            if isinstance(server, store_servers.Unreadable):
+                result = DiscoverResult(server=server.ref, error=server.error)
+            else:
+                async with free:
+                    result = await self._discover(server, timeout, builds, prune=prune)
             on_result(result)
             return result
 

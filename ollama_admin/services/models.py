@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from ollama_admin.domain import Model, ModelGroup, ModelPlace
 from ollama_admin.names import model_key
 from ollama_admin.routing import has_capability
-from ollama_admin.services.servers import targets
 from ollama_admin.store import models as store
 from ollama_admin.store.database import Database
+from ollama_admin.store.servers import find_ref
 
 
 class Models:
@@ -30,7 +30,8 @@ class Models:
         """
         ids = None
         if servers:
-            ids = [server.id for server in await self._db.read(targets, servers, everyone=True)]
+            named = [await self._db.read(find_ref, server) for server in servers]
+            ids = [ref.id for ref in named if ref.id is not None]
         found = await self._db.read(store.select_models, server_ids=ids, everything=all)
         return [
             model
