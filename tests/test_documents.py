@@ -149,6 +149,7 @@ def test_a_model() -> None:
             "first_seen_at": NOON_UTC,
             "last_seen_at": NOON_UTC,
             "digest_changed_at": None,
+            "pinned": None,
         }
     ]
 
@@ -270,6 +271,7 @@ def test_the_result_of_a_discovery() -> None:
         "unchanged": 7,
         "vanished": ["c:latest"],
         "pruned": 1,
+        "off_pin": [],
         "error": None,
     }
     failed = parsed(DiscoverResult(server=REF, error=ServerUnreachable("refused")))
