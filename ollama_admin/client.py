@@ -28,6 +28,8 @@ from ollama_admin.services.credentials import Safe, Value
 from ollama_admin.services.discover import CONCURRENCY, Discovery
 from ollama_admin.services.generate import Generation
 from ollama_admin.services.models import Models
+from ollama_admin.services.pins import Pins
+from ollama_admin.services.receipts import Receipts
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.servers import Servers
 from ollama_admin.settings import Settings
@@ -91,6 +93,8 @@ class Client:
         self._safe = Safe(self._open_vault, self._read_secret, environ)
         self.servers = Servers(self._db, self._connect, self._safe, self._note)
         self.models = Models(self._db)
+        self.pins = Pins(self._db, self._note)
+        self.receipts = Receipts(self._db)
 
     async def __aenter__(self) -> Self:
         return self
