@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from ollama_admin.domain import Model, ModelGroup, ModelPlace
 from ollama_admin.names import model_key
 from ollama_admin.routing import has_capability
 from ollama_admin.store import models as store
+from ollama_admin.store import pins as store_pins
 from ollama_admin.store.database import Database
 from ollama_admin.store.servers import find_ref
 
@@ -28,13 +31,9 @@ class Models:
 
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
-        ids = None
-        if servers:
-            named = [await self._db.read(find_ref, server) for server in servers]
-            ids = [ref.id for ref in named if ref.id is not None]
-        found = await self._db.read(store.select_models, server_ids=ids, everything=all)
+        found, pinned = await self._db.read(_catalogue, servers, everything=all)
         return [
-            model
+            replace(model, pinned=pinned.get(model_key(model.name)))
             for model in found
             if (name is None or _matches(model.name, name))
             and (capability is None or has_capability(model.capabilities or (), capability))
@@ -55,10 +54,20 @@ class Models:
         return tuple(_group(models) for models in groups.values())
 
 
+def _catalogue(
+    connection: Any, servers: Sequence[int | str], *, everything: bool
+) -> tuple[list[Model], dict[str, str]]:
+    """Rows of models, and the pinned digests by key."""
+    refs = [find_ref(connection, server) for server in servers]
+    ids = [ref.id for ref in refs if ref.id is not None] if servers else None
+    found = store.select_models(connection, server_ids=ids, everything=everything)
+    return found, store_pins.digests(connection)
+
+
 def _group(models: list[Model]) -> ModelGroup:
     places = (ModelPlace(server=model.server, digest=model.digest, is_available=model.is_available) for model in models)
     builds = {model.digest for model in models if model.digest}
-    return ModelGroup(name=models[0].name, builds=len(builds), servers=tuple(places))
+    return ModelGroup(name=models[0].name, builds=len(builds), pinned=models[0].pinned, servers=tuple(places))
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -246,10 +246,15 @@ def _one(connection: Connection, query: Select[Any]) -> Server | None:
 def _is(server: int | str) -> Any:
     text_id = str(server)
     if text_id.isdecimal():
-        return servers.c.id == min(int(text_id[:20]), 2**63 - 1)
+        return servers.c.id == row_id(text_id)
     if not text_id.isprintable():  # no row has such a name, and the drivers refuse NUL and lone surrogates
         return false()
     return servers.c.name_key == server_key(text_id)
+
+
+def row_id(digits: str) -> int:
+    """An id as it was typed; one that no column holds is the highest, which no row has."""
+    return min(int(digits[:20]), 2**63 - 1)
 
 
 def _is_still(server: ServerRef) -> Any:
