@@ -124,7 +124,9 @@ class Discovery:
         return None
 
 
-def _chosen(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> tuple[list[Server], dict[str, str]]:
+def _chosen(
+    connection: Any, servers: Sequence[int | str], *, everyone: bool
+) -> tuple[Sequence[Server | store_servers.Unreadable], dict[str, str]]:
     """The servers of a run, and the pinned digests by key."""
     return targets(connection, servers, everyone=everyone), store_pins.digests(connection)
 

@@ -365,7 +365,7 @@ def test_server_with_live_leases_is_removed_only_by_force(scene: Scene) -> None:
     scene.release(grants[0])
     with pytest.raises(Conflict, match="1 request runs at server gpu-1"):
         scene.do(store_servers.remove, "gpu-1")
-    assert scene.do(store_servers.remove, 1, force=True).slots_in_use == 1
+    assert scene.do(store_servers.remove, 1, force=True).id == 1
     assert scene.rows.all() == []
     assert scene.renew(*grants) == frozenset()
     assert not scene.release(grants[1])
