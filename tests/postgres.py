@@ -107,7 +107,7 @@ class OwnPostgresServer(PostgresServer):
     """
 
     def __init__(self) -> None:
-        self._user: dict[str, Any] = _nobody() if os.geteuid() == 0 else {}
+        self._user: dict[str, Any] = nobody() if os.geteuid() == 0 else {}
         self._folder = self._own_folder(Path(tempfile.gettempdir()))
         self._data = self._own_folder(_fast_folder())
         self._programs = self._runnable_programs()
@@ -207,7 +207,7 @@ class OwnPostgresServer(PostgresServer):
 
     def _start_on_free_port(self) -> int:
         for _ in range(PORT_ATTEMPTS):
-            port = _free_port()
+            port = free_port()
             try:
                 self._start(port)
             except RuntimeError as error:
@@ -272,7 +272,7 @@ def _database(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-def _nobody() -> dict[str, Any]:
+def nobody() -> dict[str, Any]:
     entry = pwd.getpwnam("nobody")
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
@@ -285,7 +285,7 @@ def _fast_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below those the system hands out by itself, so that nobody gets it while the server is stopped."""
     for _ in range(100):
         port = random.randrange(15_000, 32_000)
