@@ -217,7 +217,7 @@ def grants_going_on(scene: Scene, count: int) -> Iterator[None]:
 def test_no_grant_by_an_old_limit_passes_one_by_the_new(scene: Scene) -> None:
     """A grant after the change sees every lease that was granted before it, however close they came."""
     scene.add(4)
-    with grants_going_on(scene, 4):
+    with grants_going_on(scene, 2):
         for limit in (1, 3, 2, 4) * 5:
             with scene.rows.transaction() as connection:
                 store_servers.change(connection, 1, {"max_concurrent": limit})
