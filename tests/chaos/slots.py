@@ -123,9 +123,10 @@ class Watcher:
         self._tokens: defaultdict[int, int] = defaultdict(int)
         self.looks = 0
         self.wrong: list[str] = []
+        self.is_over = False
 
     async def watch(self) -> None:
-        while True:
+        while not self.is_over:
             seen = await asyncio.to_thread(self._rows.all)
             live = [row for row in seen if row.is_live]
             if len(live) > LIMIT:
@@ -144,9 +145,8 @@ async def watching(rows: SlotRows) -> AsyncIterator[Watcher]:
     try:
         yield watcher
     finally:
-        task.cancel()
-        await asyncio.wait([task])
-    assert task.cancelled()  # else it failed
+        watcher.is_over = True  # a look is not cancelled: its thread would go on with the connection
+        await task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

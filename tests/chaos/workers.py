@@ -1,8 +1,8 @@
 """A program that makes worker processes: each line on stdin asks for one, its process id is the answer on stdout.
 
-A worker takes slots of server 1 and sends one request under each to the counter. Children of one process that has
-loaded the modules start in a moment. All end with it, and it with its standard input. It must be started in a
-session of its own.
+A worker takes slots of server 1 and sends one request under each to the counter at a port; without a port, it asks the
+server itself for whole answers. Children of one process that has loaded the modules start in a moment. All end with
+it, and it with its standard input. It must be started in a session of its own.
 """
 
 import asyncio
@@ -27,6 +27,11 @@ async def ask_for_ever(slots: Slots, server: Server, port: int) -> None:
                 writer.close()
 
 
+async def answer_for_ever(client: Client) -> None:
+    while True:
+        await client.generate(prompt="hi", model="alpha", server=1, no_verify=True, wait=FOREVER)
+
+
 def tell(note: str) -> None:
     if "at its limit" not in note:
         print(f"note: {note}", file=sys.stderr, flush=True)
@@ -38,7 +43,8 @@ async def work(url: str, port: int, count: int, ttl: float) -> None:
         server = await client.servers.show(1)
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                group.create_task(ask_for_ever(client._slots, server, port))
+                asking = ask_for_ever(client._slots, server, port) if port else answer_for_ever(client)
+                group.create_task(asking)
 
 
 def main(url: str, port: str, count: str, ttl: str) -> None:
