@@ -146,12 +146,14 @@ def _ranked(conditions: Sequence[ColumnElement[bool]]) -> Any:
     dynamic_url = case((receipts.c.server_id.is_(None), receipts.c.server_url))
     group = (model, receipts.c.server_id, dynamic_url)
     time = receipts.c.time_to_first_token_ms
+    needed = ("id", "server_id", "outcome", "prompt_tokens", "output_tokens", "tokens_per_second")
     return select(
-        receipts,
+        *(receipts.c[name] for name in needed),
+        time,
         model.label("group_model"),
         dynamic_url.label("group_url"),
         func.row_number().over(partition_by=group, order_by=time.nulls_last()).label("rank"),
-        func.count(time).over(partition_by=group).label("timed"),
+        func.count(time).over(partition_by=group, order_by=time.nulls_last(), rows=(None, None)).label("timed"),
     ).where(*conditions)
 
 

@@ -298,6 +298,7 @@ def of_server(*words: str) -> Entry:
     )
 
 
+PIN = ["pin", "set", "pinned:1b", "--digest", "ab" * 32]
 ENTRIES: Mapping[str, Entry] = {
     "migrate": Entry(
         good=lambda *_: [(["migrate", *words], None) for words in ([], ["--check"], ["--status"])],
@@ -340,6 +341,24 @@ ENTRIES: Mapping[str, Entry] = {
         bad=lambda *_: [(["models", "unknown"], None)],
     ),
     "generate": Entry(good=generated, bad=wrongly_generated),
+    "pin set": Entry(good=lambda *_: [(PIN, None)], bad=lambda *_: [(["pin", "set", "unknown"], None)]),
+    "pin list": Entry(good=lambda *_: [(["pin", "list"], None)], bad=lambda *_: [(["pin", "list", "x"], None)]),
+    "pin remove": Entry(
+        good=lambda *_: [(PIN, None), (["pin", "remove", PIN[2]], None)],
+        bad=lambda *_: [(["pin", "remove", "unknown"], None)],
+    ),
+    "receipts list": Entry(
+        good=lambda *_: [(["receipts", "list"], None)],
+        bad=lambda *_: [(["receipts", "list", "--server", "unknown"], None)],
+    ),
+    "receipts stats": Entry(
+        good=lambda *_: [(["receipts", "stats"], None)],
+        bad=lambda *_: [(["receipts", "stats", "--since", "soon"], None)],
+    ),
+    "receipts prune": Entry(
+        good=lambda *_: [(["receipts", "prune"], None)],
+        bad=lambda *_: [(["receipts", "prune", "--before", "soon"], None)],
+    ),
     "import-env": Entry(good=imported, bad=wrongly_imported),
     "secrets status": Entry(
         good=lambda *_: [(["secrets", "status"], None)], bad=lambda *_: [(["secrets", "status", "x"], None)]
