@@ -12,10 +12,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/coverage erase
 	$(BIN)/pytest -n 2 -m "not chaos and not system" --cov --cov-report=term
-	@echo "left out: make test-system (needs nginx) and make chaos (takes long)"
+	@echo "left out: make test-system (needs nginx and PgBouncer) and make chaos (takes long, needs PgBouncer)"
 
 test-system: $(READY)
-	$(BIN)/pytest -m system
+	$(BIN)/pytest -m "system and not chaos"
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -31,6 +31,8 @@ from ollama_admin.services.discover import CONCURRENCY, Discovery
 from ollama_admin.services.explain import Explaining
 from ollama_admin.services.generate import Generation
 from ollama_admin.services.models import Models
+from ollama_admin.services.pins import Pins
+from ollama_admin.services.receipts import Receipts
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.selection import Selection
 from ollama_admin.services.servers import Servers
@@ -109,6 +111,8 @@ class Client:
         self._safe = Safe(self._open_vault, self._read_secret, environ)
         self.servers = Servers(self._db, self._connect, self._safe, self._note)
         self.models = Models(self._db)
+        self.pins = Pins(self._db, self._note)
+        self.receipts = Receipts(self._db)
         self._slots = Slots(self._db, self._note, lease_times)
 
     async def __aenter__(self) -> Self:

@@ -184,7 +184,7 @@ class ListedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model(ListedModel):
-    """A row of `ollama_models`: this server holds this model."""
+    """A row of `ollama_models`: this server holds this model. `pinned` is the digest that its name is pinned to."""
 
     id: int
     server_id: int
@@ -196,6 +196,7 @@ class Model(ListedModel):
     first_seen_at: datetime
     last_seen_at: datetime
     digest_changed_at: datetime | None
+    pinned: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +209,15 @@ class DigestChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OffPin:
+    """A listed build that is not the one its name is pinned to."""
+
+    name: str
+    digest: str
+    pinned: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoverResult:
     """What discovery found on one server; `error` says why it found nothing, and the rows are then untouched."""
 
@@ -217,6 +227,7 @@ class DiscoverResult:
     unchanged: int = 0
     vanished: tuple[str, ...] = ()
     pruned: int = 0
+    off_pin: tuple[OffPin, ...] = ()
     error: AdminError | None = None
 
 
@@ -321,7 +332,7 @@ class Piece:
     response: str = ""
     thinking: str = ""
     tool_calls: tuple[Mapping[str, Json], ...] = ()
-    record: Mapping[str, Json] | None = field(default=None, repr=False)
+    record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,7 +376,7 @@ class Reply:
     stats: Stats
     attempts: tuple[Attempt, ...] = ()
     tool_calls: tuple[Mapping[str, Json], ...] = ()
-    record: Mapping[str, Json] | None = field(default=None, repr=False)
+    record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -423,3 +434,21 @@ class Receipt:
     outcome: str
     attempts: int
     stats: Stats | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptStats:
+    """Receipts of one model on one server, added up. Sums and times are None where no receipt tells them.
+
+    `tokens_per_second` is weighted by time: all tokens over all the time that they took.
+    """
+
+    model: str | None
+    server: ServerRef | None
+    count: int
+    failures: int
+    prompt_tokens: int | None
+    output_tokens: int | None
+    tokens_per_second: float | None
+    time_to_first_token_p50_ms: int | None
+    time_to_first_token_p95_ms: int | None

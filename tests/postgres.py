@@ -104,7 +104,7 @@ class OwnPostgresServer(PostgresServer):
     """
 
     def __init__(self, *, durable: bool = False) -> None:
-        self._user: dict[str, Any] = _nobody() if os.geteuid() == 0 else {}
+        self._user: dict[str, Any] = nobody() if os.geteuid() == 0 else {}
         self._settings = SETTINGS if durable else SETTINGS | VOLATILE
         self._folder = self._own_folder(Path(tempfile.gettempdir()))
         self._data = self._own_folder(Path(tempfile.gettempdir()) if durable else _fast_folder())
@@ -205,7 +205,7 @@ class OwnPostgresServer(PostgresServer):
 
     def _start_on_free_port(self) -> int:
         for _ in range(PORT_ATTEMPTS):
-            port = _free_port()
+            port = free_port()
             try:
                 self._start(port)
             except RuntimeError as error:
@@ -270,7 +270,7 @@ def _database(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-def _nobody() -> dict[str, Any]:
+def nobody() -> dict[str, Any]:
     entry = pwd.getpwnam("nobody")
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
@@ -283,7 +283,7 @@ def _fast_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below those the system hands out by itself, so that nobody gets it while the server is stopped."""
     for _ in range(100):
         port = random.randrange(15_000, 32_000)

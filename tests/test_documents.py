@@ -150,6 +150,7 @@ def test_a_model() -> None:
             "first_seen_at": NOON_UTC,
             "last_seen_at": NOON_UTC,
             "digest_changed_at": None,
+            "pinned": None,
         }
     ]
 
@@ -271,6 +272,7 @@ def test_the_result_of_a_discovery() -> None:
         "unchanged": 7,
         "vanished": ["c:latest"],
         "pruned": 1,
+        "off_pin": [],
         "error": None,
     }
     failed = parsed(DiscoverResult(server=REF, error=ServerUnreachable("refused")))

@@ -109,6 +109,20 @@ def test_a_control_sequence_is_taken_out_whole(sequence: str, what: str) -> None
     assert shown(f"before {sequence}after") == "before after", what
 
 
-@pytest.mark.parametrize("opened", ["\x1b]0;", "\x1b[31", "\x1bP", "\x9d", "\x1b", "\x1b]0;\x1b"])
-def test_a_sequence_without_an_end_hides_no_more_than_its_line(opened: str) -> None:
+@pytest.mark.parametrize(
+    "opened",
+    ["\x1b]0;", "\x1b[31", "\x1bP", "\x1b", "\x1b]0;\x1b", "\x90", "\x98", "\x9b", "\x9d", "\x9e", "\x9f"],
+    ids=ascii,
+)
+def test_a_sequence_without_an_end_hides_no_more_than_the_rest_of_its_line(opened: str) -> None:
     assert shown(f"one {opened}\ntwo\nthree") == "one \ntwo\nthree"
+    hidden = shown(f"one {opened}日本 0123\ntwo\nthree").splitlines()
+    assert hidden[0].startswith("one ")
+    assert hidden[1:] == ["two", "three"]
+
+
+@pytest.mark.parametrize(
+    "character", [chr(code) for code in range(0x80, 0xA0) if code not in (0x90, *range(0x98, 0xA0))]
+)
+def test_a_c1_character_that_begins_no_sequence_hides_itself_alone(character: str) -> None:
+    assert shown(f"one {character}two") == "one two"

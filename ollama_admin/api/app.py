@@ -34,14 +34,16 @@ def create_app(client: Client, limits: Limits) -> FastAPI:
         app.include_router(noun.router)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    health.add_openapi(app)
     return app
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is not None:
+        return app.openapi_schema
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, operations in found["paths"].items():
         for operation in operations.values():
             operation["security"] = [] if path in OPEN else [{"token": []}]
+    app.openapi_schema = found
     return found

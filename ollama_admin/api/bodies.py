@@ -13,6 +13,7 @@ from ollama_admin import strict_json
 from ollama_admin.api.problems import Refused
 
 DEPTH = 100  # levels of nesting
+VALUES_LIMIT = 1_000_000  # counted by what opens or parts them, commas of texts too: `{},` is 70 bytes in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ def too_large(most: int) -> Refused:
 
 
 def _document(body: bytes) -> Any:
+    if sum(map(body.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
+        raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
     try:
         found = strict_json.loads(body)
     except RecursionError as exc:

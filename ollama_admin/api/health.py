@@ -1,9 +1,8 @@
 """What supervisors ask, and the documentation: open to everybody, so they tell nothing of what is stored."""
 
-import json
 from importlib.resources import files
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ollama_admin.api import schemas
@@ -73,10 +72,7 @@ async def asset(name: str) -> Response:
     return Response(data, media_type=_ASSETS[name], headers=_POLICY)
 
 
-def add_openapi(app: FastAPI) -> None:
-    """`/openapi.json`, made once and by us: the framework's own route would be no part of the table of open ones."""
-    text = json.dumps(app.openapi()).encode()
-
-    @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
-        return Response(text, media_type="application/json")
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """What there is to ask, and how."""
+    return JSONDocument(request.app.openapi())

@@ -182,6 +182,7 @@ class Model(BaseModel):
     embedding_length: int | None
     capabilities: list[str] | None
     is_available: bool
+    pinned: str | None = Field(description="the digest that the name is pinned to")
     first_seen_at: datetime
     last_seen_at: datetime
     digest_changed_at: datetime | None

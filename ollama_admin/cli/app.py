@@ -12,7 +12,20 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import ollama_admin
-from ollama_admin.cli import demo, discover, doctor, generate, import_env, migrate, models, secrets, serve, servers
+from ollama_admin.cli import (
+    demo,
+    discover,
+    doctor,
+    generate,
+    import_env,
+    migrate,
+    models,
+    pins,
+    receipts,
+    secrets,
+    serve,
+    servers,
+)
 from ollama_admin.cli.context import Shell, new_shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.errors import AdminError
@@ -22,7 +35,10 @@ USAGE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
-_ORDER = ("server", "discover", "models", "generate", "import-env", "migrate", "doctor", "secrets", "serve", "demo")
+_ORDER = (
+    *("server", "discover", "models", "generate", "pin", "receipts"),
+    *("import-env", "migrate", "doctor", "secrets", "serve", "demo"),
+)
 
 
 class RootGroup(TyperGroup):
@@ -85,6 +101,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(servers.app, name="server")
+app.add_typer(pins.app, name="pin")
+app.add_typer(receipts.app, name="receipts")
 app.add_typer(secrets.app, name="secrets")
 for module in (migrate, discover, models, generate, import_env, doctor, serve, demo):
     module.register(app)

@@ -27,7 +27,7 @@ def migrate(
 ) -> None:
     """Bring the database's schema to the newest revision.
 
-    It may be started any number of times at once.
+    It may be started any number of times at once. It also deletes receipts older than 90 days.
     """
     if check + status + sql > 1:
         raise InvalidInput("--check, --status and --sql exclude each other", "give one of them")
@@ -44,7 +44,9 @@ def migrate(
         found = service.status(settings, wait=wait)
     else:
         say = (lambda _: None) if out.json else (lambda revision: out.line(f"applied {revision}"))
-        found = service.upgrade(settings, to=to, wait=wait, lock_timeout=lock_timeout, on_revision=say)
+        found = service.upgrade(
+            settings, to=to, wait=wait, lock_timeout=lock_timeout, on_revision=say, on_note=out.note
+        )
     if out.json:
         out.data(found)
     elif status:

@@ -14,14 +14,23 @@ from rich.table import Table
 from rich.text import Text
 
 from ollama_admin.cli.output import Output
-from ollama_admin.domain import Candidate, CheckResult, DiscoverResult, Explanation, Model, ModelGroup, Server
+from ollama_admin.domain import (
+    Candidate,
+    CheckResult,
+    DiscoverResult,
+    Explanation,
+    Model,
+    ModelGroup,
+    ModelPlace,
+    Server,
+)
 from ollama_admin.safe_text import safe_text
 
 WIDE = 120  # columns from which tables show more
 PIPE_WIDTH = 10_000
 GAP = 2  # spaces between columns
 LEAST = 8  # characters that a shrinking column keeps
-_SHRINKING = frozenset(("NAME", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE", "WHY"))
+_SHRINKING = frozenset(("NAME", "MODEL", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE", "WHY"))
 _UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _AGES = (
     (31_536_000, "year"),
@@ -49,7 +58,7 @@ def servers(output: Output, found: Sequence[Server]) -> None:
             ", ".join(server.capabilities),
             server.default_model,
             server.version,
-            _age(server.last_discovered_at),
+            age(server.last_discovered_at),
         )
         for server in found
     ]
@@ -87,14 +96,16 @@ def models(output: Output, found: Sequence[Model]) -> None:
     if not found:
         output.note("no such models; read what servers have with: ollama-admin discover")
         return
+    is_marked = any(_is_off_pin(model.digest, model.pinned) for model in found)
     rows = [
         (
             model.name + ("" if model.is_available else " (vanished)"),
             model.server,
             _digest(model.digest),
+            *((_pin_mark(model.pinned, model.digest),) if is_marked else ()),
             _size(model),
-            _age(model.modified_at),
-            _age(model.last_seen_at),
+            age(model.modified_at),
+            age(model.last_seen_at),
             model.parameter_size,
             model.quantization_level,
             None if model.context_length is None else str(model.context_length),
@@ -102,7 +113,7 @@ def models(output: Output, found: Sequence[Model]) -> None:
         )
         for model in found
     ]
-    headings = ["NAME", "SERVER", "DIGEST", "SIZE", "MODIFIED"]
+    headings = ["NAME", "SERVER", "DIGEST", *(["PIN"] if is_marked else []), "SIZE", "MODIFIED"]
     more = ["SEEN", "PARAMETERS", "QUANTIZATION", "CONTEXT", "CAPABILITIES"]
     _table(output, headings, more, rows)
 
@@ -111,14 +122,18 @@ def model_groups(output: Output, groups: Sequence[ModelGroup]) -> None:
     if not groups:
         output.note("no such models; read what servers have with: ollama-admin discover")
         return
-    rows = []
-    for group in groups:
-        builds = f"{group.builds} builds differ" if group.builds > 1 else _digest(_only_digest(group))
-        where = ", ".join(
-            f"{place.server} {_digest(place.digest)}" if group.builds > 1 else place.server for place in group.servers
+    is_marked = any(_is_off_pin(place.digest, group.pinned) for group in groups for place in group.servers)
+    rows = [
+        (
+            group.name,
+            str(len(group.servers)),
+            f"{group.builds} builds differ" if group.builds > 1 else _digest(_only_digest(group)),
+            *((_pin_mark(group.pinned, *(place.digest for place in group.servers)),) if is_marked else ()),
+            ", ".join(_place(place, group) for place in group.servers),
         )
-        rows.append((group.name, str(len(group.servers)), builds, where))
-    _table(output, ["NAME", "SERVERS", "BUILD", "ON"], [], rows)
+        for group in groups
+    ]
+    _table(output, ["NAME", "SERVERS", "BUILD", *(["PIN"] if is_marked else []), "ON"], [], rows)
 
 
 def checks(output: Output, found: Sequence[CheckResult]) -> None:
@@ -151,6 +166,9 @@ def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
         for change in result.changed:
             move = f"{_digest(change.before)} -> {_digest(change.after)}"
             output.note(f"{change.name} on {result.server} is another build now: {move}")
+        for build in result.off_pin:
+            shown = f"{_digest(build.digest)}, not the pinned {_digest(build.pinned)}"
+            output.note(f"{build.name} on {result.server} is build {shown}")
     _tell_errors(output, results)
 
 
@@ -180,9 +198,11 @@ def facts(output: Output, value: Any) -> None:
         output.line(f"{field.name.replace('_', ' '):<16} {'-' if text in (None, '') else safe_text(str(text))}")
 
 
-def table(output: Output, headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+def table(
+    output: Output, headings: Sequence[str], rows: Iterable[Sequence[str | None]], more: Sequence[str] = ()
+) -> None:
     """Any other table."""
-    _table(output, headings, [], rows)
+    _table(output, headings, more, rows)
 
 
 def sentence(output: Output, text: str) -> None:
@@ -190,11 +210,18 @@ def sentence(output: Output, text: str) -> None:
     output.line(safe_text(text))
 
 
+def age(time: datetime | None) -> str:
+    """How long ago, in one unit."""
+    if time is None:
+        return "-"
+    return _ago((datetime.now(UTC) - time).total_seconds())
+
+
 class DiscoverProgress:
     """A bar on stderr while servers are asked; nothing when that is not a terminal."""
 
     def __init__(self, output: Output) -> None:
-        console = Console(file=output.stderr)
+        console = Console(file=output.stderr, force_terminal=output.stderr.isatty())  # whatever FORCE_COLOR says
         columns = (TextColumn("asking servers"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=None)
@@ -230,7 +257,8 @@ def _table(output: Output, headings: Sequence[str], more: Sequence[str], rows: I
 
     On a narrow terminal only the columns in `_SHRINKING` lose characters; every other cell stays whole.
     """
-    console = Console(file=output.stdout, highlight=False, markup=False, emoji=False)
+    terminal = output.stdout.isatty()  # whatever FORCE_COLOR says: a pipe gets whole cells and no escapes
+    console = Console(file=output.stdout, force_terminal=terminal, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     shown = [*headings, *more] if console.width >= WIDE else list(headings)
@@ -274,6 +302,23 @@ def _digest(digest: str | None) -> str:
     return digest[:12] if digest else "-"
 
 
+def _is_off_pin(digest: str | None, pinned: str | None) -> bool:
+    return None not in (digest, pinned) and digest != pinned
+
+
+def _pin_mark(pinned: str | None, *digests: str | None) -> str | None:
+    """The pinned build where it is not the one that is listed."""
+    if pinned is None or not any(digests):
+        return None
+    return f"\u2260 {_digest(pinned)}" if any(_is_off_pin(digest, pinned) for digest in digests) else "same"
+
+
+def _place(place: ModelPlace, group: ModelGroup) -> str:
+    """A server, with its build where builds differ, and marked where that is not the pinned one."""
+    build = f" {_digest(place.digest)}" if group.builds > 1 else ""
+    return f"{place.server}{build}" + (" \u2260 pin" if _is_off_pin(place.digest, group.pinned) else "")
+
+
 def _only_digest(group: ModelGroup) -> str | None:
     return next((place.digest for place in group.servers if place.digest), None)
 
@@ -293,12 +338,6 @@ def _size(model: Model) -> str:
             number = model.size / unit
             return f"{int(number)} {name}" if number >= 10 else f"{number:.1f} {name}"
     return f"{model.size} B"
-
-
-def _age(time: datetime | None) -> str:
-    if time is None:
-        return "-"
-    return _ago((datetime.now(UTC) - time).total_seconds())
 
 
 def _ago(seconds: float) -> str:

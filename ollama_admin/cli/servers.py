@@ -16,7 +16,7 @@ from ollama_admin.cli.options import (
     one_target,
 )
 from ollama_admin.documents import results
-from ollama_admin.domain import CheckResult, Server, ServerStatus
+from ollama_admin.domain import CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import InvalidInput
 
 PARTLY = 7
@@ -167,10 +167,10 @@ def remove(
 ) -> None:
     """Remove a server and what is known of its models. Nothing is deleted on the server itself."""
     shell = shell_of(context, output)
-    found: Server = shell.run(lambda client: client.servers.show(server))
+    found: ServerRef = shell.run(lambda client: client.servers.find(server))
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
         _confirm(shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?")
-    removed: Server = shell.run(lambda client: client.servers.remove(found.id, force=force))
+    removed: ServerRef = shell.run(lambda client: client.servers.remove(found.id or server, force=force))
     if shell.output.json:
         shell.output.data({"removed": {"id": removed.id, "name": removed.name}})
     else:

@@ -12,14 +12,14 @@ from ollama_admin.domain import ApiVersion, Facts, GenerateRequest, ListedModel,
 from ollama_admin.errors import ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call
-from ollama_admin.ollama.faults import Answer, refused, scrubbed, translated, unreachable
+from ollama_admin.ollama.faults import Answer, reason_of, refused, scrubbed, translated, unreachable
 from ollama_admin.ollama.http import HTTP
 from ollama_admin.ollama.lines import lines
 from ollama_admin.ollama.wire import BadAnswer, StreamEvent
 
 T = TypeVar("T")
 
-BODY_LIMIT = 32 * 1024 * 1024  # bytes of an answer that is read as a whole
+BODY_LIMIT = 8 * 1024 * 1024  # bytes of an answer that is read as a whole: 800 for each model that may be listed
 ERROR_BODY_LIMIT = 64 * 1024
 NOT_OLLAMA = (400, 404, 405, 501)  # how other programs answer `/api/version`
 
@@ -64,17 +64,21 @@ class Endpoint:
 
     async def generate(self, request: GenerateRequest, model: str) -> AsyncGenerator[StreamEvent, None]:
         """The records of an answer as they arrive. Closing the generator cancels the generation upstream."""
-        received = False
+        received, characters = False, 0
         try:
             async with aclosing(self._events(call(request, model, self._target.api_version), model)) as events:
                 async for event in events:
-                    received = True
+                    received, characters = True, characters + len(event.response) + len(event.thinking)
                     yield event
         except UpstreamError as exc:
             if not received:
                 raise
-            broke_off = f"server {self._target.ref} broke off in the middle of the answer"
-            message = broke_off if isinstance(exc, ServerUnreachable) else exc.message
+            message = exc.message
+            if isinstance(exc, ServerUnreachable):
+                message = (
+                    f"server {self._target.ref} broke off in the middle of the answer, after {characters} characters"
+                )
+                message += f": {reason_of(exc, self._target)}"
             raise StreamInterrupted(message, "what was shown is incomplete; ask again") from exc
 
     async def _events(self, asked: Call, model: str) -> AsyncGenerator[StreamEvent, None]:

@@ -76,6 +76,11 @@ def unreachable(target: Target, why: str, *, may_pass_on: bool) -> ServerUnreach
     return ServerUnreachable(f"server {_place(target)} cannot be reached: {why}", hint, may_pass_on=may_pass_on)
 
 
+def reason_of(error: ServerUnreachable, target: Target) -> str:
+    """The reason alone, for a message that says it in another place."""
+    return error.message.removeprefix(f"server {_place(target)} cannot be reached: ")
+
+
 def refused(target: Target, path: str, answer: Answer, model: str | None) -> AdminError:
     """What an answer other than 200 means."""
     refusal = _refusal(answer.body)

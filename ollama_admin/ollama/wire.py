@@ -13,6 +13,7 @@ from ollama_admin.domain import Facts, Json, ListedModel
 
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
+VALUES_LIMIT = 300_000  # of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
 
 
 class BadAnswer(Exception):
@@ -40,7 +41,7 @@ class StreamEvent:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     tool_calls: tuple[Mapping[str, Json], ...] = ()
-    record: Mapping[str, Json] | None = field(default=None, repr=False)
+    record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class Refusal:
 
 def loads(data: bytes) -> Any:
     """JSON in UTF-8, read strictly; BadAnswer for anything else."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
+        raise BadAnswer(f"the answer holds more than {VALUES_LIMIT} values")
     try:
         return strict_json.loads(data)
     except RecursionError as exc:

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from ollama_admin.domain import CheckResult, DiscoverResult, Facts, ListedModel, Server
+from ollama_admin.domain import CheckResult, DiscoverResult, Facts, ListedModel, OffPin, Server
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreachable
+from ollama_admin.names import model_key
 from ollama_admin.services.credentials import Safe
 from ollama_admin.services.servers import Connect, status_after, targets, version_of
 from ollama_admin.services.tasks import together
 from ollama_admin.store import models as store
+from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 from ollama_admin.versions import version_key
@@ -44,14 +47,17 @@ class Discovery:
             raise InvalidInput("concurrency is below 1")
         if timeout is not None and not timeout > 0:
             raise InvalidInput("the timeout is not above 0 seconds")
-        chosen = await self._db.read(targets, servers, everyone=all)
+        chosen, pinned = await self._db.read(_chosen, servers, everyone=all)
         on_start(len(chosen))
         free = asyncio.Semaphore(concurrency)
-        builds = _Builds()
+        builds = _Builds(pinned)
 
-        async def one(server: Server) -> DiscoverResult:
-            async with free:
-                result = await self._discover(server, timeout, builds, prune=prune)
+        async def one(server: Server | store_servers.Unreadable) -> DiscoverResult:
+            if isinstance(server, store_servers.Unreadable):
+                result = DiscoverResult(server=server.ref, error=server.error)
+            else:
+                async with free:
+                    result = await self._discover(server, timeout, builds, prune=prune)
             on_result(result)
             return result
 
@@ -80,6 +86,7 @@ class Discovery:
             unchanged=changes.unchanged,
             vanished=changes.vanished,
             pruned=changes.pruned,
+            off_pin=builds.off_pin(version, listed),
         )
 
     async def _read(self, server: Server, timeout: float | None) -> tuple[str | None, list[ListedModel]]:
@@ -117,10 +124,18 @@ class Discovery:
         return None
 
 
+def _chosen(
+    connection: Any, servers: Sequence[int | str], *, everyone: bool
+) -> tuple[Sequence[Server | store_servers.Unreadable], dict[str, str]]:
+    """The servers of a run, and the pinned digests by key."""
+    return targets(connection, servers, everyone=everyone), store_pins.digests(connection)
+
+
 class _Builds:
     """Which servers of this run hold which digest; `failed` are not asked again in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, pinned: Mapping[str, str]) -> None:
+        self._pinned = pinned
         self.holders: dict[str, list[tuple[Server, str, str]]] = defaultdict(list)
         self.failed: set[int] = set()
 
@@ -128,6 +143,15 @@ class _Builds:
         for model in models:
             if model.digest and not model.is_remote and version:
                 self.holders[model.digest].append((server, version, model.name))
+
+    def off_pin(self, version: str | None, models: list[ListedModel]) -> tuple[OffPin, ...]:
+        """The models of an Ollama server that are another build than the one their name is pinned to."""
+        found = []
+        for model in sorted(models, key=lambda model: model.name) if version else ():
+            pinned = self._pinned.get(model_key(model.name))
+            if pinned and model.digest and model.digest != pinned:
+                found.append(OffPin(name=model.name, digest=model.digest, pinned=pinned))
+        return tuple(found)
 
     def newest_first(self, digest: str) -> list[tuple[Server, str]]:
         holders = sorted(self.holders[digest], key=lambda holder: version_key(holder[1]), reverse=True)

@@ -16,6 +16,7 @@ from ollama_admin.services.servers import Servers
 from ollama_admin.settings import Settings, ignored_variables
 from ollama_admin.store.database import Database
 from ollama_admin.store.engines import shown_url
+from ollama_admin.store.servers import readable
 from ollama_admin.store.tables import HEAD
 from ollama_admin.vault import own_key_file
 from ollama_admin.versions import version_key
@@ -88,7 +89,9 @@ class Doctor:
         revision: str | None = None
         try:
             secrets = await self._secrets.status()
-            rows = {server.id: server for server in await self._servers.list()}
+            servers, unreadable = await self._db.read(readable)
+            findings += [Finding(level="problem", text=_with_hint(row.error)) for row in unreadable]
+            rows = {server.id: server for server in servers}
             checks = await self._servers.check(all=True)
             healths = tuple(_health(rows[check.server.id], check) for check in checks if check.server.id in rows)
             revision = HEAD

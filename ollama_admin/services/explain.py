@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ollama_admin import routing, urls
-from ollama_admin.domain import Candidate, Chosen, Explanation, GenerateRequest, Model, Pin, Server, ServerRef
+from ollama_admin.domain import Candidate, Chosen, Explanation, GenerateRequest, Server, ServerRef
 from ollama_admin.requests import check
 from ollama_admin.routing import Obstacle, Verdict
 from ollama_admin.services.selection import catalogue, default_server, demanded, model_for, refuse_ambiguous
@@ -23,8 +23,9 @@ class Explaining:
         check(request, needs_prompt=False)
         named, dynamic = await self._named(request)
         model = model_for(request, named) if named is not None else (request.model or "")
-        servers, models, pin = await self._db.read(catalogue, model)
-        verdicts = _judged(servers, models, pin, model, request)
+        known = await self._db.read(catalogue, model)
+        demand = demanded(request, model, known.pin)
+        verdicts = routing.judge_servers(known.servers, known.models, model, request, demand)
         if dynamic is not None:
             others = [_candidate(verdict, eligible=False, reason=NOT_ASKED) for verdict in verdicts]
             return Explanation(chosen=Chosen(server=dynamic, digest=None), candidates=(_unknown(dynamic), *others))
@@ -42,15 +43,8 @@ class Explaining:
         if request.server is not None:
             return await self._db.read(store_servers.find, request.server), None
         if request.model is None:
-            servers = await self._db.read(store_servers.all_servers)
-            return default_server(servers, request.capability), None
+            return await self._db.read(default_server, request.capability), None
         return None, None
-
-
-def _judged(
-    servers: Sequence[Server], models: Sequence[Model], pin: Pin | None, model: str, request: GenerateRequest
-) -> list[Verdict]:
-    return routing.judge_servers(servers, models, model, request, demanded(request, model, pin))
 
 
 def _of_all(verdicts: Sequence[Verdict]) -> Explanation:

@@ -24,6 +24,7 @@ from ollama_admin.domain import (
 )
 from ollama_admin.errors import (
     AdminError,
+    DatabaseUnavailable,
     ModelMismatch,
     ModelNotFound,
     ServerUnreachable,
@@ -57,13 +58,13 @@ class Trail:
     answer: Answer | None = None
     judgement: Judgement | None = None
     attempts: list[Attempt] = field(default_factory=list)
-    outcome: str = "error"
+    outcome: str | None = "error"
 
     def failed(self, choice: Choice, error: AdminError, began: float) -> None:
         ms = round((time.monotonic() - began) * 1000)
         self.attempts.append(Attempt(server=choice.target.ref, error=error, ms=ms))
 
-    def receipt(self, way: Way) -> Receipt:
+    def receipt(self, way: Way, outcome: str) -> Receipt:
         choice, judged, now = self.choice, self.judgement, time.monotonic()
         return Receipt(
             created_at=datetime.now(UTC),
@@ -74,7 +75,7 @@ class Trail:
             digest=None if judged is None else judged.digest,
             proof=None if judged is None else judged.proof,
             verified=judged is not None and judged.proof is Proof.DIGEST,
-            outcome=self.outcome,
+            outcome=outcome,
             attempts=len(self.attempts) + (choice is not None),
             stats=self.answer.stats(now) if self.answer else _only_total(now - self.started),
         )
@@ -114,6 +115,9 @@ class Generation:
                 async for event in events:
                     yield event
             trail.outcome = "ok"
+        except DatabaseUnavailable:
+            trail.outcome = None  # it would take no receipt either
+            raise
         except AdminError as exc:
             trail.outcome = exc.code
             raise
@@ -121,7 +125,8 @@ class Generation:
             trail.outcome = "cancelled"
             raise
         finally:
-            self._recorder.record(trail.receipt(self._way))
+            if trail.outcome is not None:
+                self._recorder.record(trail.receipt(self._way, trail.outcome))
 
     async def _answer(self, trail: Trail) -> AsyncGenerator[Piece | Reply, None]:
         """The answer of the first choice that takes the request on; once it has begun, of no other."""

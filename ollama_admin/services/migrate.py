@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-from ollama_admin.errors import DatabaseUnavailable, InvalidInput, PendingMigrations, SchemaOutOfDate
+from ollama_admin.errors import AdminError, DatabaseUnavailable, InvalidInput, PendingMigrations, SchemaOutOfDate
+from ollama_admin.services.receipts import KEPT
 from ollama_admin.settings import Settings
-from ollama_admin.store import migrations
+from ollama_admin.store import migrations, receipts
 from ollama_admin.store.migrations import LOCK_TIMEOUT, SchemaStatus
 
 POLL = 0.5  # seconds between two looks at a database that is not up yet
@@ -18,14 +20,20 @@ def upgrade(
     wait: float = 0,
     lock_timeout: float = LOCK_TIMEOUT,
     on_revision: Callable[[str], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> SchemaStatus:
-    """Bring the schema to `to` (default: head), waiting up to `wait` seconds for the database to answer."""
+    """Bring the schema to `to` (default: head), waiting up to `wait` seconds for the database to answer.
+
+    Then delete old receipts; where that fails, `on_note` hears of it.
+    """
     if lock_timeout <= 0:
         raise InvalidInput("the lock timeout is not above 0 seconds")
     if wait < 0:
         raise InvalidInput("the time to wait is below 0 seconds")
     status(settings, wait=wait)
-    return migrations.upgrade(settings, to, lock_timeout, on_revision)
+    done = migrations.upgrade(settings, to, lock_timeout, on_revision)
+    _delete_old_receipts(settings, on_note)
+    return done
 
 
 def status(settings: Settings, *, wait: float = 0) -> SchemaStatus:
@@ -57,3 +65,13 @@ def pending_sql(settings: Settings, *, wait: float = 0) -> str:
     """The SQL that `upgrade` would run (PostgreSQL)."""
     status(settings, wait=wait)
     return migrations.pending_sql(settings)
+
+
+def _delete_old_receipts(settings: Settings, on_note: Callable[[str], None]) -> None:
+    try:
+        count = receipts.tidy(settings, datetime.now(UTC) - KEPT)
+    except AdminError as exc:
+        on_note(f"old receipts could not be deleted: {exc.message}")
+        return
+    if count:
+        on_note(f"deleted {count} receipt{'' if count == 1 else 's'} older than {KEPT.days} days")

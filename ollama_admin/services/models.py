@@ -1,16 +1,18 @@
 """The catalogue of models as discovery left it."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from ollama_admin.domain import Model, ModelGroup, ModelPlace
 from ollama_admin.names import model_key
 from ollama_admin.routing import has_capability
-from ollama_admin.services.servers import targets
 from ollama_admin.store import models as store
-from ollama_admin.store import servers as store_servers
+from ollama_admin.store import pins as store_pins
 from ollama_admin.store.database import Database
+from ollama_admin.store.servers import find_ref
 
 PAGE = 1000  # rows that are read at once
 
@@ -31,11 +33,8 @@ class Models:
 
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
-        ids = None
-        if servers:
-            ids = [server.id for server in await self._db.read(targets, servers, everyone=True)]
-        found = await self._db.read(store.select_models, server_ids=ids, everything=all)
-        return [model for model in found if _is_wanted(model, name, capability)]
+        found, pinned = await self._db.read(_catalogue, servers, everything=all)
+        return [_with_pin(model, pinned) for model in found if _is_wanted(model, name, capability)]
 
     async def page(
         self,
@@ -48,11 +47,10 @@ class Models:
         all: bool = False,
     ) -> Sequence[Model]:
         """The same models by id, those after `after`; rows that come and go make none appear twice or be left out."""
-        ids = None if server is None else [(await self._db.read(store_servers.find, server)).id]
         found: list[Model] = []
         while True:
-            rows = await self._db.read(store.page, after, PAGE, server_ids=ids, everything=all)
-            found += [row for row in rows if _is_wanted(row, name, capability)]
+            rows, pinned = await self._db.read(_page, server, after, everything=all)
+            found += [_with_pin(row, pinned) for row in rows if _is_wanted(row, name, capability)]
             if len(found) >= limit or len(rows) < PAGE:
                 return found[:limit]
             after = rows[-1].id
@@ -72,10 +70,32 @@ class Models:
         return tuple(_group(models) for models in groups.values())
 
 
+def _catalogue(
+    connection: Any, servers: Sequence[int | str], *, everything: bool
+) -> tuple[list[Model], dict[str, str]]:
+    """Rows of models, and the pinned digests by key."""
+    refs = [find_ref(connection, server) for server in servers]
+    ids = [ref.id for ref in refs if ref.id is not None] if servers else None
+    found = store.select_models(connection, server_ids=ids, everything=everything)
+    return found, store_pins.digests(connection)
+
+
+def _page(
+    connection: Any, server: int | str | None, after: int, *, everything: bool
+) -> tuple[list[Model], dict[str, str]]:
+    ids = None if server is None else [find_ref(connection, server).id or 0]
+    found = store.page(connection, after, PAGE, server_ids=ids, everything=everything)
+    return found, store_pins.digests(connection)
+
+
+def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
+    return replace(model, pinned=pinned.get(model_key(model.name)))
+
+
 def _group(models: list[Model]) -> ModelGroup:
     places = (ModelPlace(server=model.server, digest=model.digest, is_available=model.is_available) for model in models)
     builds = {model.digest for model in models if model.digest}
-    return ModelGroup(name=models[0].name, builds=len(builds), servers=tuple(places))
+    return ModelGroup(name=models[0].name, builds=len(builds), pinned=models[0].pinned, servers=tuple(places))
 
 
 def _is_wanted(model: Model, name: str | None, capability: str | None) -> bool:

@@ -18,7 +18,8 @@ from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, wr
 class SecretsStatus:
     """`key_source` is where the key comes from, None when there is none; the counts are of stored values.
 
-    `stale` ones are under an older key, `unreadable` names the servers whose values no key opens.
+    `stale` ones are under an older key; `unreadable` names the servers whose values no key opens, or whose row cannot
+    be read.
     """
 
     key_source: str | None
@@ -36,18 +37,19 @@ class Secrets:
 
     async def status(self) -> SecretsStatus:
         """Count what is stored, by whether it can be read; no value is shown."""
-        servers = await self._db.read(store.all_servers)
+        servers, unreadable_rows = await self._db.read(store.readable)
+        broken = tuple(row.ref.name or row.ref.url for row in unreadable_rows)
         total = sum(1 for server in servers for _ in _sealed(server))
         try:
             keys = load_keys(self._settings)
             vault = Vault(keys)
         except AdminError as exc:
-            holders = tuple(server.name for server in servers if any(_sealed(server)))
+            holders = tuple(server.name for server in servers if any(_sealed(server))) + broken
             return SecretsStatus(
                 key_source=None, keys=0, secrets=total, stale=0, unreadable=holders, problem=exc.message
             )
         stale = sum(1 for server in servers for value in _sealed(server) if not vault.is_newest(value))
-        unreadable = tuple(server.name for server in servers if not _opens(vault, server))
+        unreadable = tuple(server.name for server in servers if not _opens(vault, server)) + broken
         return SecretsStatus(
             key_source=keys.source, keys=len(keys.keys), secrets=total, stale=stale, unreadable=unreadable
         )

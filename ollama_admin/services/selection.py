@@ -65,6 +65,16 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All servers, and the models and the pin of one name."""
+
+    servers: tuple[Server, ...]
+    models: tuple[Model, ...]
+    pin: Pin | None
+    unreadable: tuple[store_servers.Unreadable, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`choices`, best first. With several of them, all stand for one build, and the next is asked if one is away."""
 
@@ -97,8 +107,7 @@ class Selection:
             server = await self._db.read(store_servers.find, request.server)
             return await self._on_server(request, active(server))
         if request.model is None:
-            servers = await self._db.read(store_servers.all_servers)
-            return await self._on_server(request, default_server(servers, request.capability))
+            return await self._on_server(request, await self._db.read(default_server, request.capability))
         return await self._among_all(request, request.model)
 
     async def _at_url(self, request: GenerateRequest, url: urls.ServerURL) -> Plan:
@@ -134,9 +143,11 @@ class Selection:
         return Plan(choices=(choice,), demand=demand)
 
     async def _among_all(self, request: GenerateRequest, model: str) -> Plan:
-        servers, models, pin = await self._db.read(catalogue, model)
-        demand = demanded(request, model, pin)
-        verdicts = routing.judge_servers(servers, models, model, request, demand)
+        known = await self._db.read(catalogue, model)
+        demand = demanded(request, model, known.pin)
+        verdicts = routing.judge_servers(known.servers, known.models, model, request, demand)
+        for row in known.unreadable:
+            self._note(f"{row.error.message}; it is passed over")
         chosen = [verdict for verdict in verdicts if verdict.is_eligible]
         for verdict in verdicts:
             if verdict.obstacle in _TOLD:
@@ -213,13 +224,14 @@ def active(server: Server) -> Server:
     return server
 
 
-def default_server(servers: Sequence[Server], capability: str | None) -> Server:
+def default_server(connection: Any, capability: str | None) -> Server:
     """The server for a request that names nothing: the default one, or the first one with the capability."""
     if capability is None:
-        chosen = next((server for server in servers if server.is_default), None)
+        chosen = store_servers.find_default(connection)
         missing = "no model is named, and there is no default server"
         hint = "name one with --model, or set a default: ollama-admin server set-default S"
     else:
+        servers, _ = store_servers.readable(connection)
         able = (s for s in servers if s.is_active and routing.has_capability(s.capabilities, capability))
         chosen = next(able, None)
         missing, hint = f"no model is named, and no active server has the capability {capability!r}", "use --model"
@@ -257,10 +269,17 @@ def demanded(request: GenerateRequest, model: str, pin: Pin | None) -> Demand | 
     return Demand(digest=pin.digest, by="pin")
 
 
-def catalogue(connection: Any, name: str) -> tuple[list[Server], list[Model], Pin | None]:
-    """What the database says of a name."""
-    servers, models = store_servers.all_servers(connection), store_models.named(connection, name)
-    return servers, models, store_pins.for_name(connection, name)
+def catalogue(connection: Any, name: str) -> Catalogue:
+    """What the database says of a name; rows that cannot be read are told only where they hold it."""
+    servers, unreadable = store_servers.readable(connection)
+    models = store_models.named(connection, name)
+    holders = {model.server_id for model in models}
+    return Catalogue(
+        servers=tuple(servers),
+        models=tuple(models),
+        pin=store_pins.for_name(connection, name),
+        unreadable=tuple(row for row in unreadable if row.ref.id in holders),
+    )
 
 
 def refuse_ambiguous(verdicts: Sequence[Verdict]) -> None:

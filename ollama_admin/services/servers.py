@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ollama_admin import names, urls
-from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Given, Server, ServerStatus, Target
+from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Given, Server, ServerRef, ServerStatus, Target
 from ollama_admin.errors import (
     AdminError,
     InvalidInput,
@@ -80,8 +80,10 @@ class Servers:
         return self._safe.masked(await self._db.write(insert))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
-        """Every row, inactive ones too, in the order in which servers are chosen."""
-        found = await self._db.read(store.all_servers)
+        """Every row, inactive ones too, in the order in which servers are chosen; a note for each unreadable one."""
+        found, unreadable = await self._db.read(store.readable)
+        for row in unreadable:
+            self._note(f"{row.error.message}; {row.error.hint}")
         wanted = capability and capability.casefold()
         return [
             self._safe.masked(server)
@@ -90,8 +92,13 @@ class Servers:
         ]
 
     async def page(self, *, after: int = 0, limit: int = 100, capability: str | None = None) -> Sequence[Server]:
-        """Rows by id, those after `after`; rows that come and go meanwhile make none appear twice or be left out."""
-        return [self._safe.masked(server) for server in await self._db.read(store.page, after, limit, capability)]
+        """The same rows by id, those after `after`: rows that come and go make none appear twice or be left out."""
+        found = sorted(await self.list(capability=capability), key=lambda server: server.id)
+        return [server for server in found if server.id > after][:limit]
+
+    async def find(self, server: int | str) -> ServerRef:
+        """Which row an id or a name means, whether or not all of it can be read."""
+        return await self._db.read(store.find_ref, server)
 
     async def show(self, server: int | str) -> Server:
         return self._safe.masked(await self._db.read(store.find, server))
@@ -157,12 +164,12 @@ class Servers:
         columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
         return before, store.change(connection, before.id, values | columns)
 
-    async def remove(self, server: int | str, *, force: bool = False) -> Server:
-        """Delete the row and its models; gives back what it was.
+    async def remove(self, server: int | str, *, force: bool = False) -> ServerRef:
+        """Delete the row and its models; gives back which one it was.
 
         Raises Conflict while requests run there; with `force` they end as they would, and nothing counts them any more.
         """
-        return self._safe.masked(await self._db.write(store.remove, server, force=force))
+        return await self._db.write(store.remove, server, force=force)
 
     async def enable(self, server: int | str) -> Server:
         return self._safe.masked(await self._db.write(store.change, server, {"is_active": True}))
@@ -181,7 +188,9 @@ class Servers:
         chosen = await self._db.read(targets, servers, everyone=all)
         free = asyncio.Semaphore(CONCURRENT_CHECKS)
 
-        async def bounded(server: Server) -> CheckResult:
+        async def bounded(server: Server | store.Unreadable) -> CheckResult:
+            if isinstance(server, store.Unreadable):
+                return CheckResult(server=server.ref, status=ServerStatus.ERROR, version=None, ms=0, error=server.error)
             async with free:
                 return await self._check(server)
 
@@ -205,11 +214,12 @@ class Servers:
         return result
 
 
-def targets(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> list[Server]:
-    """The rows named (each once), or all active ones, or with `everyone` all."""
+def targets(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> Sequence[Server | store.Unreadable]:
+    """The rows named (each once), or all active ones, or with `everyone` all; those that cannot be read come last."""
     if servers:
         return list({found.id: found for found in (store.find(connection, server) for server in servers)}.values())
-    return [server for server in store.all_servers(connection) if server.is_active or everyone]
+    found, unreadable = store.readable(connection, inactive=everyone)
+    return [*found, *unreadable]
 
 
 async def version_of(endpoint: "Endpoint", server: Server) -> str | None:

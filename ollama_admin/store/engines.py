@@ -92,6 +92,7 @@ def _sqlite_engine(path: Path, *, foreign_keys: bool, busy_timeout: float, **opt
     def set_pragmas(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # what a key that leaked could still open does not linger
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """SQL on `ollama_models`. Only discovery writes here."""
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from ollama_admin.domain import DigestChange, Facts, ListedModel, Model, Server
+from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.names import model_key
+from ollama_admin.store import rows
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.tables import models, servers
 
@@ -37,7 +40,7 @@ def select_models(
 ) -> list[Model]:
     """Rows by server preference and name; without `everything` only available ones of active servers."""
     order = (models.c.name, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id)
-    return _models(connection, _some(server_ids, everything).order_by(*order))
+    return _read(connection, _some(server_ids, everything).order_by(*order))
 
 
 def page(
@@ -45,11 +48,7 @@ def page(
 ) -> list[Model]:
     """Up to `limit` of the same rows by id, beginning after an id."""
     query = _some(server_ids, everything).where(models.c.id > after).order_by(models.c.id).limit(limit)
-    return _models(connection, query)
-
-
-def _models(connection: Connection, query: Select[Any]) -> list[Model]:
-    return [_model(row) for row in connection.execute(query)]
+    return _read(connection, query)
 
 
 def _some(server_ids: Collection[int] | None, everything: bool) -> Select[Any]:
@@ -69,7 +68,7 @@ def named(connection: Connection, name: str, server_id: int | None = None) -> li
     query = _with_server().where(models.c.name_key.in_(keys), models.c.is_available)
     if server_id is not None:
         query = query.where(models.c.server_id == server_id)
-    return [_model(row) for row in connection.execute(query.order_by(models.c.id))]
+    return _read(connection, query.order_by(models.c.id))
 
 
 def available_names(connection: Connection, server_id: int | None = None) -> list[str]:
@@ -87,16 +86,16 @@ def store_listing(
     now = datetime.now(UTC)
     if not store_servers.record_listing(connection, server.ref, version, now):
         return None
-    rows = {row.name: row for row in connection.execute(select(models).where(models.c.server_id == server.id))}
+    known = _known_rows(connection, server.id)
     listing = {model.name: model for model in listed}
     values = {name: _columns(model, is_ollama=version is not None) for name, model in listing.items()}
-    fresh = sorted(listing.keys() - rows.keys())
-    touched = [(row, values[name]) for name, row in rows.items() if name in listing]
+    fresh = sorted(listing.keys() - known.keys())
+    touched = [(row, values[name]) for name, row in known.items() if name in listing]
 
     _insert(connection, server.id, [values[name] for name in fresh], now)
     changed = _update(connection, touched, now)
     returned = [row.name for row, new in touched if not row.is_available and row.digest == new["digest"]]
-    vanished = _mark_vanished(connection, [row for name, row in rows.items() if name not in listing])
+    vanished = _mark_vanished(connection, [row for name, row in known.items() if name not in listing])
     pruned = _prune(connection, server.id) if prune else 0
     return ListingChanges(
         added=tuple(sorted(fresh + returned)),
@@ -131,12 +130,53 @@ def _with_server() -> Select[Any]:
     return select(models, servers.c.name.label("server")).join(servers, servers.c.id == models.c.server_id)
 
 
+_READERS: rows.Readers = {
+    "name": rows.text,
+    **dict.fromkeys(("size", "context_length", "embedding_length"), rows.optional(rows.number)),
+    **dict.fromkeys(("digest", "format", "family", "parameter_size"), rows.optional(rows.text)),
+    **dict.fromkeys(("quantization_level", "remote_host", "remote_model"), rows.optional(rows.text)),
+    **dict.fromkeys(("families", "capabilities"), rows.optional(rows.texts)),
+}
+
+
+def _read(connection: Connection, query: Select[Any]) -> list[Model]:
+    try:
+        return [_model(row) for row in connection.execute(query)]
+    except rows.UNREADABLE as exc:
+        raise _unreadable(connection, query) from exc
+
+
 def _model(row: Row[Any]) -> Model:
-    values = dict(row._mapping)
+    values = rows.read_values(row, _READERS)
     del values["name_key"]
-    for name in ("families", "capabilities"):
-        values[name] = None if values[name] is None else tuple(values[name])
     return Model(**values)
+
+
+def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailable:
+    """The error for the first row of the query that cannot be read."""
+    for row in connection.execute(query.with_only_columns(models.c.id, models.c.name, models.c.server_id)).all():
+        column = rows.unreadable_column(connection, models, row.id, _READERS)
+        if column is not None:
+            return DatabaseUnavailable(
+                f"model {row.name!a} of server {row.server_id}: its {column} cannot be read; another program wrote it",
+                f"read it again: ollama-admin discover {row.server_id}",
+            )
+    return DatabaseUnavailable("a row of ollama_models could not be read", "run the command again")
+
+
+def _known_rows(connection: Connection, server_id: int) -> dict[str, Row[Any]]:
+    """The rows of a server by name. Those that cannot be read are deleted: the listing tells what they should hold."""
+    query = select(models).where(models.c.server_id == server_id)
+    try:
+        known = connection.execute(query).all()
+        for row in known:
+            rows.read_values(row, _READERS)
+    except rows.UNREADABLE:
+        for row_id in connection.scalars(query.with_only_columns(models.c.id)).all():
+            if rows.unreadable_column(connection, models, row_id, _READERS):
+                connection.execute(delete(models).where(models.c.id == row_id))
+        known = connection.execute(query).all()
+    return {row.name: row for row in known}
 
 
 def _insert(connection: Connection, server_id: int, fresh: list[dict[str, Any]], now: datetime) -> None:
@@ -208,8 +248,10 @@ def _known_facts(connection: Connection, digests: Collection[str | None]) -> dic
     columns = [models.c[name] for name in FACT_COLUMNS]
     for chunk in _chunks(sorted(digest for digest in digests if digest)):
         query = select(models.c.digest, *columns).where(models.c.digest.in_(chunk), models.c.capabilities.is_not(None))
-        for row in connection.execute(query):
-            known[row.digest] = {name: getattr(row, name) for name in FACT_COLUMNS}
+        with suppress(*rows.UNREADABLE):  # a row that another program wrote: the server is asked instead
+            for row in connection.execute(query):
+                rows.read_values(row, _READERS)
+                known[row.digest] = {name: getattr(row, name) for name in FACT_COLUMNS}
     return known
 
 

@@ -26,6 +26,7 @@ class Holding:
     name: str
     digest: str
     is_available: bool
+    is_remote: bool
     counts: bool
 
 
@@ -68,6 +69,7 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
             models.c.name,
             models.c.digest,
             models.c.is_available,
+            (models.c.remote_host.is_not(None) | models.c.remote_model.is_not(None)).label("is_remote"),
             (models.c.is_available & servers.c.is_active).label("counts"),
         )
         .join(servers, servers.c.id == models.c.server_id)

@@ -1,24 +1,182 @@
-"""SQL on `ollama_receipts`."""
+"""SQL on `ollama_receipts`.
 
-import math
+Names are compared in Python, folded as everywhere, and the rows are then chosen by the spellings that were found.
+"""
+
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    inspect,
+    or_,
+    select,
+)
 
-from ollama_admin.domain import Receipt
+from ollama_admin.domain import Proof, Receipt, ReceiptStats, ServerRef, Stats, Way
+from ollama_admin.errors import ServerNotFound
+from ollama_admin.names import model_key, server_key
+from ollama_admin.settings import Settings
+from ollama_admin.store import servers as store_servers
+from ollama_admin.store.engines import READ, WRITE, open_engine
+from ollama_admin.store.faults import translated
 from ollama_admin.store.tables import receipts
 
 TEXT_LIMIT = 1000  # characters of a name or URL
-_INT_LIMIT = 2**63 - 1
+NO_FAILURE = ("ok", "cancelled")  # outcomes: who leaves early has no complaint
+_INT_LIMIT = 2**53 - 1  # the sum of a thousand such still fits into 64 bits
+_RATES = (1e-6, 1e9)  # tokens per second; what divides by them stays finite
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes no NUL, no driver takes half a surrogate pair
-_STATS = ("prompt_tokens", "output_tokens", "tokens_per_second", "total_ms", "load_ms", "time_to_first_token_ms")
+_COUNTS = ("prompt_tokens", "output_tokens", "total_ms", "load_ms", "time_to_first_token_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which receipts are meant: `server` is an id or a name, `model` a name in any spelling; None is every one."""
+
+    server: int | str | None = None
+    model: str | None = None
+    since: datetime | None = None
+    failed: bool = False
 
 
 def add(connection: Connection, new: Sequence[Receipt]) -> None:
     """Insert receipts. What no column takes is changed: these rows tell of errors, too, and of what servers made up."""
     connection.execute(insert(receipts), [_columns(receipt) for receipt in new])
+
+
+def newest(connection: Connection, wanted: Wanted, limit: int) -> list[Receipt]:
+    """The newest first; raises ServerNotFound for a server that neither a row nor a receipt knows."""
+    query = select(receipts).where(*_conditions(connection, wanted))
+    rows = connection.execute(query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc()).limit(limit))
+    return [_receipt(row) for row in rows]
+
+
+def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
+    """One for each model and server, the most used first; a server goes by the name in its last receipt.
+
+    Percentiles are by nearest rank: the least time that at least so many of a hundred do not exceed.
+    """
+    asked = _ranked(_conditions(connection, wanted)).subquery()
+    counted = _counted(asked).subquery()
+    query = (
+        select(counted, receipts.c.server_id, receipts.c.server_name, receipts.c.server_url)
+        .join(receipts, receipts.c.id == counted.c.last)
+        .order_by(counted.c["count"].desc(), counted.c.last.desc())
+    )
+    return [_stats(row) for row in connection.execute(query)]
+
+
+def delete_before(connection: Connection, time: datetime) -> int:
+    """Delete the receipts that are older; gives back how many."""
+    return connection.execute(delete(receipts).where(receipts.c.created_at < time)).rowcount
+
+
+def tidy(settings: Settings, before: datetime) -> int:
+    """`delete_before` on a database that may have no such table yet; it is written to only if there is an old one."""
+    engine = open_engine(settings)
+    old = select(receipts.c.id).where(receipts.c.created_at < before).limit(1)
+    with translated(settings):
+        try:
+            with engine.connect().execution_options(**READ) as connection, connection.begin():
+                if not inspect(connection).has_table(receipts.name) or connection.scalar(old) is None:
+                    return 0
+            with engine.connect().execution_options(**WRITE) as connection, connection.begin():
+                return delete_before(connection, before)
+        finally:
+            engine.dispose()
+
+
+def _conditions(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        conditions.append(receipts.c.created_at >= wanted.since)
+    if wanted.failed:
+        conditions.append(receipts.c.outcome.not_in(NO_FAILURE))
+    if wanted.server is not None:
+        conditions.append(_of_server(connection, wanted.server))
+    if wanted.model is not None:
+        conditions.append(_of_model(connection, wanted.model))
+    return conditions
+
+
+def _of_server(connection: Connection, server: int | str) -> ColumnElement[bool]:
+    """Of the row with this id or name, whatever it was called, and of whatever had this name when it was asked."""
+    try:
+        known = store_servers.find(connection, server).id
+    except ServerNotFound:
+        condition = _of_former_server(connection, str(server))
+        if connection.scalar(select(receipts.c.id).where(condition).limit(1)) is None:
+            raise
+        return condition
+    same_row = receipts.c.server_id == known
+    return same_row if str(server).isdecimal() else same_row | _of_former_server(connection, str(server))
+
+
+def _of_former_server(connection: Connection, server: str) -> ColumnElement[bool]:
+    if server.isdecimal():
+        return receipts.c.server_id == store_servers.row_id(server)
+    names = connection.scalars(select(receipts.c.server_name).distinct().where(receipts.c.server_name.is_not(None)))
+    return receipts.c.server_name.in_([name for name in names if server_key(name) == server_key(server)])
+
+
+def _of_model(connection: Connection, model: str) -> ColumnElement[bool]:
+    """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves anyway."""
+    columns = (receipts.c.asked_model, receipts.c.model)
+    spellings = {name for column in columns for name in connection.scalars(select(column).distinct()) if name}
+    meant = [name for name in spellings if model_key(name) == model_key(model)]
+    return or_(*(column.in_(meant) for column in columns))
+
+
+def _ranked(conditions: Sequence[ColumnElement[bool]]) -> Any:
+    """Receipts with the group that each belongs to, and the rank of its time to first token in that group."""
+    model = func.coalesce(receipts.c.model, receipts.c.asked_model)
+    dynamic_url = case((receipts.c.server_id.is_(None), receipts.c.server_url))
+    group = (model, receipts.c.server_id, dynamic_url)
+    time = receipts.c.time_to_first_token_ms
+    needed = ("id", "server_id", "outcome", "prompt_tokens", "output_tokens", "tokens_per_second")
+    return select(
+        *(receipts.c[name] for name in needed),
+        time,
+        model.label("group_model"),
+        dynamic_url.label("group_url"),
+        func.row_number().over(partition_by=group, order_by=time.nulls_last()).label("rank"),
+        func.count(time).over(partition_by=group, order_by=time.nulls_last(), rows=(None, None)).label("timed"),
+    ).where(*conditions)
+
+
+def _counted(asked: Any) -> Any:
+    has_rate = asked.c.output_tokens.is_not(None) & asked.c.tokens_per_second.is_not(None)
+    tokens = cast(asked.c.output_tokens, Double)
+    seconds = func.sum(tokens / asked.c.tokens_per_second).filter(has_rate)
+    return select(
+        asked.c.group_model.label("model"),
+        func.max(asked.c.id).label("last"),
+        func.count().label("count"),
+        func.count().filter(asked.c.outcome.not_in(NO_FAILURE)).label("failures"),
+        cast(func.sum(asked.c.prompt_tokens), BigInteger).label("prompt_tokens"),
+        cast(func.sum(asked.c.output_tokens), BigInteger).label("output_tokens"),
+        (func.sum(tokens).filter(has_rate) / func.nullif(seconds, 0.0)).label("tokens_per_second"),
+        _percentile(asked, 50),
+        _percentile(asked, 95),
+    ).group_by(asked.c.group_model, asked.c.server_id, asked.c.group_url)
+
+
+def _percentile(asked: Any, percent: int) -> Any:
+    is_reached = asked.c.rank * 100 >= asked.c.timed * percent
+    return func.min(asked.c.time_to_first_token_ms).filter(is_reached).label(f"time_to_first_token_p{percent}_ms")
 
 
 def _columns(receipt: Receipt) -> dict[str, Any]:
@@ -36,15 +194,43 @@ def _columns(receipt: Receipt) -> dict[str, Any]:
         "verified": receipt.verified,
         "outcome": receipt.outcome,
         "attempts": receipt.attempts,
-        **{name: receipt.stats and _number(getattr(receipt.stats, name)) for name in _STATS},
+        "tokens_per_second": _rate(receipt.stats.tokens_per_second if receipt.stats else None),
+        **{name: _count(getattr(receipt.stats, name, None)) for name in _COUNTS},
     }
+
+
+def _receipt(row: Row[Any]) -> Receipt:
+    values = dict(row._mapping)
+    told = {name: values.pop(name) for name in (*_COUNTS, "tokens_per_second")}
+    return Receipt(
+        **{name: value for name, value in values.items() if not name.startswith("server_")}
+        | {
+            "way": Way(row.way),
+            "server": _server(row),
+            "proof": row.proof and Proof(row.proof),
+            "stats": None if row.total_ms is None else Stats(**told),
+        }
+    )
+
+
+def _stats(row: Row[Any]) -> ReceiptStats:
+    values = {name: value for name, value in row._mapping.items() if name in ReceiptStats.__slots__}
+    return ReceiptStats(**values, server=_server(row))
+
+
+def _server(row: Row[Any]) -> ServerRef | None:
+    if row.server_id is None and row.server_url is None:
+        return None
+    return ServerRef(id=row.server_id, name=row.server_name, url=row.server_url or "")
 
 
 def _text(value: str | None) -> str | None:
     return None if value is None else _UNSTORABLE.sub("\ufffd", value[:TEXT_LIMIT])
 
 
-def _number(value: float | None) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return max(-_INT_LIMIT, min(value, _INT_LIMIT))
+def _count(value: int | None) -> int | None:
+    return None if value is None else max(-_INT_LIMIT, min(value, _INT_LIMIT))
+
+
+def _rate(value: float | None) -> float | None:
+    return value if value is not None and _RATES[0] <= value <= _RATES[1] else None

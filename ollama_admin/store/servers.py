@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 
 from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerRef, ServerStatus
-from ollama_admin.errors import Conflict, ServerExists, ServerNotFound
+from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.names import server_key
-from ollama_admin.store import slots
+from ollama_admin.store import rows, slots
 from ollama_admin.store.tables import models, servers
 
 
@@ -44,23 +44,45 @@ class NewServer:
     headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A row that another program wrote, and that this one cannot read; the error says so."""
+
+    ref: ServerRef
+    error: DatabaseUnavailable
+
+
 def all_servers(connection: Connection) -> list[Server]:
-    """Every row, in the order in which servers are chosen."""
-    rows = connection.execute(_select(connection).order_by(servers.c.is_default.desc(), *_PREFERENCE))
-    return [_server(row) for row in rows]
-
-
-def page(connection: Connection, after: int, limit: int, capability: str | None) -> list[Server]:
-    """Up to `limit` rows by id, beginning after an id."""
-    wanted = capability and capability.casefold()
-    found: list[Server] = []
-    for row in connection.execute(_select(connection).where(servers.c.id > after).order_by(servers.c.id)):
-        server = _server(row)
-        if not wanted or wanted in map(str.casefold, server.capabilities):
-            found.append(server)
-        if len(found) == limit:
-            break
+    """Every row, in the order in which servers are chosen; raises DatabaseUnavailable if one cannot be read."""
+    found, unreadable = readable(connection)
+    if unreadable:
+        raise unreadable[0].error
     return found
+
+
+def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Server], list[Unreadable]]:
+    """The rows that can be read, in the order in which servers are chosen, and those that cannot."""
+    query = _select(connection).order_by(servers.c.is_default.desc(), *_PREFERENCE)
+    query = query if inactive else query.where(servers.c.is_active)
+    try:
+        return [_server(row) for row in connection.execute(query)], []
+    except rows.UNREADABLE:
+        refs = [_ref(row) for row in connection.execute(query.with_only_columns(*_REF))]
+    found, unreadable = [], []
+    for ref in refs:
+        try:
+            found.append(_one(connection, _select(connection).where(servers.c.id == ref.id)))
+        except DatabaseUnavailable as exc:
+            unreadable.append(Unreadable(ref=ref, error=exc))
+    return [server for server in found if server is not None], unreadable
+
+
+def find_ref(connection: Connection, server: int | str) -> ServerRef:
+    """Which row an id or a name means, whatever else it holds; raises ServerNotFound."""
+    row = connection.execute(select(*_REF).where(_is(server))).first()
+    if row is None:
+        raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
+    return _ref(row)
 
 
 def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
@@ -71,21 +93,19 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
     query = _select(connection).where(_is(server))
     if hold:  # its key stays: a grant that makes the server's first slots need not wait
         query = query.with_for_update(of=servers, key_share=True)
-    row = connection.execute(query).first()
-    if row is None:
+    found = _one(connection, query)
+    if found is None:
         raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
-    return _server(row)
+    return found
 
 
 def find_url(connection: Connection, url: str) -> Server | None:
     """The row that has this normalised URL."""
-    row = connection.execute(_select(connection).where(servers.c.url == url)).first()
-    return None if row is None else _server(row)
+    return _one(connection, _select(connection).where(servers.c.url == url))
 
 
 def find_default(connection: Connection) -> Server | None:
-    row = connection.execute(_select(connection).where(servers.c.is_default)).first()
-    return None if row is None else _server(row)
+    return _one(connection, _select(connection).where(servers.c.is_default))
 
 
 def add(connection: Connection, new: NewServer) -> Server:
@@ -126,23 +146,22 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     return _server(row)
 
 
-def remove(connection: Connection, server: int | str, *, force: bool = False) -> Server:
-    """Delete a row and its models; gives back what it was. Raises Conflict while requests run there, without `force`.
+def remove(connection: Connection, server: int | str, *, force: bool = False) -> ServerRef:
+    """Delete a row, readable or not, and its models; gives back which one it was.
 
-    With it they lose their slots and end as they would.
+    Raises Conflict while requests run there, without `force`. With it they lose their slots and end as they would.
     """
-    found = find(connection, server)
-    slots.hold_off_grants(connection, found.id)
-    row = connection.execute(_select(connection).where(servers.c.id == found.id)).first()
-    if row is None:
-        raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
-    if row.slots_in_use and not force:
-        running = "1 request runs" if row.slots_in_use == 1 else f"{row.slots_in_use} requests run"
+    found = find_ref(connection, server)
+    slots.hold_off_grants(connection, found.id or 0)
+    in_use = connection.scalar(select(slots.in_use(connection)).where(servers.c.id == found.id))
+    if in_use and not force:
+        running = "1 request runs" if in_use == 1 else f"{in_use} requests run"
         raise Conflict(
             f"{running} at server {found.name}", "wait until they have ended, or remove it all the same with --force"
         )
-    connection.execute(delete(servers).where(servers.c.id == found.id))
-    return _server(row)
+    if not connection.execute(delete(servers).where(servers.c.id == found.id)).rowcount:
+        raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
+    return found
 
 
 def record_check(connection: Connection, result: CheckResult) -> None:
@@ -181,25 +200,61 @@ def _columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
     return (*servers.c, slots.in_use(connection).label("slots_in_use"))
 
 
+_REF = (servers.c.id, servers.c.name, servers.c.url)
+_READERS: rows.Readers = {
+    "name": rows.text,
+    "url": rows.url,
+    "api_version": ApiVersion,
+    "capabilities": rows.texts,
+    "max_concurrent": rows.number,
+    "priority": rows.number,
+    "default_model": rows.optional(rows.text),
+    "auth_type": AuthType,
+    "auth_config": rows.json_object,
+    "headers": rows.json_object,
+    "status": ServerStatus,
+    "version": rows.optional(rows.text),
+    "last_error": rows.optional(rows.text),
+}
+
+
+def _ref(row: Row[Any, Any, Any]) -> ServerRef:
+    name, url = (value if isinstance(value, str) else ascii(value) for value in (row.name, row.url))  # SQLite: bytes
+    return ServerRef(id=row.id, name=name, url=url)
+
+
 def _server(row: Row[Any]) -> Server:
-    values = dict(row._mapping)
+    values = rows.read_values(row, _READERS)
     del values["name_key"]
-    values |= {
-        "api_version": ApiVersion(values["api_version"]),
-        "auth_type": AuthType(values["auth_type"]),
-        "status": ServerStatus(values["status"]),
-        "capabilities": tuple(values["capabilities"]),
-    }
     return Server(**values)
+
+
+def _one(connection: Connection, query: Select[Any]) -> Server | None:
+    """The row of a query that means one at most; raises DatabaseUnavailable when it cannot be read."""
+    try:
+        row = connection.execute(query).first()
+        return None if row is None else _server(row)
+    except rows.UNREADABLE as exc:
+        ref = _ref(connection.execute(query.with_only_columns(*_REF)).one())
+        column = rows.unreadable_column(connection, servers, ref.id or 0, _READERS)
+        raise DatabaseUnavailable(
+            f"server {ref.id}, {ref.name!a}: its {column} cannot be read; another program wrote it",
+            f"mend it in the database, or: ollama-admin server remove {ref.id}",
+        ) from exc
 
 
 def _is(server: int | str) -> Any:
     text_id = str(server)
     if text_id.isdecimal():
-        return servers.c.id == min(int(text_id[:20]), 2**63 - 1)
+        return servers.c.id == row_id(text_id)
     if not text_id.isprintable():  # no row has such a name, and the drivers refuse NUL and lone surrogates
         return false()
     return servers.c.name_key == server_key(text_id)
+
+
+def row_id(digits: str) -> int:
+    """An id as it was typed; one that no column holds is the highest, which no row has."""
+    return min(int(digits[:20]), 2**63 - 1)
 
 
 def _is_still(server: ServerRef) -> Any:

@@ -9,6 +9,7 @@ answer.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from sqlalchemy import (
     Double,
     FromClause,
     ScalarSelect,
+    Text,
     Update,
+    bindparam,
     cast,
     extract,
     func,
@@ -35,6 +38,7 @@ from ollama_admin.store.tables import servers, slots
 
 LOCKS = 0x6F6C6C61  # the advisory locks of servers: a number of our own among those of other programs
 
+_POSTGRES_NOW: ColumnElement[float] = cast(extract("epoch", func.clock_timestamp()), Double)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -51,7 +55,7 @@ class Grant:
 class Clock:
     """The clock of a database: a lease of another one (of an earlier boot) is over."""
 
-    name: str
+    name: ColumnElement[str]
     now: ColumnElement[float]
 
     def is_live(self, table: FromClause = slots) -> ColumnElement[bool]:
@@ -61,9 +65,9 @@ class Clock:
 def clock(connection: Connection) -> Clock:
     """The clock as it stands; on SQLite read here, so inside the transaction."""
     if connection.dialect.name == "postgresql":
-        return Clock(name="postgresql", now=cast(extract("epoch", func.clock_timestamp()), Double))
+        return Clock(name=literal("postgresql"), now=_POSTGRES_NOW)
     name, seconds = _host_clock()
-    return Clock(name=name, now=literal(seconds, Double))
+    return Clock(name=literal(name), now=literal(seconds, Double))
 
 
 def acquire(
@@ -75,9 +79,12 @@ def acquire(
     lowered.
     """
     _share_limit(connection, server_id)
-    take = _take(clock(connection), server_id, holder, ttl, even_inactive=even_inactive)
+    is_postgresql = connection.dialect.name == "postgresql"
+    take = _take(is_postgresql=is_postgresql, even_inactive=even_inactive)
+    name, seconds = ("postgresql", 0.0) if is_postgresql else _host_clock()
+    values = {"at_server": server_id, "by": holder, "seconds": ttl, "here": name, "at": seconds}
     while True:
-        row = connection.execute(take).first()
+        row = connection.execute(take, values).first()
         if row is not None:
             return Grant(server_id=server_id, slot=row.slot, token=row.token)
         made, limit = _made_and_limit(connection, server_id, even_inactive=even_inactive)
@@ -132,15 +139,21 @@ def _advisory_lock(connection: Connection, lock: Any, server_id: int) -> None:
         connection.execute(select(lock(LOCKS, server_id & 0x7FFFFFFF)))
 
 
-def _take(here: Clock, server_id: int, holder: str, ttl: float, *, even_inactive: bool) -> Update:
+@cache
+def _take(*, is_postgresql: bool, even_inactive: bool) -> Update:
     """One statement: lock a free slot that nobody else is about to take, and write the lease into it.
 
-    Slots above a lowered limit may still be held; each of them closes one of the slots below.
+    Slots above a lowered limit may still be held; each of them closes one of the slots below. The statement is kept:
+    to put it together takes longer than to run it.
     """
+    here = Clock(
+        name=bindparam("here", type_=Text), now=_POSTGRES_NOW if is_postgresql else bindparam("at", type_=Double)
+    )
     free = (
         select(slots.c.slot)
         .join(servers, servers.c.id == slots.c.server_id)
-        .where(slots.c.server_id == server_id, ~here.is_live(), slots.c.slot <= servers.c.max_concurrent)
+        .where(slots.c.server_id == bindparam("at_server"), ~here.is_live())
+        .where(slots.c.slot <= servers.c.max_concurrent)
         .where(slots.c.slot + _live_above(here) <= servers.c.max_concurrent)
         .order_by(slots.c.slot)
         .limit(1)
@@ -148,11 +161,12 @@ def _take(here: Clock, server_id: int, holder: str, ttl: float, *, even_inactive
     )
     if not even_inactive:
         free = free.where(servers.c.is_active)
-    found = free.cte("free")
+    found = select(free.cte("free").c.slot).scalar_subquery()
+    lease = {"holder": bindparam("by"), "clock": here.name, "expires_at": here.now + bindparam("seconds", type_=Double)}
     return (
         update(slots)
-        .where(slots.c.server_id == server_id, slots.c.slot == select(found.c.slot).scalar_subquery())
-        .values(token=slots.c.token + 1, holder=holder, clock=here.name, expires_at=here.now + ttl)
+        .where(slots.c.server_id == bindparam("at_server"), slots.c.slot == found)
+        .values(token=slots.c.token + 1, **lease)
         .returning(slots.c.slot, slots.c.token)
     )
 

@@ -10,7 +10,7 @@ from tests.cli.running import SECONDS, Cli
 from tests.fake_ollama import Answer, Silence
 
 NOWHERE = "http://127.0.0.1:9"
-RESULT_KEYS = ["server", "added", "changed", "unchanged", "vanished", "pruned", "error"]
+RESULT_KEYS = ["server", "added", "changed", "unchanged", "vanished", "pruned", "off_pin", "error"]
 
 
 def add(cli: Cli, name: str, url: str, *options: str) -> None:
@@ -35,6 +35,7 @@ def test_discovery_stores_what_a_server_holds(cli: Cli, serve: Serve) -> None:
         "unchanged": 0,
         "vanished": [],
         "pruned": 0,
+        "off_pin": [],
         "error": None,
     }
 

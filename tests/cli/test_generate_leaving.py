@@ -77,6 +77,24 @@ def test_leaving_before_the_first_byte_cancels_it_upstream(
 
 
 @in_both_ways
+@pytest.mark.parametrize("token", [0, 2], ids=["before the first byte", "in mid-answer"])
+def test_leaving_gives_the_place_at_the_server_back(
+    cli: Cli, serve: Serve, spawn: Spawn, leave: Callable[[Process], None], code: int, token: int
+) -> None:
+    hold = HoldAt(token)
+    fake = serve(SimulatedModel("alpha", says="one two three"), before_token=hold)
+    assert cli("server", "add", "gpu", fake.url, "--discover").exit_code == 0
+    process = spawn("generate", "-m", "alpha", "hi")
+    fake.run(hold.reached.wait(), SECONDS)
+    assert cli.json("server", "show", "gpu").data["slots_in_use"] == 1
+    leave(process)
+    assert process.ended().exit_code == code
+    assert cli.json("server", "show", "gpu").data["slots_in_use"] == 0
+    (receipt,) = cli.json("receipts", "list").data
+    assert (receipt["outcome"], receipt["way"]) == ("cancelled", "cli")
+
+
+@in_both_ways
 def test_leaving_gives_the_terminal_back_as_it_was(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn, leave: Callable[[Process], None], code: int
 ) -> None:

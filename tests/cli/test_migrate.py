@@ -1,11 +1,8 @@
 """`ollama-admin migrate`"""
 
 import json
-import os
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +13,7 @@ import pytest
 from tests.cli.conftest import Spawn
 from tests.cli.running import SECONDS, Cli
 from tests.postgres import OwnPostgresServer
+from tests.store.processes import fork_commands_at_once
 
 HEAD = "0002"
 REVISIONS = ["0001", HEAD]
@@ -292,17 +290,10 @@ def test_terminated_migrate_leaves_nothing(
     assert tables(empty_postgres_url) == set()
 
 
-def test_twenty_migrations_at_once_all_succeed_and_one_does_the_work(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", empty_database_url)
-    command = [sys.executable, "-m", "ollama_admin", "-o", "json", "migrate"]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ) for _ in range(20)
-    ]
-    outcomes = [(*process.communicate(timeout=50), process.returncode) for process in processes]
-    assert [(code, stderr) for _, stderr, code in outcomes] == [(0, b"")] * 20
-    documents = [json.loads(stdout) for stdout, _, _ in outcomes]
+def test_twenty_migrations_at_once_all_succeed_and_one_does_the_work(empty_database_url: str, tmp_path: Path) -> None:
+    ended = fork_commands_at_once(empty_database_url, 20, tmp_path)
+    assert [(one.code, one.errors) for one in ended] == [(0, "")] * 20
+    documents = [json.loads(one.output) for one in ended]
     assert {document["current"] for document in documents} == {HEAD}
     assert sum(document["applied"] == REVISIONS for document in documents) == 1
     assert tables(empty_database_url) >= OURS

@@ -9,7 +9,15 @@ from tests.cli.running import Cli
 MODEL_KEYS = [
     *("id", "server", "name", "digest", "size", "format", "family", "families", "parameter_size"),
     *("quantization_level", "modified_at", "remote_host", "remote_model", "server_id", "context_length"),
-    *("embedding_length", "capabilities", "is_available", "first_seen_at", "last_seen_at", "digest_changed_at"),
+    *(
+        "embedding_length",
+        "capabilities",
+        "is_available",
+        "first_seen_at",
+        "last_seen_at",
+        "digest_changed_at",
+        "pinned",
+    ),
 ]
 QWEN = SimulatedModel(
     "qwen3-vl:8b",
@@ -70,6 +78,7 @@ def test_model_is_shown_with_every_column(cli: Cli, serve: Serve) -> None:
         "capabilities": ["completion", "vision"],
         "is_available": True,
         "digest_changed_at": None,
+        "pinned": None,
     }
 
 

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from ollama_admin.store import slots
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli
 from tests.fake_ollama import Answer
+from tests.slot_rows import SlotRows
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -30,6 +32,14 @@ def added(cli: Cli, name: str, url: str, *options: str) -> dict[str, object]:
 
 def names(cli: Cli) -> list[str]:
     return [server["name"] for server in cli.json("server", "list").data]
+
+
+def hold_slot(url: str) -> None:
+    """Take a slot of server 1 as a process does that is killed then."""
+    rows = SlotRows(url)
+    with rows.transaction() as connection:
+        assert slots.acquire(connection, 1, holder="somebody", ttl=60)
+    rows.close()
 
 
 # add
@@ -324,6 +334,15 @@ def test_list_marks_the_default_and_inactive_ones(cli: Cli) -> None:
     assert lines[2][:8] == ["2", "two", "http://b:11434", "native", "0/1", "unknown", "0", "vision"]
 
 
+def test_slots_in_use_are_shown_beside_the_limit(one: Cli, database_url: str) -> None:
+    one("server", "update", "one", "--max-concurrent", "4")
+    hold_slot(database_url)
+    assert one.json("server", "list").data[0]["slots_in_use"] == 1
+    assert one.json("server", "show", "one").data["slots_in_use"] == 1
+    assert "1/4" in one("server", "list").stdout.split()
+    assert "\nslots in use     1\n" in one("server", "show", "one").stdout
+
+
 def test_list_of_a_capability_shows_the_servers_that_have_it(cli: Cli) -> None:
     added(cli, "one", "a", "--capability", "Vision")
     added(cli, "two", "b", "--capability", "code")
@@ -453,6 +472,18 @@ def test_remove_deletes_the_server_and_its_models(cli: Cli, serve: Serve) -> Non
 
 def test_remove_says_what_it_removed(one: Cli) -> None:
     ran = one("server", "remove", "1", "-y")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "removed server 1, one\n", "")
+
+
+def test_remove_of_a_server_with_running_requests_wants_force(one: Cli, database_url: str) -> None:
+    one("server", "update", "one", "--max-concurrent", "4")
+    hold_slot(database_url)
+    refused = one.json("server", "remove", "one", "--yes")
+    assert refused.failure == (4, "conflict")
+    assert refused.error["message"] == "1 request runs at server one"
+    assert "--force" in refused.error["hint"]
+    assert names(one) == ["one"]
+    ran = one("server", "remove", "one", "--yes", "--force")
     assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "removed server 1, one\n", "")
 
 

@@ -6,12 +6,14 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 
-def execute(database_url: str, statement: str, **values: Any) -> list[Any]:
-    """Run a statement of SQL with `:name` parameters and give back its rows."""
+def execute(database_url: str, statement: str, *, first: str | None = None, **values: Any) -> list[Any]:
+    """Run a statement of SQL with `:name` parameters, after the `first` one, and give back its rows."""
     url = database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(url)
     try:
         with engine.begin() as connection:
+            if first:
+                connection.execute(text(first))
             result = connection.execute(text(statement), values)
             return list(result) if result.returns_rows else []
     finally:

@@ -257,7 +257,7 @@ def wrongly_generated(scene: Scene, mode: str) -> list[Run]:
     ]
 
 
-def legacy_file(scene: Scene, name: str, url: str, key: str) -> str:
+def legacy_file(name: str, url: str, key: str) -> str:
     text = f"OLLAMA_URL={url}\nOLLAMA_API_KEY='{key}'\nOLLAMA_MODEL={MODEL}\nOLLAMA_NAME={name}\n"
     Path(f"{name}.env").write_text(text, encoding="utf-8")
     return f"{name}.env"
@@ -266,7 +266,7 @@ def legacy_file(scene: Scene, name: str, url: str, key: str) -> str:
 def imported(scene: Scene, mode: str) -> list[Run]:
     user = f"u:{quote(canary('userinfo'), safe='')}"
     url = f"{scene.mirror}/ok-legacy-{mode}"
-    plain = legacy_file(scene, f"legacy-{mode}", url, canary("legacy"))
+    plain = legacy_file(f"legacy-{mode}", url, canary("legacy"))
     inside = Path(f"userinfo-{mode}.env")
     url = f"{scene.mirror.replace('://', f'://{user}@')}/ok-userinfo-{mode}"
     inside.write_text(f"OLLAMA_URL={url}\nOLLAMA_NAME=userinfo-{mode}\n", encoding="utf-8")
@@ -278,8 +278,8 @@ def imported(scene: Scene, mode: str) -> list[Run]:
 
 
 def wrongly_imported(scene: Scene, mode: str) -> list[Run]:
-    other = legacy_file(scene, f"other-{mode}", f"{scene.mirror}/ok-legacy-{mode}", canary("other"))
-    denied = legacy_file(scene, f"denied-{mode}", f"{scene.mirror}/deny-raw-401-legacy-{mode}", canary("legacy"))
+    other = legacy_file(f"other-{mode}", f"{scene.mirror}/ok-legacy-{mode}", canary("other"))
+    denied = legacy_file(f"denied-{mode}", f"{scene.mirror}/deny-raw-401-legacy-{mode}", canary("legacy"))
     Path("broken.env").write_text(f"OLLAMA_API_KEY='{CORE}\nOLLAMA_URL=x\n", encoding="utf-8")
     Path("control.env").write_bytes(f"OLLAMA_URL={scene.mirror}/ok\nOLLAMA_API_KEY={CORE}\0\n".encode())
     Path("url.env").write_text(f"OLLAMA_URL=http://u:{CORE}@[bad\n", encoding="utf-8")
@@ -298,6 +298,7 @@ def of_server(*words: str) -> Entry:
     )
 
 
+PIN = ["pin", "set", "pinned:1b", "--digest", "ab" * 32]
 ENTRIES: Mapping[str, Entry] = {
     "migrate": Entry(
         good=lambda *_: [(["migrate", *words], None) for words in ([], ["--check"], ["--status"])],
@@ -340,6 +341,24 @@ ENTRIES: Mapping[str, Entry] = {
         bad=lambda *_: [(["models", "unknown"], None)],
     ),
     "generate": Entry(good=generated, bad=wrongly_generated),
+    "pin set": Entry(good=lambda *_: [(PIN, None)], bad=lambda *_: [(["pin", "set", "unknown"], None)]),
+    "pin list": Entry(good=lambda *_: [(["pin", "list"], None)], bad=lambda *_: [(["pin", "list", "x"], None)]),
+    "pin remove": Entry(
+        good=lambda *_: [(PIN, None), (["pin", "remove", PIN[2]], None)],
+        bad=lambda *_: [(["pin", "remove", "unknown"], None)],
+    ),
+    "receipts list": Entry(
+        good=lambda *_: [(["receipts", "list"], None)],
+        bad=lambda *_: [(["receipts", "list", "--server", "unknown"], None)],
+    ),
+    "receipts stats": Entry(
+        good=lambda *_: [(["receipts", "stats"], None)],
+        bad=lambda *_: [(["receipts", "stats", "--since", "soon"], None)],
+    ),
+    "receipts prune": Entry(
+        good=lambda *_: [(["receipts", "prune"], None)],
+        bad=lambda *_: [(["receipts", "prune", "--before", "soon"], None)],
+    ),
     "import-env": Entry(good=imported, bad=wrongly_imported),
     "secrets status": Entry(
         good=lambda *_: [(["secrets", "status"], None)], bad=lambda *_: [(["secrets", "status", "x"], None)]
@@ -392,6 +411,24 @@ def test_no_command_shows_or_stores_a_secret(scene: Scene, monkeypatch: pytest.M
     run_with_other_keys(scene, monkeypatch)
     assert scene.found == []
     assert_every_way_was_used(scene)
+
+
+@pytest.mark.parametrize("scene", ["sqlite"], indirect=True)
+def test_json_is_one_document_or_one_error_whatever_a_command_meets(scene: Scene) -> None:
+    for entry in ENTRIES.values():
+        good, bad = entry.good(scene, "json"), entry.bad(scene, "json")
+        kept = good if entry is ENTRIES["server add"] else good[:2]  # the others need all servers that it adds
+        for words, stdin in (*kept, *bad[:8]):
+            ran = CliRunner().invoke(app, ["-o", "json", *words], input=stdin)
+            assert ran.stdout.isascii(), words
+            if ran.stdout:
+                json.loads(ran.stdout)
+                assert ran.exit_code in (0, 5, 7), (words, ran.exit_code)
+                continue
+            assert ran.exit_code != 0, words
+            *notes, last = ran.stderr.splitlines()
+            assert all(note.startswith("note: ") for note in notes), (words, notes)
+            assert json.loads(last)["error"].keys() == {"code", "message", "hint"}, words
 
 
 def run_with_other_keys(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -555,6 +592,44 @@ def test_no_secret_is_in_a_list_of_processes(way: str, tmp_path: Path, monkeypat
     assert key.encode() not in seen
     assert leaks(program.said, [key]) == []
     assert credentials_in(received)[0] == canary(way)
+
+
+USING: Mapping[str, list[str]] = {
+    "update": ["server", "update", "gpu", "--check", *WAYS["stdin"][0]],
+    "check": ["server", "check", "gpu"],
+    "discover": ["discover", "gpu"],
+    "generate": ["generate", "-m", MODEL, "-s", "gpu", "hi"],
+    "generate for a single call": ["generate", "-m", MODEL, "hi", *WAYS["stdin"][0], "--server-url"],
+    "import-env": ["import-env", "--discover", "legacy.env"],
+    "doctor": ["doctor"],
+}
+
+
+@pytest.mark.parametrize("use", USING)
+def test_no_secret_is_in_a_list_of_processes_while_a_command_uses_it(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{tmp_path}/one.db")
+    fake, held = FakeOllama(SimulatedModel(MODEL)), Held()
+    fake.script("/api/version", held)
+    options, stdin = WAYS["stdin"]
+    with FakeOllamaThread(fake) as thread:
+        words, is_new = USING[use], use in ("generate for a single call", "import-env")
+        legacy_file("legacy", thread.url, canary("stdin"))
+        if not is_new:
+            add = ["server", "add", "gpu", thread.url, "--no-check", *options]
+            assert CliRunner().invoke(app, add, input=stdin).exit_code == 0
+        words = [*words, thread.url] if words[-1] == "--server-url" else words
+        program = Program(*words, stdin=(stdin or "").encode() if options[-1] in words else b"\n")
+        thread.run(held.arrived.wait(), timeout=10)
+        seen = command_lines()
+        thread.call(held.release.set)
+        assert program.ended() == 0, program.said
+        received = thread.requests()[0]
+    assert b"ollama_admin" in seen
+    assert CORE.encode() not in seen
+    assert leaks(program.said) == []
+    assert credentials_in(received)[0] == canary("stdin")
 
 
 @pytest.mark.timeout(120)

@@ -5,7 +5,6 @@ import functools
 import gzip
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from ollama_admin.client import Client
 from ollama_admin.demo.simulator_http import NDJSON, Connection, RecordedRequest
 from ollama_admin.errors import AdminError, ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.lines import LINE_LIMIT
 from tests.fake_ollama import Answer, Drip, FakeOllama, Fault, Huge, Raw, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
 
@@ -61,8 +61,14 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def filled(unit: bytes, begin: bytes = b"[", end: bytes = b"0]") -> bytes:
+    """A line of JSON that is as long as one may be, and holds as much as that can."""
+    return b'{"models":' + begin + unit * (LINE_LIMIT // len(unit) - 10) + end + b"}"
+
+
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 RECORD = json.dumps({"model": "alpha:latest", "response": "x", "done": False}).encode()
+NOTHING = RECORD.replace(b'"x"', b'""') + b"\n"
 FAULTS: Mapping[str, Callable[[], Fault]] = {
     "a gzip bomb": lambda: Answer(200, bomb(), headers={"Content-Encoding": "gzip"}),
     "a gzip bomb that is an error": lambda: Answer(500, bomb(), headers={"Content-Encoding": "gzip"}),
@@ -73,6 +79,7 @@ FAULTS: Mapping[str, Callable[[], Fault]] = {
     "an endless error": lambda: Endless(CHUNKED.replace(b"200 OK", b"500 Oh"), chunk(b"x" * 65536)),
     "endless blank lines": lambda: Endless(CHUNKED, chunk(b"\n" * 65536)),
     "an endless head": lambda: Endless(HEAD, b"X-More: " + b"x" * 8192 + b"\r\n"),
+    "endless records of nothing": lambda: Endless(CHUNKED, chunk(NOTHING * 100)),
     "endless chunks of one byte": lambda: Endless(CHUNKED, chunk(b" ")),
     "a byte every 0.3 s": lambda: Drip(HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, every=0.3),
     "a body byte every 0.3 s": lambda: Endless(CHUNKED, chunk(b" "), every=0.3),
@@ -82,6 +89,9 @@ FAULTS: Mapping[str, Callable[[], Fault]] = {
     "a length and chunks": lambda: Raw((HEAD + b"Content-Length: 9\r\nTransfer-Encoding: gzip, chunked\r\n\r\n{}",)),
     "a bad chunk": lambda: Raw((CHUNKED + b"zz\r\n{}\r\n",)),
     "an endless chunk size": lambda: Endless(CHUNKED, b"0" * 8192),
+    "a list of empty values": lambda: Answer(200, filled(b"{},")),
+    "a list of values in objects": lambda: Answer(200, filled(b'{"":0},')),
+    "a text of wide characters": lambda: Answer(200, filled(b"x", b'"\xf0\x9f\x9a\x80', b'"')),
     "no head": lambda: Raw((b'{"models": []}',)),
     "another protocol": lambda: Raw((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",)),
 }
@@ -162,6 +172,14 @@ async def test_an_answer_without_an_end_is_cut_off(tmp_path: Path) -> None:
                 await client.generate(prompt="hi", model="alpha", server_url=server.url)
 
 
+def test_the_memory_of_a_process_is_not_that_of_the_one_that_starts_it() -> None:
+    packed = bytearray(b"x" * 200 * MIB)
+    command = [sys.executable, "-c", "from tests.security.test_limits import peak; print(peak())"]
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert int(done.stdout) < len(packed)
+
+
 # Memory, in a process of its own that does nothing else
 
 
@@ -172,6 +190,12 @@ MEASURED = (
     "an endless body",
     "an endless error",
     "an endless head",
+    "endless chunks of one byte",
+    "endless records of nothing",
+    "a list of empty values",
+    "a list of values in objects",
+    "a text of wide characters",
+    "a body byte every 0.3 s",
     "a flood of interim answers",
 )
 
@@ -219,8 +243,12 @@ async def measure(url: str, where: str, folder: str) -> dict[str, Any]:
 
 
 def peak() -> int:
-    """Bytes of memory that this process has had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of memory that this process has had at most.
+
+    Not `ru_maxrss`: that begins with the peak of the process that started this one, which has packed the bomb.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tests.cli.running import Cli, Process
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 from tests.security.dying import Rotations
-from tests.security.rows import store, stored
+from tests.security.rows import execute, store, stored
 
 GPU = "http://127.0.0.2:11434"  # nobody is asked there
 KEY = "OLLAMA_ADMIN_SECRET_KEY"
@@ -146,6 +146,36 @@ def test_after_a_rotation_the_older_key_can_go(
     assert sends_its_secrets(cli, fake)
     monkeypatch.setenv(KEY, key)
     assert cli.json("server", "check", "gpu").failure == (5, "secret_unavailable")
+
+
+def sealed_values(database_url: str) -> list[str]:
+    config, headers = stored(database_url, "gpu")
+    return [*config.values(), *headers.values()]
+
+
+def content(database_url: str) -> str:
+    """The bytes of an SQLite database with its log, or the rows of PostgreSQL."""
+    if database_url.startswith("sqlite"):
+        path = Path(database_url.removeprefix("sqlite:///"))
+        return "".join(file.read_bytes().decode("latin-1") for file in path.parent.glob(f"{path.name}*"))
+    return str(execute(database_url, "SELECT * FROM ollama_servers"))
+
+
+@pytest.mark.parametrize("change", ["rotation", "update", "removal"])
+def test_nothing_that_an_older_key_opens_stays_in_the_database(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, key: str, database_url: str, change: str
+) -> None:
+    add(cli)
+    before = sealed_values(database_url)
+    assert [value for value in before if value in content(database_url)] == before
+    monkeypatch.setenv(KEY, f"{new_key().reveal()},{key}")
+    words = {
+        "rotation": ["secrets", "rotate"],
+        "update": ["server", "update", "gpu", "--secret-stdin", "--header", "X-A=other"],
+        "removal": ["server", "remove", "gpu", "--yes"],
+    }
+    assert cli(*words[change], stdin="another").exit_code == 0
+    assert [value for value in before if value in content(database_url)] == []
 
 
 def test_rotation_keeps_user_names_references_and_where_secrets_belong(

@@ -1,9 +1,10 @@
-"""Foreign text of any kind reaches a terminal as harmless text, and JSON as it is: 2,000 examples and more in all."""
+"""Foreign text of any kind reaches a terminal as harmless text, and JSON as it is: 2,000 examples of each."""
 
 import asyncio
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,7 +173,7 @@ def ref(text: str) -> ServerRef:
 @example("[/foo]")
 @example("\x1b]0;x\x07")
 @given(TEXT)
-@settings(quick, max_examples=400)
+@settings(quick, max_examples=2000)
 def test_tables_show_any_text_without_control_characters(text: str) -> None:
     tables: list[tuple[Callable[[Output], None], int | None]] = [
         (lambda out: render.servers(out, [server_row(text)]), 2),
@@ -234,7 +235,7 @@ def test_errors_hints_and_notes_show_any_text_in_one_line_each(text: str) -> Non
 
 
 @given(TEXT)
-@settings(quick, max_examples=400)
+@settings(quick, max_examples=2000)
 def test_json_is_ascii_and_comes_back_as_it_went_in(text: str) -> None:
     for value in (server_row(text), model_row(text), check_of(text), discovered_of(text), group_of(text)):
         stdout = io.StringIO()
@@ -298,12 +299,18 @@ COMMANDS = (
     ["discover", "--all"],
     ["doctor"],
     ["secrets", "status"],
+    ["secrets", "rotate"],
+    ["migrate", "--status"],
     ["generate", "-m", "none", "hi"],
+    ["generate", "-s", "1", "hi"],
+    ["server", "enable", "1"],
+    ["server", "set-default", "1"],
+    ["server", "remove", "1", "--yes"],
 )
 
 
 @given(text=STORABLE)
-@settings(quick, max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(quick, max_examples=10, suppress_health_check=list(HealthCheck))
 def test_whatever_the_database_holds_every_command_shows_it_harmless(
     text: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,13 +395,44 @@ def test_whatever_an_env_file_says_its_plan_is_harmless(text: str, tmp_path: Pat
         assert_harmless(printed(lambda out, entry=entry: render.sentence(out, import_env._described(entry))), lines=1)
 
 
-@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
-def test_a_pipe_gets_no_escapes(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "environ",
+    [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {"COLUMNS": "20"}, {}],
+)
+def test_a_pipe_gets_whole_cells_and_no_escapes(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    text = printed(lambda out: render.servers(out, [server_row("gpu")]))
+    name = "gpu" * 30
+
+    def show(out: Output) -> None:
+        render.servers(out, [server_row(name)])
+        with render.DiscoverProgress(out) as progress:
+            progress.start(2)
+            progress.result(discovered_of(name)[0])
+
+    text = printed(show)
     assert "\x1b" not in text
+    assert name in text
+    assert text.count("\n") == 2
 
 
-def test_times_are_utc_in_iso_form() -> None:
-    assert "last seen        2026-01-02T03:04:05Z" in printed(lambda out: render.server(out, server_row("gpu")))
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Our clock, and the sessions of PostgreSQL, are nine hours ahead."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.delenv("TZ")
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_times_are_utc_in_iso_form_wherever_the_clock_is(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", database_url)
+    fill(database_url, "gpu")
+    assert "last seen        2026-01-02T03:04:05Z" in CliRunner().invoke(app, ["server", "show", "1"]).stdout
+    row = json.loads(CliRunner().invoke(app, ["-o", "json", "server", "show", "1"]).stdout)
+    assert row["created_at"] == row["last_seen_at"] == "2026-01-02T03:04:05Z"
+    (model,) = json.loads(CliRunner().invoke(app, ["-o", "json", "models"]).stdout)
+    assert model["modified_at"] == "2026-01-02T03:04:05Z"

@@ -627,6 +627,7 @@ async def test_a_stall_in_mid_answer_is_an_interruption(fake: FakeOllama, tmp_pa
         outcome = await asking.ask(server_url=fake.url + ("/v1" if path == V1 else ""))
     assert outcome.pieces == ["one"]
     assert type(outcome.error) is StreamInterrupted
+    assert outcome.error.message.endswith("after 3 characters: nothing was sent for 0.2 s")
     await fake.until(lambda: fake.in_flight == 0)
 
 

@@ -285,7 +285,7 @@ async def test_removed_server_takes_its_models_and_only_them_along(client: Clien
         await client.servers.add(name="two", url=second.url)
         await client.discover()
         one = await client.servers.show("one")
-        assert await client.servers.remove("ONE") == one
+        assert await client.servers.remove("ONE") == one.ref
     assert [model.name for model in await client.models.list(all=True)] == ["beta:latest"]
     assert await names(client) == ["two"]
 

@@ -1,5 +1,6 @@
 """Other processes that migrate a database: many at once, one that is killed on its way, one that freezes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 SECONDS = 60
@@ -47,6 +49,35 @@ sys.argv = ["ollama-admin", "--database-url", sys.argv[1], "migrate"]
 print("ready", flush=True)
 sys.stdin.readline()
 runpy.run_module("ollama_admin", run_name="__main__")
+"""
+
+# The same in children of one process, which has loaded the modules; each writes into files of its own. Prints how they
+# ended.
+COMMANDS_AT_ONCE = """
+import json, os, sys
+import ollama_admin.store.migrations
+from ollama_admin.cli.app import main
+
+def migrate(number):
+    os.close(opener)
+    os.read(gate, 1)
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{sys.argv[3]}/{number}.{name}", os.O_CREAT | os.O_WRONLY), stream)
+    os.environ["OLLAMA_ADMIN_DATABASE_URL"] = sys.argv[1]
+    sys.argv = ["ollama-admin", "-o", "json", "migrate"]
+    main()
+
+gate, opener = os.pipe()
+children = []
+for number in range(int(sys.argv[2])):
+    children.append(os.fork())
+    if not children[-1]:
+        try:
+            migrate(number)
+        finally:
+            sys.stdout.flush()
+os.close(opener)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))
 """
 
 # Reads lines of a URL and a number; the child for each is killed at that step: before or after a statement, or before
@@ -125,6 +156,17 @@ def run_command_at_once(url: str, count: int) -> list[Ended]:
         process.stdin.write("\n")
         process.stdin.flush()
     return [_ended(process) for process in processes]
+
+
+def fork_commands_at_once(url: str, count: int, folder: Path) -> list[Ended]:
+    """The same, without loading the modules so many times."""
+    ended = _ended(_start(sys.executable, "-c", COMMANDS_AT_ONCE, url, str(count), str(folder)))
+    assert ended.code == 0, ended.errors
+    texts = ((folder / f"{number}.{name}").read_text() for number in range(count) for name in ("out", "err"))
+    return [
+        Ended(code=code, output=output, errors=errors)
+        for code, output, errors in zip(json.loads(ended.output), texts, texts, strict=False)
+    ]
 
 
 class Killer:

@@ -1,0 +1,72 @@
+"""`ollama-admin pin ...`"""
+
+from typing import Annotated
+
+import typer
+
+from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.options import OutputOption
+from ollama_admin.digests import short
+from ollama_admin.domain import Pin
+
+app = typer.Typer(help="Say which build of a model a name means, on every server.", rich_markup_mode=None)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name.", show_default=False)]
+
+
+@app.command("set")
+def set_pin(
+    context: typer.Context,
+    name: NameArgument,
+    digest: Annotated[
+        str | None,
+        typer.Option(metavar="D", help="Digest of the build; 12 digits are enough if a server has had it."),
+    ] = None,
+    server: Annotated[str | None, typer.Option(metavar="S", help="The build that this server has.")] = None,
+    output: OutputOption = None,
+) -> None:
+    """Pin a name to a build. Other builds of that name then never answer.
+
+    Without --digest and --server, the build that all active servers with this name have. If they differ, nothing is
+    pinned, and the error shows who has what. A pin that is there is replaced.
+    """
+    shell = shell_of(context, output)
+    pin: Pin = shell.run(lambda client: client.pins.set(name, digest=digest, server=server))
+    if shell.output.json:
+        shell.output.data(pin)
+    else:
+        shell.tables().sentence(shell.output, f"pinned {pin.name} to {short(pin.digest)}{_replaced(pin)}")
+
+
+@app.command("list")
+def list_pins(context: typer.Context, output: OutputOption = None) -> None:
+    """List pins, and on how many active servers the name is this build or another one."""
+    shell = shell_of(context, output)
+    found = shell.run(lambda client: client.pins.list())
+    if shell.output.json:
+        shell.output.data(found)
+    elif not found:
+        shell.output.note("no pins; set one with: ollama-admin pin set NAME")
+    else:
+        tables = shell.tables()
+        rows = [
+            (pin.name, short(pin.digest), str(pin.agree), str(pin.differ), tables.age(pin.updated_at)) for pin in found
+        ]
+        tables.table(shell.output, ["NAME", "DIGEST", "AGREE", "DIFFER", "SET"], rows)
+
+
+@app.command("remove")
+def remove(context: typer.Context, name: NameArgument, output: OutputOption = None) -> None:
+    """Remove a pin. Any build of that name may answer again."""
+    shell = shell_of(context, output)
+    removed: Pin = shell.run(lambda client: client.pins.remove(name))
+    if shell.output.json:
+        shell.output.data({"removed": {"name": removed.name, "digest": removed.digest}})
+    else:
+        shell.tables().sentence(shell.output, f"removed the pin of {removed.name} to {short(removed.digest)}")
+
+
+def _replaced(pin: Pin) -> str:
+    if pin.before is None:
+        return ""
+    return " (as before)" if pin.before == pin.digest else f" (was {short(pin.before)})"

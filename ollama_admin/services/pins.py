@@ -1,0 +1,106 @@
+"""Pins: which build a name means for the whole fleet, whichever server answers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ollama_admin import names
+from ollama_admin.digests import WHOLE, digest_prefix, short
+from ollama_admin.domain import CheckedPin, Pin
+from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
+from ollama_admin.routing import nearest
+from ollama_admin.store import models as store_models
+from ollama_admin.store import pins as store
+from ollama_admin.store import servers as store_servers
+from ollama_admin.store.database import Database
+from ollama_admin.store.pins import Holding
+
+PAIRS = 20  # of server and digest in one message
+
+
+class Pins:
+    def __init__(self, db: Database, note: Callable[[str], None]) -> None:
+        self._db = db
+        self._note = note
+
+    async def set(self, name: str, *, digest: str | None = None, server: int | str | None = None) -> Pin:
+        """Say which digest a name means, over what was said before.
+
+        That is `digest` (a prefix of one that the catalogue knows, or all of it), else the one that `server`, or every
+        active server that lists the name, has. Raises Conflict where they differ, ModelNotFound where none is known.
+        """
+        names.model_name(name)
+        if digest is not None and server is not None:
+            raise InvalidInput("a digest and a server are both given", "leave one of the two out")
+        prefix = None if digest is None else digest_prefix(digest)
+        pin, held = await self._db.write(_set, name, prefix, server)
+        if not any(holding.counts and holding.digest == pin.digest for holding in held):
+            self._note(f"no active server is known to have build {short(pin.digest)} of {pin.name}")
+        if any(holding.is_remote and holding.digest == pin.digest for holding in held):
+            self._note(
+                f"{pin.name} is a remote model: no server can prove its build, so nothing answers while it is pinned"
+            )
+        return pin
+
+    async def list(self) -> list[CheckedPin]:
+        """Every pin, with how many available models of active servers are that build or another."""
+        return await self._db.read(store.checked)
+
+    async def remove(self, name: str) -> Pin:
+        """Let a name mean again what each server says; gives back what was pinned."""
+        removed = await self._db.write(store.remove, names.model_name(name))
+        if removed is None:
+            raise NotFound(f"no pin of {name!r}", "list them with: ollama-admin pin list")
+        return removed
+
+
+def _set(connection: Any, name: str, prefix: str | None, server: int | str | None) -> tuple[Pin, Sequence[Holding]]:
+    held = store.holdings(connection, name)
+    digest = _agreed(connection, name, held, server) if prefix is None else _known(name, prefix, held)
+    listed = (holding.name for holding in held if holding.counts)  # as people see it in `models`
+    spelling = next(listed, None) or names.short_model_name(names.model_key(name))
+    return store.put(connection, spelling, digest), held
+
+
+def _known(name: str, prefix: str, held: Sequence[Holding]) -> str:
+    """The digest that a prefix stands for among the known ones of a name."""
+    if len(prefix) == WHOLE:
+        return prefix
+    found = sorted({holding.digest for holding in held if holding.digest.startswith(prefix)})
+    if not found:
+        known = f"known builds: {_pairs(held)}" if held else "no build of it is known"
+        raise ModelNotFound(f"no known build of {name!r} begins with {prefix}", f"{known}; all {WHOLE} digits will do")
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} builds of {name!r} begin with {prefix}", f"give more of: {', '.join(found)}")
+    return found[0]
+
+
+def _agreed(connection: Any, name: str, held: Sequence[Holding], server: int | str | None) -> str:
+    """The one digest of a name on the server, or on all active ones that list it."""
+    if server is None:
+        subject, hint = "the active servers", "choose one with --digest D or --server S"
+        holders = [holding for holding in held if holding.counts]
+    else:
+        chosen = store_servers.find(connection, server)
+        subject, hint = f"server {chosen.name}", "choose one with --digest D"
+        holders = [holding for holding in held if holding.server_id == chosen.id and holding.is_available]
+    digests = {holding.digest for holding in holders}
+    if not digests:
+        raise _unlisted(connection, name, "no active server lists" if server is None else f"{subject} does not list")
+    if len(digests) > 1:
+        raise Conflict(f"{len(digests)} builds of {name!r} on {subject}: {_pairs(holders)}", hint)
+    return digests.pop()
+
+
+def _unlisted(connection: Any, name: str, nobody: str) -> ModelNotFound:
+    near = nearest(name, store_models.available_names(connection))
+    if names.model_key(name) in map(names.model_key, near):
+        hint = "whoever lists it tells no digest of a build, or is not asked here; see: ollama-admin models --by-model"
+    else:
+        hint = f"nearest: {', '.join(near)}" if near else "read what servers have with: ollama-admin discover"
+    return ModelNotFound(f"{nobody} model {name!r} with a digest", hint)
+
+
+def _pairs(holders: Sequence[Holding]) -> str:
+    pairs = list(dict.fromkeys(f"{holding.server} {short(holding.digest)}" for holding in holders))
+    more = f" and {len(pairs) - PAIRS} more" if len(pairs) > PAIRS else ""
+    return ", ".join(pairs[:PAIRS]) + more

@@ -1,0 +1,49 @@
+"""Receipts: what became of each request. Never what was asked or answered."""
+
+from datetime import UTC, datetime, timedelta
+
+from ollama_admin.domain import Receipt, ReceiptStats
+from ollama_admin.errors import InvalidInput
+from ollama_admin.store import receipts as store
+from ollama_admin.store.database import Database
+from ollama_admin.store.receipts import Wanted
+
+KEPT = timedelta(days=90)
+LIMIT = 50
+MOST = 2**31 - 1
+
+
+class Receipts:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def stats(
+        self, *, server: int | str | None = None, model: str | None = None, since: datetime | None = None
+    ) -> list[ReceiptStats]:
+        """Counts, tokens and times of each model on each server, the most used first."""
+        return await self._db.read(store.stats, Wanted(server=server, model=model, since=_aware(since)))
+
+    async def prune(self, *, before: datetime | None = None) -> int:
+        """Delete the receipts that are older than `before` (default: 90 days ago); gives back how many."""
+        return await self._db.write(store.delete_before, _aware(before) or datetime.now(UTC) - KEPT)
+
+    async def list(
+        self,
+        *,
+        server: int | str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        failed: bool = False,
+        limit: int = LIMIT,
+    ) -> list[Receipt]:
+        """The newest first. `server` is an id or a name, also of one that was removed; `failed` keeps errors only."""
+        if type(limit) is not int or not 1 <= limit <= MOST:
+            raise InvalidInput(f"the limit is a whole number from 1 to {MOST}, not {limit!a}")
+        wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed)
+        return await self._db.read(store.newest, wanted, limit)
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    if time is not None and time.tzinfo is None:
+        raise InvalidInput(f"the time {time} has no time zone", "give it one: tzinfo=UTC")
+    return time

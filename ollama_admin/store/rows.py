@@ -1,0 +1,69 @@
+"""Rows that another program wrote: they may hold what none of our columns can mean.
+
+The database's checks and types do not keep out everything: SQLite stores any text where JSON, a number or a time should
+be, and JSON may be of any shape. A row that cannot be read is an error that names it, and costs no other row anything.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_origin
+
+from sqlalchemy import Connection, Row, Table, select
+
+from ollama_admin.errors import InvalidInput
+from ollama_admin.urls import server_url
+
+T = TypeVar("T")
+
+UNREADABLE = (ValueError, TypeError)  # what the types of columns, and the functions below, raise
+Readers = Mapping[str, Callable[[Any], Any]]
+
+
+def read_values(row: Row[Any], readers: Readers) -> dict[str, Any]:
+    """The columns of a row as the domain has them; raises one of UNREADABLE."""
+    return {name: readers[name](value) if name in readers else value for name, value in row._mapping.items()}
+
+
+def unreadable_column(connection: Connection, table: Table, row_id: int, readers: Readers) -> str | None:
+    """The first column of a row that cannot be read; None when all can."""
+    for column in table.columns:
+        try:
+            read_values(connection.execute(select(column).where(table.c.id == row_id)).one(), readers)
+        except UNREADABLE:
+            return column.name
+    return None
+
+
+def text(value: Any) -> str:
+    return _of(str, value)
+
+
+def number(value: Any) -> int:
+    return _of(int, value)
+
+
+def json_object(value: Any) -> dict[str, Any]:
+    return _of(dict[str, Any], value)
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    return tuple(text(item) for item in _of(list[Any], value))
+
+
+def url(value: Any) -> str:
+    try:
+        server_url(text(value))
+    except InvalidInput as exc:
+        raise ValueError("not a server URL") from exc
+    return text(value)
+
+
+def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same for a column that may be NULL."""
+    return lambda value: None if value is None else read(value)
+
+
+def _of(kind: type[T], value: Any) -> T:
+    if type(value) is not (get_origin(kind) or kind):  # a truth value is no number
+        raise TypeError(f"not a {kind.__name__}")
+    found: T = value
+    return found

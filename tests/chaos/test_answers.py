@@ -1,0 +1,77 @@
+"""The limit of a server as the server sees it: whole answers, from processes that are killed in the middle of them."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.demo.simulator import SimulatedServer
+from ollama_admin.demo.simulator_model import SimulatedModel
+from tests.chaos.slots import BETWEEN_KILLS, LIMIT, Storm, watching, working
+from tests.slot_rows import SlotRows, eventually, uptime
+
+SAYS = "one two three"
+LAST = 2
+
+
+class Running:
+    """Counts the answers that are being made: from before their first token until before their last, or their end."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self.ended = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, index: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if index == 0:
+            self._tasks = {other for other in self._tasks if not other.done()} | {task}
+            self.peak = max(self.peak, len(self._tasks))
+        if index == LAST:
+            self._tasks.discard(task)
+            self.ended += 1
+
+
+async def weather(storm: Storm, url: str, folder: Path) -> None:
+    running = Running()
+    model = SimulatedModel("alpha", says=SAYS)
+    async with SimulatedServer(model, before_token=running, token_delay=0.02) as server:
+        async with Client(database_url=url, environ={}) as client:
+            await client.servers.add(name="gpu", url=server.url, max_concurrent=LIMIT)
+            await client.discover()
+        rows = SlotRows(url)
+        async with (
+            watching(rows) as watcher,
+            working(url, 0, tasks=storm.tasks, ttl=storm.ttl, folder=folder) as workers,
+        ):
+            for _ in range(storm.processes):
+                await workers.start()
+            await eventually(lambda: running.ended > 0)
+            end = uptime() + storm.seconds
+            while uptime() < end:
+                await asyncio.sleep(BETWEEN_KILLS)
+                workers.kill(random.choice(workers.pids))
+                await workers.start()
+                ended = running.ended
+                await eventually(lambda ended=ended: running.ended > ended)
+            for pid in list(workers.pids):
+                workers.kill(pid)
+            assert workers.errors == ""
+            await eventually(lambda: rows.live() == 0)
+        rows.close()
+    assert watcher.wrong == []
+    assert running.peak == LIMIT
+
+
+async def test_server_never_answers_more_than_its_limit(database_url: str, tmp_path: Path) -> None:
+    await weather(Storm(processes=2, tasks=4, seconds=2, ttl=1.5), database_url, tmp_path)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(200)
+async def test_server_never_answers_more_than_its_limit_for_a_minute(database_url: str, tmp_path: Path) -> None:
+    await weather(Storm(processes=8, tasks=10, seconds=60, ttl=3), database_url, tmp_path)

@@ -1,0 +1,47 @@
+"""The database behind a real PgBouncer in transaction mode."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ollama_admin.client import Client
+from tests.chaos.slots import LIMIT, Storm, weather
+from tests.system.pgbouncer import pgbouncer
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def pooled_url(migrated_postgres_url: str) -> Iterator[str]:
+    with pgbouncer(migrated_postgres_url) as url:
+        yield url
+
+
+async def test_limit_holds_while_processes_are_killed(
+    pooled_url: str, migrated_postgres_url: str, tmp_path: Path
+) -> None:
+    storm = Storm(processes=8, tasks=10, seconds=10, ttl=3)
+    await weather(storm, pooled_url, migrated_postgres_url, tmp_path)
+
+
+async def test_settings_of_leases_stay_in_their_transactions(pooled_url: str) -> None:
+    """The connection goes to somebody else after each of them."""
+    async with Client(database_url=pooled_url, environ={}) as client:
+        server = await client.servers.add(name="gpu", url="http://gpu", max_concurrent=LIMIT)
+        leases = [await client._slots.first_free([server], wait=0) for _ in range(LIMIT)]
+        with psycopg.connect(pooled_url, autocommit=True, prepare_threshold=None) as connection:
+            for _ in range(20):
+                shown = connection.execute("SELECT current_setting('statement_timeout')").fetchone()
+                assert shown == ("0",)
+        assert (await client.servers.show(1)).slots_in_use == len(leases)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(200)
+async def test_limit_holds_for_a_minute_while_processes_are_killed(
+    pooled_url: str, migrated_postgres_url: str, tmp_path: Path
+) -> None:
+    storm = Storm(processes=8, tasks=10, seconds=60, ttl=3)
+    await weather(storm, pooled_url, migrated_postgres_url, tmp_path)
