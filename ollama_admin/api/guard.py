@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from ollama_admin.secret import Secret
 
 OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
 OPEN_FOLDER = "/docs/"
+_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 LEFT = 499  # in the log: the client left before it was answered
 REQUEST_ID = "X-Request-Id"
@@ -83,7 +85,7 @@ class Guard:
     def _refuse_foreign_host(self, headers: Headers) -> None:
         """A name that only somebody else's name service leads here: a page in a browser asks so."""
         own = headers.getlist("host")
-        if len(own) != 1 or _host_of(f"//{own[0]}") not in self._hosts:
+        if len(own) != 1 or _host_of(own[0]) not in self._hosts:
             raise Refused(403, "this host name is not served here", "allow it with: ollama-admin serve --allow-host")
         for origin in headers.getlist("origin"):
             if urlsplit(origin).netloc != own[0]:
@@ -111,11 +113,10 @@ def _hashed(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _host_of(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+def _host_of(header: str) -> str | None:
+    """The name in a Host header; None for what is no name and no address."""
+    found = _HOST.fullmatch(header.lower())
+    return found and found["host"].strip("[]")
 
 
 def _refuse_ambiguous_framing(headers: Headers) -> None:

@@ -17,7 +17,7 @@ from ollama_admin.errors import AdminError, ServerExists
 
 AS_OLLAMA = frozenset(("/api/generate", "/api/chat", "/api/tags"))
 RETRY_AFTER = "5"  # seconds, with every 503
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_PLAIN_NAME = re.compile(r"[a-z_]{1,30}")  # as all fields are written
 _CODES = {
     400: "bad_request",
     401: "unauthorized",

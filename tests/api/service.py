@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -68,6 +69,14 @@ class Service:
         self.stop()
         self.ended()
         self._executor.shutdown()
+
+    def log(self, count: int) -> list[str]:
+        """The lines of its log, once there are so many: one is written after the answer was sent."""
+        ends = time.monotonic() + SECONDS
+        while len(self.logged) < count:
+            assert time.monotonic() < ends, self.logged
+            time.sleep(0.01)
+        return self.logged
 
     def stop(self) -> None:
         """The sign to stop, as SIGTERM gives it."""

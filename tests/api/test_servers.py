@@ -2,7 +2,6 @@
 
 import pytest
 
-from ollama_admin import documents
 from tests.api.conftest import Serve, register
 from tests.api.service import Service
 
@@ -32,7 +31,9 @@ def test_a_server_is_added_shown_changed_and_removed(api: Service) -> None:
     assert api.ask("GET", path).json()["error"]["code"] == "server_not_found"
 
 
-@pytest.mark.parametrize("body", [{"name": "GPU", "url": "10.0.0.9"}, {"name": "other", "url": "http://10.0.0.1:11434/v1"}])
+@pytest.mark.parametrize(
+    "body", [{"name": "GPU", "url": "10.0.0.9"}, {"name": "other", "url": "http://10.0.0.1:11434/v1"}]
+)
 def test_a_conflict_names_the_server_that_is_in_the_way(api: Service, body: dict[str, str]) -> None:
     first = api.ask("POST", "/api/servers", {"name": "gpu", "url": "10.0.0.1"}).json()["id"]
     other = api.ask("POST", "/api/servers", {"name": "third", "url": "10.0.0.3"}).json()["id"]
@@ -85,7 +86,9 @@ def test_pages_have_every_row_once_while_rows_come_and_go(api: Service) -> None:
     assert seen == [*ids[:3], *ids[4:]]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=1000000000", "limit=x", "cursor=-1", "cursor=9e9", "page=2"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=-1", "limit=1000000000", "limit=x", "cursor=-1", "cursor=9e9", "page=2"]
+)
 @pytest.mark.parametrize("path", ["/api/servers", "/api/models", "/api/servers/1/models"])
 def test_a_page_that_cannot_be_is_refused(sqlite_api: Service, path: str, query: str) -> None:
     refused = sqlite_api.ask("GET", f"{path}?{query}")
@@ -139,9 +142,3 @@ def test_a_server_is_kept_while_requests_run_there_unless_it_is_forced(api: Serv
     assert api.ask("DELETE", "/api/servers/77?force=true").status_code == 404
     [one] = register(api, fakes("alpha"))
     assert api.ask("DELETE", f"/api/servers/{one}?force=true").status_code == 204
-
-
-def test_documents_have_the_same_keys_as_those_of_the_command_line(sqlite_api: Service) -> None:
-    assert documents.document(None) is None
-    added = sqlite_api.ask("POST", "/api/servers", {"name": "gpu", "url": "10.0.0.1"}).json()
-    assert list(added)[:4] == ["id", "name", "url", "api_version"]
