@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-system check lint fmt chaos clean
+.PHONY: demo test test-system check lint fmt chaos fuzz clean
 
 demo: $(READY)
 	$(BIN)/ollama-admin demo
@@ -31,6 +31,9 @@ fmt: $(READY)
 
 chaos: $(READY)
 	$(BIN)/pytest -m chaos --timeout 600 --hypothesis-profile=random
+
+fuzz: $(READY)
+	$(BIN)/pytest -n 2 --timeout 3600 --hypothesis-profile=fuzz tests/api/test_schema.py
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

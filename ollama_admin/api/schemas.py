@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 ID_LIMIT = 2**63 - 1
 INT_LIMIT = 2**31 - 1
@@ -17,6 +17,12 @@ Word = Annotated[str, Field(min_length=1, max_length=100)]
 ModelName = Annotated[str, Field(min_length=1, max_length=500)]
 Text = Annotated[str, Field(max_length=10_000)]
 Flag = bool | None
+
+# A query has no null: what is not there is left out.
+_WORD = {"type": "string", "minLength": 1, "maxLength": 100}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 500, "description": "a name, or a glob as qwen*"}
+QueryWord = Annotated[Annotated[str, Field(min_length=1, max_length=100)] | None, WithJsonSchema(_WORD)]
+QueryName = Annotated[Annotated[str, Field(min_length=1, max_length=500)] | None, WithJsonSchema(_NAME)]
 
 
 class Strict(BaseModel):
@@ -66,12 +72,12 @@ class Paging(Strict):
 
 
 class ServerFilter(Paging):
-    capability: Word | None = None
+    capability: QueryWord = None
 
 
 class ModelFilter(Paging):
-    name: Annotated[str, Field(min_length=1, max_length=500, description="a name, or a glob as qwen*")] | None = None
-    capability: Word | None = None
+    name: QueryName = None
+    capability: QueryWord = None
     all: bool = Field(False, description="also vanished models, and those of inactive servers")
 
 

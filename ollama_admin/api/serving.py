@@ -154,7 +154,6 @@ def _token(settings: Settings, say: Callable[[str], None]) -> Secret:
 def _introduce(listener: socket.socket, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
     host, port = listener.getsockname()[:2]
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    say(f"listening on {place}, documentation at {place}/docs")
     say(f"refused are requests without the token, and for other hosts than {', '.join(sorted(options.hosts))}")
     say("never connected to are link-local, multicast, unspecified and metadata addresses")
     if settings.dynamic_servers:
@@ -163,6 +162,7 @@ def _introduce(listener: socket.socket, settings: Settings, options: Options, sa
         say("requests may name registered servers only")
     if host not in LOOPBACK:
         say("it is reachable from other machines, and speaks no TLS: put a proxy that does in front of it")
+    say(f"listening on {place}, documentation at {place}/docs")
 
 
 async def _say_whether_ready(client: Client, say: Callable[[str], None]) -> None:

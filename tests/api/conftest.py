@@ -8,7 +8,7 @@ import pytest
 
 from ollama_admin.demo.simulator_model import SimulatedModel
 from tests.api.service import Service
-from tests.cli.conftest import spawn  # noqa: F401 (a fixture for here too)
+from tests.cli.conftest import spawn, sqlite_cli  # noqa: F401 (fixtures for here too)
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 
