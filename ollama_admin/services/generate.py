@@ -219,7 +219,7 @@ class Generation:
         answer = trail.answer
         if choice.is_remote or answer is None or answer.is_remote:
             return Judgement(proof=Proof.REMOTE)
-        if trail.request.no_verify or not choice.shows_digests:
+        if (trail.request.no_verify and demand is None) or not choice.shows_digests:
             return Judgement(proof=Proof.NAME)
         try:
             after = await _by(trail.deadline, _listed(choice, endpoint))
