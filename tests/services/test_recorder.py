@@ -159,6 +159,7 @@ async def test_closing_does_not_wait_for_ever(
     await recorder.aclose()
     assert notes == ["the receipt could not be written: the database takes too long"]
     written.open.set()
+    await asyncio.get_running_loop().shutdown_default_executor()  # the writer's thread, before its database closes
 
 
 async def test_receipt_that_comes_after_the_end_is_a_note(db: Database, notes: list[str]) -> None:
