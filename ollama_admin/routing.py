@@ -100,12 +100,12 @@ def _judge(
             Obstacle.NOT_DEMANDED,
             f"the model runs at a remote host, which proves no build; demanded is {demand}",
         ),
-        (_leaves(found, request), Obstacle.REMOTE, "the model runs at a remote host"),
         (
             request.verified and not any(model.build and not model.is_remote for model in found),
             Obstacle.NOT_DEMANDED,
             "no digest of it is stored that --verified could demand",
         ),
+        (_leaves(found, request), Obstacle.REMOTE, "the model runs at a remote host"),
         (
             demand and not any(demand.allows(model.build) for model in found),
             Obstacle.NOT_DEMANDED,

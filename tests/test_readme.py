@@ -459,6 +459,7 @@ async def test_python_example_runs(tmp_path: Path) -> None:
     assert "model_not_found 3" in out
 
 
+@pytest.mark.timeout(180)  # a dozen commands, one after the other
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Every block of the story but the installation, with other addresses in the place for one's own."""
@@ -480,6 +481,7 @@ async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, re
     assert "error:" not in out
 
 
+@pytest.mark.timeout(180)  # a dozen commands, one after the other
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_secrets_are_stored_and_their_key_is_changed_word_for_word(
     database: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -66,7 +66,7 @@ CODES: dict[Behaviour, set[str]] = {
     Behaviour.OTHER_NAME_LATE: {"model_mismatch"},
     Behaviour.NAMELESS: {"model_mismatch", "stream_interrupted", "upstream_error"},
 }
-UNSEEN = {"digest", "changed"}  # v1 tells no times: a name that is back where it was looks as if it had stood still
+UNSEEN = {"digest", "changed"}  # a name that is back where it was looks as if it had stood still
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -410,7 +410,7 @@ def _proofs(server: Server, tag: Tag, asked: Asked, before: str | None, speaker:
     if after is None:
         return {"changed"}
     if after.build == before != speaker.build:  # moved away before, and back while another build answered
-        return {"changed"} if _tells_more(server, asked) else UNSEEN
+        return UNSEEN
     if after.build == before:
         return {"digest"}
     if after.build != speaker.build:

@@ -195,8 +195,8 @@ def store(connection: Connection, trial: Trial, urls: Mapping[str, str], held_sl
 def held_slot(connection: Connection) -> dict[str, Any]:
     """The columns of a slot that somebody else holds for longer than any test runs."""
     clock = leases.clock(connection)
-    until = (connection.scalar(select(clock.now)) or 0) + 1e6
-    return {"token": 1, "holder": "somebody", "clock": clock.name, "expires_at": until}
+    name, now = connection.execute(select(clock.name, clock.now)).one()
+    return {"token": 1, "holder": "somebody", "clock": name, "expires_at": now + 1e6}
 
 
 def slots_held(connection: Connection) -> int:
