@@ -412,7 +412,8 @@ def _proofs(server: Server, tag: Tag, asked: Asked, before: str | None, speaker:
     if after.build == before != speaker.build:  # moved away before, and back while another build answered
         return UNSEEN
     if after.build == before:
-        return {"digest"}
+        moved_just_before = server.move is not None and server.move.when is When.AT_SENDING
+        return UNSEEN if moved_just_before and not _tells_more(server, asked) else {"digest"}
     if after.build != speaker.build:
         return {"changed"}
     return _stands_elsewhere(server, asked, tag, speaker)
