@@ -41,8 +41,10 @@ def judge(
     `after` what it shows now, None for a name that is not there any more; `started` when the server took the request
     on, by its own clock, None where it does not tell.
     """
-    if after is None or after.digest is None:
+    if after is None:
         return Judgement(proof=Proof.CHANGED)
+    if after.digest is None:  # no Ollama known to us lists a name without it
+        return Judgement(proof=Proof.NAME)
     stood_before = before is not None and before.digest == after.digest
     stood_before = stood_before or (
         started is not None and after.modified_at is not None and after.modified_at < started

@@ -95,12 +95,17 @@ def _judge(
         (not found, Obstacle.CAPABILITY, f"it has it without the capability {request.capability!r}"),
         (option is not None, Obstacle.OPTION, f"v1 cannot carry {option}"),
         (len(found) > 1, Obstacle.AMBIGUOUS, "several of its models have that name"),
-        (_leaves(found, request), Obstacle.REMOTE, "the model runs at a remote host"),
         (
             demand and any(map(_runs_elsewhere, found)),
             Obstacle.NOT_DEMANDED,
-            f"a remote host proves no build: {demand}",
+            f"the model runs at a remote host, which proves no build; demanded is {demand}",
         ),
+        (
+            request.verified and not any(model.build and not model.is_remote for model in found),
+            Obstacle.NOT_DEMANDED,
+            "no digest of it is stored that --verified could demand",
+        ),
+        (_leaves(found, request), Obstacle.REMOTE, "the model runs at a remote host"),
         (
             demand and not any(demand.allows(model.build) for model in found),
             Obstacle.NOT_DEMANDED,

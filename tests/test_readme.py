@@ -351,7 +351,7 @@ def defined(file: Path) -> set[str]:
 @both_readmes
 def test_a_generate_is_traced_in_six_hops(path: Path) -> None:
     hops = re.findall(r"^[1-6]\. `(ollama_admin/[\w/]+\.py)`", read(path).prose, re.MULTILINE)
-    parts = ("cli/generate", "client", "services/generate", "routing", "ollama/endpoint", "ollama/wire")
+    parts = ("cli/generate", "client", "services/generate", "services/selection", "ollama/endpoint", "ollama/wire")
     assert hops == [f"ollama_admin/{part}.py" for part in parts]
 
 
@@ -454,11 +454,12 @@ async def test_python_example_runs(tmp_path: Path) -> None:
         code, out = await run_script(f"MODEL={MODEL}\n{script}", tmp_path, {})
     assert code == 0, out
     assert f"{MODEL} on first" in out
-    assert f"{server.url} name" in out
+    assert f"{server.url} digest" in out
     assert "Rayleigh scatteringstop" in out
     assert "model_not_found 3" in out
 
 
+@pytest.mark.timeout(180)  # a dozen commands, one after the other
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Every block of the story but the installation, with other addresses in the place for one's own."""
@@ -480,6 +481,7 @@ async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, re
     assert "error:" not in out
 
 
+@pytest.mark.timeout(180)  # a dozen commands, one after the other
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_secrets_are_stored_and_their_key_is_changed_word_for_word(
     database: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -198,8 +198,12 @@ class Generation:
         Raises ModelMismatch when it is not the demanded build.
         """
         if demand is None:
-            is_known = choice.stored_digest or choice.listed_now or not choice.shows_digests
-            return choice.listed_now if is_known or request.no_verify else await _listed(choice, endpoint)
+            if choice.stored_digest or choice.listed_now or request.no_verify or not choice.shows_digests:
+                return choice.listed_now
+            try:
+                return await _listed(choice, endpoint)
+            except UpstreamError:  # nobody insists on it
+                return None
         found = await _listed(choice, endpoint)
         if found is None:
             raise ModelNotFound(f"server {choice.target.ref} does not list model {choice.model!r} any more")
@@ -219,7 +223,7 @@ class Generation:
         answer = trail.answer
         if choice.is_remote or answer is None or answer.is_remote:
             return Judgement(proof=Proof.REMOTE)
-        if trail.request.no_verify or not choice.shows_digests:
+        if (trail.request.no_verify and demand is None) or not choice.shows_digests:
             return Judgement(proof=Proof.NAME)
         try:
             after = await _by(trail.deadline, _listed(choice, endpoint))

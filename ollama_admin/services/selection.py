@@ -6,7 +6,17 @@ from typing import Any
 
 from ollama_admin import names, routing, urls
 from ollama_admin.digests import digest_prefix, short
-from ollama_admin.domain import ApiVersion, GenerateRequest, ListedModel, Model, Pin, Policy, Server, Target
+from ollama_admin.domain import (
+    CONSTANT_DIGESTS,
+    ApiVersion,
+    GenerateRequest,
+    ListedModel,
+    Model,
+    Pin,
+    Policy,
+    Server,
+    Target,
+)
 from ollama_admin.errors import (
     Conflict,
     InvalidInput,
@@ -51,12 +61,12 @@ class Choice:
     @property
     def shows_digests(self) -> bool:
         """Whether the server's list tells which build a name stands for."""
-        return self.is_ollama and (self.listed is None or self.listed.build is not None)
+        return self.is_ollama and not (self.listed is not None and self.listed.family == CONSTANT_DIGESTS)
 
     @property
     def stored_digest(self) -> str | None:
         """The digest of the catalogue."""
-        return self.listed.digest if isinstance(self.listed, Model) and self.shows_digests else None
+        return self.listed.build if isinstance(self.listed, Model) and self.is_ollama else None
 
     @property
     def listed_now(self) -> ListedModel | None:
@@ -138,7 +148,7 @@ class Selection:
         """The one server that was asked for."""
         pin, rows = await self._db.read(_known_of, model, server)
         choice = await self._resolved(model, target, server, rows)
-        demand = demanded(request, model, pin) or _stored(request, choice)
+        demand = _with_stored(request, choice, demanded(request, model, pin))
         _refuse_what_cannot_be_asked(request, choice, demand)
         return Plan(choices=(choice,), demand=demand)
 
@@ -157,7 +167,7 @@ class Selection:
             raise await self.not_found(request, model, verdicts, demand)
         first = chosen[0]
         choice = await self._resolved(model, self._safe.target(first.server), first.server, first.models)
-        demand = demand or _stored(request, choice)
+        demand = _with_stored(request, choice, demand)
         _refuse_what_cannot_be_asked(request, choice, demand)
         others = [] if choice.is_remote else chosen[1:]  # no look at the build would show that it is the same one
         rest = (found for other in others if (found := self._next(other)) is not None)
@@ -204,8 +214,9 @@ class Selection:
     ) -> ModelNotFound | ModelMismatch | RemoteNotAllowed:
         """The error for a name that no active server may answer, with what comes nearest as its hint."""
         by_obstacle = {verdict.obstacle: verdict for verdict in reversed(verdicts)}
-        if demand is not None and Obstacle.NOT_DEMANDED in by_obstacle:
-            message = f"no active server has the build of model {asked!r} that is demanded: {demand}"
+        if Obstacle.NOT_DEMANDED in by_obstacle:
+            wanted = demand or "the stored one (--verified)"
+            message = f"no active server has the build of model {asked!r} that is demanded: {wanted}"
             return ModelMismatch(message, "see which builds there are: ollama-admin models --by-model")
         if Obstacle.REMOTE in by_obstacle:
             return routing.remote_refused(asked, by_obstacle[Obstacle.REMOTE].models[0])
@@ -306,25 +317,27 @@ def _from_row(target: Target, server: Server, row: Model) -> Choice:
     )
 
 
-def _stored(request: GenerateRequest, choice: Choice) -> Demand | None:
-    """What `--verified` demands: the digest that the last discovery stored."""
+def _with_stored(request: GenerateRequest, choice: Choice, demand: Demand | None) -> Demand | None:
+    """With `--verified` also the digest that the last discovery stored, which must be the one demanded otherwise."""
     if not request.verified:
-        return None
-    if choice.stored_digest is None:
-        place = (
-            f"ollama-admin discover {choice.server.id}"
-            if choice.server
-            else "--digest, for a server not in the database"
-        )
-        raise ModelMismatch(
-            f"no digest of model {choice.model!r} is stored for server {choice.target.ref}", f"use {place}"
-        )
-    return Demand(digest=choice.stored_digest, by="--verified")
+        return demand
+    stored, ref = choice.stored_digest, choice.target.ref
+    if stored is None:
+        use = f"ollama-admin discover {ref.id}" if ref.id else "--digest, for a server not in the database"
+        raise ModelMismatch(f"no digest of model {choice.model!r} is stored for server {ref}", f"use {use}")
+    if demand is not None and not demand.allows(stored):
+        message = f"of model {choice.model!r} on server {ref} the build {short(stored)} is stored, demanded is {demand}"
+        raise ModelMismatch(message, "leave --verified out, or change the pin")
+    return Demand(digest=stored, by="--verified")
 
 
 def _refuse_what_cannot_be_asked(request: GenerateRequest, choice: Choice, demand: Demand | None) -> None:
-    routing.refuse_remote(choice.model, choice.listed, request)
     ref = choice.target.ref
+    if demand is not None and choice.is_remote:
+        raise ModelMismatch(f"model {choice.model!r} answers from a remote host, which proves no build: {demand}")
+    if demand is not None and not choice.shows_digests:
+        raise ModelMismatch(f"server {ref} is not Ollama and shows no digests; demanded is {demand}")
+    routing.refuse_remote(choice.model, choice.listed, request)
     obstacle = v1_obstacle(request) if choice.target.api_version is ApiVersion.V1 else None
     if obstacle:
         command = f": ollama-admin server update {ref.id} --api-version native" if ref.id else ""
@@ -332,12 +345,6 @@ def _refuse_what_cannot_be_asked(request: GenerateRequest, choice: Choice, deman
             f"server {ref} is spoken to as v1, which cannot carry {obstacle}",
             f"leave it out, or if the server is Ollama speak native to it{command}",
         )
-    if demand is None:
-        return
-    if choice.is_remote:
-        raise ModelMismatch(f"model {choice.model!r} answers from a remote host, which proves no build: {demand}")
-    if not choice.shows_digests:
-        raise ModelMismatch(f"server {ref} is not Ollama and shows no digests; demanded is {demand}")
 
 
 def _given_credentials(request: GenerateRequest) -> Credentials:

@@ -7,11 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ollama_admin.domain import CheckedPin, Pin
+from ollama_admin.domain import CONSTANT_DIGESTS, CheckedPin, Pin
 from ollama_admin.names import model_key
 from ollama_admin.store.tables import models, pins, servers
-
-CONSTANT_DIGEST_FAMILY = "koboldcpp"  # emulates Ollama, with one digest for whatever it runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
         )
         .join(servers, servers.c.id == models.c.server_id)
         .where(models.c.name_key == model_key(name), models.c.digest.is_not(None))
-        .where(models.c.family.is_distinct_from(CONSTANT_DIGEST_FAMILY))
+        .where(models.c.family.is_distinct_from(CONSTANT_DIGESTS))
         .order_by(servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name)
     )
     return [Holding(**row._mapping) for row in connection.execute(query)]

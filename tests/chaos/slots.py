@@ -121,7 +121,7 @@ class Watcher:
     def __init__(self, rows: SlotRows) -> None:
         self._rows = rows
         self._tokens: defaultdict[int, int] = defaultdict(int)
-        self.looks = 0
+        self.peak = 0
         self.wrong: list[str] = []
         self.is_over = False
 
@@ -135,7 +135,7 @@ class Watcher:
                 if row.token < self._tokens[row.slot]:
                     self.wrong.append(f"slot {row.slot}: token {row.token} after {self._tokens[row.slot]}")
                 self._tokens[row.slot] = row.token
-            self.looks += 1
+            self.peak = max(self.peak, len(live))
 
 
 @asynccontextmanager
@@ -174,10 +174,10 @@ async def weather(storm: Storm, url: str, rows_url: str, folder: Path) -> None:
             await eventually(lambda: rows.live() == 0)  # what was left behind comes back by itself
     finally:
         rows.close()
-    assert watcher.wrong == counter.wrong == []
-    assert counter.peak == LIMIT
-    assert counter.served > killed > 0
-    assert watcher.looks > 0
+    assert [*watcher.wrong, *counter.wrong] == [], (watcher.wrong, counter.wrong)
+    assert watcher.peak == LIMIT, watcher.peak
+    assert counter.peak <= LIMIT, counter.peak  # orphans may have held the others
+    assert counter.served > killed > 0, (counter.served, killed)
 
 
 async def _rage(storm: Storm, workers: Workers, counter: Counter) -> int:

@@ -12,11 +12,11 @@ from ollama_admin.services.slots import LeaseTimes
 from tests.chaos.slots import Storm, counting, weather, working
 from tests.slot_rows import SECONDS, SlotRows, eventually, uptime
 
-TTL = 1.5
+TTL = 2.0
 
 
 async def test_limit_holds_while_processes_are_killed(database_url: str, tmp_path: Path) -> None:
-    storm = Storm(processes=3, tasks=5, seconds=3, ttl=1.5)
+    storm = Storm(processes=3, tasks=5, seconds=3, ttl=2.5)
     await weather(storm, database_url, database_url, tmp_path)
 
 

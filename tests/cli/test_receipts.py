@@ -11,9 +11,10 @@ import psycopg
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Proof, Receipt, ServerRef, Stats, Way
+from ollama_admin.domain import Receipt, ServerRef, Way
 from tests.cli.conftest import Spawn
 from tests.cli.running import Cli
+from tests.receipts import new_receipt
 
 Write = Callable[..., None]
 
@@ -37,7 +38,6 @@ STATS_KEYS = [
     *("model", "server", "count", "failures", "prompt_tokens", "output_tokens", "tokens_per_second"),
     *("time_to_first_token_p50_ms", "time_to_first_token_p95_ms"),
 ]
-ONE = ServerRef(id=1, name="one", url="http://one")
 LONG = "hf.co/someone/Some-Long-Model-24B-Instruct-2503-GGUF:Q4_K_M"
 
 
@@ -58,27 +58,8 @@ async def _record(new: Receipt) -> None:
 
 
 def receipt(**values: Any) -> Receipt:
-    told: dict[str, Any] = {
-        "created_at": datetime(2026, 1, 1, 12, tzinfo=UTC),
-        "way": Way.CLI,
-        "asked_model": "alpha",
-        "model": "alpha:latest",
-        "server": ONE,
-        "digest": "d" * 64,
-        "proof": Proof.DIGEST,
-        "verified": True,
-        "outcome": "ok",
-        "attempts": 1,
-        "stats": Stats(
-            total_ms=12_345,
-            load_ms=None,
-            prompt_tokens=11,
-            output_tokens=70,
-            tokens_per_second=15.5,
-            time_to_first_token_ms=400,
-        ),
-    }
-    return Receipt(**told | values)
+    told = {"total_ms": 12_345, "load_ms": None, "output_tokens": 70}
+    return new_receipt(told, **{"way": Way.CLI} | values)
 
 
 # list

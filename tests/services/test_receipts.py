@@ -9,39 +9,17 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Proof, Receipt, ServerRef, Stats, Way
+from ollama_admin.domain import Receipt, ServerRef, Way
 from ollama_admin.errors import InvalidInput, ServerNotFound
 from ollama_admin.store import receipts as store
+from tests.receipts import NOON, ONE, new_receipt
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-ONE = ServerRef(id=1, name="one", url="http://one")
 TWO = ServerRef(id=2, name="Two", url="http://two")
 DYNAMIC = ServerRef(id=None, name=None, url="http://10.0.0.9:11434")
 
 
 def receipt(minute: int = 0, *, told: dict[str, Any] | None = None, **values: Any) -> Receipt:
-    stats = {
-        "total_ms": 900,
-        "load_ms": 5,
-        "prompt_tokens": 11,
-        "output_tokens": 7,
-        "tokens_per_second": 15.5,
-        "time_to_first_token_ms": 400,
-    }
-    row: dict[str, Any] = {
-        "created_at": NOON + timedelta(minutes=minute),
-        "way": Way.API,
-        "asked_model": "alpha",
-        "model": "alpha:latest",
-        "server": ONE,
-        "digest": "d" * 64,
-        "proof": Proof.DIGEST,
-        "verified": True,
-        "outcome": "ok",
-        "attempts": 1,
-        "stats": Stats(**stats | (told or {})),
-    }
-    return Receipt(**row | values)
+    return new_receipt(told, **{"created_at": NOON + timedelta(minutes=minute)} | values)
 
 
 async def write(client: Client, *new: Receipt) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from ollama_admin.domain import Proof, Receipt, ServerRef, Stats, Way
+from ollama_admin.domain import Receipt, Stats, Way
 from ollama_admin.services import recorder as service
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.settings import Settings
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.tables import receipts
+from tests.receipts import new_receipt
 
 
 @pytest.fixture
@@ -48,27 +49,8 @@ class Gate:
 
 
 def receipt(**values: Any) -> Receipt:
-    told: dict[str, Any] = {
-        "created_at": datetime(2026, 1, 1, 12, tzinfo=UTC),
-        "way": Way.PYTHON,
-        "asked_model": "qwen",
-        "model": "qwen:latest",
-        "server": ServerRef(id=1, name="one", url="http://one"),
-        "digest": "d" * 64,
-        "proof": Proof.DIGEST,
-        "verified": True,
-        "outcome": "ok",
-        "attempts": 1,
-        "stats": Stats(
-            total_ms=900,
-            load_ms=None,
-            prompt_tokens=11,
-            output_tokens=7,
-            tokens_per_second=15.5,
-            time_to_first_token_ms=400,
-        ),
-    }
-    return Receipt(**told | values)
+    qwen = {"way": Way.PYTHON, "asked_model": "qwen", "model": "qwen:latest"}
+    return new_receipt({"load_ms": None}, **qwen | values)
 
 
 def rows(connection: Connection) -> list[dict[str, Any]]:
@@ -159,6 +141,7 @@ async def test_closing_does_not_wait_for_ever(
     await recorder.aclose()
     assert notes == ["the receipt could not be written: the database takes too long"]
     written.open.set()
+    await asyncio.get_running_loop().shutdown_default_executor()  # the writer's thread, before its database closes
 
 
 async def test_receipt_that_comes_after_the_end_is_a_note(db: Database, notes: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,6 +27,14 @@ def rows(database_url: str) -> Iterator[SlotRows]:
     opened = SlotRows(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+async def client(database_url: str, notes: list[str]) -> AsyncIterator[Client]:
+    """A client whose leases outlive a test: what is lost does not come back by itself."""
+    times = LeaseTimes(ttl=600)
+    async with Client(database_url=database_url, environ={}, on_note=notes.append, lease_times=times) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -347,6 +356,95 @@ async def test_slot_granted_while_the_last_one_leaves_the_queue_is_given_back(
     await releasing
     await eventually(lambda: not slots._gates)
     await eventually(lambda: rows.live() == 0)
+
+
+@pytest.fixture
+def rare_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to wait is asked for at once, and then only when a slot is given back in this process."""
+    monkeypatch.setattr(gates, "SHORT", 3600)
+    monkeypatch.setattr(gates, "LONG", 3600)
+
+
+async def queued(slots: Slots) -> gates.Waiter:
+    """The first in the queue of server 1, whose next question is far away."""
+    await steps()  # it has begun to ask
+    await eventually(lambda: not slots._asking.locked() and len(slots._tasks) == 2)  # the queue and the renewals
+    return slots._gates[1]._waiters[0]
+
+
+@pytest.mark.usefixtures("rare_questions")
+async def test_slot_given_back_in_this_process_is_handed_on_at_once(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
+    server = await add(client)
+    lease = await slots.first_free([server], wait=0)
+    async with waiting(slots, notes, server) as task:
+        await queued(slots)
+        await lease.release()
+        assert (await task).token == 2
+
+
+@pytest.mark.usefixtures("rare_questions")
+async def test_slot_handed_to_a_request_in_the_moment_of_its_cancellation_is_given_back(
+    client: Client, slots: Slots, notes: list[str], rows: SlotRows
+) -> None:
+    server = await add(client, limit=2)
+    await client.servers.update(1, max_concurrent=1)
+    await slots.first_free([server], wait=0)
+    async with waiting(slots, notes, server) as task:
+        waiter = await queued(slots)
+        await client.servers.update(1, max_concurrent=2)
+        lease = await slots._acquire(server, False)
+        assert lease is not None
+        assert waiter.accept(lease)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+    await eventually(lambda: rows.live() == 1)
+    assert not lease.is_trusted
+
+
+@pytest.mark.usefixtures("rare_questions")
+async def test_slot_handed_over_in_the_last_moment_of_waiting_is_taken(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
+    server = await add(client)
+    await slots.first_free([server], wait=0)
+    async with waiting(slots, notes, server, wait=1) as task:
+        waiter = await queued(slots)
+        await client.servers.update(1, max_concurrent=2)
+        lease = await slots._acquire(server, False)
+        assert lease is not None
+        asyncio.get_running_loop().call_later(0.01, waiter.accept, lease)
+        time.sleep(1)  # both are due when the loop goes on
+        assert await task is lease
+
+
+@pytest.mark.usefixtures("rare_questions")
+async def test_slot_for_somebody_who_has_left_goes_to_the_next_or_back(
+    client: Client, slots: Slots, notes: list[str], rows: SlotRows
+) -> None:
+    server = await add(client)
+    lease = await slots.first_free([server], wait=0)
+    async with waiting(slots, notes, server) as first, waiting(slots, notes, server) as second:
+        await queued(slots)
+        with rows.blocked():
+            lease.touch()
+            asking = asyncio.create_task(lease.release())
+            slots._gates[1].wake()
+            await steps()
+            first.cancel()
+        await asking
+        assert (await second).token == 2
+    async with waiting(slots, notes, server) as last:
+        await queued(slots)
+        rows.expire(1)
+        with rows.blocked():
+            slots._gates[1].wake()  # it asks, for him who leaves now
+            await steps()
+            last.cancel()
+    await eventually(lambda: not slots._gates)
+    await eventually(lambda: rows.all() == [Row(1, 3, None, False)])
 
 
 async def test_release_goes_on_when_its_caller_is_cancelled(client: Client, slots: Slots, rows: SlotRows) -> None:

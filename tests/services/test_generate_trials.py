@@ -1,0 +1,151 @@
+"""Random requests to random fleets: no answer comes from a server or a build that the rules do not allow."""
+
+import asyncio
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from ollama_admin.client import Client
+from ollama_admin.domain import Target
+from ollama_admin.settings import Settings
+from ollama_admin.store.engines import open_engine
+from tests.services import on_sockets
+from tests.services.asking import ask
+from tests.services.on_sockets import ServerOnSocket, with_sockets
+from tests.services.rules import Server
+from tests.services.scripted import ScriptedEndpoint, ScriptedServer
+from tests.services.trials import Seen, Trial, compare, held_slot, keywords, slots_held, store, trials
+
+LARGEST_FLEET = 4
+
+
+class ScriptedClient(Client):
+    """A client that has these servers at the other end."""
+
+    scripted: Mapping[str, ScriptedServer]
+
+    def _connect(self, target: Target, timeout: float | None) -> Any:
+        return ScriptedEndpoint(self.scripted[target.ref.url], target)
+
+
+class Bench(ABC):
+    """One database, one client and one event loop for all trials."""
+
+    def __init__(self, file: Path, client_type: type[Client]) -> None:
+        url = f"sqlite:///{file}"
+        self._engine = open_engine(Settings.read({}, url))
+        self._held_slot = self._in_database(held_slot)
+        self.runner = asyncio.Runner()
+        environ = {"OLLAMA_ADMIN_RECEIPTS": "off"}
+        self.client = client_type(database_url=url, environ=environ, on_note=lambda _: None)
+
+    def close(self) -> None:
+        self.runner.run(self.client.aclose())
+        self.runner.close()
+        self._engine.dispose()
+
+    def try_out(self, trial: Trial) -> None:
+        """Raise AssertionError unless the outcome is what the rules say."""
+        urls = {server.name: self.url(number) for number, server in enumerate(trial.fleet)}
+        self._in_database(store, trial, urls, self._held_slot)
+        compare(trial, urls, self.runner.run(self._ask(trial)))
+        assert self._in_database(slots_held) == sum(server.is_full for server in trial.fleet)
+
+    @abstractmethod
+    def url(self, number: int) -> str: ...
+
+    @abstractmethod
+    async def play(self, fleet: Sequence[Server]) -> Sequence[ScriptedServer | ServerOnSocket]:
+        """The servers, each in its part."""
+
+    async def _ask(self, trial: Trial) -> Seen:
+        playing = await self.play(trial.fleet)
+        number = trial.asked.at
+        outcome = await ask(self.client, **keywords(trial.asked, self.url(number), number + 1))
+        told = list(zip(trial.fleet, playing, strict=True))
+        return Seen(
+            outcome=outcome,
+            sent={server.name: played.asked for server, played in told if played.asked},
+            spoke=[server.name for server, played in told if played.spoke],
+        )
+
+    def _in_database(self, work: Callable[..., Any], *args: Any) -> Any:
+        with self._engine.begin() as connection:
+            return work(connection, *args)
+
+
+class ScriptedBench(Bench):
+    client: ScriptedClient
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, ScriptedClient)
+
+    def url(self, number: int) -> str:
+        return f"http://server-{number}.test:11434"
+
+    async def play(self, fleet: Sequence[Server]) -> Sequence[ScriptedServer]:
+        playing = [ScriptedServer(told=server, tags=server.tags) for server in fleet]
+        self.client.scripted = {self.url(number): server for number, server in enumerate(playing)}
+        return playing
+
+
+class SocketBench(Bench):
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, Client)
+        self._servers = self.runner.run(on_sockets.start(LARGEST_FLEET))
+
+    def close(self) -> None:
+        self.runner.run(on_sockets.stop(self._servers))
+        super().close()
+
+    def url(self, number: int) -> str:
+        return self._servers[number].url
+
+    async def play(self, fleet: Sequence[Server]) -> Sequence[ServerOnSocket]:
+        playing = self._servers[: len(fleet)]
+        for server, told in zip(playing, fleet, strict=True):
+            await server.become(told)
+        return playing
+
+
+@pytest.fixture
+def file(tmp_path: Path, migrated_sqlite_file: Path) -> Path:
+    return Path(shutil.copy(migrated_sqlite_file, tmp_path / "one.db"))
+
+
+@pytest.fixture
+def scripted(file: Path) -> Iterator[Bench]:
+    with closing(ScriptedBench(file)) as bench:
+        yield bench
+
+
+@pytest.fixture
+def on_real_sockets(file: Path) -> Iterator[Bench]:
+    with closing(SocketBench(file)) as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("examples", [1_500, pytest.param(10_000, marks=pytest.mark.chaos)])
+def test_scripted_servers_answer_as_the_rules_allow(scripted: Bench, examples: int) -> None:
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    @given(trial=trials())
+    def never_breaks_a_rule(trial: Trial) -> None:
+        scripted.try_out(trial)
+
+    never_breaks_a_rule()
+
+
+@pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.chaos)])
+def test_servers_on_sockets_answer_as_the_rules_allow(on_real_sockets: Bench, examples: int) -> None:
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    @given(trial=trials().map(with_sockets))
+    def never_breaks_a_rule(trial: Trial) -> None:
+        on_real_sockets.try_out(trial)
+
+    never_breaks_a_rule()
