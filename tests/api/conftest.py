@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.settings import Settings
+from ollama_admin.store.migrations import upgrade
 from tests.api.service import Service
 from tests.cli.conftest import spawn, sqlite_cli  # noqa: F401 (fixtures for here too)
 from tests.fake_ollama import FakeOllama
@@ -44,6 +46,11 @@ def fakes() -> Iterator[Serve]:
             return stack.enter_context(FakeOllamaThread(FakeOllama(*held, **options)))
 
         yield start
+
+
+def migrate(url: str) -> None:
+    """Make the tables. (To import `tests.conftest` for it would load the usual profile of hypothesis again.)"""
+    upgrade(Settings.read({}, url))
 
 
 def register(service: Service, *fakes: FakeOllamaThread, **columns: Any) -> list[int]:

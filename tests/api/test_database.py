@@ -6,9 +6,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.api.conftest import Serve, register
+from tests.api.conftest import Serve, migrate, register
 from tests.api.service import Service
-from tests.conftest import migrate
 from tests.postgres import OwnPostgresServer, TemplateDatabases
 
 ROUTES = [

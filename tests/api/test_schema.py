@@ -18,9 +18,8 @@ from ollama_admin.api.bodies import Limits
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.ollama.http import Times
-from tests.api.conftest import register
+from tests.api.conftest import migrate, register
 from tests.api.service import AUTHORIZED, Service
-from tests.conftest import migrate
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 
