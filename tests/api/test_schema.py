@@ -71,6 +71,12 @@ def map_body(context: Any, body: Any) -> Any:
     return body
 
 
+@schemathesis.hook
+def filter_query(context: Any, query: Any) -> bool:
+    """Not what is wrong only until it is written down: an empty list or object, or null, leaves no trace in a URL."""
+    return not any(value is None or value in ([], {}) for value in dict(query or {}).values())
+
+
 @schema.parametrize()
 @settings(
     max_examples=1000 if settings.get_current_profile_name() == "fuzz" else 50,
