@@ -88,7 +88,7 @@ class Guard:
         if len(own) != 1 or _host_of(own[0]) not in self._hosts:
             raise Refused(403, "this host name is not served here", "allow it with: ollama-admin serve --allow-host")
         for origin in headers.getlist("origin"):
-            if urlsplit(origin).netloc != own[0]:
+            if urlsplit(origin).netloc.lower() != own[0].lower():
                 raise Refused(403, "requests of other origins are refused")
 
     def _refuse_stranger(self, headers: Headers) -> None:

@@ -1,6 +1,7 @@
 """What supervisors ask, and the documentation: open to everybody, so they tell nothing of what is stored."""
 
 from importlib.resources import files
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -38,13 +39,16 @@ _POLICY = {
 }
 
 
-@router.get("/healthz", responses={200: {"model": schemas.State}})
+_FOREIGN: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Problem, "description": "the Host is foreign"}}
+
+
+@router.get("/healthz", responses={200: {"model": schemas.State}, **_FOREIGN})
 async def healthz() -> Response:
     """Whether this process answers."""
     return JSONDocument({"status": "ok"})
 
 
-@router.get("/readyz", responses={200: {"model": schemas.State}, 503: {"model": schemas.Problem}})
+@router.get("/readyz", responses={200: {"model": schemas.State}, 503: {"model": schemas.Problem}, **_FOREIGN})
 async def readyz(request: Request, client: ClientDep) -> Response:
     """Whether requests can be served: the database is there, and its schema is this version's."""
     try:

@@ -134,8 +134,9 @@ async def _end(server: uvicorn.Server, stop: Stop) -> None:
 async def _last_words(server: uvicorn.Server) -> None:
     """Answers whose time is over tell their clients so, and give back their slots."""
     tasks = list(server.server_state.tasks)
-    for task in tasks:
-        task.cancel()
+    if server.force_exit:  # else uvicorn has done so: a second time would disturb their cleaning up
+        for task in tasks:
+            task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=5)
 
