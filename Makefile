@@ -3,16 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+QUICK := not chaos and not system
 
-.PHONY: demo test test-system check lint fmt chaos fuzz clean
+.PHONY: demo test coverage test-system check lint fmt bench chaos fuzz clean
 
 demo: $(READY)
 	$(BIN)/ollama-admin demo
 
 test: $(READY)
-	$(BIN)/coverage erase
-	$(BIN)/pytest -n 2 -m "not chaos and not system" --cov --cov-report=term
+	$(BIN)/pytest -n 2 -m "$(QUICK)"
 	@echo "left out: make test-system (needs nginx and PgBouncer) and make chaos (takes long, needs PgBouncer)"
+
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n 2 -m "$(QUICK)" --cov --cov-report=term
 
 test-system: $(READY)
 	$(BIN)/pytest -m "system and not chaos"
@@ -28,6 +32,9 @@ check: lint test
 fmt: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks.generation
 
 chaos: $(READY)
 	$(BIN)/pytest -m chaos --timeout 600 --hypothesis-profile=random

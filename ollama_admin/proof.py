@@ -45,13 +45,14 @@ def judge(
         return Judgement(proof=Proof.CHANGED)
     if after.digest is None:  # no Ollama known to us lists a name without it
         return Judgement(proof=Proof.NAME)
-    stood_before = before is not None and before.digest == after.digest
-    stood_before = stood_before or (
+    listed_before = None if before is None else before.digest
+    expected = known or listed_before
+    stood_before = listed_before == after.digest or (
         started is not None and after.modified_at is not None and after.modified_at < started
     )
-    if after.digest == known or (known is None and stood_before):
+    if after.digest == expected or (expected is None and stood_before):
         return Judgement(proof=Proof.DIGEST, digest=after.digest)
-    if stood_before:
+    if known is not None and stood_before:
         drift = DigestChange(name=name, before=known, after=after.digest)
         return Judgement(proof=Proof.DRIFT, digest=after.digest, drift=drift)
     return Judgement(proof=Proof.CHANGED)

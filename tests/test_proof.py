@@ -67,6 +67,10 @@ def test_an_unknown_digest_is_proven_by_standing_still() -> None:
     assert proof(None, listed(ONE), started=None).proof is Proof.CHANGED
 
 
+def test_another_build_than_the_one_just_listed_is_not_proven_by_standing_still() -> None:
+    assert proof(None, listed(OTHER), before=listed(ONE)) == Judgement(proof=Proof.CHANGED)
+
+
 digests = st.sampled_from([ONE, OTHER])
 times = st.sampled_from([BEFORE, STARTED, WHILE, None])
 rows = st.one_of(st.none(), st.builds(listed, st.one_of(st.none(), digests), times))

@@ -225,6 +225,12 @@ class DigestChange(BaseModel):
     to: str | None
 
 
+class OffPin(BaseModel):
+    name: str
+    digest: str
+    pinned: str
+
+
 class Discovered(BaseModel):
     server: ServerRef
     added: list[str]
@@ -232,6 +238,7 @@ class Discovered(BaseModel):
     unchanged: int
     vanished: list[str]
     pruned: int
+    off_pin: list[OffPin]
     error: ErrorDetail | None
 
 

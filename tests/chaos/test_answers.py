@@ -64,7 +64,8 @@ async def weather(storm: Storm, url: str, folder: Path) -> None:
             await eventually(lambda: rows.live() == 0)
         rows.close()
     assert watcher.wrong == []
-    assert running.peak == LIMIT
+    assert watcher.peak == LIMIT
+    assert 0 < running.peak <= LIMIT  # orphans may have held the other slots
 
 
 async def test_server_never_answers_more_than_its_limit(database_url: str, tmp_path: Path) -> None:

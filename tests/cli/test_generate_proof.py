@@ -124,6 +124,23 @@ def test_full_server_refuses_at_once_with_wait_0(cli: Cli, serve: Serve, spawn: 
     assert cli.json("server", "show", "gpu").data["slots_in_use"] == 0
 
 
+def test_server_that_answers_is_removed_only_by_force_and_its_answer_ends_as_it_would(
+    cli: Cli, serve: Serve, spawn: Spawn
+) -> None:
+    hold = HoldAt(1)
+    fakes = serve(OLD, before_token=hold)
+    add(cli, "gpu", fakes)
+    process = spawn("generate", "-m", "alpha", "hi")
+    fakes.run(hold.reached.wait(), SECONDS)
+    refused = cli.json("server", "remove", "gpu", "--yes")
+    assert refused.failure == (4, "conflict")
+    assert refused.error["message"] == "1 request runs at server gpu"
+    assert cli("server", "remove", "gpu", "--yes", "--force").exit_code == 0
+    fakes.call(hold.release.set)
+    ran = process.ended()
+    assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
+
+
 # explaining
 
 

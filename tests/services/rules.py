@@ -337,6 +337,9 @@ def _one_after_the_other(eligible: list[tuple[Server, Tag]], asked: Asked) -> Ve
         tries.append((server, tried))
         if not tried.passes_on:
             return _verdict(tries)
+    if not tries and not first.is_ollama:  # its own list is read before a place is asked for
+        unsent = _try(first, tag, asked, asked.demanded, None)
+        return _error("server_busy", *(() if unsent.is_sent else unsent.errors))
     return _verdict(tries, any(server.is_full for server, _ in candidates))
 
 
@@ -384,7 +387,7 @@ def _answered(server: Server, tag: Tag, asked: Asked, demanded: set[str], known:
         return Try(errors=errors, shown=shown)
     before = next(iter(demanded), known or speaker.build)
     proofs = _proofs(server, tag, asked, before, speaker, looks=not asked.no_verify or bool(demanded))
-    if demanded and proofs != {"digest"}:
+    if demanded and "digest" not in proofs:
         return Try(errors={"model_mismatch"}, shown=shown)
     is_unseen = proofs == UNSEEN
     answer = Answer(

@@ -1,0 +1,96 @@
+"""Requests that are left at any moment give their places at the server back, and end upstream."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.demo.simulator import HoldAt
+from tests.fake_ollama import FakeOllama, Silence, SimulatedModel
+from tests.services.asking import GENERATE, TAGS, register
+
+MANY = 100
+
+Moment = Callable[[FakeOllama], None]
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOllama]:
+    async with FakeOllama(SimulatedModel("alpha")) as fake:
+        yield fake
+
+
+def before_the_head(fake: FakeOllama) -> None:
+    fake.script_always(GENERATE, Silence())
+
+
+def before_the_first_token(fake: FakeOllama) -> None:
+    fake.before_token = HoldAt(0)
+
+
+def in_mid_answer(fake: FakeOllama) -> None:
+    fake.before_token = HoldAt(2)
+
+
+def after_the_last_token(fake: FakeOllama) -> None:
+    fake.script_always(TAGS, Silence())
+
+
+def before_sending(fake: FakeOllama) -> None:
+    """While the list is read for a demanded build."""
+    fake.script_always(TAGS, Silence())
+
+
+@pytest.mark.parametrize(
+    ("moment", "asked"),
+    [
+        (before_sending, {"verified": True}),
+        (before_the_head, {}),
+        (before_the_first_token, {}),
+        (in_mid_answer, {}),
+        (after_the_last_token, {}),
+    ],
+)
+async def test_a_hundred_requests_that_are_left_lose_no_place(
+    client: Client, fake: FakeOllama, moment: Moment, asked: dict[str, Any]
+) -> None:
+    await register(client, fake, max_concurrent=MANY)
+    moment(fake)
+    tasks = [asyncio.create_task(client.generate(prompt="hi", model="alpha", **asked)) for _ in range(MANY)]
+    await fake.until(lambda: fake.in_flight == MANY)
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert (await client.servers.show("one")).slots_in_use == 0
+    await fake.until(lambda: fake.in_flight == 0)
+
+
+async def test_requests_that_are_cancelled_before_they_begin_take_no_place(client: Client, fake: FakeOllama) -> None:
+    await register(client, fake)
+    fake.requests.clear()
+    tasks = [asyncio.create_task(client.generate(prompt="hi", model="alpha")) for _ in range(MANY)]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (await client.servers.show("one")).slots_in_use == 0
+    assert fake.requests == []
+
+
+async def test_a_stream_that_nobody_reads_on_gives_its_place_back(client: Client, fake: FakeOllama) -> None:
+    """Without `async with`: the last reference to it is gone."""
+    await register(client, fake)
+    fake.before_token = HoldAt(1)
+    async for _ in client.stream(prompt="hi", model="alpha"):
+        break
+    await fake.until(lambda: fake.in_flight == 0)
+    fake.before_token = None
+    assert (await client.generate(prompt="hi", model="alpha", wait=10)).verified
+
+
+async def test_a_stream_that_is_never_read_takes_no_place(client: Client, fake: FakeOllama) -> None:
+    await register(client, fake)
+    async with client.stream(prompt="hi", model="alpha"):
+        assert (await client.servers.show("one")).slots_in_use == 0
