@@ -35,6 +35,7 @@ fmt: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks.generation
+	$(BIN)/python -m tests.benchmarks.streams
 
 chaos: $(READY)
 	$(BIN)/pytest -m chaos --timeout 600 --hypothesis-profile=random

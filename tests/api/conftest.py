@@ -36,6 +36,14 @@ def sqlite_api(sqlite_url: str) -> Iterator[Service]:
         yield service
 
 
+@pytest.fixture(scope="module")
+def shared_api(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One for all tests of a module that leave it as it was: they are refused."""
+    path = shutil.copy(migrated_sqlite_file, tmp_path_factory.mktemp("shared") / "one.db")
+    with Service(f"sqlite:///{path}") as service:
+        yield service
+
+
 @pytest.fixture
 def fakes() -> Iterator[Serve]:
     """Starts a fake server that holds the models: names, or models with more to tell."""

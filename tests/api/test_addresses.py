@@ -49,14 +49,14 @@ def test_addresses_of_machines_are_allowed(address: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
 def test_a_url_with_such_an_address_is_refused_without_a_connection(
-    sqlite_api: Service, monkeypatch: pytest.MonkeyPatch, url: str, path: str
+    shared_api: Service, monkeypatch: pytest.MonkeyPatch, url: str, path: str
 ) -> None:
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it connects")
 
     monkeypatch.setattr("anyio.connect_tcp", never)
     asked = {"prompt": "hi"} if path.endswith("generate") else {"messages": [{"role": "user", "content": "hi"}]}
-    refused = sqlite_api.ask("POST", path, {"model": "alpha", "server_url": url, **asked})
+    refused = shared_api.ask("POST", path, {"model": "alpha", "server_url": url, **asked})
     assert (refused.status_code, refused.json()["code"]) == (422, "address_refused")
 
 

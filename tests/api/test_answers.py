@@ -172,9 +172,9 @@ def replay(service: Service, fakes: Serve, name: str) -> tuple[str, dict[str, An
 
 
 @pytest.mark.parametrize("field", ["width", "_debug_render_only", "api_base", "headers", "url", "allow_remote"])
-def test_a_field_that_could_not_be_carried_is_named(sqlite_api: Service, field: str) -> None:
+def test_a_field_that_could_not_be_carried_is_named(shared_api: Service, field: str) -> None:
     for path, body in ((GENERATE, {"prompt": "hi"}), (CHAT, {"messages": HI})):
-        refused = sqlite_api.ask("POST", path, {"model": "alpha", **body, field: "http://10.0.0.1"})
+        refused = shared_api.ask("POST", path, {"model": "alpha", **body, field: "http://10.0.0.1"})
         assert refused.status_code == 422
         assert refused.json() == {"error": f"body.{field}: there is no such field", "code": "invalid_input"}
 
@@ -224,12 +224,12 @@ def test_an_empty_prompt_loads_the_model_as_with_ollama(sqlite_api: Service, fak
 
 
 @pytest.mark.parametrize("image", ["", "no base64!", "QUI", "QU I=", "QUJ="])
-def test_an_image_that_would_not_arrive_as_given_is_refused(sqlite_api: Service, image: str) -> None:
+def test_an_image_that_would_not_arrive_as_given_is_refused(shared_api: Service, image: str) -> None:
     for path, body in (
         (GENERATE, {"prompt": "hi", "images": [image]}),
         (CHAT, {"messages": [{"role": "user", "images": [image]}]}),
     ):
-        refused = sqlite_api.ask("POST", path, {"model": "alpha", **body})
+        refused = shared_api.ask("POST", path, {"model": "alpha", **body})
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
         assert "images" in refused.json()["error"]
 

