@@ -18,7 +18,7 @@ from ollama_admin.demo.simulator import HoldAt
 from ollama_admin.demo.simulator_http import Connection, RecordedRequest
 from ollama_admin.demo.simulator_model import SimulatedModel
 from tests.api.conftest import Serve
-from tests.api.service import AUTHORIZED, SECONDS, TOKEN
+from tests.api.service import AUTHORIZED, NO_TLS, SECONDS, TOKEN
 from tests.cli.running import Cli, Process
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -38,7 +38,9 @@ def started(spawn: Spawn, url: str, *words: str, **environ: str | None) -> tuple
 
 def ask(url: str, method: str, path: str, body: Any = None, token: str = TOKEN) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.request(method, url + path, json=body, headers=headers, trust_env=False, timeout=SECONDS)
+    return httpx.request(
+        method, url + path, json=body, headers=headers, verify=NO_TLS, trust_env=False, timeout=SECONDS
+    )
 
 
 class Counting(FakeOllama):
