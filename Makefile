@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 QUICK := not chaos and not system
 
-.PHONY: demo test coverage test-system check lint fmt bench chaos clean
+.PHONY: demo test coverage test-system check lint fmt bench chaos fuzz clean
 
 demo: $(READY)
 	$(BIN)/ollama-admin demo
@@ -35,9 +35,13 @@ fmt: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks.generation
+	$(BIN)/python -m tests.benchmarks.streams
 
 chaos: $(READY)
 	$(BIN)/pytest -m chaos --timeout 600 --hypothesis-profile=random
+
+fuzz: $(READY)
+	$(BIN)/pytest -n 2 --timeout 3600 --hypothesis-profile=fuzz tests/api/test_schema.py
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -19,6 +19,7 @@ from ollama_admin.domain import (
     Given,
     Json,
     Piece,
+    Policy,
     Reply,
     Target,
     ThinkLevel,
@@ -50,19 +51,17 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 
 
-class Asked(TypedDict, total=False):
-    """The keyword arguments of `generate` and `stream`: the fields of `GenerateRequest`."""
+class AskedOfAny(TypedDict, total=False):
+    """The keyword arguments that all questions have: fields of `GenerateRequest`."""
 
     model: str | None
     server: int | str | None
     server_url: str | None
     capability: str | None
-    system: str | None
-    images: tuple[bytes, ...]
     format: Literal["json"] | Mapping[str, Json] | None
     options: Mapping[str, Json]
     think: bool | ThinkLevel | None
-    keep_alive: int | str | None
+    keep_alive: float | str | None
     timeout: float | None
     wait: float
     digest: str | None
@@ -75,11 +74,19 @@ class Asked(TypedDict, total=False):
     headers: Mapping[str, Given] | None
 
 
+class Asked(AskedOfAny, total=False):
+    """The keyword arguments of `generate` and `stream` beside the prompt."""
+
+    system: str | None
+    images: tuple[bytes, ...]
+
+
 class Client:
     """`async with Client() as client:` - the settings are those of the command line.
 
     `on_note` hears what a person should know although nothing failed (default: the logger `ollama_admin`).
-    `way` is what receipts say of where requests came from. Every failure is one of `ollama_admin.errors`.
+    `way` is what receipts say of where requests came from, `policy` what those who ask may do. Every failure is one of
+    `ollama_admin.errors`.
     """
 
     def __init__(
@@ -90,12 +97,14 @@ class Client:
         on_note: Note | None = None,
         times: "Times | None" = None,
         way: Way = Way.PYTHON,
+        policy: Policy | None = None,
         lease_times: LeaseTimes | None = None,
     ) -> None:
         self._settings = Settings.read(environ, database_url)
         self._note = on_note or logging.getLogger("ollama_admin").warning
         self._times = times
         self._way = way
+        self._policy = policy or Policy()
         self._db = Database(self._settings, self._create_schema)
         self._recorder = Recorder(self._db, self._settings.receipts, self._note)
         self._environ = environ
@@ -155,7 +164,38 @@ class Client:
 
     def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> "Stream":
         """The pieces of the answer as they come. Use it in `async with` to cancel upstream when leaving early."""
-        return Stream(self._generation().run(GenerateRequest(prompt=prompt, **asked)))
+        return self.ask(GenerateRequest(prompt=prompt, **asked))
+
+    async def chat(
+        self,
+        *,
+        messages: Sequence[Mapping[str, Json]],
+        tools: Sequence[Mapping[str, Json]] = (),
+        **asked: Unpack[AskedOfAny],
+    ) -> Reply:
+        """The whole answer to a conversation. Messages and tools are as in Ollama's `/api/chat`."""
+        async with self.stream_chat(messages=messages, tools=tools, **asked) as stream:
+            async for _ in stream:
+                pass
+            return stream.reply
+
+    def stream_chat(
+        self,
+        *,
+        messages: Sequence[Mapping[str, Json]],
+        tools: Sequence[Mapping[str, Json]] = (),
+        **asked: Unpack[AskedOfAny],
+    ) -> "Stream":
+        """As `chat`, in pieces; use it as `stream`."""
+        return self.ask(GenerateRequest(messages=tuple(messages), tools=tuple(tools), **asked))
+
+    def ask(self, request: GenerateRequest) -> "Stream":
+        """The answer to a request that is already put together."""
+        return Stream(self._generation().run(request))
+
+    async def ready(self) -> None:
+        """Raise DatabaseUnavailable unless the database can be used now."""
+        await self._db.check()
 
     async def explain(self, *, prompt: str = "", **asked: Unpack[Asked]) -> Explanation:
         """Which server would answer, and why no other; nothing is sent."""
@@ -191,10 +231,11 @@ class Client:
     def _http(self) -> "HTTP":
         from ollama_admin.ollama.http import HTTP, Times
 
-        return HTTP(self._times or Times(), self._settings.proxy, self._settings.ca_file)
+        settings, times = self._settings, self._times or Times()
+        return HTTP(times, settings.proxy, settings.ca_file, any_address=self._policy.any_address)
 
     def _generation(self) -> Generation:
-        selection = Selection(self._db, self._connect, self._safe, self._note)
+        selection = Selection(self._db, self._connect, self._safe, self._note, self._policy)
         return Generation(selection, self._slots, self._recorder, self._connect, self._note, self._way)
 
     def _connect(self, target: Target, timeout: float | None) -> "Endpoint":

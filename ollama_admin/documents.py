@@ -10,6 +10,7 @@ from ollama_admin.errors import AdminError
 from ollama_admin.secret import MASK, Secret
 
 _SECRETS = ("password", "token", "key")
+_NOT_OF_A_REPLY = ("tool_calls", "record")
 
 
 def document(value: Any) -> Any:
@@ -40,7 +41,8 @@ def _object(value: Any) -> dict[str, Any]:
             return {"name": value.name, "from": value.before, "to": value.after}
         case Reply():
             drift = value.drift and {"from": value.drift.before, "to": value.drift.after}
-            return _fields(value) | {"drift": drift}
+            shown = _fields(value) | {"drift": drift}
+            return {name: shown[name] for name in shown if name not in _NOT_OF_A_REPLY}
         case Server():
             return _fields(value) | {
                 "auth_config": _masked(value.auth_config),

@@ -68,6 +68,19 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a front door lets requests do: everything, where the one who asks owns this machine.
+
+    `dynamic_servers`: name the URL of a server that no row has. `inactive_by_url`: reach an inactive row by its URL.
+    `any_address`: connect to link-local, multicast, unspecified and metadata addresses.
+    """
+
+    dynamic_servers: bool = True
+    inactive_by_url: bool = True
+    any_address: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerRef:
     """A server as results name it; id and name are None for a dynamic server."""
 
@@ -279,9 +292,17 @@ class GenerateRequest:
 
     `wait` is seconds for a free place at a server. `digest` (12 to 64 hex digits) and `verified` (the stored digest)
     demand a build; `no_verify` leaves the look at the build out.
+
+    `messages` is a conversation to be answered instead of a prompt, each message as Ollama takes it. `native` holds
+    further fields of Ollama's own API, sent as they are. `verbatim` is for callers that speak that API themselves:
+    nothing is added to what they ask for, and they get the records as the server sent them.
     """
 
-    prompt: str
+    prompt: str = ""
+    messages: tuple[Mapping[str, Json], ...] | None = None
+    tools: tuple[Mapping[str, Json], ...] = ()
+    native: Mapping[str, Json] = field(default_factory=dict)
+    verbatim: bool = False
     model: str | None = None
     server: int | str | None = None
     server_url: str | None = None
@@ -291,7 +312,7 @@ class GenerateRequest:
     format: Literal["json"] | Mapping[str, Json] | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     think: bool | ThinkLevel | None = None
-    keep_alive: int | str | None = None
+    keep_alive: float | str | None = None
     timeout: float | None = None
     wait: float = DEFAULT_WAIT
     digest: str | None = None
@@ -306,10 +327,12 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A part of an answer as it arrives: text, thinking, or both."""
+    """A part of an answer as it arrives: text, thinking, calls of tools. `record` is how a native server sent it."""
 
     response: str = ""
     thinking: str = ""
+    tool_calls: tuple[Mapping[str, Json], ...] = ()
+    record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,7 +358,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer that was accepted. `truncated`: False (the server would have refused), True (seen), None (unknown)."""
+    """An answer that was accepted. `truncated`: False (the server would have refused), True (seen), None (unknown).
+
+    `record` is the last record as a native server sent it; it and `tool_calls` are no part of the JSON of a reply.
+    """
 
     response: str
     thinking: str
@@ -349,6 +375,8 @@ class Reply:
     done_reason: str | None
     stats: Stats
     attempts: tuple[Attempt, ...] = ()
+    tool_calls: tuple[Mapping[str, Json], ...] = ()
+    record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

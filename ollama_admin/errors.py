@@ -2,6 +2,7 @@
 
 AdminError
 ├── InvalidInput            exit 2   HTTP 422
+│   └── AddressRefused
 ├── NotFound                     3        404
 │   ├── ServerNotFound
 │   └── ModelNotFound
@@ -20,7 +21,7 @@ AdminError
 │   ├── ServerBusy                        503
 │   ├── PromptTooLong                     422
 │   ├── StreamInterrupted
-│   └── ModelMismatch
+│   └── ModelMismatch                     409
 └── PendingMigrations            8        503
 
 The code is a stable name that scripts may match. Messages are lower case, name the object and carry no secret; text
@@ -53,6 +54,10 @@ class InvalidInput(AdminError):
     http_status = 422
 
 
+class AddressRefused(InvalidInput):
+    code = "address_refused"
+
+
 class NotFound(AdminError):
     code = "not_found"
     exit_code = 3
@@ -74,7 +79,13 @@ class Conflict(AdminError):
 
 
 class ServerExists(Conflict):
+    """`existing_id` is the row that is in the way, None when it was added at this very moment."""
+
     code = "server_exists"
+
+    def __init__(self, message: str, hint: str | None = None, *, existing_id: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.existing_id = existing_id
 
 
 class ServerInactive(Conflict):
@@ -145,6 +156,7 @@ class StreamInterrupted(UpstreamError):
 
 class ModelMismatch(UpstreamError):
     code = "model_mismatch"
+    http_status = 409
 
 
 class PendingMigrations(AdminError):

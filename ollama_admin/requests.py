@@ -1,8 +1,9 @@
 """Checks on what is asked for, before anything is sent."""
 
+import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ollama_admin.digests import digest_prefix
 from ollama_admin.domain import GenerateRequest, Json
@@ -43,6 +44,7 @@ OPTION_TYPES: Mapping[str, type] = {
     "stop": list,
 }
 V1_OPTIONS = frozenset(("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "num_predict"))
+V1_MESSAGE = frozenset(("role", "content", "images"))
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", list: "a list of texts"}
 _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 
@@ -50,7 +52,9 @@ _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 def check(request: GenerateRequest, *, needs_prompt: bool = True) -> None:
     """Raise InvalidInput for what no server could answer as asked."""
     _check_text("prompt", request.prompt)
-    if needs_prompt and not request.prompt:
+    if request.messages is not None:
+        _check_messages(request, request.messages)
+    elif needs_prompt and not request.prompt and not request.verbatim:  # Ollama loads the model and says nothing
         raise InvalidInput("the prompt is empty", "write it after the command, or pipe it in")
     if request.system is not None:
         _check_text("system text", request.system)
@@ -71,7 +75,7 @@ def check(request: GenerateRequest, *, needs_prompt: bool = True) -> None:
     _check_proof(request)
 
 
-def check_keep_alive(value: int | str) -> None:
+def check_keep_alive(value: float | str) -> None:
     """Seconds, or a duration as Ollama reads it (`5m`, `1h30m`); negative means for ever."""
     if isinstance(value, str) and not _DURATION.fullmatch(value):
         raise InvalidInput(f"keep-alive {value!a} is not a duration", "write seconds, or as in 5m, 1h30m, -1, 0")
@@ -83,12 +87,54 @@ def v1_obstacle(request: GenerateRequest) -> str | None:
         return "--keep-alive"
     if request.think is not None:
         return "--think"
-    return next((f"--option {key}" for key in request.options if key not in V1_OPTIONS), None)
+    if request.tools:
+        return "tools"
+    if not (request.prompt or request.messages):
+        return "an empty prompt, which only loads the model"
+    inexpressible = (
+        *(f"--option {key}" for key in request.options if key not in V1_OPTIONS),
+        *request.native,
+        *(f"{key} of a message" for message in request.messages or () for key in message if key not in V1_MESSAGE),
+    )
+    return next(iter(inexpressible), None)
 
 
 def unknown_options(options: Mapping[str, Json]) -> list[str]:
     """Option names that no Ollama known to us reads; it would ignore them."""
     return [key for key in options if key not in OPTION_TYPES]
+
+
+def _check_messages(request: GenerateRequest, messages: Sequence[Mapping[str, Json]]) -> None:
+    if request.prompt or request.system or request.images:
+        raise InvalidInput("messages are given beside a prompt, a system text or images", "put them into the messages")
+    if not messages and not request.verbatim:
+        raise InvalidInput("there are no messages")
+    for index, message in enumerate(messages):
+        _check_message(f"messages[{index}]", message)
+    _check_json("the tools", [dict(tool) for tool in request.tools])
+
+
+def _check_message(what: str, message: Mapping[str, Json]) -> None:
+    role, content, images = message.get("role"), message.get("content"), message.get("images")
+    if not isinstance(role, str) or not role:
+        raise InvalidInput(f"{what} has no role")
+    if content is not None and not isinstance(content, str):
+        raise InvalidInput(f"the content of {what} is not text")
+    if images is not None:
+        for image in images if isinstance(images, list) else [None]:
+            decoded_image(f"images of {what}", image)
+    _check_json(what, dict(message))
+
+
+def decoded_image(what: str, text: object) -> bytes:
+    """The bytes of an image in base64, in the one spelling that comes out again when they are encoded."""
+    try:
+        image = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        image = b""
+    if not image or base64.b64encode(image).decode() != text:
+        raise InvalidInput(f"{what}: not an image in base64")
+    return image
 
 
 def _check_target(request: GenerateRequest) -> None:

@@ -16,6 +16,8 @@ SECRET_KEY_FILE = "OLLAMA_ADMIN_SECRET_KEY_FILE"  # noqa: S105
 PROXY = "OLLAMA_ADMIN_PROXY"
 CA_FILE = "OLLAMA_ADMIN_CA_FILE"
 RECEIPTS = "OLLAMA_ADMIN_RECEIPTS"
+API_TOKEN = "OLLAMA_ADMIN_API_TOKEN"  # noqa: S105 (the variable's name)
+DYNAMIC_SERVERS = "OLLAMA_ADMIN_DYNAMIC_SERVERS"
 
 # what other programs read and this one does not; `doctor` names those that are set
 IGNORED_VARIABLES = (
@@ -45,7 +47,8 @@ _POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 class Settings:
     """`database_url` is in SQLAlchemy's spelling; it, the key and the proxy may hold passwords and are never shown.
 
-    `database_source` says where the URL comes from: `option`, the variable's name, or `default`.
+    `database_source` says where the URL comes from: `option`, the variable's name, or `default`. `dynamic_servers` says
+    whether a request to the REST API may name the URL of a server that no row has.
     """
 
     database_url: str = field(repr=False)
@@ -55,6 +58,8 @@ class Settings:
     proxy: Secret | None = None
     ca_file: Path | None = None
     receipts: bool = True
+    api_token: Secret | None = None
+    dynamic_servers: bool = True
 
     @classmethod
     def read(cls, environ: Mapping[str, str], database_url: str | None = None) -> "Settings":
@@ -69,7 +74,9 @@ class Settings:
             secret_key_file=Path(key_file).absolute() if key_file else None,
             proxy=_proxy(environ.get(PROXY)),
             ca_file=Path(ca_file).absolute() if ca_file else None,
-            receipts=_is_on(RECEIPTS, environ.get(RECEIPTS, "on")),
+            receipts=_is_first_of(RECEIPTS, environ.get(RECEIPTS, "on"), "on", "off"),
+            api_token=_api_token(environ.get(API_TOKEN)),
+            dynamic_servers=_is_first_of(DYNAMIC_SERVERS, environ.get(DYNAMIC_SERVERS, "allow"), "allow", "registered"),
         )
 
     @property
@@ -87,10 +94,21 @@ def ignored_variables(environ: Mapping[str, str]) -> list[str]:
     return sorted(name for name in environ if name.upper() in IGNORED_VARIABLES)
 
 
-def _is_on(variable: str, value: str) -> bool:
-    if value not in ("on", "off"):
-        raise InvalidInput(f"{variable} is {value[:100]!a}, neither on nor off", "set it to one of them, or unset it")
-    return value == "on"
+def _is_first_of(variable: str, value: str, first: str, second: str) -> bool:
+    if value not in (first, second):
+        problem = f"{variable} is {value[:100]!a}, neither {first} nor {second}"
+        raise InvalidInput(problem, "set it to one of them, or unset it")
+    return value == first
+
+
+def _api_token(value: str | None) -> Secret | None:
+    if value is None:
+        return None
+    if not value or not value.isascii() or not value.isprintable() or " " in value:  # a header could not carry it
+        raise InvalidInput(
+            f"{API_TOKEN} is empty, or has a character that is not printable ASCII", "unset it to have one made"
+        )
+    return Secret(value)
 
 
 def _secret(value: str | None) -> Secret | None:

@@ -21,6 +21,7 @@ GIVEN_POSTGRES_URL = os.environ.get(POSTGRES_URL_VARIABLE)
 # takes new ones with --hypothesis-profile=random.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.register_profile("random", deadline=None)
+settings.register_profile("fuzz", deadline=None)
 settings.load_profile("project")
 
 # A shell ignores SIGINT in what it starts in the background, and our children would inherit that.

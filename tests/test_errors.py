@@ -19,6 +19,7 @@ class Drawn(NamedTuple):
 
 # What scripts match on, written out again on purpose.
 CODES = {
+    "AddressRefused": "address_refused",
     "Conflict": "conflict",
     "DatabaseBusy": "database_busy",
     "DatabaseUnavailable": "database_unavailable",

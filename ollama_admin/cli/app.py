@@ -23,6 +23,7 @@ from ollama_admin.cli import (
     pins,
     receipts,
     secrets,
+    serve,
     servers,
 )
 from ollama_admin.cli.context import Shell, new_shell, shell_of
@@ -36,7 +37,7 @@ PIPE_CLOSED = 141
 
 _ORDER = (
     *("server", "discover", "models", "generate", "pin", "receipts"),
-    *("import-env", "migrate", "doctor", "secrets", "demo"),
+    *("import-env", "migrate", "doctor", "secrets", "serve", "demo"),
 )
 
 
@@ -103,7 +104,7 @@ app.add_typer(servers.app, name="server")
 app.add_typer(pins.app, name="pin")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(secrets.app, name="secrets")
-for module in (migrate, discover, models, generate, import_env, doctor, demo):
+for module in (migrate, discover, models, generate, import_env, doctor, serve, demo):
     module.register(app)
 
 

@@ -9,11 +9,12 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from ollama_admin.cli.output import Output
+from ollama_admin.errors import InvalidInput
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -58,6 +59,22 @@ class Shell:
                 raise typer.Exit(TERMINATED) from None
             raise
 
+    def serve(self, options: dict[str, Any], log: Callable[[str], None]) -> None:
+        """Run the REST API until a signal ends it."""
+        asyncio.run(self._serve(self.api(), options, log))
+
+    async def _serve(self, api: "ModuleType", options: dict[str, Any], log: Callable[[str], None]) -> None:
+        from ollama_admin.client import Client
+        from ollama_admin.domain import Way
+
+        settings, say, stop = self.settings(), self.output.note, api.Stop()
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(sign, stop)
+        async with Client(
+            database_url=self.database_url, on_note=say, way=Way.API, policy=api.policy(settings)
+        ) as client:
+            await api.serve(client, settings, api.Options(**options), stop=stop, say=say, log=log)
+
     def can_ask(self) -> bool:
         """Whether a person is there to answer a question."""
         return sys.stdin is not None and sys.stdin.isatty() and not self.output.json
@@ -72,6 +89,19 @@ class Shell:
         from ollama_admin.cli import render
 
         return render
+
+    def api(self) -> "ModuleType":
+        """The REST API, with the packages of the extra `server`."""
+        try:
+            from ollama_admin.api import serving
+        except ModuleNotFoundError as exc:
+            if exc.name is None or exc.name.startswith("ollama_admin"):
+                raise
+            raise InvalidInput(
+                f"the REST API needs packages that are not installed ({exc.name})",
+                "pip install 'ollama-admin[server]'",
+            ) from exc
+        return serving
 
     def migrations(self) -> "ModuleType":
         from ollama_admin.services import migrate

@@ -52,6 +52,10 @@ class Output:
     def note(self, text: str) -> None:
         self._tell(f"note: {safe_text(text)}")
 
+    def log(self, text: str) -> None:
+        """A line of a program that runs on."""
+        self._tell(safe_text(text))
+
     def detail(self, text: str) -> None:
         """For `--verbose` only."""
         if self.verbose:

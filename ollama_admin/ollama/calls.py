@@ -1,7 +1,7 @@
 """The bodies of requests for an answer: exactly what was asked for, in the server's dialect."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,8 @@ def call(request: GenerateRequest, model: str, api_version: ApiVersion) -> Call:
 
 
 def _native(request: GenerateRequest, model: str) -> Call:
-    body: dict[str, Any] = {"model": model, "stream": True}
-    if not request.allow_truncate:
+    body: dict[str, Any] = {"model": model, "stream": True, **request.native}
+    if not (request.allow_truncate or request.verbatim):
         body |= {"truncate": False, "shift": False}  # without them a prompt that does not fit is cut and nothing said
     optional = {
         "options": dict(request.options) or None,
@@ -49,8 +49,11 @@ def _native(request: GenerateRequest, model: str) -> Call:
         "think": request.think,
     }
     body |= {key: value for key, value in optional.items() if value is not None}
+    if request.messages is not None:
+        tools = {"tools": list(request.tools)} if request.tools else {}
+        return Call(path="/api/chat", body=body | {"messages": list(request.messages)} | tools)
     images = [_base64(image) for image in request.images]
-    if request.think is None:
+    if request.think is None or request.verbatim:
         asked = {"prompt": request.prompt, "system": request.system, "images": images}
         return Call(path="/api/generate", body=body | {key: value for key, value in asked.items() if value})
     # only /api/chat tells the thinking of every model apart: on /api/generate it may come inside the answer
@@ -61,12 +64,13 @@ def _native(request: GenerateRequest, model: str) -> Call:
 
 
 def _v1(request: GenerateRequest, model: str) -> Call:
-    content: Any = request.prompt
-    if request.images:
-        content = [{"type": "text", "text": request.prompt}, *(_image_part(image) for image in request.images)]
+    if request.messages is None:
+        messages = [*_system(request), _v1_message("user", request.prompt, request.images)]
+    else:
+        messages = [_v1_message_of(message) for message in request.messages]
     body: dict[str, Any] = {
         "model": model,
-        "messages": [*_system(request), {"role": "user", "content": content}],
+        "messages": messages,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -81,6 +85,17 @@ def _v1(request: GenerateRequest, model: str) -> Call:
 
 def _system(request: GenerateRequest) -> list[dict[str, str]]:
     return [{"role": "system", "content": request.system}] if request.system else []
+
+
+def _v1_message_of(message: Mapping[str, Any]) -> dict[str, Any]:
+    images = [base64.b64decode(image) for image in message.get("images") or ()]
+    return _v1_message(message["role"], message.get("content") or "", images)
+
+
+def _v1_message(role: str, text: str, images: Sequence[bytes]) -> dict[str, Any]:
+    if not images:
+        return {"role": role, "content": text}
+    return {"role": role, "content": [{"type": "text", "text": text}, *(_image_part(image) for image in images)]}
 
 
 def _image_part(image: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from ollama_admin.errors import InvalidInput
+from ollama_admin.ollama.addresses import refuse_connected_address, refuse_written_address
 from ollama_admin.secret import Secret
 
 
@@ -29,14 +30,27 @@ _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keep
 
 
 class HTTP:
-    """Clients that are made when the first URL of their scheme is asked: the certificates take 40 ms to load."""
+    """Clients that are made when the first URL of their scheme is asked: the certificates take 40 ms to load.
 
-    def __init__(self, times: Times, proxy: Secret | None = None, ca_file: Path | None = None) -> None:
+    Without `any_address`, the addresses that `addresses.py` names are not connected to. A proxy looks names up itself:
+    what it connects to is its own business.
+    """
+
+    def __init__(
+        self,
+        times: Times,
+        proxy: Secret | None = None,
+        ca_file: Path | None = None,
+        *,
+        any_address: bool = True,
+    ) -> None:
         for name in ("httpx", "httpcore"):  # they log the heads of answers, which may repeat what was sent
             logging.getLogger(name).setLevel(logging.WARNING)
         self.times = times
         self._proxy = proxy
         self._ca_file = ca_file
+        self._any_address = any_address
+        self._extensions = {} if any_address else {"trace": refuse_connected_address}
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     @asynccontextmanager
@@ -44,9 +58,11 @@ class HTTP:
         self, method: str, url: str, headers: dict[str, str], body: Any = None
     ) -> AsyncIterator[httpx.Response]:
         """The response with its body unread; leaving the block closes what was not read, which cancels upstream."""
+        if not self._any_address:
+            refuse_written_address(url)
         client = self._client(url.partition("://")[0])
         encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}  # httpx takes ASCII only
-        async with client.stream(method, url, headers=encoded, json=body) as response:
+        async with client.stream(method, url, headers=encoded, json=body, extensions=self._extensions) as response:
             yield response
 
     async def aclose(self) -> None:

@@ -3,14 +3,13 @@
 Reads tolerantly: unknown fields appear every few weeks.
 """
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_admin.domain import Facts, ListedModel
+from ollama_admin import strict_json
+from ollama_admin.domain import Facts, Json, ListedModel
 
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
@@ -25,7 +24,7 @@ class BadAnswer(Exception):
 class StreamEvent:
     """One record of an answer. `done` is Ollama's `done: true`, or `[DONE]`; durations are nanoseconds.
 
-    `created_at` is when the record was made, by the server's clock.
+    `created_at` is when the record was made, by the server's clock; `record` is the whole of it, of a native server.
     """
 
     model: str | None = None
@@ -41,6 +40,8 @@ class StreamEvent:
     eval_duration: int | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    tool_calls: tuple[Mapping[str, Json], ...] = ()
+    record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +58,15 @@ class Refusal:
 
 
 def loads(data: bytes) -> Any:
-    """JSON in UTF-8, strictly: no NaN or infinity, no repeated keys, no half characters, nothing nested too deep."""
+    """JSON in UTF-8, read strictly; BadAnswer for anything else."""
     if sum(map(data.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
         raise BadAnswer(f"the answer holds more than {VALUES_LIMIT} values")
     try:
-        document = json.loads(
-            data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
-        )
-        if b"\\u" in data:
-            json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate can be written, but is no character
+        return strict_json.loads(data)
     except RecursionError as exc:
         raise BadAnswer("the answer is not JSON that can be read: nested too deep") from exc
     except ValueError as exc:
         raise BadAnswer("the answer is not JSON that can be read") from exc
-    return document
 
 
 def version(document: Any) -> str | None:
@@ -138,6 +134,8 @@ def native_event(line: bytes) -> StreamEvent:
         eval_duration=_count(record.get("eval_duration")),
         prompt_tokens=_count(record.get("prompt_eval_count")),
         output_tokens=_count(record.get("eval_count")),
+        tool_calls=_tool_calls(said),
+        record=record,
     )
 
 
@@ -223,6 +221,10 @@ def _listed_model(entry: Any, path: str) -> ListedModel:
     )
 
 
+def _tool_calls(said: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
+    return tuple(call for call in _list(said, "tool_calls", required=False) if isinstance(call, dict))
+
+
 def _distinct(models: list[ListedModel]) -> list[ListedModel]:
     return list({model.name: model for model in models}.values())
 
@@ -302,21 +304,3 @@ def _time(value: Any) -> datetime | None:
 def _kind(value: Any) -> str:
     kinds = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
     return kinds.get(type(value), "a number")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a repeated key")
-    return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text} is out of range")
-    return number

@@ -1,9 +1,10 @@
 """Judges an answer while it arrives. Pure: the clock is handed in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ollama_admin.domain import Piece, ServerRef, Stats
+from ollama_admin.domain import Json, Piece, ServerRef, Stats
 from ollama_admin.errors import ModelMismatch, StreamInterrupted, UpstreamError
 from ollama_admin.ollama.wire import StreamEvent
 
@@ -30,8 +31,11 @@ class Answer:
     needs_reason: bool
     allow_remote: bool
     started: float
+    verbatim: bool = False
     response: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
+    tool_calls: list[Mapping[str, Json]] = field(default_factory=list)
+    record: Mapping[str, Json] | None = None
     length: int = 0
     first_at: float | None = None
     is_named: bool = False
@@ -46,17 +50,25 @@ class Answer:
     output_tokens: int | None = None
 
     def take(self, event: StreamEvent, now: float) -> Piece | None:
-        """Accept a record and give back its text, or raise what it proves to be wrong."""
+        """Accept a record and give back what it says, or raise what it proves to be wrong.
+
+        For a verbatim request every record of a native server is a piece, but for the last one: it is `record`.
+        """
         if event.error is not None:
             raise self._failed(event.error)
         self._check_name(event)
         self._check_remote(event)
         self._note_numbers(event)
-        if not (event.response or event.thinking):
+        self.record = event.record
+        says_something = bool(event.response or event.thinking or event.tool_calls)
+        is_piece = not (self.verbatim and event.done) and (
+            says_something or (self.verbatim and event.record is not None)
+        )
+        if not (says_something or is_piece):
             return None
         if not self.is_named:
             raise ModelMismatch(f"server {self.server} does not say which model answers")
-        if self.first_at is None:
+        if self.first_at is None and says_something:
             self.first_at = now
         self.length += len(event.response) + len(event.thinking)
         if self.length > ANSWER_LIMIT:
@@ -66,7 +78,8 @@ class Answer:
             )
         self.response.append(event.response)
         self.thinking.append(event.thinking)
-        return Piece(response=event.response, thinking=event.thinking)
+        self.tool_calls += event.tool_calls
+        return _piece(event) if is_piece else None
 
     def require_end(self) -> None:
         """Raise StreamInterrupted unless the server said that it was done."""
@@ -132,3 +145,7 @@ class Answer:
         return StreamInterrupted(
             f"server {self.server} failed in the middle of the answer: {text}", "what was shown is incomplete"
         )
+
+
+def _piece(event: StreamEvent) -> Piece:
+    return Piece(response=event.response, thinking=event.thinking, tool_calls=event.tool_calls, record=event.record)

@@ -276,6 +276,7 @@ def _new_answer(trail: Trail, choice: Choice) -> Answer:
         needs_reason=choice.target.api_version is ApiVersion.V1,
         allow_remote=trail.request.allow_remote,
         started=trail.started,
+        verbatim=trail.request.verbatim,
     )
 
 
@@ -295,6 +296,8 @@ def _reply(
         done_reason=answer.done_reason,
         stats=answer.stats(ended),
         attempts=tuple(trail.attempts),
+        tool_calls=tuple(answer.tool_calls),
+        record=answer.record,
     )
 
 

@@ -1,7 +1,7 @@
 """The catalogue of models as discovery left it."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -13,6 +13,8 @@ from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store.database import Database
 from ollama_admin.store.servers import find_ref
+
+PAGE = 1000  # rows that are read at once
 
 
 class Models:
@@ -32,12 +34,26 @@ class Models:
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
         found, pinned = await self._db.read(_catalogue, servers, everything=all)
-        return [
-            replace(model, pinned=pinned.get(model_key(model.name)))
-            for model in found
-            if (name is None or _matches(model.name, name))
-            and (capability is None or has_capability(model.capabilities or (), capability))
-        ]
+        return [_with_pin(model, pinned) for model in found if _is_wanted(model, name, capability)]
+
+    async def page(
+        self,
+        server: int | str | None = None,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        name: str | None = None,
+        capability: str | None = None,
+        all: bool = False,
+    ) -> Sequence[Model]:
+        """The same models by id, those after `after`; rows that come and go make none appear twice or be left out."""
+        found: list[Model] = []
+        while True:
+            rows, pinned = await self._db.read(_page, server, after, everything=all)
+            found += [_with_pin(row, pinned) for row in rows if _is_wanted(row, name, capability)]
+            if len(found) >= limit or len(rows) < PAGE:
+                return found[:limit]
+            after = rows[-1].id
 
     async def by_model(
         self,
@@ -64,10 +80,28 @@ def _catalogue(
     return found, store_pins.digests(connection)
 
 
+def _page(
+    connection: Any, server: int | str | None, after: int, *, everything: bool
+) -> tuple[list[Model], dict[str, str]]:
+    ids = None if server is None else [find_ref(connection, server).id or 0]
+    found = store.page(connection, after, PAGE, server_ids=ids, everything=everything)
+    return found, store_pins.digests(connection)
+
+
+def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
+    return replace(model, pinned=pinned.get(model_key(model.name)))
+
+
 def _group(models: list[Model]) -> ModelGroup:
     places = (ModelPlace(server=model.server, digest=model.digest, is_available=model.is_available) for model in models)
     builds = {model.digest for model in models if model.digest}
     return ModelGroup(name=models[0].name, builds=len(builds), pinned=models[0].pinned, servers=tuple(places))
+
+
+def _is_wanted(model: Model, name: str | None, capability: str | None) -> bool:
+    if name is not None and not _matches(model.name, name):
+        return False
+    return capability is None or has_capability(model.capabilities or (), capability)
 
 
 def _matches(name: str, pattern: str) -> bool:

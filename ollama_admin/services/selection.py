@@ -6,7 +6,17 @@ from typing import Any
 
 from ollama_admin import names, routing, urls
 from ollama_admin.digests import digest_prefix, short
-from ollama_admin.domain import CONSTANT_DIGESTS, ApiVersion, GenerateRequest, ListedModel, Model, Pin, Server, Target
+from ollama_admin.domain import (
+    CONSTANT_DIGESTS,
+    ApiVersion,
+    GenerateRequest,
+    ListedModel,
+    Model,
+    Pin,
+    Policy,
+    Server,
+    Target,
+)
 from ollama_admin.errors import (
     Conflict,
     InvalidInput,
@@ -15,6 +25,7 @@ from ollama_admin.errors import (
     RemoteNotAllowed,
     SecretUnavailable,
     ServerInactive,
+    ServerNotFound,
     UpstreamError,
 )
 from ollama_admin.requests import v1_obstacle
@@ -91,11 +102,12 @@ class Plan:
 class Selection:
     """Reads the catalogue, and asks a server for what the catalogue does not say. Sends no prompt."""
 
-    def __init__(self, db: Database, connect: Connect, safe: Safe, note: Callable[[str], None]) -> None:
+    def __init__(self, db: Database, connect: Connect, safe: Safe, note: Callable[[str], None], policy: Policy) -> None:
         self._db = db
         self._connect = connect
         self._safe = safe
         self._note = note
+        self._policy = policy
 
     async def plan(self, request: GenerateRequest) -> Plan:
         """The choices that the rules leave, at least one; the errors say which rule left none."""
@@ -110,6 +122,8 @@ class Selection:
 
     async def _at_url(self, request: GenerateRequest, url: urls.ServerURL) -> Plan:
         server = await self._db.read(store_servers.find_url, url.url)
+        if server is None and not self._policy.dynamic_servers:
+            raise ServerNotFound(f"no server has the URL {url}", "only registered servers may be named here: add it")
         if server is None:
             target = self._safe.dynamic(url, _given_credentials(request))
             return await self._only(request, _named(request), target, None)
@@ -118,6 +132,8 @@ class Selection:
                 f"server {server.name} has this URL, and its own credentials",
                 "leave the auth options out, or update it",
             )
+        if not self._policy.inactive_by_url:
+            active(server)
         if not server.is_active:
             self._note(f"server {server.name} is inactive; it is asked because its URL was given")
         return await self._on_server(request, server, ApiVersion.V1 if url.v1 else None)

@@ -91,6 +91,11 @@ class Servers:
             if not wanted or wanted in map(str.casefold, server.capabilities)
         ]
 
+    async def page(self, *, after: int = 0, limit: int = 100, capability: str | None = None) -> Sequence[Server]:
+        """The same rows by id, those after `after`: rows that come and go make none appear twice or be left out."""
+        found = sorted(await self.list(capability=capability), key=lambda server: server.id)
+        return [server for server in found if server.id > after][:limit]
+
     async def find(self, server: int | str) -> ServerRef:
         """Which row an id or a name means, whether or not all of it can be read."""
         return await self._db.read(store.find_ref, server)

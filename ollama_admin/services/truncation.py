@@ -21,7 +21,7 @@ async def truncated(
         return None
     whole = keeps_whole_prompt(choice.version)
     if whole or whole is None:
-        return False if whole and not request.allow_truncate else None
+        return False if whole and not (request.allow_truncate or request.verbatim) else None
     context = await _context(request, choice, endpoint)
     if answer.prompt_tokens is None or answer.prompt_tokens < context:
         return None

@@ -68,6 +68,10 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._lease_threads, self._run, self._lease_engine, quickly, WRITE)
 
+    async def check(self) -> None:
+        """Raise unless the database is there, and at this build's revision now; the other calls look only once."""
+        await asyncio.to_thread(self._check_now)
+
     def close(self) -> None:
         self._lease_threads.shutdown()
         if "_lease_engine" in self.__dict__:
@@ -90,6 +94,11 @@ class Database:
                         raise
                     time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 (jitter)
         raise AssertionError("the last try returns or raises")
+
+    def _check_now(self) -> None:
+        with translated(self._settings):
+            self._ensure_schema()
+            schema.require_head(self._engine)
 
     def _ensure_schema(self) -> None:
         with self._check:

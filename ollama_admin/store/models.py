@@ -39,14 +39,27 @@ def select_models(
     connection: Connection, *, server_ids: Collection[int] | None = None, everything: bool = False
 ) -> list[Model]:
     """Rows by server preference and name; without `everything` only available ones of active servers."""
-    query = _with_server().order_by(models.c.name, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id)
+    order = (models.c.name, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id)
+    return _read(connection, _some(server_ids, everything).order_by(*order))
+
+
+def page(
+    connection: Connection, after: int, limit: int, *, server_ids: Collection[int] | None, everything: bool
+) -> list[Model]:
+    """Up to `limit` of the same rows by id, beginning after an id."""
+    query = _some(server_ids, everything).where(models.c.id > after).order_by(models.c.id).limit(limit)
+    return _read(connection, query)
+
+
+def _some(server_ids: Collection[int] | None, everything: bool) -> Select[Any]:
+    query = _with_server()
     if server_ids is not None:
         query = query.where(models.c.server_id.in_(server_ids))
     if not everything:
         query = query.where(models.c.is_available)
         if server_ids is None:
             query = query.where(servers.c.is_active)
-    return _read(connection, query)
+    return query
 
 
 def named(connection: Connection, name: str, server_id: int | None = None) -> list[Model]:

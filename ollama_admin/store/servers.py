@@ -276,6 +276,7 @@ def _refuse_taken(connection: Connection, name: str | None, url: str | None, but
             raise ServerExists(
                 f"{what} is taken by server {row.id}, {row.name!r}",
                 f"see it with: ollama-admin server show {row.id}",
+                existing_id=row.id,
             )
 
 

@@ -127,6 +127,10 @@ class Process:
     def stdout_so_far(self) -> bytes:
         return self._stdout.content
 
+    @property
+    def stderr_so_far(self) -> bytes:
+        return self._stderr.content
+
     def type(self, text: bytes) -> None:
         """Write to its stdin; on a terminal `\\x04` is the end of input."""
         self._stdin.write(text)

@@ -20,7 +20,7 @@ OTHER_WAYS = {
     *("pycurl", "websockets", "xmlrpc.client"),
 }
 SOCKETS = {"connect", "connect_ex", "create_connection", "open_connection", "socket", "socketpair", "sock_connect"}
-SERVING = {"demo/simulator_socket.py", "demo/simulator_http.py"}  # they listen, and never connect
+SERVING = {"api/serving.py", "demo/simulator_socket.py", "demo/simulator_http.py"}  # they listen, and never connect
 HEADER_WORDS = {"headers", "Authorization", "auth_config", "reveal"}
 
 
@@ -103,4 +103,6 @@ def test_only_what_sends_or_seals_a_secret_reveals_it(name: str) -> None:
         "services/credentials.py",
         "services/doctor.py",
         "cli/secrets.py",
+        "api/guard.py",  # compares its own token
+        "api/serving.py",  # shows the one it made, once
     } | {found for found in MODULES if found.startswith("legacy/") or found == "services/import_env.py"}

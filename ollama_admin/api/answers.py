@@ -1,0 +1,86 @@
+"""`/api/generate`, `/api/chat` and `/api/tags`: Ollama's own routes, over the whole fleet."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from ollama_admin.api import schemas
+from ollama_admin.api.bodies import StrictRoute
+from ollama_admin.api.problems import JSONDocument
+from ollama_admin.api.reach import GUARDED, ClientDep, errors
+from ollama_admin.api.streams import AnswerResponse, Dialect
+from ollama_admin.documents import document
+from ollama_admin.domain import GenerateRequest, Model
+from ollama_admin.names import model_key
+from ollama_admin.requests import decoded_image
+
+router = APIRouter(route_class=StrictRoute, dependencies=GUARDED, tags=["answers"])
+
+NDJSON = "application/x-ndjson"
+# Fields that go on as they are. The others are read here, or sent under the same name by way of the request.
+_NATIVE = ("suffix", "template", "context", "raw", "logprobs", "top_logprobs", "truncate", "shift")
+_SAME = ("model", "prompt", "system", "format", "options", "think", "keep_alive", "server", "server_url", "digest")
+_ERRORS = errors(404, 409, 502, body=True, shape=schemas.OllamaProblem)
+
+
+def _answers(shape: type[Any]) -> dict[int | str, dict[str, Any]]:
+    stream = {"schema": {"type": "string", "description": "one record a line, as without a stream but in pieces"}}
+    found = {"model": shape, "description": "the answer", "content": {NDJSON: stream}}
+    return {200: found, **_ERRORS}
+
+
+@router.post("/api/generate", responses=_answers(schemas.GenerateAnswer))
+async def generate(request: Request, client: ClientDep, body: schemas.GenerateBody) -> Response:
+    """Answer a prompt, as Ollama does.
+
+    The last record also has `server`, `digest` and `proof`. A failure after the first text is a line `{"error"}`.
+    """
+    images = tuple(decoded_image(f"images[{index}]", image) for index, image in enumerate(body.images or ()))
+    asked = GenerateRequest(**_fields(body), images=images)
+    return _answer(request, client.ask(asked), Dialect.GENERATE, body)
+
+
+@router.post("/api/chat", responses=_answers(schemas.ChatAnswer))
+async def chat(request: Request, client: ClientDep, body: schemas.ChatBody) -> Response:
+    """Answer a conversation, as Ollama does; the rest is as for generate."""
+    given = body.model_dump(include={"messages", "tools"}, exclude_unset=True, exclude_none=True)
+    asked = GenerateRequest(**_fields(body), messages=tuple(given["messages"]), tools=tuple(given.get("tools") or ()))
+    return _answer(request, client.ask(asked), Dialect.CHAT, body)
+
+
+@router.get("/api/tags", responses={200: {"model": schemas.ListedModels}, **errors(shape=schemas.OllamaProblem)})
+async def tags(client: ClientDep) -> Response:
+    """The available models of all active servers, each name once: as the server lists it that is preferred."""
+    by_name: dict[str, Model] = {}
+    for model in await client.models.list():
+        by_name.setdefault(model_key(model.name) if model.digest else model.name, model)
+    return JSONDocument({"models": [_listed(model) for model in by_name.values()]})
+
+
+def _fields(body: schemas.GenerateBody | schemas.ChatBody) -> dict[str, Any]:
+    given = body.model_dump(include={*_SAME, *_NATIVE}, exclude_unset=True, exclude_none=True)
+    same = {name: given[name] for name in _SAME if name in given}
+    return {**same, "native": {name: given[name] for name in _NATIVE if name in given}, "verbatim": True}
+
+
+def _answer(request: Request, stream: Any, dialect: Dialect, body: schemas.GenerateBody | schemas.ChatBody) -> Response:
+    return AnswerResponse(
+        stream,
+        dialect,
+        model=body.model,
+        path=request.url.path,
+        live=body.stream is not False,
+        write_idle=request.app.state.limits.write_idle,
+    )
+
+
+def _listed(model: Model) -> dict[str, Any]:
+    shown = document(model)
+    details = ("format", "family", "families", "parameter_size", "quantization_level")
+    return {
+        "name": model.name,
+        "model": model.name,
+        **{name: shown[name] for name in ("modified_at", "size", "digest")},
+        "details": {name: shown[name] for name in details},
+    }

@@ -1,0 +1,49 @@
+"""The application: routes, their errors, and the document that describes them."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+import ollama_admin
+from ollama_admin.api import answers, health, models, problems, servers
+from ollama_admin.api.bodies import Limits
+from ollama_admin.api.guard import OPEN
+from ollama_admin.client import Client
+
+_DESCRIPTION = """Servers and models of a fleet of Ollama servers, and answers from exactly the one that was named.
+
+`/api/generate`, `/api/chat` and `/api/tags` are Ollama's own: its clients work here with a bearer token.
+"""
+
+
+def create_app(client: Client, limits: Limits) -> FastAPI:
+    """The routes over an open client. It checks no token: `Guard` stands before it."""
+    app = FastAPI(
+        title="ollama-admin",
+        version=ollama_admin.__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.client = client
+    app.state.limits = limits
+    for noun in (servers, models, answers, health):
+        app.include_router(noun.router)
+    problems.install(app)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            operation["security"] = [] if path in OPEN else [{"token": []}]
+    app.openapi_schema = found
+    return found

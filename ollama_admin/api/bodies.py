@@ -1,0 +1,104 @@
+"""Bodies of requests: of a bounded size, in bounded time, and JSON that has one meaning."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from ollama_admin import strict_json
+from ollama_admin.api.problems import Refused
+
+DEPTH = 100  # levels of nesting
+VALUES_LIMIT = 1_000_000  # counted by what opens or parts them, commas of texts too: `{},` is 70 bytes in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bytes and seconds. `body_large` is for prompts, which come with images."""
+
+    body: int = 2**20
+    body_large: int = 64 * 2**20
+    head_time: float = 10.0
+    body_time: float = 120.0
+    body_idle: float = 10.0
+    write_idle: float = 120.0  # a client that reads nothing for so long has left
+
+    def of(self, path: str) -> int:
+        return self.body_large if path in ("/api/generate", "/api/chat") else self.body
+
+
+class StrictRequest(Request):
+    """A request whose body is read under the limits, once."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = await self._read(self.app.state.limits)
+        return self._body
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = _document(await self.body())
+        return self._json
+
+    async def _read(self, limits: Limits) -> bytes:
+        found, most = bytearray(), limits.of(self.url.path)
+        chunks = self.stream()
+        try:
+            async with asyncio.timeout(limits.body_time):
+                while True:
+                    async with asyncio.timeout(limits.body_idle):
+                        chunk = await anext(chunks, None)
+                    if chunk is None:
+                        return bytes(found)
+                    found += chunk
+                    if len(found) > most:
+                        raise too_large(most)
+        except TimeoutError as exc:
+            raise Refused(408, "the body did not arrive in time", headers={"Connection": "close"}) from exc
+        except ClientDisconnect as exc:
+            raise Refused(400, "the body ended too early") from exc
+
+
+class StrictRoute(APIRoute):
+    """Hands StrictRequests to its handler."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def too_large(most: int) -> Refused:
+    return Refused(413, f"the body is longer than {most} bytes", headers={"Connection": "close"})
+
+
+def _document(body: bytes) -> Any:
+    if sum(map(body.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
+        raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
+    try:
+        found = strict_json.loads(body)
+    except RecursionError as exc:
+        raise Refused(400, f"the body is nested deeper than {DEPTH} levels") from exc
+    except ValueError as exc:
+        hint = "UTF-8; no key twice in an object; no NaN, infinity or half characters"
+        raise Refused(400, "the body is not JSON that can be read", hint) from exc
+    if _is_deeper(found, DEPTH):
+        raise Refused(400, f"the body is nested deeper than {DEPTH} levels")
+    return found
+
+
+def _is_deeper(document: Any, levels: int) -> bool:
+    level = [document]
+    for _ in range(levels):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for items in inner for item in items]
+        if not level:
+            return False
+    return True

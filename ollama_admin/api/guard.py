@@ -1,0 +1,137 @@
+"""What stands before the routes: ids and log lines for all requests, and refusal of those that may not come in."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ollama_admin.api.bodies import Limits, too_large
+from ollama_admin.api.problems import Refused, refusal
+from ollama_admin.secret import Secret
+
+OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
+OPEN_FOLDER = "/docs/"
+_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
+LEFT = 499  # in the log: the client left before it was answered
+REQUEST_ID = "X-Request-Id"
+_FIXED_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One request, as its line in the log tells it."""
+
+    send_on: Send
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    status: int = LEFT
+    began: float = field(default_factory=time.monotonic)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self.id
+            for name, value in _FIXED_HEADERS.items():
+                headers.setdefault(name, value)
+        await self.send_on(message)
+
+
+class Guard:
+    """`hosts` are the names, without a port, under which this server may be asked; `log` takes a line for each."""
+
+    def __init__(
+        self, app: ASGIApp, *, token: Secret, hosts: frozenset[str], limits: Limits, log: Callable[[str], None]
+    ) -> None:
+        self._app = app
+        self._token = _hashed(token.reveal())
+        self._hosts = hosts
+        self._limits = limits
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']} is not served")
+        visit = _Visit(send)
+        try:
+            await self._admit(scope, receive, visit.send)
+        finally:
+            ms = round((time.monotonic() - visit.began) * 1000)
+            method, path = quote(scope["method"]), quote(scope["path"])[:200]
+            self._log(f"{visit.id} {method} {path} {visit.status} {ms} ms")
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        try:
+            self._refuse_foreign_host(headers)
+            _refuse_ambiguous_framing(headers)
+            if not _is_open(scope):
+                self._refuse_stranger(headers)
+            _refuse_other_content(scope["method"], headers)
+            self._refuse_large(scope["path"], headers)
+        except Refused as refused:
+            await refusal(scope["path"], refused)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refuse_foreign_host(self, headers: Headers) -> None:
+        """A name that only somebody else's name service leads here: a page in a browser asks so."""
+        own = headers.getlist("host")
+        if len(own) != 1 or _host_of(own[0]) not in self._hosts:
+            raise Refused(403, "this host name is not served here", "allow it with: ollama-admin serve --allow-host")
+        for origin in headers.getlist("origin"):
+            if urlsplit(origin).netloc.lower() != own[0].lower():
+                raise Refused(403, "requests of other origins are refused")
+
+    def _refuse_stranger(self, headers: Headers) -> None:
+        given = headers.getlist("authorization")
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if not hmac.compare_digest(_hashed(token.strip()), self._token) or scheme.lower() != "bearer":
+            challenge = {"WWW-Authenticate": 'Bearer realm="ollama-admin"'}
+            hint = "send the header: Authorization: Bearer TOKEN"
+            raise Refused(401, "the bearer token is missing or wrong", hint, headers=challenge)
+
+    def _refuse_large(self, path: str, headers: Headers) -> None:
+        length, most = headers.get("content-length", "0"), self._limits.of(path)
+        if len(length) > 18 or (length.isdecimal() and int(length) > most):
+            raise too_large(most)
+
+
+def _is_open(scope: Mapping[str, Any]) -> bool:
+    return scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER)
+
+
+def _hashed(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _host_of(header: str) -> str | None:
+    """The name in a Host header; None for what is no name and no address."""
+    found = _HOST.fullmatch(header.lower())
+    return found and found["host"].strip("[]")
+
+
+def _refuse_ambiguous_framing(headers: Headers) -> None:
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise Refused(400, "both Transfer-Encoding and Content-Length are given", headers={"Connection": "close"})
+
+
+def _refuse_other_content(method: str, headers: Headers) -> None:
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if method in SAFE or not has_body:
+        return
+    kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
+    if kind != "application/json" or any(
+        parameter not in ("charset=utf-8", 'charset="utf-8"') for parameter in parameters
+    ):
+        raise Refused(415, "the body is not sent as application/json in UTF-8", "Content-Type: application/json")
+    if headers.get("content-encoding", "identity") != "identity":
+        raise Refused(415, "the body is compressed")

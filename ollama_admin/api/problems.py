@@ -1,0 +1,120 @@
+"""Errors as documents: ours, the framework's and those of the checks before it, all in one shape.
+
+The routes that Ollama has too answer in Ollama's own shape, which its clients read.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from ollama_admin.errors import AdminError, ServerExists
+
+AS_OLLAMA = frozenset(("/api/generate", "/api/chat", "/api/tags"))
+RETRY_AFTER = "5"  # seconds, with every 503
+_PLAIN_NAME = re.compile(r"[a-z_]{1,30}")  # as all fields are written
+_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "host_not_allowed",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+_MESSAGES = {
+    400: "the body cannot be read",
+    404: "there is no such path",
+    405: "the path does not take this method",
+}
+
+
+class Refused(HTTPException):
+    """A request that is refused before a use case hears of it."""
+
+    def __init__(self, status: int, message: str, hint: str | None = None, *, headers: dict[str, str] | None = None):
+        super().__init__(status, message, headers)
+        self.hint = hint
+
+
+class JSONDocument(Response):
+    """JSON in ASCII: names and messages may hold characters that a terminal obeys."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False).encode()
+
+
+def problem(path: str, status: int, error: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """The response of a failure; `error` is what stands under that key."""
+    retry = {"Retry-After": RETRY_AFTER} if status == 503 else {}
+    return JSONDocument(shown(path, error), status, {**(headers or {}), **retry})
+
+
+def shown(path: str, error: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of an error, in the shape that clients of this path read."""
+    return {"error": error["message"], "code": error["code"]} if path in AS_OLLAMA else {"error": dict(error)}
+
+
+def described(error: AdminError) -> dict[str, Any]:
+    existing = {"existing_id": error.existing_id} if isinstance(error, ServerExists) else {}
+    return {**error.document(), **existing}
+
+
+def refusal(path: str, refused: HTTPException) -> Response:
+    """The response of a request that no route takes, or that a check refused."""
+    message = str(refused.detail) if isinstance(refused, Refused) else _MESSAGES.get(refused.status_code, "refused")
+    hint = refused.hint if isinstance(refused, Refused) else None
+    error = {"code": _CODES.get(refused.status_code, "bad_request"), "message": message, "hint": hint}
+    return problem(path, refused.status_code, error, refused.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a document."""
+    app.add_exception_handler(AdminError, _known)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _known(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, AdminError)  # noqa: S101 (the registry knows no types)
+    return problem(request.url.path, exc.http_status, described(exc))
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)  # noqa: S101
+    return refusal(request.url.path, exc)
+
+
+async def _invalid(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)  # noqa: S101
+    found = [f"{_place(error['loc'])}: {_reason(error)}" for error in exc.errors()[:10]]
+    error = {"code": "invalid_input", "message": "; ".join(found), "hint": "see /docs"}
+    return problem(request.url.path, 422, error)
+
+
+async def _bug(request: Request, _: Exception) -> Response:
+    error = {"code": "internal_error", "message": "this is a bug; the log of the server has more", "hint": None}
+    return problem(request.url.path, 500, error)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where in the request something is wrong. A name that looks like none of ours is the client's own text."""
+    parts = [str(part) for part in location]
+    return ".".join(part if part.isdigit() or _PLAIN_NAME.fullmatch(part) else "(a name)" for part in parts[:6])
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    text = str(error["msg"])
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,63 @@
+"""What routes are given, and what their documentation has in common."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Path, Request
+from fastapi.responses import Response
+
+from ollama_admin.api import schemas
+from ollama_admin.api.problems import JSONDocument
+from ollama_admin.client import Client
+from ollama_admin.documents import document
+
+T = TypeVar("T")
+
+_MEANINGS = {
+    400: "the request cannot be read",
+    401: "the bearer token is missing or wrong",
+    403: "the Host or the Origin is foreign",
+    404: "there is no such server or model",
+    405: "the path has no such method",
+    408: "the body did not arrive in time",
+    409: "it conflicts with what is there",
+    413: "the body is too large",
+    415: "the body is not JSON",
+    422: "something in the request is not as it must be",
+    502: "the Ollama server failed",
+    503: "the database, or a place at an Ollama server, is not available now",
+}
+_ANYWHERE = (400, 401, 403, 422, 503)
+_WITH_BODY = (408, 413, 415)
+
+
+def client_of(request: Request) -> Client:
+    client: Client = request.app.state.client
+    return client
+
+
+ClientDep = Annotated[Client, Depends(client_of)]
+ServerId = Annotated[int, Path(ge=1, le=schemas.ID_LIMIT)]
+
+
+async def need_database(client: ClientDep) -> None:
+    """Nothing is served unless the database is there and at head, now."""
+    await client.ready()
+
+
+GUARDED = [Depends(need_database)]
+
+
+def errors(*statuses: int, body: bool = False, shape: type[Any] = schemas.Problem) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a route's failures, with those that any route has."""
+    all_of_it = sorted({*_ANYWHERE, *statuses, *(_WITH_BODY if body else ())})
+    return {status: {"model": shape, "description": _MEANINGS[status]} for status in all_of_it}
+
+
+def page(request: Request, found: Sequence[Any], limit: int) -> Response:
+    """A bare list of rows in the order of their ids, with the way to the next page where there may be one."""
+    headers = {}
+    if len(found) == limit:
+        following = request.url.include_query_params(cursor=found[-1].id)
+        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return JSONDocument(document(found), headers=headers)

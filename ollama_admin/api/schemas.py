@@ -1,0 +1,298 @@
+"""Shapes of requests and answers, as the OpenAPI document tells them. Answers have the keys of `documents.py`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+
+ID_LIMIT = 2**63 - 1
+INT_LIMIT = 2**31 - 1
+
+JsonObject = dict[str, JsonValue]
+ApiVersion = Literal["native", "v1"]
+AuthType = Literal["none", "basic", "bearer", "api_key"]
+Name = Annotated[str, Field(min_length=1, max_length=100, description="1-100 printable characters, not all digits")]
+Url = Annotated[str, Field(min_length=1, max_length=2000, description="http(s)://host[:port][/prefix] or host[:port]")]
+Word = Annotated[str, Field(min_length=1, max_length=100)]
+ModelName = Annotated[str, Field(min_length=1, max_length=500)]
+Text = Annotated[str, Field(max_length=10_000)]
+Flag = bool | None
+
+# A query has no null: what is not there is left out.
+_WORD = {"type": "string", "minLength": 1, "maxLength": 100}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 500, "description": "a name, or a glob as qwen*"}
+QueryWord = Annotated[Annotated[str, Field(min_length=1, max_length=100)] | None, WithJsonSchema(_WORD)]
+QueryName = Annotated[Annotated[str, Field(min_length=1, max_length=500)] | None, WithJsonSchema(_NAME)]
+
+
+class Strict(BaseModel):
+    """A request: no other fields, no conversions, and nothing of it in a message about it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class _ServerColumns(Strict):
+    api_version: ApiVersion | None = Field(None, description="null: by the URL, where one that ends in /v1 means v1")
+    capabilities: list[Word] | None = Field(None, max_length=100)
+    max_concurrent: int | None = Field(None, ge=1, le=INT_LIMIT)
+    priority: int | None = Field(None, ge=-INT_LIMIT, le=INT_LIMIT)
+    is_default: Flag = None
+    is_active: Flag = None
+    default_model: ModelName | None = None
+    auth_type: AuthType | None = None
+    auth_config: dict[str, Text] | None = Field(
+        None,
+        description="basic: username, password; bearer: token; api_key: header_name, key. Plain secrets, stored "
+        "encrypted. References to variables or files can only be set by the command line",
+    )
+    headers: dict[str, Text] | None = Field(None, description="extra headers for the server; stored encrypted")
+
+
+class NewServer(_ServerColumns):
+    name: Name
+    url: Url
+
+
+class ServerChange(_ServerColumns):
+    """What is left out stays. null empties `default_model`, `headers` and, with `auth_type`, the credentials."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    name: Name | None = None
+    url: Url | None = None
+
+
+class Paging(Strict):
+    """`cursor` is the id after which a page begins; `Link: rel="next"` has the next one."""
+
+    model_config = ConfigDict(strict=False)  # a query is text
+
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: int = Field(0, ge=0, le=ID_LIMIT)
+
+
+class ServerFilter(Paging):
+    capability: QueryWord = None
+
+
+class ModelFilter(Paging):
+    name: QueryName = None
+    capability: QueryWord = None
+    all: bool = Field(False, description="also vanished models, and those of inactive servers")
+
+
+class DiscoverOptions(Strict):
+    model_config = ConfigDict(strict=False)
+
+    prune: bool = Field(False, description="delete the rows of models that have vanished")
+
+
+class DiscoverAllOptions(DiscoverOptions):
+    all: bool = Field(False, description="inactive servers too")
+
+
+class RemoveOptions(Strict):
+    model_config = ConfigDict(strict=False)
+
+    force: bool = Field(False, description="also while requests run there")
+
+
+class _Asked(Strict):
+    """The fields that `/api/generate` and `/api/chat` have in common. null is the same as leaving a field out."""
+
+    model: ModelName
+    stream: Flag = Field(None, description="default true")
+    format: Literal["json"] | JsonObject | None = None
+    options: JsonObject | None = None
+    think: bool | Literal["low", "medium", "high", "max"] | None = None
+    keep_alive: int | float | str | None = Field(None, description="seconds, or a duration as 5m")
+    truncate: Flag = None
+    shift: Flag = None
+    logprobs: Flag = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    server: Annotated[int, Field(ge=1, le=ID_LIMIT)] | Word | None = Field(None, description="only this server")
+    server_url: Url | None = Field(None, description="only the server at this URL")
+    digest: str | None = Field(None, pattern="^(sha256:)?[0-9a-fA-F]{12,64}$", description="only this build answers")
+
+
+class GenerateBody(_Asked):
+    prompt: str | None = None
+    suffix: str | None = None
+    system: str | None = None
+    images: list[str] | None = Field(None, description="in base64")
+    template: str | None = None
+    context: list[int] | None = None
+    raw: Flag = None
+
+
+class Message(Strict):
+    role: str = Field(min_length=1, max_length=100)
+    content: str | None = None
+    thinking: str | None = None
+    images: list[str] | None = Field(None, description="in base64")
+    tool_calls: list[JsonObject] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+class ChatBody(_Asked):
+    messages: list[Message] = Field(max_length=10_000)
+    tools: list[JsonObject] | None = Field(None, max_length=1000)
+
+
+class ServerRef(BaseModel):
+    id: int | None
+    name: str | None
+    url: str
+
+
+class Server(ServerRef):
+    id: int
+    name: str
+    api_version: ApiVersion
+    capabilities: list[str]
+    max_concurrent: int
+    slots_in_use: int
+    priority: int
+    is_default: bool
+    is_active: bool
+    default_model: str | None
+    auth_type: AuthType
+    auth_config: dict[str, str | None] = Field(description="secrets as asterisks, references as they were given")
+    headers: dict[str, str] = Field(description="values as asterisks, references as they were given")
+    status: Literal["unknown", "online", "offline", "unauthorized", "error"]
+    version: str | None
+    last_error: str | None
+    last_seen_at: datetime | None
+    last_discovered_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Model(BaseModel):
+    id: int
+    server: str
+    server_id: int
+    name: str
+    digest: str | None
+    size: int | None
+    format: str | None
+    family: str | None
+    families: list[str] | None
+    parameter_size: str | None
+    quantization_level: str | None
+    modified_at: datetime | None
+    remote_host: str | None
+    remote_model: str | None
+    context_length: int | None
+    embedding_length: int | None
+    capabilities: list[str] | None
+    is_available: bool
+    pinned: str | None = Field(description="the digest that the name is pinned to")
+    first_seen_at: datetime
+    last_seen_at: datetime
+    digest_changed_at: datetime | None
+
+
+class ErrorDetail(BaseModel):
+    code: str
+    message: str
+    hint: str | None
+
+
+class ExistingErrorDetail(ErrorDetail):
+    existing_id: int | None = Field(None, description="the server that has this name or URL already")
+
+
+class Problem(BaseModel):
+    error: ErrorDetail
+
+
+class ExistingProblem(BaseModel):
+    error: ExistingErrorDetail
+
+
+class OllamaProblem(BaseModel):
+    """An error as Ollama's clients read it."""
+
+    error: str
+    code: str
+
+
+class DigestChange(BaseModel):
+    name: str
+    from_: str | None = Field(alias="from")
+    to: str | None
+
+
+class OffPin(BaseModel):
+    name: str
+    digest: str
+    pinned: str
+
+
+class Discovered(BaseModel):
+    server: ServerRef
+    added: list[str]
+    changed: list[DigestChange]
+    unchanged: int
+    vanished: list[str]
+    pruned: int
+    off_pin: list[OffPin]
+    error: ErrorDetail | None
+
+
+class Discoveries(BaseModel):
+    results: list[Discovered]
+    failed: int
+
+
+class Checked(BaseModel):
+    server: ServerRef
+    status: str
+    version: str | None
+    ms: int
+    error: ErrorDetail | None
+
+
+class Checks(BaseModel):
+    results: list[Checked]
+    failed: int
+
+
+class State(BaseModel):
+    status: Literal["ok", "ready"]
+
+
+class ListedModel(BaseModel):
+    name: str
+    model: str
+    modified_at: datetime | None
+    size: int | None
+    digest: str | None
+    details: dict[str, Any]
+
+
+class ListedModels(BaseModel):
+    models: list[ListedModel]
+
+
+class Answer(BaseModel):
+    """Ollama's own record; the last one also has these fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    created_at: str
+    done: bool
+    server: ServerRef
+    digest: str | None
+    proof: Literal["digest", "drift", "changed", "unread", "remote", "name"]
+
+
+class GenerateAnswer(Answer):
+    response: str
+
+
+class ChatAnswer(Answer):
+    message: dict[str, Any]

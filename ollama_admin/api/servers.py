@@ -1,0 +1,121 @@
+"""`/api/servers`: the rows, and what their servers are asked for."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from ollama_admin.api import schemas
+from ollama_admin.api.bodies import StrictRoute
+from ollama_admin.api.problems import JSONDocument
+from ollama_admin.api.reach import GUARDED, ClientDep, ServerId, errors, page
+from ollama_admin.documents import document, results
+from ollama_admin.errors import InvalidInput, ServerExists
+from ollama_admin.secret import MASK
+
+router = APIRouter(route_class=StrictRoute, dependencies=GUARDED, tags=["servers"])
+
+_CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {"model": schemas.ExistingProblem, "description": "another server has this name or URL"}
+}
+
+
+@router.get("/api/servers", responses={200: {"model": list[schemas.Server]}, **errors()})
+async def list_servers(
+    request: Request, client: ClientDep, asked: Annotated[schemas.ServerFilter, Query()]
+) -> Response:
+    """All servers, inactive ones too, by id."""
+    found = await client.servers.page(after=asked.cursor, limit=asked.limit, capability=asked.capability)
+    return page(request, found, asked.limit)
+
+
+@router.post(
+    "/api/servers",
+    status_code=201,
+    responses={201: {"model": schemas.Server}, **errors(body=True), **_CONFLICT},
+)
+async def add_server(client: ClientDep, new: schemas.NewServer) -> Response:
+    """Add a server. Nothing is asked of it: see check and discover."""
+    columns = _columns(new)
+    try:
+        added = await client.servers.add(**columns)
+    except ServerExists as exc:
+        if exc.existing_id is not None:
+            raise
+        added = await client.servers.add(**columns)  # by now the row that is in the way can be named
+    return JSONDocument(document(added), 201, {"Location": f"/api/servers/{added.id}"})
+
+
+@router.get("/api/servers/{server_id}", responses={200: {"model": schemas.Server}, **errors(404)})
+async def show_server(client: ClientDep, server_id: ServerId) -> Response:
+    """One server."""
+    return JSONDocument(document(await client.servers.show(server_id)))
+
+
+@router.patch(
+    "/api/servers/{server_id}",
+    responses={200: {"model": schemas.Server}, **errors(404, body=True), **_CONFLICT},
+)
+async def change_server(client: ClientDep, server_id: ServerId, change: schemas.ServerChange) -> Response:
+    """Change what is given and nothing else.
+
+    Another scheme, host or port drops the credentials that are not given again in the same request.
+    """
+    columns = _columns(change)
+    emptied = {name for name in change.model_fields_set if getattr(change, name) is None}
+    clear = [name for name in ("default_model", "headers") if name in emptied]
+    if "auth_type" in emptied:
+        columns["auth_type"] = "none"
+    return JSONDocument(document(await client.servers.update(server_id, clear=clear, **columns)))
+
+
+@router.delete("/api/servers/{server_id}", status_code=204, responses=errors(404, 409))
+async def remove_server(
+    client: ClientDep, server_id: ServerId, options: Annotated[schemas.RemoveOptions, Query()]
+) -> Response:
+    """Remove a server and its models."""
+    await client.servers.remove(server_id, force=options.force)
+    return Response(status_code=204)
+
+
+@router.post("/api/servers/{server_id}/check", responses={200: {"model": schemas.Checks}, **errors(404)})
+async def check_server(client: ClientDep, server_id: ServerId) -> Response:
+    """Ask a server whether it answers, and note what it said."""
+    return _results(await client.servers.check([server_id]))
+
+
+@router.post("/api/servers/{server_id}/discover", responses={200: {"model": schemas.Discoveries}, **errors(404)})
+async def discover_server(
+    client: ClientDep, server_id: ServerId, options: Annotated[schemas.DiscoverOptions, Query()]
+) -> Response:
+    """Read what a server holds into the database."""
+    return _results(await client.discover([server_id], prune=options.prune))
+
+
+@router.post("/api/discover", responses={200: {"model": schemas.Discoveries}, **errors()})
+async def discover(client: ClientDep, options: Annotated[schemas.DiscoverAllOptions, Query()]) -> Response:
+    """Read what all active servers hold into the database. One that fails costs the others nothing."""
+    return _results(await client.discover(all=options.all, prune=options.prune))
+
+
+def _results(found: Any) -> Response:
+    return JSONDocument(results(found, sum(result.error is not None for result in found)))
+
+
+def _columns(given: schemas.Strict) -> dict[str, Any]:
+    """What is given, but for null; plain secrets only."""
+    columns = given.model_dump(exclude_unset=True, exclude_none=True)
+    for name in ("auth_config", "headers"):
+        for key, value in (columns.get(name) or {}).items():
+            _refuse_what_is_no_secret(f"{name}.{key}", value)
+    return columns
+
+
+def _refuse_what_is_no_secret(place: str, value: str) -> None:
+    if value.startswith(("env:", "file:")):
+        raise InvalidInput(
+            f"{place[:100]!a} is a reference, and references cannot be set through the API",
+            "set it on the server's own machine: ollama-admin server update --secret-ref",
+        )
+    if value == MASK:
+        raise InvalidInput(f"{place[:100]!a} is the asterisks that stand for a secret", "leave it out to keep it")

@@ -1,0 +1,174 @@
+"""The REST API as a process: where it listens, who may ask, and how it ends."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import uvicorn
+
+from ollama_admin.api.app import create_app
+from ollama_admin.api.bodies import Limits
+from ollama_admin.api.guard import Guard
+from ollama_admin.api.protocol import PatientProtocol
+from ollama_admin.client import Client
+from ollama_admin.domain import Policy
+from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.secret import Secret
+from ollama_admin.settings import API_TOKEN, DYNAMIC_SERVERS, Settings
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (recognised, not used)
+SHORT_TOKEN = 16  # characters
+BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """`grace` is seconds that running answers have after the sign to stop."""
+
+    host: str = "127.0.0.1"
+    port: int = 8421
+    allow_hosts: Sequence[str] = ()
+    grace: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names under which it may be asked."""
+        bound = () if self.host in EVERYWHERE else (self.host,)
+        return frozenset(host.lower().strip("[]") for host in (*LOOPBACK, *bound, *self.allow_hosts))
+
+
+class Stop:
+    """The sign to stop. Given twice, running answers are not waited for any more."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insists = asyncio.Event()
+
+    def __call__(self) -> None:
+        if self.asked.is_set():
+            self.insists.set()
+        self.asked.set()
+
+
+def policy(settings: Settings) -> Policy:
+    """What those who ask the API may do, who need not own this machine."""
+    return Policy(dynamic_servers=settings.dynamic_servers, inactive_by_url=False, any_address=False)
+
+
+def listen(options: Options) -> socket.socket:
+    """A socket at the place that the options name; InvalidInput when there is none to have."""
+    if options.grace < 0:
+        raise InvalidInput("the grace is below 0 seconds")
+    try:
+        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except (OSError, OverflowError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", None) or "there is no such address"
+        message = f"cannot listen on {options.host} port {options.port}: {reason}"
+        raise InvalidInput(message, "choose another place with --host and --port") from exc
+
+
+async def serve(
+    client: Client,
+    settings: Settings,
+    options: Options,
+    *,
+    stop: Stop,
+    say: Callable[[str], None],
+    log: Callable[[str], None],
+) -> None:
+    """Answer until `stop`, then let running answers come to their ends. Raises InvalidInput before it listens."""
+    with listen(options) as listener:
+        token = _token(settings, say)
+        app = create_app(client, options.limits)
+        guard = Guard(app, token=token, hosts=options.hosts, limits=options.limits, log=log)
+        server = _Server(_config(guard, options))
+        _introduce(listener, settings, options, say)
+        beside = [asyncio.create_task(_end(server, stop)), asyncio.create_task(_say_whether_ready(client, say))]
+        try:
+            await server.serve([listener])
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
+            await _last_words(server)
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The signals are the caller's: uvicorn would raise them again at its end, and the exit code would be -15."""
+        yield
+
+
+def _config(guard: Guard, options: Options) -> uvicorn.Config:
+    return uvicorn.Config(
+        guard,
+        http=partial(PatientProtocol, limits=options.limits),  # type: ignore[arg-type]
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=options.grace,  # type: ignore[arg-type]
+    )
+
+
+async def _end(server: uvicorn.Server, stop: Stop) -> None:
+    await stop.asked.wait()
+    server.should_exit = True
+    await stop.insists.wait()
+    server.force_exit = True
+
+
+async def _last_words(server: uvicorn.Server) -> None:
+    """Answers whose time is over tell their clients so, and give back their slots."""
+    tasks = list(server.server_state.tasks)
+    if server.force_exit:  # else uvicorn has done so: a second time would disturb their cleaning up
+        for task in tasks:
+            task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=5)
+
+
+def _token(settings: Settings, say: Callable[[str], None]) -> Secret:
+    if settings.api_token is None:
+        made = Secret(secrets.token_urlsafe(32))
+        say(f"the token of this run, shown once: {made.reveal()} (set {API_TOKEN} to choose one)")
+        return made
+    say(f"the token is the one in {API_TOKEN}")
+    if len(settings.api_token.reveal()) < SHORT_TOKEN:
+        say(f"the token has fewer than {SHORT_TOKEN} characters: it can be guessed")
+    return settings.api_token
+
+
+def _introduce(listener: socket.socket, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
+    host, port = listener.getsockname()[:2]
+    place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    say(f"refused are requests without the token, and for other hosts than {', '.join(sorted(options.hosts))}")
+    say("never connected to are link-local, multicast, unspecified and metadata addresses")
+    if settings.dynamic_servers:
+        say(f"requests may name URLs that are not registered; {DYNAMIC_SERVERS}=registered refuses them")
+    else:
+        say("requests may name registered servers only")
+    if host not in LOOPBACK:
+        say("it is reachable from other machines, and speaks no TLS: put a proxy that does in front of it")
+    say(f"listening on {place}, documentation at {place}/docs")
+
+
+async def _say_whether_ready(client: Client, say: Callable[[str], None]) -> None:
+    try:
+        await client.ready()
+    except AdminError as exc:
+        hint = f" ({exc.hint})" if exc.hint else ""
+        say(f"not ready: {exc.message}{hint}; every request is refused until it is")

@@ -1,0 +1,192 @@
+"""An answer on its way to a client: its status once it is known, its records as they come, and its end with theirs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, assert_never
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ollama_admin.api.problems import JSONDocument, described, problem, shown
+from ollama_admin.client import Stream
+from ollama_admin.documents import document
+from ollama_admin.domain import Piece, Reply
+from ollama_admin.errors import AdminError
+
+NDJSON = b"application/x-ndjson"
+NANOSECONDS_PER_MS = 1_000_000
+_STOPPING = {"code": "server_stopping", "message": "the server is stopping; ask again", "hint": None}
+
+
+class Dialect(StrEnum):
+    """Whose records a client reads: those of `/api/generate` or of `/api/chat`."""
+
+    GENERATE = "generate"
+    CHAT = "chat"
+
+
+class ReaderGoneError(Exception):
+    """The client reads nothing any more."""
+
+
+class AnswerResponse(Response):
+    """Nothing is sent before the first record or the failure is there, so that the status tells which it is.
+
+    A client that leaves ends the work at once, whatever that waits for: a place, the first token or the next one.
+    """
+
+    def __init__(
+        self, stream: Stream, dialect: Dialect, *, model: str, path: str, live: bool, write_idle: float
+    ) -> None:
+        super().__init__()
+        self._stream = stream
+        self._dialect = dialect
+        self._model = model
+        self._path = path
+        self._live = live
+        self._write_idle = write_idle
+        self._begun = False
+        self._ended = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await _until_left(self._answer(scope, receive, send), receive)
+        except asyncio.CancelledError:  # the time for running answers is over
+            if not self._ended:
+                await self._fail(_STOPPING, 503, scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._stream as stream:
+                await (self._pass_on(stream, send) if self._live else self._gather(stream, scope, receive, send))
+        except AdminError as exc:
+            await self._fail(described(exc), exc.http_status, scope, receive, send)
+        except ReaderGoneError:
+            return
+
+    async def _pass_on(self, stream: Stream, send: Send) -> None:
+        async for piece in stream:
+            await self._send_line(_record(piece, self._dialect, self._model), send)
+        await self._send_line(_last(stream.reply, self._dialect), send)
+        await self._end(send)
+
+    async def _gather(self, stream: Stream, scope: Scope, receive: Receive, send: Send) -> None:
+        logprobs: list[Any] = []
+        async for piece in stream:
+            more = (piece.record or {}).get("logprobs")
+            logprobs += more if isinstance(more, list) else []
+        self._begun = self._ended = True
+        whole = _whole(stream.reply, self._dialect, logprobs)
+        await JSONDocument(whole)(scope, receive, send)
+
+    async def _fail(self, error: dict[str, Any], status: int, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._begun:
+            self._begun = self._ended = True
+            await problem(self._path, status, error)(scope, receive, send)
+            return
+        await self._send_line(shown(self._path, error), send)
+        await self._end(send)
+
+    async def _send_line(self, record: dict[str, Any], send: Send) -> None:
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        async with _while_read(self._write_idle):
+            if not self._begun:
+                self._begun = True
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", NDJSON)]})
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+
+    async def _end(self, send: Send) -> None:
+        self._ended = True
+        async with _while_read(self._write_idle):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@asynccontextmanager
+async def _while_read(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as exc:
+        raise ReaderGoneError from exc
+
+
+async def _until_left(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Do the work until the client leaves; it has ended, with all its cleaning up, when this returns."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
+    if not working.cancelled():
+        working.result()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _record(piece: Piece, dialect: Dialect, model: str) -> dict[str, Any]:
+    """A record in mid-answer: as the server sent it, or made for a server that speaks v1."""
+    if piece.record is not None:
+        return dict(piece.record)
+    return {"model": model, "created_at": _now(), **_said(piece.response, piece.thinking, dialect), "done": False}
+
+
+def _last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
+    """The record that ends an answer, with what its server and its build are known to be."""
+    record = _made_last(reply, dialect) if reply.record is None else dict(reply.record)
+    return record | {"server": document(reply.server), "digest": reply.digest, "proof": reply.proof}
+
+
+def _whole(reply: Reply, dialect: Dialect, logprobs: list[Any]) -> dict[str, Any]:
+    """The last record with all that was said before."""
+    last = _last(reply, dialect)
+    own = last.get("logprobs")
+    logprobs = logprobs + (own if isinstance(own, list) else [])
+    said = _said(reply.response, reply.thinking, dialect)
+    calls = {"tool_calls": [dict(call) for call in reply.tool_calls]} if reply.tool_calls else {}
+    if dialect is Dialect.CHAT:
+        kept = last.get("message")
+        said = {"message": (kept if isinstance(kept, dict) else {}) | said["message"] | calls}
+    else:
+        said |= calls
+    return last | said | ({"logprobs": logprobs} if logprobs else {})
+
+
+def _made_last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
+    stats = reply.stats
+    numbers = {
+        "total_duration": stats.total_ms * NANOSECONDS_PER_MS,
+        "prompt_eval_count": stats.prompt_tokens,
+        "eval_count": stats.output_tokens,
+    }
+    return {
+        "model": reply.model,
+        "created_at": _now(),
+        **_said("", "", dialect),
+        "done": True,
+        "done_reason": reply.done_reason,
+        **{name: number for name, number in numbers.items() if number is not None},
+    }
+
+
+def _said(response: str, thinking: str, dialect: Dialect) -> dict[str, Any]:
+    thought = {"thinking": thinking} if thinking else {}
+    match dialect:
+        case Dialect.GENERATE:
+            return {"response": response, **thought}
+        case Dialect.CHAT:
+            return {"message": {"role": "assistant", "content": response, **thought}}
+        case _:
+            assert_never(dialect)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

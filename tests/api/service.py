@@ -1,0 +1,152 @@
+"""`ollama-admin serve` in a thread: the same code on a real socket, and quick to start."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from ollama_admin.api.bodies import Limits
+from ollama_admin.api.serving import Options, Stop, policy, serve
+from ollama_admin.client import Client
+from ollama_admin.domain import Way
+from ollama_admin.ollama.http import Times
+from ollama_admin.services.slots import LeaseTimes
+from ollama_admin.settings import Settings
+
+TOKEN = "canary-token-of-the-tests"
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+QUICK = LeaseTimes(ttl=3.0, renew=1.0, margin=0.5)
+SECONDS = 30.0
+
+
+class Service:
+    """`url` is where it listens; `said` and `logged` are what a person would read on stderr."""
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        environ: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        grace: float = 5.0,
+        times: Times | None = None,
+        allow_hosts: tuple[str, ...] = (),
+    ) -> None:
+        self._database_url = database_url
+        self._environ = {"OLLAMA_ADMIN_API_TOKEN": TOKEN, **(environ or {})}
+        self._options = Options(port=0, limits=limits or Limits(), grace=grace, allow_hosts=allow_hosts)
+        self._times = times
+        self._executor = ThreadPoolExecutor(max_workers=1)
+        self._listening = threading.Event()
+        self._stop: Stop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.said: list[str] = []
+        self.logged: list[str] = []
+        self.url = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def __enter__(self) -> Self:
+        self._serving = self._executor.submit(lambda: asyncio.run(self._serve()))
+        self._serving.add_done_callback(lambda _: self._listening.set())
+        assert self._listening.wait(SECONDS)
+        if not self.url:
+            self._serving.result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        self.ended()
+        self._executor.shutdown()
+
+    def log(self, count: int) -> list[str]:
+        """The lines of its log, once there are so many: one is written after the answer was sent."""
+        ends = time.monotonic() + SECONDS
+        while len(self.logged) < count:
+            assert time.monotonic() < ends, self.logged
+            time.sleep(0.01)
+        return self.logged
+
+    def stop(self) -> None:
+        """The sign to stop, as SIGTERM gives it."""
+        if self._loop is not None and self._stop is not None and not self._serving.done():
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def ended(self) -> None:
+        self._serving.result(SECONDS)
+
+    def ask(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
+        """One request with the token, on a connection of its own."""
+        with self.client() as client:
+            return client.request(method, path, json=body, **more)
+
+    def client(self, **more: Any) -> httpx.Client:
+        """A client that sends the token."""
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=SECONDS, **{"headers": AUTHORIZED, **more})
+
+    def raw(self, data: bytes) -> bytes:
+        """Everything that comes back for these bytes until the connection is closed."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return read_all(connection)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), SECONDS)
+
+    async def _serve(self) -> None:
+        settings = Settings.read(self._environ, self._database_url)
+        self._loop, self._stop = asyncio.get_running_loop(), Stop()
+        async with Client(
+            database_url=self._database_url,
+            environ=self._environ,
+            on_note=self._say,
+            times=self._times,
+            way=Way.API,
+            policy=policy(settings),
+            lease_times=QUICK,
+        ) as client:
+            await serve(client, settings, self._options, stop=self._stop, say=self._say, log=self.logged.append)
+
+    def _say(self, text: str) -> None:
+        self.said.append(text)
+        if text.startswith("listening on "):
+            self.url = text.split()[2].rstrip(",")
+            self._listening.set()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    found = b""
+    try:
+        while chunk := connection.recv(65536):
+            found += chunk
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
+    """A request as bytes. Keywords are headers, with - for _; an empty one is left out."""
+    own = {"Host": "127.0.0.1", **AUTHORIZED}
+    own |= {"Content-Type": "application/json", "Content-Length": str(len(body))} if body else {}
+    own |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in own.items() if value)
+    return f"{method} {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode() + body
+
+
+def answer_of(raw: bytes) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and document of a raw response."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(first.split()[1]), headers, json.loads(body) if body else None

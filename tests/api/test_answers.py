@@ -1,0 +1,359 @@
+"""`/api/generate`, `/api/chat`, `/api/tags`: Ollama's own shapes, with what we know of the server and the build."""
+
+import base64
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import ollama
+import pytest
+
+from ollama_admin.demo.simulator_model import SimulatedModel
+from tests.api.conftest import Serve, register
+from tests.api.service import AUTHORIZED, Service
+from tests.fake_ollama import Answer, Recording
+from tests.fake_ollama_thread import FakeOllamaThread
+
+GENERATE, CHAT, TAGS = "/api/generate", "/api/chat", "/api/tags"
+OLD, NEW = SimulatedModel("alpha", build="old"), SimulatedModel("alpha", build="new", says="I am the new alpha")
+HI = [{"role": "user", "content": "hi"}]
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nrest").decode()
+
+
+@pytest.fixture
+def official(api: Service) -> Iterator[ollama.Client]:
+    """The client that others publish, told nothing but a URL and a header."""
+    client = ollama.Client(host=api.url, headers=AUTHORIZED)
+    yield client
+    client._client.close()
+
+
+def lines(answer: httpx.Response) -> list[dict[str, Any]]:
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def sent(fake: FakeOllamaThread, path: str) -> list[dict[str, Any]]:
+    """The bodies that a server was sent."""
+    bodies: list[Any] = [r.body for r in fake.call(lambda: list(fake.fakes[0].requests_to(path)))]
+    return bodies
+
+
+# the official client
+
+
+def test_official_client_generates(api: Service, official: ollama.Client, fakes: Serve) -> None:
+    register(api, fakes(SimulatedModel("alpha", says="one two three")))
+    whole = official.generate(model="alpha", prompt="hi")
+    assert (whole.response, whole.done, whole.done_reason, whole.model) == (
+        "one two three",
+        True,
+        "stop",
+        "alpha:latest",
+    )
+    assert whole.eval_count == 4
+    pieces = list(official.generate(model="alpha", prompt="hi", stream=True))
+    assert [piece.response for piece in pieces[:-1]] == ["one", " two", " three"]
+    assert (pieces[-1].done, pieces[-1].response) == (True, "")
+    assert whole.context == pieces[-1].context
+
+
+def test_official_client_chats(api: Service, official: ollama.Client, fakes: Serve) -> None:
+    model = SimulatedModel("alpha", says="one two", thinking="let me", capabilities=("completion", "thinking"))
+    register(api, fakes(model))
+    whole = official.chat(model="alpha", messages=HI, think=True)
+    assert (whole.message.content, whole.message.thinking, whole.message.role) == ("one two", "let me", "assistant")
+    pieces = list(official.chat(model="alpha", messages=HI, stream=True))
+    assert "".join(piece.message.content or "" for piece in pieces) == "one two"
+    assert pieces[-1].done
+
+
+def test_official_client_lists_each_name_once(api: Service, official: ollama.Client, fakes: Serve) -> None:
+    register(api, fakes(OLD, "beta"), fakes(NEW, "gamma"))
+    listed = official.list().models
+    assert sorted(model.model or "" for model in listed) == ["alpha:latest", "beta:latest", "gamma:latest"]
+    assert {model.model: model.digest for model in listed}["alpha:latest"] == OLD.digest
+    assert all(model.size and model.modified_at and model.details for model in listed)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_official_client_is_told_of_a_wrong_model(
+    api: Service, official: ollama.Client, fakes: Serve, stream: bool
+) -> None:
+    register(api, fakes("alpha"))
+    for ask in (
+        lambda: official.generate(model="alhpa", prompt="hi", stream=stream),
+        lambda: official.chat(model="alhpa", messages=HI, stream=stream),
+    ):
+        with pytest.raises(ollama.ResponseError) as refused:
+            list(ask())
+        assert refused.value.status_code == 404
+        assert refused.value.error == "no active server has model 'alhpa'"
+
+
+# what goes on, unchanged
+
+
+def test_every_field_reaches_the_server_as_it_was_given(sqlite_api: Service, fakes: Serve) -> None:
+    fake = fakes(SimulatedModel("alpha", capabilities=("completion", "vision")))
+    [one] = register(sqlite_api, fake)
+    fields = {
+        "prompt": "\u2028 hi",
+        "system": "be kind",
+        "images": [PNG],
+        "format": {"type": "object", "b": 1, "a": [None]},
+        "options": {"temperature": 1, "num_ctx": 100, "stop": ["x"], "foreign": {"deep": None}},
+        "keep_alive": 5.5,
+        "template": "{{ .Prompt }}",
+        "context": [1, 2],
+        "logprobs": True,
+        "top_logprobs": 2,
+        "truncate": True,
+    }
+    answer = sqlite_api.ask("POST", GENERATE, {"model": "Alpha", "server": one, **fields, "raw": None})
+    assert answer.status_code == 200, answer.text
+    [body] = sent(fake, GENERATE)
+    assert body == {"model": "alpha:latest", "stream": True, **fields}
+
+
+def test_messages_and_tools_reach_the_server_as_they_were_given(sqlite_api: Service, fakes: Serve) -> None:
+    fake = fakes("alpha")
+    register(sqlite_api, fake)
+    call = {"function": {"name": "look", "arguments": {"at": None, "n": 1.0}}}
+    messages = [
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "hi", "images": [PNG]},
+        {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [call]},
+        {"role": "tool", "content": "42", "tool_name": "look"},
+    ]
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    last = {"model": "alpha:latest", "created_at": "2026-01-01T00:00:00Z", "done": True, "done_reason": "stop"}
+    answered = [
+        {**last, "message": {"role": "assistant", "content": "", "tool_calls": [call], "new": 1}, "done": False},
+        {**last, "message": {"role": "assistant", "content": ""}},
+    ]
+    fake.call(
+        lambda: fake.fakes[0].script_always(CHAT, Answer(body="".join(json.dumps(r) + "\n" for r in answered).encode()))
+    )
+    body = {"model": "alpha", "messages": messages, "tools": tools, "shift": False}
+    first, final = lines(sqlite_api.ask("POST", CHAT, body))
+    assert first == answered[0]
+    assert {name: final[name] for name in answered[1]} == answered[1]
+    assert sent(fake, CHAT) == [
+        {"model": "alpha:latest", "stream": True, "shift": False, "messages": messages, "tools": tools}
+    ]
+    whole = sqlite_api.ask("POST", CHAT, {**body, "stream": False}).json()
+    assert whole["message"] == {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+@pytest.mark.parametrize("name", ["generate-stream", "chat-thinking", "generate-load", "generate-thinking"])
+def test_records_come_through_as_the_server_sent_them(sqlite_api: Service, fakes: Serve, name: str) -> None:
+    path, asked, records = replay(sqlite_api, fakes, name)
+    answer = lines(sqlite_api.ask("POST", path, asked))
+    assert answer[:-1] == records[:-1]
+    assert {name: answer[-1][name] for name in records[-1]} == records[-1]
+
+
+def replay(service: Service, fakes: Serve, name: str) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    """Have a recorded answer given to the next request; its path, the request and the records."""
+    recording = Recording.load(name)
+    path, asked = recording.request["path"], dict(recording.request["body"])
+    asked.pop("stream", None)
+    fake = fakes(asked["model"])
+    register(service, fake)
+    [listed] = fake.call(lambda: list(fake.fakes[0].models))
+    records = [json.loads(line) for line in recording.body.splitlines()]
+    records = [record | ({"model": listed} if "model" in record else {}) for record in records]
+    body = "".join(json.dumps(record) + "\n" for record in records).encode()
+    fake.call(lambda: fake.fakes[0].script(path, Answer(200, body)))
+    return path, asked, records
+
+
+@pytest.mark.parametrize("field", ["width", "_debug_render_only", "api_base", "headers", "url", "allow_remote"])
+def test_a_field_that_could_not_be_carried_is_named(shared_api: Service, field: str) -> None:
+    for path, body in ((GENERATE, {"prompt": "hi"}), (CHAT, {"messages": HI})):
+        refused = shared_api.ask("POST", path, {"model": "alpha", **body, field: "http://10.0.0.1"})
+        assert refused.status_code == 422
+        assert refused.json() == {"error": f"body.{field}: there is no such field", "code": "invalid_input"}
+
+
+def test_a_v1_server_gets_plain_messages_and_answers_in_ollamas_shape(sqlite_api: Service, fakes: Serve) -> None:
+    fake = fakes(SimulatedModel("alpha", says="one two"), version=None)
+    register(sqlite_api, fake, api_version="v1")
+    body = {
+        "model": "alpha",
+        "messages": [{"role": "system", "content": "be kind"}, *HI],
+        "options": {"seed": 1},
+    }
+    *pieces, last = lines(sqlite_api.ask("POST", CHAT, body))
+    assert [piece["message"]["content"] for piece in pieces] == ["one", " two"]
+    assert (last["done"], last["done_reason"], last["proof"], last["digest"]) == (True, "stop", "name", None)
+    [asked] = sent(fake, "/v1/chat/completions")
+    assert (asked["messages"], asked["seed"]) == (body["messages"], 1)
+    whole = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi", "stream": False}).json()
+    assert (whole["response"], whole["done"]) == ("one two", True)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"messages": [*HI, {"role": "assistant", "tool_calls": [{}]}]}, "tool_calls of a message"),
+        ({"truncate": False}, "truncate"),
+        ({"keep_alive": 1}, "keep-alive"),
+        ({"messages": []}, "empty prompt"),
+    ],
+)
+def test_what_v1_cannot_carry_is_refused_before_anything_is_sent(
+    sqlite_api: Service, fakes: Serve, more: dict[str, Any], named: str
+) -> None:
+    fake = fakes("alpha", version=None)
+    [one] = register(sqlite_api, fake, api_version="v1")
+    refused = sqlite_api.ask("POST", CHAT, {"model": "alpha", "server": one, "messages": HI, **more})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert named in refused.json()["error"]
+    assert sent(fake, "/v1/chat/completions") == []
+
+
+def test_an_empty_prompt_loads_the_model_as_with_ollama(sqlite_api: Service, fakes: Serve) -> None:
+    register(sqlite_api, fakes("alpha"))
+    [loaded] = lines(sqlite_api.ask("POST", GENERATE, {"model": "alpha"}))
+    assert (loaded["response"], loaded["done"], loaded["done_reason"]) == ("", True, "load")
+
+
+@pytest.mark.parametrize("image", ["", "no base64!", "QUI", "QU I=", "QUJ="])
+def test_an_image_that_would_not_arrive_as_given_is_refused(shared_api: Service, image: str) -> None:
+    for path, body in (
+        (GENERATE, {"prompt": "hi", "images": [image]}),
+        (CHAT, {"messages": [{"role": "user", "images": [image]}]}),
+    ):
+        refused = shared_api.ask("POST", path, {"model": "alpha", **body})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+        assert "images" in refused.json()["error"]
+
+
+# which server, which build
+
+
+def test_the_last_record_names_the_server_and_the_build(api: Service, fakes: Serve) -> None:
+    fake = fakes(OLD)
+    [one] = register(api, fake)
+    for path, body in ((GENERATE, {"prompt": "hi"}), (CHAT, {"messages": HI})):
+        last = lines(api.ask("POST", path, {"model": "alpha", **body}))[-1]
+        assert last["server"] == {"id": one, "name": "one", "url": fake.url}
+        assert (last["digest"], last["proof"]) == (OLD.digest, "digest")
+        whole = api.ask("POST", path, {"model": "alpha", **body, "stream": False}).json()
+        assert (whole["server"], whole["proof"]) == (last["server"], "digest")
+
+
+@pytest.mark.parametrize("server", [2, "two", "TWO"])
+def test_only_the_server_that_was_named_is_asked(sqlite_api: Service, fakes: Serve, server: int | str) -> None:
+    first, second = fakes("alpha"), fakes("alpha")
+    register(sqlite_api, first, second)
+    assert sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi", "server": server}).status_code == 200
+    assert (len(sent(first, GENERATE)), len(sent(second, GENERATE))) == (0, 1)
+
+
+def test_a_server_that_is_away_is_an_error_and_no_other_one_is_asked(sqlite_api: Service, fakes: Serve) -> None:
+    other = fakes("alpha")
+    register(sqlite_api, other)
+    body = {"model": "alpha", "prompt": "hi", "server_url": "http://127.0.0.1:1"}
+    refused = sqlite_api.ask("POST", GENERATE, body)
+    assert (refused.status_code, refused.json()["code"]) == (502, "server_unreachable")
+    assert sent(other, GENERATE) == []
+
+
+def test_a_server_that_is_not_registered_answers_by_its_url_unless_that_is_forbidden(
+    sqlite_url: str, fakes: Serve
+) -> None:
+    fake = fakes("alpha")
+    body = {"model": "alpha", "prompt": "hi", "server_url": f"{fake.url}/v1", "stream": False}
+    with Service(sqlite_url) as service:
+        assert service.ask("POST", GENERATE, body).json()["server"] == {"id": None, "name": None, "url": fake.url}
+        assert service.ask("GET", "/api/servers").json() == []
+    with Service(sqlite_url, environ={"OLLAMA_ADMIN_DYNAMIC_SERVERS": "registered"}) as service:
+        refused = service.ask("POST", GENERATE, body)
+        assert (refused.status_code, refused.json()["code"]) == (404, "server_not_found")
+        register(service, fake)
+        assert service.ask("POST", GENERATE, body).status_code == 200
+
+
+def test_an_inactive_server_is_refused_by_its_url_too(sqlite_api: Service, fakes: Serve) -> None:
+    fake = fakes("alpha")
+    [one] = register(sqlite_api, fake)
+    sqlite_api.ask("PATCH", f"/api/servers/{one}", {"is_active": False})
+    for place in ({"server": one}, {"server_url": fake.url}):
+        refused = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi", **place})
+        assert (refused.status_code, refused.json()["code"]) == (409, "server_inactive")
+    assert sent(fake, GENERATE) == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_demand_that_fails_before_the_text_is_a_conflict(sqlite_api: Service, fakes: Serve, stream: bool) -> None:
+    fake = fakes(OLD)
+    register(sqlite_api, fake)
+    fake.call(lambda: fake.fakes[0].point("alpha", NEW))
+    body = {"model": "alpha", "prompt": "hi", "digest": OLD.digest[:12], "stream": stream}
+    refused = sqlite_api.ask("POST", GENERATE, body)
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_mismatch")
+    assert sent(fake, GENERATE) == []
+
+
+def test_a_demand_that_fails_after_the_text_is_a_line_of_error(sqlite_api: Service, fakes: Serve) -> None:
+    async def move(index: int) -> None:
+        if index == 1:
+            fake.fakes[0].point("alpha", NEW)
+
+    fake = fakes(OLD, before_token=move)
+    register(sqlite_api, fake)
+    body = {"model": "alpha", "prompt": "hi", "digest": OLD.digest}
+    *said, last = lines(sqlite_api.ask("POST", GENERATE, body))
+    assert "".join(record["response"] for record in said) == "I am alpha"
+    assert last.keys() == {"error", "code"}
+    assert last["code"] == "model_mismatch"
+    fake.call(lambda: fake.fakes[0].point("alpha", OLD))
+    whole = sqlite_api.ask("POST", GENERATE, {**body, "stream": False})
+    assert (whole.status_code, whole.json()["code"]) == (409, "model_mismatch")
+
+
+def test_a_stream_that_breaks_ends_with_a_line_of_error(sqlite_api: Service, fakes: Serve) -> None:
+    path, asked, _ = replay(sqlite_api, fakes, "generate-runner-killed")
+    answer = lines(sqlite_api.ask("POST", path, asked))
+    assert answer[-1]["code"] == "stream_interrupted"
+    assert "in the middle of the answer" in answer[-1]["error"]
+    assert not any(record.get("done") for record in answer)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (Answer(503, {"error": "server busy"}), 503, "server_busy"),
+        (Answer(500, {"error": "model runner has unexpectedly stopped"}), 502, "upstream_error"),
+        (Answer(401, {"error": "unauthorized"}), 502, "server_unauthorized"),
+        (Answer(404, {"error": "model 'alpha' not found"}), 404, "model_not_found"),
+        (Answer(200, {"error": "went wrong"}), 502, "upstream_error"),
+        (Answer(200, {"model": "beta", "response": "x", "done": False}), 409, "model_mismatch"),
+        (Answer(200, "<html>"), 502, "upstream_error"),
+    ],
+)
+def test_a_failure_before_the_first_text_has_its_status(
+    sqlite_api: Service, fakes: Serve, fault: Answer, status: int, code: str
+) -> None:
+    fake = fakes("alpha")
+    register(sqlite_api, fake)
+    fake.call(lambda: fake.fakes[0].script(GENERATE, fault))
+    refused = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi"})
+    assert (refused.status_code, refused.json().keys(), refused.json()["code"]) == (status, {"error", "code"}, code)
+    assert ("retry-after" in refused.headers) == (status == 503)
+
+
+def test_receipts_say_by_which_way_requests_came(sqlite_api: Service, sqlite_url: str, fakes: Serve) -> None:
+    register(sqlite_api, fakes("alpha"))
+    sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi"})
+    sqlite_api.stop()
+    sqlite_api.ended()
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+        assert connection.execute("SELECT way, outcome FROM ollama_receipts").fetchall() == [("api", "ok")]
+    connection.close()

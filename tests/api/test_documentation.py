@@ -1,0 +1,87 @@
+"""`docs/api.md`: every command line of it runs, every route is called, every code is explained."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ollama_admin.api import problems
+from ollama_admin.api.app import create_app
+from ollama_admin.api.bodies import Limits
+from ollama_admin.client import Client
+from ollama_admin.demo.simulator_model import SimulatedModel
+from tests.api.conftest import Serve
+from tests.api.service import TOKEN, Service
+
+PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+MODEL = "llama3.2:3b"
+PLACES = ("http://192.168.1.10:11434", "http://192.168.1.20:11434")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def calls() -> list[tuple[str, str]]:
+    """Method and path of every curl."""
+    found = []
+    for line in "".join(blocks("sh")).replace("\\\n", " ").split("curl ")[1:]:
+        method = re.search(r"-X (\w+)", line)
+        path = re.search(r'"\$URL(/[^"?]*)', line)
+        assert path is not None, line
+        found.append(
+            (method[1] if method else "POST" if " -d " in line else "GET", path[1].replace("/1", "/{server_id}"))
+        )
+    return found
+
+
+async def test_every_route_is_called(sqlite_url: str) -> None:
+    async with Client(database_url=sqlite_url, environ={}) as client:
+        paths = create_app(client, Limits()).openapi()["paths"]
+    routes = {(method.upper(), path) for path, operations in paths.items() for method in operations}
+    assert set(calls()) == routes | {("GET", "/openapi.json")}
+
+
+def test_every_command_runs_word_for_word(database_url: str, fakes: Serve, tmp_path: Path) -> None:
+    first, second = (fakes(SimulatedModel(MODEL, says="Rayleigh scattering")) for _ in range(2))
+    install, settings, *commands = blocks("sh")
+    assert "ollama-admin serve" in install
+    script = settings + "".join(commands)
+    for place, fake in zip(PLACES, (first, second), strict=True):
+        assert place in script
+        script = script.replace(place, fake.url)
+    with Service(database_url, environ={"OLLAMA_ADMIN_SECRET_KEY": "k" * 43 + "="}) as service:
+        ran = subprocess.run(
+            ["/bin/sh", "-e", "-c", script.replace("http://127.0.0.1:8421", service.url)],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "OLLAMA_ADMIN_API_TOKEN": TOKEN},
+            capture_output=True,
+            text=True,
+        )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran
+    assert ran.stdout.count('"done":true') == 3
+    assert ran.stdout.count("Rayleigh") == 4
+    assert "only-an-example" not in ran.stdout
+    assert len(second.requests()) > 0
+
+
+def test_the_python_example_runs(api: Service, fakes: Serve, tmp_path: Path) -> None:
+    fake = fakes(SimulatedModel(MODEL, says="Rayleigh scattering"))
+    api.ask("POST", "/api/servers", {"name": "first", "url": fake.url})
+    api.ask("POST", "/api/discover")
+    [example] = blocks("python")
+    code = example.replace("http://127.0.0.1:8421", api.url)
+    environ = os.environ | {"OLLAMA_ADMIN_API_TOKEN": TOKEN}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=tmp_path)
+    assert (ran.stdout, ran.stderr) == ("Rayleigh scattering\n", "")
+
+
+@pytest.mark.parametrize("code", [*problems._CODES.values(), "internal_error", "server_stopping"])
+def test_every_code_of_the_service_alone_is_explained(code: str) -> None:
+    rows = dict(re.findall(r"^\| (\d+) \| `(\w+)` \|", PAGE, re.MULTILINE))
+    assert code in rows.values()
+    statuses = {name: status for status, name in problems._CODES.items()}
+    assert rows.get(str(statuses.get(code, 0)), code) == code
