@@ -137,11 +137,11 @@ CALLS: dict[str, tuple[Asking, list[str]]] = {
     "discover": (lambda client: client.discover(["gpu"]), ["/api/version", "/api/tags", "/api/show"]),
     "generate": (
         lambda client: client.generate(prompt="hi", server="gpu", model="alpha"),
-        ["/api/version", "/api/tags", "/api/generate"],
+        ["/api/version", "/api/tags", "/api/generate", "/api/tags"],
     ),
     "think": (
         lambda client: client.generate(prompt="hi", server="gpu", model="alpha", think=False),
-        ["/api/version", "/api/tags", "/api/chat"],
+        ["/api/version", "/api/tags", "/api/chat", "/api/tags"],
     ),
 }
 every_call = pytest.mark.parametrize(("ask", "paths"), CALLS.values(), ids=CALLS)
@@ -180,9 +180,9 @@ async def test_a_url_that_no_row_has_gets_the_credentials_of_this_call_alone(
     client: Client, fake: FakeOllama, auth: dict[str, Any], expected: Sent
 ) -> None:
     await client.generate(prompt="hi", server_url=fake.url, model="alpha", **auth)
-    assert credentials_of(fake) == [expected] * 3
+    assert credentials_of(fake) == [expected] * 4
     await client.generate(prompt="hi", server_url=fake.url, model="alpha")
-    assert credentials_of(fake)[3:] == [{}] * 3
+    assert credentials_of(fake)[4:] == [{}] * 4
     assert await client.servers.list() == []
 
 
@@ -190,11 +190,11 @@ async def test_a_rows_url_gets_the_rows_credentials_and_takes_no_others(client: 
     token = {"auth_type": "bearer", "auth_config": {"token": "t"}}
     await client.servers.add(name="gpu", url=fake.url, **token)
     await client.generate(prompt="hi", server_url=fake.url, model="alpha")
-    assert credentials_of(fake) == [{"authorization": "Bearer t"}] * 3
+    assert credentials_of(fake) == [{"authorization": "Bearer t"}] * 4
     for given_too in (token, {"headers": {"X-A": "1"}}):
         with pytest.raises(InvalidInput, match="server gpu has this URL, and its own credentials"):
             await client.generate(prompt="hi", server_url=fake.url, model="alpha", **given_too)
-    assert len(fake.requests) == 3
+    assert len(fake.requests) == 4
 
 
 @pytest.mark.parametrize("where", [{"server": "gpu"}, {}])
