@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ollama_admin.demo.simulator_model import SimulatedModel
@@ -49,6 +50,7 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("secrets", "rotate"): [["-o", "json"]],
     ("secrets", "generate-key"): [[]],
     ("doctor",): [[]],
+    ("serve",): [["--grace", "-1"]],  # refused at once; one that serves is tried below
     ("demo",): [[]],
 }
 OF_THEIR_OWN = {("demo",), ("doctor",), ("secrets", "generate-key")}  # say something else each time, or name the traps
@@ -175,6 +177,25 @@ def test_process_started_among_the_traps_answers_as_asked(
     process.close()
     assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "I am alpha", "")
     assert [request.body["model"] for request in fake.requests() if request.path == "/api/generate"] == ["beta:latest"]
+    trap.assert_untouched()
+
+
+def test_service_started_among_the_traps_answers_as_asked(
+    prepared: Callable[[], None], fake: FakeOllamaThread, trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap.set(monkeypatch)
+    monkeypatch.setenv("OLLAMA_ADMIN_API_TOKEN", "token")
+    process = Process("serve", "--port", "0")
+    process.until_stderr(b"/docs\n")
+    url = process.stderr_so_far.partition(b"listening on ")[2].partition(b",")[0].decode()
+    body = {"model": "beta", "prompt": "hi", "stream": False}
+    headers = {"Authorization": "Bearer token"}
+    answer = httpx.post(f"{url}/api/generate", json=body, headers=headers, trust_env=False, timeout=50)
+    process.terminate()
+    ran = process.ended()
+    process.close()
+    assert (ran.exit_code, answer.json()["response"]) == (0, "I am alpha")
+    assert answer.json()["server"]["url"] == fake.url
     trap.assert_untouched()
 
 

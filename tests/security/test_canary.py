@@ -376,6 +376,9 @@ ENTRIES: Mapping[str, Entry] = {
         good=lambda _, mode: [(["server", "remove", "--yes", server_name(way, mode)], None) for way in WAYS],
         bad=lambda _, mode: [(["server", "remove", f"{HOSTILE[0]}-env"], None)],
     ),
+    "serve": Entry(
+        good=lambda *_: [], bad=lambda *_: [(["serve", "--grace", "-1"], None)], without_database=True
+    ),  # see tests/api
     "demo": Entry(good=lambda *_: [], bad=lambda *_: [(["demo", "x"], None)], without_database=True),  # see below
 }
 
