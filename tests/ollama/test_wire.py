@@ -147,6 +147,8 @@ def test_a_generated_stream() -> None:
         model="alpha",
         done=True,
         done_reason="stop",
+        created_at=datetime(2026, 11, 23, 0, 15, 9, 235027, tzinfo=UTC),
+        total_duration=263629301,
         load_duration=255616915,
         eval_duration=1741000,
         prompt_tokens=25,

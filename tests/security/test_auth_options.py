@@ -411,7 +411,7 @@ def test_generate_sends_the_secret_to_a_url_that_no_row_has(
     ran = cli("generate", "hi", *options, stdin="hunter2\n")
     assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
     assert {(request.headers[header], request.headers["x-a"]) for request in fake.requests()} == {(value, "1")}
-    assert last(fake).body["prompt"] == "hi"  # type: ignore[index,call-overload]
+    assert [request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"] == ["hi"]  # type: ignore[index,call-overload]
     assert cli.json("server", "list").data == []
 
 
