@@ -22,7 +22,8 @@ AdminError
 │   ├── PromptTooLong                     422
 │   ├── StreamInterrupted
 │   └── ModelMismatch                     409
-└── PendingMigrations            8        503
+├── PendingMigrations            8        503
+└── DemoFailed                   1        500
 
 The code is a stable name that scripts may match. Messages are lower case, name the object and carry no secret; text
 that came from a server or a file is escaped where it is printed, not here.
@@ -163,3 +164,9 @@ class PendingMigrations(AdminError):
     code = "migrations_pending"
     exit_code = 8
     http_status = 503
+
+
+class DemoFailed(AdminError):
+    """A step of the demo ended otherwise than the demo says it does."""
+
+    code = "demo_failed"

@@ -23,6 +23,7 @@ CODES = {
     "Conflict": "conflict",
     "DatabaseBusy": "database_busy",
     "DatabaseUnavailable": "database_unavailable",
+    "DemoFailed": "demo_failed",
     "InvalidInput": "invalid_input",
     "ModelAmbiguous": "model_ambiguous",
     "ModelMismatch": "model_mismatch",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ollama_admin.demo.simulator import SimulatedServer
 from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.errors import AdminError
+from ollama_admin.errors import DemoFailed
 
 Say = Callable[[str], None]
 
@@ -42,12 +42,6 @@ LLAMA = SimulatedModel(
     parameter_size="3.2B",
     quantization_level="Q4_K_M",
 )
-
-
-class DemoFailed(AdminError):
-    """A step ended otherwise than the demo says it does."""
-
-    code = "demo_failed"
 
 
 def run(say: Say, *, keep: bool) -> None:
