@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 QUICK := not chaos and not system
+PARALLEL := -n 2 --dist worksteal
 
 .PHONY: demo test coverage test-system check lint fmt bench chaos fuzz clean
 
@@ -11,12 +12,12 @@ demo: $(READY)
 	$(BIN)/ollama-admin demo
 
 test: $(READY)
-	$(BIN)/pytest -n 2 -m "$(QUICK)"
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
 	@echo "left out: make test-system (needs nginx and PgBouncer) and make chaos (takes long, needs PgBouncer)"
 
 coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n 2 -m "$(QUICK)" --cov --cov-report=term
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)" --cov --cov-report=term
 
 test-system: $(READY)
 	$(BIN)/pytest -m "system and not chaos"
