@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 QUICK := not chaos and not system
-PARALLEL := -n 2 --dist worksteal
+PARALLEL := -n 3 --dist worksteal
 
 .PHONY: demo test coverage test-system check lint fmt bench chaos fuzz clean
 

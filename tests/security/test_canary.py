@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -398,8 +398,17 @@ def test_every_command_has_an_entry() -> None:
 
 
 @pytest.mark.timeout(240)
-def test_no_command_shows_or_stores_a_secret(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    for mode, options in MODES.items():
+@pytest.mark.parametrize(
+    ("scene", "modes"),
+    [("sqlite", MODES), ("postgresql", ["table"]), pytest.param("postgresql", MODES, marks=pytest.mark.chaos)],
+    indirect=["scene"],
+    ids=["sqlite", "postgresql", "postgresql in every mode"],
+)
+def test_no_command_shows_or_stores_a_secret(
+    scene: Scene, modes: Iterable[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mode in modes:
+        options = MODES[mode]
         for command, entry in ENTRIES.items():
             for words, stdin in entry.good(scene, mode):
                 code = scene.run([*options, *words], stdin)

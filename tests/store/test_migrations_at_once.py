@@ -19,6 +19,7 @@ from tests.store.schemas import schema, sqlite_path
 APPLIED = "".join(f"applied {revision}\n" for revision in REVISIONS) + f"the schema is at {HEAD}\n"
 
 
+@pytest.mark.chaos  # the quick tests start the command itself: tests/cli/test_migrate.py
 def test_twenty_processes_at_once_all_succeed_and_one_migrates(empty_database_url: str) -> None:
     assert migrate_at_once(empty_database_url, 20) == [f"[{','.join(REVISIONS)}]"]
     assert version(empty_database_url) == HEAD
