@@ -17,7 +17,7 @@ test: $(READY)
 
 coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)" --cov --cov-report=term
+	$(BIN)/pytest $(PARALLEL) --timeout 120 -m "$(QUICK)" --cov --cov-report=term
 
 test-system: $(READY)
 	$(BIN)/pytest -m "system and not chaos"

@@ -1,3 +1,4 @@
+import functools
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from typer.main import get_command
 
 from ollama_admin.client import Client
 from ollama_admin.settings import Settings
@@ -33,6 +35,14 @@ FOREIGN_NAMES = {
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"),
     *("NO_COLOR", "FORCE_COLOR", "COLUMNS"),
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def command_line_built_once() -> Iterator[None]:
+    """Typer's runner builds it anew for each call, which takes longer than most commands do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(get_command))
+        yield
 
 
 @pytest.fixture(autouse=True)
