@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command("generate")(takes_auth(generate))
 
 
-def generate(
+def generate(  # long because each option is a line or two, here and in the request
     context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to ask.", show_default=False)] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", metavar="M", help="The model that answers.")] = None,

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command("migrate")(migrate)
 
 
-def migrate(
+def migrate(  # long because each option is a line
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 8 if something is pending.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Change nothing; show where the schema stands.")] = False,

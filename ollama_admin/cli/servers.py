@@ -109,7 +109,7 @@ def show(context: typer.Context, server: ServerArgument, output: OutputOption = 
 
 @app.command("update")
 @takes_auth
-def update(
+def update(  # long because each option is a line or two, here and in the call
     context: typer.Context,
     server: ServerArgument,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name.", show_default=False)] = None,
