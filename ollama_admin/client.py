@@ -11,20 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
-from ollama_admin.domain import (
-    AuthType,
-    DiscoverResult,
-    Explanation,
-    GenerateRequest,
-    Given,
-    Json,
-    Piece,
-    Policy,
-    Reply,
-    Target,
-    ThinkLevel,
-    Way,
-)
+from ollama_admin.domain.doors import Policy, Way
+from ollama_admin.domain.explanations import Explanation
+from ollama_admin.domain.generation import GenerateRequest, Piece, Reply, ThinkLevel
+from ollama_admin.domain.models import DiscoverResult
+from ollama_admin.domain.servers import AuthType, Target
+from ollama_admin.domain.values import Given, Json
 from ollama_admin.secret import Secret
 from ollama_admin.services.credentials import Safe, Value
 from ollama_admin.services.discover import CONCURRENCY, Discovery

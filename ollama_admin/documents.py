@@ -5,7 +5,11 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_admin.domain import DigestChange, Model, Pin, Receipt, Reply, Server, Stats
+from ollama_admin.domain.generation import Reply, Stats
+from ollama_admin.domain.models import DigestChange, Model
+from ollama_admin.domain.pins import Pin
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError
 from ollama_admin.secret import MASK, Secret
 

@@ -15,7 +15,8 @@ processes. `/api/tags` is exact: it shows at once which build a name stands for,
 from dataclasses import dataclass
 from datetime import datetime
 
-from ollama_admin.domain import DigestChange, ListedModel, Proof
+from ollama_admin.domain.generation import Proof
+from ollama_admin.domain.models import DigestChange, ListedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ollama_admin.digests import digest_prefix
-from ollama_admin.domain import GenerateRequest, Json
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.names import model_name
 

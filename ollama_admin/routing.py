@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 from ollama_admin.digests import short
-from ollama_admin.domain import ApiVersion, GenerateRequest, ListedModel, Model, Server
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.models import ListedModel, Model
+from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import ModelAmbiguous, RemoteNotAllowed
 from ollama_admin.names import is_cloud_name, model_key, short_model_name
 from ollama_admin.requests import v1_obstacle

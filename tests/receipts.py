@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_admin.domain import Proof, Receipt, ServerRef, Stats, Way
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.generation import Proof, Stats
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.servers import ServerRef
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ONE = ServerRef(id=1, name="one", url="http://one")

@@ -7,23 +7,9 @@ from typing import Any
 import pytest
 
 from ollama_admin.documents import document, results
-from ollama_admin.domain import (
-    ApiVersion,
-    Attempt,
-    AuthType,
-    CheckResult,
-    DigestChange,
-    DiscoverResult,
-    Model,
-    ModelGroup,
-    ModelPlace,
-    Proof,
-    Reply,
-    Server,
-    ServerRef,
-    ServerStatus,
-    Stats,
-)
+from ollama_admin.domain.generation import Attempt, Proof, Reply, Stats
+from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelPlace
+from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import ServerBusy, ServerUnreachable
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_admin.domain import DigestChange, ListedModel, Proof
+from ollama_admin.domain.generation import Proof
+from ollama_admin.domain.models import DigestChange, ListedModel
 from ollama_admin.proof import Judgement, judge
 
 STARTED = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -24,7 +24,7 @@ from ollama_admin.cli.app import app
 from ollama_admin.client import Asked
 from ollama_admin.demo.simulator import SimulatedServer
 from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.domain import Reply, Stats
+from ollama_admin.domain.generation import Reply, Stats
 from ollama_admin.errors import AdminError, ModelNotFound
 from ollama_admin.legacy import layouts
 from tests.fake_ollama import FakeOllama

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ollama_admin.client import Asked
-from ollama_admin.domain import ApiVersion, GenerateRequest
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import InvalidInput
 from ollama_admin.ollama import calls
 from ollama_admin.ollama.calls import call

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_admin.domain import (
-    ApiVersion,
-    AuthType,
-    GenerateRequest,
-    ListedModel,
-    Model,
-    Server,
-    ServerStatus,
-)
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.models import ListedModel, Model
+from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStatus
 from ollama_admin.errors import ModelAmbiguous, RemoteNotAllowed
 from ollama_admin.routing import (
     Demand,

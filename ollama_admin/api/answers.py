@@ -11,7 +11,8 @@ from ollama_admin.api.problems import JSONDocument
 from ollama_admin.api.reach import GUARDED, ClientDep, errors
 from ollama_admin.api.streams import AnswerResponse, Dialect
 from ollama_admin.documents import document
-from ollama_admin.domain import GenerateRequest, Model
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.models import Model
 from ollama_admin.names import model_key
 from ollama_admin.requests import decoded_image
 

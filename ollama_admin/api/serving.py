@@ -15,7 +15,7 @@ from ollama_admin.api.bodies import Limits
 from ollama_admin.api.guard import Guard
 from ollama_admin.api.protocol import PatientProtocol
 from ollama_admin.client import Client
-from ollama_admin.domain import Policy
+from ollama_admin.domain.doors import Policy
 from ollama_admin.errors import AdminError, InvalidInput
 from ollama_admin.secret import Secret
 from ollama_admin.settings import API_TOKEN, DYNAMIC_SERVERS, Settings

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from ollama_admin.api.problems import JSONDocument, described, problem, shown
 from ollama_admin.client import Stream
 from ollama_admin.documents import document
-from ollama_admin.domain import Piece, Reply
+from ollama_admin.domain.generation import Piece, Reply
 from ollama_admin.errors import AdminError
 
 NDJSON = b"application/x-ndjson"

@@ -40,7 +40,7 @@ class Shell:
 
     async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         from ollama_admin.client import Client
-        from ollama_admin.domain import Way
+        from ollama_admin.domain.doors import Way
 
         terminated = asyncio.Event()
         task = asyncio.current_task()
@@ -65,7 +65,7 @@ class Shell:
 
     async def _serve(self, api: "ModuleType", options: dict[str, Any], log: Callable[[str], None]) -> None:
         from ollama_admin.client import Client
-        from ollama_admin.domain import Way
+        from ollama_admin.domain.doors import Way
 
         settings, say, stop = self.settings(), self.output.note, api.Stop()
         for sign in (signal.SIGINT, signal.SIGTERM):

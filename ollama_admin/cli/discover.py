@@ -7,7 +7,7 @@ import typer
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import EveryoneOption, OutputOption, ServersArgument, one_target
 from ollama_admin.documents import results
-from ollama_admin.domain import DiscoverResult
+from ollama_admin.domain.models import DiscoverResult
 from ollama_admin.errors import InvalidInput
 
 PARTLY = 7

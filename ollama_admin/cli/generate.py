@@ -18,7 +18,8 @@ import typer
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
-from ollama_admin.domain import DEFAULT_WAIT, Json, Piece, Reply, ThinkLevel
+from ollama_admin.domain.generation import DEFAULT_WAIT, Piece, Reply, ThinkLevel
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.safe_text import TerminalFilter
 

@@ -7,7 +7,7 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.digests import short
-from ollama_admin.domain import Pin
+from ollama_admin.domain.pins import Pin
 
 app = typer.Typer(help="Say which build of a model a name means, on every server.", rich_markup_mode=None)
 

@@ -9,7 +9,9 @@ import typer
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.digests import short
-from ollama_admin.domain import Receipt, ReceiptStats, ServerRef, Stats
+from ollama_admin.domain.generation import Stats
+from ollama_admin.domain.receipts import Receipt, ReceiptStats
+from ollama_admin.domain.servers import ServerRef
 from ollama_admin.times import point_in_time
 
 LIMIT = 50

@@ -14,16 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ollama_admin.cli.output import Output
-from ollama_admin.domain import (
-    Candidate,
-    CheckResult,
-    DiscoverResult,
-    Explanation,
-    Model,
-    ModelGroup,
-    ModelPlace,
-    Server,
-)
+from ollama_admin.domain.explanations import Candidate, Explanation
+from ollama_admin.domain.models import DiscoverResult, Model, ModelGroup, ModelPlace
+from ollama_admin.domain.servers import CheckResult, Server
 from ollama_admin.safe_text import safe_text
 
 WIDE = 120  # columns from which tables show more

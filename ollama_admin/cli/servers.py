@@ -16,7 +16,7 @@ from ollama_admin.cli.options import (
     one_target,
 )
 from ollama_admin.documents import results
-from ollama_admin.domain import CheckResult, Server, ServerRef, ServerStatus
+from ollama_admin.domain.servers import CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import InvalidInput
 
 PARTLY = 7

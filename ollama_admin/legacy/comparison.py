@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from ollama_admin import names, urls
-from ollama_admin.domain import ApiVersion, Server
+from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import AdminError
 from ollama_admin.legacy.drafts import numbered
 from ollama_admin.legacy.servers import (

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ollama_admin.domain import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType, Json
+from ollama_admin.domain.servers import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import values
 from ollama_admin.legacy.envfile import Binding

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
-from ollama_admin.domain import ApiVersion
+from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.legacy import values
 from ollama_admin.legacy.credentials import PLACEHOLDER, SECRET_ROLES, Piece, auth_fields, credential, skipped_field
 from ollama_admin.legacy.envfile import Binding

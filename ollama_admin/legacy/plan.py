@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ollama_admin.domain import Json, Server
+from ollama_admin.domain.servers import Server
+from ollama_admin.domain.values import Json
 from ollama_admin.legacy.comparison import Comparison, NewAuth, State, Stored, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.servers import FieldValue, Legacy, Skipped

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ollama_admin import names, urls
-from ollama_admin.domain import Json
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import JSON_KEYS, JSON_LISTS, Role

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_admin.domain import ApiVersion, GenerateRequest
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.servers import ApiVersion
 
 V1_OPTIONS = {
     "temperature": "temperature",

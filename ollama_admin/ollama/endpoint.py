@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import httpx
 
-from ollama_admin.domain import ApiVersion, Facts, GenerateRequest, ListedModel, Target
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.models import Facts, ListedModel
+from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ollama_admin.domain import ApiVersion, Target
+from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import (
     AdminError,
     ModelNotFound,

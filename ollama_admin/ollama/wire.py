@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ollama_admin import strict_json
-from ollama_admin.domain import Facts, Json, ListedModel
+from ollama_admin.domain.models import Facts, ListedModel
+from ollama_admin.domain.values import Json
 
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500

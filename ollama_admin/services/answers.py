@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ollama_admin.domain import Json, Piece, ServerRef, Stats
+from ollama_admin.domain.generation import Piece, Stats
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import ModelMismatch, StreamInterrupted, UpstreamError
 from ollama_admin.ollama.wire import StreamEvent
 

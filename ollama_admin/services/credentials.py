@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, quote_plus
 
 from ollama_admin import urls
-from ollama_admin.domain import (
+from ollama_admin.domain.servers import (
     DEFAULT_API_KEY_HEADER,
     OPEN_FIELDS,
     SECRET_FIELDS,
     ApiVersion,
     AuthType,
-    Given,
-    Json,
     Server,
     ServerRef,
     Target,
 )
+from ollama_admin.domain.values import Given, Json
 from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
 from ollama_admin.secret import MASK, Reference, Secret, check_header_value, header_name
 

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ollama_admin.domain import CheckResult, DiscoverResult, Facts, ListedModel, OffPin, Server
+from ollama_admin.domain.models import DiscoverResult, Facts, ListedModel, OffPin
+from ollama_admin.domain.servers import CheckResult, Server
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreachable
 from ollama_admin.names import model_key
 from ollama_admin.services.credentials import Safe

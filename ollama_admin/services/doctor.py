@@ -9,7 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ollama_admin import settings as names
-from ollama_admin.domain import AuthType, CheckResult, Server, ServerRef, ServerStatus
+from ollama_admin.domain.servers import AuthType, CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import AdminError
 from ollama_admin.services.secrets import Secrets, SecretsStatus
 from ollama_admin.services.servers import Servers

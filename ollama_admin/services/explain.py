@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ollama_admin import routing, urls
-from ollama_admin.domain import Candidate, Chosen, Explanation, GenerateRequest, Server, ServerRef
+from ollama_admin.domain.explanations import Candidate, Chosen, Explanation
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.servers import Server, ServerRef
 from ollama_admin.requests import check
 from ollama_admin.routing import Obstacle, Verdict
 from ollama_admin.services.selection import catalogue, default_server, demanded, model_for, refuse_ambiguous

@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ollama_admin import names, routing
 from ollama_admin.digests import short
-from ollama_admin.domain import (
-    ApiVersion,
-    Attempt,
-    GenerateRequest,
-    ListedModel,
-    Piece,
-    Proof,
-    Receipt,
-    Reply,
-    Stats,
-    Way,
-)
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.generation import Attempt, GenerateRequest, Piece, Proof, Reply, Stats
+from ollama_admin.domain.models import ListedModel
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import (
     AdminError,
     DatabaseUnavailable,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ollama_admin.domain import OPEN_FIELDS, SECRET_FIELDS, ApiVersion, AuthType, Json, Server
+from ollama_admin.domain.servers import OPEN_FIELDS, SECRET_FIELDS, ApiVersion, AuthType, Server
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import AdminError
 from ollama_admin.legacy import envfile
 from ollama_admin.legacy.comparison import Held

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ollama_admin.domain import Model, ModelGroup, ModelPlace
+from ollama_admin.domain.models import Model, ModelGroup, ModelPlace
 from ollama_admin.names import model_key
 from ollama_admin.routing import has_capability
 from ollama_admin.store import models as store

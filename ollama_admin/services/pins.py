@@ -5,7 +5,7 @@ from typing import Any
 
 from ollama_admin import names
 from ollama_admin.digests import WHOLE, digest_prefix, short
-from ollama_admin.domain import CheckedPin, Pin
+from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
 from ollama_admin.routing import nearest
 from ollama_admin.store import models as store_models

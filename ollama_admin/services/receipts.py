@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from ollama_admin.domain import Receipt, ReceiptStats
+from ollama_admin.domain.receipts import Receipt, ReceiptStats
 from ollama_admin.errors import InvalidInput
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database

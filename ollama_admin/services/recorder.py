@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from ollama_admin.domain import Receipt
+from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_admin import urls
-from ollama_admin.domain import SECRET_FIELDS, Server
+from ollama_admin.domain.servers import SECRET_FIELDS, Server
 from ollama_admin.errors import AdminError, SecretUnavailable
 from ollama_admin.secret import Secret
 from ollama_admin.settings import Settings

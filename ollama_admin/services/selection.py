@@ -6,17 +6,11 @@ from typing import Any
 
 from ollama_admin import names, routing, urls
 from ollama_admin.digests import digest_prefix, short
-from ollama_admin.domain import (
-    CONSTANT_DIGESTS,
-    ApiVersion,
-    GenerateRequest,
-    ListedModel,
-    Model,
-    Pin,
-    Policy,
-    Server,
-    Target,
-)
+from ollama_admin.domain.doors import Policy
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.models import CONSTANT_DIGESTS, ListedModel, Model
+from ollama_admin.domain.pins import Pin
+from ollama_admin.domain.servers import ApiVersion, Server, Target
 from ollama_admin.errors import (
     Conflict,
     InvalidInput,

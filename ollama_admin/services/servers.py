@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ollama_admin import names, urls
-from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Given, Server, ServerRef, ServerStatus, Target
+from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus, Target
+from ollama_admin.domain.values import Given
 from ollama_admin.errors import (
     AdminError,
     InvalidInput,

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ollama_admin.domain import Server
+from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError, ServerBusy, ServerInactive, ServerNotFound
 from ollama_admin.services.gates import Gate, Waiter
 from ollama_admin.store import slots as store

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ollama_admin.domain import GenerateRequest, Model
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.models import Model
 from ollama_admin.errors import UpstreamError
 from ollama_admin.services.answers import Answer
 from ollama_admin.services.selection import Choice

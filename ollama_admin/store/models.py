@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
-from ollama_admin.domain import DigestChange, Facts, ListedModel, Model, Server
+from ollama_admin.domain.models import DigestChange, Facts, ListedModel, Model
+from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.names import model_key
 from ollama_admin.store import rows

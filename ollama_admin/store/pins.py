@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ollama_admin.domain import CONSTANT_DIGESTS, CheckedPin, Pin
+from ollama_admin.domain.models import CONSTANT_DIGESTS
+from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.names import model_key
 from ollama_admin.store.tables import models, pins, servers
 

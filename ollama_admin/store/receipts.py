@@ -25,7 +25,10 @@ from sqlalchemy import (
     select,
 )
 
-from ollama_admin.domain import Proof, Receipt, ReceiptStats, ServerRef, Stats, Way
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.generation import Proof, Stats
+from ollama_admin.domain.receipts import Receipt, ReceiptStats
+from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import ServerNotFound
 from ollama_admin.names import model_key, server_key
 from ollama_admin.settings import Settings

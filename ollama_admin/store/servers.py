@@ -19,7 +19,8 @@ from sqlalchemy import (
     update,
 )
 
-from ollama_admin.domain import ApiVersion, AuthType, CheckResult, Json, Server, ServerRef, ServerStatus
+from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.names import server_key
 from ollama_admin.store import rows, slots

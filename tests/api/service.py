@@ -16,7 +16,7 @@ import httpx
 from ollama_admin.api.bodies import Limits
 from ollama_admin.api.serving import Options, Stop, policy, serve
 from ollama_admin.client import Client
-from ollama_admin.domain import Way
+from ollama_admin.domain.doors import Way
 from ollama_admin.ollama.http import Times
 from ollama_admin.services.slots import LeaseTimes
 from ollama_admin.settings import Settings

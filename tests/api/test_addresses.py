@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Policy
+from ollama_admin.domain.doors import Policy
 from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama import addresses
 from tests.api.conftest import Serve, register

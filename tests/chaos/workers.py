@@ -11,7 +11,7 @@ import signal
 import sys
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Server
+from ollama_admin.domain.servers import Server
 from ollama_admin.services.slots import LeaseTimes, Slots
 
 FOREVER = 3600.0

@@ -11,7 +11,9 @@ import psycopg
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Receipt, ServerRef, Way
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.servers import ServerRef
 from tests.cli.conftest import Spawn
 from tests.cli.running import Cli
 from tests.receipts import new_receipt

@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from ollama_admin.demo.simulator_http import Connection, RecordedRequest, encode_chunk
-from ollama_admin.domain import ApiVersion, GenerateRequest, ServerRef, Target
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.servers import ApiVersion, ServerRef, Target
 from ollama_admin.errors import (
     AdminError,
     ModelNotFound,

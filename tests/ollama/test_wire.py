@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_admin.domain import Facts, ListedModel
+from ollama_admin.domain.models import Facts, ListedModel
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.wire import BadAnswer, Refusal, StreamEvent
 from tests.fake_ollama import Recording

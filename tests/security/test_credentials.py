@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.client import Client
-from ollama_admin.domain import AuthType, Given, Server
+from ollama_admin.domain.servers import AuthType, Server
+from ollama_admin.domain.values import Given
 from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable, ServerUnauthorized
 from ollama_admin.secret import MASK, Reference, Secret, check_header_value
 from ollama_admin.services.credentials import read_credentials

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, text
 import ollama_admin
 from ollama_admin.cli.app import app
 from ollama_admin.client import Client
-from ollama_admin.domain import ApiVersion, AuthType, Target
+from ollama_admin.domain.servers import ApiVersion, AuthType, Target
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerExists
 from ollama_admin.ollama.faults import ERROR_TEXT_LIMIT, scrubbed
 from ollama_admin.secret import MASK, Secret

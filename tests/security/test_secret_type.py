@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.documents import document
-from ollama_admin.domain import ApiVersion, AuthType, GenerateRequest, ServerRef, Target
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.servers import ApiVersion, AuthType, ServerRef, Target
 from ollama_admin.errors import InvalidInput
 from ollama_admin.secret import MASK, Reference, Secret, header_name
 from ollama_admin.services.credentials import Credentials

@@ -20,19 +20,8 @@ from ollama_admin.cli import import_env, render
 from ollama_admin.cli.app import app
 from ollama_admin.cli.output import Output
 from ollama_admin.client import Client
-from ollama_admin.domain import (
-    ApiVersion,
-    AuthType,
-    CheckResult,
-    DigestChange,
-    DiscoverResult,
-    Model,
-    ModelGroup,
-    ModelPlace,
-    Server,
-    ServerRef,
-    ServerStatus,
-)
+from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelPlace
+from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import AdminError, UpstreamError
 from ollama_admin.safe_text import TerminalFilter, safe_text
 from ollama_admin.store.tables import models, servers

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from ollama_admin import names
-from ollama_admin.domain import ApiVersion, Facts, GenerateRequest, ListedModel, Target
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.models import Facts, ListedModel
+from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import AdminError, StreamInterrupted
 from ollama_admin.ollama.faults import Answer, refused, unreachable
 from ollama_admin.ollama.wire import StreamEvent

@@ -7,7 +7,7 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.documents import document
-from ollama_admin.domain import GenerateRequest, Proof
+from ollama_admin.domain.generation import GenerateRequest, Proof
 from ollama_admin.errors import InvalidInput, ModelMismatch, ModelNotFound
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
 from tests.services.asking import CHAT, GENERATE, V1_CHAT, prompts, register

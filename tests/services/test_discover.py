@@ -9,7 +9,8 @@ from sqlalchemy import Engine, event
 
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.domain import ApiVersion, DigestChange, DiscoverResult, Model, ServerStatus
+from ollama_admin.domain.models import DigestChange, DiscoverResult, Model
+from ollama_admin.domain.servers import ApiVersion, ServerStatus
 from ollama_admin.errors import (
     Conflict,
     InvalidInput,

@@ -9,7 +9,7 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.domain import Proof
+from ollama_admin.domain.generation import Proof
 from ollama_admin.errors import (
     ModelMismatch,
     ModelNotFound,

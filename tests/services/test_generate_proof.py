@@ -9,7 +9,8 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.domain import DigestChange, Proof
+from ollama_admin.domain.generation import Proof
+from ollama_admin.domain.models import DigestChange
 from ollama_admin.errors import Conflict, InvalidInput, ModelMismatch, ModelNotFound
 from tests.fake_ollama import Answer, FakeOllama, Recording, Silence, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, V1_CHAT, ask, prompts, register

@@ -10,7 +10,8 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator import HoldAt
 from ollama_admin.documents import document
-from ollama_admin.domain import Proof, Way
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.generation import Proof
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput
 from tests.conftest import migrate
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel

@@ -15,7 +15,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator import HoldAt
 from ollama_admin.demo.simulator_http import NDJSON, SSE, encode_chunk, encode_head
-from ollama_admin.domain import Proof
+from ollama_admin.domain.generation import Proof
 from ollama_admin.errors import (
     AdminError,
     ModelMismatch,

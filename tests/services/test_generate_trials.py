@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Target
+from ollama_admin.domain.servers import Target
 from ollama_admin.settings import Settings
 from ollama_admin.store.engines import open_engine
 from tests.services import on_sockets

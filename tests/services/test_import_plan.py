@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ollama_admin import urls
 from ollama_admin.client import Client
-from ollama_admin.domain import ApiVersion, AuthType, Server, ServerStatus
+from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStatus
 from ollama_admin.errors import InvalidInput, SecretUnavailable
 from ollama_admin.legacy import envfile
 from ollama_admin.legacy import plan as planning

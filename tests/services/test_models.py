@@ -5,7 +5,7 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.domain import Model, ModelPlace
+from ollama_admin.domain.models import Model, ModelPlace
 from ollama_admin.errors import ServerNotFound
 from tests.fake_ollama import FakeOllama
 

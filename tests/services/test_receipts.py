@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Receipt, ServerRef, Way
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import InvalidInput, ServerNotFound
 from ollama_admin.store import receipts as store
 from tests.receipts import NOON, ONE, new_receipt

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from ollama_admin.domain import Receipt, Stats, Way
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.generation import Stats
+from ollama_admin.domain.receipts import Receipt
 from ollama_admin.services import recorder as service
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.settings import Settings

@@ -6,7 +6,7 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.domain import ApiVersion, AuthType, Server, ServerStatus
+from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStatus
 from ollama_admin.errors import InvalidInput, ServerExists, ServerNotFound, ServerUnauthorized, ServerUnreachable
 from tests.fake_ollama import Answer, FakeOllama, Held, Silence, redirect
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain import Server
+from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable, ServerBusy, ServerInactive, ServerNotFound
 from ollama_admin.services import gates
 from ollama_admin.services.slots import Lease, LeaseTimes, Slots

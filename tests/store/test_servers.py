@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from ollama_admin.domain import ApiVersion, ListedModel, Server
+from ollama_admin.domain.models import ListedModel
+from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import ServerExists
 from ollama_admin.settings import Settings
 from ollama_admin.store import database

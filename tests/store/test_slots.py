@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
 
-from ollama_admin.domain import ApiVersion
+from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import Conflict, ServerInactive, ServerNotFound
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store import slots as store

@@ -1,0 +1,114 @@
+"""Models as servers list them and as rows keep them, and what discovery found. Times are aware UTC, sizes bytes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ollama_admin import names
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.errors import AdminError
+
+CONSTANT_DIGESTS = "koboldcpp"  # the family of a program that emulates Ollama and shows one digest, whatever it runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What only `/api/show` tells of a build; they belong to the digest, not to the server."""
+
+    capabilities: tuple[str, ...]
+    context_length: int | None
+    embedding_length: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A model as a server lists it. Servers that are not Ollama tell the name only; None is unknown."""
+
+    name: str
+    digest: str | None = None
+    size: int | None = None
+    format: str | None = None
+    family: str | None = None
+    families: tuple[str, ...] | None = None
+    parameter_size: str | None = None
+    quantization_level: str | None = None
+    modified_at: datetime | None = None
+    remote_host: str | None = None
+    remote_model: str | None = None
+
+    @property
+    def build(self) -> str | None:
+        """The digest, where it tells builds apart."""
+        return None if self.family == CONSTANT_DIGESTS else self.digest
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a prompt to it leaves the fleet."""
+        return bool(self.remote_host or self.remote_model) or names.is_cloud_name(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(ListedModel):
+    """A row of `ollama_models`: this server holds this model. `pinned` is the digest that its name is pinned to."""
+
+    id: int
+    server_id: int
+    server: str
+    context_length: int | None
+    embedding_length: int | None
+    capabilities: tuple[str, ...] | None
+    is_available: bool
+    first_seen_at: datetime
+    last_seen_at: datetime
+    digest_changed_at: datetime | None
+    pinned: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestChange:
+    """A name that now stands for another build; `before` is None where no digest was known."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffPin:
+    """A listed build that is not the one its name is pinned to."""
+
+    name: str
+    digest: str
+    pinned: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverResult:
+    """What discovery found on one server; `error` says why it found nothing, and the rows are then untouched."""
+
+    server: ServerRef
+    added: tuple[str, ...] = ()
+    changed: tuple[DigestChange, ...] = ()
+    unchanged: int = 0
+    vanished: tuple[str, ...] = ()
+    pruned: int = 0
+    off_pin: tuple[OffPin, ...] = ()
+    error: AdminError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPlace:
+    """One server of a name in the by-model view."""
+
+    server: str
+    digest: str | None
+    is_available: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelGroup:
+    """One name over the fleet; `builds` counts the distinct known digests, `pinned` is the digest it is pinned to."""
+
+    name: str
+    builds: int
+    pinned: str | None = None
+    servers: tuple[ModelPlace, ...]

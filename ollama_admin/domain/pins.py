@@ -1,0 +1,26 @@
+"""Pins: the build that a name means for the whole fleet."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """A row of `ollama_pins`: the digest that a name means for the whole fleet.
+
+    `before` is the digest that it replaced, known only when it was just set.
+    """
+
+    name: str
+    digest: str
+    created_at: datetime
+    updated_at: datetime
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedPin(Pin):
+    """A pin beside the catalogue: how many available models of active servers are the pinned build, or another."""
+
+    agree: int
+    differ: int

@@ -1,0 +1,49 @@
+"""What became of requests."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ollama_admin.domain.doors import Way
+from ollama_admin.domain.generation import Proof, Stats
+from ollama_admin.domain.servers import ServerRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A row of `ollama_receipts`: what became of one request; never the prompt or the answer.
+
+    `outcome` is `ok`, `cancelled`, or the code of the error. `server` is None when none was chosen, and the counts and
+    times are None where they were not told. `attempts` counts the servers that were tried. `id` is None before it is
+    written.
+    """
+
+    id: int | None = None
+    created_at: datetime
+    way: Way
+    asked_model: str | None
+    model: str | None
+    server: ServerRef | None
+    digest: str | None
+    proof: Proof | None
+    verified: bool
+    outcome: str
+    attempts: int
+    stats: Stats | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptStats:
+    """Receipts of one model on one server, added up. Sums and times are None where no receipt tells them.
+
+    `tokens_per_second` is weighted by time: all tokens over all the time that they took.
+    """
+
+    model: str | None
+    server: ServerRef | None
+    count: int
+    failures: int
+    prompt_tokens: int | None
+    output_tokens: int | None
+    tokens_per_second: float | None
+    time_to_first_token_p50_ms: int | None
+    time_to_first_token_p95_ms: int | None

@@ -1,0 +1,121 @@
+"""Servers: rows, references to them, and what a check saw. Pure data; times are aware UTC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from ollama_admin.domain.values import Json
+from ollama_admin.errors import AdminError
+from ollama_admin.secret import Secret
+
+
+class ApiVersion(StrEnum):
+    """The dialect spoken to a server: Ollama's own `/api/*`, or the OpenAI-compatible `/v1/*`."""
+
+    NATIVE = "native"
+    V1 = "v1"
+
+
+class AuthType(StrEnum):
+    NONE = "none"
+    BASIC = "basic"
+    BEARER = "bearer"
+    API_KEY = "api_key"
+
+
+# The keys of `auth_config`: of the secret, and of what may be shown.
+SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.API_KEY: "key"}
+
+
+OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
+
+
+DEFAULT_API_KEY_HEADER = "X-API-Key"
+
+
+class ServerStatus(StrEnum):
+    """What the last check saw; for people to read, it excludes no server from anything."""
+
+    UNKNOWN = "unknown"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    UNAUTHORIZED = "unauthorized"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRef:
+    """A server as results name it; id and name are None for a dynamic server."""
+
+    id: int | None
+    name: str | None
+    url: str
+
+    def __str__(self) -> str:
+        return self.name or self.url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A row of `ollama_servers`. From the store, secrets in it are sealed; from a service, they are masked.
+
+    `slots_in_use` counts the requests that run there now, by whatever process or host.
+    """
+
+    id: int
+    name: str
+    url: str
+    api_version: ApiVersion
+    capabilities: tuple[str, ...]
+    max_concurrent: int
+    slots_in_use: int = 0
+    priority: int
+    is_default: bool
+    is_active: bool
+    default_model: str | None
+    auth_type: AuthType
+    auth_config: Mapping[str, Json] = field(repr=False)
+    headers: Mapping[str, Json] = field(repr=False)
+    status: ServerStatus
+    version: str | None
+    last_error: str | None
+    last_seen_at: datetime | None
+    last_discovered_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def ref(self) -> ServerRef:
+        return ServerRef(id=self.id, name=self.name, url=self.url)
+
+    @property
+    def is_ollama(self) -> bool | None:
+        """Whether `/api/version` was answered at the last check; None when there was none yet."""
+        if self.version is not None:
+            return True
+        return None if self.last_seen_at is None else False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """All that a request needs to know of the server it goes to: a row, or a dynamic server.
+
+    `headers` carry its credentials; `secrets` are the forms in which they must not come back in a message.
+    """
+
+    ref: ServerRef
+    api_version: ApiVersion
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What a server said to the question for its version; `ms` is the time the answer took."""
+
+    server: ServerRef
+    status: ServerStatus
+    version: str | None
+    ms: int
+    error: AdminError | None = None
