@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from ollama_admin.domain.models import DigestChange
 from ollama_admin.domain.servers import AuthType, ServerRef
-from ollama_admin.domain.values import Given, Json
+from ollama_admin.domain.values import Given, Json, fields_of
 from ollama_admin.errors import AdminError
 
 DEFAULT_WAIT = 300.0  # seconds that a request waits for a place at a server
@@ -117,3 +117,8 @@ class Reply:
     attempts: tuple[Attempt, ...] = ()
     tool_calls: tuple[Mapping[str, Json], ...] = ()
     record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
+
+    def document(self) -> dict[str, Any]:
+        drift = self.drift and {"from": self.drift.before, "to": self.drift.after}
+        shown = {name: value for name, value in fields_of(self).items() if name not in ("tool_calls", "record")}
+        return shown | {"drift": drift}

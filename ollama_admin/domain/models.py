@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ollama_admin import names
 from ollama_admin.domain.servers import ServerRef
+from ollama_admin.domain.values import fields_of
 from ollama_admin.errors import AdminError
 
 CONSTANT_DIGESTS = "koboldcpp"  # the family of a program that emulates Ollama and shows one digest, whatever it runs
@@ -62,6 +64,9 @@ class Model(ListedModel):
     digest_changed_at: datetime | None
     pinned: str | None = None
 
+    def document(self) -> dict[str, Any]:
+        return {"id": self.id, "server": self.server} | fields_of(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigestChange:
@@ -70,6 +75,9 @@ class DigestChange:
     name: str
     before: str | None
     after: str | None
+
+    def document(self) -> dict[str, Any]:
+        return {"name": self.name, "from": self.before, "to": self.after}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

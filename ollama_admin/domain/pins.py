@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from ollama_admin.domain.values import fields_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +19,9 @@ class Pin:
     created_at: datetime
     updated_at: datetime
     before: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        return {name: value for name, value in fields_of(self).items() if name != "before"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

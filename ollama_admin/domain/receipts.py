@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ollama_admin.domain.doors import Way
 from ollama_admin.domain.generation import Proof, Stats
 from ollama_admin.domain.servers import ServerRef
+from ollama_admin.domain.values import fields_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,11 @@ class Receipt:
     outcome: str
     attempts: int
     stats: Stats | None
+
+    def document(self) -> dict[str, Any]:
+        """The numbers stand beside the rest, as the columns do."""
+        told = dict.fromkeys(Stats.__slots__) if self.stats is None else fields_of(self.stats)
+        return {name: value for name, value in fields_of(self).items() if name != "stats"} | told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

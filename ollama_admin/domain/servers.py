@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from ollama_admin.domain.values import Json
+from ollama_admin.domain.values import Json, fields_of
 from ollama_admin.errors import AdminError
-from ollama_admin.secret import Secret
+from ollama_admin.secret import MASK, Secret
 
 
 class ApiVersion(StrEnum):
@@ -26,11 +27,8 @@ class AuthType(StrEnum):
 
 # The keys of `auth_config`: of the secret, and of what may be shown.
 SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.API_KEY: "key"}
-
-
 OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
-
-
+_SECRETS = frozenset(SECRET_FIELDS.values())
 DEFAULT_API_KEY_HEADER = "X-API-Key"
 
 
@@ -85,6 +83,12 @@ class Server:
     created_at: datetime
     updated_at: datetime
 
+    def document(self) -> dict[str, Any]:
+        """Where a secret stands, asterisks; a reference is shown as it was given."""
+        config = {key: _shown(value) if key in _SECRETS else value for key, value in self.auth_config.items()}
+        headers = {name: _shown(value) for name, value in self.headers.items()}
+        return fields_of(self) | {"auth_config": config, "headers": headers}
+
     @property
     def ref(self) -> ServerRef:
         return ServerRef(id=self.id, name=self.name, url=self.url)
@@ -119,3 +123,7 @@ class CheckResult:
     version: str | None
     ms: int
     error: AdminError | None = None
+
+
+def _shown(value: Json) -> str:
+    return str(value) if str(value).startswith(("env:", "file:")) else MASK
