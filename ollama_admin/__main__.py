@@ -1,6 +1,22 @@
 """`ollama-admin`, also as `python -m ollama_admin`."""
 
-from ollama_admin.cli.app import main
+import gc
+
+
+def main() -> None:
+    """Run the command line of this process.
+
+    What a program loads is no garbage, and looking for some in it while it is loaded, and again at the end, takes a
+    third of the time of a short command. `Shell` looks for it again from where the work begins.
+    """
+    gc.disable()
+    from ollama_admin.cli.app import main as run  # noqa: PLC0415 (it is what takes the time)
+
+    try:
+        run()
+    finally:
+        gc.freeze()
+
 
 if __name__ == "__main__":
     main()

@@ -1,76 +1,45 @@
 """The facade: everything the command line and the REST API can do, from Python.
 
-HTTP and migrations are loaded when first used, so that listing servers pays for neither.
+A service is loaded when it is first used, so that listing servers pays for nothing else.
 """
+
+from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from ollama_admin.domain.doors import Policy, Way
-from ollama_admin.domain.explanations import Explanation
-from ollama_admin.domain.generation import GenerateRequest, Piece, Reply, ThinkLevel
-from ollama_admin.domain.models import DiscoverResult
-from ollama_admin.domain.servers import AuthType, Target
-from ollama_admin.domain.values import Given, Json
-from ollama_admin.secret import Secret
-from ollama_admin.services.credentials import Safe, Value
-from ollama_admin.services.discover import CONCURRENCY, Discovery
-from ollama_admin.services.explain import Explaining
-from ollama_admin.services.generate import Generation
-from ollama_admin.services.models import Models
-from ollama_admin.services.pins import Pins
-from ollama_admin.services.receipts import Receipts
-from ollama_admin.services.recorder import Recorder
-from ollama_admin.services.selection import Selection
-from ollama_admin.services.servers import Servers
-from ollama_admin.services.slots import LeaseTimes, Slots
 from ollama_admin.settings import Settings
 from ollama_admin.store.database import Database
 
 if TYPE_CHECKING:
+    from ollama_admin.domain.explanations import Explanation
+    from ollama_admin.domain.generation import Asked, AskedOfAny, GenerateRequest, Reply
+    from ollama_admin.domain.models import DiscoverResult
+    from ollama_admin.domain.servers import Target
+    from ollama_admin.domain.values import Json
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.secret import Secret
+    from ollama_admin.services.credentials import Safe, Value
     from ollama_admin.services.doctor import Report
+    from ollama_admin.services.generate import Generation, Stream
     from ollama_admin.services.import_env import ImportResult
+    from ollama_admin.services.models import Models
+    from ollama_admin.services.pins import Pins
+    from ollama_admin.services.receipts import Receipts
+    from ollama_admin.services.recorder import Recorder
     from ollama_admin.services.secrets import Secrets
+    from ollama_admin.services.servers import Servers
+    from ollama_admin.services.slots import LeaseTimes, Slots
     from ollama_admin.vault import Vault
 
 Note = Callable[[str], None]
-
-
-class AskedOfAny(TypedDict, total=False):
-    """The keyword arguments that all questions have: fields of `GenerateRequest`."""
-
-    model: str | None
-    server: int | str | None
-    server_url: str | None
-    capability: str | None
-    format: Literal["json"] | Mapping[str, Json] | None
-    options: Mapping[str, Json]
-    think: bool | ThinkLevel | None
-    keep_alive: float | str | None
-    timeout: float | None
-    wait: float
-    digest: str | None
-    verified: bool
-    no_verify: bool
-    allow_remote: bool
-    allow_truncate: bool
-    auth_type: AuthType | str | None
-    auth_config: Mapping[str, Given] | None
-    headers: Mapping[str, Given] | None
-
-
-class Asked(AskedOfAny, total=False):
-    """The keyword arguments of `generate` and `stream` beside the prompt."""
-
-    system: str | None
-    images: tuple[bytes, ...]
 
 
 class Client:
@@ -87,7 +56,7 @@ class Client:
         database_url: str | None = None,
         environ: Mapping[str, str] = os.environ,
         on_note: Note | None = None,
-        times: "Times | None" = None,
+        times: Times | None = None,
         way: Way = Way.PYTHON,
         policy: Policy | None = None,
         lease_times: LeaseTimes | None = None,
@@ -97,15 +66,9 @@ class Client:
         self._times = times
         self._way = way
         self._policy = policy or Policy()
-        self._db = Database(self._settings, self._create_schema)
-        self._recorder = Recorder(self._db, self._settings.receipts, self._note)
+        self._lease_times = lease_times
         self._environ = environ
-        self._safe = Safe(self._open_vault, self._read_secret, environ)
-        self.servers = Servers(self._db, self._connect, self._safe, self._note)
-        self.models = Models(self._db)
-        self.pins = Pins(self._db, self._note)
-        self.receipts = Receipts(self._db)
-        self._slots = Slots(self._db, self._note, lease_times)
+        self._db = Database(self._settings, self._create_schema)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,12 +81,46 @@ class Client:
     async def aclose(self) -> None:
         """Give back slots, write the receipts that are not written yet, and close every connection."""
         try:
-            if "_http" in self.__dict__:
-                await self._http.aclose()
-            await self._slots.aclose()
-            await self._recorder.aclose()
+            for name in ("_http", "_slots", "_recorder"):
+                if name in self.__dict__:  # it was used
+                    await getattr(self, name).aclose()
         finally:
             self._db.close()
+
+    @cached_property
+    def servers(self) -> Servers:
+        """The rows of servers, and the question whether they answer."""
+        from ollama_admin.services.servers import Servers
+
+        return Servers(self._db, self._connect, self._safe, self._note)
+
+    @cached_property
+    def models(self) -> Models:
+        """The catalogue as discovery left it."""
+        from ollama_admin.services.models import Models
+
+        return Models(self._db)
+
+    @cached_property
+    def pins(self) -> Pins:
+        """Which build a name means, on every server."""
+        from ollama_admin.services.pins import Pins
+
+        return Pins(self._db, self._note)
+
+    @cached_property
+    def receipts(self) -> Receipts:
+        """What became of requests."""
+        from ollama_admin.services.receipts import Receipts
+
+        return Receipts(self._db)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The state and the change of the key that stored secrets are encrypted with."""
+        from ollama_admin.services.secrets import Secrets
+
+        return Secrets(self._db, self._settings)
 
     async def discover(
         self,
@@ -131,12 +128,14 @@ class Client:
         *,
         all: bool = False,
         timeout: float | None = None,
-        concurrency: int = CONCURRENCY,
+        concurrency: int | None = None,
         prune: bool = False,
         on_start: Callable[[int], None] = lambda _: None,
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
         """Read what servers hold (default: the active ones) into the database; see `Discovery.run`."""
+        from ollama_admin.services.discover import Discovery
+
         return await Discovery(self._db, self._connect, self._safe).run(
             servers,
             all=all,
@@ -154,8 +153,10 @@ class Client:
                 pass
             return stream.reply
 
-    def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> "Stream":
+    def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> Stream:
         """The pieces of the answer as they come. Use it in `async with` to cancel upstream when leaving early."""
+        from ollama_admin.domain.generation import GenerateRequest
+
         return self.ask(GenerateRequest(prompt=prompt, **asked))
 
     async def chat(
@@ -177,12 +178,16 @@ class Client:
         messages: Sequence[Mapping[str, Json]],
         tools: Sequence[Mapping[str, Json]] = (),
         **asked: Unpack[AskedOfAny],
-    ) -> "Stream":
+    ) -> Stream:
         """As `chat`, in pieces; use it as `stream`."""
+        from ollama_admin.domain.generation import GenerateRequest
+
         return self.ask(GenerateRequest(messages=tuple(messages), tools=tuple(tools), **asked))
 
-    def ask(self, request: GenerateRequest) -> "Stream":
+    def ask(self, request: GenerateRequest) -> Stream:
         """The answer to a request that is already put together."""
+        from ollama_admin.services.generate import Stream
+
         return Stream(self._generation().run(request))
 
     async def ready(self) -> None:
@@ -191,6 +196,9 @@ class Client:
 
     async def explain(self, *, prompt: str = "", **asked: Unpack[Asked]) -> Explanation:
         """Which server would answer, and why no other; nothing is sent."""
+        from ollama_admin.domain.generation import GenerateRequest
+        from ollama_admin.services.explain import Explaining
+
         return await Explaining(self._db).explain(GenerateRequest(prompt=prompt, **asked))
 
     async def import_env(
@@ -200,42 +208,56 @@ class Client:
         environ: Mapping[str, str] | None = None,
         dry_run: bool = False,
         update: bool = False,
-    ) -> "ImportResult":
+    ) -> ImportResult:
         """Turn legacy `.env` entries into rows; see `EnvImport.run`."""
         from ollama_admin.services.import_env import EnvImport
 
         return await EnvImport(self._db, self._safe).run(files, environ, dry_run=dry_run, update=update)
 
-    @cached_property
-    def secrets(self) -> "Secrets":
-        """The state and the change of the key that stored secrets are encrypted with."""
-        from ollama_admin.services.secrets import Secrets
-
-        return Secrets(self._db, self._settings)
-
-    async def doctor(self) -> "Report":
+    async def doctor(self) -> Report:
         """Settings, database, key and servers, with what is wrong."""
         from ollama_admin.services.doctor import Doctor
 
         return await Doctor(self._db, self._settings, self.servers, self.secrets, self._environ).examine()
 
     @cached_property
-    def _http(self) -> "HTTP":
+    def _http(self) -> HTTP:
         from ollama_admin.ollama.http import HTTP, Times
 
         settings, times = self._settings, self._times or Times()
         return HTTP(times, settings.proxy, settings.ca_file, any_address=self._policy.any_address)
 
+    @cached_property
+    def _safe(self) -> Safe:
+        from ollama_admin.services.credentials import Safe
+
+        return Safe(self._open_vault, self._read_secret, self._environ)
+
+    @cached_property
+    def _slots(self) -> Slots:
+        from ollama_admin.services.slots import Slots
+
+        return Slots(self._db, self._note, self._lease_times)
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        from ollama_admin.services.recorder import Recorder
+
+        return Recorder(self._db, self._settings.receipts, self._note)
+
     def _generation(self) -> Generation:
+        from ollama_admin.services.generate import Generation
+        from ollama_admin.services.selection import Selection
+
         selection = Selection(self._db, self._connect, self._safe, self._note, self._policy)
         return Generation(selection, self._slots, self._recorder, self._connect, self._note, self._way)
 
-    def _connect(self, target: Target, timeout: float | None) -> "Endpoint":
+    def _connect(self, target: Target, timeout: float | None) -> Endpoint:
         from ollama_admin.ollama.endpoint import Endpoint
 
         return Endpoint(self._http, target, timeout)
 
-    def _open_vault(self, *, create: bool) -> "Vault":
+    def _open_vault(self, *, create: bool) -> Vault:
         from ollama_admin.vault import Vault, load_keys
 
         return Vault(load_keys(self._settings, create=create))  # each time: another process may rotate the key
@@ -250,34 +272,3 @@ class Client:
         from ollama_admin.store.migrations import upgrade
 
         upgrade(self._settings)
-
-
-class Stream:
-    """Pieces of one answer; `reply` is there when they have all come."""
-
-    def __init__(self, events: AsyncGenerator[Piece | Reply, None]) -> None:
-        self._events = events
-        self._reply: Reply | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._events.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Piece:
-        event = await anext(self._events)
-        while isinstance(event, Reply):
-            self._reply = event
-            event = await anext(self._events)
-        return event
-
-    @property
-    def reply(self) -> Reply:
-        """The accepted answer; RuntimeError before the last piece was read."""
-        if self._reply is None:
-            raise RuntimeError("the answer has not been read to its end")
-        return self._reply

@@ -1,6 +1,5 @@
 """Values that must not be seen, and the names of places where they are kept."""
 
-import hmac
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +49,8 @@ class Secret:
         return MASK
 
     def __eq__(self, other: object) -> bool:
+        import hmac  # noqa: PLC0415 (loads OpenSSL, which no other part of a short command needs)
+
         return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from typer.main import get_command
 
+from ollama_admin.cli.app import load_command
 from ollama_admin.client import Client
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
@@ -41,6 +42,7 @@ FOREIGN_NAMES = {
 def command_line_built_once() -> Iterator[None]:
     """Typer's runner builds it anew for each call, which takes longer than most commands do."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ollama_admin.cli.app.load_command", functools.cache(load_command))
         patch.setattr("typer.testing._get_command", functools.cache(get_command))
         yield
 

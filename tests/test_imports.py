@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import ollama_admin
+from ollama_admin.cli.app import COMMANDS, load_command
 from tests.cli.running import commands
 
 PACKAGE = Path(ollama_admin.__file__).parent
@@ -97,6 +98,13 @@ def test_every_command_is_described(words: tuple[str, ...]) -> None:
     assert callback is not None
     assert callback.__doc__
     assert callback.__doc__.splitlines()[0].endswith(".")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_list_of_commands_says_what_the_command_itself_says(name: str) -> None:
+    help_ = load_command(name).help
+    assert help_ is not None
+    assert COMMANDS[name][1] == help_.split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ") + "."
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 import ollama_admin
-from ollama_admin.cli.app import app
-from ollama_admin.client import Asked
 from ollama_admin.demo.simulator import SimulatedServer
 from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.domain.generation import Reply, Stats
+from ollama_admin.domain.generation import Asked, Reply, Stats
 from ollama_admin.errors import AdminError, ModelNotFound
 from ollama_admin.legacy import layouts
+from tests.cli.running import command_tree
 from tests.fake_ollama import FakeOllama
 
 ROOT = Path(__file__).parent.parent
@@ -99,7 +97,7 @@ def code_spans(cell: str) -> list[str]:
 
 def commands() -> dict[str, Any]:
     """Every command that does something, by its words; the root's are none."""
-    return dict(_below(typer.main.get_command(app), ""))
+    return dict(_below(command_tree(), ""))
 
 
 def _below(command: Any, words: str) -> Iterator[tuple[str, Any]]:
@@ -112,7 +110,7 @@ def _below(command: Any, words: str) -> Iterator[tuple[str, Any]]:
 
 def options_of(command: Any) -> set[str]:
     """Options as the help prints them, with what they take."""
-    root = typer.main.get_command(app).make_context("ollama-admin", [], resilient_parsing=True)
+    root = command_tree().make_context("ollama-admin", [], resilient_parsing=True)
     context = command.make_context(command.name, [], parent=root, resilient_parsing=True)  # inherits the help option
     params = [param for param in command.get_params(context) if param.param_type_name == "option"]
     return {" ".join(param.get_help_record(context)[0].split()) for param in params}
@@ -190,7 +188,7 @@ def words_of(line: str) -> list[str]:
 
 def parse(words: list[str]) -> None:
     """Read the words as the program would, down to the last command, and run nothing."""
-    command = typer.main.get_command(app)
+    command = command_tree()
     context = command.make_context("ollama-admin", words)
     while getattr(command, "commands", {}):
         _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ollama_admin.client import Asked
-from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.generation import Asked, GenerateRequest
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import InvalidInput
 from ollama_admin.ollama import calls

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ollama_admin.api.problems import JSONDocument, described, problem, shown
-from ollama_admin.client import Stream
 from ollama_admin.documents import document
 from ollama_admin.domain.generation import Piece, Reply
 from ollama_admin.errors import AdminError
+from ollama_admin.services.generate import Stream
 
 NDJSON = b"application/x-ndjson"
 NANOSECONDS_PER_MS = 1_000_000

@@ -4,28 +4,16 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 import ollama_admin
-from ollama_admin.cli import (
-    demo,
-    discover,
-    doctor,
-    generate,
-    import_env,
-    migrate,
-    models,
-    pins,
-    receipts,
-    secrets,
-    serve,
-    servers,
-)
+from ollama_admin.cli.coercion import coerce_lightly
 from ollama_admin.cli.context import Shell, new_shell, shell_of
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.errors import AdminError
@@ -35,14 +23,38 @@ USAGE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
-_ORDER = (
-    *("server", "discover", "models", "generate", "pin", "receipts"),
-    *("import-env", "migrate", "doctor", "secrets", "serve", "demo"),
-)
+# The module of each command and its line in the list, in the order in which a newcomer needs them. A module is loaded
+# when its command is asked for: all of them take longer than Typer itself.
+COMMANDS = {
+    "server": ("servers", "Add, list and change servers."),
+    "discover": ("discover", "Read what servers hold into the database."),
+    "models": ("models", "List the models that servers hold."),
+    "generate": ("generate", "Answer a prompt from exactly the named model."),
+    "pin": ("pins", "Say which build of a model a name means, on every server."),
+    "receipts": ("receipts", "Show what became of the requests: a line for each, or sums."),
+    "import-env": ("import_env", "Turn the servers of legacy .env files into rows."),
+    "migrate": ("migrate", "Bring the database's schema to the newest revision."),
+    "doctor": ("doctor", "Show settings, database, key and servers, with what is wrong."),
+    "secrets": ("secrets", "Look after the key that stored secrets are encrypted with."),
+    "serve": ("serve", "Serve the REST API until SIGTERM or Ctrl-C."),
+    "demo": ("demo", "Show the whole job on two simulated servers."),
+}
 
 
 class RootGroup(TyperGroup):
-    """Gives every run a shell, and turns every known error into a line and an exit code."""
+    """Gives every run a shell, and turns every known error into a line and an exit code.
+
+    Its commands are names with a line of help, for lists and suggestions, until one is called.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        attributes["commands"] = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
+        super().__init__(**attributes)
+        coerce_lightly(self)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name and command else None, rest
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         argv = list(sys.argv[1:] if args is None else args)
@@ -57,10 +69,6 @@ class RootGroup(TyperGroup):
             shell.output.problem("invalid_input", *_usage(exc))
             code = exc.exit_code
         sys.exit(code if isinstance(code, int) else 0)
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """In the order in which a newcomer needs them."""
-        return sorted(super().list_commands(ctx), key=_ORDER.index)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         shell = extra.get("obj")  # none where somebody only looks at the options
@@ -100,12 +108,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(servers.app, name="server")
-app.add_typer(pins.app, name="pin")
-app.add_typer(receipts.app, name="receipts")
-app.add_typer(secrets.app, name="secrets")
-for module in (migrate, discover, models, generate, import_env, doctor, serve, demo):
-    module.register(app)
+
+
+def load_command(name: str) -> Any:
+    """One command with all its options and the commands below it."""
+    module, _ = COMMANDS[name]
+    return coerce_lightly(typer.main.get_command(import_module(f"ollama_admin.cli.{module}").app))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {ollama_admin.__version__}")
+        raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
@@ -117,7 +131,9 @@ def root(
     ] = None,
     output: OutputOption = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Ask exactly the Ollama server and model you named, or get an error.
 
@@ -126,9 +142,6 @@ def root(
     shell = shell_of(context, output)
     shell.output.verbose = verbose
     shell.database_url = database_url
-    if version:
-        shell.output.line(f"{PROGRAM} {ollama_admin.__version__}")
-        raise typer.Exit
     if context.invoked_subcommand is None:
         context.fail("no command is given")
     if database_url and "@" in database_url and ":" in database_url.split("://", 1)[-1].rpartition("@")[0]:

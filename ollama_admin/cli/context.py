@@ -3,7 +3,7 @@
 Heavy parts are loaded here, and only when a command asks for them.
 """
 
-import asyncio
+import gc
 import os
 import signal
 import sys
@@ -36,12 +36,17 @@ class Shell:
 
     def run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         """Run async work with an open client; SIGINT and SIGTERM cancel it, which cancels it upstream."""
+        import asyncio
+
         return asyncio.run(self._run(work))
 
     async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
+        import asyncio
+
         from ollama_admin.client import Client
         from ollama_admin.domain.doors import Way
 
+        _end_of_loading()
         terminated = asyncio.Event()
         task = asyncio.current_task()
 
@@ -61,12 +66,17 @@ class Shell:
 
     def serve(self, options: dict[str, Any], log: Callable[[str], None]) -> None:
         """Run the REST API until a signal ends it."""
+        import asyncio
+
         asyncio.run(self._serve(self.api(), options, log))
 
     async def _serve(self, api: "ModuleType", options: dict[str, Any], log: Callable[[str], None]) -> None:
+        import asyncio
+
         from ollama_admin.client import Client
         from ollama_admin.domain.doors import Way
 
+        _end_of_loading()
         settings, say, stop = self.settings(), self.output.note, api.Stop()
         for sign in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(sign, stop)
@@ -132,3 +142,9 @@ def new_shell(argv: list[str]) -> Shell:
     asked = "-ojson" in argv or "--output=json" in argv
     asked = asked or any(word in ("-o", "--output") and value == "json" for word, value in pairwise(argv))
     return Shell(Output(json=asked, stdout=sys.stdout, stderr=sys.stderr))
+
+
+def _end_of_loading() -> None:
+    """Look for garbage from here on, but never in what is loaded; see `__main__`."""
+    gc.freeze()
+    gc.enable()

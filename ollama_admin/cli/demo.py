@@ -6,11 +6,10 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 
-
-def register(app: typer.Typer) -> None:
-    app.command("demo")(demo)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("demo")
 def demo(
     context: typer.Context,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the database, and say how to use it.")] = False,

@@ -13,10 +13,10 @@ from ollama_admin.errors import InvalidInput
 PARTLY = 7
 
 
-def register(app: typer.Typer) -> None:
-    app.command("discover")(discover)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("discover")
 def discover(
     context: typer.Context,
     servers: ServersArgument = None,

@@ -10,12 +10,12 @@ from ollama_admin.cli.options import OutputOption
 PARTLY = 7
 
 
-def register(app: typer.Typer) -> None:
-    app.command("doctor")(doctor)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("doctor")
 def doctor(context: typer.Context, output: OutputOption = None) -> None:
-    """Show the settings in force, the database, the key and every server, with what is wrong. Exit 7 on a problem."""
+    """Show settings, database, key and servers, with what is wrong. Exit 7 on a problem."""
     shell = shell_of(context, output)
     report = shell.run(lambda client: client.doctor())
     if shell.output.json:

@@ -35,10 +35,11 @@ class ThinkLevelChoice(StrEnum):
     MAX = "max"
 
 
-def register(app: typer.Typer) -> None:
-    app.command("generate")(takes_auth(generate))
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("generate")
+@takes_auth
 def generate(  # long because each option is a line or two, here and in the request
     context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to ask.", show_default=False)] = None,

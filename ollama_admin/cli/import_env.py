@@ -12,10 +12,10 @@ from ollama_admin.cli.options import OutputOption
 PARTLY = 7
 
 
-def register(app: typer.Typer) -> None:
-    app.command("import-env")(import_env)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("import-env")
 def import_env(
     context: typer.Context,
     files: Annotated[

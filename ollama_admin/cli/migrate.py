@@ -11,10 +11,10 @@ from ollama_admin.errors import InvalidInput
 LONGEST_LOCK_TIMEOUT = 86_400
 
 
-def register(app: typer.Typer) -> None:
-    app.command("migrate")(migrate)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("migrate")
 def migrate(  # long because each option is a line
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 8 if something is pending.")] = False,

@@ -7,11 +7,10 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument
 
-
-def register(app: typer.Typer) -> None:
-    app.command("models")(models)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("models")
 def models(
     context: typer.Context,
     servers: ServersArgument = None,

@@ -9,7 +9,9 @@ from ollama_admin.cli.options import OutputOption
 from ollama_admin.digests import short
 from ollama_admin.domain.pins import Pin
 
-app = typer.Typer(help="Say which build of a model a name means, on every server.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Say which build of a model a name means, on every server.", add_completion=False, rich_markup_mode=None
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name.", show_default=False)]
 

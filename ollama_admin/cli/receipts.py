@@ -16,7 +16,7 @@ from ollama_admin.times import point_in_time
 
 LIMIT = 50
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 ServerFilter = Annotated[
     str | None, typer.Option("--server", metavar="S", help="Only of this server, by id or name; also a removed one.")

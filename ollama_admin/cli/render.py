@@ -16,7 +16,7 @@ from rich.text import Text
 from ollama_admin.cli.output import Output
 from ollama_admin.domain.explanations import Candidate, Explanation
 from ollama_admin.domain.models import DiscoverResult, Model, ModelGroup, ModelPlace
-from ollama_admin.domain.servers import CheckResult, Server
+from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
 from ollama_admin.safe_text import safe_text
 
 WIDE = 120  # columns from which tables show more
@@ -196,6 +196,13 @@ def table(
 ) -> None:
     """Any other table."""
     _table(output, headings, more, rows)
+
+
+def changed_server(output: Output, done: str, server: Server) -> None:
+    """What became of a row, with what was learnt of the server if it was asked."""
+    version = f", Ollama {server.version}" if server.version else ""
+    state = f" ({server.status}{version})" if server.status is not ServerStatus.UNKNOWN else ""
+    sentence(output, f"{done} server {server.id}, {server.name}: {server.url}{state}")
 
 
 def sentence(output: Output, text: str) -> None:

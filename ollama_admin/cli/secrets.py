@@ -7,7 +7,9 @@ from ollama_admin.cli.options import OutputOption
 
 UNREADABLE = 5
 
-app = typer.Typer(help="Look after the key that stored secrets are encrypted with.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Look after the key that stored secrets are encrypted with.", add_completion=False, rich_markup_mode=None
+)
 
 
 @app.command("status")

@@ -9,11 +9,10 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.options import OutputOption
 
-
-def register(app: typer.Typer) -> None:
-    app.command("serve")(serve)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command("serve")
 def serve(
     context: typer.Context,
     host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",

@@ -1,6 +1,6 @@
 """`ollama-admin server ...`"""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,14 @@ from ollama_admin.cli.options import (
     one_target,
 )
 from ollama_admin.documents import results
-from ollama_admin.domain.servers import CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.servers import CheckResult, Server, ServerRef
 
 PARTLY = 7
 
-app = typer.Typer(help="Add, list and change servers.", rich_markup_mode=None, no_args_is_help=False)
+app = typer.Typer(help="Add, list and change servers.", add_completion=False, rich_markup_mode=None)
 
 ApiVersionOption = Annotated[
     ApiVersionChoice | None,
@@ -67,7 +69,7 @@ def add(
     shell = shell_of(context, output)
     credentials = auth.columns()
 
-    async def work(client: Any) -> Server:
+    async def work(client: Any) -> "Server":
         added = await client.servers.add(
             name=name,
             url=url,
@@ -137,7 +139,7 @@ def update(  # long because each option is a line or two, here and in the call
     current = shell.run(lambda client: client.servers.show(server)).auth_type if auth.needs_current else None
     credentials = auth.columns(current)
 
-    async def work(client: Any) -> Server:
+    async def work(client: Any) -> "Server":
         changed = await client.servers.update(
             server,
             name=name,
@@ -221,7 +223,7 @@ def check_servers(
         raise typer.Exit(PARTLY)
 
 
-async def _looked_at(shell: Shell, client: Any, server: Server, *, check: bool, discover: bool) -> Server:
+async def _looked_at(shell: Shell, client: Any, server: "Server", *, check: bool, discover: bool) -> "Server":
     """The row after the questions that the options ask for; what fails is a note, the row stays."""
     error = None
     if discover:
@@ -244,10 +246,8 @@ def _confirm(shell: Shell, question: str) -> None:
         raise typer.Abort
 
 
-def _show(shell: Shell, server: Server, done: str) -> None:
+def _show(shell: Shell, server: "Server", done: str) -> None:
     if shell.output.json:
         shell.output.data(server)
-        return
-    version = f", Ollama {server.version}" if server.version else ""
-    state = f" ({server.status}{version})" if server.status is not ServerStatus.UNKNOWN else ""
-    shell.tables().sentence(shell.output, f"{done} server {server.id}, {server.name}: {server.url}{state}")
+    else:
+        shell.tables().changed_server(shell.output, done, server)

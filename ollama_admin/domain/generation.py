@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from ollama_admin.domain.models import DigestChange
 from ollama_admin.domain.servers import AuthType, ServerRef
@@ -63,6 +63,36 @@ class GenerateRequest:
     auth_type: AuthType | str | None = None
     auth_config: Mapping[str, Given] | None = field(default=None, repr=False)
     headers: Mapping[str, Given] | None = field(default=None, repr=False)
+
+
+class AskedOfAny(TypedDict, total=False):
+    """The keyword arguments of `Client` that all questions have: fields of `GenerateRequest`."""
+
+    model: str | None
+    server: int | str | None
+    server_url: str | None
+    capability: str | None
+    format: Literal["json"] | Mapping[str, Json] | None
+    options: Mapping[str, Json]
+    think: bool | ThinkLevel | None
+    keep_alive: float | str | None
+    timeout: float | None
+    wait: float
+    digest: str | None
+    verified: bool
+    no_verify: bool
+    allow_remote: bool
+    allow_truncate: bool
+    auth_type: AuthType | str | None
+    auth_config: Mapping[str, Given] | None
+    headers: Mapping[str, Given] | None
+
+
+class Asked(AskedOfAny, total=False):
+    """The keyword arguments of `generate` and `stream` beside the prompt."""
+
+    system: str | None
+    images: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

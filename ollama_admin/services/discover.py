@@ -35,7 +35,7 @@ class Discovery:
         *,
         all: bool = False,
         timeout: float | None = None,
-        concurrency: int = CONCURRENCY,
+        concurrency: int | None = None,
         prune: bool = False,
         on_start: Callable[[int], None] = lambda _: None,
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
@@ -44,13 +44,13 @@ class Discovery:
 
         `timeout` is seconds for each call. A server that fails keeps its rows, and costs the others nothing.
         """
-        if concurrency < 1:
+        if concurrency is not None and concurrency < 1:
             raise InvalidInput("concurrency is below 1")
         if timeout is not None and not timeout > 0:
             raise InvalidInput("the timeout is not above 0 seconds")
         chosen, pinned = await self._db.read(_chosen, servers, everyone=all)
         on_start(len(chosen))
-        free = asyncio.Semaphore(concurrency)
+        free = asyncio.Semaphore(concurrency or CONCURRENCY)
         builds = _Builds(pinned)
 
         async def one(server: Server | store_servers.Unreadable) -> DiscoverResult:

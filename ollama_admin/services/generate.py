@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ollama_admin import names, routing
 from ollama_admin.digests import short
@@ -315,3 +315,34 @@ async def _by(deadline: float | None, work: Awaitable[T], *, begun: bool = False
         if begun:
             raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
         raise ServerUnreachable(message, hint) from exc
+
+
+class Stream:
+    """Pieces of one answer; `reply` is there when they have all come."""
+
+    def __init__(self, events: AsyncGenerator[Piece | Reply, None]) -> None:
+        self._events = events
+        self._reply: Reply | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._events.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        event = await anext(self._events)
+        while isinstance(event, Reply):
+            self._reply = event
+            event = await anext(self._events)
+        return event
+
+    @property
+    def reply(self) -> Reply:
+        """The accepted answer; RuntimeError before the last piece was read."""
+        if self._reply is None:
+            raise RuntimeError("the answer has not been read to its end")
+        return self._reply

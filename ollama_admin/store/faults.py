@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 from sqlalchemy import exc as sa
 
 from ollama_admin.errors import (
@@ -84,10 +83,10 @@ def is_retryable(exc: sa.DBAPIError) -> bool:
 def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
     if isinstance(exc, sa.IntegrityError):
         return _refused_by_constraint(exc.orig)
-    if isinstance(exc.orig, psycopg.Error):
-        return _postgres(exc.orig)
     if isinstance(exc.orig, sqlite3.Error):
         return _sqlite(exc.orig, settings)
+    if exc.orig is not None and hasattr(exc.orig, "sqlstate"):
+        return _postgres(exc, exc.orig.sqlstate)
     return InvalidInput("the database does not accept one of the values")
 
 
@@ -103,22 +102,21 @@ def _refused_by_constraint(orig: Any) -> AdminError:
     return Conflict("the change conflicts with another one made at the same time", "run the command again")
 
 
-def _postgres(orig: psycopg.Error) -> AdminError:
-    state = orig.sqlstate
+def _postgres(exc: sa.DBAPIError, state: str | None) -> AdminError:
     if state in _BUSY:
         return DatabaseBusy(_BUSY[state], "try again in a moment")
     if state in _UNAVAILABLE:
         return DatabaseUnavailable(*_UNAVAILABLE[state])
     if state in ("42P01", "42703"):
         return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)
-    if isinstance(orig, (psycopg.OperationalError, psycopg.InterfaceError)):
-        text = str(orig).lower()
+    if isinstance(exc, (sa.OperationalError, sa.InterfaceError)):
+        text = str(exc.orig).lower()
         found = (problem for mark, problem in _CONNECT_PROBLEMS if mark in text)
         default = ("the database cannot be reached", "check host and port, and that it is running")
         return DatabaseUnavailable(*next(found, default))
-    if isinstance(orig, psycopg.ProgrammingError) and state is None:
+    if isinstance(exc, sa.ProgrammingError) and state is None:
         return InvalidInput("the database URL cannot be used", "check what follows the ? in it")
-    if isinstance(orig, psycopg.DataError):
+    if isinstance(exc, sa.DataError):
         return InvalidInput("the database does not accept one of the values")
     return DatabaseUnavailable(f"the database failed with code {state}", "look for it in the database's log")
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ollama_admin.domain.models import CONSTANT_DIGESTS
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.names import model_key
+from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import models, pins, servers
 
 
@@ -85,8 +85,7 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
     key = model_key(name)
     before = connection.scalar(select(pins.c.digest).where(pins.c.name_key == key).with_for_update())
     values = {"name": name, "digest": digest, "updated_at": now}
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    upsert = dialect.insert(pins).values(name_key=key, created_at=now, **values)
+    upsert = insert_or(connection, pins).values(name_key=key, created_at=now, **values)
     upsert = upsert.on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
     return _pin(connection.execute(upsert.returning(pins)).one(), before)
 

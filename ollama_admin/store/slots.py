@@ -25,15 +25,14 @@ from sqlalchemy import (
     cast,
     extract,
     func,
-    insert,
     literal,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql
 
 from ollama_admin.errors import ServerInactive, ServerNotFound
+from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import servers, slots
 
 LOCKS = 0x6F6C6C61  # the advisory locks of servers: a number of our own among those of other programs
@@ -198,11 +197,8 @@ def inactive(server_id: int, name: str) -> ServerInactive:
 
 
 def _make(connection: Connection, server_id: int, slot: int) -> None:
-    values = {"server_id": server_id, "slot": slot}
-    if connection.dialect.name == "postgresql":
-        connection.execute(postgresql.insert(slots).values(**values).on_conflict_do_nothing())
-    else:
-        connection.execute(insert(slots).values(**values))
+    made = insert_or(connection, slots).values(server_id=server_id, slot=slot)
+    connection.execute(made.on_conflict_do_nothing())
 
 
 def _host_clock() -> tuple[str, float]:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -22,7 +21,8 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+
+from ollama_admin.store.dialects import JSONDocument
 
 HEAD = "0002"
 
@@ -52,7 +52,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
 
 
-json_document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+json_document = JSONDocument()
 identity = BigInteger().with_variant(Integer, "sqlite")  # AUTOINCREMENT exists for INTEGER only
 
 servers = Table(

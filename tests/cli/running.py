@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from ollama_admin.cli.app import app
+from ollama_admin.cli.app import COMMANDS, app, load_command
 
 SECONDS = 50.0  # until a process that should have spoken or ended is called stuck
 
@@ -60,6 +60,13 @@ class Ran:
         return self.exit_code, self.error["code"]
 
 
+def command_tree() -> Any:
+    """The program's command with every one below it loaded."""
+    root: Any = get_command(app)
+    root.commands = {name: load_command(name) for name in COMMANDS}
+    return root
+
+
 def commands() -> dict[tuple[str, ...], TyperCommand]:
     """Every command, by the words that call it."""
 
@@ -70,7 +77,7 @@ def commands() -> dict[tuple[str, ...], TyperCommand]:
         for name, inner in command.commands.items():
             yield from below(inner, (*words, name))
 
-    return dict(below(get_command(app), ()))
+    return dict(below(command_tree(), ()))
 
 
 class Cli:

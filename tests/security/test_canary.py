@@ -20,7 +20,6 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
-import typer
 from psycopg import sql
 from typer.testing import CliRunner
 
@@ -33,6 +32,7 @@ from ollama_admin.services.doctor import database_place
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
 from ollama_admin.vault import new_key
+from tests.cli.running import command_tree
 from tests.fake_ollama import FakeOllama, Held, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
 from tests.postgres import OwnPostgresServer
@@ -385,7 +385,7 @@ ENTRIES: Mapping[str, Entry] = {
 
 def commands(command: Any = None, words: str = "") -> Iterator[str]:
     """Every command that the program has, by its words."""
-    command = command or typer.main.get_command(app)
+    command = command or command_tree()
     inner = getattr(command, "commands", {})
     if not inner:
         yield words
