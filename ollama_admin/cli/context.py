@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TERMINATED = 143
+GARBAGE = 20_000  # new objects after which to look for garbage; at 700, as usual, it takes a tenth of `discover`
 
 
 class Shell:
@@ -147,4 +148,5 @@ def new_shell(argv: list[str]) -> Shell:
 def _end_of_loading() -> None:
     """Look for garbage from here on, but never in what is loaded; see `__main__`."""
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     gc.enable()

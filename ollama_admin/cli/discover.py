@@ -22,7 +22,9 @@ def discover(
     servers: ServersArgument = None,
     everyone: EveryoneOption = False,
     timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds for each call; 10 if not given.")] = None,
-    concurrency: Annotated[int, typer.Option(metavar="N", help="Servers asked at once.")] = 64,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Servers asked at once; as many as is useful if not given.")
+    ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Delete the rows of vanished models.")] = False,
     output: OutputOption = None,
 ) -> None:
@@ -43,7 +45,7 @@ def discover(
 
 
 def _run(
-    shell: Shell, servers: list[str], everyone: bool, timeout: float | None, concurrency: int, prune: bool
+    shell: Shell, servers: list[str], everyone: bool, timeout: float | None, concurrency: int | None, prune: bool
 ) -> list[DiscoverResult]:
     if shell.output.json:
         return shell.run(

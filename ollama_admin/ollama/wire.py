@@ -3,6 +3,7 @@
 Reads tolerantly: unknown fields appear every few weeks.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from ollama_admin.domain.values import Json
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
 VALUES_LIMIT = 300_000  # of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
+
+
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 
 class BadAnswer(Exception):
@@ -206,16 +210,17 @@ def _listed_model(entry: Any, path: str) -> ListedModel:
     model = _object(entry, path)
     details = model.get("details")
     details = details if isinstance(details, dict) else {}
+    inside = f"{path}.details"
     families = details.get("families")
     return ListedModel(
         name=_name(model, "name", f"{path}.name"),
-        digest=_digest(model.get("digest"), f"{path}.digest"),
+        digest=_digest(model.get("digest"), path),
         size=_count(model.get("size")),
-        format=_stored_text(details, "format", f"{path}.details"),
-        family=_stored_text(details, "family", f"{path}.details"),
+        format=_stored_text(details, "format", inside),
+        family=_stored_text(details, "family", inside),
         families=tuple(_texts(families)) if isinstance(families, list) else None,
-        parameter_size=_stored_text(details, "parameter_size", f"{path}.details"),
-        quantization_level=_stored_text(details, "quantization_level", f"{path}.details"),
+        parameter_size=_stored_text(details, "parameter_size", inside),
+        quantization_level=_stored_text(details, "quantization_level", inside),
         modified_at=_time(model.get("modified_at")),
         remote_host=_stored_text(model, "remote_host", path),
         remote_model=_stored_text(model, "remote_model", path),
@@ -251,10 +256,6 @@ def _name(parent: Mapping[str, Any], key: str, path: str) -> str:
         raise BadAnswer(f"the answer is not what Ollama sends: {path} is not a name")
     if len(value) > NAME_LIMIT:
         raise BadAnswer(f"{path} has {len(value)} characters, more than {NAME_LIMIT}")
-    return _storable(value, path)
-
-
-def _storable(value: str, path: str) -> str:
     if "\0" in value:
         raise BadAnswer(f"{path} has a character that cannot be stored")
     return value
@@ -267,10 +268,10 @@ def _texts(values: list[Any]) -> list[str]:
 def _digest(value: Any, path: str) -> str | None:
     if value is None or value == "":
         return None
-    text = value.removeprefix("sha256:").lower() if isinstance(value, str) else ""
-    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
-        raise BadAnswer(f"the answer is not what Ollama sends: {path} is not a sha256 digest")
-    return text
+    found = _DIGEST.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise BadAnswer(f"the answer is not what Ollama sends: {path}.digest is not a sha256 digest")
+    return found[1].lower()
 
 
 def _optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str | None:
@@ -285,7 +286,9 @@ def _optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str |
 
 def _stored_text(parent: Mapping[str, Any], key: str, path: str) -> str | None:
     value = _optional_text(parent, key, path)
-    return value and _storable(value, f"{path}.{key}")
+    if value is not None and "\0" in value:  # the place is put together only then
+        raise BadAnswer(f"{path}.{key} has a character that cannot be stored")
+    return value
 
 
 def _count(value: Any) -> int | None:

@@ -89,9 +89,10 @@ class Safe:
 
     def credentials(self, server: Server) -> Credentials:
         """What a row holds; SecretUnavailable when it cannot be opened for the row's own origin."""
-        kind, origin = server.auth_type, urls.origin(server.url)
+        kind = server.auth_type
         if kind is AuthType.NONE and not server.headers:
             return Credentials()
+        origin = urls.origin(server.url)
         vault = self._open_vault(create=False)
         subject = server.auth_config.get(OPEN_FIELDS.get(kind, ""))
         return Credentials(

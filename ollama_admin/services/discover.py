@@ -11,14 +11,12 @@ from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreac
 from ollama_admin.names import model_key
 from ollama_admin.services.credentials import Safe
 from ollama_admin.services.servers import Connect, status_after, targets, version_of
-from ollama_admin.services.tasks import together
+from ollama_admin.services.tasks import Places, together
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 from ollama_admin.versions import version_key
-
-CONCURRENCY = 64  # servers asked at once
 
 
 class Discovery:
@@ -50,24 +48,23 @@ class Discovery:
             raise InvalidInput("the timeout is not above 0 seconds")
         chosen, pinned = await self._db.read(_chosen, servers, everyone=all)
         on_start(len(chosen))
-        free = asyncio.Semaphore(concurrency or CONCURRENCY)
-        builds = _Builds(pinned)
+        places, rows, builds = Places(concurrency), _Rows(self._db, prune=prune), _Builds(pinned)
 
         async def one(server: Server | store_servers.Unreadable) -> DiscoverResult:
             if isinstance(server, store_servers.Unreadable):
                 result = DiscoverResult(server=server.ref, error=server.error)
             else:
-                async with free:
-                    result = await self._discover(server, timeout, builds, prune=prune)
+                async with places.take():
+                    result = await self._discover(server, timeout, builds, rows)
             on_result(result)
             return result
 
         results = await together(one(server) for server in chosen)
-        await self._learn(builds, timeout, free)
+        await self._learn(builds, timeout, places)
         return results
 
     async def _discover(
-        self, server: Server, timeout: float | None, builds: "_Builds", *, prune: bool
+        self, server: Server, timeout: float | None, builds: "_Builds", rows: "_Rows"
     ) -> DiscoverResult:
         try:
             version, listed = await self._read(server, timeout)
@@ -75,7 +72,7 @@ class Discovery:
             failure = CheckResult(server=server.ref, status=status_after(exc), version=None, ms=0, error=exc)
             await self._db.write(store_servers.record_check, failure)
             return DiscoverResult(server=server.ref, error=exc)
-        changes = await self._db.write(store.store_listing, server, listed, version=version, prune=prune)
+        changes = await rows.store(store.Listing(server=server.ref, version=version, models=listed))
         if changes is None:
             gone = Conflict(f"server {server.name} was removed or moved to another URL meanwhile", "discover again")
             return DiscoverResult(server=server.ref, error=gone)
@@ -98,12 +95,12 @@ class Discovery:
             listed = await endpoint.models(is_ollama=version is not None)
         return version, listed
 
-    async def _learn(self, builds: "_Builds", timeout: float | None, free: asyncio.Semaphore) -> None:
+    async def _learn(self, builds: "_Builds", timeout: float | None, places: Places) -> None:
         """Ask `/api/show` once for every digest whose facts no row knows."""
         unknown = await self._db.read(store.digests_without_facts, list(builds.holders))
 
         async def ask(digest: str) -> tuple[str, Facts | None]:
-            async with free:
+            async with places.take():
                 return digest, await self._facts(builds, digest, timeout)
 
         answers = await together(ask(digest) for digest in sorted(unknown))
@@ -132,6 +129,38 @@ def _chosen(
     return targets(connection, servers, everyone=everyone), store_pins.digests(connection)
 
 
+class _Rows:
+    """Stores listings: all that came in while the last transaction ran go into the next one, as they would wait for
+    each other anyway.
+    """
+
+    def __init__(self, db: Database, *, prune: bool) -> None:
+        self._db = db
+        self._prune = prune
+        self._waiting: list[tuple[store.Listing, asyncio.Future[store.ListingChanges | None]]] = []
+        self._turn = asyncio.Lock()
+
+    async def store(self, listing: store.Listing) -> store.ListingChanges | None:
+        """What it changed; None when its server was removed or moved to another URL meanwhile."""
+        stored: asyncio.Future[store.ListingChanges | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((listing, stored))
+        async with self._turn:
+            if not stored.done():
+                await self._store_all()
+        return await stored
+
+    async def _store_all(self) -> None:
+        batch, self._waiting = self._waiting, []
+        try:
+            changes = await self._db.write(store.store_listings, [listing for listing, _ in batch], prune=self._prune)
+        except BaseException:
+            for _, stored in batch:
+                stored.cancel()
+            raise
+        for (_, stored), changed in zip(batch, changes, strict=True):
+            stored.set_result(changed)
+
+
 class _Builds:
     """Which servers of this run hold which digest; `failed` are not asked again in it."""
 
@@ -148,7 +177,7 @@ class _Builds:
     def off_pin(self, version: str | None, models: list[ListedModel]) -> tuple[OffPin, ...]:
         """The models of an Ollama server that are another build than the one their name is pinned to."""
         found = []
-        for model in sorted(models, key=lambda model: model.name) if version else ():
+        for model in sorted(models, key=lambda model: model.name) if version and self._pinned else ():
             pinned = self._pinned.get(model_key(model.name))
             if pinned and model.digest and model.digest != pinned:
                 found.append(OffPin(name=model.name, digest=model.digest, pinned=pinned))

@@ -19,6 +19,16 @@ class JSONDocument(TypeDecorator[Any]):
         return _dialect(dialect).JSONB(none_as_null=True)  # type: ignore[no-any-return]
 
 
+class UnreadJSON(TypeDecorator[Any]):
+    """JSON as the driver gives it: text on SQLite, read on PostgreSQL. Rows by the thousand repeat a few texts."""
+
+    impl = JSON
+    cache_ok = True
+
+    def result_processor(self, *_: Any) -> None:
+        return None
+
+
 def insert_or(connection: Connection, table: Table) -> Any:
     """An INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
     return _dialect(connection.dialect).insert(table)

@@ -1,23 +1,37 @@
 """SQL on `ollama_models`. Only discovery writes here."""
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, type_coerce, update
 
 from ollama_admin.domain.models import DigestChange, Facts, ListedModel, Model
-from ollama_admin.domain.servers import Server
+from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.names import model_key
 from ollama_admin.store import rows
 from ollama_admin.store import servers as store_servers
-from ollama_admin.store.tables import models, servers
+from ollama_admin.store.dialects import UnreadJSON
+from ollama_admin.store.tables import json_document, models, servers
 
 FACT_COLUMNS = ("capabilities", "context_length", "embedding_length")
 _CHUNK = 500  # values in one statement: SQLite allows 999 parameters in old builds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a server listed. `version` is None for one that is not Ollama."""
+
+    server: ServerRef
+    version: str | None
+    models: Sequence[ListedModel]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,31 +94,29 @@ def available_names(connection: Connection, server_id: int | None = None) -> lis
     return list(connection.scalars(query))
 
 
-def store_listing(
-    connection: Connection, server: Server, listed: Iterable[ListedModel], *, version: str | None, prune: bool
-) -> ListingChanges | None:
-    """Make the rows of a server what it just listed; None when it was removed or moved to another URL meanwhile."""
-    now = datetime.now(UTC)
-    if not store_servers.record_listing(connection, server.ref, version, now):
-        return None
-    known = _known_rows(connection, server.id)
-    listing = {model.name: model for model in listed}
-    values = {name: _columns(model, is_ollama=version is not None) for name, model in listing.items()}
-    fresh = sorted(listing.keys() - known.keys())
-    touched = [(row, values[name]) for name, row in known.items() if name in listing]
+def store_listings(connection: Connection, listings: Sequence[Listing], *, prune: bool) -> list[ListingChanges | None]:
+    """Make the rows of servers what these just listed; None for one that was removed or moved to another URL meanwhile.
 
-    _insert(connection, server.id, [values[name] for name in fresh], now)
-    changed = _update(connection, touched, now)
-    returned = [row.name for row, new in touched if not row.is_available and row.digest == new["digest"]]
-    vanished = _mark_vanished(connection, [row for name, row in known.items() if name not in listing])
-    pruned = _prune(connection, server.id) if prune else 0
-    return ListingChanges(
-        added=tuple(sorted(fresh + returned)),
-        changed=changed,
-        unchanged=len(touched) - len(changed) - len(returned),
-        vanished=vanished,
-        pruned=pruned,
-    )
+    Where nothing changed it takes three statements for all of them together, and writes `last_seen_at` alone.
+    """
+    now = datetime.now(UTC)
+    ordered = sorted(listings, key=lambda listing: listing.server.id or 0)  # two runs take the rows in one order
+    still = store_servers.record_listings(connection, {each.server: each.version for each in ordered}, now)
+    known = _known_rows(connection, still)
+    compared = {
+        listing.server.id: _compared(listing, known.get(listing.server.id or 0, {}))
+        for listing in ordered
+        if listing.server.id in still
+    }
+    _touch(connection, compared.values(), now)
+    _insert(connection, [values for each in compared.values() for values in each.fresh], now)
+    _change(connection, [change for each in compared.values() for change in each.changed], now)
+    _mark_vanished(connection, [row.id for each in compared.values() for row in each.vanished])
+    pruned = _prune(connection, still) if prune else {}
+    return [
+        compared[each.server.id].told(pruned.get(each.server.id or 0, 0)) if each.server.id in compared else None
+        for each in listings
+    ]
 
 
 def digests_without_facts(connection: Connection, digests: Collection[str]) -> set[str]:
@@ -165,83 +177,157 @@ def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailab
     return DatabaseUnavailable("a row of ollama_models could not be read", "run the command again")
 
 
-def _known_rows(connection: Connection, server_id: int) -> dict[str, Row[Any]]:
-    """The rows of a server by name. Those that cannot be read are deleted: the listing tells what they should hold."""
-    query = select(models).where(models.c.server_id == server_id)
+class _Known(NamedTuple):
+    """A row; `listed` are the values of _LISTED_COLUMNS."""
+
+    id: int
+    is_available: bool
+    listed: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.listed[0])
+
+    @property
+    def digest(self) -> str | None:
+        found: str | None = self.listed[_LISTED_COLUMNS.index("digest")]
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """A listing beside the rows of its server; `changed` are rows with the values that they are to have."""
+
+    server_id: int
+    fresh: list[dict[str, Any]]
+    same: list[_Known]
+    changed: list[tuple[_Known, dict[str, Any]]]
+    vanished: list[_Known]
+
+    @property
+    def is_unchanged(self) -> bool:
+        return not (self.fresh or self.changed or self.vanished)
+
+    def told(self, pruned: int) -> ListingChanges:
+        moved = [(row, values) for row, values in self.changed if row.digest != values["digest"]]
+        returned = [row.name for row, values in self.changed if not row.is_available and row.digest == values["digest"]]
+        changes = (DigestChange(name=row.name, before=row.digest, after=values["digest"]) for row, values in moved)
+        return ListingChanges(
+            added=tuple(sorted([*(values["name"] for values in self.fresh), *returned])),
+            changed=tuple(sorted(changes, key=lambda change: change.name)),
+            unchanged=len(self.same) + len(self.changed) - len(moved) - len(returned),
+            vanished=tuple(sorted(row.name for row in self.vanished)),
+            pruned=pruned,
+        )
+
+
+def _compared(listing: Listing, known: Mapping[str, _Known]) -> _Compared:
+    server_id, is_ollama = listing.server.id or 0, listing.version is not None
+    listed = {model.name: _values(model, is_ollama=is_ollama) for model in listing.models}
+    fresh, same, changed = [], [], []
+    for name, values in listed.items():
+        row = known.get(name)
+        if row is None:
+            fresh.append(_columns(values) | {"server_id": server_id})
+        elif row.is_available and row.listed == values:
+            same.append(row)
+        else:
+            changed.append((row, _columns(values)))
+    vanished = [row for name, row in known.items() if row.is_available and name not in listed]
+    return _Compared(server_id=server_id, fresh=fresh, same=same, changed=changed, vanished=vanished)
+
+
+def _known_rows(connection: Connection, server_ids: Collection[int]) -> Mapping[int, dict[str, _Known]]:
+    """The rows of servers by name. Those that cannot be read are deleted: the listing tells what they should hold."""
+    columns = [models.c[name] for name in (*_LISTED_COLUMNS, "id", "server_id", "is_available", *FACT_COLUMNS)]
+    unread = [type_coerce(column, UnreadJSON) if column.type is json_document else column for column in columns]
+    query = select(*unread).where(models.c.server_id.in_(server_ids))
     try:
-        known = connection.execute(query).all()
-        for row in known:
-            rows.read_values(row, _READERS)
+        return _by_name(connection.execute(query))
     except rows.UNREADABLE:
         for row_id in connection.scalars(query.with_only_columns(models.c.id)).all():
             if rows.unreadable_column(connection, models, row_id, _READERS):
                 connection.execute(delete(models).where(models.c.id == row_id))
-        known = connection.execute(query).all()
-    return {row.name: row for row in known}
+        return _by_name(connection.execute(query))
 
 
-def _insert(connection: Connection, server_id: int, fresh: list[dict[str, Any]], now: datetime) -> None:
+def _by_name(found: Iterable[Row[Any]]) -> Mapping[int, dict[str, _Known]]:
+    known: dict[int, dict[str, _Known]] = defaultdict(dict)
+    load = cache(json.loads)
+
+    def read(value: Any) -> Any:
+        return load(value) if isinstance(value, str) else value
+
+    for name, name_key, families, *listed, row_id, server_id, is_available, able, context, length in map(tuple, found):
+        for column, fact in zip(FACT_COLUMNS, (read(able), context, length), strict=True):
+            _READERS[column](fact)
+        known[server_id][name] = _Known(row_id, is_available, (name, name_key, read(families), *listed))
+    return known
+
+
+def _touch(connection: Connection, compared: Iterable[_Compared], now: datetime) -> None:
+    """Rows that are as they were: by their server where all are, else one by one."""
+    unchanged = [each.server_id for each in compared if each.is_unchanged]
+    single = [row.id for each in compared if not each.is_unchanged for row in each.same]
+    for column, values in ((models.c.server_id, unchanged), (models.c.id, single)):
+        for chunk in _chunks(values):
+            seen = update(models).where(column.in_(chunk), models.c.is_available)
+            connection.execute(seen.values(last_seen_at=now))
+
+
+def _insert(connection: Connection, fresh: list[dict[str, Any]], now: datetime) -> None:
     known = _known_facts(connection, {values["digest"] for values in fresh})
-    new = {"server_id": server_id, "is_available": True, "first_seen_at": now, "last_seen_at": now}
+    new = {"is_available": True, "first_seen_at": now, "last_seen_at": now}
     if fresh:
         connection.execute(insert(models), [values | new | known.get(values["digest"], _NO_FACTS) for values in fresh])
 
 
-def _update(
-    connection: Connection, touched: list[tuple[Row[Any], dict[str, Any]]], now: datetime
-) -> tuple[DigestChange, ...]:
-    """One statement for the rows that are as they were, one for each that is not."""
-    differing = [(row, values) for row, values in touched if _differs(row, values)]
-    moved = [(row, values) for row, values in differing if row.digest != values["digest"]]
-    known = _known_facts(connection, {values["digest"] for _, values in moved})
-    different_ids = {row.id for row, _ in differing}
-    same_ids = [row.id for row, _ in touched if row.id not in different_ids]
-    for chunk in _chunks(same_ids):
-        connection.execute(update(models).where(models.c.id.in_(chunk)).values(last_seen_at=now))
-    for row, listed in differing:
+def _change(connection: Connection, changed: list[tuple[_Known, dict[str, Any]]], now: datetime) -> None:
+    known = _known_facts(connection, {values["digest"] for row, values in changed if row.digest != values["digest"]})
+    for row, listed in changed:
         values = listed | {"is_available": True, "last_seen_at": now}
         if row.digest != listed["digest"]:
             values |= {"digest_changed_at": now} | known.get(listed["digest"], _NO_FACTS)
         connection.execute(update(models).where(models.c.id == row.id).values(**values))
-    changes = (DigestChange(name=row.name, before=row.digest, after=values["digest"]) for row, values in moved)
-    return tuple(sorted(changes, key=lambda change: change.name))
 
 
-def _differs(row: Row[Any], values: dict[str, Any]) -> bool:
-    return not row.is_available or any(getattr(row, name) != value for name, value in values.items())
-
-
-def _mark_vanished(connection: Connection, gone: list[Row[Any]]) -> tuple[str, ...]:
-    newly = [row for row in gone if row.is_available]
-    for chunk in _chunks([row.id for row in newly]):
+def _mark_vanished(connection: Connection, gone: list[int]) -> None:
+    for chunk in _chunks(gone):
         connection.execute(update(models).where(models.c.id.in_(chunk)).values(is_available=False))
-    return tuple(sorted(row.name for row in newly))
 
 
-def _prune(connection: Connection, server_id: int) -> int:
-    unavailable = models.c.is_available.is_(False)
-    return connection.execute(delete(models).where(models.c.server_id == server_id, unavailable)).rowcount
+def _prune(connection: Connection, server_ids: Collection[int]) -> Mapping[int, int]:
+    """Delete the rows of vanished models; gives back how many of each server."""
+    gone = delete(models).where(models.c.server_id.in_(server_ids), models.c.is_available.is_(False))
+    return Counter(connection.scalars(gone.returning(models.c.server_id)))
 
 
 _LISTED_COLUMNS = (
+    "name",
+    "name_key",
+    "families",
     "digest",
     "size",
     "format",
     "family",
-    "families",
     "parameter_size",
     "quantization_level",
     "modified_at",
     "remote_host",
     "remote_model",
 )
+_listed = attrgetter(*_LISTED_COLUMNS[3:])
 _NO_FACTS: dict[str, Any] = dict.fromkeys(FACT_COLUMNS)
 
 
-def _columns(model: ListedModel, *, is_ollama: bool) -> dict[str, Any]:
-    values = {name: getattr(model, name) for name in _LISTED_COLUMNS}
-    values["families"] = None if model.families is None else list(model.families)
-    return values | {"name": model.name, "name_key": listed_key(model.name, is_ollama)}
+def _values(model: ListedModel, *, is_ollama: bool) -> tuple[Any, ...]:
+    """What _LISTED_COLUMNS are to hold."""
+    families = None if model.families is None else list(model.families)
+    return (model.name, listed_key(model.name, is_ollama), families, *_listed(model))
+
+
+def _columns(values: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(zip(_LISTED_COLUMNS, values, strict=True))
 
 
 def _known_facts(connection: Connection, digests: Collection[str | None]) -> dict[str | None, dict[str, Any]]:

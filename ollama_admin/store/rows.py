@@ -5,7 +5,7 @@ be, and JSON may be of any shape. A row that cannot be read is an error that nam
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Table, select
 
@@ -42,11 +42,12 @@ def number(value: Any) -> int:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    return _of(dict[str, Any], value)
+    found: dict[str, Any] = _of(dict, value)
+    return found
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    return tuple(text(item) for item in _of(list[Any], value))
+    return tuple(text(item) for item in _of(list, value))
 
 
 def url(value: Any) -> str:
@@ -63,7 +64,6 @@ def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _of(kind: type[T], value: Any) -> T:
-    if type(value) is not (get_origin(kind) or kind):  # a truth value is no number
+    if type(value) is not kind:  # a truth value is no number
         raise TypeError(f"not a {kind.__name__}")
-    found: T = value
-    return found
+    return value

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    bindparam,
     delete,
     false,
     func,
@@ -173,14 +174,22 @@ def record_check(connection: Connection, result: CheckResult) -> None:
     connection.execute(update(servers).where(_is_still(result.server)).values(**values))
 
 
-def record_listing(connection: Connection, server: ServerRef, version: str | None, now: datetime) -> bool:
-    """Note that a server listed its models, and hold its row until the transaction ends.
+def record_listings(connection: Connection, versions: Mapping[ServerRef, str | None], now: datetime) -> set[int]:
+    """Note that servers of these versions listed their models, and hold their rows until the transaction ends.
 
-    False when it was removed or moved to another URL meanwhile.
+    Gives back the ids of those that were not removed or moved to another URL meanwhile.
     """
-    row = update(servers).where(_is_still(server))
-    online = {"status": ServerStatus.ONLINE, "version": version, "last_error": None}
-    return connection.execute(row.values(**online, last_seen_at=now, last_discovered_at=now)).rowcount == 1
+    if connection.dialect.name == "postgresql":  # the UPDATE takes it anyway, but `lock_writers` may come in between
+        connection.execute(text("LOCK TABLE ollama_servers IN ROW EXCLUSIVE MODE"))
+    urls = {server.id: server.url for server in versions}
+    held = select(servers.c.id, servers.c.url).where(servers.c.id.in_(urls)).order_by(servers.c.id)
+    still = {row.id for row in connection.execute(held.with_for_update(key_share=True)) if row.url == urls[row.id]}
+    told = [{"server_id": server.id, "told": version} for server, version in versions.items() if server.id in still]
+    if told:
+        seen = update(servers).where(servers.c.id == bindparam("server_id"))
+        online: dict[str, Any] = {"status": ServerStatus.ONLINE, "version": bindparam("told"), "last_error": None}
+        connection.execute(seen.values(**online, last_seen_at=now, last_discovered_at=now), told)
+    return still
 
 
 _PREFERENCE = (servers.c.priority.desc(), servers.c.id)

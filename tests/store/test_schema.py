@@ -28,6 +28,18 @@ CHECKSUMS = {
 NAMES = {"pk": r"pk_{}", "fk": r"fk_{}_\w+", "uq": r"uq_{}_\w+", "ix": r"ix_{}_\w+", "ck": r"ck_{}_(?!ck_)\w+"}
 
 
+def with_postgresql_options() -> sa.MetaData:
+    """The tables of the code with what the revisions alone say of PostgreSQL."""
+    metadata = sa.MetaData(naming_convention=tables.metadata.naming_convention)
+    for table in tables.metadata.sorted_tables:
+        table.to_metadata(metadata)
+    servers = metadata.tables["ollama_servers"]
+    (default,) = (index for index in servers.indexes if index.name == "uq_ollama_servers_is_default")
+    default.dialect_kwargs["postgresql_where"] = servers.c.is_default
+    metadata.tables["ollama_slots"].dialect_kwargs["postgresql_with"] = {"fillfactor": "50"}
+    return metadata
+
+
 def test_migrated_database_is_what_the_tables_say(database_url: str) -> None:
     with open_migration_engine(settings(database_url), 5).connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
@@ -37,9 +49,10 @@ def test_migrated_database_is_what_the_tables_say(database_url: str) -> None:
 def test_migrated_catalogue_equals_that_of_the_tables(fresh_urls: Callable[[], str]) -> None:
     """Checks, partial indexes and AUTOINCREMENT too, which autogenerate does not compare."""
     migrated, made = fresh_urls(), fresh_urls()
+    metadata = with_postgresql_options()
     upgrade(settings(migrated))
     with open_migration_engine(settings(made), 5).begin() as connection:
-        tables.metadata.create_all(connection)
+        metadata.create_all(connection)
     assert schema(migrated) == schema(made)
 
 

@@ -73,7 +73,8 @@ async def test_listing_is_stored_while_the_default_changes_without_a_deadlock(
 
     async def store_listing(db: Database) -> None:
         for _ in range(40):
-            await db.write(store_models.store_listing, one, listed, version="0.33.0", prune=False)
+            listing = store_models.Listing(server=one.ref, version="0.33.0", models=listed)
+            await db.write(store_models.store_listings, [listing], prune=False)
 
     async def change(db: Database) -> None:
         for turn in range(60):
@@ -92,7 +93,8 @@ async def test_url_changed_while_its_listing_is_stored_without_a_deadlock(
     async def store_listing(db: Database) -> None:
         for _ in range(40):
             one = await db.read(store.find, "one")
-            await db.write(store_models.store_listing, one, listed, version="0.33.0", prune=False)
+            listing = store_models.Listing(server=one.ref, version="0.33.0", models=listed)
+            await db.write(store_models.store_listings, [listing], prune=False)
 
     async def change(db: Database) -> None:
         for turn in range(40):
