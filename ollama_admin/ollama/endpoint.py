@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 BODY_LIMIT = 8 * 1024 * 1024  # bytes of an answer that is read as a whole: 800 for each model that may be listed
 ERROR_BODY_LIMIT = 64 * 1024
+END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
 NOT_OLLAMA = (400, 404, 405, 501)  # how other programs answer `/api/version`
 
 
@@ -91,6 +92,8 @@ class Endpoint:
                     event = wire.v1_event(line) if is_v1 else wire.native_event(line)
                     if event is not None and event.error is not None:
                         event = replace(event, error=scrubbed(event.error, self._target))
+                    if event is not None and event.done:
+                        await _read_to_the_end(found)
                     if event is not None:
                         yield event
 
@@ -163,6 +166,14 @@ class Endpoint:
             if len(body) > BODY_LIMIT:
                 raise BadAnswer(f"the answer is longer than {BODY_LIMIT // 2**20} MiB")
         return Answer(status=response.status_code, location=response.headers.get("location"), body=bytes(body))
+
+
+async def _read_to_the_end(found: AsyncIterator[bytes]) -> None:
+    """Take what still belongs to the response, which is nothing that counts: its connection can then be used again."""
+    with suppress(TimeoutError, BadAnswer, UpstreamError, httpx.HTTPError):
+        async with asyncio.timeout(END_PATIENCE):
+            async for _ in found:
+                pass
 
 
 def _refuse_encoding(response: httpx.Response) -> None:

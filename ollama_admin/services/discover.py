@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ollama_admin.domain.models import DiscoverResult, Facts, ListedModel, OffPin
 from ollama_admin.domain.servers import CheckResult, Server
@@ -99,18 +99,18 @@ class Discovery:
         """Ask `/api/show` once for every digest whose facts no row knows."""
         unknown = await self._db.read(store.digests_without_facts, list(builds.holders))
 
-        async def ask(digest: str) -> tuple[str, Facts | None]:
+        async def ask(share: Mapping[str, Sequence[_Holder]]) -> list[tuple[str, Facts | None]]:
             async with places.take():
-                return digest, await self._facts(builds, digest, timeout)
+                return [(digest, await self._facts(holders, builds, timeout)) for digest, holders in share.items()]
 
-        answers = await together(ask(digest) for digest in sorted(unknown))
-        known = {digest: facts for digest, facts in answers if facts is not None}
+        answers = await together(map(ask, builds.shared_out(unknown)))
+        known = {digest: facts for several in answers for digest, facts in several if facts is not None}
         if known:
             await self._db.write(store.store_facts, known)
 
-    async def _facts(self, builds: "_Builds", digest: str, timeout: float | None) -> Facts | None:
+    async def _facts(self, holders: Sequence["_Holder"], builds: "_Builds", timeout: float | None) -> Facts | None:
         """The facts as the newest server tells them; None leaves them unknown until the next discovery."""
-        for server, name in builds.newest_first(digest):
+        for _, server, name in holders:
             if server.id in builds.failed:
                 continue
             try:
@@ -161,18 +161,27 @@ class _Rows:
             stored.set_result(changed)
 
 
+class _Holder(NamedTuple):
+    """A server that holds a digest under some name; `newness` is the key of its version."""
+
+    newness: tuple[int, int, int]
+    server: Server
+    name: str
+
+
 class _Builds:
     """Which servers of this run hold which digest; `failed` are not asked again in it."""
 
     def __init__(self, pinned: Mapping[str, str]) -> None:
         self._pinned = pinned
-        self.holders: dict[str, list[tuple[Server, str, str]]] = defaultdict(list)
+        self.holders: dict[str, list[_Holder]] = defaultdict(list)
         self.failed: set[int] = set()
 
     def listed(self, server: Server, version: str | None, models: list[ListedModel]) -> None:
+        newness = version_key(version) if version else None
         for model in models:
-            if model.digest and not model.is_remote and version:
-                self.holders[model.digest].append((server, version, model.name))
+            if model.digest and not model.is_remote and newness:
+                self.holders[model.digest].append(_Holder(newness, server, model.name))
 
     def off_pin(self, version: str | None, models: list[ListedModel]) -> tuple[OffPin, ...]:
         """The models of an Ollama server that are another build than the one their name is pinned to."""
@@ -183,6 +192,15 @@ class _Builds:
                 found.append(OffPin(name=model.name, digest=model.digest, pinned=pinned))
         return tuple(found)
 
-    def newest_first(self, digest: str) -> list[tuple[Server, str]]:
-        holders = sorted(self.holders[digest], key=lambda holder: version_key(holder[1]), reverse=True)
-        return [(server, name) for server, _, name in holders]
+    def shared_out(self, digests: Iterable[str]) -> list[dict[str, list["_Holder"]]]:
+        """For each server, the digests that it is asked for, one after the other: it then needs only the connection
+        that it has. With each digest its holders, newest first; who is asked first has the least to tell of its equals.
+        """
+        shares: dict[int, dict[str, list[_Holder]]] = defaultdict(dict)
+        for digest in sorted(digests):
+            # of equals the one that listed last comes first, whose connection is the most likely to be open still
+            newest = sorted(self.holders[digest], key=lambda holder: holder.newness)[::-1]
+            equals = [holder for holder in newest if holder.newness == newest[0].newness]
+            first = min(equals, key=lambda holder: len(shares.get(holder.server.id, ())))
+            shares[first.server.id][digest] = [first, *(holder for holder in newest if holder is not first)]
+        return list(shares.values())

@@ -1,6 +1,5 @@
 """Servers: the rows, and the question whether they answer."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.services.credentials import Safe, changed_columns, read_credentials
-from ollama_admin.services.tasks import together
+from ollama_admin.services.tasks import Places, together
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 GivenAuth = tuple[AuthType | str | None, Mapping[str, Given] | None, Mapping[str, Given] | None]
 Connect = Callable[[Target, float | None], "Endpoint"]
 
-CONCURRENT_CHECKS = 64
 INT_LIMIT = 2**31 - 1
 CLEARABLE = ("auth", "capabilities", "default_model", "headers")
 
@@ -187,12 +185,12 @@ class Servers:
     async def check(self, servers: Sequence[int | str] = (), *, all: bool = False) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and note what they said."""
         chosen = await self._db.read(targets, servers, everyone=all)
-        free = asyncio.Semaphore(CONCURRENT_CHECKS)
+        places = Places()
 
         async def bounded(server: Server | store.Unreadable) -> CheckResult:
             if isinstance(server, store.Unreadable):
                 return CheckResult(server=server.ref, status=ServerStatus.ERROR, version=None, ms=0, error=server.error)
-            async with free:
+            async with places.take():
                 return await self._check(server)
 
         return tuple(await together(bounded(server) for server in chosen))
