@@ -10,9 +10,7 @@ def loads(data: bytes) -> Any:
 
     Raises ValueError, and RecursionError where it is nested too deep.
     """
-    document = json.loads(
-        data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
-    )
+    document = _DECODER.decode(data.decode())
     if b"\\u" in data:
         json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate can be written, but is no character
     return document
@@ -34,3 +32,7 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{text} is out of range")
     return number
+
+
+# `json.loads` would make one for each call, which takes longer than to read a token
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)

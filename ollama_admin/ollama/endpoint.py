@@ -17,6 +17,7 @@ from ollama_admin.ollama.calls import Call, call
 from ollama_admin.ollama.faults import Answer, reason_of, refused, scrubbed, translated, unreachable
 from ollama_admin.ollama.http import HTTP
 from ollama_admin.ollama.lines import lines
+from ollama_admin.ollama.patience import Patience
 from ollama_admin.ollama.wire import BadAnswer, StreamEvent
 
 T = TypeVar("T")
@@ -115,16 +116,18 @@ class Endpoint:
         Some servers send the head at once and then load the model: the first piece has the time for the first byte.
         """
         _refuse_encoding(response)
-        stream = response.aiter_raw()
-        patience = self._http.times.first_byte
-        while True:
-            try:
-                async with self._within(patience, "nothing was sent for", is_answering=True):
-                    chunk = await anext(stream)
-            except StopAsyncIteration:
-                return
-            yield chunk
-            patience = self._http.times.idle
+        stream, seconds, patience = response.aiter_raw(), self._http.times.first_byte, Patience()
+        try:
+            while True:
+                yield await patience.next_of(stream, seconds)
+                seconds = self._http.times.idle
+        except StopAsyncIteration:
+            return
+        except TimeoutError as exc:
+            why = f"nothing was sent for {seconds:g} s"
+            raise unreachable(self._target, why, may_pass_on=False) from exc
+        finally:
+            patience.close()
 
     async def _read(self, path: str, read: Callable[[Any], T], model: str | None = None) -> T:
         method, body = ("POST", {"model": model}) if model else ("GET", None)
@@ -141,15 +144,13 @@ class Endpoint:
                 return await self._answer(response)
 
     @asynccontextmanager
-    async def _within(
-        self, seconds: float, problem: str = "no answer within", *, is_answering: bool = False
-    ) -> AsyncIterator[None]:
+    async def _within(self, seconds: float, *, is_answering: bool = False) -> AsyncIterator[None]:
         """Raise ServerUnreachable when the block takes longer; `is_answering`: the model may be at work on it."""
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as exc:
-            raise unreachable(self._target, f"{problem} {seconds:g} s", may_pass_on=not is_answering) from exc
+            raise unreachable(self._target, f"no answer within {seconds:g} s", may_pass_on=not is_answering) from exc
 
     def _send(self, method: str, path: str, body: Any) -> AbstractAsyncContextManager[httpx.Response]:
         headers = {name: value.reveal() for name, value in self._target.headers.items()}

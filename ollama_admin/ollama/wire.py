@@ -64,7 +64,7 @@ class Refusal:
 
 def loads(data: bytes) -> Any:
     """JSON in UTF-8, read strictly; BadAnswer for anything else."""
-    if sum(map(data.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
+    if len(data) > VALUES_LIMIT and sum(map(data.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
         raise BadAnswer(f"the answer holds more than {VALUES_LIMIT} values")
     try:
         return strict_json.loads(data)
@@ -126,22 +126,30 @@ def native_event(line: bytes) -> StreamEvent:
         return StreamEvent(error=refusal(record).text)
     message = record.get("message")
     said = message if isinstance(message, dict) else record
+    done = record.get("done") is True
     return StreamEvent(
         model=_optional_text(record, "model"),
         response=_optional_text(said, "content" if said is message else "response") or "",
         thinking=_optional_text(said, "thinking") or "",
-        done=record.get("done") is True,
+        done=done,
         done_reason=_optional_text(record, "done_reason"),
         is_remote=bool(record.get("remote_host") or record.get("remote_model")),
-        created_at=_time(record.get("created_at")),
-        total_duration=_count(record.get("total_duration")),
-        load_duration=_count(record.get("load_duration")),
-        eval_duration=_count(record.get("eval_duration")),
-        prompt_tokens=_count(record.get("prompt_eval_count")),
-        output_tokens=_count(record.get("eval_count")),
         tool_calls=_tool_calls(said),
         record=record,
+        **(_numbers(record) if done else {}),
     )
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the last record tells of the whole answer."""
+    return {
+        "created_at": _time(record.get("created_at")),
+        "total_duration": _count(record.get("total_duration")),
+        "load_duration": _count(record.get("load_duration")),
+        "eval_duration": _count(record.get("eval_duration")),
+        "prompt_tokens": _count(record.get("prompt_eval_count")),
+        "output_tokens": _count(record.get("eval_count")),
+    }
 
 
 def v1_event(line: bytes) -> StreamEvent | None:

@@ -307,6 +307,8 @@ def _only_total(seconds: float) -> Stats:
 
 async def _by(deadline: float | None, work: Awaitable[T], *, begun: bool = False) -> T:
     """Await `work` until `deadline`, a time of the running loop; `begun` says that a part of the answer was shown."""
+    if deadline is None:
+        return await work
     try:
         async with asyncio.timeout_at(deadline):
             return await work
