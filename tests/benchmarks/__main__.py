@@ -12,13 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import discovery, startup, streaming
+from tests.benchmarks import discovery, registry, startup, streaming
 from tests.benchmarks.measuring import BenchmarkError, Group, Note, QueryPlan, Row, Told, table
 
 GROUPS: dict[str, Group] = {
     "startup": startup.rows,
     "discovery": discovery.rows,
     "streaming": streaming.rows,
+    "registry": registry.rows,
 }
 PACKAGES = ("ollama-admin", "sqlalchemy", "httpx", "typer", "pydantic")
 

@@ -1,0 +1,226 @@
+"""A registry of 10,000 servers and a million models: choosing a server, and the long lists; on both databases."""
+
+import asyncio
+import logging
+import re
+import shlex
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from typer.testing import CliRunner
+
+from ollama_admin.cli.app import app
+from ollama_admin.client import Client
+from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.settings import DATABASE_URL, Settings
+from ollama_admin.store.tables import servers
+from tests.benchmarks.measuring import BenchmarkError, Note, QueryPlan, Row, Told, median, percentile
+from tests.benchmarks.processes import KILLED, PATIENCE, PROGRAM, attempt, environ
+from tests.benchmarks.registry_data import EVERYWHERE, HOLDERS, Registry, build
+from tests.postgres import OwnPostgresServer
+
+SERVERS = 10_000
+SMALL = 20  # servers of the registry in which the statements of the lists are heard
+ROUNDS = 300  # names that are chosen for
+EVERYWHERE_ROUNDS = 5
+WARM_UP = 20
+SECONDS = 20.0  # after which no further round of one kind is begun
+MEMORY = 4 * 2**30  # bytes of address space that a list may take
+BAR = 5
+
+# each list, and what stands in its JSON once for each row
+LISTS = ((("models", "--name", "qwen*"), "digest"), (("server", "list"), "url"), (("models", "--by-model"), "digest"))
+
+_EXPLAIN = {"postgresql": "EXPLAIN (COSTS OFF)", "sqlite": "EXPLAIN QUERY PLAN"}
+_OF_OURS = re.compile(r"\bollama_\w+")
+_COLUMNS = re.compile(r"\b(SELECT|RETURNING) .+?(?= FROM\b|$)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A database that is built; `small_url` is one of the same kind with little in it."""
+
+    name: str
+    url: str
+    small_url: str
+    registry: Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Times in ms of one round: of the plan, of the plan with its slot, and of the floor."""
+
+    plan: float
+    whole: float
+    floor: float
+
+
+def rows(rounds: int | None) -> Iterator[Told]:
+    logging.disable()
+    big, small = Registry(SERVERS), Registry(SMALL)
+    with tempfile.TemporaryDirectory() as folder, OwnPostgresServer(durable=True) as server:
+        databases = (
+            ("PostgreSQL", server.create_database(), server.create_database()),
+            ("SQLite", f"sqlite:///{folder}/big.db", f"sqlite:///{folder}/small.db"),
+        )
+        for name, url, small_url in databases:
+            began = time.monotonic()
+            build(big, url)
+            build(small, small_url)
+            yield Note(f"{name}: {big.models} models of {SERVERS} servers written in {time.monotonic() - began:.0f} s")
+            yield from _of(Place(name=name, url=url, small_url=small_url, registry=big), rounds, Path(folder))
+
+
+def _of(place: Place, rounds: int | None, folder: Path) -> Iterator[Told]:
+    yield from _choosing(place, rounds or ROUNDS)
+    for words, once in LISTS:
+        yield from _listing(place, words, once, folder / "stdout")
+    yield from _plans(place)
+
+
+def _choosing(place: Place, rounds: int) -> Iterator[Told]:
+    names = _spread(place.registry, WARM_UP + rounds)
+    few = asyncio.run(_chosen(place, names))[WARM_UP:]
+    floor = [one.floor for one in few]
+    what = f"{place.name}: choose of {HOLDERS} holders"
+    for work, ours, bar in (
+        (f"{what}, with its slot", [one.whole for one in few], BAR),
+        (f"{what}, the plan alone", [one.plan for one in few], None),
+    ):
+        for percent in (99, 50):
+            yield Row(
+                work=f"{work}, p{percent}",
+                unit="ms",
+                ours=percentile(ours, percent),
+                floor=percentile(floor, percent),
+                bar=bar if percent == 99 else None,
+            )
+    many = asyncio.run(_chosen(place, [EVERYWHERE] * (1 + min(rounds, EVERYWHERE_ROUNDS))))[1:]
+    work = f"{place.name}: choose of {SERVERS} holders, with its slot, p50"
+    yield Row(work=work, unit="ms", ours=median(one.whole for one in many), floor=median(one.floor for one in many))
+    yield Note(f"{place.name}: rounds of choosing: {len(few)} of {HOLDERS} holders, {len(many)} of {SERVERS}")
+
+
+def _spread(registry: Registry, count: int) -> list[str]:
+    """Names of different groups, and so of different servers, as long as there are any."""
+    held = (list(registry.names(number % registry.groups)) for number in range(count))
+    return [names[number % len(names)] for number, names in enumerate(held)]
+
+
+async def _chosen(place: Place, names: Sequence[str]) -> list[Chosen]:
+    """Choosing and its floor in turn, until all names or SECONDS are over."""
+    done: list[Chosen] = []
+    async with _client(place.url) as client:
+        until = time.monotonic() + SECONDS
+        for number, name in enumerate(names):
+            plan, whole = await _choose(client, name)
+            floor = await _read_row(client, 1 + number % place.registry.servers)
+            done.append(Chosen(plan=plan, whole=whole, floor=floor))
+            if time.monotonic() > until:
+                break
+    return done
+
+
+async def _choose(client: Client, name: str) -> tuple[float, float]:
+    """All that `generate` does before it sends the request, and the slot given back: ms of the plan, and of all."""
+    began, generation = time.perf_counter(), client._generation()
+    request = GenerateRequest(prompt="hi", model=name)
+    plan = await generation._selection.plan(request)
+    planned = time.perf_counter()
+    _, lease = await generation._place(request, list(plan.choices))
+    if lease is None:
+        raise BenchmarkError(f"no slot was given for {name}")
+    await lease.release()
+    return (planned - began) * 1000, (time.perf_counter() - began) * 1000
+
+
+async def _read_row(client: Client, number: int) -> float:
+    """The floor: one row by its primary key, in a transaction of its own on a thread, as every read of ours."""
+
+    def read(connection: Connection) -> Any:
+        return connection.execute(select(servers).where(servers.c.id == number)).one()
+
+    began = time.perf_counter()
+    await client._db.read(read)
+    return (time.perf_counter() - began) * 1000
+
+
+@asynccontextmanager
+async def _client(url: str) -> AsyncIterator[Client]:
+    async with Client(database_url=url, environ={}) as client:
+        await client.ready()
+        yield client
+
+
+def _listing(place: Place, words: Sequence[str], once: str, stdout: Path) -> Iterator[Told]:
+    """One list as a whole process: its time, its memory, and how many rows it printed."""
+    ran = attempt([PROGRAM, "-o", "json", *words], environ(place.url), stdout=stdout, memory=MEMORY)
+    work = f"{place.name}: {shlex.join(words)}"
+    yield Row(work=work, unit="ms", ours=ran.wall if ran.code == 0 else None)
+    yield Row(work=f"{work}, peak memory", unit="MiB", ours=ran.peak if ran.code == 0 else None)
+    if ran.code == 0:
+        yield Note(f"{work}: {_count(stdout, once)} rows, {stdout.stat().st_size / 2**20:.0f} MiB of JSON")
+    else:
+        how = f"after {PATIENCE} s" if ran.code == KILLED else f"by itself, with {ran.code} {ran.stderr[-200:]!r}"
+        yield Note(f"{work}: ended {how}, at {ran.peak:.0f} MiB")
+    stdout.unlink()
+
+
+def _count(file: Path, key: str) -> int:
+    """How often a key stands in a file of JSON, whose lines are read one at a time."""
+    with file.open("rb") as lines:
+        return sum(line.count(b'"%b":' % key.encode()) for line in lines)
+
+
+def _plans(place: Place) -> Iterator[QueryPlan]:
+    """How the database runs each statement that choosing and the lists execute."""
+    with _heard() as heard:
+        asyncio.run(_chosen(place, [next(place.registry.names(0))]))
+    floor = str(select(servers).where(servers.c.id == 1).compile()).split(" \n", 1)[0]
+    yield from _explained(place, f"choose of {HOLDERS} holders", [one for one in heard if floor not in one[0]])
+    for words, _ in LISTS:
+        with _heard() as heard:
+            result = CliRunner().invoke(app, ["-o", "json", *words], env={DATABASE_URL: place.small_url})
+        if result.exit_code != 0:
+            raise BenchmarkError(f"{shlex.join(words)} ended with {result.exit_code}: {result.stderr}")
+        yield from _explained(place, shlex.join(words), heard)
+
+
+@contextmanager
+def _heard() -> Iterator[list[tuple[str, Any]]]:
+    """The statements on tables of ours that are executed meanwhile, with their parameters."""
+    heard: list[tuple[str, Any]] = []
+
+    def hear(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if _OF_OURS.search(statement):
+            heard.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        yield heard
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+
+
+def _explained(place: Place, work: str, heard: Sequence[tuple[str, Any]]) -> Iterator[QueryPlan]:
+    """One plan for each statement, with the parameters that it had first."""
+    engine = create_engine(Settings.read({}, place.url).database_url)
+    try:
+        with engine.connect() as connection:
+            for statement, parameters in {one[0]: one for one in reversed(heard)}.values():
+                found = connection.exec_driver_sql(f"{_EXPLAIN[engine.dialect.name]} {statement}", parameters)
+                lines = tuple(str(row[-1]) for row in found)
+                yield QueryPlan(database=place.name, work=work, statement=_short(statement), lines=lines)
+    finally:
+        engine.dispose()
+
+
+def _short(statement: str) -> str:
+    """A statement in one line, without the columns that it reads."""
+    return _COLUMNS.sub(r"\1 ...", " ".join(statement.split()))
