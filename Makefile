@@ -35,8 +35,7 @@ fmt: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m tests.benchmarks.generation
-	$(BIN)/python -m tests.benchmarks.streams
+	$(BIN)/python -m tests.benchmarks
 
 chaos: $(READY)
 	$(BIN)/pytest -m chaos --timeout 600 --hypothesis-profile=random

@@ -12,13 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import discovery, registry, startup, streaming
+from tests.benchmarks import discovery, generation, registry, startup, streaming, streams
 from tests.benchmarks.measuring import BenchmarkError, Group, Note, QueryPlan, Row, Told, table
 
 GROUPS: dict[str, Group] = {
     "startup": startup.rows,
     "discovery": discovery.rows,
     "streaming": streaming.rows,
+    "generation": generation.rows,
+    "streams": streams.rows,
     "registry": registry.rows,
 }
 PACKAGES = ("ollama-admin", "sqlalchemy", "httpx", "typer", "pydantic")
@@ -76,7 +78,7 @@ def _print_plans(plans: Sequence[QueryPlan]) -> None:
         if heading != (plan.database, plan.work):
             heading = plan.database, plan.work
             print(f"\nquery plans, {plan.database}: {plan.work}")
-        print(f"  {plan.statement}")
+        print(f"  {plan.short_statement}")
         print(*(f"    {line}" for line in plan.lines), sep="\n")
 
 

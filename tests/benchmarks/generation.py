@@ -1,47 +1,45 @@
-"""What a slot, a proof and a receipt add to a generation. `README.md` beside this file says how it is measured."""
+"""What a slot, a proof and a receipt add to a generation, against the same request by bare httpx."""
 
-import argparse
 import asyncio
 import json
 import logging
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 import httpx
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator import SimulatedServer
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
+from tests.benchmarks.fleet import simulated
+from tests.benchmarks.measuring import BenchmarkError, Note, Row, Told, percentile
 from tests.postgres import OwnPostgresServer
 
-WARM_UP = 10  # rounds that are not counted
-BAR = 10.0  # ms that may be added before the first token, p50, on PostgreSQL
+ROUNDS = 100
+WARM_UP = 10
+TOKENS = 20
+BAR = 10  # ms that may be added before the first token, p50, on PostgreSQL
+REST = 0.02  # seconds in which a receipt is written: not while the bare request runs
 
 Timed = tuple[float, float]  # ms until the first token, and until the end
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--tokens", type=int, default=20)
-    asked = parser.parse_args()
+def rows(rounds: int | None) -> Iterator[Told]:
     logging.disable()
+    words = [f"word{number}" for number in range(TOKENS)]
     with (
-        simulated(asked.tokens) as url,
+        simulated(words) as url,
         tempfile.TemporaryDirectory() as folder,
         OwnPostgresServer(durable=True) as server,
     ):
-        for name, database_url in (("postgresql", server.url), ("sqlite", f"sqlite:///{Path(folder)}/bench.db")):
+        for database, database_url, bar in (
+            ("PostgreSQL", server.url, BAR),
+            ("SQLite", f"sqlite:///{folder}/bench.db", None),
+        ):
             upgrade(Settings.read({}, database_url))
-            bare, ours = asyncio.run(measure(database_url, url, asked.count))
-            show(name, bare, ours)
+            bare, ours = asyncio.run(measure(database_url, url, rounds or ROUNDS))
+            yield from _told(database, bare, ours, bar)
 
 
 async def measure(database_url: str, url: str, count: int) -> tuple[list[Timed], list[Timed]]:
@@ -53,6 +51,7 @@ async def measure(database_url: str, url: str, count: int) -> tuple[list[Timed],
         for _ in range(WARM_UP + count):
             bare.append(await bare_request(plain, url))
             ours.append(await our_request(client))
+            await asyncio.sleep(REST)
     return bare[WARM_UP:], ours[WARM_UP:]
 
 
@@ -73,53 +72,22 @@ async def our_request(client: Client) -> Timed:
         async for _ in stream:
             first = first or time.perf_counter()
         if not stream.reply.verified:
-            raise RuntimeError("the answer was not verified")
+            raise BenchmarkError("the answer was not verified")
     return _timed(started, first)
 
 
-def show(database: str, bare: Sequence[Timed], ours: Sequence[Timed]) -> None:
-    print(f"{database}, {len(ours)} rounds{'':<10} bare p50   p99      ours p50   p99     added p50   p99  (ms)")
+def _told(database: str, bare: Sequence[Timed], ours: Sequence[Timed], bar: float | None) -> Iterator[Told]:
     for index, what in enumerate(("first token", "whole")):
-        figures = [percentile([timed[index] for timed in kind], p) for kind in (bare, ours) for p in (50, 99)]
-        added = figures[2] - figures[0], figures[3] - figures[1]
-        bar = f"  bar {BAR:g}" if (database, index) == ("postgresql", 0) else ""
-        print(f"  {what:<28}" + "".join(f"{figure:9.2f}" for figure in (*figures, *added)) + bar)
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """The nearest rank."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
-
-
-@contextmanager
-def simulated(tokens: int) -> Iterator[str]:
-    """The URL of a SIMULATED server in a process of its own."""
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(there, tokens), daemon=True)
-    process.start()
-    try:
-        yield here.recv()
-    finally:
-        here.send(None)
-        process.join()
-
-
-def _serve(pipe: Connection, tokens: int) -> None:
-    async def serve() -> None:
-        says = " ".join(f"word{number}" for number in range(tokens))
-        async with SimulatedServer(SimulatedModel("alpha", says=says)) as server:
-            pipe.send(server.url)
-            await asyncio.to_thread(pipe.recv)
-
-    asyncio.run(serve())
+        floor, measured = ([timed[index] for timed in kind] for kind in (bare, ours))
+        work = f"{database}: generate {TOKENS} tokens, {what}"
+        middle, slow = ((percentile(measured, p), percentile(floor, p)) for p in (50, 99))
+        yield Row(work=f"{work}, p50", unit="ms", ours=middle[0], floor=middle[1])
+        if index == 0:
+            yield Row(work=f"{work}, p50, added", unit="ms", ours=middle[0] - middle[1], bar=bar)
+        yield Note(f"{work}, p99: ours {slow[0]:.1f} ms, bare {slow[1]:.1f} ms")
 
 
 def _timed(started: float, first: float | None) -> Timed:
     if first is None:
-        raise RuntimeError("the model said nothing")
+        raise BenchmarkError("the model said nothing")
     return (first - started) * 1000, (time.perf_counter() - started) * 1000
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,15 @@
 """What the benchmarks have in common: rows of the table, medians, and two kinds of work in turn."""
 
+import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_PARTS = re.compile(r"([()]|\bSELECT\b|\bRETURNING\b|\bFROM\b)")
+_STATEMENT = 300  # characters that are shown
 
 HEADINGS = ("WORK", "OURS", "FLOOR", "RATIO", "BAR", "")
 
@@ -76,6 +80,19 @@ class QueryPlan:
     work: str
     statement: str
     lines: tuple[str, ...]
+
+    @property
+    def short_statement(self) -> str:
+        """The statement in a line that is not too long, without the columns that it reads."""
+        text, hidden, depth = "", None, 0
+        for part in _PARTS.split(" ".join(self.statement.split())):
+            depth += (part == "(") - (part == ")")
+            if hidden is not None and (depth < hidden or (part == "FROM" and depth == hidden)):
+                hidden = None
+            text += part if hidden is None else ""
+            if part in ("SELECT", "RETURNING") and hidden is None:
+                text, hidden = f"{text} ... ", depth
+        return text if len(text) <= _STATEMENT else f"{text[:_STATEMENT]} ..."
 
     def document(self) -> dict[str, Any]:
         return {"database": self.database, "work": self.work, "statement": self.statement, "plan": self.lines}

@@ -39,7 +39,6 @@ LISTS = ((("models", "--name", "qwen*"), "digest"), (("server", "list"), "url"),
 
 _EXPLAIN = {"postgresql": "EXPLAIN (COSTS OFF)", "sqlite": "EXPLAIN QUERY PLAN"}
 _OF_OURS = re.compile(r"\bollama_\w+")
-_COLUMNS = re.compile(r"\b(SELECT|RETURNING) .+?(?= FROM\b|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,15 +180,19 @@ def _count(file: Path, key: str) -> int:
 def _plans(place: Place) -> Iterator[QueryPlan]:
     """How the database runs each statement that choosing and the lists execute."""
     with _heard() as heard:
-        asyncio.run(_chosen(place, [next(place.registry.names(0))]))
-    floor = str(select(servers).where(servers.c.id == 1).compile()).split(" \n", 1)[0]
-    yield from _explained(place, f"choose of {HOLDERS} holders", [one for one in heard if floor not in one[0]])
+        asyncio.run(_choose_once(place))
+    yield from _explained(place, f"choose of {HOLDERS} holders", heard)
     for words, _ in LISTS:
         with _heard() as heard:
             result = CliRunner().invoke(app, ["-o", "json", *words], env={DATABASE_URL: place.small_url})
         if result.exit_code != 0:
             raise BenchmarkError(f"{shlex.join(words)} ended with {result.exit_code}: {result.stderr}")
         yield from _explained(place, shlex.join(words), heard)
+
+
+async def _choose_once(place: Place) -> None:
+    async with _client(place.url) as client:
+        await _choose(client, next(place.registry.names(0)))
 
 
 @contextmanager
@@ -210,17 +213,15 @@ def _heard() -> Iterator[list[tuple[str, Any]]]:
 
 def _explained(place: Place, work: str, heard: Sequence[tuple[str, Any]]) -> Iterator[QueryPlan]:
     """One plan for each statement, with the parameters that it had first."""
+    first: dict[str, Any] = {}
+    for statement, parameters in heard:
+        first.setdefault(statement, parameters)
     engine = create_engine(Settings.read({}, place.url).database_url)
     try:
         with engine.connect() as connection:
-            for statement, parameters in {one[0]: one for one in reversed(heard)}.values():
+            for statement, parameters in first.items():
                 found = connection.exec_driver_sql(f"{_EXPLAIN[engine.dialect.name]} {statement}", parameters)
                 lines = tuple(str(row[-1]) for row in found)
-                yield QueryPlan(database=place.name, work=work, statement=_short(statement), lines=lines)
+                yield QueryPlan(database=place.name, work=work, statement=statement, lines=lines)
     finally:
         engine.dispose()
-
-
-def _short(statement: str) -> str:
-    """A statement in one line, without the columns that it reads."""
-    return _COLUMNS.sub(r"\1 ...", " ".join(statement.split()))

@@ -1,9 +1,7 @@
-"""Many slow streams at once through one `ollama-admin serve`. `README.md` beside this file says how it is measured."""
+"""Many slow streams at once through one `ollama-admin serve`, and the same streams taken directly."""
 
-import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import re
 import secrets
@@ -14,18 +12,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
 
-from ollama_admin.demo.simulator import SimulatedServer
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
-from tests.benchmarks.generation import percentile
+from tests.benchmarks.fleet import simulated
+from tests.benchmarks.measuring import BenchmarkError, Note, Row, Told, percentile
 
-BAR = 100.0  # KB of memory that a stream may take
+STREAMS = 200
+TOKENS = 20
+DELAY = 0.25  # seconds between two tokens
+PATIENCE = 30.0  # seconds until `serve` listens
+FEW = 5  # streams after which everything is loaded, and the first connections are open
+BAR = 100  # KB of memory that a stream may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +38,24 @@ class Timed:
     chunks: int
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--tokens", type=int, default=40)
-    parser.add_argument("--delay", type=float, default=0.25, help="seconds between two tokens")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, simulated(asked.tokens, asked.delay) as server:
-        database = f"sqlite:///{Path(folder)}/bench.db"
+def rows(rounds: int | None) -> Iterator[Told]:
+    """All streams run at once, so that `rounds` means nothing here."""
+    words = [f"word{number}" for number in range(TOKENS)]
+    with tempfile.TemporaryDirectory() as folder, simulated(words, token_delay=DELAY) as server:
+        database = f"sqlite:///{folder}/bench.db"
         upgrade(Settings.read({}, database))
         with served(database) as (url, token, process):
-            register(url, token, server, asked.streams)
-            asyncio.run(streams(url, token, 5))  # everything is loaded, the first connections are open
+            register(url, token, server, STREAMS)
+            asyncio.run(streams(url, token, FEW))
             idle = resident(process)
-            through, most = asyncio.run(measured(url, token, asked.streams, process))
-        direct = asyncio.run(streams(server, "", asked.streams))
-    show("direct", direct)
-    show("through serve", through)
-    per_stream = (most - idle) / asked.streams
-    print(f"memory: {idle:.0f} KB before, {most:.0f} KB at most, {per_stream:.1f} KB a stream (bar {BAR:g})")
+            through, most = asyncio.run(measured(url, token, STREAMS, process))
+        direct = asyncio.run(streams(server, "", STREAMS))
+    what = f"serve: {STREAMS} streams at once"
+    yield Row(work=f"{what}, memory of one", unit="KB", ours=(most - idle) / STREAMS, bar=BAR)
+    ours, floor = ([one.first * 1000 for one in timed] for timed in (through, direct))
+    yield Row(work=f"{what}, first chunk p50", unit="ms", ours=percentile(ours, 50), floor=percentile(floor, 50))
+    yield Note(f"{what}: {idle:.0f} KB before, {most:.0f} KB at most")
+    yield Note(f"{what}: {figures(through)}; direct {figures(direct)}")
 
 
 async def measured(url: str, token: str, count: int, process: int) -> tuple[list[Timed], float]:
@@ -84,24 +84,22 @@ async def one(client: httpx.AsyncClient) -> Timed:
             chunks += 1
             last = chunk
     if first is None or json.loads(last.splitlines()[-1]).get("done") is not True:
-        raise RuntimeError("a stream did not come to its end")
+        raise BenchmarkError("a stream did not come to its end")
     return Timed(first, time.perf_counter() - started, chunks)
 
 
-def show(what: str, timed: list[Timed]) -> None:
+def figures(timed: list[Timed]) -> str:
     firsts, wholes = [one.first * 1000 for one in timed], [one.whole for one in timed]
     rate = sum(one.chunks for one in timed) / max(wholes)
-    print(
-        f"{what}: {len(timed)} streams complete, first chunk p50 {percentile(firsts, 50):.0f} ms, "
-        f"p99 {percentile(firsts, 99):.0f} ms, {rate:.0f} chunks/s, whole p50 {percentile(wholes, 50):.2f} s"
-    )
+    first = percentile(firsts, 99)
+    return f"first chunk p99 {first:.0f} ms, {rate:.0f} chunks/s, whole p50 {percentile(wholes, 50):.2f} s"
 
 
 def resident(process: int) -> float:
     """KB of memory that a process has now."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     if found is None:
-        raise RuntimeError("the process is not there")
+        raise BenchmarkError("the process is not there")
     return float(found[1])
 
 
@@ -126,36 +124,11 @@ def served(database: str) -> Iterator[tuple[str, str, int]]:
 
 
 def listening(log: int) -> str:
-    while True:
+    """The URL that `serve` says it listens at."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
         found = re.search(rb"listening on (http://\S+),", os.pread(log, 65536, 0))
         if found:
             return found[1].decode()
         time.sleep(0.05)
-
-
-@contextmanager
-def simulated(tokens: int, delay: float) -> Iterator[str]:
-    """The URL of a SIMULATED server in a process of its own."""
-    spawning = multiprocessing.get_context("spawn")
-    here, there = spawning.Pipe()
-    process = spawning.Process(target=_serve, args=(there, tokens, delay), daemon=True)
-    process.start()
-    try:
-        yield here.recv()
-    finally:
-        here.send(None)
-        process.join()
-
-
-def _serve(pipe: Connection, tokens: int, delay: float) -> None:
-    async def serve() -> None:
-        says = " ".join(f"word{number}" for number in range(tokens))
-        async with SimulatedServer(SimulatedModel("alpha", says=says), token_delay=delay) as server:
-            pipe.send(server.url)
-            await asyncio.to_thread(pipe.recv)
-
-    asyncio.run(serve())
-
-
-if __name__ == "__main__":
-    main()
+    raise BenchmarkError(f"serve did not listen: {os.pread(log, 65536, 0)!r}")
