@@ -54,11 +54,13 @@ def _arguments() -> argparse.Namespace:
 
 def _shown(name: str, told: Iterator[Told]) -> Iterator[Told]:
     """The same, with a line on stderr for each row while they come."""
+    began = time.monotonic()
     print(f"{name} ...", file=sys.stderr)
     for one in told:
         if isinstance(one, Row):
             print("  " + "  ".join(cell for cell in one.cells if cell), file=sys.stderr)
         yield one
+    print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
 def _print(told: Sequence[Told], seconds: float) -> None:
@@ -79,7 +81,7 @@ def _print_plans(plans: Sequence[QueryPlan]) -> None:
             heading = plan.database, plan.work
             print(f"\nquery plans, {plan.database}: {plan.work}")
         print(f"  {plan.short_statement}")
-        print(*(f"    {line}" for line in plan.lines), sep="\n")
+        print(*(f"    {line}" for line in plan.short_lines), sep="\n")
 
 
 def _document(told: Sequence[Told], seconds: float) -> dict[str, Any]:

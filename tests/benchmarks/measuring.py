@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _PARTS = re.compile(r"([()]|\bSELECT\b|\bRETURNING\b|\bFROM\b)")
-_STATEMENT = 300  # characters that are shown
+_SHOWN = 200  # characters of a line
 
 HEADINGS = ("WORK", "OURS", "FLOOR", "RATIO", "BAR", "")
 
@@ -92,7 +92,11 @@ class QueryPlan:
             text += part if hidden is None else ""
             if part in ("SELECT", "RETURNING") and hidden is None:
                 text, hidden = f"{text} ... ", depth
-        return text if len(text) <= _STATEMENT else f"{text[:_STATEMENT]} ..."
+        return _cut(text)
+
+    @property
+    def short_lines(self) -> list[str]:
+        return [_cut(line) for line in self.lines]
 
     def document(self) -> dict[str, Any]:
         return {"database": self.database, "work": self.work, "statement": self.statement, "plan": self.lines}
@@ -125,6 +129,10 @@ def percentile(values: Sequence[float], percent: int) -> float:
     """The nearest rank."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ..."
 
 
 def _figure(value: float, unit: str) -> str:
