@@ -25,7 +25,7 @@ class Explaining:
         check(request, needs_prompt=False)
         named, dynamic = await self._named(request)
         model = model_for(request, named) if named is not None else (request.model or "")
-        known = await self._db.read(catalogue, model)
+        known = await self._db.read(catalogue, model, everyone=True)
         demand = demanded(request, model, known.pin)
         verdicts = routing.judge_servers(known.servers, known.models, model, request, demand)
         if dynamic is not None:

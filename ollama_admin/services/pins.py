@@ -92,7 +92,7 @@ def _agreed(connection: Any, name: str, held: Sequence[Holding], server: int | s
 
 
 def _unlisted(connection: Any, name: str, nobody: str) -> ModelNotFound:
-    near = nearest(name, store_models.available_names(connection))
+    near = nearest(name, store_models.similar_names(connection, name))
     if names.model_key(name) in map(names.model_key, near):
         hint = "whoever lists it tells no digest of a build, or is not asked here; see: ollama-admin models --by-model"
     else:

@@ -70,7 +70,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """All servers, and the models and the pin of one name."""
+    """Servers, and the models and the pin of one name; `unreadable` are servers whose rows cannot be read."""
 
     servers: tuple[Server, ...]
     models: tuple[Model, ...]
@@ -214,7 +214,7 @@ class Selection:
             return ModelMismatch(message, "see which builds there are: ollama-admin models --by-model")
         if Obstacle.REMOTE in by_obstacle:
             return routing.remote_refused(asked, by_obstacle[Obstacle.REMOTE].models[0])
-        known = await self._db.read(store_models.available_names)
+        known = await self._db.read(store_models.similar_names, asked)
         with_capability = f" with the capability {request.capability!r}" if request.capability else ""
         hint = _hint_of_absence(asked, verdicts, known)
         return ModelNotFound(f"no active server has model {asked!r}{with_capability}", hint)
@@ -274,16 +274,17 @@ def demanded(request: GenerateRequest, model: str, pin: Pin | None) -> Demand | 
     return Demand(digest=pin.digest, by="pin")
 
 
-def catalogue(connection: Any, name: str) -> Catalogue:
-    """What the database says of a name; rows that cannot be read are told only where they hold it."""
-    servers, unreadable = store_servers.readable(connection)
-    models = store_models.named(connection, name)
-    holders = {model.server_id for model in models}
+def catalogue(connection: Any, name: str, *, everyone: bool = False) -> Catalogue:
+    """What the database says of a name and of the servers that list it; with `everyone`, of the other ones too."""
+    if everyone:
+        servers, unreadable = store_servers.readable(connection)
+    else:
+        servers, unreadable = store_servers.holders(connection, store_models.meanings(name))
     return Catalogue(
         servers=tuple(servers),
-        models=tuple(models),
+        models=tuple(store_models.named(connection, name)),
         pin=store_pins.for_name(connection, name),
-        unreadable=tuple(row for row in unreadable if row.ref.id in holders),
+        unreadable=tuple(unreadable),
     )
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, type_coerce, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, type_coerce, update
 
 from ollama_admin.domain.models import DigestChange, Facts, ListedModel, Model
 from ollama_admin.domain.servers import ServerRef
@@ -22,6 +22,7 @@ from ollama_admin.store.dialects import UnreadJSON
 from ollama_admin.store.tables import json_document, models, servers
 
 FACT_COLUMNS = ("capabilities", "context_length", "embedding_length")
+SIMILAR = 2000
 _CHUNK = 500  # values in one statement: SQLite allows 999 parameters in old builds
 
 
@@ -79,19 +80,21 @@ def _some(server_ids: Collection[int] | None, everything: bool) -> Select[Any]:
 
 def named(connection: Connection, name: str, server_id: int | None = None) -> list[Model]:
     """Available rows whose name may mean `name`: equal after folding, or the same opaque id."""
-    keys = {name, model_key(name)}
-    query = _with_server().where(models.c.name_key.in_(keys), models.c.is_available)
-    if server_id is not None:
-        query = query.where(models.c.server_id == server_id)
-    return _read(connection, query.order_by(models.c.id))
+    query = _named() if server_id is None else _named().where(models.c.server_id == server_id)
+    return _read(connection, query, {"keys": meanings(name)})
 
 
-def available_names(connection: Connection, server_id: int | None = None) -> list[str]:
-    """Names that can be asked for now, for hints."""
-    query = select(models.c.name).distinct().join(servers).where(models.c.is_available, servers.c.is_active)
-    if server_id is not None:
-        query = query.where(models.c.server_id == server_id)
-    return list(connection.scalars(query))
+def meanings(name: str) -> list[str]:
+    """The keys of rows that `name` may mean."""
+    return list({name, model_key(name)})
+
+
+def similar_names(connection: Connection, name: str) -> list[str]:
+    """Names that can be asked for now, for hints: those that begin like `name`, and others, SIMILAR of each at most."""
+    known = select(models.c.name).join(servers).where(models.c.is_available, servers.c.is_active).distinct()
+    key = model_key(name)
+    alike = models.c.name_key.startswith(key[: key.rfind("/") + 3], autoescape=True)
+    return [found for query in (known.where(alike), known) for found in connection.scalars(query.limit(SIMILAR))]
 
 
 def store_listings(connection: Connection, listings: Sequence[Listing], *, prune: bool) -> list[ListingChanges | None]:
@@ -139,6 +142,14 @@ def store_facts(connection: Connection, facts: Mapping[str, Facts]) -> None:
         connection.execute(update(models).where(models.c.digest == digest).values(**values))
 
 
+@cache
+def _named() -> Select[Any]:
+    """Kept: to put it together takes longer than to look up a few rows."""
+    named = models.c.name_key.in_(bindparam("keys", expanding=True))
+    return _with_server().where(named, models.c.is_available).order_by(models.c.id)
+
+
+@cache
 def _with_server() -> Select[Any]:
     return select(models, servers.c.name.label("server")).join(servers, servers.c.id == models.c.server_id)
 
@@ -152,11 +163,11 @@ _READERS: rows.Readers = {
 }
 
 
-def _read(connection: Connection, query: Select[Any]) -> list[Model]:
+def _read(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None) -> list[Model]:
     try:
-        return [_model(row) for row in connection.execute(query)]
+        return [_model(row) for row in connection.execute(query, values)]
     except rows.UNREADABLE as exc:
-        raise _unreadable(connection, query) from exc
+        raise _unreadable(connection, query, values) from exc
 
 
 def _model(row: Row[Any]) -> Model:
@@ -165,9 +176,10 @@ def _model(row: Row[Any]) -> Model:
     return Model(**values)
 
 
-def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailable:
+def _unreadable(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None) -> DatabaseUnavailable:
     """The error for the first row of the query that cannot be read."""
-    for row in connection.execute(query.with_only_columns(models.c.id, models.c.name, models.c.server_id)).all():
+    refs = query.with_only_columns(models.c.id, models.c.name, models.c.server_id)
+    for row in connection.execute(refs, values).all():
         column = rows.unreadable_column(connection, models, row.id, _READERS)
         if column is not None:
             return DatabaseUnavailable(

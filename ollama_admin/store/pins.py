@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, select
 
 from ollama_admin.domain.models import CONSTANT_DIGESTS
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.names import model_key
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import models, pins, servers
+
+_OF_NAME = select(pins).where(pins.c.name_key == bindparam("key"))  # put together once: it is in every request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class Holding:
 
 def for_name(connection: Connection, name: str) -> Pin | None:
     """The pin of a model name, in any spelling of it."""
-    row = connection.execute(select(pins).where(pins.c.name_key == model_key(name))).first()
+    row = connection.execute(_OF_NAME, {"key": model_key(name)}).first()
     return None if row is None else _pin(row)
 
 

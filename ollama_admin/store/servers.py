@@ -1,8 +1,9 @@
 """SQL on `ollama_servers`. Every function takes a connection in a transaction that its caller owns."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -64,19 +65,13 @@ def all_servers(connection: Connection) -> list[Server]:
 
 def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Server], list[Unreadable]]:
     """The rows that can be read, in the order in which servers are chosen, and those that cannot."""
-    query = _select(connection).order_by(servers.c.is_default.desc(), *_PREFERENCE)
-    query = query if inactive else query.where(servers.c.is_active)
-    try:
-        return [_server(row) for row in connection.execute(query)], []
-    except rows.UNREADABLE:
-        refs = [_ref(row) for row in connection.execute(query.with_only_columns(*_REF))]
-    found, unreadable = [], []
-    for ref in refs:
-        try:
-            found.append(_one(connection, _select(connection).where(servers.c.id == ref.id)))
-        except DatabaseUnavailable as exc:
-            unreadable.append(Unreadable(ref=ref, error=exc))
-    return [server for server in found if server is not None], unreadable
+    query = _preferred(connection.dialect.name)
+    return _readable(connection, query if inactive else query.where(servers.c.is_active), {})
+
+
+def holders(connection: Connection, keys: Collection[str]) -> tuple[list[Server], list[Unreadable]]:
+    """The same of the servers that list a model with one of these keys."""
+    return _readable(connection, _holders(connection.dialect.name), {"keys": list(keys)})
 
 
 def find_ref(connection: Connection, server: int | str) -> ServerRef:
@@ -92,7 +87,7 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
 
     With `hold` nobody else changes it until the transaction ends (SQLite holds the whole file already).
     """
-    query = _select(connection).where(_is(server))
+    query = _select(connection.dialect.name).where(_is(server))
     if hold:  # its key stays: a grant that makes the server's first slots need not wait
         query = query.with_for_update(of=servers, key_share=True)
     found = _one(connection, query)
@@ -103,11 +98,11 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
 
 def find_url(connection: Connection, url: str) -> Server | None:
     """The row that has this normalised URL."""
-    return _one(connection, _select(connection).where(servers.c.url == url))
+    return _one(connection, _select(connection.dialect.name).where(servers.c.url == url))
 
 
 def find_default(connection: Connection) -> Server | None:
-    return _one(connection, _select(connection).where(servers.c.is_default))
+    return _one(connection, _select(connection.dialect.name).where(servers.c.is_default))
 
 
 def add(connection: Connection, new: NewServer) -> Server:
@@ -140,7 +135,8 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     moves = values.get("url", current.url) != current.url
     values |= _UNKNOWN_STATE if moves else {}
     changed = update(servers).where(servers.c.id == current.id).values(**values, updated_at=datetime.now(UTC))
-    row = connection.execute(changed.returning(*_columns(connection))).first()
+    told = changed.returning(*_columns(connection.dialect.name))
+    row = connection.execute(told, slots.moment(connection)).first()
     if row is None:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
     if moves:  # after the server's row, as discovery does: two writers in two orders would deadlock
@@ -155,7 +151,9 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
     """
     found = find_ref(connection, server)
     slots.hold_off_grants(connection, found.id or 0)
-    in_use = connection.scalar(select(slots.in_use(connection)).where(servers.c.id == found.id))
+    in_use = connection.scalar(
+        select(slots.in_use(connection.dialect.name)).where(servers.c.id == found.id), slots.moment(connection)
+    )
     if in_use and not force:
         running = "1 request runs" if in_use == 1 else f"{in_use} requests run"
         raise Conflict(
@@ -202,12 +200,43 @@ _UNKNOWN_STATE: dict[str, Any] = {  # of another URL: what was learnt at the old
 }
 
 
-def _select(connection: Connection) -> Select[Any]:
-    return select(*_columns(connection))
+# Statements are kept, by dialect: to put one together takes longer than to look up a row.
 
 
-def _columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
-    return (*servers.c, slots.in_use(connection).label("slots_in_use"))
+@cache
+def _select(dialect: str) -> Select[Any]:
+    return select(*_columns(dialect))
+
+
+@cache
+def _preferred(dialect: str) -> Select[Any]:
+    return _select(dialect).order_by(servers.c.is_default.desc(), *_PREFERENCE)
+
+
+@cache
+def _holders(dialect: str) -> Select[Any]:
+    named = models.c.name_key.in_(bindparam("keys", expanding=True))
+    return _preferred(dialect).where(servers.c.id.in_(select(models.c.server_id).where(named, models.c.is_available)))
+
+
+def _columns(dialect: str) -> tuple[ColumnElement[Any], ...]:
+    return (*servers.c, slots.in_use(dialect).label("slots_in_use"))
+
+
+def _readable(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any]
+) -> tuple[list[Server], list[Unreadable]]:
+    try:
+        return [_server(row) for row in connection.execute(query, {**values, **slots.moment(connection)})], []
+    except rows.UNREADABLE:
+        refs = [_ref(row) for row in connection.execute(query.with_only_columns(*_REF), values)]
+    found, unreadable = [], []
+    for ref in refs:
+        try:
+            found.append(_one(connection, _select(connection.dialect.name).where(servers.c.id == ref.id)))
+        except DatabaseUnavailable as exc:
+            unreadable.append(Unreadable(ref=ref, error=exc))
+    return [server for server in found if server is not None], unreadable
 
 
 _REF = (servers.c.id, servers.c.name, servers.c.url)
@@ -242,7 +271,7 @@ def _server(row: Row[Any]) -> Server:
 def _one(connection: Connection, query: Select[Any]) -> Server | None:
     """The row of a query that means one at most; raises DatabaseUnavailable when it cannot be read."""
     try:
-        row = connection.execute(query).first()
+        row = connection.execute(query, slots.moment(connection)).first()
         return None if row is None else _server(row)
     except rows.UNREADABLE as exc:
         ref = _ref(connection.execute(query.with_only_columns(*_REF)).one())

@@ -61,12 +61,18 @@ class Clock:
         return (table.c.clock == self.name) & (table.c.expires_at > self.now)
 
 
-def clock(connection: Connection) -> Clock:
-    """The clock as it stands; on SQLite read here, so inside the transaction."""
+CLOCKS = {
+    "postgresql": Clock(name=literal("postgresql"), now=_POSTGRES_NOW),
+    "sqlite": Clock(name=bindparam("here", type_=Text), now=bindparam("at", type_=Double)),
+}
+
+
+def moment(connection: Connection) -> dict[str, Any]:
+    """The parameters of a statement that asks which leases are live; on SQLite read here, so inside the transaction."""
     if connection.dialect.name == "postgresql":
-        return Clock(name=literal("postgresql"), now=_POSTGRES_NOW)
+        return {}
     name, seconds = _host_clock()
-    return Clock(name=literal(name), now=literal(seconds, Double))
+    return {"here": name, "at": seconds}
 
 
 def acquire(
@@ -78,10 +84,8 @@ def acquire(
     lowered.
     """
     _share_limit(connection, server_id)
-    is_postgresql = connection.dialect.name == "postgresql"
-    take = _take(is_postgresql=is_postgresql, even_inactive=even_inactive)
-    name, seconds = ("postgresql", 0.0) if is_postgresql else _host_clock()
-    values = {"at_server": server_id, "by": holder, "seconds": ttl, "here": name, "at": seconds}
+    take = _take(connection.dialect.name, even_inactive=even_inactive)
+    values = {"at_server": server_id, "by": holder, "seconds": ttl, **moment(connection)}
     while True:
         row = connection.execute(take, values).first()
         if row is not None:
@@ -94,11 +98,12 @@ def acquire(
 
 def renew(connection: Connection, grants: Sequence[Grant], ttl: float) -> frozenset[Grant]:
     """Let those leases that are not over yet live for `ttl` seconds from now; gives back which they are."""
-    here = clock(connection)
+    here = CLOCKS[connection.dialect.name]
     keys = [(grant.server_id, grant.slot, grant.token) for grant in grants]
     mine = tuple_(slots.c.server_id, slots.c.slot, slots.c.token).in_(keys)
     renewed = update(slots).where(mine, here.is_live()).values(expires_at=here.now + ttl)
-    rows = connection.execute(renewed.returning(slots.c.server_id, slots.c.slot, slots.c.token))
+    told = renewed.returning(slots.c.server_id, slots.c.slot, slots.c.token)
+    rows = connection.execute(told, moment(connection))
     return frozenset(Grant(server_id=row.server_id, slot=row.slot, token=row.token) for row in rows)
 
 
@@ -109,12 +114,13 @@ def release(connection: Connection, grant: Grant) -> bool:
     return connection.execute(freed).rowcount == 1
 
 
-def in_use(connection: Connection) -> ScalarSelect[int]:
-    """The number of live leases, as a column of a query on servers."""
+@cache
+def in_use(dialect: str) -> ScalarSelect[int]:
+    """The number of live leases, as a column of a query on servers that is given a `moment`."""
     return (
         select(func.count())
         .select_from(slots)
-        .where(slots.c.server_id == servers.c.id, clock(connection).is_live())
+        .where(slots.c.server_id == servers.c.id, CLOCKS[dialect].is_live())
         .correlate(servers)
         .scalar_subquery()
     )
@@ -139,15 +145,13 @@ def _advisory_lock(connection: Connection, lock: Any, server_id: int) -> None:
 
 
 @cache
-def _take(*, is_postgresql: bool, even_inactive: bool) -> Update:
+def _take(dialect: str, *, even_inactive: bool) -> Update:
     """One statement: lock a free slot that nobody else is about to take, and write the lease into it.
 
     Slots above a lowered limit may still be held; each of them closes one of the slots below. The statement is kept:
     to put it together takes longer than to run it.
     """
-    here = Clock(
-        name=bindparam("here", type_=Text), now=_POSTGRES_NOW if is_postgresql else bindparam("at", type_=Double)
-    )
+    here = CLOCKS[dialect]
     free = (
         select(slots.c.slot)
         .join(servers, servers.c.id == slots.c.server_id)

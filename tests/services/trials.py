@@ -194,8 +194,8 @@ def store(connection: Connection, trial: Trial, urls: Mapping[str, str], held_sl
 
 def held_slot(connection: Connection) -> dict[str, Any]:
     """The columns of a slot that somebody else holds for longer than any test runs."""
-    clock = leases.clock(connection)
-    name, now = connection.execute(select(clock.name, clock.now)).one()
+    clock = leases.CLOCKS[connection.dialect.name]
+    name, now = connection.execute(select(clock.name, clock.now), leases.moment(connection)).one()
     return {"token": 1, "holder": "somebody", "clock": name, "expires_at": now + 1e6}
 
 
