@@ -1,5 +1,6 @@
 """`/api/generate`, `/api/chat` and `/api/tags`: Ollama's own routes, over the whole fleet."""
 
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -54,8 +55,10 @@ async def chat(request: Request, client: ClientDep, body: schemas.ChatBody) -> R
 async def tags(client: ClientDep) -> Response:
     """The available models of all active servers, each name once: as the server lists it that is preferred."""
     by_name: dict[str, Model] = {}
-    for model in await client.models.list():
-        by_name.setdefault(model_key(model.name) if model.digest else model.name, model)
+    async with aclosing(client.models.stream()) as batches:
+        async for batch in batches:
+            for model in batch:
+                by_name.setdefault(model_key(model.name) if model.digest else model.name, model)
     return JSONDocument({"models": [_listed(model) for model in by_name.values()]})
 
 

@@ -7,7 +7,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -136,6 +137,14 @@ def shell_of(context: typer.Context, output: str | None) -> Shell:
     if output is not None:
         shell.output.json = output == "json"
     return shell
+
+
+async def print_parts(printer: Any, parts: AsyncGenerator[Sequence[Any], None]) -> None:
+    """Print a list that comes in parts, and leave nothing of it open."""
+    async with aclosing(parts):
+        async for part in parts:
+            printer.add(part)
+    printer.end()
 
 
 def new_shell(argv: list[str]) -> Shell:

@@ -1,10 +1,10 @@
 """`ollama-admin models`"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.context import print_parts, shell_of
 from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -27,19 +27,15 @@ def models(
     This is what the last discovery found.
     """
     shell = shell_of(context, output)
-    if by_model:
-        groups = shell.run(
-            lambda client: client.models.by_model(servers or (), name=name, capability=capability, all=everything)
-        )
-        if shell.output.json:
-            shell.output.data(groups)
+    wanted = {"name": name, "capability": capability, "all": everything}
+    tables = None if shell.output.json else shell.tables()
+
+    async def work(client: Any) -> None:
+        if by_model:
+            printer = tables.model_groups(shell.output) if tables else shell.output.items()
+            await print_parts(printer, client.models.stream_by_model(servers or (), **wanted))
         else:
-            shell.tables().model_groups(shell.output, groups)
-        return
-    found = shell.run(
-        lambda client: client.models.list(servers or (), name=name, capability=capability, all=everything)
-    )
-    if shell.output.json:
-        shell.output.data(found)
-    else:
-        shell.tables().models(shell.output, found)
+            printer = tables.models(shell.output) if tables else shell.output.items()
+            await print_parts(printer, client.models.stream(servers or (), **wanted))
+
+    shell.run(work)

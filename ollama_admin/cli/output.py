@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from textwrap import indent
 from typing import Any, TextIO
 
 from ollama_admin.documents import document
@@ -21,6 +23,10 @@ class Output:
     def data(self, value: Any) -> None:
         """One JSON document, in ASCII: other encodings would let control characters through."""
         self.line(json.dumps(document(value), indent=2))
+
+    def items(self) -> "JSONList":
+        """The same for a list that comes in parts."""
+        return JSONList(self)
 
     def record(self, value: Any) -> None:
         """One line of NDJSON, at once."""
@@ -71,3 +77,31 @@ class Output:
 
     def _tell(self, text: str) -> None:
         print(text, file=self.stderr, flush=True)
+
+
+class JSONList:
+    """One JSON list, printed as it comes: each part when the next one is there, or the end.
+
+    So of a list that is not longer than a part, all is printed or nothing.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._waiting: Sequence[Any] = ()
+        self._opened = False
+
+    def add(self, items: Sequence[Any]) -> None:
+        if items:
+            self._print()
+            self._waiting = items
+
+    def end(self) -> None:
+        self._print()
+        self._output.line("\n]" if self._opened else "[]")
+
+    def _print(self) -> None:
+        for item in self._waiting:
+            shown = indent(json.dumps(document(item), indent=2), "  ")
+            self._output.stdout.write(f",\n{shown}" if self._opened else f"[\n{shown}")
+            self._opened = True
+        self._waiting = ()

@@ -1,11 +1,12 @@
 """The printer of tables. In a pipe: no box, no colour, no cut cells."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,6 +19,8 @@ from ollama_admin.domain.explanations import Candidate, Explanation
 from ollama_admin.domain.models import DiscoverResult, Model, ModelGroup, ModelPlace
 from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
 from ollama_admin.safe_text import safe_text
+
+T = TypeVar("T")
 
 WIDE = 120  # columns from which tables show more
 PIPE_WIDTH = 10_000
@@ -35,29 +38,69 @@ _AGES = (
 )
 
 
-def servers(output: Output, found: Sequence[Server]) -> None:
-    if not found:
-        output.note("no such servers; add one with: ollama-admin server add NAME URL")
-        return
-    rows = [
-        (
-            str(server.id),
-            server.name,
-            server.url,
-            server.api_version,
-            f"{server.slots_in_use}/{server.max_concurrent}",
-            _state(server),
-            str(server.priority),
-            ", ".join(server.capabilities),
-            server.default_model,
-            server.version,
-            age(server.last_discovered_at),
-        )
-        for server in found
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout(Generic[T]):
+    """How a list is shown: `more` are the columns for which only wide terminals have room."""
+
+    headings: Sequence[str]
+    more: Sequence[str] = ()
+    cells: Callable[[T], Sequence[str | None]]
+
+
+class Parts(Generic[T]):
+    """A table of a list that comes in parts: each is printed when the next one is there, or the end.
+
+    `layout` is told the first part, and whether that is all. `absence` is the note of an empty list.
+    """
+
+    def __init__(self, output: Output, absence: str, layout: Callable[[Sequence[T], bool], Layout[T]]) -> None:
+        self._output = output
+        self._absence = absence
+        self._layout = layout
+        self._waiting: Sequence[T] = ()
+        self._table: _Table | None = None
+        self._cells: Callable[[T], Sequence[str | None]]
+
+    def add(self, items: Sequence[T]) -> None:
+        if items and self._waiting:
+            self._print(is_all=False)
+        self._waiting = items or self._waiting
+
+    def end(self) -> None:
+        if self._waiting:
+            self._print(is_all=self._table is None)
+        elif self._table is None:
+            self._output.note(self._absence)
+
+    def _print(self, *, is_all: bool) -> None:
+        if self._table is None:
+            layout = self._layout(self._waiting, is_all)
+            self._table, self._cells = _Table(self._output, layout.headings, layout.more), layout.cells
+        self._table.print(map(self._cells, self._waiting))
+        self._waiting = ()
+
+
+def servers(output: Output) -> Parts[Server]:
     headings = ["ID", "NAME", "URL", "API", "USED", "STATE"]
     more = ["PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"]
-    _table(output, headings, more, rows)
+    layout = Layout(headings=headings, more=more, cells=_server_cells)
+    return Parts(output, "no such servers; add one with: ollama-admin server add NAME URL", lambda *_: layout)
+
+
+def _server_cells(server: Server) -> Sequence[str | None]:
+    return (
+        str(server.id),
+        server.name,
+        server.url,
+        server.api_version,
+        f"{server.slots_in_use}/{server.max_concurrent}",
+        _state(server),
+        str(server.priority),
+        ", ".join(server.capabilities),
+        server.default_model,
+        server.version,
+        age(server.last_discovered_at),
+    )
 
 
 def server(output: Output, found: Server) -> None:
@@ -85,48 +128,55 @@ def server(output: Output, found: Server) -> None:
         output.line(f"{name:<16} {'-' if value in (None, '') else safe_text(str(value))}")
 
 
-def models(output: Output, found: Sequence[Model]) -> None:
-    if not found:
-        output.note("no such models; read what servers have with: ollama-admin discover")
-        return
-    is_marked = any(_is_off_pin(model.digest, model.pinned) for model in found)
-    rows = [
-        (
-            model.name + ("" if model.is_available else " (vanished)"),
-            model.server,
-            _digest(model.digest),
-            *((_pin_mark(model.pinned, model.digest),) if is_marked else ()),
-            _size(model),
-            age(model.modified_at),
-            age(model.last_seen_at),
-            model.parameter_size,
-            model.quantization_level,
-            None if model.context_length is None else str(model.context_length),
-            ", ".join(model.capabilities or ()),
-        )
-        for model in found
-    ]
-    headings = ["NAME", "SERVER", "DIGEST", *(["PIN"] if is_marked else []), "SIZE", "MODIFIED"]
-    more = ["SEEN", "PARAMETERS", "QUANTIZATION", "CONTEXT", "CAPABILITIES"]
-    _table(output, headings, more, rows)
+NO_MODELS = "no such models; read what servers have with: ollama-admin discover"
 
 
-def model_groups(output: Output, groups: Sequence[ModelGroup]) -> None:
-    if not groups:
-        output.note("no such models; read what servers have with: ollama-admin discover")
-        return
-    is_marked = any(_is_off_pin(place.digest, group.pinned) for group in groups for place in group.servers)
-    rows = [
-        (
-            group.name,
-            str(len(group.servers)),
-            f"{group.builds} builds differ" if group.builds > 1 else _digest(_only_digest(group)),
-            *((_pin_mark(group.pinned, *(place.digest for place in group.servers)),) if is_marked else ()),
-            ", ".join(_place(place, group) for place in group.servers),
+def models(output: Output) -> Parts[Model]:
+    def layout(first: Sequence[Model], is_all: bool) -> Layout[Model]:
+        # a long list has the column in any case: who knows what is still to come
+        is_marked = not is_all or any(_is_off_pin(model.digest, model.pinned) for model in first)
+        return Layout(
+            headings=["NAME", "SERVER", "DIGEST", *(["PIN"] if is_marked else []), "SIZE", "MODIFIED"],
+            more=["SEEN", "PARAMETERS", "QUANTIZATION", "CONTEXT", "CAPABILITIES"],
+            cells=partial(_model_cells, is_marked=is_marked),
         )
-        for group in groups
-    ]
-    _table(output, ["NAME", "SERVERS", "BUILD", *(["PIN"] if is_marked else []), "ON"], [], rows)
+
+    return Parts(output, NO_MODELS, layout)
+
+
+def _model_cells(model: Model, *, is_marked: bool) -> Sequence[str | None]:
+    return (
+        model.name + ("" if model.is_available else " (vanished)"),
+        model.server,
+        _digest(model.digest),
+        *((_pin_mark(model.pinned, model.digest),) if is_marked else ()),
+        _size(model),
+        age(model.modified_at),
+        age(model.last_seen_at),
+        model.parameter_size,
+        model.quantization_level,
+        None if model.context_length is None else str(model.context_length),
+        ", ".join(model.capabilities or ()),
+    )
+
+
+def model_groups(output: Output) -> Parts[ModelGroup]:
+    def layout(first: Sequence[ModelGroup], is_all: bool) -> Layout[ModelGroup]:
+        is_marked = not is_all or any(_is_off_pin(p.digest, group.pinned) for group in first for p in group.servers)
+        headings = ["NAME", "SERVERS", "BUILD", *(["PIN"] if is_marked else []), "ON"]
+        return Layout(headings=headings, cells=partial(_group_cells, is_marked=is_marked))
+
+    return Parts(output, NO_MODELS, layout)
+
+
+def _group_cells(group: ModelGroup, *, is_marked: bool) -> Sequence[str | None]:
+    return (
+        group.name,
+        str(len(group.servers)),
+        f"{group.builds} builds differ" if group.builds > 1 else _digest(_only_digest(group)),
+        *((_pin_mark(group.pinned, *(place.digest for place in group.servers)),) if is_marked else ()),
+        ", ".join(_place(place, group) for place in group.servers),
+    )
 
 
 def checks(output: Output, found: Sequence[CheckResult]) -> None:
@@ -253,26 +303,43 @@ def _plain(text: str) -> str:
 
 
 def _table(output: Output, headings: Sequence[str], more: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """Print columns `headings`, and `more` of them where there is room; a missing cell is a dash.
+    _Table(output, headings, more).print(rows)
+
+
+class _Table:
+    """Prints columns `headings`, and `more` of them where there is room; a missing cell is a dash.
 
     On a narrow terminal only the columns in `_SHRINKING` lose characters; every other cell stays whole.
     """
-    terminal = output.stdout.isatty()  # whatever FORCE_COLOR says: a pipe gets whole cells and no escapes
-    console = Console(file=output.stdout, force_terminal=terminal, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    shown = [*headings, *more] if console.width >= WIDE else list(headings)
-    cells = [[safe_text(cell) if cell else "-" for cell in row[: len(shown)]] for row in rows]
-    natural = [max(map(cell_len, column)) for column in zip(shown, *cells, strict=True)]
-    drawn = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for heading, width in zip(shown, _fitted(shown, natural, console.width), strict=True):
-        drawn.add_column(heading, no_wrap=True, overflow="ellipsis", width=width)
-    for row in cells:
-        drawn.add_row(*map(Text, row))
-    with console.capture() as captured:
-        console.print(drawn)
-    for line in captured.get().splitlines():
-        output.line(line.rstrip())
+
+    def __init__(self, output: Output, headings: Sequence[str], more: Sequence[str]) -> None:
+        terminal = output.stdout.isatty()  # whatever FORCE_COLOR says: a pipe gets whole cells and no escapes
+        self._output = output
+        self._console = Console(file=output.stdout, force_terminal=terminal, highlight=False, markup=False, emoji=False)
+        if not self._console.is_terminal:
+            self._console.width = PIPE_WIDTH
+        self._shown = [*headings, *more] if self._console.width >= WIDE else list(headings)
+        self._natural = [cell_len(heading) for heading in self._shown]  # widths; they only grow
+        self._is_begun = False
+
+    def print(self, rows: Iterable[Sequence[str | None]]) -> None:
+        """Print rows, the first time below the headings."""
+        cells = [[safe_text(cell) if cell else "-" for cell in row[: len(self._shown)]] for row in rows]
+        columns = zip(self._natural, zip(*cells, strict=True), strict=True) if cells else ()
+        self._natural = [max(width, *map(cell_len, column)) for width, column in columns] or self._natural
+        drawn = Table(
+            box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold", show_header=not self._is_begun
+        )
+        widths = _fitted(self._shown, self._natural, self._console.width)
+        for heading, width in zip(self._shown, widths, strict=True):
+            drawn.add_column(heading, no_wrap=True, overflow="ellipsis", width=width)
+        for row in cells:
+            drawn.add_row(*map(Text, row))
+        with self._console.capture() as captured:
+            self._console.print(drawn)
+        for line in captured.get().splitlines():
+            self._output.line(line.rstrip())
+        self._is_begun = True
 
 
 def _fitted(headings: Sequence[str], natural: Sequence[int], room: int) -> list[int]:

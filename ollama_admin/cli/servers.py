@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ollama_admin.cli.auth import AuthOptions, takes_auth
-from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.context import Shell, print_parts, shell_of
 from ollama_admin.cli.options import (
     ApiVersionChoice,
     CapabilityFilter,
@@ -91,11 +91,8 @@ def add(
 def list_servers(context: typer.Context, capability: CapabilityFilter = None, output: OutputOption = None) -> None:
     """List all servers, inactive ones marked."""
     shell = shell_of(context, output)
-    found = shell.run(lambda client: client.servers.list(capability=capability))
-    if shell.output.json:
-        shell.output.data(found)
-    else:
-        shell.tables().servers(shell.output, found)
+    printer = shell.output.items() if shell.output.json else shell.tables().servers(shell.output)
+    shell.run(lambda client: print_parts(printer, client.servers.stream(capability=capability)))
 
 
 @app.command("show")

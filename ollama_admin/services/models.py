@@ -1,9 +1,11 @@
 """The catalogue of models as discovery left it."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 from ollama_admin.domain.models import Model, ModelGroup, ModelPlace
@@ -33,8 +35,23 @@ class Models:
 
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
-        found, pinned = await self._db.read(_catalogue, servers, everything=all)
-        return [_with_pin(model, pinned) for model in found if _is_wanted(model, name, capability)]
+        found = self.stream(servers, name=name, capability=capability, all=all)
+        return [model async for batch in found for model in batch]
+
+    async def stream(
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        name: str | None = None,
+        capability: str | None = None,
+        all: bool = False,
+    ) -> AsyncGenerator[Sequence[Model], None]:
+        """The same, a batch at a time, so that the longest list needs no memory. Close it when leaving early."""
+        ids, pinned = await self._db.read(_servers_and_pins, servers)
+        is_named = None if name is None else partial(_matches, pattern=name)
+        async with aclosing(self._db.stream(store.each, server_ids=ids, everything=all, is_named=is_named)) as batches:
+            async for batch in batches:
+                yield [_with_pin(model, pinned) for model in batch if _is_wanted(model, name, capability)]
 
     async def page(
         self,
@@ -64,20 +81,38 @@ class Models:
         all: bool = False,
     ) -> tuple[ModelGroup, ...]:
         """The same models grouped by name, with the number of distinct builds."""
-        groups: dict[str, list[Model]] = defaultdict(list)
-        for model in await self.list(servers, name=name, capability=capability, all=all):
-            groups[model_key(model.name) if model.digest else model.name].append(model)
-        return tuple(_group(models) for models in groups.values())
+        found = self.stream_by_model(servers, name=name, capability=capability, all=all)
+        return tuple([group async for batch in found for group in batch])
+
+    async def stream_by_model(
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        name: str | None = None,
+        capability: str | None = None,
+        all: bool = False,
+    ) -> AsyncGenerator[Sequence[ModelGroup], None]:
+        """The same, a batch at a time; a group is never cut in two."""
+        whole: list[list[Model]] = []
+        begun: list[Model] = []  # the next batch may have more of it
+        async with aclosing(self.stream(servers, name=name, capability=capability, all=all)) as batches:
+            async for batch in batches:
+                if whole:
+                    yield [_group(models) for models in whole]
+                *whole, begun = [list(models) for _, models in groupby([*begun, *batch], _key)] or [begun]
+        yield [_group(models) for models in (*whole, begun) if models]
 
 
-def _catalogue(
-    connection: Any, servers: Sequence[int | str], *, everything: bool
-) -> tuple[list[Model], dict[str, str]]:
-    """Rows of models, and the pinned digests by key."""
+def _key(model: Model) -> str:
+    """What the rows of one group have in common; ids of servers that are not Ollama are opaque."""
+    return model_key(model.name) if model.digest else model.name
+
+
+def _servers_and_pins(connection: Any, servers: Sequence[int | str]) -> tuple[Sequence[int] | None, dict[str, str]]:
+    """The ids of the servers that are named, and the pinned digests by key."""
     refs = [find_ref(connection, server) for server in servers]
     ids = [ref.id for ref in refs if ref.id is not None] if servers else None
-    found = store.select_models(connection, server_ids=ids, everything=everything)
-    return found, store_pins.digests(connection)
+    return ids, store_pins.digests(connection)
 
 
 def _page(
@@ -89,7 +124,8 @@ def _page(
 
 
 def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
-    return replace(model, pinned=pinned.get(model_key(model.name)))
+    digest = pinned.get(model_key(model.name)) if pinned else None
+    return model if digest is None else replace(model, pinned=digest)
 
 
 def _group(models: list[Model]) -> ModelGroup:

@@ -1,7 +1,7 @@
 """Servers: the rows, and the question whether they answer."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ GivenAuth = tuple[AuthType | str | None, Mapping[str, Given] | None, Mapping[str
 Connect = Callable[[Target, float | None], "Endpoint"]
 
 INT_LIMIT = 2**31 - 1
+PAGE = 500  # rows that are read at once
 CLEARABLE = ("auth", "capabilities", "default_model", "headers")
 
 
@@ -80,20 +81,34 @@ class Servers:
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen; a note for each unreadable one."""
-        found, unreadable = await self._db.read(store.readable)
-        for row in unreadable:
-            self._note(f"{row.error.message}; {row.error.hint}")
-        wanted = capability and capability.casefold()
-        return [
-            self._safe.masked(server)
-            for server in found
-            if not wanted or wanted in map(str.casefold, server.capabilities)
-        ]
+        return [server async for batch in self.stream(capability=capability) for server in batch]
+
+    async def stream(self, *, capability: str | None = None) -> AsyncGenerator[Sequence[Server], None]:
+        """The same, PAGE at a time; a row that is removed meanwhile is left out."""
+        ids = await self._db.read(store.ids)
+        for start in range(0, len(ids), PAGE):
+            yield self._shown(await self._db.read(store.among, ids[start : start + PAGE]), capability)
 
     async def page(self, *, after: int = 0, limit: int = 100, capability: str | None = None) -> Sequence[Server]:
         """The same rows by id, those after `after`: rows that come and go make none appear twice or be left out."""
-        found = sorted(await self.list(capability=capability), key=lambda server: server.id)
-        return [server for server in found if server.id > after][:limit]
+        found: Sequence[Server] = []
+        while True:
+            readable, unreadable = await self._db.read(store.page, after, PAGE)
+            found = [*found, *self._shown((readable, unreadable), capability)]
+            seen = [*(server.id for server in readable), *(row.ref.id or 0 for row in unreadable)]
+            if len(found) >= limit or len(seen) < PAGE:
+                return found[:limit]
+            after = max(seen)
+
+    def _shown(
+        self, rows: tuple[Sequence[Server], Sequence[store.Unreadable]], capability: str | None
+    ) -> Sequence[Server]:
+        """Those rows with the capability, masked; a note for each one that cannot be read."""
+        for row in rows[1]:
+            self._note(f"{row.error.message}; {row.error.hint}")
+        wanted = capability and capability.casefold()
+        able = (server for server in rows[0] if not wanted or wanted in map(str.casefold, server.capabilities))
+        return [self._safe.masked(server) for server in able]
 
     async def find(self, server: int | str) -> ServerRef:
         """Which row an id or a name means, whether or not all of it can be read."""

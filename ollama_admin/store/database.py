@@ -8,7 +8,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Concatenate, ParamSpec, TypeVar
@@ -68,6 +68,27 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._lease_threads, self._run, self._lease_engine, quickly, WRITE)
 
+    async def stream(
+        self, fn: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        """What `fn` yields, one after the other, in a transaction that only reads and stays open meanwhile.
+
+        For lists that are longer than memory: between two items only print, and close the generator when leaving early.
+        """
+        items = self._items(_bound(fn, *args, **kwargs))
+        taking: asyncio.Future[T | None] | None = None
+        try:
+            while True:
+                taking = asyncio.ensure_future(asyncio.to_thread(next, items, None))
+                item = await asyncio.shield(taking)
+                if item is None:
+                    return
+                yield item
+        finally:
+            if taking is not None:
+                await asyncio.wait((taking,))  # cancelled or not, the thread is still at work on it
+            await asyncio.to_thread(items.close)
+
     async def check(self) -> None:
         """Raise unless the database is there, and at this build's revision now; the other calls look only once."""
         await asyncio.to_thread(self._check_now)
@@ -94,6 +115,12 @@ class Database:
                         raise
                     time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 (jitter)
         raise AssertionError("the last try returns or raises")
+
+    def _items(self, work: Callable[[Connection], Iterator[T]]) -> Generator[T, None, None]:
+        with translated(self._settings):
+            self._ensure_schema()
+            with self._engine.connect().execution_options(**READ) as connection, connection.begin():
+                yield from work(connection)
 
     def _check_now(self) -> None:
         with translated(self._settings):

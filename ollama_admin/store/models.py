@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from ollama_admin.store.tables import json_document, models, servers
 
 FACT_COLUMNS = ("capabilities", "context_length", "embedding_length")
 SIMILAR = 2000
+BATCH = 1000  # rows that are in memory at once
 _CHUNK = 500  # values in one statement: SQLite allows 999 parameters in old builds
 
 
@@ -51,12 +52,25 @@ def listed_key(name: str, is_ollama: bool) -> str:
     return model_key(name) if is_ollama else name
 
 
-def select_models(
-    connection: Connection, *, server_ids: Collection[int] | None = None, everything: bool = False
-) -> list[Model]:
-    """Rows by server preference and name; without `everything` only available ones of active servers."""
-    order = (models.c.name, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id)
-    return _read(connection, _some(server_ids, everything).order_by(*order))
+def each(
+    connection: Connection,
+    *,
+    server_ids: Collection[int] | None = None,
+    everything: bool = False,
+    is_named: Callable[[str], bool] | None = None,
+) -> Iterator[list[Model]]:
+    """Rows by the key of their name and server preference, BATCH at a time, while the transaction lasts.
+
+    Without `everything` only available ones of active servers. `is_named` is asked once for each name: the rows that it
+    refuses are not read, but for those whose key is that of another name.
+    """
+    order = (models.c.name_key, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name)
+    query = _some(server_ids, everything).order_by(*order)
+    if is_named is None:
+        yield from _batches(connection, query)
+        return
+    for keys in _chunks(_keys(connection, is_named)):
+        yield from _batches(connection, query.where(models.c.name_key.in_(keys)))
 
 
 def page(
@@ -65,6 +79,21 @@ def page(
     """Up to `limit` of the same rows by id, beginning after an id."""
     query = _some(server_ids, everything).where(models.c.id > after).order_by(models.c.id).limit(limit)
     return _read(connection, query)
+
+
+def _keys(connection: Connection, is_named: Callable[[str], bool]) -> list[str]:
+    """The keys of the names that are wanted, in the order of the rows."""
+    known = select(models.c.name_key, models.c.name).distinct().order_by(models.c.name_key)
+    found = connection.execute(known.execution_options(yield_per=BATCH))
+    return list(dict.fromkeys(row.name_key for row in found if is_named(row.name)))
+
+
+def _batches(connection: Connection, query: Select[Any]) -> Iterator[list[Model]]:
+    try:
+        for batch in connection.execute(query.execution_options(yield_per=BATCH)).partitions():
+            yield [_model(row) for row in batch]
+    except rows.UNREADABLE as exc:
+        raise _unreadable(connection, query, None) from exc
 
 
 def _some(server_ids: Collection[int] | None, everything: bool) -> Select[Any]:
@@ -179,9 +208,11 @@ def _model(row: Row[Any]) -> Model:
 def _unreadable(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None) -> DatabaseUnavailable:
     """The error for the first row of the query that cannot be read."""
     refs = query.with_only_columns(models.c.id, models.c.name, models.c.server_id)
-    for row in connection.execute(refs, values).all():
-        column = rows.unreadable_column(connection, models, row.id, _READERS)
-        if column is not None:
+    for row in connection.execute(refs, values):
+        try:
+            _model(connection.execute(_with_server().where(models.c.id == row.id)).one())
+        except rows.UNREADABLE:
+            column = rows.unreadable_column(connection, models, row.id, _READERS)
             return DatabaseUnavailable(
                 f"model {row.name!a} of server {row.server_id}: its {column} cannot be read; another program wrote it",
                 f"read it again: ollama-admin discover {row.server_id}",

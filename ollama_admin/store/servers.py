@@ -69,6 +69,23 @@ def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Ser
     return _readable(connection, query if inactive else query.where(servers.c.is_active), {})
 
 
+def ids(connection: Connection) -> list[int]:
+    """The ids of all rows, in the same order."""
+    order = select(servers.c.id).order_by(servers.c.is_default.desc(), *_PREFERENCE)
+    return list(connection.scalars(order))
+
+
+def among(connection: Connection, server_ids: Collection[int]) -> tuple[list[Server], list[Unreadable]]:
+    """As `readable`, of the rows with these ids."""
+    return _readable(connection, _preferred(connection.dialect.name).where(servers.c.id.in_(server_ids)), {})
+
+
+def page(connection: Connection, after: int, limit: int) -> tuple[list[Server], list[Unreadable]]:
+    """Up to `limit` rows by id, beginning after an id."""
+    query = _select(connection.dialect.name).where(servers.c.id > after).order_by(servers.c.id).limit(limit)
+    return _readable(connection, query, {})
+
+
 def holders(connection: Connection, keys: Collection[str]) -> tuple[list[Server], list[Unreadable]]:
     """The same of the servers that list a model with one of these keys."""
     return _readable(connection, _holders(connection.dialect.name), {"keys": list(keys)})

@@ -4,12 +4,13 @@ import ipaddress
 import socket
 from typing import Any
 
+import httpx
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.domain.doors import Policy
 from ollama_admin.errors import AddressRefused
-from ollama_admin.ollama import addresses
+from ollama_admin.ollama import addresses, http
 from tests.api.conftest import Serve, register
 from tests.api.service import Service
 from tests.fake_ollama import redirect
@@ -90,6 +91,7 @@ def test_a_name_that_changes_its_address_between_two_looks_gains_nothing(
             monkeypatch.setattr(addresses, "_METADATA", {*addresses._METADATA, ipaddress.ip_address("127.0.0.1")})
         return look_up("127.0.0.1", port, *args, **more)
 
+    monkeypatch.setattr(http, "_LIMITS", httpx.Limits(max_keepalive_connections=0))  # each request looks it up anew
     monkeypatch.setattr(socket, "getaddrinfo", rebound)
     url = f"http://rebind.test:{fake.url.rpartition(':')[2]}"
     body = {"model": "alpha", "prompt": "hi", "server_url": url, "stream": False}

@@ -363,7 +363,7 @@ def test_a_bug_is_a_document_too_and_tells_nothing(sqlite_api: Service, monkeypa
     def broken(*_: object, **__: object) -> None:
         raise ValueError("canary")
 
-    monkeypatch.setattr("ollama_admin.services.servers.Servers.list", broken)
+    monkeypatch.setattr("ollama_admin.services.servers.Servers.page", broken)
     logging.getLogger("uvicorn.error").disabled = True
     try:
         answer = sqlite_api.ask("GET", "/api/servers")

@@ -310,7 +310,7 @@ def test_bug_shows_where_it_is_but_no_value_of_a_variable(sqlite_cli: Cli, spawn
         "    raise RuntimeError('a bug')\n"
         "output.Output.data = broken\n"
     )
-    ran = spawn("-o", "json", "server", "list", environ={"PYTHONPATH": str(tmp_path)}).ended()
+    ran = spawn("-o", "json", "pin", "list", environ={"PYTHONPATH": str(tmp_path)}).ended()
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert "RuntimeError: a bug" in ran.stderr
     assert "hunter2" not in ran.stderr.replace("password = 'hunter2'", "")

@@ -68,6 +68,12 @@ class Terminal(io.StringIO):
         return True
 
 
+def whole(printer: render.Parts[Any], items: list[Any]) -> None:
+    """Print a list that comes in one part."""
+    printer.add(items)
+    printer.end()
+
+
 def printed(show: Callable[[Output], None], *, terminal: bool = False) -> str:
     """What a function prints on both streams, ours and a library's."""
     streams = (Terminal(), Terminal()) if terminal else (io.StringIO(), io.StringIO())
@@ -165,10 +171,10 @@ def ref(text: str) -> ServerRef:
 @settings(quick, max_examples=2000)
 def test_tables_show_any_text_without_control_characters(text: str) -> None:
     tables: list[tuple[Callable[[Output], None], int | None]] = [
-        (lambda out: render.servers(out, [server_row(text)]), 2),
+        (lambda out: whole(render.servers(out), [server_row(text)]), 2),
         (lambda out: render.server(out, server_row(text)), 17),
-        (lambda out: render.models(out, [model_row(text)]), 2),
-        (lambda out: render.model_groups(out, [group_of(text)]), 2),
+        (lambda out: whole(render.models(out), [model_row(text)]), 2),
+        (lambda out: whole(render.model_groups(out), [group_of(text)]), 2),
         (lambda out: render.checks(out, [check_of(text)]), 3),
         (lambda out: render.discovered(out, discovered_of(text)), 5),
         (lambda out: render.facts(out, ref(text)), 3),
@@ -188,8 +194,8 @@ def test_tables_on_a_terminal_of_any_width_hold_no_control_characters_but_our_ow
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     for show in (
-        lambda out: render.servers(out, [server_row(text)]),
-        lambda out: render.models(out, [model_row(text)]),
+        lambda out: whole(render.servers(out), [server_row(text)]),
+        lambda out: whole(render.models(out), [model_row(text)]),
         lambda out: render.discovered(out, discovered_of(text)),
     ):
         assert_harmless(without_styles(printed(show, terminal=True)))
@@ -394,7 +400,7 @@ def test_a_pipe_gets_whole_cells_and_no_escapes(environ: dict[str, str], monkeyp
     name = "gpu" * 30
 
     def show(out: Output) -> None:
-        render.servers(out, [server_row(name)])
+        whole(render.servers(out), [server_row(name)])
         with render.DiscoverProgress(out) as progress:
             progress.start(2)
             progress.result(discovered_of(name)[0])
