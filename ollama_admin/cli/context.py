@@ -3,19 +3,19 @@
 Heavy parts are loaded here, and only when a command asks for them.
 """
 
+import contextlib
 import gc
 import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from ollama_admin.cli.output import Output
-from ollama_admin.errors import InvalidInput
+from ollama_admin.errors import AdminError, InvalidInput
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -87,6 +87,15 @@ class Shell:
         ) as client:
             await api.serve(client, settings, api.Options(**options), stop=stop, say=say, log=log)
 
+    def server_names(self, beginning: str) -> Sequence[str]:
+        """For shell completion, which has nowhere to print an error and must not make a database."""
+        settings = self.settings()
+        if not (settings.is_postgresql or settings.sqlite_path.exists()):
+            return []
+        with contextlib.suppress(AdminError):
+            return self.run(lambda client: client.servers.names(beginning))
+        return []
+
     def can_ask(self) -> bool:
         """Whether a person is there to answer a question."""
         return sys.stdin is not None and sys.stdin.isatty() and not self.output.json
@@ -141,7 +150,7 @@ def shell_of(context: typer.Context, output: str | None) -> Shell:
 
 async def print_parts(printer: Any, parts: AsyncGenerator[Sequence[Any], None]) -> None:
     """Print a list that comes in parts, and leave nothing of it open."""
-    async with aclosing(parts):
+    async with contextlib.aclosing(parts):
         async for part in parts:
             printer.add(part)
     printer.end()

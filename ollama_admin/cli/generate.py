@@ -17,7 +17,7 @@ import typer
 
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
-from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.options import OutputOption, complete_server
 from ollama_admin.domain.generation import DEFAULT_WAIT, Piece, Reply, ThinkLevel
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
@@ -44,7 +44,10 @@ def generate(  # long because each option is a line or two, here and in the requ
     context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to ask.", show_default=False)] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", metavar="M", help="The model that answers.")] = None,
-    server: Annotated[str | None, typer.Option("-s", "--server", metavar="S", help="Only this server.")] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("-s", "--server", metavar="S", help="Only this server.", autocompletion=complete_server),
+    ] = None,
     server_url: Annotated[str | None, typer.Option(metavar="URL", help="Only the server at this URL.")] = None,
     capability: Annotated[str | None, typer.Option(metavar="C", help="Only servers or models that have it.")] = None,
     system: Annotated[str | None, typer.Option(metavar="T", help="System prompt.")] = None,

@@ -16,10 +16,20 @@ class ApiVersionChoice(StrEnum):
     V1 = "v1"
 
 
+def complete_server(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of servers, for the shell."""
+    root = context.find_root()
+    root.obj.database_url = root.params.get("database_url")  # no command has run that would have told it
+    return list(root.obj.server_names(incomplete))
+
+
 OutputOption = Annotated[OutputFormat | None, typer.Option("-o", "--output", help="How to print: table or json.")]
-ServerArgument = Annotated[str, typer.Argument(metavar="S", help="A server's id or name.", show_default=False)]
+ServerArgument = Annotated[
+    str, typer.Argument(metavar="S", help="A server's id or name.", show_default=False, autocompletion=complete_server)
+]
 ServersArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="S", help="Servers, by id or name.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="S", help="Servers, by id or name.", show_default=False, autocompletion=complete_server),
 ]
 CapabilityFilter = Annotated[
     str | None, typer.Option("--capability", metavar="C", help="Only what has this capability.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import shell_of
-from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.options import OutputOption, complete_server
 from ollama_admin.digests import short
 from ollama_admin.domain.pins import Pin
 
@@ -24,7 +24,9 @@ def set_pin(
         str | None,
         typer.Option(metavar="D", help="Digest of the build; 12 digits are enough if a server has had it."),
     ] = None,
-    server: Annotated[str | None, typer.Option(metavar="S", help="The build that this server has.")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="S", help="The build that this server has.", autocompletion=complete_server)
+    ] = None,
     output: OutputOption = None,
 ) -> None:
     """Pin a name to a build. Other builds of that name then never answer.

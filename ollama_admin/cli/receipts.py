@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
-from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.options import OutputOption, complete_server
 from ollama_admin.digests import short
 from ollama_admin.domain.generation import Stats
 from ollama_admin.domain.receipts import Receipt, ReceiptStats
@@ -19,7 +19,13 @@ LIMIT = 50
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 ServerFilter = Annotated[
-    str | None, typer.Option("--server", metavar="S", help="Only of this server, by id or name; also a removed one.")
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="S",
+        help="Only of this server, by id or name; also a removed one.",
+        autocompletion=complete_server,
+    ),
 ]
 ModelFilter = Annotated[str | None, typer.Option("--model", metavar="M", help="Only of this model.")]
 SinceOption = Annotated[

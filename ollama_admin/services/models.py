@@ -93,17 +93,23 @@ class Models:
         all: bool = False,
     ) -> AsyncGenerator[Sequence[ModelGroup], None]:
         """The same, a batch at a time; a group is never cut in two."""
-        whole: list[list[Model]] = []
-        begun: list[Model] = []  # the next batch may have more of it
-        async with aclosing(self.stream(servers, name=name, capability=capability, all=all)) as batches:
+        ids, pinned = await self._db.read(_servers_and_pins, servers)
+        is_named = None if name is None else partial(_matches, pattern=name)
+        found = self._db.stream(
+            store.each_place, server_ids=ids, everything=all, is_named=is_named, capabilities=capability is not None
+        )
+        whole: list[list[store.Place]] = []
+        begun: list[store.Place] = []  # the next batch may have more of it
+        async with aclosing(found) as batches:
             async for batch in batches:
                 if whole:
-                    yield [_group(models) for models in whole]
-                *whole, begun = [list(models) for _, models in groupby([*begun, *batch], _key)] or [begun]
-        yield [_group(models) for models in (*whole, begun) if models]
+                    yield [_group(places, pinned) for places in whole]
+                wanted = (place for place in batch if _is_wanted(place, name, capability))
+                *whole, begun = [list(places) for _, places in groupby((*begun, *wanted), _key)] or [begun]
+        yield [_group(places, pinned) for places in (*whole, begun) if places]
 
 
-def _key(model: Model) -> str:
+def _key(model: Model | store.Place) -> str:
     """What the rows of one group have in common; ids of servers that are not Ollama are opaque."""
     return model_key(model.name) if model.digest else model.name
 
@@ -128,13 +134,17 @@ def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
     return model if digest is None else replace(model, pinned=digest)
 
 
-def _group(models: list[Model]) -> ModelGroup:
-    places = (ModelPlace(server=model.server, digest=model.digest, is_available=model.is_available) for model in models)
-    builds = {model.digest for model in models if model.digest}
-    return ModelGroup(name=models[0].name, builds=len(builds), pinned=models[0].pinned, servers=tuple(places))
+def _group(places: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
+    name = places[0].name
+    return ModelGroup(
+        name=name,
+        builds=len({place.digest for place in places if place.digest}),
+        pinned=pinned.get(model_key(name)),
+        servers=tuple(ModelPlace(server=p.server, digest=p.digest, is_available=p.is_available) for p in places),
+    )
 
 
-def _is_wanted(model: Model, name: str | None, capability: str | None) -> bool:
+def _is_wanted(model: Model | store.Place, name: str | None, capability: str | None) -> bool:
     if name is not None and not _matches(model.name, name):
         return False
     return capability is None or has_capability(model.capabilities or (), capability)

@@ -110,6 +110,10 @@ class Servers:
         able = (server for server in rows[0] if not wanted or wanted in map(str.casefold, server.capabilities))
         return [self._safe.masked(server) for server in able]
 
+    async def names(self, beginning: str = "") -> Sequence[str]:
+        """The names that begin so, whatever their case."""
+        return await self._db.read(store.names, beginning)
+
     async def find(self, server: int | str) -> ServerRef:
         """Which row an id or a name means, whether or not all of it can be read."""
         return await self._db.read(store.find_ref, server)

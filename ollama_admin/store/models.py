@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, type_coerce, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, null, select, type_coerce, update
 
 from ollama_admin.domain.models import DigestChange, Facts, ListedModel, Model
 from ollama_admin.domain.servers import ServerRef
@@ -21,10 +21,22 @@ from ollama_admin.store import servers as store_servers
 from ollama_admin.store.dialects import UnreadJSON
 from ollama_admin.store.tables import json_document, models, servers
 
+T = TypeVar("T")
+
 FACT_COLUMNS = ("capabilities", "context_length", "embedding_length")
 SIMILAR = 2000
 BATCH = 1000  # rows that are in memory at once
 _CHUNK = 500  # values in one statement: SQLite allows 999 parameters in old builds
+
+
+class Place(NamedTuple):
+    """What a view by name needs of a row."""
+
+    name: str
+    digest: str | None
+    is_available: bool
+    server: str
+    capabilities: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +76,46 @@ def each(
     Without `everything` only available ones of active servers. `is_named` is asked once for each name: the rows that it
     refuses are not read, but for those whose key is that of another name.
     """
+    return _each(connection, _some(_with_server(), server_ids, everything), _model, is_named)
+
+
+def each_place(
+    connection: Connection,
+    *,
+    server_ids: Collection[int] | None = None,
+    everything: bool = False,
+    is_named: Callable[[str], bool] | None = None,
+    capabilities: bool = False,
+) -> Iterator[list[Place]]:
+    """The same, of each row only what a view by name needs, `capabilities` where they are asked for: a third of the
+    time that whole rows take.
+    """
+    able = models.c.capabilities if capabilities else null()
+    columns = (models.c.name, models.c.digest, models.c.is_available, servers.c.name, able)
+    query = select(*columns).join(servers, servers.c.id == models.c.server_id)
+    return _each(connection, _some(query, server_ids, everything), _place, is_named)
+
+
+def _each(
+    connection: Connection,
+    query: Select[Any],
+    read: Callable[[Row[Any]], T],
+    is_named: Callable[[str], bool] | None,
+) -> Iterator[list[T]]:
     order = (models.c.name_key, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name)
-    query = _some(server_ids, everything).order_by(*order)
+    ordered = query.order_by(*order)
     if is_named is None:
-        yield from _batches(connection, query)
+        yield from _batches(connection, ordered, read)
         return
     for keys in _chunks(_keys(connection, is_named)):
-        yield from _batches(connection, query.where(models.c.name_key.in_(keys)))
+        yield from _batches(connection, ordered.where(models.c.name_key.in_(keys)), read)
 
 
 def page(
     connection: Connection, after: int, limit: int, *, server_ids: Collection[int] | None, everything: bool
 ) -> list[Model]:
     """Up to `limit` of the same rows by id, beginning after an id."""
-    query = _some(server_ids, everything).where(models.c.id > after).order_by(models.c.id).limit(limit)
+    query = _some(_with_server(), server_ids, everything).where(models.c.id > after).order_by(models.c.id).limit(limit)
     return _read(connection, query)
 
 
@@ -88,16 +126,15 @@ def _keys(connection: Connection, is_named: Callable[[str], bool]) -> list[str]:
     return list(dict.fromkeys(row.name_key for row in found if is_named(row.name)))
 
 
-def _batches(connection: Connection, query: Select[Any]) -> Iterator[list[Model]]:
+def _batches(connection: Connection, query: Select[Any], read: Callable[[Row[Any]], T]) -> Iterator[list[T]]:
     try:
         for batch in connection.execute(query.execution_options(yield_per=BATCH)).partitions():
-            yield [_model(row) for row in batch]
+            yield [read(row) for row in batch]
     except rows.UNREADABLE as exc:
         raise _unreadable(connection, query, None) from exc
 
 
-def _some(server_ids: Collection[int] | None, everything: bool) -> Select[Any]:
-    query = _with_server()
+def _some(query: Select[Any], server_ids: Collection[int] | None, everything: bool) -> Select[Any]:
     if server_ids is not None:
         query = query.where(models.c.server_id.in_(server_ids))
     if not everything:
@@ -203,6 +240,13 @@ def _model(row: Row[Any]) -> Model:
     values = rows.read_values(row, _READERS)
     del values["name_key"]
     return Model(**values)
+
+
+def _place(row: Row[Any]) -> Place:
+    name, digest, is_available, server, able = tuple(row)
+    return Place(
+        rows.text(name), rows.optional(rows.text)(digest), is_available, server, rows.optional(rows.texts)(able)
+    )
 
 
 def _unreadable(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None) -> DatabaseUnavailable:

@@ -69,6 +69,12 @@ def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Ser
     return _readable(connection, query if inactive else query.where(servers.c.is_active), {})
 
 
+def names(connection: Connection, beginning: str) -> list[str]:
+    """The names of rows that begin so, whatever their case, by name."""
+    alike = servers.c.name_key.startswith(server_key(beginning), autoescape=True)
+    return list(connection.scalars(select(servers.c.name).where(alike).order_by(servers.c.name_key)))
+
+
 def ids(connection: Connection) -> list[int]:
     """The ids of all rows, in the same order."""
     order = select(servers.c.id).order_by(servers.c.is_default.desc(), *_PREFERENCE)

@@ -1,0 +1,65 @@
+"""What the shell is told when somebody presses Tab."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Spawn
+from tests.cli.running import Cli
+
+NOWHERE = "postgresql://u:hunter2@127.0.0.1:9/db"
+
+
+def completed(spawn: Spawn, *words: str, environ: dict[str, str | None] | None = None) -> list[str]:
+    """What bash would offer for the last word, which may be empty."""
+    asked = {"_OLLAMA_ADMIN_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["ollama-admin", *words])}
+    ran = spawn(environ={**asked, "COMP_CWORD": str(len(words)), **(environ or {})}).ended()
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    return ran.stdout.split()
+
+
+@pytest.fixture
+def fleet(sqlite_cli: Cli) -> None:
+    for name in ("north", "south", "nord-2"):
+        assert sqlite_cli("server", "add", name, f"http://{name}:11434", "--no-check").exit_code == 0
+
+
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("server", "show", "no"),
+        ("server", "check", "south", "no"),
+        ("discover", "no"),
+        ("generate", "-m", "alpha", "--server", "no"),
+        ("receipts", "list", "--server", "no"),
+        ("pin", "set", "alpha", "--server", "no"),
+    ],
+    ids=" ".join,
+)
+def test_names_of_servers_are_offered(spawn: Spawn, words: tuple[str, ...]) -> None:
+    assert completed(spawn, *words) == ["nord-2", "north"]
+
+
+@pytest.mark.usefixtures("fleet")
+def test_database_that_the_command_line_names_is_the_one_that_is_looked_into(spawn: Spawn) -> None:
+    other = "sqlite:///not-there.db"
+    assert completed(spawn, "--database-url", other, "server", "show", "no") == []
+
+
+def test_nothing_is_made_for_a_completion(spawn: Spawn, tmp_path: Path) -> None:
+    database = tmp_path / "none.db"
+    environ: dict[str, str | None] = {"OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{database}"}
+    assert completed(spawn, "server", "show", "no", environ=environ) == []
+    assert not database.exists()
+
+
+def test_database_that_is_away_offers_nothing_and_says_nothing(spawn: Spawn) -> None:
+    assert completed(spawn, "server", "show", "no", environ={"OLLAMA_ADMIN_DATABASE_URL": NOWHERE}) == []
+
+
+def test_commands_are_offered(spawn: Spawn) -> None:
+    assert completed(spawn, "ser") == ["server", "serve"]
+    assert completed(spawn, "server", "set") == ["set-default"]
+    assert "_OLLAMA_ADMIN_COMPLETE" not in os.environ
