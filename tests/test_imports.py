@@ -13,7 +13,10 @@ import pytest
 
 import ollama_admin
 from ollama_admin.cli.app import COMMANDS, load_command
+from ollama_admin.demo.simulator_model import SimulatedModel
 from tests.cli.running import commands
+from tests.fake_ollama import FakeOllama
+from tests.fake_ollama_thread import FakeOllamaThread
 
 PACKAGE = Path(ollama_admin.__file__).parent
 HEAVY = ("sqlalchemy", "httpx", "alembic", "rich", "psycopg")
@@ -69,18 +72,104 @@ def test_client_comes_with_the_package_when_it_is_asked_for() -> None:
         _ = ollama_admin.Nothing
 
 
-def test_list_of_servers_as_json_loads_neither_http_nor_migrations_nor_tables(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", database_url)
-    code = (
-        "import atexit, sys\n"
-        "from ollama_admin.cli.app import main\n"
-        "sys.argv[1:] = ['-o', 'json', 'server', 'list']\n"
-        "atexit.register(lambda: print([name for name in ('httpx', 'alembic', 'rich') if name in sys.modules]))\n"
-        "main()\n"
-    )
-    assert fresh("-c", code) == "[]\n[]\n"
+# what a whole run of a command loads
+
+RUN = """
+import atexit, json, sys
+from ollama_admin.__main__ import main
+sys.argv[1:] = json.loads(sys.argv[1])
+loaded = lambda: [name for name, module in sys.modules.items() if module is not None]
+atexit.register(lambda: print("\\n" + json.dumps(loaded()), file=sys.stderr))
+main()
+"""
+PRINTER = ("rich.table", "rich.console", "ollama_admin.cli.render")
+NETWORK = ("httpx", "httpcore", "anyio", "ollama_admin.ollama")
+REQUESTS = ("ollama_admin.services.generate", "ollama_admin.services.discover", "ollama_admin.domain.generation")
+DATABASE = ("sqlalchemy", "sqlite3", "ollama_admin.client", "ollama_admin.store")
+OTHER_DATABASE = ("psycopg", "sqlalchemy.dialects.postgresql")
+NEVER = ("pydantic", "alembic", "sqlalchemy.orm", "click", "fastapi", "httpx._main", "pygments")
+
+
+def loaded_by(*words: str, environ: dict[str, str] | None = None) -> set[str]:
+    """The modules that a run of the program had loaded when it ended."""
+    command = [sys.executable, "-c", RUN, json.dumps(words)]
+    environ = os.environ | (environ or {})
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.fixture
+def sqlite_database(migrated_sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{migrated_sqlite_file}")
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("server", "--help")], ids=" ".join)
+def test_help_and_version_load_the_command_line_alone(words: tuple[str, ...]) -> None:
+    loaded = loaded_by(*words)
+    assert loaded & {*NEVER, *DATABASE, *NETWORK, *PRINTER, *REQUESTS, "asyncio", "hmac"} == set()
+    commands_loaded = {name for name in loaded if name.startswith("ollama_admin.cli.")} - {
+        f"ollama_admin.cli.{name}" for name in ("app", "coercion", "context", "output", "options", "auth")
+    }
+    assert commands_loaded == ({"ollama_admin.cli.servers"} if words[0] == "server" else set())
+
+
+@pytest.fixture
+def one_ollama() -> Iterator[str]:
+    """The URL of a fake server with the model alpha."""
+    with FakeOllamaThread(FakeOllama(SimulatedModel("alpha"))) as fakes:
+        yield fakes.url
+
+
+@pytest.mark.usefixtures("sqlite_database")
+@pytest.mark.parametrize(
+    ("words", "absent"),
+    [
+        (("-o", "json", "server", "list"), (*NETWORK, *PRINTER, *REQUESTS, *OTHER_DATABASE)),
+        (("server", "list"), (*NETWORK, *REQUESTS, *OTHER_DATABASE)),
+        (("-o", "json", "models"), (*NETWORK, *PRINTER, *REQUESTS[:2], *OTHER_DATABASE)),
+        (("-o", "json", "discover"), (*NETWORK, *PRINTER, *OTHER_DATABASE, "ollama_admin.services.generate")),
+        (("-o", "json", "receipts", "list"), (*NETWORK, *PRINTER, *OTHER_DATABASE, "ollama_admin.services.generate")),
+    ],
+    ids=lambda value: " ".join(value) if value[0] in ("-o", "server") else "",
+)
+def test_a_command_loads_what_it_does_and_nothing_else(words: tuple[str, ...], absent: tuple[str, ...]) -> None:
+    loaded = loaded_by(*words)
+    assert loaded & {*absent, *NEVER} == set()
+    assert loaded >= {"sqlalchemy", "ollama_admin.client"}
+
+
+@pytest.mark.usefixtures("sqlite_database")
+def test_generation_loads_neither_tables_nor_the_other_database(one_ollama: str) -> None:
+    loaded = loaded_by("generate", "--server-url", one_ollama, "-m", "alpha", "hi")
+    assert loaded & {*PRINTER, *NEVER, *OTHER_DATABASE, "ollama_admin.services.discover"} == set()
+    assert "httpx" in loaded
+
+
+def test_postgresql_is_listed_without_http_tables_or_pydantic(migrated_postgres_url: str) -> None:
+    loaded = loaded_by("-o", "json", "server", "list", environ={"OLLAMA_ADMIN_DATABASE_URL": migrated_postgres_url})
+    assert loaded & {*NETWORK, *PRINTER, *REQUESTS, *NEVER} == set()
+    assert "psycopg" in loaded
+
+
+# values of options
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-o", "xml", "server", "list"), "'-o' / '--output'"),
+        (("discover", "--concurrency", "many"), "--concurrency"),
+        (("serve", "--port", "70000"), "--port"),
+        (("generate", "--wait", "soon", "hi"), "--wait"),
+    ],
+    ids=["choice", "whole number", "range", "number"],
+)
+def test_values_that_are_not_plainly_right_are_refused_by_typer(words: tuple[str, ...], message: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "ollama_admin", *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
 
 
 def test_every_module_can_be_imported() -> None:

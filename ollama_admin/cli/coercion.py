@@ -51,13 +51,4 @@ class _Light:
     def _fits(self, value: object) -> bool:
         if isinstance(self._kind, type) and issubclass(self._kind, StrEnum):
             return value in list(self._kind)
-        return type(value) is self._kind and (not isinstance(value, str) or _is_unicode(value))
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be sent: what a shell gave as broken UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return type(value) is self._kind

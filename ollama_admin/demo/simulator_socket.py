@@ -20,13 +20,15 @@ class SocketServer:
     """Listens while entered. Subclasses say how a request is answered.
 
     `requests` are in order of arrival, `abandoned` those whose client left before the answer's
-    end. Leaving closes every connection; an exception of a subclass is raised then.
+    end; `connections` counts those that were opened. Leaving closes every connection; an
+    exception of a subclass is raised then.
     """
 
     def __init__(self, *, port: int = 0) -> None:
         self.requests: list[RecordedRequest] = []
         self.abandoned: list[RecordedRequest] = []
         self.client_left = asyncio.Event()
+        self.connections = 0
         self.in_flight = 0
         self.peak_in_flight = 0
         self._port = port
@@ -82,6 +84,7 @@ class SocketServer:
         if self._server is None:
             writer.transport.abort()
             return
+        self.connections += 1
         task = asyncio.create_task(self._serve(Connection(reader, writer)))
         self._serving.add(task)
         task.add_done_callback(self._finish_serving)
