@@ -22,7 +22,8 @@ def coerce_lightly(command: Any) -> Any:
 
 
 def _lightened(parameter: Any) -> Any:
-    if isinstance(parameter, TyperOption | TyperArgument) and parameter._runtime_param is None:
+    is_typers = isinstance(parameter, TyperOption | TyperArgument)
+    if is_typers and getattr(parameter, "_runtime_param", "") is None:  # another Typer may do without it
         light: Any = _Light(parameter)
         parameter._runtime_param = light  # Typer's own place for what it makes when it is first needed
     return parameter

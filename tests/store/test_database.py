@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -474,3 +474,69 @@ async def test_model_without_a_server_is_a_conflict(database_url: str) -> None:
 
     with opened(database_url) as db, pytest.raises(Conflict):
         await db.write(add)
+
+
+# streams
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    with opened(database_url) as one:
+        yield one
+
+
+def numbers(connection: Connection, count: int, closed: list[bool]) -> Iterator[int]:
+    try:
+        for number in range(1, count + 1):
+            connection.execute(text("SELECT 1"))
+            yield number
+    finally:
+        closed.append(connection.in_transaction())
+
+
+async def test_stream_gives_item_after_item_in_one_transaction(db: Database) -> None:
+    closed: list[bool] = []
+    assert [number async for number in db.stream(numbers, 5, closed)] == [1, 2, 3, 4, 5]
+    assert closed == [True]
+
+
+async def test_stream_that_is_left_early_gives_its_connection_back(db: Database) -> None:
+    closed: list[bool] = []
+    for _ in range(30):  # more often than there are connections
+        async with aclosing(db.stream(numbers, 5, closed)) as found:
+            assert await anext(found) == 1
+    assert closed == [True] * 30
+
+
+async def test_stream_that_is_cancelled_while_it_reads_gives_its_connection_back(db: Database) -> None:
+    begun, go_on, closed = threading.Event(), threading.Event(), []
+
+    def slow(connection: Connection) -> Iterator[int]:
+        try:
+            begun.set()
+            assert go_on.wait(20)
+            yield 1
+        finally:
+            closed.append(connection.in_transaction())
+
+    async def first() -> int:
+        async with aclosing(db.stream(slow)) as found:
+            return await anext(found)
+
+    task = asyncio.create_task(first())
+    assert await asyncio.to_thread(begun.wait, 20)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed == [True]
+
+
+async def test_stream_says_what_the_database_says_as_everywhere(db: Database) -> None:
+    def wrong(connection: Connection) -> Iterator[int]:
+        connection.execute(text("SELECT 1 FROM not_there"))
+        yield 1
+
+    with pytest.raises(SchemaOutOfDate):
+        await anext(db.stream(wrong))
