@@ -1,6 +1,5 @@
 """Discovery: reads what servers hold and makes the model rows say so."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,12 +10,14 @@ from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreac
 from ollama_admin.names import model_key
 from ollama_admin.services.credentials import Safe
 from ollama_admin.services.servers import Connect, status_after, targets, version_of
-from ollama_admin.services.tasks import Places, together
+from ollama_admin.services.tasks import Batches, Places, together
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 from ollama_admin.versions import version_key
+
+Listings = Batches[store.Listing, store.ListingChanges | None]
 
 
 class Discovery:
@@ -40,7 +41,8 @@ class Discovery:
     ) -> list[DiscoverResult]:
         """Ask the servers (default: the active ones). In order; `on_result` hears of each when stored.
 
-        `timeout` is seconds for each call. A server that fails keeps its rows, and costs the others nothing.
+        `timeout` is seconds for each call. `concurrency` is how many servers are asked at once; None leaves it to what
+        the fleet makes useful. A server that fails keeps its rows, and costs the others nothing.
         """
         if concurrency is not None and concurrency < 1:
             raise InvalidInput("concurrency is below 1")
@@ -48,7 +50,8 @@ class Discovery:
             raise InvalidInput("the timeout is not above 0 seconds")
         chosen, pinned = await self._db.read(_chosen, servers, everyone=all)
         on_start(len(chosen))
-        places, rows, builds = Places(concurrency), _Rows(self._db, prune=prune), _Builds(pinned)
+        places, builds = Places(concurrency), _Builds(pinned)
+        rows: Listings = Batches(lambda listings: self._db.write(store.store_listings, listings, prune=prune))
 
         async def one(server: Server | store_servers.Unreadable) -> DiscoverResult:
             if isinstance(server, store_servers.Unreadable):
@@ -64,15 +67,15 @@ class Discovery:
         return results
 
     async def _discover(
-        self, server: Server, timeout: float | None, builds: "_Builds", rows: "_Rows"
+        self, server: Server, timeout: float | None, builds: "_Builds", rows: "Listings"
     ) -> DiscoverResult:
         try:
             version, listed = await self._read(server, timeout)
         except AdminError as exc:
             failure = CheckResult(server=server.ref, status=status_after(exc), version=None, ms=0, error=exc)
-            await self._db.write(store_servers.record_check, failure)
+            await self._db.write(store_servers.record_checks, [failure])
             return DiscoverResult(server=server.ref, error=exc)
-        changes = await rows.store(store.Listing(server=server.ref, version=version, models=listed))
+        changes = await rows.add(store.Listing(server=server.ref, version=version, models=listed))
         if changes is None:
             gone = Conflict(f"server {server.name} was removed or moved to another URL meanwhile", "discover again")
             return DiscoverResult(server=server.ref, error=gone)
@@ -127,38 +130,6 @@ def _chosen(
 ) -> tuple[Sequence[Server | store_servers.Unreadable], dict[str, str]]:
     """The servers of a run, and the pinned digests by key."""
     return targets(connection, servers, everyone=everyone), store_pins.digests(connection)
-
-
-class _Rows:
-    """Stores listings: all that came in while the last transaction ran go into the next one, as they would wait for
-    each other anyway.
-    """
-
-    def __init__(self, db: Database, *, prune: bool) -> None:
-        self._db = db
-        self._prune = prune
-        self._waiting: list[tuple[store.Listing, asyncio.Future[store.ListingChanges | None]]] = []
-        self._turn = asyncio.Lock()
-
-    async def store(self, listing: store.Listing) -> store.ListingChanges | None:
-        """What it changed; None when its server was removed or moved to another URL meanwhile."""
-        stored: asyncio.Future[store.ListingChanges | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((listing, stored))
-        async with self._turn:
-            if not stored.done():
-                await self._store_all()
-        return await stored
-
-    async def _store_all(self) -> None:
-        batch, self._waiting = self._waiting, []
-        try:
-            changes = await self._db.write(store.store_listings, [listing for listing, _ in batch], prune=self._prune)
-        except BaseException:
-            for _, stored in batch:
-                stored.cancel()
-            raise
-        for (_, stored), changed in zip(batch, changes, strict=True):
-            stored.set_result(changed)
 
 
 class _Holder(NamedTuple):

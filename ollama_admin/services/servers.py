@@ -16,7 +16,7 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.services.credentials import Safe, changed_columns, read_credentials
-from ollama_admin.services.tasks import Places, together
+from ollama_admin.services.tasks import Batches, Places, together
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 
@@ -205,12 +205,13 @@ class Servers:
         """Ask servers for their version (default: the active ones) and note what they said."""
         chosen = await self._db.read(targets, servers, everyone=all)
         places = Places()
+        rows = Batches[CheckResult, CheckResult](lambda results: self._db.write(store.record_checks, results))
 
         async def bounded(server: Server | store.Unreadable) -> CheckResult:
             if isinstance(server, store.Unreadable):
                 return CheckResult(server=server.ref, status=ServerStatus.ERROR, version=None, ms=0, error=server.error)
             async with places.take():
-                return await self._check(server)
+                return await rows.add(await self._check(server))
 
         return tuple(await together(bounded(server) for server in chosen))
 
@@ -221,15 +222,13 @@ class Servers:
             version = await version_of(self._connect(self._safe.target(server), None), server)
         except AdminError as exc:
             error = exc
-        result = CheckResult(
+        return CheckResult(
             server=server.ref,
             status=status_after(error),
             version=version,
             ms=round((time.monotonic() - started) * 1000),
             error=error,
         )
-        await self._db.write(store.record_check, result)
-        return result
 
 
 def targets(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> Sequence[Server | store.Unreadable]:

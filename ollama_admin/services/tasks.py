@@ -1,11 +1,13 @@
 """Work done side by side, with an owner who waits for all of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 QUICK = 32  # that may be at work at once and have not taken long yet
 LONG = 0.25  # seconds
@@ -49,3 +51,37 @@ class Places:
                     yield
                 finally:
                     longer.cancel()
+
+
+class Batches(Generic[Item, Result]):
+    """Writes things in batches: all that came in while the last batch was written go into the next one.
+
+    Transactions of their own would wait for each other, and on SQLite sleep in between.
+    """
+
+    def __init__(self, write: Callable[[list[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._write = write
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._turn = asyncio.Lock()
+
+    async def add(self, item: Item) -> Result:
+        """What came of it, once it is written. An error of a batch is raised by one of those whose things are in it,
+        and cancels the others.
+        """
+        written: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, written))
+        async with self._turn:
+            if not written.done():
+                await self._write_all()
+        return await written
+
+    async def _write_all(self) -> None:
+        batch, self._waiting = self._waiting, []
+        try:
+            results = await self._write([item for item, _ in batch])
+        except BaseException:
+            for _, written in batch:
+                written.cancel()
+            raise
+        for (_, written), result in zip(batch, results, strict=True):
+            written.set_result(result)

@@ -1,6 +1,6 @@
 """SQL on `ollama_servers`. Every function takes a connection in a transaction that its caller owns."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -187,12 +187,14 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
     return found
 
 
-def record_check(connection: Connection, result: CheckResult) -> None:
-    """Note what a check saw. An unreachable server keeps the version it had."""
-    values: dict[str, Any] = {"status": result.status, "last_error": result.error and result.error.message}
-    if result.error is None:
-        values |= {"version": result.version, "last_seen_at": datetime.now(UTC)}
-    connection.execute(update(servers).where(_is_still(result.server)).values(**values))
+def record_checks(connection: Connection, results: Sequence[CheckResult]) -> Sequence[CheckResult]:
+    """Note what checks saw, and give it back. An unreachable server keeps the version it had."""
+    for result in sorted(results, key=lambda result: result.server.id or 0):  # two runs take the rows in one order
+        values: dict[str, Any] = {"status": result.status, "last_error": result.error and result.error.message}
+        if result.error is None:
+            values |= {"version": result.version, "last_seen_at": datetime.now(UTC)}
+        connection.execute(update(servers).where(_is_still(result.server)).values(**values))
+    return results
 
 
 def record_listings(connection: Connection, versions: Mapping[ServerRef, str | None], now: datetime) -> set[int]:
