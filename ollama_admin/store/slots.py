@@ -207,6 +207,12 @@ def _make(connection: Connection, server_id: int, slot: int) -> None:
 
 def _host_clock() -> tuple[str, float]:
     """The boot and the seconds since it, which no change of the time of day moves; else the time of day."""
-    if hasattr(time, "CLOCK_BOOTTIME") and _BOOT_ID.exists():
-        return _BOOT_ID.read_text(encoding="ascii").strip(), time.clock_gettime(time.CLOCK_BOOTTIME)
-    return "time of day", time.time()
+    boot = _boot(_BOOT_ID)
+    return ("time of day", time.time()) if boot is None else (boot, time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+@cache
+def _boot(file: Path) -> str | None:
+    """Kept: no process lives longer than its boot."""
+    has_clock = hasattr(time, "CLOCK_BOOTTIME") and file.exists()
+    return file.read_text(encoding="ascii").strip() if has_clock else None
