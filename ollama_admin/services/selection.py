@@ -280,12 +280,8 @@ def catalogue(connection: Any, name: str, *, everyone: bool = False) -> Catalogu
         servers, unreadable = store_servers.readable(connection)
     else:
         servers, unreadable = store_servers.holders(connection, store_models.meanings(name))
-    return Catalogue(
-        servers=tuple(servers),
-        models=tuple(store_models.named(connection, name)),
-        pin=store_pins.for_name(connection, name),
-        unreadable=tuple(unreadable),
-    )
+    models, pin = store_models.named(connection, name)
+    return Catalogue(servers=tuple(servers), models=tuple(models), pin=pin, unreadable=tuple(unreadable))
 
 
 def refuse_ambiguous(verdicts: Sequence[Verdict]) -> None:
@@ -297,8 +293,10 @@ def refuse_ambiguous(verdicts: Sequence[Verdict]) -> None:
 
 
 def _known_of(connection: Any, model: str, server: Server | None) -> tuple[Pin | None, list[Model]]:
-    rows = store_models.named(connection, model, server.id) if server and server.is_ollama else []
-    return store_pins.for_name(connection, model), rows
+    if server is None or not server.is_ollama:
+        return store_pins.for_name(connection, model), []
+    rows, pin = store_models.named(connection, model, server.id)
+    return pin, rows
 
 
 def _from_row(target: Target, server: Server, row: Model) -> Choice:

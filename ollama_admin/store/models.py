@@ -13,13 +13,15 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, null, select, type_coerce, update
 
 from ollama_admin.domain.models import DigestChange, Facts, ListedModel, Model
+from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.names import model_key
+from ollama_admin.store import pins as store_pins
 from ollama_admin.store import rows
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.dialects import UnreadJSON
-from ollama_admin.store.tables import json_document, models, servers
+from ollama_admin.store.tables import json_document, models, pins, servers
 
 T = TypeVar("T")
 
@@ -76,7 +78,7 @@ def each(
     Without `everything` only available ones of active servers. `is_named` is asked once for each name: the rows that it
     refuses are not read, but for those whose key is that of another name.
     """
-    return _each(connection, _some(_with_server(), server_ids, everything), _model, is_named)
+    return _each(connection, _some(_with_server(), server_ids, everything), _whole, is_named)
 
 
 def each_place(
@@ -144,10 +146,19 @@ def _some(query: Select[Any], server_ids: Collection[int] | None, everything: bo
     return query
 
 
-def named(connection: Connection, name: str, server_id: int | None = None) -> list[Model]:
-    """Available rows whose name may mean `name`: equal after folding, or the same opaque id."""
+def named(connection: Connection, name: str, server_id: int | None = None) -> tuple[list[Model], Pin | None]:
+    """Available rows whose name may mean `name`, equal after folding or the same opaque id, and the name's pin."""
     query = _named() if server_id is None else _named().where(models.c.server_id == server_id)
-    return _read(connection, query, {"keys": meanings(name)})
+    values = {"keys": meanings(name), "key": model_key(name)}
+    try:
+        found = connection.execute(query, values).all()
+        known = [_model(row[: -len(_PIN)], _NAMED) for row in found]
+    except rows.UNREADABLE as exc:
+        raise _unreadable(connection, query, values) from exc
+    if not found:
+        return [], store_pins.for_name(connection, name)
+    pin = dict(zip((column.name for column in _PIN), found[0][-len(_PIN) :], strict=True))
+    return known, None if pin["digest"] is None else Pin(**pin)
 
 
 def meanings(name: str) -> list[str]:
@@ -210,9 +221,11 @@ def store_facts(connection: Connection, facts: Mapping[str, Facts]) -> None:
 
 @cache
 def _named() -> Select[Any]:
-    """Kept: to put it together takes longer than to look up a few rows."""
+    """Kept: to put it together takes longer than to look up a few rows. The pin comes with each row."""
     named = models.c.name_key.in_(bindparam("keys", expanding=True))
-    return _with_server().where(named, models.c.is_available).order_by(models.c.id)
+    pinned = _with_server().outerjoin(pins, pins.c.name_key == bindparam("key"))
+    with_pin = pinned.add_columns(*(column.label(f"pin_{column.name}") for column in _PIN))
+    return with_pin.where(named, models.c.is_available).order_by(models.c.id)
 
 
 @cache
@@ -231,15 +244,19 @@ _READERS: rows.Readers = {
 
 def _read(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None) -> list[Model]:
     try:
-        return [_model(row) for row in connection.execute(query, values)]
+        return [_model(row, row._fields) for row in connection.execute(query, values)]
     except rows.UNREADABLE as exc:
         raise _unreadable(connection, query, values) from exc
 
 
-def _model(row: Row[Any]) -> Model:
-    values = rows.read_values(row, _READERS)
-    del values["name_key"]
-    return Model(**values)
+def _model(values: Sequence[Any], names: Sequence[str]) -> Model:
+    found = rows.read_values(zip(names, values, strict=True), _READERS)
+    del found["name_key"]
+    return Model(**found)
+
+
+def _whole(row: Row[Any]) -> Model:
+    return _model(row, row._fields)
 
 
 def _place(row: Row[Any]) -> Place:
@@ -254,7 +271,8 @@ def _unreadable(connection: Connection, query: Select[Any], values: Mapping[str,
     refs = query.with_only_columns(models.c.id, models.c.name, models.c.server_id)
     for row in connection.execute(refs, values):
         try:
-            _model(connection.execute(_with_server().where(models.c.id == row.id)).one())
+            whole = connection.execute(_with_server().where(models.c.id == row.id)).one()
+            _model(whole, whole._fields)
         except rows.UNREADABLE:
             column = rows.unreadable_column(connection, models, row.id, _READERS)
             return DatabaseUnavailable(
@@ -403,6 +421,8 @@ _LISTED_COLUMNS = (
     "remote_host",
     "remote_model",
 )
+_NAMED = (*models.columns.keys(), "server")
+_PIN = (pins.c.name, pins.c.digest, pins.c.created_at, pins.c.updated_at)
 _listed = attrgetter(*_LISTED_COLUMNS[3:])
 _NO_FACTS: dict[str, Any] = dict.fromkeys(FACT_COLUMNS)
 
@@ -424,7 +444,7 @@ def _known_facts(connection: Connection, digests: Collection[str | None]) -> dic
         query = select(models.c.digest, *columns).where(models.c.digest.in_(chunk), models.c.capabilities.is_not(None))
         with suppress(*rows.UNREADABLE):  # a row that another program wrote: the server is asked instead
             for row in connection.execute(query):
-                rows.read_values(row, _READERS)
+                rows.read_values(zip(row._fields, row, strict=True), _READERS)
                 known[row.digest] = {name: getattr(row, name) for name in FACT_COLUMNS}
     return known
 

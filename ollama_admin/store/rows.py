@@ -4,11 +4,11 @@ The database's checks and types do not keep out everything: SQLite stores any te
 be, and JSON may be of any shape. A row that cannot be read is an error that names it, and costs no other row anything.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Table, select
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.urls import server_url
@@ -19,9 +19,9 @@ UNREADABLE = (ValueError, TypeError)  # what the types of columns, and the funct
 Readers = Mapping[str, Callable[[Any], Any]]
 
 
-def read_values(row: Row[Any], readers: Readers) -> dict[str, Any]:
+def read_values(row: Iterable[tuple[str, Any]], readers: Readers) -> dict[str, Any]:
     """The columns of a row as the domain has them; raises one of UNREADABLE."""
-    values = dict(zip(row._fields, row, strict=True))
+    values = dict(row)
     return values | {name: read(values[name]) for name, read in readers.items() if name in values}
 
 
@@ -29,7 +29,8 @@ def unreadable_column(connection: Connection, table: Table, row_id: int, readers
     """The first column of a row that cannot be read; None when all can."""
     for column in table.columns:
         try:
-            read_values(connection.execute(select(column).where(table.c.id == row_id)).one(), readers)
+            value = connection.execute(select(column).where(table.c.id == row_id)).scalar_one()
+            read_values([(column.name, value)], readers)
         except UNREADABLE:
             return column.name
     return None

@@ -288,7 +288,7 @@ def _ref(row: Row[Any, Any, Any]) -> ServerRef:
 
 
 def _server(row: Row[Any]) -> Server:
-    values = rows.read_values(row, _READERS)
+    values = rows.read_values(zip(row._fields, row, strict=True), _READERS)
     del values["name_key"]
     return Server(**values)
 

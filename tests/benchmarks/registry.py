@@ -89,8 +89,8 @@ def _choosing(place: Place, rounds: int) -> Iterator[Told]:
     floor = [one.floor for one in few]
     what = f"{place.name}: choose of {HOLDERS} holders"
     for work, ours, bar in (
-        (f"{what}, the plan", [one.plan for one in few], BAR),
-        (f"{what}, with its slot", [one.whole for one in few], None),
+        (f"{what}, the plan", [one.plan for one in few], None),
+        (f"{what}, with its slot", [one.whole for one in few], BAR),
     ):
         for percent in (99, 50):
             yield Row(

@@ -112,18 +112,17 @@ async def test_generation_takes_two_requests_over_one_connection(client: Client,
 async def test_generation_reads_nothing_of_servers_that_do_not_hold_the_name(
     client: Client, database_url: str, statements: list[str]
 ) -> None:
-    """Three statements choose; a slot is taken and given back by one each, and one writes the receipt."""
+    """Two statements choose; a slot is taken and given back by one each, and one writes the receipt."""
     await client.discover()
-    await client.generate(prompt="hi", model="model-1")  # makes the slot
+    async with Client(database_url=database_url, environ={}) as first:
+        await first.generate(prompt="hi", model="model-1")  # makes the slot; closing waits for its receipt
     async with Client(database_url=database_url, environ={}) as asking:
         await asking.servers.names()  # the schema is looked at once
         statements.clear()
         assert (await asking.generate(prompt="hi", model="model-1")).server.name == "server-0"
     told = [" ".join(statement.split()) for statement in statements]
     chosen = [statement for statement in told if statement.startswith("SELECT ollama_")]
-    assert [statement.split()[1].split(".")[0] for statement in chosen] == [
-        *("ollama_servers", "ollama_models", "ollama_pins")
-    ]
+    assert [statement.split()[1].split(".")[0] for statement in chosen] == ["ollama_servers", "ollama_models"]
     assert "IN (SELECT ollama_models.server_id" in chosen[0]
     assert sum("UPDATE ollama_slots" in statement for statement in told) == 2
     assert sum("INSERT INTO ollama_receipts" in statement for statement in told) == 1
