@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,8 +101,9 @@ def loaded_by(*words: str, environ: dict[str, str] | None = None) -> set[str]:
 
 
 @pytest.fixture
-def sqlite_database(migrated_sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{migrated_sqlite_file}")
+def sqlite_database(migrated_sqlite_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shutil.copy(migrated_sqlite_file, tmp_path / "one.db")
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{file}")
 
 
 @pytest.mark.parametrize("words", [("--version",), ("--help",), ("server", "--help")], ids=" ".join)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import ollama_admin
+from ollama_admin.ollama import http
+from ollama_admin.ollama.http import HTTP, Times
 
 PACKAGE = Path(ollama_admin.__file__).parent
 FACTORY = "ollama/http.py"
@@ -72,13 +74,23 @@ def test_httpx_is_imported_in_the_three_modules_that_speak_it() -> None:
     }
 
 
-def test_the_factory_makes_one_kind_of_client_with_every_safeguard() -> None:
-    made = [call for call in calls(MODULES[FACTORY]) if ast.unparse(call.func) == "httpx.AsyncClient"]
+def test_the_factory_makes_one_kind_of_transport_with_every_safeguard() -> None:
+    """A transport follows no redirect, keeps no cookie and knows no `.netrc`: a client would have to be told."""
+    made = [call for call in calls(MODULES[FACTORY]) if ast.unparse(call.func).removeprefix("httpx.") in CLIENT_NAMES]
     (call,) = made
+    assert ast.unparse(call.func) == "httpx.AsyncHTTPTransport"
     told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-    assert (told["trust_env"], told["follow_redirects"]) == ("False", "False")
-    assert {"timeout", "limits", "verify", "cookies", "proxy"} <= told.keys()
-    assert "identity" in told["headers"]
+    assert told["trust_env"] == "False"
+    assert {"limits", "verify", "proxy"} <= told.keys()
+
+
+def test_every_request_asks_for_no_compression_and_has_its_times() -> None:
+    (call,) = (call for call in calls(MODULES[FACTORY]) if ast.unparse(call.func) == "httpx.Request")
+    told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    assert told["extensions"] == "self._extensions"
+    assert "_HEADERS" in told["headers"]
+    assert (b"Accept-Encoding", b"identity") in http._HEADERS
+    assert HTTP(Times())._extensions["timeout"] == {"connect": 5.0, "pool": 5.0, "read": 600.0, "write": 600.0}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
