@@ -27,7 +27,9 @@ class Times:
 
 
 IDLE_ORIGINS = 100  # whose connections are kept after their last request
-_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=20, keepalive_expiry=10)  # of one origin
+# Of one origin. Many servers close a connection that was idle for five seconds: a request that is just then on its way
+# would fail, so we close it first.
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=8, keepalive_expiry=4)
 _HEADERS = [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"ollama-admin")]
 
 
