@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from platformdirs import user_data_path
-
 from ollama_admin.errors import InvalidInput
 from ollama_admin.secret import Secret
 
@@ -146,6 +144,8 @@ def _database_url(text: str) -> str:
 
 
 def _default_database_url() -> str:
+    from platformdirs import user_data_path  # noqa: PLC0415 (only who names no database needs it)
+
     path = user_data_path("ollama-admin") / "ollama-admin.db"
     if not path.is_absolute():  # no HOME, and the user is unknown to the system
         raise InvalidInput("there is no home folder to keep the database in", f"set {DATABASE_URL}")

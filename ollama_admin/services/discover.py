@@ -1,7 +1,7 @@
 """Discovery: reads what servers hold and makes the model rows say so."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ollama_admin.domain.models import DiscoverResult, Facts, ListedModel, OffPin
@@ -79,7 +79,7 @@ class Discovery:
         if changes is None:
             gone = Conflict(f"server {server.name} was removed or moved to another URL meanwhile", "discover again")
             return DiscoverResult(server=server.ref, error=gone)
-        builds.listed(server, version, listed)
+        builds.listed(server, version, listed, changes.without_facts)
         return DiscoverResult(
             server=server.ref,
             added=changes.added,
@@ -100,13 +100,12 @@ class Discovery:
 
     async def _learn(self, builds: "_Builds", timeout: float | None, places: Places) -> None:
         """Ask `/api/show` once for every digest whose facts no row knows."""
-        unknown = await self._db.read(store.digests_without_facts, list(builds.holders))
 
         async def ask(share: Mapping[str, Sequence[_Holder]]) -> list[tuple[str, Facts | None]]:
             async with places.take():
                 return [(digest, await self._facts(holders, builds, timeout)) for digest, holders in share.items()]
 
-        answers = await together(map(ask, builds.shared_out(unknown)))
+        answers = await together(map(ask, builds.shared_out()))
         known = {digest: facts for several in answers for digest, facts in several if facts is not None}
         if known:
             await self._db.write(store.store_facts, known)
@@ -147,8 +146,12 @@ class _Builds:
         self._pinned = pinned
         self.holders: dict[str, list[_Holder]] = defaultdict(list)
         self.failed: set[int] = set()
+        self._without_facts: set[str] = set()
 
-    def listed(self, server: Server, version: str | None, models: list[ListedModel]) -> None:
+    def listed(
+        self, server: Server, version: str | None, models: list[ListedModel], without_facts: Collection[str]
+    ) -> None:
+        self._without_facts |= set(without_facts)
         newness = version_key(version) if version else None
         for model in models:
             if model.digest and not model.is_remote and newness:
@@ -163,12 +166,13 @@ class _Builds:
                 found.append(OffPin(name=model.name, digest=model.digest, pinned=pinned))
         return tuple(found)
 
-    def shared_out(self, digests: Iterable[str]) -> list[dict[str, list["_Holder"]]]:
-        """For each server, the digests that it is asked for, one after the other: it then needs only the connection
-        that it has. With each digest its holders, newest first; who is asked first has the least to tell of its equals.
+    def shared_out(self) -> list[dict[str, list["_Holder"]]]:
+        """For each server, the digests whose facts it is asked for, one after the other, over the connection that it has.
+
+        With each digest its holders, newest first; who is asked first has the least to tell of its equals.
         """
         shares: dict[int, dict[str, list[_Holder]]] = defaultdict(dict)
-        for digest in sorted(digests):
+        for digest in sorted(self._without_facts & self.holders.keys()):
             # of equals the one that listed last comes first, whose connection is the most likely to be open still
             newest = sorted(self.holders[digest], key=lambda holder: holder.newness)[::-1]
             equals = [holder for holder in newest if holder.newness == newest[0].newness]

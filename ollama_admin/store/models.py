@@ -24,6 +24,7 @@ from ollama_admin.store.dialects import UnreadJSON
 from ollama_admin.store.tables import json_document, models, pins, servers
 
 T = TypeVar("T")
+KnownFacts = Mapping[str | None, dict[str, Any]]  # columns by digest
 
 FACT_COLUMNS = ("capabilities", "context_length", "embedding_length")
 SIMILAR = 2000
@@ -52,13 +53,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingChanges:
-    """What a listing changed in the rows of one server."""
+    """What a listing changed in the rows of one server; of the digests `without_facts`, `/api/show` was never read."""
 
     added: tuple[str, ...]
     changed: tuple[DigestChange, ...]
     unchanged: int
     vanished: tuple[str, ...]
     pruned: int
+    without_facts: frozenset[str]
 
 
 def listed_key(name: str, is_ollama: bool) -> str:
@@ -188,24 +190,16 @@ def store_listings(connection: Connection, listings: Sequence[Listing], *, prune
         for listing in ordered
         if listing.server.id in still
     }
+    facts = _known_facts(connection, {digest for each in compared.values() for digest in each.new_digests})
     _touch(connection, compared.values(), now)
-    _insert(connection, [values for each in compared.values() for values in each.fresh], now)
-    _change(connection, [change for each in compared.values() for change in each.changed], now)
+    _insert(connection, [values for each in compared.values() for values in each.fresh], facts, now)
+    _change(connection, [change for each in compared.values() for change in each.changed], facts, now)
     _mark_vanished(connection, [row.id for each in compared.values() for row in each.vanished])
     pruned = _prune(connection, still) if prune else {}
     return [
-        compared[each.server.id].told(pruned.get(each.server.id or 0, 0)) if each.server.id in compared else None
+        compared[each.server.id].told(pruned.get(each.server.id or 0, 0), facts) if each.server.id in compared else None
         for each in listings
     ]
-
-
-def digests_without_facts(connection: Connection, digests: Collection[str]) -> set[str]:
-    """Those of the digests whose `/api/show` was never read."""
-    unknown: set[str] = set()
-    for chunk in _chunks(sorted(digests)):
-        query = select(models.c.digest).where(models.c.digest.in_(chunk), models.c.capabilities.is_(None))
-        unknown |= set(connection.scalars(query.distinct()))
-    return unknown
 
 
 def store_facts(connection: Connection, facts: Mapping[str, Facts]) -> None:
@@ -287,6 +281,7 @@ class _Known(NamedTuple):
 
     id: int
     is_available: bool
+    has_facts: bool
     listed: tuple[Any, ...]
 
     @property
@@ -313,7 +308,14 @@ class _Compared:
     def is_unchanged(self) -> bool:
         return not (self.fresh or self.changed or self.vanished)
 
-    def told(self, pruned: int) -> ListingChanges:
+    @property
+    def new_digests(self) -> set[str]:
+        """Of new rows, and of names that stand for another build now."""
+        moved = (values for row, values in self.changed if row.digest != values["digest"])
+        return {values["digest"] for values in (*self.fresh, *moved) if values["digest"]}
+
+    def told(self, pruned: int, facts: KnownFacts) -> ListingChanges:
+        old = [*self.same, *(row for row, values in self.changed if row.digest == values["digest"])]
         moved = [(row, values) for row, values in self.changed if row.digest != values["digest"]]
         returned = [row.name for row, values in self.changed if not row.is_available and row.digest == values["digest"]]
         changes = (DigestChange(name=row.name, before=row.digest, after=values["digest"]) for row, values in moved)
@@ -323,6 +325,10 @@ class _Compared:
             unchanged=len(self.same) + len(self.changed) - len(moved) - len(returned),
             vanished=tuple(sorted(row.name for row in self.vanished)),
             pruned=pruned,
+            without_facts=frozenset(
+                {digest for digest in self.new_digests if digest not in facts}
+                | {row.digest for row in old if row.digest and not row.has_facts}
+            ),
         )
 
 
@@ -366,7 +372,9 @@ def _by_name(found: Iterable[Row[Any]]) -> Mapping[int, dict[str, _Known]]:
     for name, name_key, families, *listed, row_id, server_id, is_available, able, context, length in map(tuple, found):
         for column, fact in zip(FACT_COLUMNS, (read(able), context, length), strict=True):
             _READERS[column](fact)
-        known[server_id][name] = _Known(row_id, is_available, (name, name_key, read(families), *listed))
+        known[server_id][name] = _Known(
+            row_id, is_available, able is not None, (name, name_key, read(families), *listed)
+        )
     return known
 
 
@@ -380,19 +388,19 @@ def _touch(connection: Connection, compared: Iterable[_Compared], now: datetime)
             connection.execute(seen.values(last_seen_at=now))
 
 
-def _insert(connection: Connection, fresh: list[dict[str, Any]], now: datetime) -> None:
-    known = _known_facts(connection, {values["digest"] for values in fresh})
+def _insert(connection: Connection, fresh: list[dict[str, Any]], facts: KnownFacts, now: datetime) -> None:
     new = {"is_available": True, "first_seen_at": now, "last_seen_at": now}
     if fresh:
-        connection.execute(insert(models), [values | new | known.get(values["digest"], _NO_FACTS) for values in fresh])
+        connection.execute(insert(models), [values | new | facts.get(values["digest"], _NO_FACTS) for values in fresh])
 
 
-def _change(connection: Connection, changed: list[tuple[_Known, dict[str, Any]]], now: datetime) -> None:
-    known = _known_facts(connection, {values["digest"] for row, values in changed if row.digest != values["digest"]})
+def _change(
+    connection: Connection, changed: list[tuple[_Known, dict[str, Any]]], facts: KnownFacts, now: datetime
+) -> None:
     for row, listed in changed:
         values = listed | {"is_available": True, "last_seen_at": now}
         if row.digest != listed["digest"]:
-            values |= {"digest_changed_at": now} | known.get(listed["digest"], _NO_FACTS)
+            values |= {"digest_changed_at": now} | facts.get(listed["digest"], _NO_FACTS)
         connection.execute(update(models).where(models.c.id == row.id).values(**values))
 
 
@@ -437,10 +445,10 @@ def _columns(values: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(_LISTED_COLUMNS, values, strict=True))
 
 
-def _known_facts(connection: Connection, digests: Collection[str | None]) -> dict[str | None, dict[str, Any]]:
+def _known_facts(connection: Connection, digests: Collection[str]) -> KnownFacts:
     known: dict[str | None, dict[str, Any]] = {}
     columns = [models.c[name] for name in FACT_COLUMNS]
-    for chunk in _chunks(sorted(digest for digest in digests if digest)):
+    for chunk in _chunks(sorted(digests)):
         query = select(models.c.digest, *columns).where(models.c.digest.in_(chunk), models.c.capabilities.is_not(None))
         with suppress(*rows.UNREADABLE):  # a row that another program wrote: the server is asked instead
             for row in connection.execute(query):
