@@ -2,10 +2,12 @@
 
 import gc
 import sys
+from importlib.util import find_spec
 
-# What httpx tries to import: its own command line, with click, rich and pygments, which takes as long as the rest of
-# it; and, five times a request, a package that tells trio from asyncio: all of the path is searched for it, in vain.
-NOT_NEEDED = ("httpx._main", "sniffio")
+# What httpx imports where it can: its own command line, with click, rich and pygments, which takes as long as the rest.
+NOT_NEEDED = "httpx._main"
+# What it looks for five times a request: where it is not there, all of the path is searched for it each time.
+OPTIONAL = "sniffio"
 
 
 def main() -> None:
@@ -15,7 +17,9 @@ def main() -> None:
     third of the time of a short command. `Shell` looks for it again from where the work begins.
     """
     gc.disable()
-    sys.modules |= dict.fromkeys(NOT_NEEDED)  # type: ignore[arg-type]
+    sys.modules[NOT_NEEDED] = None  # type: ignore[assignment]
+    if find_spec(OPTIONAL) is None:
+        sys.modules[OPTIONAL] = None  # type: ignore[assignment]
     from ollama_admin.cli.app import main as run  # noqa: PLC0415 (it is what takes the time)
 
     try:

@@ -89,11 +89,10 @@ class Shell:
 
     def server_names(self, beginning: str) -> Sequence[str]:
         """For shell completion, which has nowhere to print an error and must not make a database."""
-        settings = self.settings()
-        if not (settings.is_postgresql or settings.sqlite_path.exists()):
-            return []
-        with contextlib.suppress(AdminError):
-            return self.run(lambda client: client.servers.names(beginning))
+        with contextlib.suppress(AdminError, OSError):
+            settings = self.settings()
+            if settings.is_postgresql or settings.sqlite_path.stat().st_size:
+                return self.run(lambda client: client.servers.names(beginning))
         return []
 
     def can_ask(self) -> bool:
@@ -149,7 +148,14 @@ def shell_of(context: typer.Context, output: str | None) -> Shell:
 
 
 async def print_parts(printer: Any, parts: AsyncGenerator[Sequence[Any], None]) -> None:
-    """Print a list that comes in parts, and leave nothing of it open."""
+    """Print a list that comes in parts, and leave nothing of it open.
+
+    A reader who has stopped holds up the writing, and with it the loop: so a signal ends the program by itself.
+    """
+    import asyncio
+
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     async with contextlib.aclosing(parts):
         async for part in parts:
             printer.add(part)

@@ -1,5 +1,6 @@
 """Options and arguments that several commands take."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -16,11 +17,14 @@ class ApiVersionChoice(StrEnum):
     V1 = "v1"
 
 
+_PLAIN = re.compile(r"[\w.@%+=,/-]+")
+
+
 def complete_server(context: typer.Context, incomplete: str) -> list[str]:
-    """The names of servers, for the shell."""
+    """The names of servers, but for those that a shell would read as more than a word: such servers have ids."""
     root = context.find_root()
     root.obj.database_url = root.params.get("database_url")  # no command has run that would have told it
-    return list(root.obj.server_names(incomplete))
+    return [name for name in root.obj.server_names(incomplete) if _PLAIN.fullmatch(name)]
 
 
 OutputOption = Annotated[OutputFormat | None, typer.Option("-o", "--output", help="How to print: table or json.")]

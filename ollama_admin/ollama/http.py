@@ -1,5 +1,6 @@
 """The one factory of HTTP clients: nothing from the environment, no redirects, every wait bounded."""
 
+import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
@@ -29,7 +30,8 @@ class Times:
 IDLE_ORIGINS = 100  # whose connections are kept after their last request
 # Of one origin. Many servers close a connection that was idle for five seconds: a request that is just then on its way
 # would fail, so we close it first.
-_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=8, keepalive_expiry=4)
+KEPT = 4.0  # seconds
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=8, keepalive_expiry=KEPT)
 _HEADERS = [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"ollama-admin")]
 
 
@@ -39,6 +41,7 @@ class _Pool:
 
     transport: httpx.AsyncHTTPTransport
     users: int = 0
+    used: float = 0.0  # by the loop's clock
 
 
 class HTTP:
@@ -103,12 +106,17 @@ class HTTP:
             yield pool.transport
         finally:
             pool.users -= 1
-            await self._close_surplus()
+            pool.used = asyncio.get_running_loop().time()
+            await self._close_idle()
 
-    async def _close_surplus(self) -> None:
-        for origin in list(self._pools)[: max(0, len(self._pools) - IDLE_ORIGINS)]:
-            if origin in self._pools and not self._pools[origin].users:
-                await self._pools.pop(origin).transport.aclose()
+    async def _close_idle(self) -> None:
+        """Close what nobody will use again, and of the rest what is too much."""
+        old = asyncio.get_running_loop().time() - KEPT
+        for origin, pool in list(self._pools.items()):
+            is_one_too_many = len(self._pools) > IDLE_ORIGINS
+            if not pool.users and (pool.used < old or is_one_too_many) and self._pools.get(origin) is pool:
+                del self._pools[origin]
+                await pool.transport.aclose()
 
     def _new_transport(self, scheme: str) -> httpx.AsyncHTTPTransport:
         needs_tls = scheme == "https" or (self._proxy and self._proxy.reveal().startswith("https"))

@@ -17,6 +17,9 @@ from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 from ollama_admin.versions import version_key
 
+PART = 40  # digests that one connection is enough for
+PARTS = 4
+
 Listings = Batches[store.Listing, store.ListingChanges | None]
 
 
@@ -167,9 +170,8 @@ class _Builds:
         return tuple(found)
 
     def shared_out(self) -> list[dict[str, list["_Holder"]]]:
-        """For each server, the digests whose facts it is asked for, one after the other, over the connection that it has.
-
-        With each digest its holders, newest first; who is asked first has the least to tell of its equals.
+        """For each server, the digests whose facts it is asked for, one after the other over the connection it has; a
+        long share comes in parts. With each digest its holders, newest first; of equals, who has the least to tell.
         """
         shares: dict[int, dict[str, list[_Holder]]] = defaultdict(dict)
         for digest in sorted(self._without_facts & self.holders.keys()):
@@ -178,4 +180,10 @@ class _Builds:
             equals = [holder for holder in newest if holder.newness == newest[0].newness]
             first = min(equals, key=lambda holder: len(shares.get(holder.server.id, ())))
             shares[first.server.id][digest] = [first, *(holder for holder in newest if holder is not first)]
-        return list(shares.values())
+        return [part for share in shares.values() for part in _parted(share)]
+
+
+def _parted(share: dict[str, list[_Holder]]) -> list[dict[str, list[_Holder]]]:
+    """In as many parts as are worth a connection each: one where few digests are new."""
+    parts = min(PARTS, -(-len(share) // PART))
+    return [dict(list(share.items())[number::parts]) for number in range(parts)]

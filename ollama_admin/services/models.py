@@ -1,11 +1,13 @@
 """The catalogue of models as discovery left it."""
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from ollama_admin.domain.models import Model, ModelGroup, ModelPlace
@@ -99,19 +101,26 @@ class Models:
             store.each_place, server_ids=ids, everything=all, is_named=is_named, capabilities=capability is not None
         )
         whole: list[list[store.Place]] = []
-        begun: list[store.Place] = []  # the next batch may have more of it
+        begun: list[store.Place] = []  # rows of one key, of which the next batch may have more
         async with aclosing(found) as batches:
             async for batch in batches:
                 if whole:
-                    yield [_group(places, pinned) for places in whole]
+                    yield _groups(whole, pinned)
                 wanted = (place for place in batch if _is_wanted(place, name, capability))
-                *whole, begun = [list(places) for _, places in groupby((*begun, *wanted), _key)] or [begun]
-        yield [_group(places, pinned) for places in (*whole, begun) if places]
+                *whole, begun = [list(places) for _, places in groupby((*begun, *wanted), _KEY)] or [begun]
+        yield _groups([*whole, begun], pinned)
 
 
-def _key(model: Model | store.Place) -> str:
-    """What the rows of one group have in common; ids of servers that are not Ollama are opaque."""
-    return model_key(model.name) if model.digest else model.name
+_KEY = attrgetter("name_key")
+
+
+def _groups(whole: Sequence[Sequence[store.Place]], pinned: Mapping[str, str]) -> list[ModelGroup]:
+    """Of rows that have a key in common; ids of servers that are not Ollama are opaque, and a group of their own."""
+    groups: dict[tuple[str, str], list[store.Place]] = defaultdict(list)
+    for places in whole:
+        for place in places:
+            groups[place.name_key, "" if place.digest else place.name].append(place)
+    return [_group(places, pinned) for places in groups.values()]
 
 
 def _servers_and_pins(connection: Any, servers: Sequence[int | str]) -> tuple[Sequence[int] | None, dict[str, str]]:

@@ -11,7 +11,8 @@ Result = TypeVar("Result")
 
 QUICK = 32  # that may be at work at once and have not taken long yet
 LONG = 0.25  # seconds
-MOST = 512  # that may be at work at once
+MOST = 128  # that may be at work at once
+BATCH = 32  # things that are written at once
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -54,7 +55,7 @@ class Places:
 
 
 class Batches(Generic[Item, Result]):
-    """Writes things in batches: all that came in while the last batch was written go into the next one.
+    """Writes things in batches: what came in while the last batch was written goes into the next one, BATCH at most.
 
     Transactions of their own would wait for each other, and on SQLite sleep in between.
     """
@@ -71,12 +72,12 @@ class Batches(Generic[Item, Result]):
         written: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))
         async with self._turn:
-            if not written.done():
-                await self._write_all()
+            while not written.done():
+                await self._write_some()
         return await written
 
-    async def _write_all(self) -> None:
-        batch, self._waiting = self._waiting, []
+    async def _write_some(self) -> None:
+        batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
         try:
             results = await self._write([item for item, _ in batch])
         except BaseException:

@@ -25,6 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 3  # of a transaction that the database asks to run again
+STREAMS = 4  # that may be open at once
 LEASE_THREADS = 4
 LEASE_TIMEOUT = 3000  # ms that a statement about leases may take: two failures must fit into the life of a lease
 
@@ -40,6 +41,7 @@ class Database:
         self._create_schema = create_schema
         self._engine = open_engine(settings)
         self._lease_threads = ThreadPoolExecutor(LEASE_THREADS, thread_name_prefix="lease")  # starts none by itself
+        self._streams = asyncio.Semaphore(STREAMS)
         self._checked = False
         self._check = threading.Lock()
 
@@ -77,17 +79,18 @@ class Database:
         """
         items = self._items(_bound(fn, *args, **kwargs))
         taking: asyncio.Future[T | None] | None = None
-        try:
-            while True:
-                taking = asyncio.ensure_future(asyncio.to_thread(next, items, None))
-                item = await asyncio.shield(taking)
-                if item is None:
-                    return
-                yield item
-        finally:
-            if taking is not None:
-                await asyncio.wait((taking,))  # cancelled or not, the thread is still at work on it
-            await asyncio.to_thread(items.close)
+        async with self._streams:  # each keeps a connection while it waits for a thread: too many would wait for ever
+            try:
+                while True:
+                    taking = asyncio.ensure_future(asyncio.to_thread(next, items, None))
+                    item = await asyncio.shield(taking)
+                    if item is None:
+                        return
+                    yield item
+            finally:
+                if taking is not None:
+                    await asyncio.wait((taking,))  # cancelled or not, the thread is still at work on it
+                await asyncio.to_thread(items.close)
 
     async def check(self) -> None:
         """Raise unless the database is there, and at this build's revision now; the other calls look only once."""

@@ -35,6 +35,7 @@ _CHUNK = 500  # values in one statement: SQLite allows 999 parameters in old bui
 class Place(NamedTuple):
     """What a view by name needs of a row."""
 
+    name_key: str
     name: str
     digest: str | None
     is_available: bool
@@ -95,7 +96,7 @@ def each_place(
     time that whole rows take.
     """
     able = models.c.capabilities if capabilities else null()
-    columns = (models.c.name, models.c.digest, models.c.is_available, servers.c.name, able)
+    columns = (models.c.name_key, models.c.name, models.c.digest, models.c.is_available, servers.c.name, able)
     query = select(*columns).join(servers, servers.c.id == models.c.server_id)
     return _each(connection, _some(query, server_ids, everything), _place, is_named)
 
@@ -254,9 +255,9 @@ def _whole(row: Row[Any]) -> Model:
 
 
 def _place(row: Row[Any]) -> Place:
-    name, digest, is_available, server, able = tuple(row)
+    key, name, digest, is_available, server, able = tuple(row)
     return Place(
-        rows.text(name), rows.optional(rows.text)(digest), is_available, server, rows.optional(rows.texts)(able)
+        key, rows.text(name), rows.optional(rows.text)(digest), is_available, server, rows.optional(rows.texts)(able)
     )
 
 

@@ -48,11 +48,26 @@ def test_database_that_the_command_line_names_is_the_one_that_is_looked_into(spa
     assert completed(spawn, "--database-url", other, "server", "show", "no") == []
 
 
+@pytest.mark.parametrize("name", ["a;id", "two words", "$(id)", 'x\\") ; id ; ("', "*", "a'b", "back`tick"])
+def test_names_that_a_shell_would_read_are_not_offered(sqlite_cli: Cli, spawn: Spawn, name: str) -> None:
+    assert sqlite_cli("server", "add", name, "http://odd:11434", "--no-check").exit_code == 0
+    assert sqlite_cli("server", "add", "plain.one", "http://plain:11434", "--no-check").exit_code == 0
+    assert completed(spawn, "server", "show", "") == ["plain.one"]
+
+
+@pytest.mark.parametrize("variable", ["OLLAMA_ADMIN_DATABASE_URL", "OLLAMA_ADMIN_RECEIPTS"])
+def test_settings_that_make_no_sense_offer_nothing(spawn: Spawn, variable: str) -> None:
+    assert completed(spawn, "server", "show", "no", environ={variable: ""}) == []
+
+
 def test_nothing_is_made_for_a_completion(spawn: Spawn, tmp_path: Path) -> None:
     database = tmp_path / "none.db"
     environ: dict[str, str | None] = {"OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{database}"}
     assert completed(spawn, "server", "show", "no", environ=environ) == []
     assert not database.exists()
+    database.touch()
+    assert completed(spawn, "server", "show", "no", environ=environ) == []
+    assert database.stat().st_size == 0
 
 
 def test_database_that_is_away_offers_nothing_and_says_nothing(spawn: Spawn) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import Engine, event
 from ollama_admin.client import Client
 from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.domain.servers import ServerStatus
+from ollama_admin.errors import Conflict
 from ollama_admin.ollama import http
 from ollama_admin.services import tasks
-from ollama_admin.services.tasks import Places, together
+from ollama_admin.services.tasks import Batches, Places, together
 from tests.fake_ollama import FakeOllama
 
 MODELS = tuple(SimulatedModel(f"model-{number}", build=str(number)) for number in range(6))
@@ -193,3 +194,30 @@ async def test_a_number_that_was_named_is_kept_however_long_it_takes(monkeypatch
 
     await together(slow() for _ in range(12))
     assert most == 3
+
+
+# what is written at once
+
+
+async def test_what_comes_in_while_a_batch_is_written_goes_into_the_next_but_not_too_much_of_it() -> None:
+    sizes = []
+
+    async def write(items: list[int]) -> list[int]:
+        sizes.append(len(items))
+        await asyncio.sleep(0.001)
+        return [item * 2 for item in items]
+
+    batches = Batches[int, int](write)
+    assert await together(batches.add(number) for number in range(100)) == [number * 2 for number in range(100)]
+    assert sizes == [1, 32, 32, 32, 3]
+
+
+async def test_error_of_a_batch_is_raised_and_leaves_nobody_waiting() -> None:
+    async def write(items: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        raise Conflict("no")
+
+    batches = Batches[int, int](write)
+    async with asyncio.timeout(20):
+        outcomes = await asyncio.gather(*(batches.add(number) for number in range(5)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Conflict, asyncio.CancelledError}

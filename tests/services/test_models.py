@@ -7,7 +7,8 @@ from ollama_admin.client import Client
 from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.domain.models import Model, ModelPlace
 from ollama_admin.errors import ServerNotFound
-from tests.fake_ollama import FakeOllama
+from ollama_admin.store import models as store
+from tests.fake_ollama import Answer, FakeOllama
 
 ALPHA = SimulatedModel("alpha")
 BETA = SimulatedModel("beta")
@@ -120,3 +121,36 @@ async def test_order_of_models_follows_the_preference_of_their_servers(client: C
             await client.servers.add(name=name, url=fake.url, **values)
         await client.discover()
     assert [model.server for model in await client.models.list()] == ["default", "high", "low"]
+
+
+async def test_builds_that_differ_are_one_group_though_a_server_in_between_tells_no_digest(client: Client) -> None:
+    """Rows without a digest are a group of their own, wherever their servers stand in the order."""
+    async with FakeOllama(ALPHA) as one, FakeOllama(ALPHA) as two, FakeOllama(NEW_ALPHA) as three:
+        listing = [{"name": "alpha:latest", "model": "alpha:latest", "digest": ""}]
+        two.script_always("/api/tags", Answer(200, {"models": listing}))
+        for name, fake in (("one", one), ("two", two), ("three", three)):
+            await client.servers.add(name=name, url=fake.url)
+        await client.discover()
+    groups = await client.models.by_model()
+    assert [(group.name, group.builds, [place.server for place in group.servers]) for group in groups] == [
+        ("alpha:latest", 2, ["one", "three"]),
+        ("alpha:latest", 0, ["two"]),
+    ]
+
+
+async def test_lists_that_come_in_many_batches_are_whole_and_no_group_is_cut(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BATCH", 2)
+    names = [f"model-{number}" for number in range(5)]
+    async with FakeOllama(*map(SimulatedModel, names)) as one, FakeOllama(*map(SimulatedModel, names)) as two:
+        for name, fake in (("one", one), ("two", two)):
+            await client.servers.add(name=name, url=fake.url)
+        await client.discover()
+    found = await client.models.list()
+    assert places(found) == [(server, f"{name}:latest") for name in names for server in ("one", "two")]
+    groups = await client.models.by_model()
+    assert [(group.name, len(group.servers)) for group in groups] == [(f"{name}:latest", 2) for name in names]
+    assert places(await client.models.list(name="model-[13]")) == []
+    assert len(await client.models.list(name="model-[13]:*")) == 4
+    assert len(await client.models.list(name="MODEL-1")) == 2

@@ -533,6 +533,15 @@ async def test_stream_that_is_cancelled_while_it_reads_gives_its_connection_back
     assert closed == [True]
 
 
+async def test_many_streams_at_once_all_end_and_hold_up_nobody(db: Database) -> None:
+    async def whole() -> list[int]:
+        return [number async for number in db.stream(numbers, 20, [])]
+
+    async with asyncio.timeout(25):
+        found = await asyncio.gather(*(whole() for _ in range(60)), db.read(lambda connection: [0]))
+    assert found == [list(range(1, 21))] * 60 + [[0]]
+
+
 async def test_stream_says_what_the_database_says_as_everywhere(db: Database) -> None:
     def wrong(connection: Connection) -> Iterator[int]:
         connection.execute(text("SELECT 1 FROM not_there"))
