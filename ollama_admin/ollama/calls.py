@@ -3,10 +3,12 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ollama_admin.domain.generation import GenerateRequest
 from ollama_admin.domain.servers import ApiVersion
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.generation import GenerateRequest
 
 V1_OPTIONS = {
     "temperature": "temperature",
@@ -34,12 +36,12 @@ class Call:
     body: dict[str, Any]
 
 
-def call(request: GenerateRequest, model: str, api_version: ApiVersion) -> Call:
+def call(request: "GenerateRequest", model: str, api_version: ApiVersion) -> Call:
     """The call that asks `model` (spelt as the server lists it) for what `request` says, always streaming."""
     return _v1(request, model) if api_version is ApiVersion.V1 else _native(request, model)
 
 
-def _native(request: GenerateRequest, model: str) -> Call:
+def _native(request: "GenerateRequest", model: str) -> Call:
     body: dict[str, Any] = {"model": model, "stream": True, **request.native}
     if not (request.allow_truncate or request.verbatim):
         body |= {"truncate": False, "shift": False}  # without them a prompt that does not fit is cut and nothing said
@@ -64,7 +66,7 @@ def _native(request: GenerateRequest, model: str) -> Call:
     return Call(path="/api/chat", body=body | {"messages": [*_system(request), message]})
 
 
-def _v1(request: GenerateRequest, model: str) -> Call:
+def _v1(request: "GenerateRequest", model: str) -> Call:
     if request.messages is None:
         messages = [*_system(request), _v1_message("user", request.prompt, request.images)]
     else:
@@ -84,7 +86,7 @@ def _v1(request: GenerateRequest, model: str) -> Call:
     return Call(path="/v1/chat/completions", body=body)
 
 
-def _system(request: GenerateRequest) -> list[dict[str, str]]:
+def _system(request: "GenerateRequest") -> list[dict[str, str]]:
     return [{"role": "system", "content": request.system}] if request.system else []
 
 

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from ollama_admin.domain.generation import GenerateRequest
 from ollama_admin.domain.models import Facts, ListedModel
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import ServerUnreachable, StreamInterrupted, UpstreamError
@@ -19,6 +18,9 @@ from ollama_admin.ollama.http import HTTP
 from ollama_admin.ollama.lines import lines
 from ollama_admin.ollama.patience import Patience
 from ollama_admin.ollama.wire import BadAnswer, StreamEvent
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.generation import GenerateRequest
 
 T = TypeVar("T")
 
@@ -66,7 +68,7 @@ class Endpoint:
         """Tokens of context that a loaded model has; None when the server does not tell."""
         return await self._read("/api/ps", lambda document: wire.running_context(document, model))
 
-    async def generate(self, request: GenerateRequest, model: str) -> AsyncGenerator[StreamEvent, None]:
+    async def generate(self, request: "GenerateRequest", model: str) -> AsyncGenerator[StreamEvent, None]:
         """The records of an answer as they arrive. Closing the generator cancels the generation upstream."""
         received, characters = False, 0
         try:

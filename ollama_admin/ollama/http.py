@@ -110,11 +110,14 @@ class HTTP:
             await self._close_idle()
 
     async def _close_idle(self) -> None:
-        """Close what nobody will use again, and of the rest what is too much."""
+        """Close what nobody will use again, and what is too much; what was not used for longest comes first."""
         old = asyncio.get_running_loop().time() - KEPT
         for origin, pool in list(self._pools.items()):
-            is_one_too_many = len(self._pools) > IDLE_ORIGINS
-            if not pool.users and (pool.used < old or is_one_too_many) and self._pools.get(origin) is pool:
+            if pool.users:
+                continue
+            if pool.used >= old and len(self._pools) <= IDLE_ORIGINS:
+                return
+            if self._pools.get(origin) is pool:
                 del self._pools[origin]
                 await pool.transport.aclose()
 
