@@ -17,7 +17,7 @@ from tests.benchmarks.measuring import BenchmarkError, Note, Row, Told, alternat
 from tests.benchmarks.processes import PROGRAM, Ran, environ, run
 
 ROUNDS = 7
-LARGE_ROUNDS = 3
+LARGE_ROUNDS = 2
 SMALL, LARGE = 100, 1000  # servers
 MEMORY_BAR = 150  # MiB
 

@@ -12,7 +12,7 @@ from tests.benchmarks.fleet import simulated
 from tests.benchmarks.measuring import BenchmarkError, Row, Told, alternate, median
 from tests.benchmarks.processes import PROGRAM, environ, run
 
-ROUNDS = 15
+ROUNDS = 11
 SERVERS = tuple(f"server-{number}" for number in range(10))
 
 TYPER = "import typer"
