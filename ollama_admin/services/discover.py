@@ -70,7 +70,7 @@ class Discovery:
         return results
 
     async def _discover(
-        self, server: Server, timeout: float | None, builds: "_Builds", rows: "Listings"
+        self, server: Server, timeout: float | None, builds: "_Builds", rows: Listings
     ) -> DiscoverResult:
         try:
             version, listed = await self._read(server, timeout)

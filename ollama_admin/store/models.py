@@ -136,7 +136,7 @@ def _batches(connection: Connection, query: Select[Any], read: Callable[[Row[Any
         for batch in connection.execute(query.execution_options(yield_per=BATCH)).partitions():
             yield [read(row) for row in batch]
     except rows.UNREADABLE as exc:
-        raise _unreadable(connection, query, None) from exc
+        raise _unreadable(connection, query) from exc
 
 
 def _some(query: Select[Any], server_ids: Collection[int] | None, everything: bool) -> Select[Any]:
@@ -237,11 +237,11 @@ _READERS: rows.Readers = {
 }
 
 
-def _read(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None) -> list[Model]:
+def _read(connection: Connection, query: Select[Any]) -> list[Model]:
     try:
-        return [_model(row, row._fields) for row in connection.execute(query, values)]
+        return [_whole(row) for row in connection.execute(query)]
     except rows.UNREADABLE as exc:
-        raise _unreadable(connection, query, values) from exc
+        raise _unreadable(connection, query) from exc
 
 
 def _model(values: Sequence[Any], names: Sequence[str]) -> Model:
@@ -261,13 +261,14 @@ def _place(row: Row[Any]) -> Place:
     )
 
 
-def _unreadable(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None) -> DatabaseUnavailable:
+def _unreadable(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> DatabaseUnavailable:
     """The error for the first row of the query that cannot be read."""
     refs = query.with_only_columns(models.c.id, models.c.name, models.c.server_id)
     for row in connection.execute(refs, values):
         try:
-            whole = connection.execute(_with_server().where(models.c.id == row.id)).one()
-            _model(whole, whole._fields)
+            _whole(connection.execute(_with_server().where(models.c.id == row.id)).one())
         except rows.UNREADABLE:
             column = rows.unreadable_column(connection, models, row.id, _READERS)
             return DatabaseUnavailable(
@@ -310,25 +311,33 @@ class _Compared:
         return not (self.fresh or self.changed or self.vanished)
 
     @property
+    def moved(self) -> list[tuple[_Known, dict[str, Any]]]:
+        """Of `changed`, the names that stand for another build now."""
+        return [(row, values) for row, values in self.changed if row.digest != values["digest"]]
+
+    @property
+    def kept(self) -> list[_Known]:
+        """Of `changed`, the rows that are the build they were."""
+        return [row for row, values in self.changed if row.digest == values["digest"]]
+
+    @property
     def new_digests(self) -> set[str]:
-        """Of new rows, and of names that stand for another build now."""
-        moved = (values for row, values in self.changed if row.digest != values["digest"])
-        return {values["digest"] for values in (*self.fresh, *moved) if values["digest"]}
+        listed = (*self.fresh, *(values for _, values in self.moved))
+        return {values["digest"] for values in listed if values["digest"]}
 
     def told(self, pruned: int, facts: KnownFacts) -> ListingChanges:
-        old = [*self.same, *(row for row, values in self.changed if row.digest == values["digest"])]
-        moved = [(row, values) for row, values in self.changed if row.digest != values["digest"]]
-        returned = [row.name for row, values in self.changed if not row.is_available and row.digest == values["digest"]]
+        moved, kept = self.moved, self.kept
+        returned = [row.name for row in kept if not row.is_available]
         changes = (DigestChange(name=row.name, before=row.digest, after=values["digest"]) for row, values in moved)
         return ListingChanges(
             added=tuple(sorted([*(values["name"] for values in self.fresh), *returned])),
             changed=tuple(sorted(changes, key=lambda change: change.name)),
-            unchanged=len(self.same) + len(self.changed) - len(moved) - len(returned),
+            unchanged=len(self.same) + len(kept) - len(returned),
             vanished=tuple(sorted(row.name for row in self.vanished)),
             pruned=pruned,
             without_facts=frozenset(
                 {digest for digest in self.new_digests if digest not in facts}
-                | {row.digest for row in old if row.digest and not row.has_facts}
+                | {row.digest for row in (*self.same, *kept) if row.digest and not row.has_facts}
             ),
         )
 
