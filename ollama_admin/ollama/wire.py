@@ -293,9 +293,6 @@ def _optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str |
 
 
 def _stored_text(parent: Mapping[str, Any], key: str, path: str) -> str | None:
-    value = parent.get(key)
-    if value is None:
-        return None
     value = _optional_text(parent, key, path)
     if value is not None and "\0" in value:  # the place is put together only then
         raise BadAnswer(f"{path}.{key} has a character that cannot be stored")
