@@ -1,6 +1,7 @@
 """Runs the revisions on the connection that the caller hands over in `config.attributes`.
 
-Only `ollama_admin.store.migrations` runs this: it owns the transaction and takes the lock inside it.
+Only `ollama_admin.store.migrations` runs this: it owns the transaction and takes the lock inside
+it.
 """
 
 from alembic import context

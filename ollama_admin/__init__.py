@@ -1,4 +1,6 @@
-"""A registry for fleets of Ollama servers: what was asked for is what answers, or it is an error."""
+"""A registry for fleets of Ollama servers: what was asked for is what answers, or it is an
+error.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Load the client when it is first asked for: the command line's help needs none of what it brings."""
+    """Load the client when it is first asked for: the command line's help needs none of what it
+    brings.
+    """
     if name == "Client":
         from ollama_admin.client import Client
 

@@ -13,30 +13,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from ollama_admin.domain.doors import Policy, Way
+from ollama_admin.domain.callers import Policy, Way
 from ollama_admin.settings import Settings
 from ollama_admin.store.database import Database
 
 if TYPE_CHECKING:
+    from ollama_admin.domain.answers import Reply
     from ollama_admin.domain.explanations import Explanation
-    from ollama_admin.domain.generation import Asked, AskedOfAny, GenerateRequest, Reply
     from ollama_admin.domain.models import DiscoverResult
+    from ollama_admin.domain.requests import Asked, AskedOfAny, GenerateRequest
+    from ollama_admin.domain.secret import Secret
     from ollama_admin.domain.servers import Target
     from ollama_admin.domain.values import Json
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
-    from ollama_admin.secret import Secret
-    from ollama_admin.services.credentials import Safe, Value
     from ollama_admin.services.doctor import Report
     from ollama_admin.services.generate import Generation, Stream
     from ollama_admin.services.import_env import ImportResult
+    from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.models import Models
     from ollama_admin.services.pins import Pins
     from ollama_admin.services.receipts import Receipts
     from ollama_admin.services.recorder import Recorder
-    from ollama_admin.services.secrets import Secrets
+    from ollama_admin.services.secrets import StoredSecrets
     from ollama_admin.services.servers import Servers
-    from ollama_admin.services.slots import LeaseTimes, Slots
+    from ollama_admin.services.slots import Slots
+    from ollama_admin.services.upstream_auth import UpstreamAuth, Value
     from ollama_admin.vault import Vault
 
 Note = Callable[[str], None]
@@ -45,9 +47,9 @@ Note = Callable[[str], None]
 class Client:
     """`async with Client() as client:` - the settings are those of the command line.
 
-    `on_note` hears what a person should know although nothing failed (default: the logger `ollama_admin`).
-    `way` is what receipts say of where requests came from, `policy` what those who ask may do. Every failure is one of
-    `ollama_admin.errors`.
+    `on_note` hears what a person should know although nothing failed (default: the logger
+    `ollama_admin`). `way` is what receipts say of where requests came from, `policy` what those who
+    ask may do. Every failure is one of `ollama_admin.errors`.
     """
 
     def __init__(
@@ -74,12 +76,17 @@ class Client:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give back slots, write the receipts that are not written yet, and close every connection."""
+        """Give back slots, write the receipts that are not written yet, and close every
+        connection.
+        """
         try:
             for name in ("_http", "_slots", "_recorder"):
                 if name in self.__dict__:  # it was used
@@ -92,7 +99,7 @@ class Client:
         """The rows of servers, and the question whether they answer."""
         from ollama_admin.services.servers import Servers
 
-        return Servers(self._db, self._connect, self._safe, self._note)
+        return Servers(self._db, self._connect, self._auth, self._note)
 
     @cached_property
     def models(self) -> Models:
@@ -116,11 +123,11 @@ class Client:
         return Receipts(self._db)
 
     @cached_property
-    def secrets(self) -> Secrets:
+    def secrets(self) -> StoredSecrets:
         """The state and the change of the key that stored secrets are encrypted with."""
-        from ollama_admin.services.secrets import Secrets
+        from ollama_admin.services.secrets import StoredSecrets
 
-        return Secrets(self._db, self._settings)
+        return StoredSecrets(self._db, self._settings)
 
     async def discover(
         self,
@@ -133,10 +140,12 @@ class Client:
         on_start: Callable[[int], None] = lambda _: None,
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
-        """Read what servers hold (default: the active ones) into the database; see `Discovery.run`."""
+        """Read what servers hold (default: the active ones) into the database; see
+        `Discovery.run`.
+        """
         from ollama_admin.services.discover import Discovery
 
-        return await Discovery(self._db, self._connect, self._safe).run(
+        return await Discovery(self._db, self._connect, self._auth).run(
             servers,
             all=all,
             timeout=timeout,
@@ -154,8 +163,10 @@ class Client:
             return stream.reply
 
     def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> Stream:
-        """The pieces of the answer as they come. Use it in `async with` to cancel upstream when leaving early."""
-        from ollama_admin.domain.generation import GenerateRequest
+        """The pieces of the answer as they come. Use it in `async with` to cancel upstream when
+        leaving early.
+        """
+        from ollama_admin.domain.requests import GenerateRequest
 
         return self.ask(GenerateRequest(prompt=prompt, **asked))
 
@@ -180,7 +191,7 @@ class Client:
         **asked: Unpack[AskedOfAny],
     ) -> Stream:
         """As `chat`, in pieces; use it as `stream`."""
-        from ollama_admin.domain.generation import GenerateRequest
+        from ollama_admin.domain.requests import GenerateRequest
 
         return self.ask(GenerateRequest(messages=tuple(messages), tools=tuple(tools), **asked))
 
@@ -196,7 +207,7 @@ class Client:
 
     async def explain(self, *, prompt: str = "", **asked: Unpack[Asked]) -> Explanation:
         """Which server would answer, and why no other; nothing is sent."""
-        from ollama_admin.domain.generation import GenerateRequest
+        from ollama_admin.domain.requests import GenerateRequest
         from ollama_admin.services.explain import Explaining
 
         return await Explaining(self._db).explain(GenerateRequest(prompt=prompt, **asked))
@@ -212,13 +223,17 @@ class Client:
         """Turn legacy `.env` entries into rows; see `EnvImport.run`."""
         from ollama_admin.services.import_env import EnvImport
 
-        return await EnvImport(self._db, self._safe).run(files, environ, dry_run=dry_run, update=update)
+        return await EnvImport(self._db, self._auth).run(
+            files, environ, dry_run=dry_run, update=update
+        )
 
     async def doctor(self) -> Report:
         """Settings, database, key and servers, with what is wrong."""
         from ollama_admin.services.doctor import Doctor
 
-        return await Doctor(self._db, self._settings, self.servers, self.secrets, self._environ).examine()
+        return await Doctor(
+            self._db, self._settings, self.servers, self.secrets, self._environ
+        ).examine()
 
     @cached_property
     def _http(self) -> HTTP:
@@ -228,10 +243,10 @@ class Client:
         return HTTP(times, settings.proxy, settings.ca_file, any_address=self._policy.any_address)
 
     @cached_property
-    def _safe(self) -> Safe:
-        from ollama_admin.services.credentials import Safe
+    def _auth(self) -> UpstreamAuth:
+        from ollama_admin.services.upstream_auth import UpstreamAuth
 
-        return Safe(self._open_vault, self._read_secret, self._environ)
+        return UpstreamAuth(self._open_vault, self._read_secret, self._environ)
 
     @cached_property
     def _slots(self) -> Slots:
@@ -249,8 +264,10 @@ class Client:
         from ollama_admin.services.generate import Generation
         from ollama_admin.services.selection import Selection
 
-        selection = Selection(self._db, self._connect, self._safe, self._note, self._policy)
-        return Generation(selection, self._slots, self._recorder, self._connect, self._note, self._way)
+        selection = Selection(self._db, self._connect, self._auth, self._note, self._policy)
+        return Generation(
+            selection, self._slots, self._recorder, self._connect, self._note, self._way
+        )
 
     def _connect(self, target: Target, timeout: float | None) -> Endpoint:
         from ollama_admin.ollama.endpoint import Endpoint
@@ -260,7 +277,8 @@ class Client:
     def _open_vault(self, *, create: bool) -> Vault:
         from ollama_admin.vault import Vault, load_keys
 
-        return Vault(load_keys(self._settings, create=create))  # each time: another process may rotate the key
+        # each time: another process may rotate the key
+        return Vault(load_keys(self._settings, create=create))
 
     @staticmethod
     def _read_secret(value: Value, environ: Mapping[str, str]) -> Secret:

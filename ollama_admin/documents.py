@@ -1,12 +1,14 @@
-"""The JSON of every object, one shape for the CLI and the API. Keys are column names; secrets are never in it."""
+"""The JSON of every object, one shape for the CLI and the API. Keys are column names; secrets are
+never in it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ollama_admin.domain.secret import MASK, Secret
 from ollama_admin.domain.values import fields_of
-from ollama_admin.secret import MASK, Secret
 
 
 def document(value: Any) -> Any:

@@ -25,15 +25,17 @@ AdminError
 ├── PendingMigrations            8        503
 └── DemoFailed                   1        500
 
-The code is a stable name that scripts may match. Messages are lower case, name the object and carry no secret; text
-that came from a server or a file is escaped where it is printed, not here.
+The code is a stable name that scripts may match. Messages are lower case, name the object and carry
+no secret; text that came from a server or a file is escaped where it is printed, not here.
 """
 
 from typing import ClassVar
 
 
 class AdminError(Exception):
-    """What failed, on what (`message`), and what to do next (`hint`, None when there is nothing to do)."""
+    """What failed, on what (`message`), and what to do next (`hint`, None when there is nothing to
+    do).
+    """
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
@@ -84,7 +86,9 @@ class ServerExists(Conflict):
 
     code = "server_exists"
 
-    def __init__(self, message: str, hint: str | None = None, *, existing_id: int | None = None) -> None:
+    def __init__(
+        self, message: str, hint: str | None = None, *, existing_id: int | None = None
+    ) -> None:
         super().__init__(message, hint)
         self.existing_id = existing_id
 
@@ -122,7 +126,9 @@ class SecretUnavailable(AdminError):
 
 
 class UpstreamError(AdminError):
-    """`may_pass_on` says that the server did not take the request on, so that another one may be asked instead."""
+    """`may_pass_on` says that the server did not take the request on, so that another one may be
+    asked instead.
+    """
 
     code = "upstream_error"
     exit_code = 6

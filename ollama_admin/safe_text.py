@@ -1,10 +1,15 @@
-"""Foreign text made harmless for terminals and logs: names, messages and answers are somebody else's."""
+"""Foreign text made harmless for terminals and logs: names, messages and answers are somebody
+else's.
+"""
 
 import re
 from enum import Enum, auto
 
-# C0, DEL, C1, bidi controls, line and paragraph separators, byte order mark, halves of surrogate pairs
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# C0, DEL, C1, bidi controls, line and paragraph separators, byte order mark, halves of surrogate
+# pairs
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _KEPT = frozenset("\n\t")
 _STRING_INTRODUCERS = frozenset("]PX^_")  # OSC, DCS, SOS, PM, APC: they run until BEL or ESC \
 _C1_STRINGS = frozenset("\x90\x98\x9d\x9e\x9f")
@@ -12,7 +17,9 @@ _C1_STRINGS = frozenset("\x90\x98\x9d\x9e\x9f")
 
 def safe_text(text: str) -> str:
     """One line that shows what is there: each unsafe character as its escape, as in `\\x1b`."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return _UNSAFE.sub(
+        lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text
+    )
 
 
 class _State(Enum):
@@ -26,7 +33,8 @@ class _State(Enum):
 class TerminalFilter:
     """Takes control sequences out of an answer; a sequence may be split over any number of pieces.
 
-    A line end ends any sequence, so that one which is never finished hides the rest of its line and no more.
+    A line end ends any sequence, so that one which is never finished hides the rest of its line and
+    no more.
     """
 
     def __init__(self) -> None:

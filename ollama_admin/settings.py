@@ -1,12 +1,14 @@
-"""What the program is told from outside: options and `OLLAMA_ADMIN_*`, never `.env` or another variable."""
+"""What the program is told from outside: options and `OLLAMA_ADMIN_*`, never `.env` or another
+variable.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import InvalidInput
-from ollama_admin.secret import Secret
 
 DATABASE_URL = "OLLAMA_ADMIN_DATABASE_URL"
 SECRET_KEY = "OLLAMA_ADMIN_SECRET_KEY"  # noqa: S105 (the variable's name)
@@ -43,10 +45,12 @@ _POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`database_url` is in SQLAlchemy's spelling; it, the key and the proxy may hold passwords and are never shown.
+    """`database_url` is in SQLAlchemy's spelling; it, the key and the proxy may hold passwords and
+    are never shown.
 
-    `database_source` says where the URL comes from: `option`, the variable's name, or `default`. `dynamic_servers` says
-    whether a request to the REST API may name the URL of a server that no row has.
+    `database_source` says where the URL comes from: `option`, the variable's name, or `default`.
+    `dynamic_servers` says whether a request to the REST API may name the URL of a server that no
+    row has.
     """
 
     database_url: str = field(repr=False)
@@ -63,7 +67,9 @@ class Settings:
     def read(cls, environ: Mapping[str, str], database_url: str | None = None) -> "Settings":
         """An option wins over the environment, the environment over the default file."""
         given = database_url if database_url is not None else environ.get(DATABASE_URL)
-        source = "option" if database_url is not None else "default" if given is None else DATABASE_URL
+        source = (
+            "option" if database_url is not None else "default" if given is None else DATABASE_URL
+        )
         key_file, ca_file = environ.get(SECRET_KEY_FILE), environ.get(CA_FILE)
         return cls(
             database_url=_default_database_url() if given is None else _database_url(given),
@@ -74,7 +80,9 @@ class Settings:
             ca_file=Path(ca_file).absolute() if ca_file else None,
             receipts=_is_first_of(RECEIPTS, environ.get(RECEIPTS, "on"), "on", "off"),
             api_token=_api_token(environ.get(API_TOKEN)),
-            dynamic_servers=_is_first_of(DYNAMIC_SERVERS, environ.get(DYNAMIC_SERVERS, "allow"), "allow", "registered"),
+            dynamic_servers=_is_first_of(
+                DYNAMIC_SERVERS, environ.get(DYNAMIC_SERVERS, "allow"), "allow", "registered"
+            ),
         )
 
     @property
@@ -88,7 +96,9 @@ class Settings:
 
 
 def ignored_variables(environ: Mapping[str, str]) -> list[str]:
-    """Variables that are set and have no effect here, though users may expect one; either case of letters."""
+    """Variables that are set and have no effect here, though users may expect one; either case of
+    letters.
+    """
     return sorted(name for name in environ if name.upper() in IGNORED_VARIABLES)
 
 
@@ -102,9 +112,11 @@ def _is_first_of(variable: str, value: str, first: str, second: str) -> bool:
 def _api_token(value: str | None) -> Secret | None:
     if value is None:
         return None
-    if not value or not value.isascii() or not value.isprintable() or " " in value:  # a header could not carry it
+    # a header could not carry it
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
         raise InvalidInput(
-            f"{API_TOKEN} is empty, or has a character that is not printable ASCII", "unset it to have one made"
+            f"{API_TOKEN} is empty, or has a character that is not printable ASCII",
+            "unset it to have one made",
         )
     return Secret(value)
 
@@ -122,13 +134,16 @@ def _proxy(value: str | None) -> Secret | None:
     except ValueError:
         is_usable = False
     if not is_usable or not value.isascii() or not value.isprintable() or " " in value:
-        raise InvalidInput(f"{PROXY} is not an http:// or https:// URL")  # which may hold a password
+        # which may hold a password
+        raise InvalidInput(f"{PROXY} is not an http:// or https:// URL")
     return Secret(value)
 
 
 def _database_url(text: str) -> str:
     if not text:  # often a secret that CI does not have: another database would be changed instead
-        raise InvalidInput("the database URL is empty", f"unset {DATABASE_URL} to use the default file")
+        raise InvalidInput(
+            "the database URL is empty", f"unset {DATABASE_URL} to use the default file"
+        )
     for prefix in _POSTGRES:
         if text.startswith(prefix):
             return "postgresql+psycopg://" + text.removeprefix(prefix)
@@ -136,7 +151,10 @@ def _database_url(text: str) -> str:
         path = text.removeprefix("sqlite:///")
         if path and path != ":memory:" and "?" not in path and not path.startswith("file:"):
             return text
-        raise InvalidInput("the SQLite URL names no file", "write sqlite:////absolute/path.db or sqlite:///relative.db")
+        raise InvalidInput(
+            "the SQLite URL names no file",
+            "write sqlite:////absolute/path.db or sqlite:///relative.db",
+        )
     raise InvalidInput(
         "the database URL is not one of postgresql:// and sqlite:///",
         f"give it with --database-url or {DATABASE_URL}",

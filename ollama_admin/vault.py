@@ -1,7 +1,7 @@
 """Secrets at rest: encrypted, and bound to the scheme, host and port that they were given for.
 
-The key is never in the database. `OLLAMA_ADMIN_SECRET_KEY` or `..._SECRET_KEY_FILE` names it; with neither, an SQLite
-database has a key file of its own beside it.
+The key is never in the database. `OLLAMA_ADMIN_SECRET_KEY` or `..._SECRET_KEY_FILE` names it; with
+neither, an SQLite database has a key file of its own beside it.
 """
 
 import contextlib
@@ -14,11 +14,13 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from ollama_admin.domain.secret import Reference, Secret, check_header_value
 from ollama_admin.errors import InvalidInput, SecretUnavailable
-from ollama_admin.secret import Reference, Secret, check_header_value
 from ollama_admin.settings import SECRET_KEY, SECRET_KEY_FILE, Settings
 
-KEY_HINT = f"set {SECRET_KEY} or {SECRET_KEY_FILE}; make a key with: ollama-admin secrets generate-key"
+KEY_HINT = (
+    f"set {SECRET_KEY} or {SECRET_KEY_FILE}; make a key with: ollama-admin secrets generate-key"
+)
 REFERENCE_HINT = "set it where ollama-admin runs, or store another one"
 FILE_LIMIT = 64 * 1024  # bytes of a file that a reference names
 
@@ -38,7 +40,9 @@ class Vault:
         try:
             fernets = [Fernet(key.reveal()) for key in keys.keys]
         except ValueError as exc:
-            raise SecretUnavailable(f"the secret key in {keys.source} is not one", KEY_HINT) from exc
+            raise SecretUnavailable(
+                f"the secret key in {keys.source} is not one", KEY_HINT
+            ) from exc
         self._newest = fernets[0]
         self._all = MultiFernet(fernets)
 
@@ -49,11 +53,14 @@ class Vault:
         return self._newest.encrypt(json.dumps([kind, origin, text]).encode()).decode()
 
     def open(self, sealed: object, origin: str) -> Secret | Reference:
-        """What was sealed; SecretUnavailable for another key, another origin, or anything changed."""
+        """What was sealed; SecretUnavailable for another key, another origin, or anything
+        changed.
+        """
         kind, bound, text = self._opened(sealed)
         if bound != origin:
             raise SecretUnavailable(
-                f"the credentials stored for {origin} were given for {bound}", "give them again: server update --auth"
+                f"the credentials stored for {origin} were given for {bound}",
+                "give them again: server update --auth",
             )
         return Secret(text) if kind == "secret" else _reference(text)
 
@@ -74,17 +81,24 @@ class Vault:
             kind, origin, text = json.loads(self._all.decrypt(str(sealed).encode()))
         except (InvalidToken, ValueError) as exc:
             raise SecretUnavailable(
-                "a stored secret cannot be read: the key is another one, or the secret was changed", KEY_HINT
+                "a stored secret cannot be read: the key is another one, or the secret was changed",
+                KEY_HINT,
             ) from exc
         return kind, origin, text
 
 
 def resolve(value: Secret | Reference, environ: Mapping[str, str]) -> Secret:
-    """The secret itself, read now from where a reference says; SecretUnavailable when it is not there."""
+    """The secret itself, read now from where a reference says; SecretUnavailable when it is not
+    there.
+    """
     if isinstance(value, Secret):
         return value
     try:
-        text = environ.get(value.name, "") if value.kind == "env" else _read(Path(value.name), REFERENCE_HINT)
+        text = (
+            environ.get(value.name, "")
+            if value.kind == "env"
+            else _read(Path(value.name), REFERENCE_HINT)
+        )
         check_header_value(f"secret in {value}", text)
     except InvalidInput as exc:
         raise SecretUnavailable(exc.message, REFERENCE_HINT) from exc
@@ -100,7 +114,9 @@ def load_keys(settings: Settings, *, create: bool = False) -> Keys:
     if settings.secret_key_file is not None:
         return _keys(str(settings.secret_key_file), _read(settings.secret_key_file))
     if settings.is_postgresql:
-        raise SecretUnavailable("no secret key is set, and PostgreSQL has none of its own", KEY_HINT)
+        raise SecretUnavailable(
+            "no secret key is set, and PostgreSQL has none of its own", KEY_HINT
+        )
     path = own_key_file(settings)
     if create and not path.exists():
         write_key_file(path, [new_key()], replace=False)
@@ -117,11 +133,14 @@ def new_key() -> Secret:
 
 
 def write_key_file(path: Path, keys: list[Secret], *, replace: bool) -> None:
-    """Write keys, newest first, readable by the owner only; without `replace` an existing file wins."""
+    """Write keys, newest first, readable by the owner only; without `replace` an existing file
+    wins.
+    """
     try:
         for folder in reversed(path.parents):
             folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600, and nobody else's file
+        # 0600, and nobody else's file
+        descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
         unfinished = Path(name)
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -136,7 +155,9 @@ def write_key_file(path: Path, keys: list[Secret], *, replace: bool) -> None:
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as exc:
-        raise SecretUnavailable(f"the key file {path} cannot be written: {exc.strerror}", KEY_HINT) from exc
+        raise SecretUnavailable(
+            f"the key file {path} cannot be written: {exc.strerror}", KEY_HINT
+        ) from exc
 
 
 def _reference(text: str) -> Reference:
@@ -158,7 +179,9 @@ def _read(path: Path, hint: str = KEY_HINT) -> str:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
-            raise SecretUnavailable(f"the file {path} is longer than {FILE_LIMIT // 1024} KiB", hint)
+            raise SecretUnavailable(
+                f"the file {path} is longer than {FILE_LIMIT // 1024} KiB", hint
+            )
         return data.decode().rstrip("\r\n")
     except OSError as exc:
         raise SecretUnavailable(f"the file {path} cannot be read: {exc.strerror}", hint) from exc

@@ -15,13 +15,18 @@ from ollama_admin.client import Client
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
 from tests.llama_server import LlamaServer, serve
-from tests.postgres import POSTGRES_URL_VARIABLE, OwnPostgresServer, PostgresServer, TemplateDatabases
+from tests.postgres import (
+    POSTGRES_URL_VARIABLE,
+    OwnPostgresServer,
+    PostgresServer,
+    TemplateDatabases,
+)
 
 # Read before the environment is cleaned for the first test.
 GIVEN_POSTGRES_URL = os.environ.get(POSTGRES_URL_VARIABLE)
 
-# Tests never assert times. The same examples each time, so that a change breaks what it breaks at once; `make chaos`
-# takes new ones with --hypothesis-profile=random.
+# Tests never assert times. The same examples each time, so that a change breaks what it breaks at
+# once; `make chaos` takes new ones with --hypothesis-profile=random.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.register_profile("random", deadline=None)
 settings.register_profile("fuzz", deadline=None)
@@ -33,7 +38,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 FOREIGN_PREFIXES = ("OLLAMA", "OPENAI_")
 FOREIGN_NAMES = {
-    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"),
+    *(
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "NETRC",
+    ),
     *("NO_COLOR", "FORCE_COLOR", "COLUMNS"),
 }
 
@@ -49,7 +62,9 @@ def command_line_built_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the machine reaches a test: no settings, proxies or colours, an empty home, an empty folder."""
+    """Nothing of the machine reaches a test: no settings, proxies or colours, an empty home, an
+    empty folder.
+    """
     for name in list(os.environ):
         if name.upper().startswith(FOREIGN_PREFIXES) or name.upper() in FOREIGN_NAMES:
             monkeypatch.delenv(name)
@@ -100,7 +115,9 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def migrated_postgres_url(postgres_server: PostgresServer, template_databases: TemplateDatabases) -> Iterator[str]:
+def migrated_postgres_url(
+    postgres_server: PostgresServer, template_databases: TemplateDatabases
+) -> Iterator[str]:
     """A database at head without rows, dropped after the test."""
     url = template_databases.copy(migrate)
     yield url
@@ -152,7 +169,9 @@ def llama_servers(
     folder = tmp_path_factory.mktemp("llama")
     with ExitStack() as stack:
         north, south = (
-            stack.enter_context(serve(folder, model_id=f"{name}.gguf", sentence=f"this is the {name} server"))
+            stack.enter_context(
+                serve(folder, model_id=f"{name}.gguf", sentence=f"this is the {name} server")
+            )
             for name in ("north", "south")
         )
         yield north, south

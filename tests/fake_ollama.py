@@ -17,8 +17,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, assert_never
 
-from ollama_admin.demo.simulator import SimulatedServer
-from ollama_admin.demo.simulator_http import (
+from ollama_admin.simulator.http import (
     JSON,
     NDJSON,
     TEXT,
@@ -30,7 +29,8 @@ from ollama_admin.demo.simulator_http import (
     encode_head,
     encode_json,
 )
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import SimulatedServer
 
 WIRE = Path(__file__).parent / "wire"
 
@@ -107,7 +107,9 @@ class Fault(ABC):
     """What a scripted request meets instead of the simulated answer."""
 
     @abstractmethod
-    async def play(self, fake: FakeOllama, client: Connection, request: RecordedRequest) -> None: ...
+    async def play(
+        self, fake: FakeOllama, client: Connection, request: RecordedRequest
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ollama_admin.demo.simulator_http import RecordedRequest
+from ollama_admin.simulator.http import RecordedRequest
 from tests.fake_ollama import FakeOllama
 
 T = TypeVar("T")

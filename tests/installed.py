@@ -1,4 +1,5 @@
-"""Checks an installed `ollama-admin` from outside its checkout: `python -m tests.installed PROGRAM FOLDER`.
+"""Checks an installed `ollama-admin` from outside its checkout: `python -m tests.installed PROGRAM
+FOLDER`.
 
 Runs `migrate` and one discovery of a simulated server, on SQLite and on PostgreSQL.
 """
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 from tests.postgres import OwnPostgresServer
@@ -22,7 +23,12 @@ def check(program: str, folder: Path, database_url: str, server_url: str) -> Non
         command = [program, "-o", "json", *words]
         environ = os.environ | {"OLLAMA_ADMIN_DATABASE_URL": database_url}
         done = subprocess.run(
-            command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            command,
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise SystemExit(f"{' '.join(words)} ended with {done.returncode}: {done.stderr}")

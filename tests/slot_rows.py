@@ -48,9 +48,12 @@ class SlotRows:
 
     def all(self, server_id: int = 1) -> list[Row]:
         """Every row of a server, by slot."""
-        clock = {} if self.is_postgresql else {"boot": _BOOT_ID.read_text().strip(), "uptime": uptime()}
+        clock = (
+            {} if self.is_postgresql else {"boot": _BOOT_ID.read_text().strip(), "uptime": uptime()}
+        )
         query = text(
-            f"SELECT slot, token, holder, {_LIVE[self._engine.dialect.name]} AS is_live FROM ollama_slots"
+            f"SELECT slot, token, holder, {_LIVE[self._engine.dialect.name]} AS is_live FROM "
+            "ollama_slots"
             " WHERE server_id = :server_id ORDER BY slot"
         )
         with self._engine.connect() as connection:
@@ -63,7 +66,9 @@ class SlotRows:
     def expiry(self, slot: int = 1) -> float:
         with self._engine.connect() as connection:
             return float(
-                connection.scalar(text("SELECT expires_at FROM ollama_slots WHERE slot = :slot"), {"slot": slot})
+                connection.scalar(
+                    text("SELECT expires_at FROM ollama_slots WHERE slot = :slot"), {"slot": slot}
+                )
             )
 
     def expire(self, slot: int) -> None:

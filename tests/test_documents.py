@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 
 from ollama_admin.documents import document, results
-from ollama_admin.domain.generation import Attempt, Proof, Reply, Stats
-from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelPlace
-from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus
+from ollama_admin.domain.answers import Attempt, Proof, Reply, Stats
+from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelHolder
+from ollama_admin.domain.servers import (
+    ApiVersion,
+    AuthType,
+    CheckResult,
+    Server,
+    ServerRef,
+    ServerStatus,
+)
 from ollama_admin.errors import ServerBusy, ServerUnreachable
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))
@@ -78,12 +85,22 @@ def test_a_server() -> None:
 @pytest.mark.parametrize(
     ("kind", "config", "shown"),
     [
-        (AuthType.BASIC, {"username": "u", "password": "hunter2"}, {"username": "u", "password": "********"}),
+        (
+            AuthType.BASIC,
+            {"username": "u", "password": "hunter2"},
+            {"username": "u", "password": "********"},
+        ),
         (AuthType.BEARER, {"token": "hunter2"}, {"token": "********"}),
-        (AuthType.API_KEY, {"header_name": "X-Key", "key": "hunter2"}, {"header_name": "X-Key", "key": "********"}),
+        (
+            AuthType.API_KEY,
+            {"header_name": "X-Key", "key": "hunter2"},
+            {"header_name": "X-Key", "key": "********"},
+        ),
     ],
 )
-def test_a_secret_of_a_server_is_never_shown(kind: AuthType, config: dict[str, str], shown: dict[str, str]) -> None:
+def test_a_secret_of_a_server_is_never_shown(
+    kind: AuthType, config: dict[str, str], shown: dict[str, str]
+) -> None:
     row = server(auth_type=kind, auth_config=config, headers={"CF-Access-Client-Secret": "hunter2"})
     told = parsed(row)
     assert told["auth_config"] == shown
@@ -161,7 +178,11 @@ def test_a_reply() -> None:
             tokens_per_second=99.5,
             time_to_first_token_ms=7,
         ),
-        attempts=(Attempt(server=REF, error=ServerBusy("server gpu is busy (503)", "try again later"), ms=5),),
+        attempts=(
+            Attempt(
+                server=REF, error=ServerBusy("server gpu is busy (503)", "try again later"), ms=5
+            ),
+        ),
     )
     assert parsed(reply) == {
         "response": "I am alpha",
@@ -219,13 +240,22 @@ def test_a_reply_without_drift_says_null() -> None:
         stats=stats,
     )
     told = parsed(reply)
-    assert (told["drift"], told["attempts"], told["proof"], told["server"]) == (None, [], "remote", REF_KEYS)
+    assert (told["drift"], told["attempts"], told["proof"], told["server"]) == (
+        None,
+        [],
+        "remote",
+        REF_KEYS,
+    )
 
 
 def test_the_result_of_a_check() -> None:
     fine = CheckResult(server=REF, status=ServerStatus.ONLINE, version="0.33.0", ms=4)
     failed = CheckResult(
-        server=REF, status=ServerStatus.OFFLINE, version=None, ms=5, error=ServerUnreachable("refused", "start it")
+        server=REF,
+        status=ServerStatus.OFFLINE,
+        version=None,
+        ms=5,
+        error=ServerUnreachable("refused", "start it"),
     )
     assert json.loads(json.dumps(results((fine, failed), failed=1))) == {
         "results": [
@@ -270,8 +300,8 @@ def test_models_by_name() -> None:
         name="alpha:latest",
         builds=2,
         servers=(
-            ModelPlace(server="gpu", digest="a" * 64, is_available=True),
-            ModelPlace(server="old", digest=None, is_available=False),
+            ModelHolder(server="gpu", digest="a" * 64, is_available=True),
+            ModelHolder(server="old", digest=None, is_available=False),
         ),
     )
     assert parsed((group,)) == [

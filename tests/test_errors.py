@@ -1,4 +1,6 @@
-"""One tree of errors carries code, exit code and HTTP status; its picture in the docstring is the tree."""
+"""One tree of errors carries code, exit code and HTTP status; its picture in the docstring is the
+tree.
+"""
 
 import re
 from collections.abc import Iterator
@@ -88,19 +90,38 @@ def test_every_code_is_the_known_one_and_no_two_are_equal() -> None:
 
 def test_a_child_ends_the_program_as_its_parent_does() -> None:
     assert {
-        (child.__name__, child.exit_code) for kind in descendants(AdminError) for child in kind.__subclasses__()
-    } == {(child.__name__, kind.exit_code) for kind in descendants(AdminError) for child in kind.__subclasses__()}
+        (child.__name__, child.exit_code)
+        for kind in descendants(AdminError)
+        for child in kind.__subclasses__()
+    } == {
+        (child.__name__, kind.exit_code)
+        for kind in descendants(AdminError)
+        for child in kind.__subclasses__()
+    }
 
 
-@pytest.mark.parametrize("kind", [AdminError, *descendants(AdminError)], ids=lambda kind: kind.__name__)
-def test_an_error_shows_its_message_and_becomes_the_same_document_everywhere(kind: type[AdminError]) -> None:
+@pytest.mark.parametrize(
+    "kind", [AdminError, *descendants(AdminError)], ids=lambda kind: kind.__name__
+)
+def test_an_error_shows_its_message_and_becomes_the_same_document_everywhere(
+    kind: type[AdminError],
+) -> None:
     error = kind("no server named 'gpu-3'", "see: ollama-admin server list")
-    expected = {"code": kind.code, "message": "no server named 'gpu-3'", "hint": "see: ollama-admin server list"}
-    assert (str(error), error.document(), document(error)) == ("no server named 'gpu-3'", expected, expected)
+    expected = {
+        "code": kind.code,
+        "message": "no server named 'gpu-3'",
+        "hint": "see: ollama-admin server list",
+    }
+    assert (str(error), error.document(), document(error)) == (
+        "no server named 'gpu-3'",
+        expected,
+        expected,
+    )
     assert kind("m").document()["hint"] is None
 
 
 def test_no_error_looks_like_success_or_like_a_signal() -> None:
-    users = [kind for kind in descendants(AdminError) if kind is not errors.DemoFailed]  # which is a bug of ours
+    # which is a bug of ours
+    users = [kind for kind in descendants(AdminError) if kind is not errors.DemoFailed]
     assert {kind.exit_code for kind in users} == {2, 3, 4, 5, 6, 8}
     assert all(400 <= kind.http_status < 600 for kind in descendants(AdminError))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from ollama_admin.demo.simulator import HoldAt, SimulatedModel
+from ollama_admin.simulator.server import HoldAt, SimulatedModel
 from tests.fake_ollama import (
     Answer,
     CutAfter,
@@ -62,7 +62,11 @@ async def receive(fake: FakeOllama, fault: Fault) -> bytes:
     ],
 )
 async def test_an_answer_arrives_as_scripted(
-    fake: FakeOllama, client: httpx.AsyncClient, answer: Answer, content_type: str | None, body: bytes
+    fake: FakeOllama,
+    client: httpx.AsyncClient,
+    answer: Answer,
+    content_type: str | None,
+    body: bytes,
 ) -> None:
     fake.script("/api/tags", answer)
     response = await client.get("/api/tags")
@@ -70,7 +74,9 @@ async def test_an_answer_arrives_as_scripted(
     assert response.headers.get("Content-Type") == content_type
 
 
-async def test_faults_are_met_once_in_order_then_always(fake: FakeOllama, client: httpx.AsyncClient) -> None:
+async def test_faults_are_met_once_in_order_then_always(
+    fake: FakeOllama, client: httpx.AsyncClient
+) -> None:
     fake.script("/api/tags", Answer(500), Answer(501))
     first = [(await client.get("/api/tags")).status_code for _ in range(3)]
     fake.script_always("/api/tags", Answer(502))
@@ -85,7 +91,10 @@ async def test_faults_are_met_once_in_order_then_always(fake: FakeOllama, client
 async def test_a_redirect_names_its_target(fake: FakeOllama, client: httpx.AsyncClient) -> None:
     fake.script("/api/tags", redirect("http://elsewhere/api/tags", 302))
     response = await client.get("/api/tags")
-    assert (response.status_code, response.headers["Location"]) == (302, "http://elsewhere/api/tags")
+    assert (response.status_code, response.headers["Location"]) == (
+        302,
+        "http://elsewhere/api/tags",
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +124,9 @@ async def test_raw_bytes_end_with_reset(fake: FakeOllama) -> None:
         await receive(fake, Raw((b"HTTP/1.1 ",), Ending.RESET))
 
 
-async def test_raw_bytes_may_leave_the_connection_open(fake: FakeOllama, client: httpx.AsyncClient) -> None:
+async def test_raw_bytes_may_leave_the_connection_open(
+    fake: FakeOllama, client: httpx.AsyncClient
+) -> None:
     fake.script("/api/tags", Raw((OK,), Ending.KEEP))
     assert (await client.get("/api/tags")).text == "ok"
     assert (await client.get("/api/version")).status_code == 200
@@ -139,7 +150,9 @@ async def test_no_bytes_at_all(fake: FakeOllama, client: httpx.AsyncClient) -> N
         await client.get("/api/tags")
 
 
-async def test_silence_lasts_until_the_client_leaves(fake: FakeOllama, client: httpx.AsyncClient) -> None:
+async def test_silence_lasts_until_the_client_leaves(
+    fake: FakeOllama, client: httpx.AsyncClient
+) -> None:
     silence = Silence()
     fake.script("/api/tags", silence)
     asking = asyncio.create_task(client.get("/api/tags"))
@@ -157,7 +170,9 @@ async def test_silence_ends_with_the_server() -> None:
     assert await asking == b""
 
 
-async def test_a_held_answer_comes_when_released(fake: FakeOllama, client: httpx.AsyncClient) -> None:
+async def test_a_held_answer_comes_when_released(
+    fake: FakeOllama, client: httpx.AsyncClient
+) -> None:
     held = Held()
     fake.script("/api/tags", held)
     asking = asyncio.create_task(client.get("/api/tags"))
@@ -173,7 +188,9 @@ async def test_a_drip_gives_every_byte(fake: FakeOllama, client: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("ending", [Ending.FIN, Ending.RESET])
-async def test_the_usual_answer_can_be_cut(fake: FakeOllama, client: httpx.AsyncClient, ending: Ending) -> None:
+async def test_the_usual_answer_can_be_cut(
+    fake: FakeOllama, client: httpx.AsyncClient, ending: Ending
+) -> None:
     fake.script("/api/generate", CutAfter(150, ending))
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         await client.post("/api/generate", json={"model": "alpha", "prompt": "hi"})
@@ -209,14 +226,18 @@ async def test_a_recording_can_be_chunked_anew(fake: FakeOllama, client: httpx.A
             assert b"".join([piece async for piece in response.aiter_raw()]) == recording.body
 
 
-async def test_a_huge_body_has_the_announced_size(fake: FakeOllama, client: httpx.AsyncClient) -> None:
+async def test_a_huge_body_has_the_announced_size(
+    fake: FakeOllama, client: httpx.AsyncClient
+) -> None:
     fake.script("/api/tags", Huge(head=b'{"a":"', unit=b"x" * 10, times=1_000_001, tail=b'"}'))
     async with client.stream("GET", "/api/tags") as response:
         size = sum([len(piece) async for piece in response.aiter_raw()])
     assert size == 10_000_018
 
 
-async def test_a_huge_body_stops_when_the_client_leaves(fake: FakeOllama, client: httpx.AsyncClient) -> None:
+async def test_a_huge_body_stops_when_the_client_leaves(
+    fake: FakeOllama, client: httpx.AsyncClient
+) -> None:
     fake.script("/api/tags", Huge(unit=b"x" * 65536, times=10**9))
     async with client.stream("GET", "/api/tags") as response:
         await anext(response.aiter_raw())

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.running import Cli, Process, commands
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 
-# Each command as a user types it; FAKE is the server that is named. Nothing listens at the https URL, but to ask there
-# the certificates are loaded.
+# Each command as a user types it; FAKE is the server that is named. Nothing listens at the https
+# URL, but to ask there the certificates are loaded.
 RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("server", "add"): [["two", "10.0.0.2", "--no-check"], ["two", "FAKE/prefix", "--discover"]],
     ("server", "list"): [[], ["-o", "json"]],
@@ -53,12 +53,36 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("serve",): [["--grace", "-1"]],  # refused at once; one that serves is tried below
     ("demo",): [[]],
 }
-OF_THEIR_OWN = {("demo",), ("doctor",), ("secrets", "generate-key")}  # say something else each time, or name the traps
-CASES = [(*command, *words) for command, runs in RUNS.items() for words in runs if command not in OF_THEIR_OWN]
+OF_THEIR_OWN = {
+    ("demo",),
+    ("doctor",),
+    ("secrets", "generate-key"),
+}  # say something else each time, or name the traps
+CASES = [
+    (*command, *words)
+    for command, runs in RUNS.items()
+    for words in runs
+    if command not in OF_THEIR_OWN
+]
 
 VARIABLES = [
-    *("OLLAMA_HOST", "OLLAMA_BASE_URL", "OLLAMA_URL", "OLLAMA_URL_1", "OLLAMA_API_BASE", "OPENAI_BASE_URL"),
-    *("OPENAI_API_BASE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
+    *(
+        "OLLAMA_HOST",
+        "OLLAMA_BASE_URL",
+        "OLLAMA_URL",
+        "OLLAMA_URL_1",
+        "OLLAMA_API_BASE",
+        "OPENAI_BASE_URL",
+    ),
+    *(
+        "OPENAI_API_BASE",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ),
 ]
 
 
@@ -84,14 +108,18 @@ class Trap:
         return dict.fromkeys(VARIABLES, self.server.url) | others
 
     def set(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Into the environment, into `.env` (with a database besides), and a password for every machine."""
+        """Into the environment, into `.env` (with a database besides), and a password for every
+        machine.
+        """
         for name, value in self.environ.items():
             monkeypatch.setenv(name, value)
         lines = [f"{name}={value}\n" for name, value in self.environ.items()]
         database = f"OLLAMA_ADMIN_DATABASE_URL=sqlite:///{self.folder / 'trap.db'}\n"
         (self.folder / ".env").write_text("".join([*lines, database]))
         for netrc in (self.folder / "netrc", self.folder / "home" / ".netrc"):
-            netrc.write_text("machine 127.0.0.1 login trap password trap\ndefault login trap password trap\n")
+            netrc.write_text(
+                "machine 127.0.0.1 login trap password trap\ndefault login trap password trap\n"
+            )
 
     def assert_untouched(self) -> None:
         assert self.server.requests() == []
@@ -113,13 +141,18 @@ def trap(tmp_path: Path) -> Iterator[Trap]:
 
 @pytest.fixture
 def prepared(
-    migrated_sqlite_file: Path, fake: FakeOllamaThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    migrated_sqlite_file: Path,
+    fake: FakeOllamaThread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[], None]:
     """Puts the database back: server `one`, discovered, the default one."""
     database, backup = tmp_path / "one.db", tmp_path / "backup.db"
     shutil.copy(migrated_sqlite_file, database)
     monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{database}")
-    added = Cli()("server", "add", "one", fake.url, "--default", "--default-model", "alpha", "--discover")
+    added = Cli()(
+        "server", "add", "one", fake.url, "--default", "--default-model", "alpha", "--discover"
+    )
     assert added.exit_code == 0, added
     shutil.copy(database, backup)
     (tmp_path / "legacy.env").write_text(f"OLLAMA_HOST={fake.url}\nOLLAMA_MODEL=beta\n")
@@ -157,31 +190,44 @@ def test_command_behaves_as_without_the_traps(
 ) -> None:
     typed_words = typed(words, fake)
     expected = outcome(typed_words)
-    asked = [(request.method, request.path, request.headers, request.raw) for request in fake.requests()]
+    asked = [
+        (request.method, request.path, request.headers, request.raw) for request in fake.requests()
+    ]
     prepared()
     trap.set(monkeypatch)
     before = len(fake.requests())
     assert outcome(typed_words) == expected
-    again = [(request.method, request.path, request.headers, request.raw) for request in fake.requests()[before:]]
+    again = [
+        (request.method, request.path, request.headers, request.raw)
+        for request in fake.requests()[before:]
+    ]
     assert again == asked[len(asked) - len(again) :]
     assert not any("authorization" in request.headers for request in fake.requests())
     trap.assert_untouched()
 
 
 def test_process_started_among_the_traps_answers_as_asked(
-    prepared: Callable[[], None], fake: FakeOllamaThread, trap: Trap, monkeypatch: pytest.MonkeyPatch
+    prepared: Callable[[], None],
+    fake: FakeOllamaThread,
+    trap: Trap,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trap.set(monkeypatch)
     process = Process("generate", "-m", "beta", "hi")
     ran = process.ended()
     process.close()
     assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "I am alpha", "")
-    assert [request.body["model"] for request in fake.requests() if request.path == "/api/generate"] == ["beta:latest"]
+    assert [
+        request.body["model"] for request in fake.requests() if request.path == "/api/generate"
+    ] == ["beta:latest"]
     trap.assert_untouched()
 
 
 def test_service_started_among_the_traps_answers_as_asked(
-    prepared: Callable[[], None], fake: FakeOllamaThread, trap: Trap, monkeypatch: pytest.MonkeyPatch
+    prepared: Callable[[], None],
+    fake: FakeOllamaThread,
+    trap: Trap,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trap.set(monkeypatch)
     monkeypatch.setenv("OLLAMA_ADMIN_API_TOKEN", "token")
@@ -190,7 +236,9 @@ def test_service_started_among_the_traps_answers_as_asked(
     url = process.stderr_so_far.partition(b"listening on ")[2].partition(b",")[0].decode()
     body = {"model": "beta", "prompt": "hi", "stream": False}
     headers = {"Authorization": "Bearer token"}
-    answer = httpx.post(f"{url}/api/generate", json=body, headers=headers, trust_env=False, timeout=50)
+    answer = httpx.post(
+        f"{url}/api/generate", json=body, headers=headers, trust_env=False, timeout=50
+    )
     process.terminate()
     ran = process.ended()
     process.close()
@@ -199,7 +247,9 @@ def test_service_started_among_the_traps_answers_as_asked(
     trap.assert_untouched()
 
 
-def test_demo_among_the_traps_is_the_same_demo(trap: Trap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_demo_among_the_traps_is_the_same_demo(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     trap.set(monkeypatch)
     process = Process("demo")
@@ -225,7 +275,9 @@ def _imported(*words: str) -> list[dict[str, str]]:
     return Cli().json("server", "list").data
 
 
-def test_every_variable_is_set_in_both_spellings(trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_variable_is_set_in_both_spellings(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trap.set(monkeypatch)
     for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         assert os.environ[proxy] == os.environ[proxy.lower()] == trap.server.url
@@ -237,7 +289,10 @@ def test_doctor_names_the_traps_and_asks_none_of_them(
     prepared()
     trap.set(monkeypatch)
     report = outcome(["doctor", "-o", "json"])
-    assert all(f'"{name}"' in str(report) for name in ("OLLAMA_HOST", "HTTP_PROXY", "SSL_CERT_FILE", "OLLAMA_MODEL"))
+    assert all(
+        f'"{name}"' in str(report)
+        for name in ("OLLAMA_HOST", "HTTP_PROXY", "SSL_CERT_FILE", "OLLAMA_MODEL")
+    )
     trap.assert_untouched()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import ollama_admin
 from ollama_admin.cli.app import COMMANDS, load_command
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.running import commands
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -47,7 +47,9 @@ LOADED = "import sys; print([name for name in {names!r} if name in sys.modules])
 
 def fresh(*words: str) -> str:
     """What a new interpreter prints; warnings are errors there."""
-    done = subprocess.run([sys.executable, "-W", "error", *words], capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *words], capture_output=True, text=True, env=os.environ
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -59,7 +61,9 @@ def test_help_of_no_command_loads_anything_heavy() -> None:
 
 
 def test_help_of_the_program_itself_loads_nothing_heavy() -> None:
-    loaded = fresh("-X", "importtime", "-c", "import ollama_admin.__main__; " + LOADED.format(names=HEAVY))
+    loaded = fresh(
+        "-X", "importtime", "-c", "import ollama_admin.__main__; " + LOADED.format(names=HEAVY)
+    )
     assert loaded == "[]\n"
 
 
@@ -85,7 +89,11 @@ main()
 """
 PRINTER = ("rich.table", "rich.console", "ollama_admin.cli.render")
 NETWORK = ("httpx", "httpcore", "anyio", "ollama_admin.ollama")
-REQUESTS = ("ollama_admin.services.generate", "ollama_admin.services.discover", "ollama_admin.domain.generation")
+REQUESTS = (
+    "ollama_admin.services.generate",
+    "ollama_admin.services.discover",
+    "ollama_admin.domain.requests",
+)
 DATABASE = ("sqlalchemy", "sqlite3", "ollama_admin.client", "ollama_admin.store")
 OTHER_DATABASE = ("psycopg", "sqlalchemy.dialects.postgresql")
 NEVER = ("pydantic", "alembic", "sqlalchemy.orm", "click", "fastapi", "httpx._main", "pygments")
@@ -95,13 +103,17 @@ def loaded_by(*words: str, environ: dict[str, str] | None = None) -> set[str]:
     """The modules that a run of the program had loaded when it ended."""
     command = [sys.executable, "-c", RUN, json.dumps(words)]
     environ = os.environ | (environ or {})
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environ, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 @pytest.fixture
-def sqlite_database(migrated_sqlite_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def sqlite_database(
+    migrated_sqlite_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = shutil.copy(migrated_sqlite_file, tmp_path / "one.db")
     monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"sqlite:///{file}")
 
@@ -111,7 +123,8 @@ def test_help_and_version_load_the_command_line_alone(words: tuple[str, ...]) ->
     loaded = loaded_by(*words)
     assert loaded & {*NEVER, *DATABASE, *NETWORK, *PRINTER, *REQUESTS, "asyncio", "hmac"} == set()
     commands_loaded = {name for name in loaded if name.startswith("ollama_admin.cli.")} - {
-        f"ollama_admin.cli.{name}" for name in ("app", "coercion", "context", "output", "options", "auth")
+        f"ollama_admin.cli.{name}"
+        for name in ("app", "coercion", "context", "output", "options", "auth")
     }
     assert commands_loaded == ({"ollama_admin.cli.servers"} if words[0] == "server" else set())
 
@@ -130,12 +143,20 @@ def one_ollama() -> Iterator[str]:
         (("-o", "json", "server", "list"), (*NETWORK, *PRINTER, *REQUESTS, *OTHER_DATABASE)),
         (("server", "list"), (*NETWORK, *REQUESTS, *OTHER_DATABASE)),
         (("-o", "json", "models"), (*NETWORK, *PRINTER, *REQUESTS[:2], *OTHER_DATABASE)),
-        (("-o", "json", "discover"), (*NETWORK, *PRINTER, *OTHER_DATABASE, "ollama_admin.services.generate")),
-        (("-o", "json", "receipts", "list"), (*NETWORK, *PRINTER, *OTHER_DATABASE, "ollama_admin.services.generate")),
+        (
+            ("-o", "json", "discover"),
+            (*NETWORK, *PRINTER, *OTHER_DATABASE, "ollama_admin.services.generate"),
+        ),
+        (
+            ("-o", "json", "receipts", "list"),
+            (*NETWORK, *PRINTER, *OTHER_DATABASE, "ollama_admin.services.generate"),
+        ),
     ],
     ids=lambda value: " ".join(value) if value[0] in ("-o", "server") else "",
 )
-def test_a_command_loads_what_it_does_and_nothing_else(words: tuple[str, ...], absent: tuple[str, ...]) -> None:
+def test_a_command_loads_what_it_does_and_nothing_else(
+    words: tuple[str, ...], absent: tuple[str, ...]
+) -> None:
     loaded = loaded_by(*words)
     assert loaded & {*absent, *NEVER} == set()
     assert loaded >= {"sqlalchemy", "ollama_admin.client"}
@@ -149,7 +170,9 @@ def test_generation_loads_neither_tables_nor_the_other_database(one_ollama: str)
 
 
 def test_postgresql_is_listed_without_http_tables_or_pydantic(migrated_postgres_url: str) -> None:
-    loaded = loaded_by("-o", "json", "server", "list", environ={"OLLAMA_ADMIN_DATABASE_URL": migrated_postgres_url})
+    loaded = loaded_by(
+        "-o", "json", "server", "list", environ={"OLLAMA_ADMIN_DATABASE_URL": migrated_postgres_url}
+    )
     assert loaded & {*NETWORK, *PRINTER, *REQUESTS, *NEVER} == set()
     assert "psycopg" in loaded
 
@@ -167,8 +190,12 @@ def test_postgresql_is_listed_without_http_tables_or_pydantic(migrated_postgres_
     ],
     ids=["choice", "whole number", "range", "number"],
 )
-def test_values_that_are_not_plainly_right_are_refused_by_typer(words: tuple[str, ...], message: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "ollama_admin", *words], capture_output=True, text=True)
+def test_values_that_are_not_plainly_right_are_refused_by_typer(
+    words: tuple[str, ...], message: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ollama_admin", *words], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr.splitlines()[0]
     assert "Traceback" not in done.stderr
@@ -195,12 +222,17 @@ def test_every_command_is_described(words: tuple[str, ...]) -> None:
 def test_list_of_commands_says_what_the_command_itself_says(name: str) -> None:
     help_ = load_command(name).help
     assert help_ is not None
-    assert COMMANDS[name][1] == help_.split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ") + "."
+    assert (
+        COMMANDS[name][1]
+        == help_.split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ") + "."
+    )
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_option_has_help(words: tuple[str, ...]) -> None:
-    options: list[Any] = [param for param in commands()[words].params if param.param_type_name == "option"]
+    options: list[Any] = [
+        param for param in commands()[words].params if param.param_type_name == "option"
+    ]
     assert [option.name for option in options if not option.help] == []
 
 
@@ -212,8 +244,8 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
 
 
 def lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """From `def` to the end. A command's signature is its table of options and its docstring is its help, so
-    of a command only what follows them is counted."""
+    """From `def` to the end. A command's signature is its table of options and its docstring is its
+    help, so of a command only what follows them is counted."""
     assert function.end_lineno is not None
     if not _is_command(function):
         return function.end_lineno - function.lineno + 1
@@ -223,11 +255,17 @@ def lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def _is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     first = function.args.args[0].annotation if function.args.args else None
-    return first is not None and ast.unparse(first) == "typer.Context" and ast.get_docstring(function) is not None
+    return (
+        first is not None
+        and ast.unparse(first) == "typer.Context"
+        and ast.get_docstring(function) is not None
+    )
 
 
 def test_no_function_is_longer_than_a_screen() -> None:
-    assert {name: lines(function) for name, function in functions() if lines(function) > LONGEST} == {}
+    assert {
+        name: lines(function) for name, function in functions() if lines(function) > LONGEST
+    } == {}
 
 
 def test_every_module_says_what_it_is_for() -> None:

@@ -9,7 +9,9 @@ MESSAGES = [{"role": "user", "content": "who are you?"}]
 
 
 @pytest.fixture(params=[0, 1], ids=["north", "south"])
-def llama_server(request: pytest.FixtureRequest, llama_servers: tuple[LlamaServer, LlamaServer]) -> LlamaServer:
+def llama_server(
+    request: pytest.FixtureRequest, llama_servers: tuple[LlamaServer, LlamaServer]
+) -> LlamaServer:
     return llama_servers[request.param]
 
 
@@ -54,4 +56,6 @@ def test_it_answers_for_a_model_it_does_not_have_under_its_own_name(
 def test_it_has_no_native_api(llama_server: LlamaServer, path: str) -> None:
     response = httpx.get(llama_server.url + path)
     assert response.status_code == 404
-    assert response.json() == {"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}}
+    assert response.json() == {
+        "error": {"message": "File Not Found", "type": "not_found_error", "code": 404}
+    }

@@ -1,4 +1,6 @@
-"""The documentation is checked against the code: tables, command lines, examples and names of files."""
+"""The documentation is checked against the code: tables, command lines, examples and names of
+files.
+"""
 
 import ast
 import asyncio
@@ -19,11 +21,12 @@ from typing import Any
 import pytest
 
 import ollama_admin
-from ollama_admin.demo.simulator import SimulatedServer
-from ollama_admin.demo.simulator_model import SimulatedModel
-from ollama_admin.domain.generation import Asked, Reply, Stats
+from ollama_admin.domain.answers import Reply, Stats
+from ollama_admin.domain.requests import Asked
 from ollama_admin.errors import AdminError, ModelNotFound
 from ollama_admin.legacy import layouts
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import SimulatedServer
 from tests.cli.running import command_tree
 from tests.fake_ollama import FakeOllama
 
@@ -71,7 +74,9 @@ class Document:
         return [[_cells(line) for line in table.splitlines()[2:]] for table in found]
 
     def table(self, first: str) -> dict[str, list[str]]:
-        """The table whose first column holds `first`: that column without backticks, and the other cells."""
+        """The table whose first column holds `first`: that column without backticks, and the other
+        cells.
+        """
         tables = ({row[0].strip("`"): row[1:] for row in table} for table in self.tables)
         return next(table for table in tables if first in table)
 
@@ -88,7 +93,9 @@ def _cells(line: str) -> list[str]:
 def read(path: Path) -> Document:
     text = path.read_text(encoding="utf-8")
     pattern = re.compile(r"^```(\w*)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
-    return Document(pattern.sub("\n", text), tuple(Block(*match.groups()) for match in pattern.finditer(text)))
+    return Document(
+        pattern.sub("\n", text), tuple(Block(*match.groups()) for match in pattern.finditer(text))
+    )
 
 
 def code_spans(cell: str) -> list[str]:
@@ -111,17 +118,24 @@ def _below(command: Any, words: str) -> Iterator[tuple[str, Any]]:
 def options_of(command: Any) -> set[str]:
     """Options as the help prints them, with what they take."""
     root = command_tree().make_context("ollama-admin", [], resilient_parsing=True)
-    context = command.make_context(command.name, [], parent=root, resilient_parsing=True)  # inherits the help option
+    # inherits the help option
+    context = command.make_context(command.name, [], parent=root, resilient_parsing=True)
     params = [param for param in command.get_params(context) if param.param_type_name == "option"]
     return {" ".join(param.get_help_record(context)[0].split()) for param in params}
 
 
 def arguments_of(command: Any) -> list[str]:
-    return [param.metavar.strip("[].{}") for param in command.params if param.param_type_name == "argument"]
+    return [
+        param.metavar.strip("[].{}")
+        for param in command.params
+        if param.param_type_name == "argument"
+    ]
 
 
 def documented_commands(path: Path) -> dict[str, list[str]]:
-    """Rows of the command table, by what stands in their first column; the root's row has no words."""
+    """Rows of the command table, by what stands in their first column; the root's row has no
+    words.
+    """
     table = read(path).table("migrate")
     return {"" if usage == "ollama-admin" else usage: cells for usage, cells in table.items()}
 
@@ -138,9 +152,14 @@ def test_command_table_has_every_command_with_its_arguments(path: Path) -> None:
 
 @both_readmes
 def test_command_table_has_every_option(path: Path) -> None:
-    rows = {" ".join(w for w in usage.split() if w.islower()): row for usage, row in documented_commands(path).items()}
+    rows = {
+        " ".join(w for w in usage.split() if w.islower()): row
+        for usage, row in documented_commands(path).items()
+    }
     for name, command in commands().items():
-        assert set(code_spans(rows[name][0])) == options_of(command) - EVERYWHERE, name or "ollama-admin"
+        assert set(code_spans(rows[name][0])) == options_of(command) - EVERYWHERE, (
+            name or "ollama-admin"
+        )
 
 
 def test_every_command_takes_help_and_all_but_the_named_ones_output() -> None:
@@ -170,9 +189,15 @@ def command_lines(path: Path) -> list[str]:
     texts = list(read(path).spans)
     for block in read(path).blocks:
         lines = block.text.replace("\\\n", " ").splitlines()
-        texts += [line.removeprefix("$ ") for line in lines if block.language != "text" or line.startswith("$ ")]
+        texts += [
+            line.removeprefix("$ ")
+            for line in lines
+            if block.language != "text" or line.startswith("$ ")
+        ]
     return [
-        text for text in texts if re.search(r"(?:^|[\s/])ollama-admin \S", text) and "ollama-admin COMMAND" not in text
+        text
+        for text in texts
+        if re.search(r"(?:^|[\s/])ollama-admin \S", text) and "ollama-admin COMMAND" not in text
     ]
 
 
@@ -182,7 +207,9 @@ def words_of(line: str) -> list[str]:
     lexer.whitespace_split = True
     words = list(lexer)
     start = next(index for index, word in enumerate(words) if Path(word).name == "ollama-admin")
-    ends = (index for index, word in enumerate(words) if index > start and set(word) <= SHELL_OPERATORS)
+    ends = (
+        index for index, word in enumerate(words) if index > start and set(word) <= SHELL_OPERATORS
+    )
     return words[start + 1 : next(ends, len(words))]
 
 
@@ -191,7 +218,9 @@ def parse(words: list[str]) -> None:
     command = command_tree()
     context = command.make_context("ollama-admin", words)
     while getattr(command, "commands", {}):
-        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        _, command, words = command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
         assert command is not None
         context = command.make_context(command.name, words, parent=context)
 
@@ -217,8 +246,14 @@ def test_the_check_of_command_lines_finds_mistakes() -> None:
 
 @both_readmes
 def test_inline_options_exist(path: Path) -> None:
-    known = {option for command in commands().values() for param in command.params for option in options_named(param)}
-    known |= {"-h", "--help", "--add-host", "-cloud"}  # Docker's option, and the end of a model's name
+    known = {
+        option
+        for command in commands().values()
+        for param in command.params
+        for option in options_named(param)
+    }
+    # Docker's option, and the end of a model's name
+    known |= {"-h", "--help", "--add-host", "-cloud"}
     missing = {
         option
         for span in read(path).spans
@@ -235,16 +270,24 @@ def options_named(param: Any) -> list[str]:
 @both_readmes
 def test_settings_table_names_what_settings_read(path: Path) -> None:
     source = (ROOT / "ollama_admin" / "settings.py").read_text(encoding="utf-8")
-    assert set(read(path).table("OLLAMA_ADMIN_DATABASE_URL")) == set(re.findall(r'"(OLLAMA_ADMIN_\w+)"', source))
+    assert set(read(path).table("OLLAMA_ADMIN_DATABASE_URL")) == set(
+        re.findall(r'"(OLLAMA_ADMIN_\w+)"', source)
+    )
 
 
 def package_modules() -> list[str]:
     found = pkgutil.walk_packages(ollama_admin.__path__, "ollama_admin.")
-    return sorted(module.name for module in found if module.name != "ollama_admin.__main__" and is_ours(module.name))
+    return sorted(
+        module.name
+        for module in found
+        if module.name != "ollama_admin.__main__" and is_ours(module.name)
+    )
 
 
 def is_ours(name: str) -> bool:
-    """Whether it is a module of the package, and not a script of migrations that an installed wheel carries."""
+    """Whether it is a module of the package, and not a script of migrations that an installed wheel
+    carries.
+    """
     return ".migrations" not in name or name.endswith(".store.migrations")
 
 
@@ -256,11 +299,15 @@ def source_of(module: str) -> ast.Module:
 
 @functools.cache
 def raised_errors() -> dict[str, int]:
-    """Exit codes by error code: of all classes but those that only gather others, and of the errors without a class."""
+    """Exit codes by error code: of all classes but those that only gather others, and of the errors
+    without a class.
+    """
     trees = [source_of(name) for name in package_modules()]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     called = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
-    classes = [kind for kind in below(AdminError) if not kind.__subclasses__() or kind.__name__ in called]
+    classes = [
+        kind for kind in below(AdminError) if not kind.__subclasses__() or kind.__name__ in called
+    ]
     codes = {kind.code: kind.exit_code for kind in classes}
     for node in calls:
         if (
@@ -268,7 +315,9 @@ def raised_errors() -> dict[str, int]:
             and node.func.attr == "problem"
             and isinstance(node.args[0], ast.Constant)
         ):
-            codes.setdefault(str(node.args[0].value), {"output_failed": 1}.get(str(node.args[0].value), 2))
+            codes.setdefault(
+                str(node.args[0].value), {"output_failed": 1}.get(str(node.args[0].value), 2)
+            )
     return codes
 
 
@@ -329,7 +378,9 @@ def anchor(heading: str) -> str:
 @every_document
 def test_files_and_functions_that_are_named_exist(path: Path) -> None:
     prose = " ".join(read(path).prose.split())
-    pattern = r"`((?:ollama_admin|tests|migrations)/[\w./-]*)`((?:(?::| or | или) `[A-Za-z_][\w.]*`)*)"
+    pattern = (
+        r"`((?:ollama_admin|tests|migrations)/[\w./-]*)`((?:(?::| or | или) `[A-Za-z_][\w.]*`)*)"
+    )
     for file, names in re.findall(pattern, prose):
         assert (ROOT / file).exists(), file
         for name in code_spans(names):
@@ -343,21 +394,37 @@ def defined(file: Path) -> set[str]:
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, kinds):
             found.add(node.name)
-            found |= {f"{node.name}.{inner.name}" for inner in getattr(node, "body", []) if isinstance(inner, kinds)}
+            found |= {
+                f"{node.name}.{inner.name}"
+                for inner in getattr(node, "body", [])
+                if isinstance(inner, kinds)
+            }
     return found
 
 
 @both_readmes
 def test_a_generate_is_traced_in_six_hops(path: Path) -> None:
     hops = re.findall(r"^[1-6]\. `(ollama_admin/[\w/]+\.py)`", read(path).prose, re.MULTILINE)
-    parts = ("cli/generate", "client", "services/generate", "services/selection", "ollama/endpoint", "ollama/wire")
+    parts = (
+        "cli/generate",
+        "client",
+        "services/generate",
+        "services/selection",
+        "ollama/endpoint",
+        "ollama/wire",
+    )
     assert hops == [f"ollama_admin/{part}.py" for part in parts]
 
 
 def test_make_targets_that_are_named_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     for path in DOCUMENTS:
-        texts = [*read(path).spans, *(line for block in read(path).blocks for line in block.text.splitlines())]
+        texts = [
+            *read(path).spans,
+            *(line for block in read(path).blocks for line in block.text.splitlines()),
+        ]
         named = {match[1] for text in texts if (match := re.match(r"make ([a-z-]+)", text))}
         assert named <= targets, path.name
 
@@ -368,18 +435,26 @@ def test_both_readmes_have_the_same_headings() -> None:
 
 
 def test_both_readmes_have_the_same_code_blocks() -> None:
-    blocks = [[(block.language, without_comments(block)) for block in read(path).blocks] for path in READMES]
+    blocks = [
+        [(block.language, without_comments(block)) for block in read(path).blocks]
+        for path in READMES
+    ]
     assert blocks[0] == blocks[1]
 
 
 def without_comments(block: Block) -> str:
-    return re.sub(r"(?m)(^|\s+)# .*$", "", block.text) if block.language in ("sh", "yaml", "python") else block.text
+    return (
+        re.sub(r"(?m)(^|\s+)# .*$", "", block.text)
+        if block.language in ("sh", "yaml", "python")
+        else block.text
+    )
 
 
 def test_both_readmes_have_the_same_tables() -> None:
     """Apart from the last column, which is the text."""
     tables = [
-        [[row[0] if len(row) == 2 else row[:1] for row in table] for table in read(path).tables] for path in READMES
+        [[row[0] if len(row) == 2 else row[:1] for row in table] for table in read(path).tables]
+        for path in READMES
     ]
     assert tables[0] == tables[1]
 
@@ -402,7 +477,9 @@ def test_layout_table_has_every_role_and_word() -> None:
     }
     for role in layouts.Role:
         one = {word for found, words in layouts._ROLES if found is role for word in words.split()}
-        several = {word for found, words in layouts._LIST_ROLES if found is role for word in words.split()}
+        several = {
+            word for found, words in layouts._LIST_ROLES if found is role for word in words.split()
+        }
         assert documented[role] == (one, several), role
 
 
@@ -411,7 +488,9 @@ async def test_every_layout_shown_is_imported_without_a_rest(tmp_path: Path) -> 
     for number, text in enumerate(blocks):
         file = tmp_path / f"{number}.env"
         file.write_text(text, encoding="utf-8")
-        async with ollama_admin.Client(database_url=f"sqlite:///{tmp_path / f'{number}.db'}", environ={}) as client:
+        async with ollama_admin.Client(
+            database_url=f"sqlite:///{tmp_path / f'{number}.db'}", environ={}
+        ) as client:
             found = await client.import_env([file])
         assert found.counts.imported == found.counts.seen, text
         assert {entry.state.value for entry in found.entries} <= {"new", "unchanged"}, text
@@ -422,7 +501,12 @@ def test_variables_said_to_be_left_out_are_left_out() -> None:
     for cell, _ in rows:
         for name, _, value in (span.partition("=") for span in code_spans(cell)):
             known = layouts.recognise(name, value)
-            if not value and name not in ("EMPTY", "sk-...", "OLLAMA_EMBED_MODEL", "OLLAMA_VISION_MODEL"):
+            if not value and name not in (
+                "EMPTY",
+                "sk-...",
+                "OLLAMA_EMBED_MODEL",
+                "OLLAMA_VISION_MODEL",
+            ):
                 assert isinstance(known, layouts.Unused), name
 
 
@@ -433,14 +517,21 @@ def test_python_example_uses_names_that_exist() -> None:
             module = importlib.import_module(node.module)
             assert all(hasattr(module, alias.name) for alias in node.names)
     attributes = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    reply = {name.removeprefix("reply.").split(".")[0] for name in attributes if name.startswith("reply.")}
+    reply = {
+        name.removeprefix("reply.").split(".")[0]
+        for name in attributes
+        if name.startswith("reply.")
+    }
     assert reply <= {field.name for field in fields(Reply)}
-    stats = {name.removeprefix("reply.stats.") for name in attributes if name.startswith("reply.stats.")}
+    stats = {
+        name.removeprefix("reply.stats.") for name in attributes if name.startswith("reply.stats.")
+    }
     assert stats <= {field.name for field in fields(Stats)}
     asked = {
         keyword.arg
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("client.generate", "client.stream")
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("client.generate", "client.stream")
         for keyword in node.keywords
     }
     assert asked <= {"prompt", *Asked.__annotations__}
@@ -460,8 +551,12 @@ async def test_python_example_runs(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(180)  # a dozen commands, one after the other
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Every block of the story but the installation, with other addresses in the place for one's own."""
+async def test_five_minutes_work_word_for_word(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Every block of the story but the installation, with other addresses in the place for one's
+    own.
+    """
     (tmp_path / "README.md").write_text(ENGLISH.read_text(encoding="utf-8"), encoding="utf-8")
     environ, first = {}, ""
     if database == "postgresql":
@@ -469,7 +564,9 @@ async def test_five_minutes_work_word_for_word(database: str, tmp_path: Path, re
         first = "ollama-admin migrate\n"
     model = SimulatedModel(MODEL, says="Rayleigh scattering")
     async with SimulatedServer(model, context=100_000) as one, SimulatedServer(model) as other:
-        (tmp_path / ".env").write_text(f"OLLAMA_URL={one.url}/v1\nOLLAMA_MODEL={MODEL}\n", encoding="utf-8")
+        (tmp_path / ".env").write_text(
+            f"OLLAMA_URL={one.url}/v1\nOLLAMA_MODEL={MODEL}\n", encoding="utf-8"
+        )
         story = "".join(story_blocks())
         script = re.sub(r"(?m)^FIRST=\S+", f"FIRST={one.url}", story)
         script = re.sub(r"(?m)^SECOND=\S+", f"SECOND={other.url}", script)
@@ -497,8 +594,13 @@ async def test_secrets_are_stored_and_their_key_is_changed_word_for_word(
     async with FakeOllama(SimulatedModel(MODEL)) as server:
         add = f"ollama-admin server add second {server.url}\n"
         ask = "ollama-admin discover second\nollama-admin server show second -o json\n"
-        code, out = await run_script("".join([*steps, ask]).replace(ways, add + ways), tmp_path, environ)
-        sent = [sorted(set(request.headers.values()) & {"canary-2", "canary-3"}) for request in server.requests]
+        code, out = await run_script(
+            "".join([*steps, ask]).replace(ways, add + ways), tmp_path, environ
+        )
+        sent = [
+            sorted(set(request.headers.values()) & {"canary-2", "canary-3"})
+            for request in server.requests
+        ]
     assert code == 0, out
     assert sent[-1] == ["canary-2", "canary-3"]
     assert server.requests[-1].headers["authorization"] == "Bearer canary-4"

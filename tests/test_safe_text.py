@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from ollama_admin.safe_text import TerminalFilter, safe_text
 
 # Controls, bidi controls, line and paragraph separators: named here again, by what they are.
-HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
+)
 NOISY = st.text(
     st.one_of(
         st.characters(codec=None),
@@ -111,7 +113,19 @@ def test_a_control_sequence_is_taken_out_whole(sequence: str, what: str) -> None
 
 @pytest.mark.parametrize(
     "opened",
-    ["\x1b]0;", "\x1b[31", "\x1bP", "\x1b", "\x1b]0;\x1b", "\x90", "\x98", "\x9b", "\x9d", "\x9e", "\x9f"],
+    [
+        "\x1b]0;",
+        "\x1b[31",
+        "\x1bP",
+        "\x1b",
+        "\x1b]0;\x1b",
+        "\x90",
+        "\x98",
+        "\x9b",
+        "\x9d",
+        "\x9e",
+        "\x9f",
+    ],
     ids=ascii,
 )
 def test_a_sequence_without_an_end_hides_no_more_than_the_rest_of_its_line(opened: str) -> None:

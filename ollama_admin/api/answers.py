@@ -9,25 +9,42 @@ from fastapi.responses import Response
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
 from ollama_admin.api.problems import JSONDocument
-from ollama_admin.api.reach import GUARDED, ClientDep, errors
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors
 from ollama_admin.api.streams import AnswerResponse, Dialect
 from ollama_admin.documents import document
-from ollama_admin.domain.generation import GenerateRequest
 from ollama_admin.domain.models import Model
-from ollama_admin.names import model_key
-from ollama_admin.requests import decoded_image
+from ollama_admin.domain.names import model_key
+from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.rules.request_checks import decoded_image
 
-router = APIRouter(route_class=StrictRoute, dependencies=GUARDED, tags=["answers"])
+router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["answers"])
 
 NDJSON = "application/x-ndjson"
-# Fields that go on as they are. The others are read here, or sent under the same name by way of the request.
+# Fields that go on as they are. The others are read here, or sent under the same name by way of the
+# request.
 _NATIVE = ("suffix", "template", "context", "raw", "logprobs", "top_logprobs", "truncate", "shift")
-_SAME = ("model", "prompt", "system", "format", "options", "think", "keep_alive", "server", "server_url", "digest")
+_SAME = (
+    "model",
+    "prompt",
+    "system",
+    "format",
+    "options",
+    "think",
+    "keep_alive",
+    "server",
+    "server_url",
+    "digest",
+)
 _ERRORS = errors(404, 409, 502, body=True, shape=schemas.OllamaProblem)
 
 
 def _answers(shape: type[Any]) -> dict[int | str, dict[str, Any]]:
-    stream = {"schema": {"type": "string", "description": "one record a line, as without a stream but in pieces"}}
+    stream = {
+        "schema": {
+            "type": "string",
+            "description": "one record a line, as without a stream but in pieces",
+        }
+    }
     found = {"model": shape, "description": "the answer", "content": {NDJSON: stream}}
     return {200: found, **_ERRORS}
 
@@ -36,9 +53,12 @@ def _answers(shape: type[Any]) -> dict[int | str, dict[str, Any]]:
 async def generate(request: Request, client: ClientDep, body: schemas.GenerateBody) -> Response:
     """Answer a prompt, as Ollama does.
 
-    The last record also has `server`, `digest` and `proof`. A failure after the first text is a line `{"error"}`.
+    The last record also has `server`, `digest` and `proof`. A failure after the first text is a
+    line `{"error"}`.
     """
-    images = tuple(decoded_image(f"images[{index}]", image) for index, image in enumerate(body.images or ()))
+    images = tuple(
+        decoded_image(f"images[{index}]", image) for index, image in enumerate(body.images or ())
+    )
     asked = GenerateRequest(**_fields(body), images=images)
     return _answer(request, client.ask(asked), Dialect.GENERATE, body)
 
@@ -47,13 +67,20 @@ async def generate(request: Request, client: ClientDep, body: schemas.GenerateBo
 async def chat(request: Request, client: ClientDep, body: schemas.ChatBody) -> Response:
     """Answer a conversation, as Ollama does; the rest is as for generate."""
     given = body.model_dump(include={"messages", "tools"}, exclude_unset=True, exclude_none=True)
-    asked = GenerateRequest(**_fields(body), messages=tuple(given["messages"]), tools=tuple(given.get("tools") or ()))
+    asked = GenerateRequest(
+        **_fields(body), messages=tuple(given["messages"]), tools=tuple(given.get("tools") or ())
+    )
     return _answer(request, client.ask(asked), Dialect.CHAT, body)
 
 
-@router.get("/api/tags", responses={200: {"model": schemas.ListedModels}, **errors(shape=schemas.OllamaProblem)})
+@router.get(
+    "/api/tags",
+    responses={200: {"model": schemas.ListedModels}, **errors(shape=schemas.OllamaProblem)},
+)
 async def tags(client: ClientDep) -> Response:
-    """The available models of all active servers, each name once: as the server lists it that is preferred."""
+    """The available models of all active servers, each name once: as the server lists it that is
+    preferred.
+    """
     by_name: dict[str, Model] = {}
     async with aclosing(client.models.stream()) as batches:
         async for batch in batches:
@@ -65,10 +92,16 @@ async def tags(client: ClientDep) -> Response:
 def _fields(body: schemas.GenerateBody | schemas.ChatBody) -> dict[str, Any]:
     given = body.model_dump(include={*_SAME, *_NATIVE}, exclude_unset=True, exclude_none=True)
     same = {name: given[name] for name in _SAME if name in given}
-    return {**same, "native": {name: given[name] for name in _NATIVE if name in given}, "verbatim": True}
+    return {
+        **same,
+        "native": {name: given[name] for name in _NATIVE if name in given},
+        "verbatim": True,
+    }
 
 
-def _answer(request: Request, stream: Any, dialect: Dialect, body: schemas.GenerateBody | schemas.ChatBody) -> Response:
+def _answer(
+    request: Request, stream: Any, dialect: Dialect, body: schemas.GenerateBody | schemas.ChatBody
+) -> Response:
     return AnswerResponse(
         stream,
         dialect,

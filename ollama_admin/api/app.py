@@ -11,9 +11,11 @@ from ollama_admin.api.bodies import Limits
 from ollama_admin.api.guard import OPEN
 from ollama_admin.client import Client
 
-_DESCRIPTION = """Servers and models of a fleet of Ollama servers, and answers from exactly the one that was named.
+_DESCRIPTION = """Servers and models of a fleet of Ollama servers, and answers from exactly the one
+that was named.
 
-`/api/generate`, `/api/chat` and `/api/tags` are Ollama's own: its clients work here with a bearer token.
+`/api/generate`, `/api/chat` and `/api/tags` are Ollama's own: its clients work here with a
+bearer token.
 """
 
 
@@ -40,7 +42,9 @@ def create_app(client: Client, limits: Limits) -> FastAPI:
 def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is not None:
         return app.openapi_schema
-    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    found = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
     found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, operations in found["paths"].items():
         for operation in operations.values():

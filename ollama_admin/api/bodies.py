@@ -9,11 +9,12 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from ollama_admin import strict_json
 from ollama_admin.api.problems import Refused
+from ollama_admin.domain import strict_json
 
 DEPTH = 100  # levels of nesting
-VALUES_LIMIT = 1_000_000  # counted by what opens or parts them, commas of texts too: `{},` is 70 bytes in memory
+# counted by what opens or parts them, commas of texts too: `{},` is 70 bytes in memory
+VALUES_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,9 @@ class StrictRequest(Request):
                     if len(found) > most:
                         raise too_large(most)
         except TimeoutError as exc:
-            raise Refused(408, "the body did not arrive in time", headers={"Connection": "close"}) from exc
+            raise Refused(
+                408, "the body did not arrive in time", headers={"Connection": "close"}
+            ) from exc
         except ClientDisconnect as exc:
             raise Refused(400, "the body ended too early") from exc
 
@@ -97,7 +100,11 @@ def _document(body: bytes) -> Any:
 def _is_deeper(document: Any, levels: int) -> bool:
     level = [document]
     for _ in range(levels):
-        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        inner = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
         level = [item for items in inner for item in items]
         if not level:
             return False

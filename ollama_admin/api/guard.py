@@ -1,4 +1,6 @@
-"""What stands before the routes: ids and log lines for all requests, and refusal of those that may not come in."""
+"""What stands before the routes: ids and log lines for all requests, and refusal of those that may
+not come in.
+"""
 
 import hashlib
 import hmac
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ollama_admin.api.bodies import Limits, too_large
 from ollama_admin.api.problems import Refused, refusal
-from ollama_admin.secret import Secret
+from ollama_admin.domain.secret import Secret
 
 OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
 OPEN_FOLDER = "/docs/"
@@ -23,7 +25,11 @@ _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 LEFT = 499  # in the log: the client left before it was answered
 REQUEST_ID = "X-Request-Id"
-_FIXED_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+_FIXED_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 @dataclass(slots=True)
@@ -46,10 +52,18 @@ class _Visit:
 
 
 class Guard:
-    """`hosts` are the names, without a port, under which this server may be asked; `log` takes a line for each."""
+    """`hosts` are the names, without a port, under which this server may be asked; `log` takes a
+    line for each.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, token: Secret, hosts: frozenset[str], limits: Limits, log: Callable[[str], None]
+        self,
+        app: ASGIApp,
+        *,
+        token: Secret,
+        hosts: frozenset[str],
+        limits: Limits,
+        log: Callable[[str], None],
     ) -> None:
         self._app = app
         self._token = _hashed(token.reveal())
@@ -86,7 +100,11 @@ class Guard:
         """A name that only somebody else's name service leads here: a page in a browser asks so."""
         own = headers.getlist("host")
         if len(own) != 1 or _host_of(own[0]) not in self._hosts:
-            raise Refused(403, "this host name is not served here", "allow it with: ollama-admin serve --allow-host")
+            raise Refused(
+                403,
+                "this host name is not served here",
+                "allow it with: ollama-admin serve --allow-host",
+            )
         for origin in headers.getlist("origin"):
             if urlsplit(origin).netloc.lower() != own[0].lower():
                 raise Refused(403, "requests of other origins are refused")
@@ -94,7 +112,10 @@ class Guard:
     def _refuse_stranger(self, headers: Headers) -> None:
         given = headers.getlist("authorization")
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if not hmac.compare_digest(_hashed(token.strip()), self._token) or scheme.lower() != "bearer":
+        if (
+            not hmac.compare_digest(_hashed(token.strip()), self._token)
+            or scheme.lower() != "bearer"
+        ):
             challenge = {"WWW-Authenticate": 'Bearer realm="ollama-admin"'}
             hint = "send the header: Authorization: Bearer TOKEN"
             raise Refused(401, "the bearer token is missing or wrong", hint, headers=challenge)
@@ -121,17 +142,27 @@ def _host_of(header: str) -> str | None:
 
 def _refuse_ambiguous_framing(headers: Headers) -> None:
     if "transfer-encoding" in headers and "content-length" in headers:
-        raise Refused(400, "both Transfer-Encoding and Content-Length are given", headers={"Connection": "close"})
+        raise Refused(
+            400,
+            "both Transfer-Encoding and Content-Length are given",
+            headers={"Connection": "close"},
+        )
 
 
 def _refuse_other_content(method: str, headers: Headers) -> None:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if method in SAFE or not has_body:
         return
-    kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
+    kind, *parameters = (
+        part.strip().lower() for part in headers.get("content-type", "").split(";")
+    )
     if kind != "application/json" or any(
         parameter not in ("charset=utf-8", 'charset="utf-8"') for parameter in parameters
     ):
-        raise Refused(415, "the body is not sent as application/json in UTF-8", "Content-Type: application/json")
+        raise Refused(
+            415,
+            "the body is not sent as application/json in UTF-8",
+            "Content-Type: application/json",
+        )
     if headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "the body is compressed")

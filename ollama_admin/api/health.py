@@ -1,4 +1,6 @@
-"""What supervisors ask, and the documentation: open to everybody, so they tell nothing of what is stored."""
+"""What supervisors ask, and the documentation: open to everybody, so they tell nothing of what is
+stored.
+"""
 
 from importlib.resources import files
 from typing import Any
@@ -13,9 +15,15 @@ from ollama_admin.errors import AdminError
 
 router = APIRouter(tags=["health"])
 
-_ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
+_ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
 _START = """window.onload = () => {
-  SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: true, persistAuthorization: false});
+  SwaggerUIBundle({
+    url: "/openapi.json", dom_id: "#docs", deepLinking: true, persistAuthorization: false
+  });
 };
 """
 _PAGE = """<!DOCTYPE html>
@@ -34,12 +42,16 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 _POLICY = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' "
+    "'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 }
 
 
-_FOREIGN: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Problem, "description": "the Host is foreign"}}
+_FOREIGN: dict[int | str, dict[str, Any]] = {
+    403: {"model": schemas.Problem, "description": "the Host is foreign"}
+}
 
 
 @router.get("/healthz", responses={200: {"model": schemas.State}, **_FOREIGN})
@@ -48,13 +60,20 @@ async def healthz() -> Response:
     return JSONDocument({"status": "ok"})
 
 
-@router.get("/readyz", responses={200: {"model": schemas.State}, 503: {"model": schemas.Problem}, **_FOREIGN})
+@router.get(
+    "/readyz",
+    responses={200: {"model": schemas.State}, 503: {"model": schemas.Problem}, **_FOREIGN},
+)
 async def readyz(request: Request, client: ClientDep) -> Response:
     """Whether requests can be served: the database is there, and its schema is this version's."""
     try:
         await client.ready()
     except AdminError as exc:  # its message may name a file, and anybody may ask here
-        error = {"code": exc.code, "message": "the database cannot be used now", "hint": "see the log, or: migrate"}
+        error = {
+            "code": exc.code,
+            "message": "the database cannot be used now",
+            "hint": "see the log, or: migrate",
+        }
         return problem(request.url.path, 503, error)
     return JSONDocument({"status": "ready"})
 

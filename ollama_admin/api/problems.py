@@ -39,7 +39,14 @@ _MESSAGES = {
 class Refused(HTTPException):
     """A request that is refused before a use case hears of it."""
 
-    def __init__(self, status: int, message: str, hint: str | None = None, *, headers: dict[str, str] | None = None):
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        hint: str | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ):
         super().__init__(status, message, headers)
         self.hint = hint
 
@@ -53,7 +60,9 @@ class JSONDocument(Response):
         return json.dumps(content, allow_nan=False).encode()
 
 
-def problem(path: str, status: int, error: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+def problem(
+    path: str, status: int, error: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
     """The response of a failure; `error` is what stands under that key."""
     retry = {"Retry-After": RETRY_AFTER} if status == 503 else {}
     return JSONDocument(shown(path, error), status, {**(headers or {}), **retry})
@@ -61,7 +70,11 @@ def problem(path: str, status: int, error: Mapping[str, Any], headers: Mapping[s
 
 def shown(path: str, error: Mapping[str, Any]) -> dict[str, Any]:
     """The document of an error, in the shape that clients of this path read."""
-    return {"error": error["message"], "code": error["code"]} if path in AS_OLLAMA else {"error": dict(error)}
+    return (
+        {"error": error["message"], "code": error["code"]}
+        if path in AS_OLLAMA
+        else {"error": dict(error)}
+    )
 
 
 def described(error: AdminError) -> dict[str, Any]:
@@ -71,9 +84,17 @@ def described(error: AdminError) -> dict[str, Any]:
 
 def refusal(path: str, refused: HTTPException) -> Response:
     """The response of a request that no route takes, or that a check refused."""
-    message = str(refused.detail) if isinstance(refused, Refused) else _MESSAGES.get(refused.status_code, "refused")
+    message = (
+        str(refused.detail)
+        if isinstance(refused, Refused)
+        else _MESSAGES.get(refused.status_code, "refused")
+    )
     hint = refused.hint if isinstance(refused, Refused) else None
-    error = {"code": _CODES.get(refused.status_code, "bad_request"), "message": message, "hint": hint}
+    error = {
+        "code": _CODES.get(refused.status_code, "bad_request"),
+        "message": message,
+        "hint": hint,
+    }
     return problem(path, refused.status_code, error, refused.headers)
 
 
@@ -103,14 +124,22 @@ async def _invalid(request: Request, exc: Exception) -> Response:
 
 
 async def _bug(request: Request, _: Exception) -> Response:
-    error = {"code": "internal_error", "message": "this is a bug; the log of the server has more", "hint": None}
+    error = {
+        "code": "internal_error",
+        "message": "this is a bug; the log of the server has more",
+        "hint": None,
+    }
     return problem(request.url.path, 500, error)
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """Where in the request something is wrong. A name that looks like none of ours is the client's own text."""
+    """Where in the request something is wrong. A name that looks like none of ours is the client's
+    own text.
+    """
     parts = [str(part) for part in location]
-    return ".".join(part if part.isdigit() or _PLAIN_NAME.fullmatch(part) else "(a name)" for part in parts[:6])
+    return ".".join(
+        part if part.isdigit() or _PLAIN_NAME.fullmatch(part) else "(a name)" for part in parts[:6]
+    )
 
 
 def _reason(error: Mapping[str, Any]) -> str:

@@ -9,10 +9,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ollama_admin.api.bodies import Limits
 from ollama_admin.api.problems import JSONDocument
 
-_UNREADABLE = JSONDocument({"error": {"code": "bad_request", "message": "this is not proper HTTP", "hint": None}})
+_UNREADABLE = JSONDocument(
+    {"error": {"code": "bad_request", "message": "this is not proper HTTP", "hint": None}}
+)
 
 
-class PatientProtocol(H11Protocol):
+class DeadlineProtocol(H11Protocol):
     """uvicorn's, which would wait for ever for the head or the body of a request."""
 
     def __init__(self, *args: Any, limits: Limits, **more: Any) -> None:
@@ -45,7 +47,9 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
     def _watch(self) -> None:
-        """Set the time for the part that is awaited now; more bytes of the same part give no more time."""
+        """Set the time for the part that is awaited now; more bytes of the same part give no more
+        time.
+        """
         state = self.conn.their_state
         times = {h11.IDLE: self._limits.head_time, h11.SEND_BODY: self._limits.body_time}
         if state not in times:

@@ -45,17 +45,21 @@ async def need_database(client: ClientDep) -> None:
     await client.ready()
 
 
-GUARDED = [Depends(need_database)]
+NEEDS_DATABASE = [Depends(need_database)]
 
 
-def errors(*statuses: int, body: bool = False, shape: type[Any] = schemas.Problem) -> dict[int | str, dict[str, Any]]:
+def errors(
+    *statuses: int, body: bool = False, shape: type[Any] = schemas.Problem
+) -> dict[int | str, dict[str, Any]]:
     """The documentation of a route's failures, with those that any route has."""
     all_of_it = sorted({*_ANYWHERE, *statuses, *(_WITH_BODY if body else ())})
     return {status: {"model": shape, "description": _MEANINGS[status]} for status in all_of_it}
 
 
 def page(request: Request, found: Sequence[Any], limit: int) -> Response:
-    """A bare list of rows in the order of their ids, with the way to the next page where there may be one."""
+    """A bare list of rows in the order of their ids, with the way to the next page where there may
+    be one.
+    """
     headers = {}
     if len(found) == limit:
         following = request.url.include_query_params(cursor=found[-1].id)

@@ -1,4 +1,6 @@
-"""Shapes of requests and answers, as the OpenAPI document tells them. Answers have the keys of `documents.py`."""
+"""Shapes of requests and answers, as the OpenAPI document tells them. Answers have the keys of
+`documents.py`.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -11,8 +13,16 @@ INT_LIMIT = 2**31 - 1
 JsonObject = dict[str, JsonValue]
 ApiVersion = Literal["native", "v1"]
 AuthType = Literal["none", "basic", "bearer", "api_key"]
-Name = Annotated[str, Field(min_length=1, max_length=100, description="1-100 printable characters, not all digits")]
-Url = Annotated[str, Field(min_length=1, max_length=2000, description="http(s)://host[:port][/prefix] or host[:port]")]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=100, description="1-100 printable characters, not all digits"),
+]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=2000, description="http(s)://host[:port][/prefix] or host[:port]"
+    ),
+]
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 ModelName = Annotated[str, Field(min_length=1, max_length=500)]
 Text = Annotated[str, Field(max_length=10_000)]
@@ -20,9 +30,18 @@ Flag = bool | None
 
 # A query has no null: what is not there is left out.
 _WORD = {"type": "string", "minLength": 1, "maxLength": 100}
-_NAME = {"type": "string", "minLength": 1, "maxLength": 500, "description": "a name, or a glob as qwen*"}
-QueryWord = Annotated[Annotated[str, Field(min_length=1, max_length=100)] | None, WithJsonSchema(_WORD)]
-QueryName = Annotated[Annotated[str, Field(min_length=1, max_length=500)] | None, WithJsonSchema(_NAME)]
+_NAME = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 500,
+    "description": "a name, or a glob as qwen*",
+}
+QueryWord = Annotated[
+    Annotated[str, Field(min_length=1, max_length=100)] | None, WithJsonSchema(_WORD)
+]
+QueryName = Annotated[
+    Annotated[str, Field(min_length=1, max_length=500)] | None, WithJsonSchema(_NAME)
+]
 
 
 class Strict(BaseModel):
@@ -32,7 +51,9 @@ class Strict(BaseModel):
 
 
 class _ServerColumns(Strict):
-    api_version: ApiVersion | None = Field(None, description="null: by the URL, where one that ends in /v1 means v1")
+    api_version: ApiVersion | None = Field(
+        None, description="null: by the URL, where one that ends in /v1 means v1"
+    )
     capabilities: list[Word] | None = Field(None, max_length=100)
     max_concurrent: int | None = Field(None, ge=1, le=INT_LIMIT)
     priority: int | None = Field(None, ge=-INT_LIMIT, le=INT_LIMIT)
@@ -42,10 +63,13 @@ class _ServerColumns(Strict):
     auth_type: AuthType | None = None
     auth_config: dict[str, Text] | None = Field(
         None,
-        description="basic: username, password; bearer: token; api_key: header_name, key. Plain secrets, stored "
+        description="basic: username, password; bearer: token; api_key: header_name, key. Plain "
+        "secrets, stored "
         "encrypted. References to variables or files can only be set by the command line",
     )
-    headers: dict[str, Text] | None = Field(None, description="extra headers for the server; stored encrypted")
+    headers: dict[str, Text] | None = Field(
+        None, description="extra headers for the server; stored encrypted"
+    )
 
 
 class NewServer(_ServerColumns):
@@ -54,7 +78,9 @@ class NewServer(_ServerColumns):
 
 
 class ServerChange(_ServerColumns):
-    """What is left out stays. null empties `default_model`, `headers` and, with `auth_type`, the credentials."""
+    """What is left out stays. null empties `default_model`, `headers` and, with `auth_type`, the
+    credentials.
+    """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
@@ -98,7 +124,9 @@ class RemoveOptions(Strict):
 
 
 class _Asked(Strict):
-    """The fields that `/api/generate` and `/api/chat` have in common. null is the same as leaving a field out."""
+    """The fields that `/api/generate` and `/api/chat` have in common. null is the same as leaving a
+    field out.
+    """
 
     model: ModelName
     stream: Flag = Field(None, description="default true")
@@ -110,9 +138,13 @@ class _Asked(Strict):
     shift: Flag = None
     logprobs: Flag = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    server: Annotated[int, Field(ge=1, le=ID_LIMIT)] | Word | None = Field(None, description="only this server")
+    server: Annotated[int, Field(ge=1, le=ID_LIMIT)] | Word | None = Field(
+        None, description="only this server"
+    )
     server_url: Url | None = Field(None, description="only the server at this URL")
-    digest: str | None = Field(None, pattern="^(sha256:)?[0-9a-fA-F]{12,64}$", description="only this build answers")
+    digest: str | None = Field(
+        None, pattern="^(sha256:)?[0-9a-fA-F]{12,64}$", description="only this build answers"
+    )
 
 
 class GenerateBody(_Asked):
@@ -158,8 +190,12 @@ class Server(ServerRef):
     is_active: bool
     default_model: str | None
     auth_type: AuthType
-    auth_config: dict[str, str | None] = Field(description="secrets as asterisks, references as they were given")
-    headers: dict[str, str] = Field(description="values as asterisks, references as they were given")
+    auth_config: dict[str, str | None] = Field(
+        description="secrets as asterisks, references as they were given"
+    )
+    headers: dict[str, str] = Field(
+        description="values as asterisks, references as they were given"
+    )
     status: Literal["unknown", "online", "offline", "unauthorized", "error"]
     version: str | None
     last_error: str | None
@@ -201,7 +237,9 @@ class ErrorDetail(BaseModel):
 
 
 class ExistingErrorDetail(ErrorDetail):
-    existing_id: int | None = Field(None, description="the server that has this name or URL already")
+    existing_id: int | None = Field(
+        None, description="the server that has this name or URL already"
+    )
 
 
 class Problem(BaseModel):

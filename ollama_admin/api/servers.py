@@ -8,12 +8,12 @@ from fastapi.responses import Response
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
 from ollama_admin.api.problems import JSONDocument
-from ollama_admin.api.reach import GUARDED, ClientDep, ServerId, errors, page
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, page
 from ollama_admin.documents import document, results
+from ollama_admin.domain.secret import MASK
 from ollama_admin.errors import InvalidInput, ServerExists
-from ollama_admin.secret import MASK
 
-router = APIRouter(route_class=StrictRoute, dependencies=GUARDED, tags=["servers"])
+router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["servers"])
 
 _CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"model": schemas.ExistingProblem, "description": "another server has this name or URL"}
@@ -25,7 +25,9 @@ async def list_servers(
     request: Request, client: ClientDep, asked: Annotated[schemas.ServerFilter, Query()]
 ) -> Response:
     """All servers, inactive ones too, by id."""
-    found = await client.servers.page(after=asked.cursor, limit=asked.limit, capability=asked.capability)
+    found = await client.servers.page(
+        after=asked.cursor, limit=asked.limit, capability=asked.capability
+    )
     return page(request, found, asked.limit)
 
 
@@ -42,7 +44,8 @@ async def add_server(client: ClientDep, new: schemas.NewServer) -> Response:
     except ServerExists as exc:
         if exc.existing_id is not None:
             raise
-        added = await client.servers.add(**columns)  # by now the row that is in the way can be named
+        # by now the row that is in the way can be named
+        added = await client.servers.add(**columns)
     return JSONDocument(document(added), 201, {"Location": f"/api/servers/{added.id}"})
 
 
@@ -56,7 +59,9 @@ async def show_server(client: ClientDep, server_id: ServerId) -> Response:
     "/api/servers/{server_id}",
     responses={200: {"model": schemas.Server}, **errors(404, body=True), **_CONFLICT},
 )
-async def change_server(client: ClientDep, server_id: ServerId, change: schemas.ServerChange) -> Response:
+async def change_server(
+    client: ClientDep, server_id: ServerId, change: schemas.ServerChange
+) -> Response:
     """Change what is given and nothing else.
 
     Another scheme, host or port drops the credentials that are not given again in the same request.
@@ -78,13 +83,18 @@ async def remove_server(
     return Response(status_code=204)
 
 
-@router.post("/api/servers/{server_id}/check", responses={200: {"model": schemas.Checks}, **errors(404)})
+@router.post(
+    "/api/servers/{server_id}/check", responses={200: {"model": schemas.Checks}, **errors(404)}
+)
 async def check_server(client: ClientDep, server_id: ServerId) -> Response:
     """Ask a server whether it answers, and note what it said."""
     return _results(await client.servers.check([server_id]))
 
 
-@router.post("/api/servers/{server_id}/discover", responses={200: {"model": schemas.Discoveries}, **errors(404)})
+@router.post(
+    "/api/servers/{server_id}/discover",
+    responses={200: {"model": schemas.Discoveries}, **errors(404)},
+)
 async def discover_server(
     client: ClientDep, server_id: ServerId, options: Annotated[schemas.DiscoverOptions, Query()]
 ) -> Response:
@@ -93,8 +103,12 @@ async def discover_server(
 
 
 @router.post("/api/discover", responses={200: {"model": schemas.Discoveries}, **errors()})
-async def discover(client: ClientDep, options: Annotated[schemas.DiscoverAllOptions, Query()]) -> Response:
-    """Read what all active servers hold into the database. One that fails costs the others nothing."""
+async def discover(
+    client: ClientDep, options: Annotated[schemas.DiscoverAllOptions, Query()]
+) -> Response:
+    """Read what all active servers hold into the database. One that fails costs the others
+    nothing.
+    """
     return _results(await client.discover(all=options.all, prune=options.prune))
 
 
@@ -118,4 +132,6 @@ def _refuse_what_is_no_secret(place: str, value: str) -> None:
             "set it on the server's own machine: ollama-admin server update --secret-ref",
         )
     if value == MASK:
-        raise InvalidInput(f"{place[:100]!a} is the asterisks that stand for a secret", "leave it out to keep it")
+        raise InvalidInput(
+            f"{place[:100]!a} is the asterisks that stand for a secret", "leave it out to keep it"
+        )

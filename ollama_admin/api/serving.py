@@ -13,11 +13,11 @@ import uvicorn
 from ollama_admin.api.app import create_app
 from ollama_admin.api.bodies import Limits
 from ollama_admin.api.guard import Guard
-from ollama_admin.api.protocol import PatientProtocol
+from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.client import Client
-from ollama_admin.domain.doors import Policy
+from ollama_admin.domain.callers import Policy
+from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
-from ollama_admin.secret import Secret
 from ollama_admin.settings import API_TOKEN, DYNAMIC_SERVERS, Settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -40,7 +40,9 @@ class Options:
     def hosts(self) -> frozenset[str]:
         """The names under which it may be asked."""
         bound = () if self.host in EVERYWHERE else (self.host,)
-        return frozenset(host.lower().strip("[]") for host in (*LOOPBACK, *bound, *self.allow_hosts))
+        return frozenset(
+            host.lower().strip("[]") for host in (*LOOPBACK, *bound, *self.allow_hosts)
+        )
 
 
 class Stop:
@@ -58,7 +60,9 @@ class Stop:
 
 def policy(settings: Settings) -> Policy:
     """What those who ask the API may do, who need not own this machine."""
-    return Policy(dynamic_servers=settings.dynamic_servers, inactive_by_url=False, any_address=False)
+    return Policy(
+        dynamic_servers=settings.dynamic_servers, inactive_by_url=False, any_address=False
+    )
 
 
 def listen(options: Options) -> socket.socket:
@@ -66,7 +70,9 @@ def listen(options: Options) -> socket.socket:
     if options.grace < 0:
         raise InvalidInput("the grace is below 0 seconds")
     try:
-        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError, UnicodeError) as exc:
@@ -84,14 +90,19 @@ async def serve(
     say: Callable[[str], None],
     log: Callable[[str], None],
 ) -> None:
-    """Answer until `stop`, then let running answers come to their ends. Raises InvalidInput before it listens."""
+    """Answer until `stop`, then let running answers come to their ends. Raises InvalidInput before
+    it listens.
+    """
     with listen(options) as listener:
         token = _token(settings, say)
         app = create_app(client, options.limits)
         guard = Guard(app, token=token, hosts=options.hosts, limits=options.limits, log=log)
         server = _Server(_config(guard, options))
         _introduce(listener, settings, options, say)
-        beside = [asyncio.create_task(_end(server, stop)), asyncio.create_task(_say_whether_ready(client, say))]
+        beside = [
+            asyncio.create_task(_end(server, stop)),
+            asyncio.create_task(_say_whether_ready(client, say)),
+        ]
         try:
             await server.serve([listener])
         finally:
@@ -104,14 +115,16 @@ async def serve(
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The signals are the caller's: uvicorn would raise them again at its end, and the exit code would be -15."""
+        """The signals are the caller's: uvicorn would raise them again at its end, and the exit
+        code would be -15.
+        """
         yield
 
 
 def _config(guard: Guard, options: Options) -> uvicorn.Config:
     return uvicorn.Config(
         guard,
-        http=partial(PatientProtocol, limits=options.limits),  # type: ignore[arg-type]
+        http=partial(DeadlineProtocol, limits=options.limits),  # type: ignore[arg-type]
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -152,17 +165,28 @@ def _token(settings: Settings, say: Callable[[str], None]) -> Secret:
     return settings.api_token
 
 
-def _introduce(listener: socket.socket, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
+def _introduce(
+    listener: socket.socket, settings: Settings, options: Options, say: Callable[[str], None]
+) -> None:
     host, port = listener.getsockname()[:2]
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    say(f"refused are requests without the token, and for other hosts than {', '.join(sorted(options.hosts))}")
+    say(
+        "refused are requests without the token, and for other hosts than "
+        f"{', '.join(sorted(options.hosts))}"
+    )
     say("never connected to are link-local, multicast, unspecified and metadata addresses")
     if settings.dynamic_servers:
-        say(f"requests may name URLs that are not registered; {DYNAMIC_SERVERS}=registered refuses them")
+        say(
+            f"requests may name URLs that are not registered; {DYNAMIC_SERVERS}=registered refuses "
+            "them"
+        )
     else:
         say("requests may name registered servers only")
     if host not in LOOPBACK:
-        say("it is reachable from other machines, and speaks no TLS: put a proxy that does in front of it")
+        say(
+            "it is reachable from other machines, and speaks no TLS: put a proxy that does in "
+            "front of it"
+        )
     say(f"listening on {place}, documentation at {place}/docs")
 
 

@@ -1,4 +1,6 @@
-"""An answer on its way to a client: its status once it is known, its records as they come, and its end with theirs."""
+"""An answer on its way to a client: its status once it is known, its records as they come, and its
+end with theirs.
+"""
 
 import asyncio
 import json
@@ -13,13 +15,17 @@ from starlette.types import Receive, Scope, Send
 
 from ollama_admin.api.problems import JSONDocument, described, problem, shown
 from ollama_admin.documents import document
-from ollama_admin.domain.generation import Piece, Reply
+from ollama_admin.domain.answers import Piece, Reply
 from ollama_admin.errors import AdminError
 from ollama_admin.services.generate import Stream
 
 NDJSON = b"application/x-ndjson"
 NANOSECONDS_PER_MS = 1_000_000
-_STOPPING = {"code": "server_stopping", "message": "the server is stopping; ask again", "hint": None}
+_STOPPING = {
+    "code": "server_stopping",
+    "message": "the server is stopping; ask again",
+    "hint": None,
+}
 
 
 class Dialect(StrEnum):
@@ -34,13 +40,22 @@ class ReaderGoneError(Exception):
 
 
 class AnswerResponse(Response):
-    """Nothing is sent before the first record or the failure is there, so that the status tells which it is.
+    """Nothing is sent before the first record or the failure is there, so that the status tells
+    which it is.
 
-    A client that leaves ends the work at once, whatever that waits for: a place, the first token or the next one.
+    A client that leaves ends the work at once, whatever that waits for: a place, the first token or
+    the next one.
     """
 
     def __init__(
-        self, stream: Stream, dialect: Dialect, *, model: str, path: str, live: bool, write_idle: float
+        self,
+        stream: Stream,
+        dialect: Dialect,
+        *,
+        model: str,
+        path: str,
+        live: bool,
+        write_idle: float,
     ) -> None:
         super().__init__()
         self._stream = stream
@@ -62,7 +77,11 @@ class AnswerResponse(Response):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._stream as stream:
-                await (self._pass_on(stream, send) if self._live else self._gather(stream, scope, receive, send))
+                await (
+                    self._pass_on(stream, send)
+                    if self._live
+                    else self._gather(stream, scope, receive, send)
+                )
         except AdminError as exc:
             await self._fail(described(exc), exc.http_status, scope, receive, send)
         except ReaderGoneError:
@@ -83,7 +102,9 @@ class AnswerResponse(Response):
         whole = _whole(stream.reply, self._dialect, logprobs)
         await JSONDocument(whole)(scope, receive, send)
 
-    async def _fail(self, error: dict[str, Any], status: int, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _fail(
+        self, error: dict[str, Any], status: int, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         if not self._begun:
             self._begun = self._ended = True
             await problem(self._path, status, error)(scope, receive, send)
@@ -92,11 +113,20 @@ class AnswerResponse(Response):
         await self._end(send)
 
     async def _send_line(self, record: dict[str, Any], send: Send) -> None:
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        line = (
+            json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            + b"\n"
+        )
         async with _while_read(self._write_idle):
             if not self._begun:
                 self._begun = True
-                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", NDJSON)]})
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": 200,
+                        "headers": [(b"content-type", NDJSON)],
+                    }
+                )
             await send({"type": "http.response.body", "body": line, "more_body": True})
 
     async def _end(self, send: Send) -> None:
@@ -115,7 +145,9 @@ async def _while_read(seconds: float) -> AsyncIterator[None]:
 
 
 async def _until_left(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Do the work until the client leaves; it has ended, with all its cleaning up, when this returns."""
+    """Do the work until the client leaves; it has ended, with all its cleaning up, when this
+    returns.
+    """
     working, leaving = asyncio.create_task(work), asyncio.create_task(_left(receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +168,12 @@ def _record(piece: Piece, dialect: Dialect, model: str) -> dict[str, Any]:
     """A record in mid-answer: as the server sent it, or made for a server that speaks v1."""
     if piece.record is not None:
         return dict(piece.record)
-    return {"model": model, "created_at": _now(), **_said(piece.response, piece.thinking, dialect), "done": False}
+    return {
+        "model": model,
+        "created_at": _now(),
+        **_said(piece.response, piece.thinking, dialect),
+        "done": False,
+    }
 
 
 def _last(reply: Reply, dialect: Dialect) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The root command: options that all commands share, and the one place where errors become exit codes."""
+"""The root command: options that all commands share, and the one place where errors become exit
+codes.
+"""
 
 import contextlib
 import os
@@ -23,8 +25,8 @@ USAGE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
-# The module of each command and its line in the list, in the order in which a newcomer needs them. A module is loaded
-# when its command is asked for: all of them take longer than Typer itself.
+# The module of each command and its line in the list, in the order in which a newcomer needs them.
+# A module is loaded when its command is asked for: all of them take longer than Typer itself.
 COMMANDS = {
     "server": ("servers", "Add, list and change servers."),
     "discover": ("discover", "Read what servers hold into the database."),
@@ -48,7 +50,9 @@ class RootGroup(TyperGroup):
     """
 
     def __init__(self, **attributes: Any) -> None:
-        attributes["commands"] = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
+        attributes["commands"] = {
+            name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()
+        }
         super().__init__(**attributes)
         coerce_lightly(self)
 
@@ -70,9 +74,12 @@ class RootGroup(TyperGroup):
             code = exc.exit_code
         sys.exit(code if isinstance(code, int) else 0)
 
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
         shell = extra.get("obj")  # none where somebody only looks at the options
-        with _exit_codes(shell) if shell else contextlib.nullcontext():  # help is printed while the options are read
+        # help is printed while the options are read
+        with _exit_codes(shell) if shell else contextlib.nullcontext():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
@@ -127,36 +134,54 @@ def root(
     context: typer.Context,
     database_url: Annotated[
         str | None,
-        typer.Option("--database-url", metavar="URL", help="Database; a password in it shows in process lists."),
+        typer.Option(
+            "--database-url",
+            metavar="URL",
+            help="Database; a password in it shows in process lists.",
+        ),
     ] = None,
     output: OutputOption = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")] = False,
     version: Annotated[  # noqa: ARG001
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Ask exactly the Ollama server and model you named, or get an error.
 
-    Servers and models live in a database. No .env file, OLLAMA_HOST or OLLAMA_MODEL changes what a command does.
+    Servers and models live in a database. No .env file, OLLAMA_HOST or OLLAMA_MODEL changes what a
+    command does.
     """
     shell = shell_of(context, output)
     shell.output.verbose = verbose
     shell.database_url = database_url
     if context.invoked_subcommand is None:
         context.fail("no command is given")
-    if database_url and "@" in database_url and ":" in database_url.split("://", 1)[-1].rpartition("@")[0]:
-        shell.output.note("the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL")
+    if (
+        database_url
+        and "@" in database_url
+        and ":" in database_url.split("://", 1)[-1].rpartition("@")[0]
+    ):
+        shell.output.note(
+            "the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL"
+        )
 
 
 def main() -> None:
     """Run the command line of this process."""
-    if sys.stderr is None:  # closed by whoever started us; what is printed there must not go to stdout instead
+    # closed by whoever started us; what is printed there must not go to stdout instead
+    if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is shown as its escape
+            # what a terminal cannot show is shown as its escape
+            stream.reconfigure(errors="backslashreplace")
     if sys.stdout is None:
-        new_shell(sys.argv[1:]).output.problem("output_failed", "the output could not be written: stdout is closed")
+        new_shell(sys.argv[1:]).output.problem(
+            "output_failed", "the output could not be written: stdout is closed"
+        )
         sys.exit(1)
     typer.main.get_command(app).main()
 

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.errors import InvalidInput
-from ollama_admin.secret import Reference, Secret
 
 SECRET_LIMIT = 64 * 1024  # bytes
 _USUAL_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -32,7 +32,9 @@ class AuthChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthOptions:
-    """What the options said; `columns` reads the secret and gives the keyword arguments of the services."""
+    """What the options said; `columns` reads the secret and gives the keyword arguments of the
+    services.
+    """
 
     auth: AuthChoice | None
     username: str | None
@@ -44,11 +46,14 @@ class AuthOptions:
     header_ref: list[str] | None
 
     def columns(self, current: str | None = None) -> dict[str, Any]:
-        """`auth_type`, `auth_config`, `headers`, each None where nothing was given; `current` is the row's own type."""
+        """`auth_type`, `auth_config`, `headers`, each None where nothing was given; `current` is
+        the row's own type.
+        """
         kind = self.auth or (current if self._is_about_secret else None)
         if kind is None and self._is_about_secret:
             raise InvalidInput(
-                "a secret or a user name is given without its kind", "add --auth basic, bearer or api_key"
+                "a secret or a user name is given without its kind",
+                "add --auth basic, bearer or api_key",
             )
         return {"auth_type": kind, "auth_config": self._config(kind), "headers": self._headers()}
 
@@ -60,7 +65,11 @@ class AuthOptions:
     @property
     def _is_about_secret(self) -> bool:
         return bool(
-            self.username or self.header_name or self.secret_stdin or self.secret_env is not None or self.secret_ref
+            self.username
+            or self.header_name
+            or self.secret_stdin
+            or self.secret_env is not None
+            or self.secret_ref
         )
 
     def _config(self, kind: str | None) -> dict[str, Any] | None:
@@ -76,7 +85,8 @@ class AuthOptions:
         given = [self.secret_stdin, self.secret_env is not None, self.secret_ref is not None]
         if sum(given) > 1:
             raise InvalidInput(
-                "the secret is given in several ways", "keep one of --secret-stdin, --secret-env, --secret-ref"
+                "the secret is given in several ways",
+                "keep one of --secret-stdin, --secret-env, --secret-ref",
             )
         if self.secret_ref is not None:
             return Reference.parse(self.secret_ref)
@@ -86,7 +96,9 @@ class AuthOptions:
             return _from_stdin()
         if sys.stdin is not None and sys.stdin.isatty():
             return _from_person()
-        raise InvalidInput("the secret is missing", "give it with --secret-stdin, --secret-env VAR or --secret-ref")
+        raise InvalidInput(
+            "the secret is missing", "give it with --secret-stdin, --secret-env VAR or --secret-ref"
+        )
 
     def _headers(self) -> dict[str, Secret | Reference] | None:
         if self.header is None and self.header_ref is None:
@@ -107,7 +119,9 @@ def takes_auth(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options to a command, which gets them as `auth: AuthOptions`."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "auth"]
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        )
         for name, (annotation, default) in _OPTIONS.items()
     ]
 
@@ -123,34 +137,59 @@ def takes_auth(command: Callable[..., None]) -> Callable[..., None]:
 
 _OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "auth": (
-        Annotated[AuthChoice | None, typer.Option("--auth", help="How it asks for credentials.", show_default=False)],
+        Annotated[
+            AuthChoice | None,
+            typer.Option("--auth", help="How it asks for credentials.", show_default=False),
+        ],
         None,
     ),
-    "username": (Annotated[str | None, typer.Option(metavar="U", help="For --auth basic.", show_default=False)], None),
+    "username": (
+        Annotated[
+            str | None, typer.Option(metavar="U", help="For --auth basic.", show_default=False)
+        ],
+        None,
+    ),
     "header_name": (
-        Annotated[str | None, typer.Option(metavar="H", help="For --auth api_key; X-API-Key if not given.")],
+        Annotated[
+            str | None,
+            typer.Option(metavar="H", help="For --auth api_key; X-API-Key if not given."),
+        ],
         None,
     ),
-    "secret_stdin": (Annotated[bool, typer.Option("--secret-stdin", help="Read the secret from stdin.")], False),
+    "secret_stdin": (
+        Annotated[bool, typer.Option("--secret-stdin", help="Read the secret from stdin.")],
+        False,
+    ),
     "secret_env": (
-        Annotated[str | None, typer.Option(metavar="VAR", help="Read the secret from this variable, now.")],
+        Annotated[
+            str | None, typer.Option(metavar="VAR", help="Read the secret from this variable, now.")
+        ],
         None,
     ),
     "secret_ref": (
         Annotated[
             str | None,
-            typer.Option(metavar="env:VAR|file:PATH", help="Keep only where the secret is; read it at each use."),
+            typer.Option(
+                metavar="env:VAR|file:PATH",
+                help="Keep only where the secret is; read it at each use.",
+            ),
         ],
         None,
     ),
     "header": (
-        Annotated[list[str] | None, typer.Option(metavar="K=V", help="Send this header too; for public values.")],
+        Annotated[
+            list[str] | None,
+            typer.Option(metavar="K=V", help="Send this header too; for public values."),
+        ],
         None,
     ),
     "header_ref": (
         Annotated[
             list[str] | None,
-            typer.Option(metavar="K=env:VAR|file:PATH", help="Send this header too; its value is read at each use."),
+            typer.Option(
+                metavar="K=env:VAR|file:PATH",
+                help="Send this header too; its value is read at each use.",
+            ),
         ],
         None,
     ),
@@ -162,7 +201,9 @@ def _from_variable(name: str) -> Secret:
     if not value:
         # what does not look like a variable may be the secret itself, given in the wrong place
         shown = name if _USUAL_VARIABLE.fullmatch(name) else "that was named"
-        raise InvalidInput(f"the variable {shown} is not set, or empty", "export it first, or use --secret-stdin")
+        raise InvalidInput(
+            f"the variable {shown} is not set, or empty", "export it first, or use --secret-stdin"
+        )
     return Secret(value)
 
 

@@ -1,7 +1,8 @@
 """Values of options that are what they should be already, without pydantic.
 
-Typer has pydantic check every value, also one that was not given, and to load pydantic takes as long as to load Typer.
-Nothing here decides what is valid: whatever is not plainly of its type goes to Typer.
+Typer has pydantic check every value, also one that was not given, and to load pydantic takes as
+long as to load Typer. Nothing here decides what is valid: whatever is not plainly of its type goes
+to Typer.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 
 
 def coerce_lightly(command: Any) -> Any:
-    """The command, its options and arguments and those of the commands below it changed to do so."""
+    """The command, its options and arguments and those of the commands below it changed to do
+    so.
+    """
     heavy = command.get_params
-    command.get_params = lambda ctx: [_lightened(parameter) for parameter in heavy(ctx)]  # --help is made there
+    # --help is made there
+    command.get_params = lambda ctx: [_lightened(parameter) for parameter in heavy(ctx)]
     if isinstance(command, TyperGroup):
         for below in command.commands.values():
             coerce_lightly(below)
@@ -23,9 +27,12 @@ def coerce_lightly(command: Any) -> Any:
 
 def _lightened(parameter: Any) -> Any:
     is_typers = isinstance(parameter, TyperOption | TyperArgument)
-    if is_typers and getattr(parameter, "_runtime_param", "") is None:  # another Typer may do without it
+    # another Typer may do without it
+    if is_typers and getattr(parameter, "_runtime_param", "") is None:
         light: Any = _Light(parameter)
-        parameter._runtime_param = light  # Typer's own place for what it makes when it is first needed
+        parameter._runtime_param = (
+            light  # Typer's own place for what it makes when it is first needed
+        )
     return parameter
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TERMINATED = 143
-GARBAGE = 20_000  # new objects after which to look for garbage; at 700, as usual, it takes a tenth of `discover`
+# new objects after which to look for garbage; at 700, as usual, it takes a tenth of `discover`
+GARBAGE = 20_000
 
 
 class Shell:
@@ -37,7 +38,9 @@ class Shell:
         self.database_url: str | None = None
 
     def run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
-        """Run async work with an open client; SIGINT and SIGTERM cancel it, which cancels it upstream."""
+        """Run async work with an open client; SIGINT and SIGTERM cancel it, which cancels it
+        upstream.
+        """
         import asyncio
 
         return asyncio.run(self._run(work))
@@ -46,7 +49,7 @@ class Shell:
         import asyncio
 
         from ollama_admin.client import Client
-        from ollama_admin.domain.doors import Way
+        from ollama_admin.domain.callers import Way
 
         _end_of_loading()
         terminated = asyncio.Event()
@@ -59,7 +62,9 @@ class Shell:
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
         try:
-            async with Client(database_url=self.database_url, on_note=self.output.note, way=Way.CLI) as client:
+            async with Client(
+                database_url=self.database_url, on_note=self.output.note, way=Way.CLI
+            ) as client:
                 return await work(client)
         except asyncio.CancelledError:
             if terminated.is_set():
@@ -72,11 +77,13 @@ class Shell:
 
         asyncio.run(self._serve(self.api(), options, log))
 
-    async def _serve(self, api: "ModuleType", options: dict[str, Any], log: Callable[[str], None]) -> None:
+    async def _serve(
+        self, api: "ModuleType", options: dict[str, Any], log: Callable[[str], None]
+    ) -> None:
         import asyncio
 
         from ollama_admin.client import Client
-        from ollama_admin.domain.doors import Way
+        from ollama_admin.domain.callers import Way
 
         _end_of_loading()
         settings, say, stop = self.settings(), self.output.note, api.Stop()
@@ -88,7 +95,9 @@ class Shell:
             await api.serve(client, settings, api.Options(**options), stop=stop, say=say, log=log)
 
     def server_names(self, beginning: str) -> Sequence[str]:
-        """For shell completion, which has nowhere to print an error and must not make a database."""
+        """For shell completion, which has nowhere to print an error and must not make a
+        database.
+        """
         with contextlib.suppress(AdminError, OSError):
             settings = self.settings()
             if settings.is_postgresql or settings.sqlite_path.stat().st_size:
@@ -150,7 +159,8 @@ def shell_of(context: typer.Context, output: str | None) -> Shell:
 async def print_parts(printer: Any, parts: AsyncGenerator[Sequence[Any], None]) -> None:
     """Print a list that comes in parts, and leave nothing of it open.
 
-    A reader who has stopped holds up the writing, and with it the loop: so a signal ends the program by itself.
+    A reader who has stopped holds up the writing, and with it the loop: so a signal ends the
+    program by itself.
     """
     import asyncio
 
@@ -163,9 +173,13 @@ async def print_parts(printer: Any, parts: AsyncGenerator[Sequence[Any], None]) 
 
 
 def new_shell(argv: list[str]) -> Shell:
-    """A shell before options are read: an error in them must already know whether JSON was asked for."""
+    """A shell before options are read: an error in them must already know whether JSON was asked
+    for.
+    """
     asked = "-ojson" in argv or "--output=json" in argv
-    asked = asked or any(word in ("-o", "--output") and value == "json" for word, value in pairwise(argv))
+    asked = asked or any(
+        word in ("-o", "--output") and value == "json" for word, value in pairwise(argv)
+    )
     return Shell(Output(json=asked, stdout=sys.stdout, stderr=sys.stderr))
 
 

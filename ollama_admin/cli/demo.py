@@ -12,7 +12,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command("demo")
 def demo(
     context: typer.Context,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the database, and say how to use it.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the database, and say how to use it.")
+    ] = False,
 ) -> None:
     """Show the whole job on two simulated servers.
 

@@ -21,11 +21,16 @@ def discover(
     context: typer.Context,
     servers: ServersArgument = None,
     everyone: EveryoneOption = False,
-    timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds for each call; 10 if not given.")] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(metavar="N", help="Servers asked at once; as many as is useful if not given.")
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds for each call; 10 if not given.")
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete the rows of vanished models.")] = False,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Servers asked at once; as many as is useful if not given."),
+    ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete the rows of vanished models.")
+    ] = False,
     output: OutputOption = None,
 ) -> None:
     """Read what servers hold into the database. Without S, all active servers."""
@@ -45,11 +50,18 @@ def discover(
 
 
 def _run(
-    shell: Shell, servers: list[str], everyone: bool, timeout: float | None, concurrency: int | None, prune: bool
+    shell: Shell,
+    servers: list[str],
+    everyone: bool,
+    timeout: float | None,
+    concurrency: int | None,
+    prune: bool,
 ) -> list[DiscoverResult]:
     if shell.output.json:
         return shell.run(
-            lambda client: client.discover(servers, all=everyone, timeout=timeout, concurrency=concurrency, prune=prune)
+            lambda client: client.discover(
+                servers, all=everyone, timeout=timeout, concurrency=concurrency, prune=prune
+            )
         )
     with shell.tables().DiscoverProgress(shell.output) as progress:
         return shell.run(

@@ -28,15 +28,24 @@ def doctor(context: typer.Context, output: OutputOption = None) -> None:
 
 def _print(shell: Shell, report: Any) -> None:
     tables, out = shell.tables(), shell.output
-    tables.table(out, ["SETTING", "VALUE", "FROM"], [(s.name, s.value, s.source) for s in report.settings])
+    tables.table(
+        out, ["SETTING", "VALUE", "FROM"], [(s.name, s.value, s.source) for s in report.settings]
+    )
     out.line("")
-    tables.sentence(out, f"database revision {report.revision or 'unknown'}, this version needs {report.head}")
+    tables.sentence(
+        out, f"database revision {report.revision or 'unknown'}, this version needs {report.head}"
+    )
     if report.secrets is not None:
         secrets = report.secrets
-        tables.sentence(out, f"stored secrets {secrets.secrets}, key from {secrets.key_source or 'nowhere yet'}")
+        tables.sentence(
+            out, f"stored secrets {secrets.secrets}, key from {secrets.key_source or 'nowhere yet'}"
+        )
     out.line("")
     if report.servers:
-        rows = [(str(h.server), h.status, h.version, "yes" if h.is_active else "no") for h in report.servers]
+        rows = [
+            (str(h.server), h.status, h.version, "yes" if h.is_active else "no")
+            for h in report.servers
+        ]
         tables.table(out, ["SERVER", "STATUS", "VERSION", "ACTIVE"], rows)
         out.line("")
     for finding in report.findings:

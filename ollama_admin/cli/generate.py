@@ -18,7 +18,8 @@ import typer
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption, complete_server
-from ollama_admin.domain.generation import DEFAULT_WAIT, Piece, Reply, ThinkLevel
+from ollama_admin.domain.answers import Piece, Reply
+from ollama_admin.domain.requests import DEFAULT_WAIT, ThinkLevel
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.safe_text import TerminalFilter
@@ -42,40 +43,81 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @takes_auth
 def generate(  # long because each option is a line or two, here and in the request
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to ask.", show_default=False)] = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", metavar="M", help="The model that answers.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="What to ask.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="M", help="The model that answers.")
+    ] = None,
     server: Annotated[
         str | None,
-        typer.Option("-s", "--server", metavar="S", help="Only this server.", autocompletion=complete_server),
+        typer.Option(
+            "-s", "--server", metavar="S", help="Only this server.", autocompletion=complete_server
+        ),
     ] = None,
-    server_url: Annotated[str | None, typer.Option(metavar="URL", help="Only the server at this URL.")] = None,
-    capability: Annotated[str | None, typer.Option(metavar="C", help="Only servers or models that have it.")] = None,
+    server_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Only the server at this URL.")
+    ] = None,
+    capability: Annotated[
+        str | None, typer.Option(metavar="C", help="Only servers or models that have it.")
+    ] = None,
     system: Annotated[str | None, typer.Option(metavar="T", help="System prompt.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(metavar="F", help="Image file; may be repeated.")] = None,
-    format_: Annotated[str | None, typer.Option("--format", metavar="json|FILE", help="JSON, or by a schema.")] = None,
-    option: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Model option, as num_ctx=8192.")] = None,
-    think: Annotated[bool | None, typer.Option("--think/--no-think", help="Let it think first, or not.")] = None,
-    think_level: Annotated[ThinkLevelChoice | None, typer.Option(help="How much.", show_default=False)] = None,
-    keep_alive: Annotated[str | None, typer.Option(metavar="D", help="Keep it loaded: 5m, 1h, 0, -1.")] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds for the whole answer.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="F", help="Image file; may be repeated.")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="json|FILE", help="JSON, or by a schema.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Model option, as num_ctx=8192.")
+    ] = None,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Let it think first, or not.")
+    ] = None,
+    think_level: Annotated[
+        ThinkLevelChoice | None, typer.Option(help="How much.", show_default=False)
+    ] = None,
+    keep_alive: Annotated[
+        str | None, typer.Option(metavar="D", help="Keep it loaded: 5m, 1h, 0, -1.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds for the whole answer.")
+    ] = None,
     wait: Annotated[
-        float, typer.Option(metavar="S", help="Seconds to wait while the server is at its limit; 0 refuses.")
+        float,
+        typer.Option(
+            metavar="S", help="Seconds to wait while the server is at its limit; 0 refuses."
+        ),
     ] = DEFAULT_WAIT,
     stream: Annotated[
-        bool | None, typer.Option("--stream/--no-stream", help="Show text as it comes, or only when accepted.")
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Show text as it comes, or only when accepted."),
     ] = None,
     digest: Annotated[
-        str | None, typer.Option(metavar="D", help="Only this build answers: 12 or more digits of its digest.")
+        str | None,
+        typer.Option(metavar="D", help="Only this build answers: 12 or more digits of its digest."),
     ] = None,
-    verified: Annotated[bool, typer.Option("--verified", help="Only the build of the last discovery answers.")] = False,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Only the build of the last discovery answers.")
+    ] = False,
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Do not look at the build; compare names only.")
     ] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show which server would answer; send nothing.")] = False,
-    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="The prompt may leave the fleet.")] = False,
-    allow_truncate: Annotated[bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Let control sequences through to a terminal.")] = False,
-    stats: Annotated[bool, typer.Option("--stats", help="Print times and tokens on stderr.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which server would answer; send nothing.")
+    ] = False,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="The prompt may leave the fleet.")
+    ] = False,
+    allow_truncate: Annotated[
+        bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Let control sequences through to a terminal.")
+    ] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Print times and tokens on stderr.")
+    ] = False,
     output: OutputOption = None,
     *,
     auth: AuthOptions,
@@ -84,9 +126,9 @@ def generate(  # long because each option is a line or two, here and in the requ
 
     It answers or the command fails; nothing is ever pulled.
 
-    What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without --server and
-    --server-url, the first active server that lists the model answers, in the order default, priority, id; when it is
-    away or at its limit, the next one that holds the same build.
+    What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without
+    --server and --server-url, the first active server that lists the model answers, in the order
+    default, priority, id; when it is away or at its limit, the next one that holds the same build.
     """
     shell = shell_of(context, output)
     if think is False and think_level is not None:
@@ -159,7 +201,8 @@ def _read_by_somebody(pipe: int | None) -> Iterator[None]:
         if task is not None:
             task.cancel()
 
-    loop.add_reader(pipe, leave)  # there is never anything to read at our end: only the other end's closing wakes us
+    # there is never anything to read at our end: only the other end's closing wakes us
+    loop.add_reader(pipe, leave)
     try:
         yield
     except asyncio.CancelledError:
@@ -294,7 +337,9 @@ def _prompt(shell: Shell, argument: str | None) -> str:
 
 
 def _piped(shell: Shell, *, asked: bool) -> str:
-    """What comes in on stdin: all of a pipe or file, and of a terminal only when there is no other prompt."""
+    """What comes in on stdin: all of a pipe or file, and of a terminal only when there is no other
+    prompt.
+    """
     if sys.stdin is None:
         return ""
     if sys.stdin.isatty():
@@ -311,7 +356,9 @@ def _piped(shell: Shell, *, asked: bool) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
-        raise InvalidInput(f"the prompt on stdin is not UTF-8 (byte {exc.start + 1})", "convert it first") from exc
+        raise InvalidInput(
+            f"the prompt on stdin is not UTF-8 (byte {exc.start + 1})", "convert it first"
+        ) from exc
 
 
 def _ready(seconds: float) -> bool:
@@ -368,7 +415,10 @@ def _options(pairs: Sequence[str]) -> dict[str, Json]:
         value = _value(text)
         if key == "stop":
             earlier = found.get("stop", [])
-            value = [*(earlier if isinstance(earlier, list) else []), *(value if isinstance(value, list) else [text])]
+            value = [
+                *(earlier if isinstance(earlier, list) else []),
+                *(value if isinstance(value, list) else [text]),
+            ]
         elif key in found:
             raise InvalidInput(f"option {key} is given twice")
         found[key] = value

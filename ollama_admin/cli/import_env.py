@@ -19,23 +19,37 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def import_env(
     context: typer.Context,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Files; .env if not given.", show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="Files; .env if not given.", show_default=False),
     ] = None,
-    environ: Annotated[bool, typer.Option("--environ", help="Read this process's environment instead.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
-    update: Annotated[bool, typer.Option("--update", help="Let the file win where it differs.")] = False,
-    discover: Annotated[bool, typer.Option("--discover", help="Read the servers' models afterwards.")] = False,
+    environ: Annotated[
+        bool, typer.Option("--environ", help="Read this process's environment instead.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and change nothing.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Let the file win where it differs.")
+    ] = False,
+    discover: Annotated[
+        bool, typer.Option("--discover", help="Read the servers' models afterwards.")
+    ] = False,
     output: OutputOption = None,
 ) -> None:
     """Turn the servers of legacy .env files into rows.
 
     The files are never changed.
 
-    Prints what every line that mentions Ollama becomes, never a secret; then applies it in one transaction.
+    Prints what every line that mentions Ollama becomes, never a secret; then applies it in one
+    transaction.
     """
     shell = shell_of(context, output)
     read_environment = dict(os.environ) if environ else None
-    found = shell.run(lambda client: client.import_env(files, environ=read_environment, dry_run=dry_run, update=update))
+    found = shell.run(
+        lambda client: client.import_env(
+            files, environ=read_environment, dry_run=dry_run, update=update
+        )
+    )
     for warning in found.warnings:
         shell.output.note(warning)
     if shell.output.json:
@@ -55,8 +69,10 @@ def _print(shell: Shell, found: Any, *, dry_run: bool) -> None:
         tables.sentence(out, _described(entry))
     counts = found.counts
     out.line(
-        f"variables: {counts.seen}, of which {counts.imported} for servers, {counts.conflicts} in conflict, "
-        f"{counts.skipped} ignored, {counts.unknown} not understood, {counts.unrelated} not about Ollama"
+        f"variables: {counts.seen}, of which {counts.imported} for servers, {counts.conflicts} in "
+        "conflict, "
+        f"{counts.skipped} ignored, {counts.unknown} not understood, {counts.unrelated} not about "
+        "Ollama"
     )
     if dry_run:
         out.line("nothing was changed (--dry-run)")
@@ -65,7 +81,11 @@ def _print(shell: Shell, found: Any, *, dry_run: bool) -> None:
     if found.failed:
         shell.output.note("values in conflict were not applied; let the file win with --update")
     if found.deletable:
-        out.line("these lines can now be deleted:" if not dry_run else "these lines could be deleted already:")
+        out.line(
+            "these lines can now be deleted:"
+            if not dry_run
+            else "these lines could be deleted already:"
+        )
         for file, line, variable in found.deletable:
             tables.sentence(out, f"  {_place(file, line)} {variable}")
 
@@ -75,7 +95,10 @@ def _described(entry: Any) -> str:
     becomes = f" -> {entry.server}: {entry.field}" if entry.server and entry.field else ""
     shown = f" = {value}" if value is not None else ""
     why = f" ({entry.why})" if entry.why else ""
-    return f"{_place(entry.file, entry.line):<10} {entry.state:<10} {entry.variable}{becomes}{shown}{why}"
+    return (
+        f"{_place(entry.file, entry.line):<10} {entry.state:<10} "
+        f"{entry.variable}{becomes}{shown}{why}"
+    )
 
 
 def _place(file: str | None, line: int | None) -> str:

@@ -17,12 +17,24 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command("migrate")
 def migrate(  # long because each option is a line
     context: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 8 if something is pending.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Change nothing; show where the schema stands.")] = False,
-    sql: Annotated[bool, typer.Option("--sql", help="Change nothing; print the pending SQL (PostgreSQL).")] = False,
-    to: Annotated[str | None, typer.Option(metavar="REV", help="Stop at this revision.", show_default=False)] = None,
-    wait: Annotated[float, typer.Option(metavar="S", help="Seconds to wait for the database to come up.")] = 0,
-    lock_timeout: Annotated[float, typer.Option(metavar="S", help="Seconds to wait for another migration.")] = 60,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 8 if something is pending.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Change nothing; show where the schema stands.")
+    ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Change nothing; print the pending SQL (PostgreSQL).")
+    ] = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="REV", help="Stop at this revision.", show_default=False)
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="S", help="Seconds to wait for the database to come up.")
+    ] = 0,
+    lock_timeout: Annotated[
+        float, typer.Option(metavar="S", help="Seconds to wait for another migration.")
+    ] = 60,
     output: OutputOption = None,
 ) -> None:
     """Bring the database's schema to the newest revision.
@@ -59,10 +71,16 @@ def migrate(  # long because each option is a line
 
 
 def _check(to: str | None, wait: float, lock_timeout: float) -> None:
-    """Refuse an empty revision (an unset variable in a script), and what is no time to wait, nan among it."""
+    """Refuse an empty revision (an unset variable in a script), and what is no time to wait, nan
+    among it.
+    """
     if to == "":
-        raise InvalidInput("the revision of --to is empty", "name one, or leave --to out to go to the newest")
+        raise InvalidInput(
+            "the revision of --to is empty", "name one, or leave --to out to go to the newest"
+        )
     if not wait >= 0:
         raise InvalidInput("--wait is below 0 seconds")
     if not 0 < lock_timeout <= LONGEST_LOCK_TIMEOUT:
-        raise InvalidInput(f"--lock-timeout is not above 0 and at most {LONGEST_LOCK_TIMEOUT} seconds")
+        raise InvalidInput(
+            f"--lock-timeout is not above 0 and at most {LONGEST_LOCK_TIMEOUT} seconds"
+        )

@@ -14,12 +14,16 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def models(
     context: typer.Context,
     servers: ServersArgument = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="GLOB", help="Only names like this: 'qwen*'.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="GLOB", help="Only names like this: 'qwen*'.")
+    ] = None,
     capability: CapabilityFilter = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also vanished ones and those of inactive servers.")
     ] = False,
-    by_model: Annotated[bool, typer.Option("--by-model", help="Group by name; show whether builds differ.")] = False,
+    by_model: Annotated[
+        bool, typer.Option("--by-model", help="Group by name; show whether builds differ.")
+    ] = False,
     output: OutputOption = None,
 ) -> None:
     """List the models that servers hold.

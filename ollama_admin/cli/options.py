@@ -21,19 +21,35 @@ _PLAIN = re.compile(r"[\w.@%+=,/-]+")
 
 
 def complete_server(context: typer.Context, incomplete: str) -> list[str]:
-    """The names of servers, but for those that a shell would read as more than a word: such servers have ids."""
+    """The names of servers, but for those that a shell would read as more than a word: such servers
+    have ids.
+    """
     root = context.find_root()
-    root.obj.database_url = root.params.get("database_url")  # no command has run that would have told it
+    # no command has run that would have told it
+    root.obj.database_url = root.params.get("database_url")
     return [name for name in root.obj.server_names(incomplete) if _PLAIN.fullmatch(name)]
 
 
-OutputOption = Annotated[OutputFormat | None, typer.Option("-o", "--output", help="How to print: table or json.")]
+OutputOption = Annotated[
+    OutputFormat | None, typer.Option("-o", "--output", help="How to print: table or json.")
+]
 ServerArgument = Annotated[
-    str, typer.Argument(metavar="S", help="A server's id or name.", show_default=False, autocompletion=complete_server)
+    str,
+    typer.Argument(
+        metavar="S",
+        help="A server's id or name.",
+        show_default=False,
+        autocompletion=complete_server,
+    ),
 ]
 ServersArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="S", help="Servers, by id or name.", show_default=False, autocompletion=complete_server),
+    typer.Argument(
+        metavar="S",
+        help="Servers, by id or name.",
+        show_default=False,
+        autocompletion=complete_server,
+    ),
 ]
 CapabilityFilter = Annotated[
     str | None, typer.Option("--capability", metavar="C", help="Only what has this capability.")

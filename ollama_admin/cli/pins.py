@@ -6,14 +6,18 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.options import OutputOption, complete_server
-from ollama_admin.digests import short
+from ollama_admin.domain.digests import short
 from ollama_admin.domain.pins import Pin
 
 app = typer.Typer(
-    help="Say which build of a model a name means, on every server.", add_completion=False, rich_markup_mode=None
+    help="Say which build of a model a name means, on every server.",
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name.", show_default=False)]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model's name.", show_default=False)
+]
 
 
 @app.command("set")
@@ -22,24 +26,31 @@ def set_pin(
     name: NameArgument,
     digest: Annotated[
         str | None,
-        typer.Option(metavar="D", help="Digest of the build; 12 digits are enough if a server has had it."),
+        typer.Option(
+            metavar="D", help="Digest of the build; 12 digits are enough if a server has had it."
+        ),
     ] = None,
     server: Annotated[
-        str | None, typer.Option(metavar="S", help="The build that this server has.", autocompletion=complete_server)
+        str | None,
+        typer.Option(
+            metavar="S", help="The build that this server has.", autocompletion=complete_server
+        ),
     ] = None,
     output: OutputOption = None,
 ) -> None:
     """Pin a name to a build. Other builds of that name then never answer.
 
-    Without --digest and --server, the build that all active servers with this name have. If they differ, nothing is
-    pinned, and the error shows who has what. A pin that is there is replaced.
+    Without --digest and --server, the build that all active servers with this name have. If they
+    differ, nothing is pinned, and the error shows who has what. A pin that is there is replaced.
     """
     shell = shell_of(context, output)
     pin: Pin = shell.run(lambda client: client.pins.set(name, digest=digest, server=server))
     if shell.output.json:
         shell.output.data(pin)
     else:
-        shell.tables().sentence(shell.output, f"pinned {pin.name} to {short(pin.digest)}{_replaced(pin)}")
+        shell.tables().sentence(
+            shell.output, f"pinned {pin.name} to {short(pin.digest)}{_replaced(pin)}"
+        )
 
 
 @app.command("list")
@@ -54,7 +65,14 @@ def list_pins(context: typer.Context, output: OutputOption = None) -> None:
     else:
         tables = shell.tables()
         rows = [
-            (pin.name, short(pin.digest), str(pin.agree), str(pin.differ), tables.age(pin.updated_at)) for pin in found
+            (
+                pin.name,
+                short(pin.digest),
+                str(pin.agree),
+                str(pin.differ),
+                tables.age(pin.updated_at),
+            )
+            for pin in found
         ]
         tables.table(shell.output, ["NAME", "DIGEST", "AGREE", "DIFFER", "SET"], rows)
 
@@ -67,7 +85,9 @@ def remove(context: typer.Context, name: NameArgument, output: OutputOption = No
     if shell.output.json:
         shell.output.data({"removed": {"name": removed.name, "digest": removed.digest}})
     else:
-        shell.tables().sentence(shell.output, f"removed the pin of {removed.name} to {short(removed.digest)}")
+        shell.tables().sentence(
+            shell.output, f"removed the pin of {removed.name} to {short(removed.digest)}"
+        )
 
 
 def _replaced(pin: Pin) -> str:

@@ -8,11 +8,11 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption, complete_server
-from ollama_admin.digests import short
-from ollama_admin.domain.generation import Stats
+from ollama_admin.domain.answers import Stats
+from ollama_admin.domain.digests import short
 from ollama_admin.domain.receipts import Receipt, ReceiptStats
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.times import point_in_time
+from ollama_admin.domain.times import point_in_time
 
 LIMIT = 50
 
@@ -27,9 +27,14 @@ ServerFilter = Annotated[
         autocompletion=complete_server,
     ),
 ]
-ModelFilter = Annotated[str | None, typer.Option("--model", metavar="M", help="Only of this model.")]
+ModelFilter = Annotated[
+    str | None, typer.Option("--model", metavar="M", help="Only of this model.")
+]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="T", help="Not older: 2026-01-31, 2026-01-31T12:00Z, or 90d, 24h, 30m.")
+    str | None,
+    typer.Option(
+        "--since", metavar="T", help="Not older: 2026-01-31, 2026-01-31T12:00Z, or 90d, 24h, 30m."
+    ),
 ]
 
 
@@ -37,8 +42,8 @@ SinceOption = Annotated[
 def receipts(context: typer.Context, output: OutputOption = None) -> None:
     """Show what became of the requests: a line for each, or sums. Alone it is `receipts list`.
 
-    A receipt has times, tokens, server, digest and outcome, never the prompt or the answer. They are kept for 90 days;
-    OLLAMA_ADMIN_RECEIPTS=off writes none.
+    A receipt has times, tokens, server, digest and outcome, never the prompt or the answer. They
+    are kept for 90 days; OLLAMA_ADMIN_RECEIPTS=off writes none.
     """
     shell_of(context, output)
     if context.invoked_subcommand is None:
@@ -51,7 +56,9 @@ def list_receipts(
     server: ServerFilter = None,
     model: ModelFilter = None,
     since: SinceOption = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only those that ended with an error.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only those that ended with an error.")
+    ] = False,
     limit: Annotated[int, typer.Option(metavar="N", help="How many.")] = LIMIT,
     output: OutputOption = None,
 ) -> None:
@@ -59,7 +66,9 @@ def list_receipts(
     shell = shell_of(context, output)
     start = _time(since)
     found = shell.run(
-        lambda client: client.receipts.list(server=server, model=model, since=start, failed=failed, limit=limit)
+        lambda client: client.receipts.list(
+            server=server, model=model, since=start, failed=failed, limit=limit
+        )
     )
     if shell.output.json:
         shell.output.data(found)
@@ -77,8 +86,8 @@ def stats(
 ) -> None:
     """Add receipts up, for each model on each server.
 
-    Tokens per second are all tokens over all the time they took. P50 and P95: half, and 95 of 100, of the requests had
-    their first token within this time.
+    Tokens per second are all tokens over all the time they took. P50 and P95: half, and 95 of 100,
+    of the requests had their first token within this time.
     """
     shell = shell_of(context, output)
     start = _time(since)
@@ -93,7 +102,8 @@ def stats(
 def prune(
     context: typer.Context,
     before: Annotated[
-        str | None, typer.Option(metavar="T", help="Older than this: as in --since; 90d if not given.")
+        str | None,
+        typer.Option(metavar="T", help="Older than this: as in --since; 90d if not given."),
     ] = None,
     output: OutputOption = None,
 ) -> None:
@@ -131,7 +141,12 @@ def _print(shell: Shell, found: Sequence[Receipt], limit: int) -> None:
         for receipt in found
     ]
     headings = ["WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"]
-    tables.table(shell.output, headings, rows, ["FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"])
+    tables.table(
+        shell.output,
+        headings,
+        rows,
+        ["FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"],
+    )
     if len(found) == limit:
         shell.output.note(f"these are the newest {limit}; more with --limit N")
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ollama_admin.cli.output import Output
 from ollama_admin.domain.explanations import Candidate, Explanation
-from ollama_admin.domain.models import DiscoverResult, Model, ModelGroup, ModelPlace
+from ollama_admin.domain.models import DiscoverResult, Model, ModelGroup, ModelHolder
 from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
 from ollama_admin.safe_text import safe_text
 
@@ -26,7 +26,9 @@ WIDE = 120  # columns from which tables show more
 PIPE_WIDTH = 10_000
 GAP = 2  # spaces between columns
 LEAST = 8  # characters that a shrinking column keeps
-_SHRINKING = frozenset(("NAME", "MODEL", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE", "WHY"))
+_SHRINKING = frozenset(
+    ("NAME", "MODEL", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE", "WHY")
+)
 _UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _AGES = (
     (31_536_000, "year"),
@@ -48,12 +50,16 @@ class Layout(Generic[T]):
 
 
 class Parts(Generic[T]):
-    """A table of a list that comes in parts: each is printed when the next one is there, or the end.
+    """A table of a list that comes in parts: each is printed when the next one is there, or the
+    end.
 
-    `layout` is told the first part, and whether that is all. `absence` is the note of an empty list.
+    `layout` is told the first part, and whether that is all. `absence` is the note of an empty
+    list.
     """
 
-    def __init__(self, output: Output, absence: str, layout: Callable[[Sequence[T], bool], Layout[T]]) -> None:
+    def __init__(
+        self, output: Output, absence: str, layout: Callable[[Sequence[T], bool], Layout[T]]
+    ) -> None:
         self._output = output
         self._absence = absence
         self._layout = layout
@@ -75,7 +81,10 @@ class Parts(Generic[T]):
     def _print(self, *, is_all: bool) -> None:
         if self._table is None:
             layout = self._layout(self._waiting, is_all)
-            self._table, self._cells = _Table(self._output, layout.headings, layout.more), layout.cells
+            self._table, self._cells = (
+                _Table(self._output, layout.headings, layout.more),
+                layout.cells,
+            )
         self._table.print(map(self._cells, self._waiting))
         self._waiting = ()
 
@@ -84,7 +93,9 @@ def servers(output: Output) -> Parts[Server]:
     headings = ["ID", "NAME", "URL", "API", "USED", "STATE"]
     more = ["PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"]
     layout = Layout(headings=headings, more=more, cells=_server_cells)
-    return Parts(output, "no such servers; add one with: ollama-admin server add NAME URL", lambda *_: layout)
+    return Parts(
+        output, "no such servers; add one with: ollama-admin server add NAME URL", lambda *_: layout
+    )
 
 
 def _server_cells(server: Server) -> Sequence[str | None]:
@@ -136,7 +147,14 @@ def models(output: Output) -> Parts[Model]:
         # a long list has the column in any case: who knows what is still to come
         is_marked = not is_all or any(_is_off_pin(model.digest, model.pinned) for model in first)
         return Layout(
-            headings=["NAME", "SERVER", "DIGEST", *(["PIN"] if is_marked else []), "SIZE", "MODIFIED"],
+            headings=[
+                "NAME",
+                "SERVER",
+                "DIGEST",
+                *(["PIN"] if is_marked else []),
+                "SIZE",
+                "MODIFIED",
+            ],
             more=["SEEN", "PARAMETERS", "QUANTIZATION", "CONTEXT", "CAPABILITIES"],
             cells=partial(_model_cells, is_marked=is_marked),
         )
@@ -162,7 +180,9 @@ def _model_cells(model: Model, *, is_marked: bool) -> Sequence[str | None]:
 
 def model_groups(output: Output) -> Parts[ModelGroup]:
     def layout(first: Sequence[ModelGroup], is_all: bool) -> Layout[ModelGroup]:
-        is_marked = not is_all or any(_is_off_pin(p.digest, group.pinned) for group in first for p in group.servers)
+        is_marked = not is_all or any(
+            _is_off_pin(p.digest, group.pinned) for group in first for p in group.servers
+        )
         headings = ["NAME", "SERVERS", "BUILD", *(["PIN"] if is_marked else []), "ON"]
         return Layout(headings=headings, cells=partial(_group_cells, is_marked=is_marked))
 
@@ -174,14 +194,24 @@ def _group_cells(group: ModelGroup, *, is_marked: bool) -> Sequence[str | None]:
         group.name,
         str(len(group.servers)),
         f"{group.builds} builds differ" if group.builds > 1 else _digest(_only_digest(group)),
-        *((_pin_mark(group.pinned, *(place.digest for place in group.servers)),) if is_marked else ()),
+        *(
+            (_pin_mark(group.pinned, *(place.digest for place in group.servers)),)
+            if is_marked
+            else ()
+        ),
         ", ".join(_place(place, group) for place in group.servers),
     )
 
 
 def checks(output: Output, found: Sequence[CheckResult]) -> None:
     rows = [
-        (str(check.server), check.status, check.version, f"{check.ms} ms", check.error.code if check.error else None)
+        (
+            str(check.server),
+            check.status,
+            check.version,
+            f"{check.ms} ms",
+            check.error.code if check.error else None,
+        )
         for check in found
     ]
     _table(output, ["SERVER", "STATUS", "VERSION", "TIME", "ERROR"], [], rows)
@@ -198,7 +228,15 @@ def discovered(output: Output, results: Sequence[DiscoverResult]) -> None:
             *(
                 ("-",) * 4
                 if result.error
-                else map(str, (len(result.added), len(result.changed), result.unchanged, len(result.vanished)))
+                else map(
+                    str,
+                    (
+                        len(result.added),
+                        len(result.changed),
+                        result.unchanged,
+                        len(result.vanished),
+                    ),
+                )
             ),
             result.error.code if result.error else _pruned(result),
         )
@@ -221,7 +259,9 @@ def explanation(output: Output, found: Explanation) -> None:
             candidate.server.name or candidate.server.url,
             _answers(found, candidate),
             _digest(candidate.digest),
-            None if candidate.max_concurrent is None else f"{candidate.slots_in_use}/{candidate.max_concurrent}",
+            None
+            if candidate.max_concurrent is None
+            else f"{candidate.slots_in_use}/{candidate.max_concurrent}",
             candidate.status,
             None if candidate.catalogue_age_s is None else _ago(candidate.catalogue_age_s),
             candidate.reason,
@@ -238,11 +278,17 @@ def facts(output: Output, value: Any) -> None:
     for field in fields(value):
         shown = getattr(value, field.name)
         text = ", ".join(shown) if isinstance(shown, tuple) else shown
-        output.line(f"{field.name.replace('_', ' '):<16} {'-' if text in (None, '') else safe_text(str(text))}")
+        output.line(
+            f"{field.name.replace('_', ' '):<16} "
+            f"{'-' if text in (None, '') else safe_text(str(text))}"
+        )
 
 
 def table(
-    output: Output, headings: Sequence[str], rows: Iterable[Sequence[str | None]], more: Sequence[str] = ()
+    output: Output,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str | None]],
+    more: Sequence[str] = (),
 ) -> None:
     """Any other table."""
     _table(output, headings, more, rows)
@@ -271,30 +317,47 @@ class DiscoverProgress:
     """A bar on stderr while servers are asked; nothing when that is not a terminal."""
 
     def __init__(self, output: Output) -> None:
-        console = Console(file=output.stderr, force_terminal=output.stderr.isatty())  # whatever FORCE_COLOR says
-        columns = (TextColumn("asking servers"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        # whatever FORCE_COLOR says
+        console = Console(file=output.stderr, force_terminal=output.stderr.isatty())
+        columns = (
+            TextColumn("asking servers"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._progress = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
         self._task = self._progress.add_task("", total=None)
 
     def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._progress.stop()
 
     def start(self, total: int) -> None:
         self._progress.update(self._task, total=total)
 
     def result(self, result: DiscoverResult) -> None:
-        self._progress.update(self._task, advance=1, description=_plain(safe_text(str(result.server)))[:30])
+        self._progress.update(
+            self._task, advance=1, description=_plain(safe_text(str(result.server)))[:30]
+        )
 
 
 def _tell_errors(output: Output, results: Iterable[CheckResult | DiscoverResult]) -> None:
     """Whole messages, which a table would cut."""
     for result in results:
         if result.error:
-            output.note(result.error.message + (f"; {result.error.hint}" if result.error.hint else ""))
+            output.note(
+                result.error.message + (f"; {result.error.hint}" if result.error.hint else "")
+            )
 
 
 def _plain(text: str) -> str:
@@ -302,20 +365,29 @@ def _plain(text: str) -> str:
     return re.sub(r"\[", r"\\[", text)
 
 
-def _table(output: Output, headings: Sequence[str], more: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+def _table(
+    output: Output,
+    headings: Sequence[str],
+    more: Sequence[str],
+    rows: Iterable[Sequence[str | None]],
+) -> None:
     _Table(output, headings, more).print(rows)
 
 
 class _Table:
     """Prints columns `headings`, and `more` of them where there is room; a missing cell is a dash.
 
-    On a narrow terminal only the columns in `_SHRINKING` lose characters; every other cell stays whole.
+    On a narrow terminal only the columns in `_SHRINKING` lose characters; every other cell stays
+    whole.
     """
 
     def __init__(self, output: Output, headings: Sequence[str], more: Sequence[str]) -> None:
-        terminal = output.stdout.isatty()  # whatever FORCE_COLOR says: a pipe gets whole cells and no escapes
+        # whatever FORCE_COLOR says: a pipe gets whole cells and no escapes
+        terminal = output.stdout.isatty()
         self._output = output
-        self._console = Console(file=output.stdout, force_terminal=terminal, highlight=False, markup=False, emoji=False)
+        self._console = Console(
+            file=output.stdout, force_terminal=terminal, highlight=False, markup=False, emoji=False
+        )
         if not self._console.is_terminal:
             self._console.width = PIPE_WIDTH
         self._shown = [*headings, *more] if self._console.width >= WIDE else list(headings)
@@ -324,11 +396,19 @@ class _Table:
 
     def print(self, rows: Iterable[Sequence[str | None]]) -> None:
         """Print rows, the first time below the headings."""
-        cells = [[safe_text(cell) if cell else "-" for cell in row[: len(self._shown)]] for row in rows]
+        cells = [
+            [safe_text(cell) if cell else "-" for cell in row[: len(self._shown)]] for row in rows
+        ]
         columns = zip(self._natural, zip(*cells, strict=True), strict=True) if cells else ()
-        self._natural = [max(width, *map(cell_len, column)) for width, column in columns] or self._natural
+        self._natural = [
+            max(width, *map(cell_len, column)) for width, column in columns
+        ] or self._natural
         drawn = Table(
-            box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold", show_header=not self._is_begun
+            box=None,
+            padding=(0, GAP, 0, 0),
+            pad_edge=False,
+            header_style="bold",
+            show_header=not self._is_begun,
         )
         widths = _fitted(self._shown, self._natural, self._console.width)
         for heading, width in zip(self._shown, widths, strict=True):
@@ -361,7 +441,11 @@ def _answers(found: Explanation, candidate: Candidate) -> str:
 
 
 def _state(server: Server) -> str:
-    marks = [mark for mark, holds in (("default", server.is_default), ("inactive", not server.is_active)) if holds]
+    marks = [
+        mark
+        for mark, holds in (("default", server.is_default), ("inactive", not server.is_active))
+        if holds
+    ]
     return ", ".join([server.status, *marks])
 
 
@@ -377,13 +461,19 @@ def _pin_mark(pinned: str | None, *digests: str | None) -> str | None:
     """The pinned build where it is not the one that is listed."""
     if pinned is None or not any(digests):
         return None
-    return f"\u2260 {_digest(pinned)}" if any(_is_off_pin(digest, pinned) for digest in digests) else "same"
+    return (
+        f"\u2260 {_digest(pinned)}"
+        if any(_is_off_pin(digest, pinned) for digest in digests)
+        else "same"
+    )
 
 
-def _place(place: ModelPlace, group: ModelGroup) -> str:
+def _place(place: ModelHolder, group: ModelGroup) -> str:
     """A server, with its build where builds differ, and marked where that is not the pinned one."""
     build = f" {_digest(place.digest)}" if group.builds > 1 else ""
-    return f"{place.server}{build}" + (" \u2260 pin" if _is_off_pin(place.digest, group.pinned) else "")
+    return f"{place.server}{build}" + (
+        " \u2260 pin" if _is_off_pin(place.digest, group.pinned) else ""
+    )
 
 
 def _only_digest(group: ModelGroup) -> str | None:

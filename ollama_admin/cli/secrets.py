@@ -8,13 +8,18 @@ from ollama_admin.cli.options import OutputOption
 UNREADABLE = 5
 
 app = typer.Typer(
-    help="Look after the key that stored secrets are encrypted with.", add_completion=False, rich_markup_mode=None
+    help="Look after the key that stored secrets are encrypted with.",
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
 @app.command("status")
 def status(context: typer.Context, output: OutputOption = None) -> None:
-    """Show where the key comes from and how many secrets it opens. No secret is shown. Exit 5 if one is unreadable."""
+    """Show where the key comes from and how many secrets it opens. No secret is shown.
+
+    Exit 5 if one is unreadable.
+    """
     shell = shell_of(context, output)
     _show(shell, shell.run(lambda client: client.secrets.status()))
 
@@ -23,8 +28,8 @@ def status(context: typer.Context, output: OutputOption = None) -> None:
 def rotate(context: typer.Context, output: OutputOption = None) -> None:
     """Encrypt all secrets again under the newest key.
 
-    With OLLAMA_ADMIN_SECRET_KEY, first put a new key before the old one ("NEW,OLD"), rotate, then drop the old one.
-    With the key file of an SQLite database, the new key is made here.
+    With OLLAMA_ADMIN_SECRET_KEY, first put a new key before the old one ("NEW,OLD"), rotate, then
+    drop the old one. With the key file of an SQLite database, the new key is made here.
     """
     shell = shell_of(context, output)
     _show(shell, shell.run(lambda client: client.secrets.rotate()))

@@ -31,14 +31,25 @@ ApiVersionOption = Annotated[
 ]
 CapabilitiesOption = Annotated[
     list[str] | None,
-    typer.Option("--capability", metavar="C", help="What it is good for; may be repeated, replaces what was there."),
+    typer.Option(
+        "--capability",
+        metavar="C",
+        help="What it is good for; may be repeated, replaces what was there.",
+    ),
 ]
-MaxConcurrentOption = Annotated[int | None, typer.Option(metavar="N", help="Requests it takes at once.")]
-PriorityOption = Annotated[int | None, typer.Option(metavar="N", help="Higher is preferred; a new server has 0.")]
+MaxConcurrentOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Requests it takes at once.")
+]
+PriorityOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Higher is preferred; a new server has 0.")
+]
 DefaultModelOption = Annotated[
-    str | None, typer.Option(metavar="M", help="Model to use when none is named.", show_default=False)
+    str | None,
+    typer.Option(metavar="M", help="Model to use when none is named.", show_default=False),
 ]
-InactiveOption = Annotated[bool, typer.Option("--inactive", help="Keep it out of every choice; see enable.")]
+InactiveOption = Annotated[
+    bool, typer.Option("--inactive", help="Keep it out of every choice; see enable.")
+]
 DiscoverOption = Annotated[bool, typer.Option("--discover", help="Read its models afterwards.")]
 CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask whether it answers.")]
 
@@ -47,8 +58,12 @@ CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask wheth
 @takes_auth
 def add(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)],
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where it listens.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)
+    ],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where it listens.", show_default=False)
+    ],
     api_version: ApiVersionOption = None,
     capability: CapabilitiesOption = None,
     max_concurrent: MaxConcurrentOption = None,
@@ -88,7 +103,9 @@ def add(
 
 
 @app.command("list")
-def list_servers(context: typer.Context, capability: CapabilityFilter = None, output: OutputOption = None) -> None:
+def list_servers(
+    context: typer.Context, capability: CapabilityFilter = None, output: OutputOption = None
+) -> None:
     """List all servers, inactive ones marked."""
     shell = shell_of(context, output)
     printer = shell.output.items() if shell.output.json else shell.tables().servers(shell.output)
@@ -111,18 +128,26 @@ def show(context: typer.Context, server: ServerArgument, output: OutputOption = 
 def update(  # long because each option is a line or two, here and in the call
     context: typer.Context,
     server: ServerArgument,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name.", show_default=False)] = None,
-    url: Annotated[str | None, typer.Option(metavar="URL", help="Another place.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another name.", show_default=False)
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another place.", show_default=False)
+    ] = None,
     api_version: ApiVersionOption = None,
     capability: CapabilitiesOption = None,
     max_concurrent: MaxConcurrentOption = None,
     priority: PriorityOption = None,
-    default: Annotated[bool | None, typer.Option("--default/--no-default", help="The default server or not.")] = None,
+    default: Annotated[
+        bool | None, typer.Option("--default/--no-default", help="The default server or not.")
+    ] = None,
     inactive: InactiveOption = False,
     default_model: DefaultModelOption = None,
     clear: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD", help="Empty a field: auth, capabilities, default_model, headers."),
+        typer.Option(
+            metavar="FIELD", help="Empty a field: auth, capabilities, default_model, headers."
+        ),
     ] = None,
     check: CheckOption = False,
     discover: DiscoverOption = False,
@@ -130,10 +155,17 @@ def update(  # long because each option is a line or two, here and in the call
     *,
     auth: AuthOptions,
 ) -> None:
-    """Change what is given and nothing else. Another URL makes its models unavailable until discovery."""
+    """Change what is given and nothing else.
+
+    Another URL makes its models unavailable until discovery.
+    """
     shell = shell_of(context, output)
     # the secret is read between two runs: inside one, Ctrl-C would wait for it
-    current = shell.run(lambda client: client.servers.show(server)).auth_type if auth.needs_current else None
+    current = (
+        shell.run(lambda client: client.servers.show(server)).auth_type
+        if auth.needs_current
+        else None
+    )
     credentials = auth.columns(current)
 
     async def work(client: Any) -> "Server":
@@ -168,8 +200,12 @@ def remove(
     shell = shell_of(context, output)
     found: ServerRef = shell.run(lambda client: client.servers.find(server))
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
-        _confirm(shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?")
-    removed: ServerRef = shell.run(lambda client: client.servers.remove(found.id or server, force=force))
+        _confirm(
+            shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?"
+        )
+    removed: ServerRef = shell.run(
+        lambda client: client.servers.remove(found.id or server, force=force)
+    )
     if shell.output.json:
         shell.output.data({"removed": {"id": removed.id, "name": removed.name}})
     else:
@@ -191,7 +227,9 @@ def disable(context: typer.Context, server: ServerArgument, output: OutputOption
 
 
 @app.command("set-default")
-def set_default(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
+def set_default(
+    context: typer.Context, server: ServerArgument, output: OutputOption = None
+) -> None:
     """Make a server the default one."""
     shell = shell_of(context, output)
     _show(shell, shell.run(lambda client: client.servers.set_default(server)), "made default:")
@@ -220,7 +258,9 @@ def check_servers(
         raise typer.Exit(PARTLY)
 
 
-async def _looked_at(shell: Shell, client: Any, server: "Server", *, check: bool, discover: bool) -> "Server":
+async def _looked_at(
+    shell: Shell, client: Any, server: "Server", *, check: bool, discover: bool
+) -> "Server":
     """The row after the questions that the options ask for; what fails is a note, the row stays."""
     error = None
     if discover:

@@ -1,6 +1,7 @@
 """The demo: the real commands, run one after another against two simulated servers.
 
-Each command is printed as it is typed and runs as a process of its own, so that what is shown is what a reader gets.
+Each command is printed as it is typed and runs as a process of its own, so that what is shown is
+what a reader gets.
 """
 
 import asyncio
@@ -14,9 +15,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ollama_admin.demo.simulator import SimulatedServer
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.errors import DemoFailed
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import SimulatedServer
 
 Say = Callable[[str], None]
 
@@ -71,7 +72,10 @@ async def _play(say: Say, folder: Path) -> None:
         say("\n# What there is:")
         await step("server", "list")
         await step("models")
-        say("\n# OLLAMA_MODEL in the environment says llama3.2:3b, OLLAMA_HOST a server that does not exist.")
+        say(
+            "\n# OLLAMA_MODEL in the environment says llama3.2:3b, OLLAMA_HOST a server that does "
+            "not exist."
+        )
         say("# The model that is named answers:")
         await step("generate", "--model", "qwen3-vl:8b", "Say hello")
         say("\n\n# A model that no server has is an error, and nothing is pulled:")

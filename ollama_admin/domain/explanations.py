@@ -7,9 +7,11 @@ from ollama_admin.domain.servers import ServerRef, ServerStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What would become of one server if a request were made now; `reason` is None where nothing is to be said.
+    """What would become of one server if a request were made now; `reason` is None where nothing is
+    to be said.
 
-    `status` and `catalogue_age_s` (seconds since its last discovery) are for people to read: they exclude nothing.
+    `status` and `catalogue_age_s` (seconds since its last discovery) are for people to read: they
+    exclude nothing.
     """
 
     server: ServerRef
@@ -33,7 +35,9 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Which server would answer, and why each other one would not, in the order in which they are preferred."""
+    """Which server would answer, and why each other one would not, in the order in which they are
+    preferred.
+    """
 
     chosen: Chosen | None
     candidates: tuple[Candidate, ...]

@@ -1,19 +1,22 @@
-"""Models as servers list them and as rows keep them, and what discovery found. Times are aware UTC, sizes bytes."""
+"""Models as servers list them and as rows keep them, and what discovery found. Times are aware UTC,
+sizes bytes.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ollama_admin import names
+from ollama_admin.domain import names
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.domain.values import fields_of
 from ollama_admin.errors import AdminError
 
-CONSTANT_DIGESTS = "koboldcpp"  # the family of a program that emulates Ollama and shows one digest, whatever it runs
+# the family of a program that emulates Ollama and shows one digest, whatever it runs
+CONSTANT_DIGESTS = "koboldcpp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class BuildDetails:
     """What only `/api/show` tells of a build; they belong to the digest, not to the server."""
 
     capabilities: tuple[str, ...]
@@ -23,7 +26,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
-    """A model as a server lists it. Servers that are not Ollama tell the name only; None is unknown."""
+    """A model as a server lists it. Servers that are not Ollama tell the name only; None is
+    unknown.
+    """
 
     name: str
     digest: str | None = None
@@ -50,7 +55,9 @@ class ListedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model(ListedModel):
-    """A row of `ollama_models`: this server holds this model. `pinned` is the digest that its name is pinned to."""
+    """A row of `ollama_models`: this server holds this model. `pinned` is the digest that its name
+    is pinned to.
+    """
 
     id: int
     server_id: int
@@ -91,7 +98,9 @@ class OffPin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoverResult:
-    """What discovery found on one server; `error` says why it found nothing, and the rows are then untouched."""
+    """What discovery found on one server; `error` says why it found nothing, and the rows are then
+    untouched.
+    """
 
     server: ServerRef
     added: tuple[str, ...] = ()
@@ -104,7 +113,7 @@ class DiscoverResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPlace:
+class ModelHolder:
     """One server of a name in the by-model view."""
 
     server: str
@@ -114,9 +123,11 @@ class ModelPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelGroup:
-    """One name over the fleet; `builds` counts the distinct known digests, `pinned` is the digest it is pinned to."""
+    """One name over the fleet; `builds` counts the distinct known digests, `pinned` is the digest
+    it is pinned to.
+    """
 
     name: str
     builds: int
     pinned: str | None = None
-    servers: tuple[ModelPlace, ...]
+    servers: tuple[ModelHolder, ...]

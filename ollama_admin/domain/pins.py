@@ -26,7 +26,9 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedPin(Pin):
-    """A pin beside the catalogue: how many available models of active servers are the pinned build, or another."""
+    """A pin beside the catalogue: how many available models of active servers are the pinned build,
+    or another.
+    """
 
     agree: int
     differ: int

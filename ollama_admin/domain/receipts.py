@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ollama_admin.domain.doors import Way
-from ollama_admin.domain.generation import Proof, Stats
+from ollama_admin.domain.answers import Proof, Stats
+from ollama_admin.domain.callers import Way
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.domain.values import fields_of
 
@@ -14,9 +14,9 @@ from ollama_admin.domain.values import fields_of
 class Receipt:
     """A row of `ollama_receipts`: what became of one request; never the prompt or the answer.
 
-    `outcome` is `ok`, `cancelled`, or the code of the error. `server` is None when none was chosen, and the counts and
-    times are None where they were not told. `attempts` counts the servers that were tried. `id` is None before it is
-    written.
+    `outcome` is `ok`, `cancelled`, or the code of the error. `server` is None when none was chosen,
+    and the counts and times are None where they were not told. `attempts` counts the servers that
+    were tried. `id` is None before it is written.
     """
 
     id: int | None = None
@@ -40,7 +40,8 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptStats:
-    """Receipts of one model on one server, added up. Sums and times are None where no receipt tells them.
+    """Receipts of one model on one server, added up. Sums and times are None where no receipt tells
+    them.
 
     `tokens_per_second` is weighted by time: all tokens over all the time that they took.
     """

@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from ollama_admin.domain.secret import MASK, Secret
 from ollama_admin.domain.values import Json, fields_of
 from ollama_admin.errors import AdminError
-from ollama_admin.secret import MASK, Secret
 
 
 class ApiVersion(StrEnum):
@@ -56,7 +56,8 @@ class ServerRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A row of `ollama_servers`. From the store, secrets in it are sealed; from a service, they are masked.
+    """A row of `ollama_servers`. From the store, secrets in it are sealed; from a service, they are
+    masked.
 
     `slots_in_use` counts the requests that run there now, by whatever process or host.
     """
@@ -85,7 +86,10 @@ class Server:
 
     def document(self) -> dict[str, Any]:
         """Where a secret stands, asterisks; a reference is shown as it was given."""
-        config = {key: _shown(value) if key in _SECRETS else value for key, value in self.auth_config.items()}
+        config = {
+            key: _shown(value) if key in _SECRETS else value
+            for key, value in self.auth_config.items()
+        }
         headers = {name: _shown(value) for name, value in self.headers.items()}
         return fields_of(self) | {"auth_config": config, "headers": headers}
 
@@ -105,7 +109,8 @@ class Server:
 class Target:
     """All that a request needs to know of the server it goes to: a row, or a dynamic server.
 
-    `headers` carry its credentials; `secrets` are the forms in which they must not come back in a message.
+    `headers` carry its credentials; `secrets` are the forms in which they must not come back in a
+    message.
     """
 
     ref: ServerRef

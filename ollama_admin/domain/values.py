@@ -3,10 +3,11 @@
 from dataclasses import fields
 from typing import Any, TypeAlias
 
-from ollama_admin.secret import Reference, Secret
+from ollama_admin.domain.secret import Reference, Secret
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-Given: TypeAlias = str | Secret | Reference  # a credential as callers hand it in; plain text is taken as a secret
+# a credential as callers hand it in; plain text is taken as a secret
+Given: TypeAlias = str | Secret | Reference
 
 
 def fields_of(value: Any) -> dict[str, Any]:

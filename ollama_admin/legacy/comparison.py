@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from ollama_admin import names, urls
+from ollama_admin.domain import names, urls
+from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import AdminError
 from ollama_admin.legacy.drafts import numbered
@@ -18,14 +19,16 @@ from ollama_admin.legacy.servers import (
     LegacyServer,
     Sourced,
 )
-from ollama_admin.secret import Reference, Secret
 
 Held: TypeAlias = str | Secret | Reference | AdminError  # the error of a secret that cannot be read
-Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]  # what a row's credentials are, by fields in small letters
+# what a row's credentials are, by fields in small letters
+Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]
 
 
 class State(StrEnum):
-    """NEW is written; UNCHANGED is what the row says already; CONFLICT and IGNORED are not written."""
+    """NEW is written; UNCHANGED is what the row says already; CONFLICT and IGNORED are not
+    written.
+    """
 
     NEW = "new"
     UNCHANGED = "unchanged"
@@ -52,7 +55,9 @@ class NewAuth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """`row` is None for a server that is not there yet; `name` is the row's, or the one it will get."""
+    """`row` is None for a server that is not there yet; `name` is the row's, or the one it will
+    get.
+    """
 
     server: LegacyServer
     row: Server | None
@@ -62,18 +67,26 @@ class Comparison:
     @property
     def columns(self) -> Mapping[str, FieldValue]:
         """What is to be written, but for credentials."""
-        return {field: told.value for field, told in self.server.fields.items() if field in self._new}
+        return {
+            field: told.value for field, told in self.server.fields.items() if field in self._new
+        }
 
     @property
     def auth(self) -> NewAuth | None:
-        """The credentials to be written: the auth type and its fields together, headers one by one."""
+        """The credentials to be written: the auth type and its fields together, headers one by
+        one.
+        """
         told = self.server.auth
         config = {field: value for field, value in told.items() if not field.startswith(HEADERS)}
-        headers = _under(HEADERS, {field: value for field, value in told.items() if field in self._new})
+        headers = _under(
+            HEADERS, {field: value for field, value in told.items() if field in self._new}
+        )
         if self._new.isdisjoint(config):
             return NewAuth(headers=headers) if headers else None
         kind = str(config.pop(AUTH_TYPE).value)
-        return NewAuth(auth_type=kind, auth_config=_under(AUTH_CONFIG, config), headers=headers or None)
+        return NewAuth(
+            auth_type=kind, auth_config=_under(AUTH_CONFIG, config), headers=headers or None
+        )
 
     @property
     def _new(self) -> set[str]:
@@ -83,7 +96,9 @@ class Comparison:
     def can_be_default(self) -> bool:
         """Whether the row has this URL afterwards, and is active."""
         active = self.columns.get("is_active", self.row.is_active if self.row else True)
-        return bool(active) and not any(v.field in ("url", "name") and v.state in _OPEN for v in self.verdicts)
+        return bool(active) and not any(
+            v.field in ("url", "name") and v.state in _OPEN for v in self.verdicts
+        )
 
 
 _OPEN = (State.CONFLICT, State.IGNORED)
@@ -92,10 +107,14 @@ _OPEN = (State.CONFLICT, State.IGNORED)
 def compare(
     servers: Sequence[Server], legacy: Sequence[LegacyServer], stored: Stored, *, update: bool
 ) -> list[Comparison]:
-    """Each legacy server with the row that has its URL, else its name; `update` settles conflicts for the file."""
+    """Each legacy server with the row that has its URL, else its name; `update` settles conflicts
+    for the file.
+    """
     rows = _rows(servers, legacy)
     owners = {names.server_key(row.name) for row in servers}
-    taken = owners | {names.server_key(server.name) for server in legacy if server.fields["name"].given}
+    taken = owners | {
+        names.server_key(server.name) for server in legacy if server.fields["name"].given
+    }
     compared = []
     for server, row in zip(legacy, rows, strict=True):
         if row is None:
@@ -113,7 +132,10 @@ def _rows(servers: Sequence[Server], legacy: Sequence[LegacyServer]) -> list[Ser
     rows = [by_url.get(server.url) for server in legacy]
     used = {row.id for row in rows if row}
     by_name = {names.server_key(row.name): row for row in servers if row.id not in used}
-    return [row or by_name.get(names.server_key(server.name)) for row, server in zip(rows, legacy, strict=True)]
+    return [
+        row or by_name.get(names.server_key(server.name))
+        for row, server in zip(rows, legacy, strict=True)
+    ]
 
 
 def _as_new(server: LegacyServer, owners: set[str], taken: set[str]) -> Comparison:
@@ -126,7 +148,8 @@ def _as_new(server: LegacyServer, owners: set[str], taken: set[str]) -> Comparis
         name = next(free for free in numbered(name) if names.server_key(free) not in taken)
     server = replace(server, fields={**server.fields, "name": replace(told, value=name)})
     verdicts = tuple(
-        Verdict(field=field, told=told, state=State.NEW, why=told.remark) for field, told in server.told.items()
+        Verdict(field=field, told=told, state=State.NEW, why=told.remark)
+        for field, told in server.told.items()
     )
     return Comparison(server=server, row=None, name=name, verdicts=verdicts)
 
@@ -158,7 +181,12 @@ def _waiting(server: LegacyServer, cause: Field, why: str) -> Iterator[Verdict]:
         if field == cause:
             yield Verdict(field=field, told=told, state=State.CONFLICT, why=why)
         elif told.given:
-            yield Verdict(field=field, told=told, state=State.IGNORED, why=f"waits until the {cause} is settled")
+            yield Verdict(
+                field=field,
+                told=told,
+                state=State.IGNORED,
+                why=f"waits until the {cause} is settled",
+            )
 
 
 def _judge(field: Field, value: FieldValue, row: Server) -> tuple[State, str | None]:
@@ -197,8 +225,14 @@ def _moved(server: LegacyServer, row: Server) -> bool:
     return urls.origin(server.url) != urls.origin(row.url)
 
 
-def _auth_verdicts(server: LegacyServer, held: Mapping[str, Held], *, update: bool) -> Iterator[Verdict]:
-    other_type = AUTH_TYPE in held and AUTH_TYPE in server.auth and held[AUTH_TYPE] != server.auth[AUTH_TYPE].value
+def _auth_verdicts(
+    server: LegacyServer, held: Mapping[str, Held], *, update: bool
+) -> Iterator[Verdict]:
+    other_type = (
+        AUTH_TYPE in held
+        and AUTH_TYPE in server.auth
+        and held[AUTH_TYPE] != server.auth[AUTH_TYPE].value
+    )
     for field, told in server.auth.items():
         current = held.get(field.casefold())
         state, why = State.NEW, None

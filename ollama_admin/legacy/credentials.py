@@ -1,6 +1,8 @@
-"""What the auth variables of one server amount to, as fields of `auth_type`, `auth_config` and `headers`.
+"""What the auth variables of one server amount to, as fields of `auth_type`, `auth_config` and
+`headers`.
 
-Values are checked when they are used: what cannot stand in a header is an InvalidInput that names its place.
+Values are checked when they are used: what cannot stand in a header is an InvalidInput that names
+its place.
 """
 
 import base64
@@ -9,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ollama_admin.domain.secret import Secret, check_header_value, header_name
 from ollama_admin.domain.servers import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
@@ -16,7 +19,6 @@ from ollama_admin.legacy import values
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import Role
 from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, Skipped, Sourced
-from ollama_admin.secret import Secret, check_header_value, header_name
 
 SECRET_ROLES = frozenset({Role.KEY, Role.PASSWORD, Role.BASIC, Role.HEADER, Role.HEADERS})
 VERBATIM_ROLES = frozenset({Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.HEADER})
@@ -46,7 +48,9 @@ _INCOMPLETE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """The value of one auth variable, which may be a secret, and where it stood; `also` say the same."""
+    """The value of one auth variable, which may be a secret, and where it stood; `also` say the
+    same.
+    """
 
     value: str = field(repr=False)
     source: Binding
@@ -68,7 +72,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """`secret` is the password, the token or the key; `subject` the user name of basic, the header of api_key."""
+    """`secret` is the password, the token or the key; `subject` the user name of basic, the header
+    of api_key.
+    """
 
     auth_type: AuthType
     secret: Part
@@ -76,12 +82,16 @@ class Credential:
 
 
 def credential(pieces: Mapping[Role, Piece]) -> Credential | None:
-    """The one credential that the pieces make; None when they are incomplete or of a kind that is not spoken.
+    """The one credential that the pieces make; None when they are incomplete or of a kind that is
+    not spoken.
 
-    A user with a password is `basic`, a key alone `bearer`, a key with the name of a header `api_key`.
+    A user with a password is `basic`, a key alone `bearer`, a key with the name of a header
+    `api_key`.
     """
     spoken = _SPOKEN.get(_scheme(pieces), frozenset())
-    return next((found for found in _candidates(pieces) if found and found.auth_type in spoken), None)
+    return next(
+        (found for found in _candidates(pieces) if found and found.auth_type in spoken), None
+    )
 
 
 def auth_fields(pieces: Mapping[Role, Piece]) -> tuple[dict[str, Sourced], list[Skipped]]:
@@ -159,7 +169,9 @@ def _from_key(piece: Piece, header: Piece | None, scheme: str) -> Credential:
 
 
 def _from_header(line: str, piece: Piece) -> Credential | None:
-    """From a whole header, as in `Authorization: Bearer TOKEN`, or from what stands behind the colon."""
+    """From a whole header, as in `Authorization: Bearer TOKEN`, or from what stands behind the
+    colon.
+    """
     line = line.lstrip(" ")
     if line.lower().startswith(("bearer ", "basic ")):
         line = f"Authorization: {line}"
@@ -171,7 +183,9 @@ def _from_header(line: str, piece: Piece) -> Credential | None:
         return _from_basic(value, piece)
     if name.lower() == "authorization" and value.lower().startswith("bearer "):
         return Credential(auth_type=AuthType.BEARER, secret=Part(_without("bearer", value), piece))
-    return Credential(auth_type=AuthType.API_KEY, subject=Part(name, piece), secret=Part(value, piece))
+    return Credential(
+        auth_type=AuthType.API_KEY, subject=Part(name, piece), secret=Part(value, piece)
+    )
 
 
 def _without(scheme: str, text: str) -> str:
@@ -182,7 +196,9 @@ def _without(scheme: str, text: str) -> str:
 
 def _credential_fields(found: Credential, scheme: Piece | None) -> dict[str, Sourced]:
     kind, secret = found.auth_type, found.secret
-    auth_type = Sourced(value=kind.value, source=secret.piece.source, given=False, remark=_INFERRED[kind])
+    auth_type = Sourced(
+        value=kind.value, source=secret.piece.source, given=False, remark=_INFERRED[kind]
+    )
     fields = {AUTH_TYPE: _told(kind.value, scheme) if scheme else auth_type}
     if found.subject:
         _check_value(found.subject.piece.source, OPEN_FIELDS[kind], found.subject.text)
@@ -209,7 +225,9 @@ def _why(role: Role, pieces: Mapping[Role, Piece], found: Credential | None) -> 
     """Why a piece is in no credential."""
     scheme, partner = _scheme(pieces), _PARTNERS.get(role)
     if scheme not in _SPOKEN:
-        return f"{scheme} authentication is not spoken" if scheme in _NOT_SPOKEN else _unknown(scheme)
+        return (
+            f"{scheme} authentication is not spoken" if scheme in _NOT_SPOKEN else _unknown(scheme)
+        )
     complete = role is Role.KEY or partner in pieces
     if found and (complete or partner is None):
         return _another(found)
@@ -224,8 +242,12 @@ def _another(found: Credential) -> str:
     return f"another credential counts: {found.secret.piece.source.place}"
 
 
-def _header_fields(piece: Piece, found: Credential | None) -> tuple[dict[str, Sourced], list[Skipped]]:
-    """The extra headers of a JSON object; an Authorization in it is no extra header, but a credential."""
+def _header_fields(
+    piece: Piece, found: Credential | None
+) -> tuple[dict[str, Sourced], list[Skipped]]:
+    """The extra headers of a JSON object; an Authorization in it is no extra header, but a
+    credential.
+    """
     document = _document(piece)
     fields: dict[str, Sourced] = {}
     skips = [] if document else [("headers", "no JSON object of headers")]
@@ -233,7 +255,9 @@ def _header_fields(piece: Piece, found: Credential | None) -> tuple[dict[str, So
     for name, value in document.items():
         if name.casefold() == "authorization":
             if found is None or found.secret.piece is not piece:
-                skips.append((HEADERS + name, _another(found) if found else "no credential that can be read"))
+                skips.append(
+                    (HEADERS + name, _another(found) if found else "no credential that can be read")
+                )
             continue
         why = _name_problem(name) or _value_problem(value, twice=name.casefold() in taken)
         if why or not isinstance(value, str):
@@ -242,7 +266,11 @@ def _header_fields(piece: Piece, found: Credential | None) -> tuple[dict[str, So
         _check_value(piece.source, f"header {name}", value)
         taken.add(name.casefold())
         fields[HEADERS + name] = _told(Secret(value), piece)
-    return fields, [Skipped(binding=source, why=why, field=name) for name, why in skips for source in piece.sources]
+    return fields, [
+        Skipped(binding=source, why=why, field=name)
+        for name, why in skips
+        for source in piece.sources
+    ]
 
 
 def _document(piece: Piece) -> dict[str, Json]:

@@ -4,19 +4,28 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
+from ollama_admin.domain.names import SERVER_NAME_LIMIT
 from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.domain.urls import ServerURL, Userinfo
 from ollama_admin.legacy import values
-from ollama_admin.legacy.credentials import PLACEHOLDER, SECRET_ROLES, Piece, auth_fields, credential, skipped_field
+from ollama_admin.legacy.credentials import (
+    PLACEHOLDER,
+    SECRET_ROLES,
+    Piece,
+    auth_fields,
+    credential,
+    skipped_field,
+)
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Role
 from ollama_admin.legacy.servers import Field, FieldValue, LegacyServer, Skipped, Sourced
-from ollama_admin.names import SERVER_NAME_LIMIT
-from ollama_admin.urls import ServerURL, Userinfo
 
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """`slot` and `prefix` are those of the URL's variable; `index` is the place in a list, None outside of one."""
+    """`slot` and `prefix` are those of the URL's variable; `index` is the place in a list, None
+    outside of one.
+    """
 
     url: ServerURL
     source: Binding
@@ -31,7 +40,9 @@ class Draft:
         self.fields["url"] = Sourced(value=self.url.url, source=self.source)
         if self.url.v1:
             version = ApiVersion.V1.value
-            inferred = Sourced(value=version, source=self.source, given=False, remark="the URL ends in /v1")
+            inferred = Sourced(
+                value=version, source=self.source, given=False, remark="the URL ends in /v1"
+            )
             self.fields["api_version"] = inferred
 
     @property
@@ -61,7 +72,9 @@ class Draft:
             case Role.MAX_CONCURRENT:
                 self._set("max_concurrent", values.whole_number(source, text, 1), source)
             case Role.PRIORITY:
-                self._set("priority", values.whole_number(source, text, -values.NUMBER_LIMIT), source)
+                self._set(
+                    "priority", values.whole_number(source, text, -values.NUMBER_LIMIT), source
+                )
             case Role.ACTIVE:
                 self._set("is_active", values.switch(source, text), source)
             case _ if role in AUTH_ROLES:
@@ -70,12 +83,18 @@ class Draft:
                 self.skip(source, "not kept")
 
     def tell_userinfo(self, userinfo: Userinfo, source: Binding) -> None:
-        """Note the user and password that stood in the URL; one without the other is not completed from elsewhere."""
+        """Note the user and password that stood in the URL; one without the other is not completed
+        from elsewhere.
+        """
         if not (userinfo.username and userinfo.password):
-            self.skip(source, "the URL holds a user name or a password, but not both", "auth_config")
+            self.skip(
+                source, "the URL holds a user name or a password, but not both", "auth_config"
+            )
             return
         for role, text in ((Role.USERNAME, userinfo.username), (Role.PASSWORD, userinfo.password)):
-            piece = Piece(value=values.checked(source, text), source=source, remark="taken out of the URL")
+            piece = Piece(
+                value=values.checked(source, text), source=source, remark="taken out of the URL"
+            )
             self._tell_auth(role, piece)
 
     def say_same(self, name: Field, source: Binding) -> None:
@@ -116,7 +135,9 @@ class Draft:
         """The server, and what goes nowhere: each reason once for each variable."""
         auth, skipped = auth_fields(self.pieces)
         server = LegacyServer(fields={"name": name, **self.fields}, auth=auth)
-        return server, [replace(skip, server=server.name) for skip in dict.fromkeys([*self.skips, *skipped])]
+        return server, [
+            replace(skip, server=server.name) for skip in dict.fromkeys([*self.skips, *skipped])
+        ]
 
     def _set(self, name: Field, value: FieldValue, source: Binding) -> None:
         told = self.fields.get(name)
@@ -129,7 +150,9 @@ class Draft:
 
     def _tell_model(self, text: str, source: Binding) -> None:
         if values.is_model_list(text):
-            self.skip(source, "a list of model names: a server has one default model", "default_model")
+            self.skip(
+                source, "a list of model names: a server has one default model", "default_model"
+            )
         elif values.is_placeholder(text):
             self.skip(source, PLACEHOLDER, "default_model")
         else:
@@ -142,13 +165,17 @@ class Draft:
         elif told is None:
             self.pieces[role] = piece
         elif told.value == piece.value:
-            again = dict.fromkeys(source for source in (*told.also, *piece.sources) if source != told.source)
+            again = dict.fromkeys(
+                source for source in (*told.also, *piece.sources) if source != told.source
+            )
             self.pieces[role] = replace(told, also=tuple(again))
         else:
             self._skip_piece(role, piece, f"another value counts: {told.source.place}")
 
     def _absorb_auth(self, others: dict[Role, Piece]) -> None:
-        """Take over a credential as a whole: the user of one variable never gets the password of another server."""
+        """Take over a credential as a whole: the user of one variable never gets the password of
+        another server.
+        """
         ours = self.pieces
         if credential(ours) is None and credential(others) is not None:
             ours, others = others, ours

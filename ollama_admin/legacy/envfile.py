@@ -1,7 +1,8 @@
-"""Reads a `.env` file as python-dotenv would, but loses nothing silently and never looks into the environment.
+"""Reads a `.env` file as python-dotenv would, but loses nothing silently and never looks into the
+environment.
 
-The text of the file is all there is: `${VAR}` and `${VAR:-default}` are filled from earlier lines and their defaults,
-inside single quotes too, as python-dotenv does; `$VAR` stays as it is.
+The text of the file is all there is: `${VAR}` and `${VAR:-default}` are filled from earlier lines
+and their defaults, inside single quotes too, as python-dotenv does; `$VAR` stays as it is.
 """
 
 import codecs
@@ -24,16 +25,21 @@ BLANK_LIMIT = 1000  # python-dotenv's time grows with the square of a run of bla
 
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _BLANKS = re.compile(r"[^\S\r\n]+")
-_REFERENCE = re.compile(r"\$\{(?P<name>[^}:]{0,100})(?::-(?P<default>[^}]{0,500}))?\}")  # bounds keep it linear
-_SPELLING = "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but a comment behind it"
+# bounds keep it linear
+_REFERENCE = re.compile(r"\$\{(?P<name>[^}:]{0,100})(?::-(?P<default>[^}]{0,500}))?\}")
+_SPELLING = (
+    "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but "
+    "a comment behind it"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """One `KEY=value`. `value` is None for a key without `=`; `file` and `line` are None for the environment.
+    """One `KEY=value`. `value` is None for a key without `=`; `file` and `line` are None for the
+    environment.
 
-    `references` are the names that its `${...}` mention, `unfilled` those that nothing gave a value. The value may be a
-    secret, so it is in no repr.
+    `references` are the names that its `${...}` mention, `unfilled` those that nothing gave a
+    value. The value may be a secret, so it is in no repr.
     """
 
     file: str | None
@@ -64,41 +70,54 @@ class EnvFile:
 def read(path: Path) -> EnvFile:
     """Read a regular file of at most 1 MiB; a FIFO or a device is refused without waiting for it.
 
-    A file that ends in `.json` counts as one list of servers. Raises InvalidInput, naming the file and the line.
+    A file that ends in `.json` counts as one list of servers. Raises InvalidInput, naming the file
+    and the line.
     """
     data, mode = _read_bytes(path)
     name = str(path)
     text = decode(data, name)
     if path.suffix == ".json":
-        bindings: tuple[Binding, ...] = (Binding(file=name, line=None, key="ollama_servers", value=text),)
+        bindings: tuple[Binding, ...] = (
+            Binding(file=name, line=None, key="ollama_servers", value=text),
+        )
     else:
         bindings = parse(text, name)
     return EnvFile(file=name, bindings=bindings, readable_by_others=bool(mode & stat.S_IROTH))
 
 
 def decode(data: bytes, file: str) -> str:
-    """The text without a byte order mark, or InvalidInput with the line of the first byte that is not UTF-8."""
+    """The text without a byte order mark, or InvalidInput with the line of the first byte that is
+    not UTF-8.
+    """
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
         line = 1 + _newlines(data[: exc.start].decode("latin-1"))
-        raise InvalidInput(f"{file}, line {line}: not UTF-8 text", "save the file as UTF-8") from exc
+        raise InvalidInput(
+            f"{file}, line {line}: not UTF-8 text", "save the file as UTF-8"
+        ) from exc
     if "\0" in text:
         line = 1 + _newlines(text[: text.index("\0")])
-        raise InvalidInput(f"{file}, line {line}: holds a NUL character", "save the file as UTF-8 text")
+        raise InvalidInput(
+            f"{file}, line {line}: holds a NUL character", "save the file as UTF-8 text"
+        )
     return text
 
 
 def parse(text: str, file: str) -> tuple[Binding, ...]:
-    """All bindings, their values filled; raises InvalidInput at the first statement that cannot be read."""
+    """All bindings, their values filled; raises InvalidInput at the first statement that cannot be
+    read.
+    """
     _refuse_long_blanks(text, file)
     known: dict[str, str | None] = {}
     bindings = []
     room = FILLED_LIMIT
     for line, parsed in _statements(text):
         if parsed.error:
-            raise InvalidInput(f"{file}, line {line}: the statement that begins here cannot be read", _SPELLING)
+            raise InvalidInput(
+                f"{file}, line {line}: the statement that begins here cannot be read", _SPELLING
+            )
         if parsed.key is None:
             continue
         binding = _filled(file, line, parsed.key, parsed.value, known, room)
@@ -110,7 +129,10 @@ def parse(text: str, file: str) -> tuple[Binding, ...]:
 
 def from_environ(environ: Mapping[str, str]) -> EnvFile:
     """The variables of a process, as they are: nothing in them is filled."""
-    bindings = (Binding(file=None, line=None, key=key, value=value) for key, value in sorted(environ.items()))
+    bindings = (
+        Binding(file=None, line=None, key=key, value=value)
+        for key, value in sorted(environ.items())
+    )
     return EnvFile(file=None, bindings=tuple(bindings))
 
 
@@ -125,7 +147,9 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
     except IsADirectoryError as exc:
         raise InvalidInput(f"{path} is not a regular file", hint) from exc
     except OSError as exc:
-        raise InvalidInput(f"cannot read {path}: {(exc.strerror or 'unknown error').lower()}", hint) from exc
+        raise InvalidInput(
+            f"cannot read {path}: {(exc.strerror or 'unknown error').lower()}", hint
+        ) from exc
     except ValueError as exc:
         raise InvalidInput(f"{path} is not a path", hint) from exc
     if len(data) > SIZE_LIMIT:
@@ -143,7 +167,9 @@ def _statements(text: str) -> Iterator[tuple[int, ParsedBinding]]:
         line += _newlines(original)
 
 
-def _filled(file: str, line: int, key: str, value: str | None, known: Mapping[str, str | None], room: int) -> Binding:
+def _filled(
+    file: str, line: int, key: str, value: str | None, known: Mapping[str, str | None], room: int
+) -> Binding:
     if value is None or "${" not in value:
         return Binding(file=file, line=line, key=key, value=value)
     pieces = []
@@ -160,16 +186,27 @@ def _filled(file: str, line: int, key: str, value: str | None, known: Mapping[st
         end = found.end()
         room -= len(given or "")
         if room < 0:
-            raise InvalidInput(f"{file}, line {line}: its ${{...}} references make the values too long")
+            raise InvalidInput(
+                f"{file}, line {line}: its ${{...}} references make the values too long"
+            )
     filled = "".join([*pieces, value[end:]])
-    return Binding(file=file, line=line, key=key, value=filled, references=tuple(references), unfilled=tuple(unfilled))
+    return Binding(
+        file=file,
+        line=line,
+        key=key,
+        value=filled,
+        references=tuple(references),
+        unfilled=tuple(unfilled),
+    )
 
 
 def _refuse_long_blanks(text: str, file: str) -> None:
     for run in _BLANKS.finditer(text):
         if run.end() - run.start() > BLANK_LIMIT:
             line = 1 + _newlines(text[: run.start()])
-            raise InvalidInput(f"{file}, line {line}: holds more than {BLANK_LIMIT} blanks in a row")
+            raise InvalidInput(
+                f"{file}, line {line}: holds more than {BLANK_LIMIT} blanks in a row"
+            )
 
 
 def _newlines(text: str) -> int:

@@ -27,7 +27,9 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class FileReading:
-    """What one file holds. `lengths` counts the places of each list of URLs, those without a server too."""
+    """What one file holds. `lengths` counts the limit of each list of URLs, those without a server
+    too.
+    """
 
     file: str | None
     drafts: list[Draft] = field(default_factory=list)
@@ -51,19 +53,27 @@ class FileReading:
         return [draft for draft in self.drafts if draft.prefix == prefix] or self.drafts
 
     def listed(self, prefix: str) -> tuple[dict[int, Draft], int]:
-        """The servers of the first list under a prefix by their place in it, and the number of places."""
+        """The servers of the first list under a prefix by their place in it, and the number of
+        limit.
+        """
         group = self.group(prefix)
         source = next((draft.source for draft in group if draft.index is not None), None)
         if source is None:
             return {}, 0
-        found = {draft.index: draft for draft in group if draft.source == source and draft.index is not None}
+        found = {
+            draft.index: draft
+            for draft in group
+            if draft.source == source and draft.index is not None
+        }
         return found, self.lengths[source]
 
 
 def read_file(file: EnvFile) -> FileReading:
     reading = FileReading(file=file.file)
     found = _understood(file, reading)
-    ports = {(item.known.prefix, item.known.slot): item for item in found if item.known.role is Role.PORT}
+    ports = {
+        (item.known.prefix, item.known.slot): item for item in found if item.known.role is Role.PORT
+    }
     for item in found:
         if item.known.role is Role.URL:
             _add_servers(reading, item, ports.get((item.known.prefix, item.known.slot)))
@@ -71,7 +81,9 @@ def read_file(file: EnvFile) -> FileReading:
     for item in sorted(found, key=lambda item: item.known.rank):
         if item.known.role is not Role.URL:
             _attach(reading, item)
-    secrets = any(item.known.role in SECRET_ROLES for item in found) or any(d.holds_secret for d in reading.drafts)
+    secrets = any(item.known.role in SECRET_ROLES for item in found) or any(
+        d.holds_secret for d in reading.drafts
+    )
     reading.exposes_secrets = file.readable_by_others and secrets
     _account_for_all(reading, found)
     return reading
@@ -110,13 +122,19 @@ def _usable(reading: FileReading, binding: Binding, known: Recognised) -> str | 
         needed = ", ".join(f"${{{name}}}" for name in binding.unfilled)
         reading.skip(binding, f"needs {needed}, which no line before it sets")
     elif not text.strip():
-        reading.skip(binding, "no value" if binding.value is not None else "no value: written without =")
-    elif known.role in AUTH_ROLES and values.is_placeholder(text.strip(), key=known.role is Role.KEY):
+        reading.skip(
+            binding, "no value" if binding.value is not None else "no value: written without ="
+        )
+    elif known.role in AUTH_ROLES and values.is_placeholder(
+        text.strip(), key=known.role is Role.KEY
+    ):
         reading.skip(binding, PLACEHOLDER)
     elif "OLLAMA" not in binding.key.upper() and not values.is_model_name(text):
         reading.skip(binding, "no name of a model")
     else:
-        return values.checked(binding, text, many=known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS))
+        return values.checked(
+            binding, text, many=known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
+        )
     return None
 
 
@@ -132,7 +150,11 @@ def _add_servers(reading: FileReading, found: Found, port: Found | None) -> None
 
 
 def _add_server(
-    reading: FileReading, found: Found, item: values.Item, port: Found | None, index: int | None = None
+    reading: FileReading,
+    found: Found,
+    item: values.Item,
+    port: Found | None,
+    index: int | None = None,
 ) -> None:
     binding, text = found.binding, item.url
     why = _no_server(text)
@@ -141,11 +163,15 @@ def _add_server(
         return
     with_port = text
     if Role.PORT in item.values:
-        with_port = values.with_port(text, values.whole_number(binding, item.values[Role.PORT], 1, 65535))
+        with_port = values.with_port(
+            text, values.whole_number(binding, item.values[Role.PORT], 1, 65535)
+        )
     elif port:
         with_port = values.with_port(text, values.whole_number(port.binding, port.text, 1, 65535))
     url, userinfo = values.server_url(binding, with_port)
-    draft = Draft(url=url, source=binding, prefix=found.known.prefix, slot=found.known.slot, index=index)
+    draft = Draft(
+        url=url, source=binding, prefix=found.known.prefix, slot=found.known.slot, index=index
+    )
     if port and with_port != text:
         draft.say_same("url", port.binding)
     if userinfo:
@@ -172,7 +198,9 @@ def _attach(reading: FileReading, found: Found) -> None:
             reading.skip(found.binding, "no URL without a port to which it could belong", "url")
     elif known.role is Role.CONFIGS:
         _attach_configs(reading, found)
-    elif known.many or (known.role in NUMBER_ROLES and known.slot is None and len(_parts(found)) > 1):
+    elif known.many or (
+        known.role in NUMBER_ROLES and known.slot is None and len(_parts(found)) > 1
+    ):
         _attach_parallel(reading, found)
     else:
         _attach_one(reading, found)
@@ -193,7 +221,9 @@ def _attach_one(reading: FileReading, found: Found) -> None:
 
 def _target(reading: FileReading, known: Recognised) -> Draft | None:
     group = reading.group(known.prefix)
-    same = next((draft for draft in group if draft.slot == known.slot and known.slot is not None), None)
+    same = next(
+        (draft for draft in group if draft.slot == known.slot and known.slot is not None), None
+    )
     if same:
         return same
     if known.slot is None or (known.role is Role.MODEL and known.slot == CHAT):
@@ -234,7 +264,9 @@ def _parts(found: Found) -> list[str]:
 
 
 def _attach_configs(reading: FileReading, found: Found) -> None:
-    """Open WebUI's settings of each URL: an object keyed by the place in the list, in old files by the URL."""
+    """Open WebUI's settings of each URL: an object keyed by the place in the list, in old files by
+    the URL.
+    """
     binding = found.binding
     drafts, length = reading.listed(found.known.prefix)
     single = reading.unnumbered(found.known.prefix)
@@ -259,7 +291,9 @@ def _place(binding: Binding, key: str, drafts: dict[int, Draft], length: int) ->
     if key.isdecimal() and key.isascii():
         place = int(key[:10])
         if place >= length:
-            raise values.problem(binding, f"has an entry {place}, and there are {length} servers, counted from 0")
+            raise values.problem(
+                binding, f"has an entry {place}, and there are {length} servers, counted from 0"
+            )
         return place
     try:
         url = values.server_url(binding, key)[0]

@@ -1,8 +1,9 @@
-"""The names that programs give their Ollama variables, as data: which words play which role, in which positions.
+"""The names that programs give their Ollama variables, as data: which words play which role, in
+which positions.
 
-A variable is read as `[PREFIX_]OLLAMA` with a role and perhaps a slot: a number, a model size or a word that tells
-several servers apart. `OLLAMA_BASE_URL_2`, `OLLAMA_SERVER_2_NAME`, `PROVIDER_OLLAMA_1_URL` and `OLLAMA_HOST_14B` are
-such variables.
+A variable is read as `[PREFIX_]OLLAMA` with a role and perhaps a slot: a number, a model size or a
+word that tells several servers apart. `OLLAMA_BASE_URL_2`, `OLLAMA_SERVER_2_NAME`,
+`PROVIDER_OLLAMA_1_URL` and `OLLAMA_HOST_14B` are such variables.
 """
 
 import re
@@ -38,18 +39,29 @@ class Role(StrEnum):
     HEADERS = "headers"
 
 
-AUTH_ROLES = frozenset({Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.SCHEME, Role.HEADER, Role.HEADERS})
+AUTH_ROLES = frozenset(
+    {Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.SCHEME, Role.HEADER, Role.HEADERS}
+)
 NUMBER_ROLES = frozenset({Role.MAX_CONCURRENT, Role.PRIORITY})
 
 # What stands behind OLLAMA_. The order within a line is the order of preference.
 _ROLES: tuple[tuple[Role, str], ...] = (
-    (Role.URL, "BASE_URL API_BASE_URL API_BASE API_URL URL HOST SERVER_URL ENDPOINT API_ENDPOINT BASE_PATH PROXY_URL"),
+    (
+        Role.URL,
+        (
+            "BASE_URL API_BASE_URL API_BASE API_URL URL HOST SERVER_URL ENDPOINT API_ENDPOINT "
+            "BASE_PATH PROXY_URL"
+        ),
+    ),
     (Role.URL, "SERVER NODE INSTANCE BASE ADDRESS ADDR URI HOSTNAME"),
     (Role.PORT, "PORT"),
     (Role.NAME, "NAME NICKNAME LABEL"),
     (Role.MODEL, "MODEL DEFAULT_MODEL MODEL_PREF MODEL_NAME MODEL_ID LLM_MODEL"),
     (Role.CAPABILITIES, "CAPABILITIES CAPABILITY"),
-    (Role.MAX_CONCURRENT, "MAX_CONCURRENT MAX_CONCURRENCY MAX_CONCURRENT_REQUESTS CONCURRENCY MAX_PARALLEL"),
+    (
+        Role.MAX_CONCURRENT,
+        "MAX_CONCURRENT MAX_CONCURRENCY MAX_CONCURRENT_REQUESTS CONCURRENCY MAX_PARALLEL",
+    ),
     (Role.PRIORITY, "PRIORITY"),
     (Role.ACTIVE, "ACTIVE ENABLED"),
     (Role.CONFIGS, "API_CONFIGS"),
@@ -63,7 +75,10 @@ _ROLES: tuple[tuple[Role, str], ...] = (
 )
 # One value for each server of a list.
 _LIST_ROLES: tuple[tuple[Role, str], ...] = (
-    (Role.URL, "BASE_URLS API_BASE_URLS API_URLS URLS HOSTS SERVERS ENDPOINTS NODES INSTANCES SERVER_URLS"),
+    (
+        Role.URL,
+        "BASE_URLS API_BASE_URLS API_URLS URLS HOSTS SERVERS ENDPOINTS NODES INSTANCES SERVER_URLS",
+    ),
     (Role.NAME, "NAMES LABELS"),
     (Role.PRIORITY, "PRIORITIES"),
     (Role.KEY, "API_KEYS AUTH_TOKENS TOKENS KEYS"),
@@ -75,17 +90,29 @@ _WITHOUT_COLUMN: tuple[tuple[str, str], ...] = (
     (MODEL_LIST, "MODELS MODEL_LIST AVAILABLE_MODELS ALLOWED_MODELS"),
     (
         "a time limit belongs to each request: --timeout",
-        "TIMEOUT TIMEOUT_SECONDS TIMEOUT_MS REQUEST_TIMEOUT RESPONSE_TIMEOUT CONNECT_TIMEOUT READ_TIMEOUT",
+        (
+            "TIMEOUT TIMEOUT_SECONDS TIMEOUT_MS REQUEST_TIMEOUT RESPONSE_TIMEOUT CONNECT_TIMEOUT "
+            "READ_TIMEOUT"
+        ),
     ),
     (
         "an option belongs to each request: --option",
-        "TEMPERATURE NUM_CTX NUM_PREDICT TOP_P TOP_K SEED MODEL_TOKEN_LIMIT MAX_TOKENS CONTEXT_WINDOW",
+        (
+            "TEMPERATURE NUM_CTX NUM_PREDICT TOP_P TOP_K SEED MODEL_TOKEN_LIMIT MAX_TOKENS "
+            "CONTEXT_WINDOW"
+        ),
     ),
     (
         "nothing is kept of it",
-        "VRAM VRAM_GB VRAM_MAP RAM_GB MAX_RETRIES RETRIES RETRY_DELAY BASIC_AUTH_ENABLED AUTH_ENABLED VERIFY_SSL",
+        (
+            "VRAM VRAM_GB VRAM_MAP RAM_GB MAX_RETRIES RETRIES RETRY_DELAY BASIC_AUTH_ENABLED "
+            "AUTH_ENABLED VERIFY_SSL"
+        ),
     ),
-    ("a model for one purpose: name it with --model", "EMBEDDINGS_MODEL RERANK_MODEL SUMMARY_MODEL"),
+    (
+        "a model for one purpose: name it with --model",
+        "EMBEDDINGS_MODEL RERANK_MODEL SUMMARY_MODEL",
+    ),
 )
 # Ollama's own variables, of its server, its command line and its installer.
 _SERVER_SETTINGS = frozenset(
@@ -132,7 +159,8 @@ _SERVER_SETTINGS = frozenset(
 )
 # Words that tell servers apart as a number does.
 _WORDS = (
-    "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG MAIN BACKUP FALLBACK GPU CPU LOCAL REMOTE "
+    "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG MAIN BACKUP FALLBACK "
+    "GPU CPU LOCAL REMOTE "
     "DEV STAGING PROD PRODUCTION VISION CHAT CODE CODING REASONING EMBED EMBEDDING EMBEDDINGS"
 )
 # Words for a server that may stand before a role or a number and add nothing to it.
@@ -167,7 +195,8 @@ JSON_LISTS = frozenset({"servers", "instances", "nodes", "hosts", "endpoints"})
 class Recognised:
     """A variable that tells something of a server.
 
-    `slot` is a number, a size or a word in small letters, None without one; `rank` orders several names of one role.
+    `slot` is a number, a size or a word in small letters, None without one; `rank` orders several
+    names of one role.
     """
 
     role: Role
@@ -189,9 +218,11 @@ class Unused:
 
 
 def recognise(key: str, value: str | None = None) -> Recognised | Unused | None:
-    """What a variable is by its name; None when it has nothing to do with Ollama. Case does not matter.
+    """What a variable is by its name; None when it has nothing to do with Ollama. Case does not
+    matter.
 
-    Only `OLLAMA_MODELS` needs the value: a folder is Ollama's own setting, anything else a list of names.
+    Only `OLLAMA_MODELS` needs the value: a folder is Ollama's own setting, anything else a list of
+    names.
     """
     name = key.upper()
     if name == "DEFAULT_MODEL":
@@ -203,7 +234,11 @@ def recognise(key: str, value: str | None = None) -> Recognised | Unused | None:
     if name in _SERVER_SETTINGS or (name == "OLLAMA_MODELS" and _is_folder(value or "")):
         return Unused(why=SERVER_SETTING)
     found = next((match for form in _FORMS if (match := form.fullmatch(name[:KEY_LIMIT]))), None)
-    if found is None or len(name) > KEY_LIMIT or (found["prefix"] or "").partition("_")[0] in _SWITCHES:
+    if (
+        found is None
+        or len(name) > KEY_LIMIT
+        or (found["prefix"] or "").partition("_")[0] in _SWITCHES
+    ):
         return Unused(why=NOT_UNDERSTOOD)
     return _from_form(found)
 
@@ -218,7 +253,11 @@ def _from_form(found: re.Match[str]) -> Recognised | Unused:
         slot = str(int(slot))
     role, many = _BY_WORD[word]
     return Recognised(
-        role=role, prefix=found["prefix"] or "", slot=slot and slot.lower(), many=many, rank=_RANKS.index(word)
+        role=role,
+        prefix=found["prefix"] or "",
+        slot=slot and slot.lower(),
+        many=many,
+        rank=_RANKS.index(word),
     )
 
 
@@ -242,7 +281,9 @@ def _any_of(words: str) -> str:
 
 _ROLE = f"(?P<role>{_any_of(' '.join([*_BY_WORD, *_REASONS]))})"
 _KIND = f"(?:{_any_of(_KINDS)})"
-_NAMED_SLOT = rf"[0-9]{{1,4}}(?:\.[0-9])?[BM]|{_any_of(_WORDS)}"  # a model size, as in 14B, is no number
+_NAMED_SLOT = (
+    rf"[0-9]{{1,4}}(?:\.[0-9])?[BM]|{_any_of(_WORDS)}"  # a model size, as in 14B, is no number
+)
 _PREFIX = "(?:(?P<prefix>[A-Z][A-Z0-9_]*)_)?"
 _FORMS = tuple(
     re.compile(_PREFIX + form)

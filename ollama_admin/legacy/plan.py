@@ -1,23 +1,27 @@
-"""Compares what legacy variables say with the rows there are: what is new, the same, in conflict, or goes nowhere."""
+"""Compares what legacy variables say with the rows there are: what is new, the same, in conflict,
+or goes nowhere.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import Server
 from ollama_admin.domain.values import Json
 from ollama_admin.legacy.comparison import Comparison, NewAuth, State, Stored, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.servers import FieldValue, Legacy, Skipped
-from ollama_admin.secret import Secret
 
 Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
-    """One line of the plan: what becomes of a variable, or of a part of it. No value of a secret is ever in it."""
+    """One line of the plan: what becomes of a variable, or of a part of it. No value of a secret is
+    ever in it.
+    """
 
     file: str | None
     line: int | None
@@ -48,7 +52,9 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Columns to write: of a new row when `server_id` is None. `name` is that of the row, to be called by."""
+    """Columns to write: of a new row when `server_id` is None. `name` is that of the row, to be
+    called by.
+    """
 
     server_id: int | None
     name: str
@@ -71,7 +77,9 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`deletable` names the lines that may go once the changes are made, `deletable_now` those that may go already."""
+    """`deletable` names the lines that may go once the changes are made, `deletable_now` those that
+    may go already.
+    """
 
     entries: tuple[PlanEntry, ...]
     changes: tuple[Change, ...]
@@ -89,11 +97,14 @@ class Plan:
         return sum(entry.state is State.CONFLICT for entry in self.entries)
 
 
-def plan(servers: Sequence[Server], legacy: Legacy, stored: Stored, *, update: bool = False) -> Plan:
-    """What importing would do to these rows; `update` writes the values that otherwise are conflicts.
+def plan(
+    servers: Sequence[Server], legacy: Legacy, stored: Stored, *, update: bool = False
+) -> Plan:
+    """What importing would do to these rows; `update` writes the values that otherwise are
+    conflicts.
 
-    A row is found by its URL, else by its name. `stored` opens a row's credentials, to be compared. After the changes
-    are made, a second plan holds nothing new.
+    A row is found by its URL, else by its name. `stored` opens a row's credentials, to be compared.
+    After the changes are made, a second plan holds nothing new.
     """
     compared = compare(servers, legacy.servers, stored, update=update)
     default = None if any(row.is_default for row in servers) else _first_usable(compared)
@@ -148,7 +159,12 @@ def _again(verdict: Verdict) -> tuple[State, str]:
 
 
 def _entry(
-    comparison: Comparison, source: Binding, field: str, value: FieldValue, state: State, why: str | None
+    comparison: Comparison,
+    source: Binding,
+    field: str,
+    value: FieldValue,
+    state: State,
+    why: str | None,
 ) -> PlanEntry:
     return PlanEntry(
         file=source.file,
@@ -176,8 +192,8 @@ def _ignored(skip: Skipped) -> PlanEntry:
 
 
 def _file_order(legacy: Legacy) -> Callable[[PlanEntry], tuple[int, int]]:
-    places = {file: place for place, file in enumerate(legacy.files)}
-    return lambda entry: (places[entry.file], entry.line or 0)
+    limit = {file: place for place, file in enumerate(legacy.files)}
+    return lambda entry: (limit[entry.file], entry.line or 0)
 
 
 def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
@@ -207,12 +223,16 @@ def _kind(states: set[State], unknown: bool) -> str:
 def _deletable(told: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -> tuple[Spot, ...]:
     """The lines of which the database says all that we keep, in the order of the files.
 
-    An overruled line goes with the one that overrules it, for it would count again. A line stays as long as one that
-    stays mentions it as `${...}`.
+    An overruled line goes with the one that overrules it, for it would count again. A line stays as
+    long as one that stays mentions it as `${...}`.
     """
-    shadows = {_spot(skip.binding): _spot(skip.shadowed_by) for skip in legacy.skipped if skip.shadowed_by}
+    shadows = {
+        _spot(skip.binding): _spot(skip.shadowed_by) for skip in legacy.skipped if skip.shadowed_by
+    }
     stays = {entry.spot for entry in told if entry.state not in settled}
-    stays |= {_spot(skip.binding) for skip in legacy.skipped if not (skip.minor or skip.shadowed_by)}
+    stays |= {
+        _spot(skip.binding) for skip in legacy.skipped if not (skip.minor or skip.shadowed_by)
+    }
     free = ({entry.spot for entry in told} | shadows.keys()) - stays
     free = {spot for spot in free if spot[1] is not None and "OLLAMA" in spot[2].upper()}
     while True:
@@ -225,7 +245,9 @@ def _deletable(told: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -
 
 def _mentioned(legacy: Legacy, free: set[Spot]) -> set[Spot]:
     """The lines that the others mention as `${...}`."""
-    mentioned = {(b.file, name) for b in legacy.bindings if _spot(b) not in free for name in b.references}
+    mentioned = {
+        (b.file, name) for b in legacy.bindings if _spot(b) not in free for name in b.references
+    }
     return {_spot(b) for b in legacy.bindings if (b.file, b.key) in mentioned}
 
 

@@ -1,12 +1,13 @@
-"""Turns the variables of env files into the servers that they describe. Pure: nothing is known of the database here.
+"""Turns the variables of env files into the servers that they describe. Pure: nothing is known of
+the database here.
 
-Each file is read by itself: an unnumbered value belongs to the unnumbered server of its file, else to the first one.
-Servers with one URL, in one file or in several, become one.
+Each file is read by itself: an unnumbered value belongs to the unnumbered server of its file, else
+to the first one. Servers with one URL, in one file or in several, become one.
 """
 
 from collections.abc import Iterable, Sequence
 
-from ollama_admin import names
+from ollama_admin.domain import names
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.drafts import Draft
 from ollama_admin.legacy.envfile import EnvFile
@@ -15,7 +16,9 @@ from ollama_admin.legacy.servers import Legacy, LegacyServer, Skipped, Sourced
 
 
 def read(files: Sequence[EnvFile]) -> Legacy:
-    """The servers of all files, the first file's first; raises InvalidInput, naming the place, for what is no value."""
+    """The servers of all files, the first file's first; raises InvalidInput, naming the place, for
+    what is no value.
+    """
     readings = [read_file(file) for file in files]
     drafts = _merged(draft for reading in readings for draft in reading.drafts)
     finished = _named(drafts)
@@ -48,7 +51,8 @@ def _named(drafts: list[Draft]) -> list[tuple[LegacyServer, list[Skipped]]]:
             other = taken.setdefault(names.server_key(str(given.value)), given)
             if other is not given:
                 raise InvalidInput(
-                    f"{given.source.place} and {other.source.place} give the name {str(given.value)!a} to two servers",
+                    f"{given.source.place} and {other.source.place} give the name "
+                    f"{str(given.value)!a} to two servers",
                     "give one of them another name, or import the files one by one",
                 )
     return [draft.finished(draft.fields.get("name") or _derived(draft, taken)) for draft in drafts]
@@ -56,10 +60,15 @@ def _named(drafts: list[Draft]) -> list[tuple[LegacyServer, list[Skipped]]]:
 
 def _derived(draft: Draft, taken: dict[str, Sourced]) -> Sourced:
     name = next(name for name in draft.names() if names.server_key(name) not in taken)
-    derived = Sourced(value=name, source=draft.source, given=False, remark="made from the variable's name")
+    derived = Sourced(
+        value=name, source=draft.source, given=False, remark="made from the variable's name"
+    )
     taken[names.server_key(name)] = derived
     return derived
 
 
 def _warning(reading: FileReading) -> str:
-    return f"{reading.file} holds secrets and every user of this machine can read it: chmod 600 {reading.file}"
+    return (
+        f"{reading.file} holds secrets and every user of this machine can read it: chmod 600 "
+        f"{reading.file}"
+    )

@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from ollama_admin.domain.secret import Secret
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.secret import Secret
 
 Field: TypeAlias = Literal[
-    "name", "url", "api_version", "default_model", "capabilities", "max_concurrent", "priority", "is_active"
+    "name",
+    "url",
+    "api_version",
+    "default_model",
+    "capabilities",
+    "max_concurrent",
+    "priority",
+    "is_active",
 ]
 FieldValue: TypeAlias = str | int | bool | tuple[str, ...] | Secret
 
@@ -22,8 +29,8 @@ HEADERS = "headers."
 class Sourced:
     """A field's value and the variable that gave it; the variables in `also` say the same.
 
-    `given` is false for what no variable says, such as a name made up here: it is never compared. `remark` says how
-    the value was come by.
+    `given` is false for what no variable says, such as a name made up here: it is never compared.
+    `remark` says how the value was come by.
     """
 
     value: FieldValue
@@ -35,7 +42,9 @@ class Sourced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegacyServer:
-    """One server: `fields` are columns, with `name` and `url` always among them, `auth` the fields of credentials."""
+    """One server: `fields` are columns, with `name` and `url` always among them, `auth` the fields
+    of credentials.
+    """
 
     fields: Mapping[Field, Sourced]
     auth: Mapping[str, Sourced] = field(default_factory=dict)
@@ -61,7 +70,8 @@ class LegacyServer:
 class Skipped:
     """A variable, or a part of one, that goes nowhere.
 
-    `shadowed_by` is the later line that sets it again; `minor` is a part that keeps nobody from deleting the line.
+    `shadowed_by` is the later line that sets it again; `minor` is a part that keeps nobody from
+    deleting the line.
     """
 
     binding: Binding

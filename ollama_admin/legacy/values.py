@@ -1,4 +1,6 @@
-"""Texts of legacy variables read as typed values; InvalidInput names the place and never repeats a secret."""
+"""Texts of legacy variables read as typed values; InvalidInput names the place and never repeats a
+secret.
+"""
 
 import ipaddress
 import json
@@ -6,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ollama_admin import names, urls
+from ollama_admin.domain import names, urls
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.envfile import Binding
@@ -21,7 +23,8 @@ _PLACEHOLDER = re.compile(r"<.*>|\{\{.*\}\}|(?:https?://)?your[-_ ].*", re.IGNOR
 _PLACEHOLDER_KEY = re.compile(
     r"empty|none|null|ollama|dummy|fake|n/?a|x+|\*+|\.+|sk-?|(?:sk-)?(?:x+|\.+|\*+|your.*)|"
     r"(?:(?:dummy|fake)[-_ ]?)?(?:api[-_ ]?)?(?:key|token|password)(?:[-_ ]here)?|"
-    r"change[-_ ]?me|placeholder|to-?do|no[-_ ]?key|(?:not|un)[-_ ]?(?:needed|required|used|necessary)",
+    r"change[-_ ]?me|placeholder|to-?do|no[-_ ]?key|(?:not|un)[-_ "
+    r"]?(?:needed|required|used|necessary)",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"bearer(?: +|$)", re.IGNORECASE)
@@ -44,21 +47,27 @@ class Item:
 
 
 def problem(binding: Binding, text: str, hint: str | None = None) -> InvalidInput:
-    """The error for a value that cannot be used; the value itself is not in it unless `text` repeats it."""
+    """The error for a value that cannot be used; the value itself is not in it unless `text`
+    repeats it.
+    """
     return InvalidInput(f"{binding.place} {text}", hint)
 
 
 def checked(binding: Binding, text: str, *, many: bool = False) -> str:
     """The text, or InvalidInput for a control character; a list may hold tabs and line ends."""
     if (_CONTROL_IN_LIST if many else _CONTROL).search(text):
-        raise problem(binding, "holds a control character", "remove it: the value is taken as it is")
+        raise problem(
+            binding, "holds a control character", "remove it: the value is taken as it is"
+        )
     return text
 
 
 def is_placeholder(text: str, *, key: bool = False) -> bool:
     """Whether a value only stands for one that somebody should have filled in."""
     text = _BEARER.sub("", text) if key else text
-    return (key and not text) or bool(_PLACEHOLDER.fullmatch(text) or (key and _PLACEHOLDER_KEY.fullmatch(text)))
+    return (key and not text) or bool(
+        _PLACEHOLDER.fullmatch(text) or (key and _PLACEHOLDER_KEY.fullmatch(text))
+    )
 
 
 def is_listen_address(text: str) -> bool:
@@ -121,10 +130,14 @@ def is_model_list(text: str) -> bool:
 
 def capabilities(binding: Binding, text: str) -> tuple[str, ...]:
     """The words of a list with commas, semicolons or JSON, each once."""
-    parts = json_texts(binding, text) if text.lstrip().startswith("[") else re.split(r"[,;\r\n]", text)
+    parts = (
+        json_texts(binding, text) if text.lstrip().startswith("[") else re.split(r"[,;\r\n]", text)
+    )
     words = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     if not words or any(len(word) > LABEL_LIMIT or not word.isprintable() for word in words):
-        raise problem(binding, "holds no list of capabilities", "write them as in general,reasoning")
+        raise problem(
+            binding, "holds no list of capabilities", "write them as in general,reasoning"
+        )
     return words
 
 
@@ -154,7 +167,9 @@ def items(binding: Binding, text: str) -> list[Item]:
     parts = parallel_texts(text)
     if len(parts) > 1 and any("@" in part and "://" not in part for part in parts):
         hint = "write each URL with its scheme, and %2C for a comma inside a password"
-        raise problem(binding, "is a list in which a user and a password cannot be told apart", hint)
+        raise problem(
+            binding, "is a list in which a user and a password cannot be told apart", hint
+        )
     return [_text_item(index, part) for index, part in enumerate(parts) if part]
 
 
@@ -173,7 +188,9 @@ def parsed_json(binding: Binding, text: str) -> Json:
     try:
         document: Json = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        where = f" (line {exc.lineno} of the value)" if isinstance(exc, json.JSONDecodeError) else ""
+        where = (
+            f" (line {exc.lineno} of the value)" if isinstance(exc, json.JSONDecodeError) else ""
+        )
         raise problem(binding, f"is not valid JSON{where}") from None
     return document
 
@@ -185,7 +202,9 @@ def json_texts(binding: Binding, text: str) -> list[str]:
     raise problem(binding, "is JSON, but no list of texts")
 
 
-def json_fields(binding: Binding, entry: Mapping[str, Json]) -> tuple[dict[Role, str], tuple[str, ...]]:
+def json_fields(
+    binding: Binding, entry: Mapping[str, Json]
+) -> tuple[dict[Role, str], tuple[str, ...]]:
     """What a JSON object says of a server as texts, and the keys that say nothing we keep."""
     values: dict[Role, str] = {}
     unused = []
@@ -236,9 +255,13 @@ def _object_item(binding: Binding, index: int, entry: Mapping[str, Json]) -> Ite
 
 
 def _text_item(index: int, text: str) -> Item:
-    found = None if _IPV6.match(text) else (_NAMED.fullmatch(text) or _NAMED_BY_COLON.fullmatch(text))
+    found = (
+        None if _IPV6.match(text) else (_NAMED.fullmatch(text) or _NAMED_BY_COLON.fullmatch(text))
+    )
     if found:
-        return Item(index=index, url=found["url"].strip(), values={Role.NAME: found["name"].strip()})
+        return Item(
+            index=index, url=found["url"].strip(), values={Role.NAME: found["name"].strip()}
+        )
     return Item(index=index, url=text)
 
 
@@ -252,7 +275,9 @@ def _json_text(binding: Binding, key: str, value: Json) -> str:
             return json.dumps(value)
     except RecursionError:
         pass
-    raise problem(binding, f"is JSON whose key {key[:LABEL_LIMIT]!a} holds no text, whole number or list")
+    raise problem(
+        binding, f"is JSON whose key {key[:LABEL_LIMIT]!a} holds no text, whole number or list"
+    )
 
 
 def _is_json(text: str) -> bool:

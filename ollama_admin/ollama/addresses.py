@@ -10,7 +10,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Where clouds tell a machine its credentials; 169.254.169.254 and fe80:: are link-local anyway.
 _METADATA = frozenset(
-    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
+    map(
+        ipaddress.ip_address,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+    )
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
@@ -18,13 +21,18 @@ _BROADCAST = ipaddress.ip_address("255.255.255.255")
 
 
 def refuse_address(text: str) -> None:
-    """Raise AddressRefused for link-local, multicast, unspecified and metadata addresses, and those that mean one."""
+    """Raise AddressRefused for link-local, multicast, unspecified and metadata addresses, and those
+    that mean one.
+    """
     address = ipaddress.ip_address(text.partition("%")[0])
     for meant in _meanings(address):
-        is_refused = meant.is_link_local or meant.is_multicast or meant.is_unspecified or meant in _METADATA
+        is_refused = (
+            meant.is_link_local or meant.is_multicast or meant.is_unspecified or meant in _METADATA
+        )
         if is_refused or meant == _BROADCAST or meant in _THIS_NETWORK:
             raise AddressRefused(
-                f"the server's address {address} is link-local, multicast, unspecified or one of a cloud's metadata",
+                f"the server's address {address} is link-local, multicast, unspecified or one of a "
+                "cloud's metadata",
                 "such addresses are not connected to; give the server's own one",
             )
 
@@ -37,10 +45,11 @@ def refuse_written_address(url: str) -> None:
 
 
 async def refuse_connected_address(event: str, info: dict[str, Any]) -> None:
-    """For httpx's extension `trace`: look at the address that a name led to, before anything is sent there.
+    """For httpx's extension `trace`: look at the address that a name led to, before anything is
+    sent there.
 
-    The name is looked up by the connection itself, so no other answer of the name service can come in between.
-    Connections that are used again were looked at when they were made.
+    The name is looked up by the connection itself, so no other answer of the name service can come
+    in between. Connections that are used again were looked at when they were made.
     """
     if event != "connection.connect_tcp.complete":
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ollama_admin.domain.servers import ApiVersion
 
 if TYPE_CHECKING:
-    from ollama_admin.domain.generation import GenerateRequest
+    from ollama_admin.domain.requests import GenerateRequest
 
 V1_OPTIONS = {
     "temperature": "temperature",
@@ -37,14 +37,17 @@ class Call:
 
 
 def call(request: "GenerateRequest", model: str, api_version: ApiVersion) -> Call:
-    """The call that asks `model` (spelt as the server lists it) for what `request` says, always streaming."""
+    """The call that asks `model` (spelt as the server lists it) for what `request` says, always
+    streaming.
+    """
     return _v1(request, model) if api_version is ApiVersion.V1 else _native(request, model)
 
 
 def _native(request: "GenerateRequest", model: str) -> Call:
     body: dict[str, Any] = {"model": model, "stream": True, **request.native}
     if not (request.allow_truncate or request.verbatim):
-        body |= {"truncate": False, "shift": False}  # without them a prompt that does not fit is cut and nothing said
+        # without them a prompt that does not fit is cut and nothing said
+        body |= {"truncate": False, "shift": False}
     optional = {
         "options": dict(request.options) or None,
         "format": dict(request.format) if isinstance(request.format, Mapping) else request.format,
@@ -58,8 +61,11 @@ def _native(request: "GenerateRequest", model: str) -> Call:
     images = [_base64(image) for image in request.images]
     if request.think is None or request.verbatim:
         asked = {"prompt": request.prompt, "system": request.system, "images": images}
-        return Call(path="/api/generate", body=body | {key: value for key, value in asked.items() if value})
-    # only /api/chat tells the thinking of every model apart: on /api/generate it may come inside the answer
+        return Call(
+            path="/api/generate", body=body | {key: value for key, value in asked.items() if value}
+        )
+    # only /api/chat tells the thinking of every model apart: on /api/generate it may come inside
+    # the answer
     message: dict[str, Any] = {"role": "user", "content": request.prompt}
     if images:
         message["images"] = images
@@ -98,7 +104,10 @@ def _v1_message_of(message: Mapping[str, Any]) -> dict[str, Any]:
 def _v1_message(role: str, text: str, images: Sequence[bytes]) -> dict[str, Any]:
     if not images:
         return {"role": role, "content": text}
-    return {"role": role, "content": [{"type": "text", "text": text}, *(_image_part(image) for image in images)]}
+    return {
+        "role": role,
+        "content": [{"type": "text", "text": text}, *(_image_part(image) for image in images)],
+    }
 
 
 def _image_part(image: bytes) -> dict[str, Any]:

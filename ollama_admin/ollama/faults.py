@@ -1,4 +1,6 @@
-"""Foreign errors of HTTP become ours here: httpx's exceptions, refusals, and answers that cannot be read."""
+"""Foreign errors of HTTP become ours here: httpx's exceptions, refusals, and answers that cannot be
+read.
+"""
 
 import os
 import re
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ollama_admin.domain.secret import MASK
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import (
     AdminError,
@@ -23,10 +26,10 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.wire import BadAnswer
-from ollama_admin.secret import MASK
 
 ERROR_TEXT_LIMIT = 500  # characters of what a server says
-AWAY = (502, 503, 504)  # a full queue, or a proxy whose server is away: the request was not taken on
+# a full queue, or a proxy whose server is away: the request was not taken on
+AWAY = (502, 503, 504)
 
 _PHASES = (
     (httpx.ProxyError, "the proxy does not pass requests on"),
@@ -56,7 +59,9 @@ def translated(target: Target, path: str) -> Iterator[None]:
     try:
         yield
     except httpx.DecodingError as exc:
-        raise UpstreamError(f"server {target.ref} sent a body that cannot be decoded ({path})") from exc
+        raise UpstreamError(
+            f"server {target.ref} sent a body that cannot be decoded ({path})"
+        ) from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:
         is_answering = isinstance(exc, (httpx.ReadTimeout, httpx.WriteTimeout))
         raise unreachable(target, _reason(exc), may_pass_on=not is_answering) from exc
@@ -70,10 +75,17 @@ def unreachable(target: Target, why: str, *, may_pass_on: bool) -> ServerUnreach
     url = urlsplit(target.ref.url)
     hint = "check that it is running and that this machine may connect to it"
     if url.scheme == "http" and url.port is None:
-        hint = f"the URL means port 80; Ollama listens on 11434: http://{url.netloc}:11434{url.path}"
+        hint = (
+            f"the URL means port 80; Ollama listens on 11434: http://{url.netloc}:11434{url.path}"
+        )
     elif url.hostname in ("localhost", "127.0.0.1", "::1"):
-        hint = "start it; inside a container, localhost is the container itself: try host.docker.internal"
-    return ServerUnreachable(f"server {_place(target)} cannot be reached: {why}", hint, may_pass_on=may_pass_on)
+        hint = (
+            "start it; inside a container, localhost is the container itself: try "
+            "host.docker.internal"
+        )
+    return ServerUnreachable(
+        f"server {_place(target)} cannot be reached: {why}", hint, may_pass_on=may_pass_on
+    )
 
 
 def reason_of(error: ServerUnreachable, target: Target) -> str:
@@ -98,12 +110,22 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
         message = f"server {target.ref} is busy ({answer.status}){said}"
         return ServerBusy(message, "try again later", may_pass_on=is_away)
     if answer.status == 404 and model is not None and refusal.text:
-        hint = f"read again what it has: ollama-admin discover {target.ref.id}" if target.ref.id else None
+        hint = (
+            f"read again what it has: ollama-admin discover {target.ref.id}"
+            if target.ref.id
+            else None
+        )
         return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
     if answer.status in (404, 405) and not refusal.text:
-        hint = "speak v1 to it, or check the path in its URL" if target.api_version is ApiVersion.NATIVE else None
+        hint = (
+            "speak v1 to it, or check the path in its URL"
+            if target.api_version is ApiVersion.NATIVE
+            else None
+        )
         return UpstreamError(f"server {target.ref} knows no {path} ({answer.status})", hint)
-    return UpstreamError(f"server {target.ref} answered {answer.status} to {path}{said}", may_pass_on=is_away)
+    return UpstreamError(
+        f"server {target.ref} answered {answer.status} to {path}{said}", may_pass_on=is_away
+    )
 
 
 def scrubbed(text: str, target: Target) -> str:
@@ -135,14 +157,21 @@ def _prompt_too_long(target: Target, refusal: wire.Refusal) -> PromptTooLong:
     numbers = ""
     if refusal.prompt_tokens and refusal.context_tokens:
         numbers = f": {refusal.prompt_tokens} tokens, the context has {refusal.context_tokens}"
-    hint = "give it a larger context with --option num_ctx=N, or let it be cut with --allow-truncate"
-    return PromptTooLong(f"the prompt does not fit into the model's context on server {target.ref}{numbers}", hint)
+    hint = (
+        "give it a larger context with --option num_ctx=N, or let it be cut with --allow-truncate"
+    )
+    return PromptTooLong(
+        f"the prompt does not fit into the model's context on server {target.ref}{numbers}", hint
+    )
 
 
 def _unauthorized(target: Target, status: int, said: str) -> ServerUnauthorized:
     update = f": ollama-admin server update {target.ref.id}" if target.ref.id else ""
     if target.secrets:
-        hint = f"it does not accept the credentials; give others{update and f'{update} --secret-stdin'}"
+        hint = (
+            "it does not accept the credentials; give "
+            f"others{update and f'{update} --secret-stdin'}"
+        )
     else:
         hint = f"a proxy in front of it wants credentials{update and f'{update} --auth ...'}"
     if status == 403:

@@ -1,4 +1,6 @@
-"""The one factory of HTTP clients: nothing from the environment, no redirects, every wait bounded."""
+"""The one factory of HTTP clients: nothing from the environment, no redirects, every wait
+bounded.
+"""
 
 import asyncio
 import logging
@@ -12,14 +14,16 @@ from typing import Any
 
 import httpx
 
+from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import InvalidInput
 from ollama_admin.ollama.addresses import refuse_connected_address, refuse_written_address
-from ollama_admin.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Seconds. A cold model loads for minutes and sends nothing meanwhile, hence the long `first_byte`."""
+    """Seconds. A cold model loads for minutes and sends nothing meanwhile, hence the long
+    `first_byte`.
+    """
 
     connect: float = 5.0
     metadata: float = 10.0  # the whole of a call that generates nothing
@@ -28,11 +32,15 @@ class Times:
 
 
 IDLE_ORIGINS = 100  # whose connections are kept after their last request
-# Of one origin. Many servers close a connection that was idle for five seconds: a request that is just then on its way
-# would fail, so we close it first.
+# Of one origin. Many servers close a connection that was idle for five seconds: a request that is
+# just then on its way would fail, so we close it first.
 KEPT = 4.0  # seconds
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=8, keepalive_expiry=KEPT)
-_HEADERS = [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"ollama-admin")]
+_HEADERS = [
+    (b"Accept", b"*/*"),
+    (b"Accept-Encoding", b"identity"),
+    (b"User-Agent", b"ollama-admin"),
+]
 
 
 @dataclass(slots=True)
@@ -45,12 +53,13 @@ class _Pool:
 
 
 class HTTP:
-    """Connections that are kept and used again, in a pool for each origin: one pool for all of them looks through every
-    connection for every request, which takes 1 ms at 100 servers and 10 at 1,000.
+    """Connections that are kept and used again, in a pool for each origin: one pool for all of them
+    looks through every connection for every request, which takes 1 ms at 100 servers and 10 at
+    1,000.
 
-    A transport has no cookies, no redirects, and nothing from the environment or `.netrc`. Without `any_address`, the
-    addresses that `addresses.py` names are not connected to. A proxy looks names up itself: what it connects to is its
-    own business.
+    A transport has no cookies, no redirects, and nothing from the environment or `.netrc`. Without
+    `any_address`, the addresses that `addresses.py` names are not connected to. A proxy looks names
+    up itself: what it connects to is its own business.
     """
 
     def __init__(
@@ -61,7 +70,8 @@ class HTTP:
         *,
         any_address: bool = True,
     ) -> None:
-        for name in ("httpx", "httpcore"):  # they log the heads of answers, which may repeat what was sent
+        # they log the heads of answers, which may repeat what was sent
+        for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.times = times
         self._proxy = proxy
@@ -77,12 +87,16 @@ class HTTP:
     async def send(
         self, method: str, url: str, headers: dict[str, str], body: Any = None
     ) -> AsyncIterator[httpx.Response]:
-        """The response with its body unread; leaving the block closes what was not read, which cancels upstream."""
+        """The response with its body unread; leaving the block closes what was not read, which
+        cancels upstream.
+        """
         if not self._any_address:
             refuse_written_address(url)
         # httpx itself would take ASCII only
         encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        request = httpx.Request(method, url, headers=_HEADERS + encoded, json=body, extensions=self._extensions)
+        request = httpx.Request(
+            method, url, headers=_HEADERS + encoded, json=body, extensions=self._extensions
+        )
         async with self._transport(url) as transport:
             response = await transport.handle_async_request(request)
             try:
@@ -100,7 +114,9 @@ class HTTP:
         scheme, _, rest = url.partition("://")
         origin = f"{scheme}://{rest.partition('/')[0]}"
         pool = self._pools.pop(origin, None) or _Pool(self._new_transport(scheme))
-        self._pools[origin] = pool  # as the last one: those that nobody has used for longest come first
+        self._pools[origin] = (
+            pool  # as the last one: those that nobody has used for longest come first
+        )
         pool.users += 1
         try:
             yield pool.transport
@@ -110,7 +126,9 @@ class HTTP:
             await self._close_idle()
 
     async def _close_idle(self) -> None:
-        """Close what nobody will use again, and what is too much; what was not used for longest comes first."""
+        """Close what nobody will use again, and what is too much; what was not used for longest
+        comes first.
+        """
         old = asyncio.get_running_loop().time() - KEPT
         for origin, pool in list(self._pools.items()):
             if pool.users:
@@ -146,4 +164,6 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as exc:
-        raise InvalidInput(f"the CA file {ca_file} cannot be read: {exc.strerror}", "see OLLAMA_ADMIN_CA_FILE") from exc
+        raise InvalidInput(
+            f"the CA file {ca_file} cannot be read: {exc.strerror}", "see OLLAMA_ADMIN_CA_FILE"
+        ) from exc

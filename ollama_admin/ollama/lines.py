@@ -7,8 +7,12 @@ from ollama_admin.ollama.wire import BadAnswer
 LINE_LIMIT = 4 * 1024 * 1024  # bytes; Ollama's own client reads lines of at most 8 MB
 
 
-async def lines(chunks: AsyncIterator[bytes], limit: int = LINE_LIMIT) -> AsyncGenerator[bytes, None]:
-    """Lines that are not blank, without their ends; a last one without an end counts. BadAnswer over `limit`."""
+async def lines(
+    chunks: AsyncIterator[bytes], limit: int = LINE_LIMIT
+) -> AsyncGenerator[bytes, None]:
+    """Lines that are not blank, without their ends; a last one without an end counts. BadAnswer
+    over `limit`.
+    """
     rest = bytearray()
     async for chunk in chunks:
         searched = len(rest)

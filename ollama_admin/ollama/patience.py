@@ -1,6 +1,7 @@
 """Waits that are bounded one by one, by one timer for all of them.
 
-`asyncio.timeout` makes a timer for each wait: for each token of an answer, that takes longer than to read the token.
+`asyncio.timeout` makes a timer for each wait: for each token of an answer, that takes longer than
+to read the token.
 """
 
 import asyncio
@@ -21,7 +22,9 @@ class Patience:
         self._is_over = False
 
     async def next_of(self, items: AsyncIterator[T], seconds: float) -> T:
-        """The next item; TimeoutError when it takes longer than that, StopAsyncIteration when there is none."""
+        """The next item; TimeoutError when it takes longer than that, StopAsyncIteration when there
+        is none.
+        """
         self._waiting = asyncio.current_task()
         self._until = self._loop.time() + seconds
         if self._timer is None or self._timer.when() > self._until:

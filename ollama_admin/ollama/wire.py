@@ -5,17 +5,19 @@ Reads tolerantly: unknown fields appear every few weeks.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_admin import strict_json
-from ollama_admin.domain.models import Facts, ListedModel
+from ollama_admin.domain import strict_json
+from ollama_admin.domain.answers import StreamEvent
+from ollama_admin.domain.models import BuildDetails, ListedModel
 from ollama_admin.domain.values import Json
 
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
-VALUES_LIMIT = 300_000  # of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
+# of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
+VALUES_LIMIT = 300_000
 
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
@@ -23,30 +25,6 @@ _DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 class BadAnswer(Exception):
     """What was sent is not what an Ollama server sends; `Endpoint` names the server."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamEvent:
-    """One record of an answer. `done` is Ollama's `done: true`, or `[DONE]`; durations are nanoseconds.
-
-    `created_at` is when the record was made, by the server's clock; `record` is the whole of it, of a native server.
-    """
-
-    model: str | None = None
-    response: str = ""
-    thinking: str = ""
-    done: bool = False
-    done_reason: str | None = None
-    is_remote: bool = False
-    error: str | None = None
-    created_at: datetime | None = None
-    total_duration: int | None = None
-    load_duration: int | None = None
-    eval_duration: int | None = None
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    tool_calls: tuple[Mapping[str, Json], ...] = ()
-    record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +63,9 @@ def listed_models(document: Any) -> list[ListedModel]:
     entries = _list(_object(document, "the answer"), "models")
     if len(entries) > MODELS_LIMIT:
         raise BadAnswer(f"the server lists {len(entries)} models, more than {MODELS_LIMIT}")
-    return _distinct([_listed_model(entry, f"models[{index}]") for index, entry in enumerate(entries)])
+    return _distinct(
+        [_listed_model(entry, f"models[{index}]") for index, entry in enumerate(entries)]
+    )
 
 
 def v1_models(document: Any) -> list[ListedModel]:
@@ -94,17 +74,24 @@ def v1_models(document: Any) -> list[ListedModel]:
     if len(entries) > MODELS_LIMIT:
         raise BadAnswer(f"the server lists {len(entries)} models, more than {MODELS_LIMIT}")
     models = [_object(entry, f"data[{index}]") for index, entry in enumerate(entries)]
-    return _distinct([ListedModel(name=_name(model, "id", f"data[{index}].id")) for index, model in enumerate(models)])
+    return _distinct(
+        [
+            ListedModel(name=_name(model, "id", f"data[{index}].id"))
+            for index, model in enumerate(models)
+        ]
+    )
 
 
-def facts(document: Any) -> Facts:
-    """What `/api/show` tells of a build. `modelfile` holds paths of the server and is left alone."""
+def build_details(document: Any) -> BuildDetails:
+    """What `/api/show` tells of a build. `modelfile` holds paths of the server and is left
+    alone.
+    """
     show = _object(document, "the answer")
     capabilities = _list(show, "capabilities", required=False)
     info = show.get("model_info")
     info = info if isinstance(info, dict) else {}
     architecture = info.get("general.architecture")
-    return Facts(
+    return BuildDetails(
         capabilities=tuple(sorted({item for item in _texts(capabilities) if len(item) <= 100})),
         context_length=_count(info.get(f"{architecture}.context_length")),
         embedding_length=_count(info.get(f"{architecture}.embedding_length")),
@@ -153,7 +140,9 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def v1_event(line: bytes) -> StreamEvent | None:
-    """A line of an SSE stream of `/v1/chat/completions`; None for comments and fields that carry nothing."""
+    """A line of an SSE stream of `/v1/chat/completions`; None for comments and fields that carry
+    nothing.
+    """
     field, _, value = line.partition(b":")
     value = value.strip()
     if field == b"error":  # llama.cpp's spelling of an error in mid-stream
@@ -174,7 +163,9 @@ def v1_event(line: bytes) -> StreamEvent | None:
     return StreamEvent(
         model=_optional_text(record, "model"),
         response=_optional_text(delta, "content") or "",
-        thinking=_optional_text(delta, "reasoning") or _optional_text(delta, "reasoning_content") or "",
+        thinking=_optional_text(delta, "reasoning")
+        or _optional_text(delta, "reasoning_content")
+        or "",
         done_reason=_optional_text(choice, "finish_reason"),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
@@ -182,7 +173,9 @@ def v1_event(line: bytes) -> StreamEvent | None:
 
 
 def refusal(document: Any) -> Refusal:
-    """The text of an error body in any of its shapes; the inference process's own comes as JSON inside a string."""
+    """The text of an error body in any of its shapes; the inference process's own comes as JSON
+    inside a string.
+    """
     error = document.get("error") if isinstance(document, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
     if not isinstance(message, str):
@@ -236,7 +229,9 @@ def _listed_model(entry: Any, path: str) -> ListedModel:
 
 
 def _tool_calls(said: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
-    return tuple(call for call in _list(said, "tool_calls", required=False) if isinstance(call, dict))
+    return tuple(
+        call for call in _list(said, "tool_calls", required=False) if isinstance(call, dict)
+    )
 
 
 def _distinct(models: list[ListedModel]) -> list[ListedModel]:
@@ -245,7 +240,9 @@ def _distinct(models: list[ListedModel]) -> list[ListedModel]:
 
 def _object(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadAnswer(f"the answer is not what Ollama sends: {path} is {_kind(value)}, not an object")
+        raise BadAnswer(
+            f"the answer is not what Ollama sends: {path} is {_kind(value)}, not an object"
+        )
     return value
 
 
@@ -278,7 +275,9 @@ def _digest(value: Any, path: str) -> str | None:
         return None
     found = _DIGEST.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise BadAnswer(f"the answer is not what Ollama sends: {path}.digest is not a sha256 digest")
+        raise BadAnswer(
+            f"the answer is not what Ollama sends: {path}.digest is not a sha256 digest"
+        )
     return found[1].lower()
 
 
@@ -314,5 +313,11 @@ def _time(value: Any) -> datetime | None:
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
+    kinds = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "a truth value",
+        type(None): "null",
+    }
     return kinds.get(type(value), "a number")

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from ollama_admin import settings as names
 from ollama_admin.domain.servers import AuthType, CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import AdminError
-from ollama_admin.services.secrets import Secrets, SecretsStatus
+from ollama_admin.rules.versions import version_key
+from ollama_admin.services.secrets import SecretsStatus, StoredSecrets
 from ollama_admin.services.servers import Servers
 from ollama_admin.settings import Settings, ignored_variables
 from ollama_admin.store.database import Database
@@ -19,7 +20,6 @@ from ollama_admin.store.engines import shown_url
 from ollama_admin.store.servers import readable
 from ollama_admin.store.tables import HEAD
 from ollama_admin.vault import own_key_file
-from ollama_admin.versions import version_key
 
 SAFE_VERSION = (0, 17, 1)  # older ones have published holes that whoever reaches the port can use
 
@@ -66,12 +66,20 @@ class Report:
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
-        return (*self.findings, *(finding for health in self.servers for finding in health.findings))
+        return (
+            *self.findings,
+            *(finding for health in self.servers for finding in health.findings),
+        )
 
 
 class Doctor:
     def __init__(
-        self, db: Database, settings: Settings, servers: Servers, secrets: Secrets, environ: Mapping[str, str]
+        self,
+        db: Database,
+        settings: Settings,
+        servers: Servers,
+        secrets: StoredSecrets,
+        environ: Mapping[str, str],
     ) -> None:
         self._db = db
         self._settings = settings
@@ -82,7 +90,10 @@ class Doctor:
     async def examine(self) -> Report:
         """Look at settings, database, key and servers; what fails is a finding, never an error."""
         ignored = tuple(ignored_variables(self._environ))
-        findings = [Finding(level="warning", text=f"{name} is set and has no effect here") for name in ignored]
+        findings = [
+            Finding(level="warning", text=f"{name} is set and has no effect here")
+            for name in ignored
+        ]
         findings += _file_findings(self._settings)
         secrets: SecretsStatus | None = None
         healths: tuple[ServerHealth, ...] = ()
@@ -93,7 +104,9 @@ class Doctor:
             findings += [Finding(level="problem", text=_with_hint(row.error)) for row in unreadable]
             rows = {server.id: server for server in servers}
             checks = await self._servers.check(all=True)
-            healths = tuple(_health(rows[check.server.id], check) for check in checks if check.server.id in rows)
+            healths = tuple(
+                _health(rows[check.server.id], check) for check in checks if check.server.id in rows
+            )
             revision = HEAD
         except AdminError as exc:
             findings.append(Finding(level="problem", text=_with_hint(exc)))
@@ -124,21 +137,40 @@ def _in_force(settings: Settings, environ: Mapping[str, str]) -> list[SettingInF
     ca_file = str(settings.ca_file) if settings.ca_file else None
     key_file = str(settings.secret_key_file) if settings.secret_key_file else None
     return [
-        SettingInForce(name="database", value=database_place(settings), source=settings.database_source),
-        SettingInForce(name="secret key", value="set" if settings.secret_key is not None else None, source=key_source),
-        SettingInForce(name="secret key file", value=key_file, source=names.SECRET_KEY_FILE if key_file else "default"),
+        SettingInForce(
+            name="database", value=database_place(settings), source=settings.database_source
+        ),
+        SettingInForce(
+            name="secret key",
+            value="set" if settings.secret_key is not None else None,
+            source=key_source,
+        ),
+        SettingInForce(
+            name="secret key file",
+            value=key_file,
+            source=names.SECRET_KEY_FILE if key_file else "default",
+        ),
         SettingInForce(name="proxy", value=proxy, source=names.PROXY if proxy else "default"),
-        SettingInForce(name="CA file", value=ca_file, source=names.CA_FILE if ca_file else "default"),
-        SettingInForce(name="receipts", value="on" if settings.receipts else "off", source=receipts_source),
+        SettingInForce(
+            name="CA file", value=ca_file, source=names.CA_FILE if ca_file else "default"
+        ),
+        SettingInForce(
+            name="receipts", value="on" if settings.receipts else "off", source=receipts_source
+        ),
     ]
 
 
 def _health(row: Server, check: CheckResult) -> ServerHealth:
     findings = []
     if check.error is not None:
-        findings.append(Finding(level="problem" if row.is_active else "warning", text=_with_hint(check.error)))
+        findings.append(
+            Finding(level="problem" if row.is_active else "warning", text=_with_hint(check.error))
+        )
     if check.version and (0, 0, 0) < version_key(check.version) < SAFE_VERSION:
-        text = f"Ollama {check.version} has known holes; bring it to {'.'.join(map(str, SAFE_VERSION))} or newer"
+        text = (
+            f"Ollama {check.version} has known holes; bring it to "
+            f"{'.'.join(map(str, SAFE_VERSION))} or newer"
+        )
         findings.append(Finding(level="warning", text=text))
     parts = urlsplit(row.url)
     has_credentials = row.auth_type is not AuthType.NONE or bool(row.headers)
@@ -150,7 +182,11 @@ def _health(row: Server, check: CheckResult) -> ServerHealth:
             text = "it answers without credentials to whoever reaches its port"
             findings.append(Finding(level="warning", text=text))
     return ServerHealth(
-        server=row.ref, status=check.status, version=check.version, is_active=row.is_active, findings=tuple(findings)
+        server=row.ref,
+        status=check.status,
+        version=check.version,
+        is_active=row.is_active,
+        findings=tuple(findings),
     )
 
 
@@ -160,10 +196,16 @@ def _secret_findings(status: SecretsStatus, settings: Settings) -> list[Finding]
     if has_key and status.problem and not status.secrets:
         found.append(Finding(level="warning", text=f"no secret can be stored: {status.problem}"))
     if status.secrets and status.problem:
-        found.append(Finding(level="problem", text=f"{status.secrets} stored secrets cannot be read: {status.problem}"))
+        found.append(
+            Finding(
+                level="problem",
+                text=f"{status.secrets} stored secrets cannot be read: {status.problem}",
+            )
+        )
     elif status.unreadable:
         text = (
-            f"the key does not open the secrets of {', '.join(status.unreadable)}; give them again with server update"
+            f"the key does not open the secrets of {', '.join(status.unreadable)}; give them "
+            "again with server update"
         )
         found.append(Finding(level="problem", text=text))
     if status.stale:
@@ -178,10 +220,18 @@ def _file_findings(settings: Settings) -> list[Finding]:
     if not settings.is_postgresql:
         path = settings.sqlite_path
         files += [("database file", path), ("key file", own_key_file(settings))]
-        files += [("log", path.with_name(f"{path.name}-wal")), ("index of the log", path.with_name(f"{path.name}-shm"))]
-        files += [("backup", backup) for backup in sorted(path.parent.glob(f"{glob.escape(path.name)}.bak-*"))]
+        files += [
+            ("log", path.with_name(f"{path.name}-wal")),
+            ("index of the log", path.with_name(f"{path.name}-shm")),
+        ]
+        files += [
+            ("backup", backup)
+            for backup in sorted(path.parent.glob(f"{glob.escape(path.name)}.bak-*"))
+        ]
     return [
-        Finding(level="warning", text=f"the {what} {path} can be read by others; run: chmod 600 {path}")
+        Finding(
+            level="warning", text=f"the {what} {path} can be read by others; run: chmod 600 {path}"
+        )
         for what, path in files
         if path is not None and _is_open_to_others(path)
     ]

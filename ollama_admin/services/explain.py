@@ -1,15 +1,24 @@
-"""Which server would answer a request, and why no other: the rules of a choice, without a request to anybody."""
+"""Which server would answer a request, and why no other: the rules of a choice, without a request
+to anybody.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ollama_admin import routing, urls
+from ollama_admin.domain import urls
 from ollama_admin.domain.explanations import Candidate, Chosen, Explanation
-from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.domain.servers import Server, ServerRef
-from ollama_admin.requests import check
-from ollama_admin.routing import Obstacle, Verdict
-from ollama_admin.services.selection import catalogue, default_server, demanded, model_for, refuse_ambiguous
+from ollama_admin.rules import routing
+from ollama_admin.rules.request_checks import check
+from ollama_admin.rules.routing import Obstacle, Verdict
+from ollama_admin.services.selection import (
+    catalogue,
+    default_server,
+    demanded,
+    model_for,
+    refuse_ambiguous,
+)
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 
@@ -30,7 +39,9 @@ class Explaining:
         verdicts = routing.judge_servers(known.servers, known.models, model, request, demand)
         if dynamic is not None:
             others = [_candidate(verdict, eligible=False, reason=NOT_ASKED) for verdict in verdicts]
-            return Explanation(chosen=Chosen(server=dynamic, digest=None), candidates=(_unknown(dynamic), *others))
+            return Explanation(
+                chosen=Chosen(server=dynamic, digest=None), candidates=(_unknown(dynamic), *others)
+            )
         if named is not None:
             return _of_one(named, verdicts, by_url=request.server_url is not None)
         refuse_ambiguous(verdicts)
@@ -57,14 +68,18 @@ def _of_all(verdicts: Sequence[Verdict]) -> Explanation:
     for verdict in verdicts:
         reason: str | None = verdict.why or None
         if verdict.is_eligible and _is_full(verdict.server):
-            reason = f"all its {verdict.server.max_concurrent} places are in use"
+            reason = f"all its {verdict.server.max_concurrent} limit are in use"
             reason += "; the request would wait for one" if verdict is chosen else ""
-        candidates.append(_candidate(verdict, eligible=verdict is chosen or verdict in free, reason=reason))
+        candidates.append(
+            _candidate(verdict, eligible=verdict is chosen or verdict in free, reason=reason)
+        )
     return Explanation(chosen=_chosen(chosen), candidates=tuple(candidates))
 
 
 def _of_one(named: Server, verdicts: Sequence[Verdict], *, by_url: bool) -> Explanation:
-    """Of a request that names its server: what the catalogue lacks, the server itself is asked for."""
+    """Of a request that names its server: what the catalogue lacks, the server itself is asked
+    for.
+    """
     candidates, chosen = [], None
     for verdict in verdicts:
         if verdict.server.id != named.id:
@@ -72,11 +87,21 @@ def _of_one(named: Server, verdicts: Sequence[Verdict], *, by_url: bool) -> Expl
             continue
         obstacle = verdict.obstacle
         lacks = obstacle is Obstacle.LACKS
-        is_asked = obstacle in (None, Obstacle.OTHER_BUILD) or lacks or (by_url and obstacle is Obstacle.INACTIVE)
+        is_asked = (
+            obstacle in (None, Obstacle.OTHER_BUILD)
+            or lacks
+            or (by_url and obstacle is Obstacle.INACTIVE)
+        )
         chosen = verdict if is_asked else None
-        reason = "its catalogue lacks the model: it is asked itself" if lacks else (None if is_asked else verdict.why)
+        reason = (
+            "its catalogue lacks the model: it is asked itself"
+            if lacks
+            else (None if is_asked else verdict.why)
+        )
         if is_asked and reason is None and _is_full(named):
-            reason = f"all its {named.max_concurrent} places are in use; the request would wait for one"
+            reason = (
+                f"all its {named.max_concurrent} limit are in use; the request would wait for one"
+            )
         candidates.append(_candidate(verdict, eligible=is_asked, reason=reason))
     return Explanation(chosen=_chosen(chosen), candidates=tuple(candidates))
 

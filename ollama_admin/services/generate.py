@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ollama_admin import names, routing
-from ollama_admin.digests import short
-from ollama_admin.domain.doors import Way
-from ollama_admin.domain.generation import Attempt, GenerateRequest, Piece, Proof, Reply, Stats
+from ollama_admin.domain import names
+from ollama_admin.domain.answers import Attempt, Piece, Proof, Reply, Stats
+from ollama_admin.domain.callers import Way
+from ollama_admin.domain.digests import short
 from ollama_admin.domain.models import ListedModel
 from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import (
     AdminError,
@@ -24,14 +25,16 @@ from ollama_admin.errors import (
     StreamInterrupted,
     UpstreamError,
 )
-from ollama_admin.proof import Judgement, judge
-from ollama_admin.requests import check, unknown_options
-from ollama_admin.routing import Demand
-from ollama_admin.services.answers import Answer
+from ollama_admin.rules import routing
+from ollama_admin.rules.answers import Answer
+from ollama_admin.rules.proof import Judgement, judge
+from ollama_admin.rules.request_checks import check, unknown_options
+from ollama_admin.rules.routing import Demand
+from ollama_admin.services.leases import Lease
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.selection import Choice, Selection
 from ollama_admin.services.servers import Connect
-from ollama_admin.services.slots import Lease, Slots
+from ollama_admin.services.slots import Slots
 from ollama_admin.services.truncation import truncated
 
 if TYPE_CHECKING:
@@ -42,7 +45,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class Trail:
-    """One request on its way, as its reply and its receipt tell it; `deadline` is a time of the running loop."""
+    """One request on its way, as its reply and its receipt tell it; `deadline` is a time of the
+    running loop.
+    """
 
     request: GenerateRequest
     started: float
@@ -75,11 +80,15 @@ class Trail:
 
 
 class _PlaceLostError(Exception):
-    """The place at the server ran out before anything was sent: this process was stopped for a while."""
+    """The place at the server ran out before anything was sent: this process was stopped for a
+    while.
+    """
 
 
 class Generation:
-    """`way` is the front door by which requests come in; every one of them leaves a receipt there."""
+    """`way` is the front door by which requests come in; every one of them leaves a receipt
+    there.
+    """
 
     def __init__(
         self,
@@ -98,10 +107,14 @@ class Generation:
         self._way = way
 
     async def run(self, request: GenerateRequest) -> AsyncGenerator[Piece | Reply, None]:
-        """The pieces of the answer as they arrive, then the reply. Closing the generator cancels upstream."""
+        """The pieces of the answer as they arrive, then the reply. Closing the generator cancels
+        upstream.
+        """
         check(request)
         started = time.monotonic()
-        deadline = None if request.timeout is None else asyncio.get_running_loop().time() + request.timeout
+        deadline = (
+            None if request.timeout is None else asyncio.get_running_loop().time() + request.timeout
+        )
         trail = Trail(request=request, started=started, deadline=deadline)
         try:
             async with aclosing(self._answer(trail)) as events:
@@ -122,7 +135,9 @@ class Generation:
                 self._recorder.record(trail.receipt(self._way, trail.outcome))
 
     async def _answer(self, trail: Trail) -> AsyncGenerator[Piece | Reply, None]:
-        """The answer of the first choice that takes the request on; once it has begun, of no other."""
+        """The answer of the first choice that takes the request on; once it has begun, of no
+        other.
+        """
         plan = await _by(trail.deadline, self._selection.plan(trail.request))
         for key in unknown_options(trail.request.options):
             self._note(f"option {key} is not one that Ollama is known to read; it is sent as given")
@@ -132,7 +147,9 @@ class Generation:
             began = time.monotonic()
             trail.choice = choice
             try:
-                async with aclosing(self._answer_of(trail, choice, lease, plan.demand_on(choice))) as events:
+                async with aclosing(
+                    self._answer_of(trail, choice, lease, plan.demand_on(choice))
+                ) as events:
                     async for event in events:
                         yield event
             except _PlaceLostError:
@@ -146,14 +163,24 @@ class Generation:
             else:
                 return
 
-    async def _place(self, request: GenerateRequest, choices: list[Choice]) -> tuple[Choice, Lease | None]:
-        """The first choice that has room, and the place there; a dynamic server has no limit that we know."""
-        servers = {choice.server.id: choice.server for choice in choices if choice.server is not None}
+    async def _place(
+        self, request: GenerateRequest, choices: list[Choice]
+    ) -> tuple[Choice, Lease | None]:
+        """The first choice that has room, and the place there; a dynamic server has no limit that
+        we know.
+        """
+        servers = {
+            choice.server.id: choice.server for choice in choices if choice.server is not None
+        }
         if not servers:
             return choices[0], None
         by_url = request.server_url is not None
-        lease = await self._slots.first_free(list(servers.values()), wait=request.wait, even_inactive=by_url)
-        return next(c for c in choices if c.server is not None and c.server.id == lease.server_id), lease
+        lease = await self._slots.first_free(
+            list(servers.values()), wait=request.wait, even_inactive=by_url
+        )
+        return next(
+            c for c in choices if c.server is not None and c.server.id == lease.server_id
+        ), lease
 
     async def _answer_of(
         self, trail: Trail, choice: Choice, lease: Lease | None, demand: Demand | None
@@ -165,10 +192,15 @@ class Generation:
             if lease is not None and not lease.is_trusted:
                 raise _PlaceLostError
             if choice.is_remote:
-                self._note(f"model {choice.model} answers from a remote host: the prompt leaves the fleet, as allowed")
+                self._note(
+                    f"model {choice.model} answers from a remote host: the prompt leaves the "
+                    "fleet, as allowed"
+                )
             async with aclosing(endpoint.generate(request, choice.model)) as events:
                 while not answer.done:
-                    event = await _by(trail.deadline, anext(events, None), begun=answer.first_at is not None)
+                    event = await _by(
+                        trail.deadline, anext(events, None), begun=answer.first_at is not None
+                    )
                     if event is None:
                         break
                     if lease is not None:
@@ -186,12 +218,18 @@ class Generation:
     async def _look(
         self, request: GenerateRequest, choice: Choice, demand: Demand | None, endpoint: "Endpoint"
     ) -> ListedModel | None:
-        """What the server lists under the name before anything is sent; asked where a build is demanded or none known.
+        """What the server lists under the name before anything is sent; asked where a build is
+        demanded or none known.
 
         Raises ModelMismatch when it is not the demanded build.
         """
         if demand is None:
-            if choice.stored_digest or choice.listed_now or request.no_verify or not choice.shows_digests:
+            if (
+                choice.stored_digest
+                or choice.listed_now
+                or request.no_verify
+                or not choice.shows_digests
+            ):
                 return choice.listed_now
             try:
                 return await _listed(choice, endpoint)
@@ -199,10 +237,13 @@ class Generation:
                 return None
         found = await _listed(choice, endpoint)
         if found is None:
-            raise ModelNotFound(f"server {choice.target.ref} does not list model {choice.model!r} any more")
+            raise ModelNotFound(
+                f"server {choice.target.ref} does not list model {choice.model!r} any more"
+            )
         if not demand.allows(found.digest):
             raise ModelMismatch(
-                f"model {choice.model!r} on server {choice.target.ref} is build {short(found.digest)} now, "
+                f"model {choice.model!r} on server {choice.target.ref} is build "
+                f"{short(found.digest)} now, "
                 f"demanded is {demand}; nothing was sent to it",
                 "read again what it holds: ollama-admin discover",
                 may_pass_on=True,
@@ -210,7 +251,12 @@ class Generation:
         return found
 
     async def _judge(
-        self, trail: Trail, choice: Choice, demand: Demand | None, before: ListedModel | None, endpoint: "Endpoint"
+        self,
+        trail: Trail,
+        choice: Choice,
+        demand: Demand | None,
+        before: ListedModel | None,
+        endpoint: "Endpoint",
     ) -> Judgement:
         """The digest step: what the server lists right after the last token."""
         answer = trail.answer
@@ -223,10 +269,14 @@ class Generation:
         except UpstreamError:
             return Judgement(proof=Proof.UNREAD)
         known = before.digest if demand is not None and before is not None else choice.stored_digest
-        return judge(choice.model, known=known, before=before, after=after, started=answer.server_started)
+        return judge(
+            choice.model, known=known, before=before, after=after, started=answer.server_started
+        )
 
     def _accept(self, choice: Choice, demand: Demand | None, judged: Judgement) -> None:
-        """Tell what the digest step showed; raise ModelMismatch when it is not what was demanded."""
+        """Tell what the digest step showed; raise ModelMismatch when it is not what was
+        demanded.
+        """
         told = _told(choice, judged)
         if demand is not None and judged.proof is not Proof.DIGEST:
             raise ModelMismatch(
@@ -250,11 +300,17 @@ def _told(choice: Choice, judged: Judgement) -> str | None:
     if judged.drift is not None:
         before, after = short(judged.drift.before), short(judged.drift.after)
         command = f"discover {choice.server.id}" if choice.server else "discover"
-        return f"{model} is build {after}, known was {before}: it was moved; to accept it run: ollama-admin {command}"
+        return (
+            f"{model} is build {after}, known was {before}: it was moved; to accept it run: "
+            f"ollama-admin {command}"
+        )
     if judged.proof is Proof.CHANGED:
         return f"{model} was moved or removed while it answered: which build answered is not known"
     if judged.proof is Proof.UNREAD:
-        return f"{model}: its list could not be read after the answer: which build answered is not known"
+        return (
+            f"{model}: its list could not be read after the answer: which build answered is "
+            "not known"
+        )
     return None
 
 
@@ -274,7 +330,13 @@ def _new_answer(trail: Trail, choice: Choice) -> Answer:
 
 
 def _reply(
-    trail: Trail, choice: Choice, answer: Answer, judged: Judgement, *, truncated: bool | None, ended: float
+    trail: Trail,
+    choice: Choice,
+    answer: Answer,
+    judged: Judgement,
+    *,
+    truncated: bool | None,
+    ended: float,
 ) -> Reply:
     return Reply(
         response="".join(answer.response),
@@ -306,7 +368,9 @@ def _only_total(seconds: float) -> Stats:
 
 
 async def _by(deadline: float | None, work: Awaitable[T], *, begun: bool = False) -> T:
-    """Await `work` until `deadline`, a time of the running loop; `begun` says that a part of the answer was shown."""
+    """Await `work` until `deadline`, a time of the running loop; `begun` says that a part of the
+    answer was shown.
+    """
     if deadline is None:
         return await work
     try:

@@ -1,4 +1,6 @@
-"""Turns legacy variables into servers: reads them, plans against the rows there are, and writes in one transaction."""
+"""Turns legacy variables into servers: reads them, plans against the rows there are, and writes in
+one transaction.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from ollama_admin.legacy.comparison import Held
 from ollama_admin.legacy.plan import Change, Counts, Plan, PlanEntry, Spot, plan
 from ollama_admin.legacy.reader import read
 from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, Legacy
-from ollama_admin.services.credentials import Safe, changed_columns, read_credentials
+from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 
@@ -25,8 +27,8 @@ DEFAULT_FILE = Path(".env")
 class ImportResult:
     """What was planned and, unless it was a dry run, done.
 
-    `applied` counts the entries that were written, `failed` the conflicts; `server_ids` are the rows that the changes
-    made or changed. `deletable` names the lines that can go now.
+    `applied` counts the entries that were written, `failed` the conflicts; `server_ids` are the
+    rows that the changes made or changed. `deletable` names the lines that can go now.
     """
 
     entries: tuple[PlanEntry, ...]
@@ -43,11 +45,13 @@ class ImportResult:
 
 
 class EnvImport:
-    """Compares with what the safe opens, and seals what is new for the server's origin; no plan shows a secret."""
+    """Compares with what the auth opens, and seals what is new for the server's origin; no plan
+    shows a secret.
+    """
 
-    def __init__(self, db: Database, safe: Safe) -> None:
+    def __init__(self, db: Database, auth: UpstreamAuth) -> None:
         self._db = db
-        self._safe = safe
+        self._auth = auth
 
     async def run(
         self,
@@ -59,16 +63,18 @@ class EnvImport:
     ) -> ImportResult:
         """Import the files, by default `.env`, or the given environment, or both.
 
-        Raises InvalidInput, before anything is written, for a file or a value that cannot be read, and
-        SecretUnavailable when there is no key for the secrets to be stored.
+        Raises InvalidInput, before anything is written, for a file or a value that cannot be read,
+        and SecretUnavailable when there is no key for the secrets to be stored.
         """
         paths = list(dict.fromkeys(files or ([] if environ is not None else [DEFAULT_FILE])))
         legacy = await asyncio.to_thread(_read_all, paths, environ)
         if dry_run:
-            planned = await self._db.read(_plan_only, self._safe, legacy, update)
+            planned = await self._db.read(_plan_only, self._auth, legacy, update)
             return _result(planned, applied=0, deletable=planned.deletable_now)
-        planned, server_ids = await self._db.write(_plan_and_apply, self._safe, legacy, update)
-        return _result(planned, applied=planned.new, deletable=planned.deletable, server_ids=server_ids)
+        planned, server_ids = await self._db.write(_plan_and_apply, self._auth, legacy, update)
+        return _result(
+            planned, applied=planned.new, deletable=planned.deletable, server_ids=server_ids
+        )
 
 
 def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legacy:
@@ -78,23 +84,28 @@ def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legac
     return read(files)
 
 
-def _plan_only(connection: Any, safe: Safe, legacy: Legacy, update: bool) -> Plan:
-    return plan(store.all_servers(connection), legacy, lambda row: _held(safe, row), update=update)
+def _plan_only(connection: Any, auth: UpstreamAuth, legacy: Legacy, update: bool) -> Plan:
+    return plan(store.all_servers(connection), legacy, lambda row: _held(auth, row), update=update)
 
 
-def _plan_and_apply(connection: Any, safe: Safe, legacy: Legacy, update: bool) -> tuple[Plan, tuple[int, ...]]:
-    store.lock_writers(connection)  # what the plan compares with must not change before it is written
-    planned = _plan_only(connection, safe, legacy, update)
-    return planned, tuple(_apply(connection, safe, change) for change in planned.changes)
+def _plan_and_apply(
+    connection: Any, auth: UpstreamAuth, legacy: Legacy, update: bool
+) -> tuple[Plan, tuple[int, ...]]:
+    # what the plan compares with must not change before it is written
+    store.lock_writers(connection)
+    planned = _plan_only(connection, auth, legacy, update)
+    return planned, tuple(_apply(connection, auth, change) for change in planned.changes)
 
 
-def _held(safe: Safe, row: Server) -> dict[str, Held]:
-    """A row's credentials by the fields of the plan; an error stands for each secret when they cannot be opened."""
+def _held(auth: UpstreamAuth, row: Server) -> dict[str, Held]:
+    """A row's credentials by the fields of the plan; an error stands for each secret when they
+    cannot be opened.
+    """
     kind = row.auth_type
     secret: Held | None
     headers: Mapping[str, Held]
     try:
-        opened = safe.credentials(row)
+        opened = auth.opened(row)
         secret, headers = opened.secret, opened.headers
     except AdminError as exc:
         secret, headers = exc, dict.fromkeys(row.headers, exc)
@@ -106,17 +117,21 @@ def _held(safe: Safe, row: Server) -> dict[str, Held]:
     return held
 
 
-def _apply(connection: Any, safe: Safe, change: Change) -> int:
+def _apply(connection: Any, auth: UpstreamAuth, change: Change) -> int:
     columns: dict[str, Any] = dict(change.columns)
-    given = (change.auth.auth_type, change.auth.auth_config, change.auth.headers) if change.auth else (None, None, None)
+    given = (
+        (change.auth.auth_type, change.auth.auth_config, change.auth.headers)
+        if change.auth
+        else (None, None, None)
+    )
     if change.make_default:
         columns["is_default"] = True
     if change.server_id is not None:
         before = store.find(connection, change.server_id)
-        columns |= changed_columns(safe, before, columns.get("url", before.url), *given)
+        columns |= changed_columns(auth, before, columns.get("url", before.url), *given)
         return store.change(connection, before.id, columns).id
     version = ApiVersion(columns.pop("api_version", ApiVersion.NATIVE))
-    columns |= safe.columns(read_credentials(*given), columns["url"])
+    columns |= auth.columns(read_auth(*given), columns["url"])
     return store.add(connection, store.NewServer(api_version=version, **columns)).id
 
 

@@ -1,10 +1,18 @@
-"""The schema's way to head, as a use case: waiting for the database to come up, then one upgrade."""
+"""The schema's way to head, as a use case: waiting for the database to come up, then one
+upgrade.
+"""
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from ollama_admin.errors import AdminError, DatabaseUnavailable, InvalidInput, PendingMigrations, SchemaOutOfDate
+from ollama_admin.errors import (
+    AdminError,
+    DatabaseUnavailable,
+    InvalidInput,
+    PendingMigrations,
+    SchemaOutOfDate,
+)
 from ollama_admin.services.receipts import KEPT
 from ollama_admin.settings import Settings
 from ollama_admin.store import migrations, receipts
@@ -22,7 +30,8 @@ def upgrade(
     on_revision: Callable[[str], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> SchemaStatus:
-    """Bring the schema to `to` (default: head), waiting up to `wait` seconds for the database to answer.
+    """Bring the schema to `to` (default: head), waiting up to `wait` seconds for the database to
+    answer.
 
     Then delete old receipts; where that fails, `on_note` hears of it.
     """
@@ -37,7 +46,9 @@ def upgrade(
 
 
 def status(settings: Settings, *, wait: float = 0) -> SchemaStatus:
-    """Where the schema stands; raises DatabaseUnavailable when the database does not answer within `wait` seconds."""
+    """Where the schema stands; raises DatabaseUnavailable when the database does not answer within
+    `wait` seconds.
+    """
     deadline = time.monotonic() + wait
     while True:
         try:
@@ -48,7 +59,9 @@ def status(settings: Settings, *, wait: float = 0) -> SchemaStatus:
             if time.monotonic() < deadline:
                 time.sleep(POLL)
             elif wait:
-                raise DatabaseUnavailable(f"{exc.message}, not within {wait:g} s either", exc.hint) from exc
+                raise DatabaseUnavailable(
+                    f"{exc.message}, not within {wait:g} s either", exc.hint
+                ) from exc
             else:
                 raise
 
@@ -57,7 +70,9 @@ def require_nothing_pending(settings: Settings, *, wait: float = 0) -> SchemaSta
     """The step for CI: raises PendingMigrations when `upgrade` would do something."""
     found = status(settings, wait=wait)
     if found.pending:
-        raise PendingMigrations(f"pending migrations: {', '.join(found.pending)}", "run: ollama-admin migrate")
+        raise PendingMigrations(
+            f"pending migrations: {', '.join(found.pending)}", "run: ollama-admin migrate"
+        )
     return found
 
 

@@ -10,9 +10,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from ollama_admin.domain.models import Model, ModelGroup, ModelPlace
-from ollama_admin.names import model_key
-from ollama_admin.routing import has_capability
+from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
+from ollama_admin.domain.names import model_key
+from ollama_admin.rules.routing import has_capability
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store.database import Database
@@ -33,7 +33,8 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> list[Model]:
-        """Available models of the servers (default: the active ones); `all` adds vanished and inactive ones.
+        """Available models of the servers (default: the active ones); `all` adds vanished and
+        inactive ones.
 
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
@@ -48,12 +49,20 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> AsyncGenerator[Sequence[Model], None]:
-        """The same, a batch at a time, so that the longest list needs no memory. Close it when leaving early."""
+        """The same, a batch at a time, so that the longest list needs no memory. Close it when
+        leaving early.
+        """
         ids, pinned = await self._db.read(_servers_and_pins, servers)
         is_named = None if name is None else partial(_matches, pattern=name)
-        async with aclosing(self._db.stream(store.each, server_ids=ids, everything=all, is_named=is_named)) as batches:
+        async with aclosing(
+            self._db.stream(store.each, server_ids=ids, everything=all, is_named=is_named)
+        ) as batches:
             async for batch in batches:
-                yield [_with_pin(model, pinned) for model in batch if _is_wanted(model, name, capability)]
+                yield [
+                    _with_pin(model, pinned)
+                    for model in batch
+                    if _is_wanted(model, name, capability)
+                ]
 
     async def page(
         self,
@@ -65,7 +74,9 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> Sequence[Model]:
-        """The same models by id, those after `after`; rows that come and go make none appear twice or be left out."""
+        """The same models by id, those after `after`; rows that come and go make none appear twice
+        or be left out.
+        """
         found: list[Model] = []
         while True:
             rows, pinned = await self._db.read(_page, server, after, everything=all)
@@ -98,7 +109,11 @@ class Models:
         ids, pinned = await self._db.read(_servers_and_pins, servers)
         is_named = None if name is None else partial(_matches, pattern=name)
         found = self._db.stream(
-            store.each_place, server_ids=ids, everything=all, is_named=is_named, capabilities=capability is not None
+            store.each_place,
+            server_ids=ids,
+            everything=all,
+            is_named=is_named,
+            capabilities=capability is not None,
         )
         whole: list[list[store.Place]] = []
         begun: list[store.Place] = []  # rows of one key, of which the next batch may have more
@@ -107,7 +122,9 @@ class Models:
                 if whole:
                     yield _groups(whole, pinned)
                 wanted = (place for place in batch if _is_wanted(place, name, capability))
-                *whole, begun = [list(places) for _, places in groupby((*begun, *wanted), _KEY)] or [begun]
+                *whole, begun = [list(limit) for _, limit in groupby((*begun, *wanted), _KEY)] or [
+                    begun
+                ]
         yield _groups([*whole, begun], pinned)
 
 
@@ -115,15 +132,19 @@ _KEY = attrgetter("name_key")
 
 
 def _groups(whole: Sequence[Sequence[store.Place]], pinned: Mapping[str, str]) -> list[ModelGroup]:
-    """Of rows that have a key in common; ids of servers that are not Ollama are opaque, and a group of their own."""
+    """Of rows that have a key in common; ids of servers that are not Ollama are opaque, and a group
+    of their own.
+    """
     groups: dict[tuple[str, str], list[store.Place]] = defaultdict(list)
-    for places in whole:
-        for place in places:
+    for limit in whole:
+        for place in limit:
             groups[place.name_key, "" if place.digest else place.name].append(place)
-    return [_group(places, pinned) for places in groups.values()]
+    return [_group(limit, pinned) for limit in groups.values()]
 
 
-def _servers_and_pins(connection: Any, servers: Sequence[int | str]) -> tuple[Sequence[int] | None, dict[str, str]]:
+def _servers_and_pins(
+    connection: Any, servers: Sequence[int | str]
+) -> tuple[Sequence[int] | None, dict[str, str]]:
     """The ids of the servers that are named, and the pinned digests by key."""
     refs = [find_ref(connection, server) for server in servers]
     ids = [ref.id for ref in refs if ref.id is not None] if servers else None
@@ -143,13 +164,16 @@ def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
     return model if digest is None else replace(model, pinned=digest)
 
 
-def _group(places: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
-    name = places[0].name
+def _group(limit: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
+    name = limit[0].name
     return ModelGroup(
         name=name,
-        builds=len({place.digest for place in places if place.digest}),
+        builds=len({place.digest for place in limit if place.digest}),
         pinned=pinned.get(model_key(name)),
-        servers=tuple(ModelPlace(server=p.server, digest=p.digest, is_available=p.is_available) for p in places),
+        servers=tuple(
+            ModelHolder(server=p.server, digest=p.digest, is_available=p.is_available)
+            for p in limit
+        ),
     )
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ollama_admin import names
-from ollama_admin.digests import WHOLE, digest_prefix, short
+from ollama_admin.domain import names
+from ollama_admin.domain.digests import WHOLE, digest_prefix, short
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
-from ollama_admin.routing import nearest
+from ollama_admin.rules.routing import nearest
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store
 from ollama_admin.store import servers as store_servers
@@ -22,11 +22,14 @@ class Pins:
         self._db = db
         self._note = note
 
-    async def set(self, name: str, *, digest: str | None = None, server: int | str | None = None) -> Pin:
+    async def set(
+        self, name: str, *, digest: str | None = None, server: int | str | None = None
+    ) -> Pin:
         """Say which digest a name means, over what was said before.
 
-        That is `digest` (a prefix of one that the catalogue knows, or all of it), else the one that `server`, or every
-        active server that lists the name, has. Raises Conflict where they differ, ModelNotFound where none is known.
+        That is `digest` (a prefix of one that the catalogue knows, or all of it), else the one that
+        `server`, or every active server that lists the name, has. Raises Conflict where they
+        differ, ModelNotFound where none is known.
         """
         names.model_name(name)
         if digest is not None and server is not None:
@@ -37,7 +40,8 @@ class Pins:
             self._note(f"no active server is known to have build {short(pin.digest)} of {pin.name}")
         if any(holding.is_remote and holding.digest == pin.digest for holding in held):
             self._note(
-                f"{pin.name} is a remote model: no server can prove its build, so nothing answers while it is pinned"
+                f"{pin.name} is a remote model: no server can prove its build, so nothing answers "
+                "while it is pinned"
             )
         return pin
 
@@ -53,9 +57,13 @@ class Pins:
         return removed
 
 
-def _set(connection: Any, name: str, prefix: str | None, server: int | str | None) -> tuple[Pin, Sequence[Holding]]:
+def _set(
+    connection: Any, name: str, prefix: str | None, server: int | str | None
+) -> tuple[Pin, Sequence[Holding]]:
     held = store.holdings(connection, name)
-    digest = _agreed(connection, name, held, server) if prefix is None else _known(name, prefix, held)
+    digest = (
+        _agreed(connection, name, held, server) if prefix is None else _known(name, prefix, held)
+    )
     listed = (holding.name for holding in held if holding.counts)  # as people see it in `models`
     spelling = next(listed, None) or names.short_model_name(names.model_key(name))
     return store.put(connection, spelling, digest), held
@@ -68,9 +76,15 @@ def _known(name: str, prefix: str, held: Sequence[Holding]) -> str:
     found = sorted({holding.digest for holding in held if holding.digest.startswith(prefix)})
     if not found:
         known = f"known builds: {_pairs(held)}" if held else "no build of it is known"
-        raise ModelNotFound(f"no known build of {name!r} begins with {prefix}", f"{known}; all {WHOLE} digits will do")
+        raise ModelNotFound(
+            f"no known build of {name!r} begins with {prefix}",
+            f"{known}; all {WHOLE} digits will do",
+        )
     if len(found) > 1:
-        raise Conflict(f"{len(found)} builds of {name!r} begin with {prefix}", f"give more of: {', '.join(found)}")
+        raise Conflict(
+            f"{len(found)} builds of {name!r} begin with {prefix}",
+            f"give more of: {', '.join(found)}",
+        )
     return found[0]
 
 
@@ -82,10 +96,16 @@ def _agreed(connection: Any, name: str, held: Sequence[Holding], server: int | s
     else:
         chosen = store_servers.find(connection, server)
         subject, hint = f"server {chosen.name}", "choose one with --digest D"
-        holders = [holding for holding in held if holding.server_id == chosen.id and holding.is_available]
+        holders = [
+            holding for holding in held if holding.server_id == chosen.id and holding.is_available
+        ]
     digests = {holding.digest for holding in holders}
     if not digests:
-        raise _unlisted(connection, name, "no active server lists" if server is None else f"{subject} does not list")
+        raise _unlisted(
+            connection,
+            name,
+            "no active server lists" if server is None else f"{subject} does not list",
+        )
     if len(digests) > 1:
         raise Conflict(f"{len(digests)} builds of {name!r} on {subject}: {_pairs(holders)}", hint)
     return digests.pop()
@@ -94,9 +114,16 @@ def _agreed(connection: Any, name: str, held: Sequence[Holding], server: int | s
 def _unlisted(connection: Any, name: str, nobody: str) -> ModelNotFound:
     near = nearest(name, store_models.similar_names(connection, name))
     if names.model_key(name) in map(names.model_key, near):
-        hint = "whoever lists it tells no digest of a build, or is not asked here; see: ollama-admin models --by-model"
+        hint = (
+            "whoever lists it tells no digest of a build, or is not asked here; see: "
+            "ollama-admin models --by-model"
+        )
     else:
-        hint = f"nearest: {', '.join(near)}" if near else "read what servers have with: ollama-admin discover"
+        hint = (
+            f"nearest: {', '.join(near)}"
+            if near
+            else "read what servers have with: ollama-admin discover"
+        )
     return ModelNotFound(f"{nobody} model {name!r} with a digest", hint)
 
 

@@ -18,13 +18,21 @@ class Receipts:
         self._db = db
 
     async def stats(
-        self, *, server: int | str | None = None, model: str | None = None, since: datetime | None = None
+        self,
+        *,
+        server: int | str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
     ) -> list[ReceiptStats]:
         """Counts, tokens and times of each model on each server, the most used first."""
-        return await self._db.read(store.stats, Wanted(server=server, model=model, since=_aware(since)))
+        return await self._db.read(
+            store.stats, Wanted(server=server, model=model, since=_aware(since))
+        )
 
     async def prune(self, *, before: datetime | None = None) -> int:
-        """Delete the receipts that are older than `before` (default: 90 days ago); gives back how many."""
+        """Delete the receipts that are older than `before` (default: 90 days ago); gives back how
+        many.
+        """
         return await self._db.write(store.delete_before, _aware(before) or datetime.now(UTC) - KEPT)
 
     async def list(
@@ -36,7 +44,9 @@ class Receipts:
         failed: bool = False,
         limit: int = LIMIT,
     ) -> list[Receipt]:
-        """The newest first. `server` is an id or a name, also of one that was removed; `failed` keeps errors only."""
+        """The newest first. `server` is an id or a name, also of one that was removed; `failed`
+        keeps errors only.
+        """
         if type(limit) is not int or not 1 <= limit <= MOST:
             raise InvalidInput(f"the limit is a whole number from 1 to {MOST}, not {limit!a}")
         wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed)

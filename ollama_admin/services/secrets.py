@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_admin import urls
+from ollama_admin.domain import urls
+from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import SECRET_FIELDS, Server
 from ollama_admin.errors import AdminError, SecretUnavailable
-from ollama_admin.secret import Secret
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
@@ -16,10 +16,11 @@ from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, wr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsStatus:
-    """`key_source` is where the key comes from, None when there is none; the counts are of stored values.
+    """`key_source` is where the key comes from, None when there is none; the counts are of stored
+    values.
 
-    `stale` ones are under an older key; `unreadable` names the servers whose values no key opens, or whose row cannot
-    be read.
+    `stale` ones are under an older key; `unreadable` names the servers whose values no key opens,
+    or whose row cannot be read.
     """
 
     key_source: str | None
@@ -30,7 +31,7 @@ class SecretsStatus:
     problem: str | None = None
 
 
-class Secrets:
+class StoredSecrets:
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
         self._settings = settings
@@ -46,18 +47,31 @@ class Secrets:
         except AdminError as exc:
             holders = tuple(server.name for server in servers if any(_sealed(server))) + broken
             return SecretsStatus(
-                key_source=None, keys=0, secrets=total, stale=0, unreadable=holders, problem=exc.message
+                key_source=None,
+                keys=0,
+                secrets=total,
+                stale=0,
+                unreadable=holders,
+                problem=exc.message,
             )
-        stale = sum(1 for server in servers for value in _sealed(server) if not vault.is_newest(value))
+        stale = sum(
+            1 for server in servers for value in _sealed(server) if not vault.is_newest(value)
+        )
         unreadable = tuple(server.name for server in servers if not _opens(vault, server)) + broken
         return SecretsStatus(
-            key_source=keys.source, keys=len(keys.keys), secrets=total, stale=stale, unreadable=unreadable
+            key_source=keys.source,
+            keys=len(keys.keys),
+            secrets=total,
+            stale=stale,
+            unreadable=unreadable,
         )
 
     async def rotate(self) -> SecretsStatus:
-        """Encrypt everything again under the newest key, in one transaction; nothing changes if one cannot be read.
+        """Encrypt everything again under the newest key, in one transaction; nothing changes if one
+        cannot be read.
 
-        An SQLite database with a key file of its own gets a new key; others take the first of the keys they are told.
+        An SQLite database with a key file of its own gets a new key; others take the first of the
+        keys they are told.
         """
         if not self._has_own_key:
             await self._db.write(_reseal, Vault(load_keys(self._settings)))
@@ -75,14 +89,20 @@ class Secrets:
         write_key_file(own_key_file(self._settings), keys, replace=True)
 
     def _drop_older_keys(self, _: Any, newest: Secret) -> None:
-        """Leave the new key alone in the file, unless another rotation has begun; the transaction holds it off."""
+        """Leave the new key alone in the file, unless another rotation has begun; the transaction
+        holds it off.
+        """
         if load_keys(self._settings).keys[0] == newest:
             write_key_file(own_key_file(self._settings), [newest], replace=True)
 
     @property
     def _has_own_key(self) -> bool:
         settings = self._settings
-        return not settings.is_postgresql and settings.secret_key is None and settings.secret_key_file is None
+        return (
+            not settings.is_postgresql
+            and settings.secret_key is None
+            and settings.secret_key_file is None
+        )
 
 
 def _reseal(connection: Any, vault: Vault) -> None:
@@ -92,7 +112,9 @@ def _reseal(connection: Any, vault: Vault) -> None:
             continue
         secret = SECRET_FIELDS.get(server.auth_type)
         try:
-            config = {k: vault.reseal(v) if k == secret else v for k, v in server.auth_config.items()}
+            config = {
+                k: vault.reseal(v) if k == secret else v for k, v in server.auth_config.items()
+            }
             headers = {name: vault.reseal(value) for name, value in server.headers.items()}
         except SecretUnavailable as exc:
             hint = f"give its credentials again: ollama-admin server update {server.id}"

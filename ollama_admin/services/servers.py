@@ -5,8 +5,16 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ollama_admin import names, urls
-from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus, Target
+from ollama_admin.domain import names, urls
+from ollama_admin.domain.servers import (
+    ApiVersion,
+    AuthType,
+    CheckResult,
+    Server,
+    ServerRef,
+    ServerStatus,
+    Target,
+)
 from ollama_admin.domain.values import Given
 from ollama_admin.errors import (
     AdminError,
@@ -15,8 +23,8 @@ from ollama_admin.errors import (
     ServerUnreachable,
     UpstreamError,
 )
-from ollama_admin.services.credentials import Safe, changed_columns, read_credentials
-from ollama_admin.services.tasks import Batches, Places, together
+from ollama_admin.services.tasks import Batches, WorkLimit, together
+from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 
@@ -34,10 +42,12 @@ CLEARABLE = ("auth", "capabilities", "default_model", "headers")
 class Servers:
     """`connect` makes an endpoint; it is a function so that HTTP is loaded when first used."""
 
-    def __init__(self, db: Database, connect: Connect, safe: Safe, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, db: Database, connect: Connect, auth: UpstreamAuth, note: Callable[[str], None]
+    ) -> None:
         self._db = db
         self._connect = connect
-        self._safe = safe
+        self._auth = auth
         self._note = note
 
     async def add(
@@ -61,7 +71,7 @@ class Servers:
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
         parsed = urls.server_url(url)
-        credentials = read_credentials(auth_type, auth_config, headers)
+        credentials = read_auth(auth_type, auth_config, headers)
         new = store.NewServer(
             name=names.server_name(name),
             url=parsed.url,
@@ -74,23 +84,35 @@ class Servers:
             default_model=None if default_model is None else names.model_name(default_model),
         )
 
-        def insert(connection: Any) -> Server:  # seals while writers are held off: the key cannot change meanwhile
-            return store.add(connection, replace(new, **self._safe.columns(credentials, parsed.url)))
+        # seals while writers are held off: the key cannot change meanwhile
+        def insert(connection: Any) -> Server:
+            sealed = self._auth.columns(credentials, parsed.url)
+            return store.add(connection, replace(new, **sealed))
 
-        return self._safe.masked(await self._db.write(insert))
+        return self._auth.masked(await self._db.write(insert))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
-        """Every row, inactive ones too, in the order in which servers are chosen; a note for each unreadable one."""
+        """Every row, inactive ones too, in the order in which servers are chosen; a note for each
+        unreadable one.
+        """
         return [server async for batch in self.stream(capability=capability) for server in batch]
 
-    async def stream(self, *, capability: str | None = None) -> AsyncGenerator[Sequence[Server], None]:
+    async def stream(
+        self, *, capability: str | None = None
+    ) -> AsyncGenerator[Sequence[Server], None]:
         """The same, PAGE at a time; a row that is removed meanwhile is left out."""
         ids = await self._db.read(store.ids)
         for start in range(0, len(ids), PAGE):
-            yield self._shown(await self._db.read(store.among, ids[start : start + PAGE]), capability)
+            yield self._shown(
+                await self._db.read(store.among, ids[start : start + PAGE]), capability
+            )
 
-    async def page(self, *, after: int = 0, limit: int = 100, capability: str | None = None) -> Sequence[Server]:
-        """The same rows by id, those after `after`: rows that come and go make none appear twice or be left out."""
+    async def page(
+        self, *, after: int = 0, limit: int = 100, capability: str | None = None
+    ) -> Sequence[Server]:
+        """The same rows by id, those after `after`: rows that come and go make none appear twice or
+        be left out.
+        """
         found: Sequence[Server] = []
         while True:
             readable, unreadable = await self._db.read(store.page, after, PAGE)
@@ -107,8 +129,12 @@ class Servers:
         for row in rows[1]:
             self._note(f"{row.error.message}; {row.error.hint}")
         wanted = capability and capability.casefold()
-        able = (server for server in rows[0] if not wanted or wanted in map(str.casefold, server.capabilities))
-        return [self._safe.masked(server) for server in able]
+        able = (
+            server
+            for server in rows[0]
+            if not wanted or wanted in map(str.casefold, server.capabilities)
+        )
+        return [self._auth.masked(server) for server in able]
 
     async def names(self, beginning: str = "") -> Sequence[str]:
         """The names that begin so, whatever their case."""
@@ -119,7 +145,7 @@ class Servers:
         return await self._db.read(store.find_ref, server)
 
     async def show(self, server: int | str) -> Server:
-        return self._safe.masked(await self._db.read(store.find, server))
+        return self._auth.masked(await self._db.read(store.find, server))
 
     async def update(
         self,
@@ -141,8 +167,8 @@ class Servers:
     ) -> Server:
         """Change what is given; `clear` names columns to empty.
 
-        Another URL makes the server's models unavailable until the next discovery. Another scheme, host or port also
-        drops the credentials that are not given again in the same call.
+        Another URL makes the server's models unavailable until the next discovery. Another scheme,
+        host or port also drops the credentials that are not given again in the same call.
         """
         values = _new_values(
             clear,
@@ -162,55 +188,79 @@ class Servers:
         self, server: int | str, values: dict[str, Any], given_auth: GivenAuth, clear: Sequence[str]
     ) -> Server:
         if not values and all(part is None for part in given_auth):
-            raise InvalidInput("nothing to change was given", "see: ollama-admin server update --help")
+            raise InvalidInput(
+                "nothing to change was given", "see: ollama-admin server update --help"
+            )
         before, after = await self._db.write(self._change, server, values, given_auth, clear)
-        if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(after.url):
+        if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(
+            after.url
+        ):
             self._note(
-                f"the credentials that server {after.name} had for {urls.origin(before.url)} were dropped; "
+                f"the credentials that server {after.name} had for {urls.origin(before.url)} were "
+                "dropped; "
                 "only what was given with the new URL is kept"
             )
-        return self._safe.masked(after)
+        return self._auth.masked(after)
 
     def _change(
-        self, connection: Any, server: int | str, values: dict[str, Any], given_auth: GivenAuth, clear: Sequence[str]
+        self,
+        connection: Any,
+        server: int | str,
+        values: dict[str, Any],
+        given_auth: GivenAuth,
+        clear: Sequence[str],
     ) -> tuple[Server, Server]:
         """The row before and after, in one transaction."""
         if values.get("is_default"):
             store.lock_writers(connection)  # before any row is held: two orders would deadlock
         before = store.find(connection, server, hold=True)
         url = values.get("url", before.url)
-        columns = changed_columns(self._safe, before, url, *given_auth, clear=clear)
+        columns = changed_columns(self._auth, before, url, *given_auth, clear=clear)
         return before, store.change(connection, before.id, values | columns)
 
     async def remove(self, server: int | str, *, force: bool = False) -> ServerRef:
         """Delete the row and its models; gives back which one it was.
 
-        Raises Conflict while requests run there; with `force` they end as they would, and nothing counts them any more.
+        Raises Conflict while requests run there; with `force` they end as they would, and nothing
+        counts them any more.
         """
         return await self._db.write(store.remove, server, force=force)
 
     async def enable(self, server: int | str) -> Server:
-        return self._safe.masked(await self._db.write(store.change, server, {"is_active": True}))
+        return self._auth.masked(await self._db.write(store.change, server, {"is_active": True}))
 
     async def disable(self, server: int | str) -> Server:
         changed = await self._db.write(store.change, server, {"is_active": False})
         if changed.is_default:
-            self._note(f"server {changed.name} is still the default; choose another with: server set-default")
-        return self._safe.masked(changed)
+            self._note(
+                f"server {changed.name} is still the default; choose another with: server "
+                "set-default"
+            )
+        return self._auth.masked(changed)
 
     async def set_default(self, server: int | str) -> Server:
-        return self._safe.masked(await self._db.write(store.change, server, {"is_default": True}))
+        return self._auth.masked(await self._db.write(store.change, server, {"is_default": True}))
 
-    async def check(self, servers: Sequence[int | str] = (), *, all: bool = False) -> tuple[CheckResult, ...]:
+    async def check(
+        self, servers: Sequence[int | str] = (), *, all: bool = False
+    ) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and note what they said."""
         chosen = await self._db.read(targets, servers, everyone=all)
-        places = Places()
-        rows = Batches[CheckResult, CheckResult](lambda results: self._db.write(store.record_checks, results))
+        limit = WorkLimit()
+        rows = Batches[CheckResult, CheckResult](
+            lambda results: self._db.write(store.record_checks, results)
+        )
 
         async def bounded(server: Server | store.Unreadable) -> CheckResult:
             if isinstance(server, store.Unreadable):
-                return CheckResult(server=server.ref, status=ServerStatus.ERROR, version=None, ms=0, error=server.error)
-            async with places.take():
+                return CheckResult(
+                    server=server.ref,
+                    status=ServerStatus.ERROR,
+                    version=None,
+                    ms=0,
+                    error=server.error,
+                )
+            async with limit.take():
                 return await rows.add(await self._check(server))
 
         return tuple(await together(bounded(server) for server in chosen))
@@ -219,7 +269,7 @@ class Servers:
         started = time.monotonic()
         version, error = None, None
         try:
-            version = await version_of(self._connect(self._safe.target(server), None), server)
+            version = await version_of(self._connect(self._auth.target(server), None), server)
         except AdminError as exc:
             error = exc
         return CheckResult(
@@ -231,21 +281,32 @@ class Servers:
         )
 
 
-def targets(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> Sequence[Server | store.Unreadable]:
-    """The rows named (each once), or all active ones, or with `everyone` all; those that cannot be read come last."""
+def targets(
+    connection: Any, servers: Sequence[int | str], *, everyone: bool
+) -> Sequence[Server | store.Unreadable]:
+    """The rows named (each once), or all active ones, or with `everyone` all; those that cannot be
+    read come last.
+    """
     if servers:
-        return list({found.id: found for found in (store.find(connection, server) for server in servers)}.values())
+        return list(
+            {
+                found.id: found for found in (store.find(connection, server) for server in servers)
+            }.values()
+        )
     found, unreadable = store.readable(connection, inactive=everyone)
     return [*found, *unreadable]
 
 
 async def version_of(endpoint: "Endpoint", server: Server) -> str | None:
-    """Ollama's version, None for a v1 server that is not Ollama; a native one that is not is an UpstreamError."""
+    """Ollama's version, None for a v1 server that is not Ollama; a native one that is not is an
+    UpstreamError.
+    """
     version = await endpoint.version()
     if version is None and server.api_version is ApiVersion.NATIVE:
         raise UpstreamError(
             f"server {server.name} ({server.url}) answers, but not as Ollama",
-            f"if it speaks the OpenAI-compatible API: ollama-admin server update {server.id} --api-version v1",
+            f"if it speaks the OpenAI-compatible API: ollama-admin server update {server.id} "
+            "--api-version v1",
         )
     if version is None:
         await endpoint.models(is_ollama=False)
@@ -258,7 +319,9 @@ def status_after(error: AdminError | None) -> ServerStatus:
         return ServerStatus.ONLINE
     if isinstance(error, ServerUnreachable):
         return ServerStatus.OFFLINE
-    return ServerStatus.UNAUTHORIZED if isinstance(error, ServerUnauthorized) else ServerStatus.ERROR
+    return (
+        ServerStatus.UNAUTHORIZED if isinstance(error, ServerUnauthorized) else ServerStatus.ERROR
+    )
 
 
 def _spoken(url: urls.ServerURL) -> ApiVersion:
@@ -274,8 +337,15 @@ def _api_version(value: ApiVersion | str | None) -> ApiVersion | None:
 
 def _capabilities(values: Sequence[str]) -> tuple[str, ...]:
     for value in values:
-        if not value.strip() or value != value.strip() or len(value) > 100 or not value.isprintable():
-            raise InvalidInput(f"capability {value[:100]!a} is not a word of 1-100 printable characters")
+        if (
+            not value.strip()
+            or value != value.strip()
+            or len(value) > 100
+            or not value.isprintable()
+        ):
+            raise InvalidInput(
+                f"capability {value[:100]!a} is not a word of 1-100 printable characters"
+            )
     return tuple(dict.fromkeys(values))
 
 
@@ -287,7 +357,9 @@ def _within(value: int, column: str, least: int) -> int:
 
 def _new_values(clear: Sequence[str], **given: Any) -> dict[str, Any]:
     """The columns that are given, checked, and those that are to be emptied."""
-    values = {column: _CHECKS[column](value) for column, value in given.items() if value is not None}
+    values = {
+        column: _CHECKS[column](value) for column, value in given.items() if value is not None
+    }
     url = values.get("url")
     if url is not None:
         values["url"] = url.url
@@ -299,7 +371,9 @@ def _new_values(clear: Sequence[str], **given: Any) -> dict[str, Any]:
 def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
     for column in clear:
         if column not in CLEARABLE:
-            raise InvalidInput(f"{column!a} cannot be cleared", f"these can: {', '.join(CLEARABLE)}")
+            raise InvalidInput(
+                f"{column!a} cannot be cleared", f"these can: {', '.join(CLEARABLE)}"
+            )
         if given.get(column) is not None:
             raise InvalidInput(f"{column} is both given and cleared", "leave one of the two out")
     empty: dict[str, Any] = {

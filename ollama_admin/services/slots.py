@@ -1,146 +1,68 @@
-"""Slots: never more than `max_concurrent` live leases of a server, over all processes and hosts of the database.
+"""Slots: never more than `max_concurrent` live leases of a server, over all processes and hosts of
+the database.
 
-A lease ends by itself unless it is renewed, so nothing is lost for ever with a process. A holder that is cut off from
-the database may finish its answer; what has not been sent yet is not sent under a lease that `is_trusted` no more.
+A lease ends by itself unless it is renewed, so nothing is lost for ever with a process. A holder
+that is cut off from the database may finish its answer; what has not been sent yet is not sent
+under a lease that `is_trusted` no more.
 """
 
 import asyncio
 import os
 import platform
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError, ServerBusy, ServerInactive, ServerNotFound
-from ollama_admin.services.gates import Gate, Waiter
+from ollama_admin.services.leases import Lease, LeaseTimes, uptime
+from ollama_admin.services.queues import Queue, QueuedRequest
 from ollama_admin.store import slots as store
 from ollama_admin.store.database import LEASE_THREADS, Database
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseTimes:
-    """Seconds: a lease lives for `ttl` after it was granted or renewed, and is renewed every `renew`.
-
-    It is trusted until `margin` before its end. After `longest` it is not renewed any more, whatever its holder does.
-    """
-
-    ttl: float = 15.0
-    renew: float = 5.0
-    margin: float = 2.0
-    longest: float = 4 * 3600.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.renew < self.ttl - self.margin < self.ttl:
-            raise ValueError("a lease must be renewed while it is trusted, and trusted for less than its life")
-
-
-class Lease:
-    """A slot held for one request, until `release` or the end of `async with`.
-
-    It is renewed while the task that last called `touch` (at first the one that was given the lease) is not done.
-    """
-
-    def __init__(self, slots: "Slots", server: Server, grant: store.Grant, sent: float, times: LeaseTimes) -> None:
-        self.server = server
-        self.grant = grant
-        self._slots = slots
-        self._times = times
-        self._since = sent
-        self._renewed = sent
-        self._owner: asyncio.Task[Any] | None = None
-        self._returning: asyncio.Task[None] | None = None
-        self.lost = False
-
-    @property
-    def server_id(self) -> int:
-        return self.grant.server_id
-
-    @property
-    def slot(self) -> int:
-        return self.grant.slot
-
-    @property
-    def token(self) -> int:
-        return self.grant.token
-
-    @property
-    def is_trusted(self) -> bool:
-        """Whether the slot is ours for certain: nothing may be sent when it is not."""
-        if self.lost or self._returning is not None:
-            return False
-        return uptime() < self._renewed + self._times.ttl - self._times.margin
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended by our clock, which never runs ahead of the database's."""
-        return uptime() >= self._renewed + self._times.ttl
-
-    @property
-    def is_owned(self) -> bool:
-        return self._owner is not None and not self._owner.done()
-
-    @property
-    def is_too_old(self) -> bool:
-        return uptime() >= self._since + self._times.longest
-
-    def touch(self) -> None:
-        """Make the current task the one whose end ends the renewals."""
-        self._owner = asyncio.current_task()
-
-    def renewed(self, sent: float) -> None:
-        """`sent` is when the statement that renewed it was sent."""
-        self._renewed = max(self._renewed, sent)
-
-    async def release(self) -> None:
-        """Give the slot back, once; goes on when the caller is cancelled. An unreachable database is only a note."""
-        if self._returning is None:
-            self._returning = self._slots.give_back(self)
-        await asyncio.shield(self._returning)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.release()
-
-
 class Slots:
     """The leases and queues of one process."""
 
-    def __init__(self, db: Database, note: Callable[[str], None], times: LeaseTimes | None = None) -> None:
+    def __init__(
+        self, db: Database, note: Callable[[str], None], times: LeaseTimes | None = None
+    ) -> None:
         self._db = db
         self._note = note
         self._times = times or LeaseTimes()
         self._holder = f"{platform.node()}:{os.getpid()}"
-        self._gates: dict[int, Gate] = {}
+        self._queues: dict[int, Queue] = {}
         self._held: set[Lease] = set()
         self._none_held = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
         self._is_away = False
-        self._asking = asyncio.Semaphore(LEASE_THREADS - 1)  # one thread is left to renew and to release
+        # one thread is left to renew and to release
+        self._asking = asyncio.Semaphore(LEASE_THREADS - 1)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closed = False
 
-    async def first_free(self, servers: Sequence[Server], *, wait: float, even_inactive: bool = False) -> Lease:
-        """A slot at the first of the servers that has a free one, else at the first that gets one in `wait` seconds.
+    async def first_free(
+        self, servers: Sequence[Server], *, wait: float, even_inactive: bool = False
+    ) -> Lease:
+        """A slot at the first of the servers that has a free one, else at the first that gets one
+        in `wait` seconds.
 
-        Nobody overtakes: a server that others wait for in this process counts as full. Raises ServerBusy, and
-        ServerNotFound or ServerInactive when no server is left that could grant one.
+        Nobody overtakes: a server that others wait for in this process counts as full. Raises
+        ServerBusy, and ServerNotFound or ServerInactive when no server is left that could key
+        one.
         """
         full: list[Server] = []
         refused: ServerNotFound | ServerInactive | None = None
         for server in servers:
             self._require_open()
             try:
-                lease = None if server.id in self._gates else await self._acquire(server, even_inactive)
+                lease = (
+                    None
+                    if server.id in self._queues
+                    else await self._acquire(server, even_inactive)
+                )
             except (ServerNotFound, ServerInactive) as exc:  # changed since the caller read it
                 refused = refused or exc
                 continue
@@ -159,67 +81,74 @@ class Slots:
     async def aclose(self) -> None:
         """Send everybody away, give back what is held, and wait for all that was begun."""
         self._is_closed = True
-        for gate in list(self._gates.values()):
-            gate.fail(_closed())
+        for queue in list(self._queues.values()):
+            queue.fail(_closed())
         for lease in list(self._held):
             self._start(lease.release())
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def give_back(self, lease: Lease) -> asyncio.Task[None]:
+    def _give_back(self, lease: Lease) -> asyncio.Task[None]:
         """Begin to release a lease; use `Lease.release`."""
         return self._start(self._release(lease))
 
     async def _wait(self, servers: Sequence[Server], wait: float, even_inactive: bool) -> Lease:
         self._require_open()
-        waiter = Waiter(even_inactive=even_inactive)
+        waiting = QueuedRequest(even_inactive=even_inactive)
         open_to = [server for server in servers if not self._is_full(server)]
         if not open_to:
-            raise ServerBusy(f"{_at_limit(servers)}, and too many requests wait already", _hint(servers))
+            raise ServerBusy(
+                f"{_at_limit(servers)}, and too many requests wait already", _hint(servers)
+            )
         self._note(f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end")
         for server in open_to:
-            waiter.enter(self._gate(server))
+            waiting.enter(self._queue(server))
         try:
             async with asyncio.timeout(wait):
-                return await waiter.lease()
+                return await waiting.lease()
         except TimeoutError as exc:
-            lease = waiter.taken()  # at the last moment
+            lease = waiting.taken()  # at the last moment
             if lease is not None:
                 return lease
-            raise ServerBusy(f"{_at_limit(servers)}, also after {wait:g} s", _hint(servers)) from exc
+            raise ServerBusy(
+                f"{_at_limit(servers)}, also after {wait:g} s", _hint(servers)
+            ) from exc
         except asyncio.CancelledError:
-            self._return_unseen(waiter)
+            self._return_unseen(waiting)
             raise
         finally:
-            waiter.leave()
+            waiting.leave()
 
-    def _return_unseen(self, waiter: Waiter) -> None:
-        lease = waiter.taken()
+    def _return_unseen(self, waiting: QueuedRequest) -> None:
+        lease = waiting.taken()
         if lease is not None:
             self._start(lease.release())
 
     def _is_full(self, server: Server) -> bool:
-        gate = self._gates.get(server.id)
-        return gate is not None and gate.is_full
+        queue = self._queues.get(server.id)
+        return queue is not None and queue.is_full
 
-    def _gate(self, server: Server) -> Gate:
+    def _queue(self, server: Server) -> Queue:
         """The queue of a server; one that was empty begins to ask."""
-        if server.id not in self._gates:
-            self._gates[server.id] = Gate()
-            self._start(self._serve(server, self._gates[server.id]))
-        return self._gates[server.id]
+        if server.id not in self._queues:
+            self._queues[server.id] = Queue()
+            self._start(self._serve(server, self._queues[server.id]))
+        return self._queues[server.id]
 
-    async def _serve(self, server: Server, gate: Gate) -> None:
+    async def _serve(self, server: Server, queue: Queue) -> None:
         try:
-            await gate.serve(partial(self._acquire, server))
+            await queue.serve(partial(self._acquire, server))
         except AdminError as exc:
-            gate.fail(exc)
+            queue.fail(exc)
         finally:
-            del self._gates[server.id]  # in the same step as the last look at the queue: nobody can join in between
-            gate.fail(RuntimeError(f"the queue of server {server.name} has ended"))
+            # in the same step as the last look at the queue: nobody can join in between
+            del self._queues[server.id]
+            queue.fail(RuntimeError(f"the queue of server {server.name} has ended"))
 
     async def _acquire(self, server: Server, even_inactive: bool) -> Lease | None:
-        """SQL runs in a thread that cannot be cancelled: what it grants to somebody who has left goes back."""
+        """SQL runs in a thread that cannot be cancelled: what it grants to somebody who has left
+        goes back.
+        """
         taking = self._start(self._take(server, even_inactive))
         try:
             return await asyncio.shield(taking)
@@ -236,12 +165,16 @@ class Slots:
     async def _take(self, server: Server, even_inactive: bool) -> Lease | None:
         async with self._asking:
             sent = uptime()
-            grant = await self._db.lease(
-                store.acquire, server.id, holder=self._holder, ttl=self._times.ttl, even_inactive=even_inactive
+            key = await self._db.lease(
+                store.acquire,
+                server.id,
+                holder=self._holder,
+                ttl=self._times.ttl,
+                even_inactive=even_inactive,
             )
-        if grant is None:
+        if key is None:
             return None
-        lease = Lease(self, server, grant, sent, self._times)
+        lease = Lease(server, key, sent, self._times, self._give_back)
         self._keep(lease)
         if self._is_closed:
             await lease.release()
@@ -264,15 +197,15 @@ class Slots:
         if lease.lost:
             return
         try:
-            await self._db.lease(store.release, lease.grant)
+            await self._db.lease(store.release, lease.key)
         except AdminError as exc:
             self._note(
                 f"the slot at server {lease.server.name} was not given back: {exc.message}; "
                 f"it becomes free by itself within {self._times.ttl:g} s"
             )
-        gate = self._gates.get(lease.server_id)
-        if gate is not None:
-            gate.wake()
+        queue = self._queues.get(lease.server_id)
+        if queue is not None:
+            queue.wake()
 
     async def _renew_while_held(self) -> None:
         while self._held:
@@ -288,15 +221,18 @@ class Slots:
             return
         sent = uptime()
         try:
-            kept = await self._db.lease(store.renew, [lease.grant for lease in due], self._times.ttl)
+            kept = await self._db.lease(store.renew, [lease.key for lease in due], self._times.ttl)
         except AdminError as exc:
             if not self._is_away:
-                self._note(f"slots cannot be renewed: {exc.message}; tried again every {self._times.renew:g} s")
+                self._note(
+                    f"slots cannot be renewed: {exc.message}; tried again every "
+                    f"{self._times.renew:g} s"
+                )
             self._is_away = True
             return
         self._is_away = False
         for lease in due:
-            if lease.grant in kept:
+            if lease.key in kept:
                 lease.renewed(sent)
             elif lease in self._held:  # else it was given back meanwhile
                 self._lose(lease)
@@ -305,7 +241,8 @@ class Slots:
         if lease.is_too_old:
             self._forget(lease)
             self._note(
-                f"the request at server {lease.server.name} has held its slot for {self._times.longest:g} s; "
+                f"the request at server {lease.server.name} has held its slot for "
+                f"{self._times.longest:g} s; "
                 "it is not renewed any more"
             )
             return False
@@ -317,7 +254,8 @@ class Slots:
         lease.lost = True
         self._forget(lease)
         self._note(
-            f"the slot at server {lease.server.name} was lost, the database was out of reach or this process stood "
+            f"the slot at server {lease.server.name} was lost, the database was out of reach or "
+            "this process stood "
             "still; the answer goes on, beside those that the server's limit allows"
         )
 
@@ -331,11 +269,6 @@ class Slots:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def uptime() -> float:
-    """Seconds of a clock that nobody sets and that runs on while the machine sleeps, where there is one."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _closed() -> RuntimeError:

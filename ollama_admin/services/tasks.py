@@ -25,12 +25,13 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-class Places:
-    """How many may be at work at once: the number that was named, or as many as the fleet makes useful.
+class WorkLimit:
+    """How many may be at work at once: the number that was named, or as many as the fleet makes
+    useful.
 
-    More than a few servers that answer at once only wait for this process, and one that takes long keeps nothing busy.
-    So who holds a place for LONG gives it to somebody else and goes on beside: many are asked at once where they are
-    slow, and a few that are silent hold up nobody.
+    More than a few servers that answer at once only wait for this process, and one that takes long
+    keeps nothing busy. So who holds a place for LONG gives it to somebody else and goes on beside:
+    many are asked at once where they are slow, and a few that are silent hold up nobody.
     """
 
     def __init__(self, at_once: int | None = None) -> None:
@@ -55,7 +56,8 @@ class Places:
 
 
 class Batches(Generic[Item, Result]):
-    """Writes things in batches: what came in while the last batch was written goes into the next one, BATCH at most.
+    """Writes things in batches: what came in while the last batch was written goes into the next
+    one, BATCH at most.
 
     Transactions of their own would wait for each other, and on SQLite sleep in between.
     """
@@ -66,8 +68,8 @@ class Batches(Generic[Item, Result]):
         self._turn = asyncio.Lock()
 
     async def add(self, item: Item) -> Result:
-        """What came of it, once it is written. An error of a batch is raised by one of those whose things are in it,
-        and cancels the others.
+        """What came of it, once it is written. An error of a batch is raised by one of those whose
+        things are in it, and cancels the others.
         """
         written: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))

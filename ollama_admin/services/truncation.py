@@ -3,21 +3,32 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ollama_admin.domain.generation import GenerateRequest
 from ollama_admin.domain.models import Model
+from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.errors import UpstreamError
-from ollama_admin.services.answers import Answer
+from ollama_admin.rules.answers import Answer
+from ollama_admin.rules.versions import (
+    CONTEXT_4096_SINCE,
+    PS_CONTEXT_SINCE,
+    keeps_whole_prompt,
+    version_key,
+)
 from ollama_admin.services.selection import Choice
-from ollama_admin.versions import CONTEXT_4096_SINCE, PS_CONTEXT_SINCE, keeps_whole_prompt, version_key
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
 
 async def truncated(
-    request: GenerateRequest, choice: Choice, answer: Answer, endpoint: "Endpoint", note: Callable[[str], None]
+    request: GenerateRequest,
+    choice: Choice,
+    answer: Answer,
+    endpoint: "Endpoint",
+    note: Callable[[str], None],
 ) -> bool | None:
-    """Whether the prompt was cut: False (it would have been refused), True (seen), None (unknown)."""
+    """Whether the prompt was cut: False (it would have been refused), True (seen), None
+    (unknown).
+    """
     if choice.version is None:
         return None
     whole = keeps_whole_prompt(choice.version)
@@ -27,7 +38,8 @@ async def truncated(
     if answer.prompt_tokens is None or answer.prompt_tokens < context:
         return None
     note(
-        f"server {choice.target.ref} ({choice.version}) read {answer.prompt_tokens} tokens, all that its context "
+        f"server {choice.target.ref} ({choice.version}) read {answer.prompt_tokens} tokens, all "
+        "that its context "
         "holds: the prompt was probably cut; give it a larger one with --option num_ctx=N"
     )
     return True

@@ -1,7 +1,8 @@
 """The seam between async code and SQL: `await db.read(fn, ...)` and `await db.write(fn, ...)`.
 
-`fn(connection, ...)` is a plain function that runs in a thread, in one transaction that ends with it: no transaction
-can stay open across an HTTP request. `await db.lease(fn, ...)` is a `write` that waits for nothing but the database.
+`fn(connection, ...)` is a plain function that runs in a thread, in one transaction that ends with
+it: no transaction can stay open across an HTTP request. `await db.lease(fn, ...)` is a `write` that
+waits for nothing but the database.
 """
 
 import asyncio
@@ -27,39 +28,49 @@ T = TypeVar("T")
 TRIES = 3  # of a transaction that the database asks to run again
 STREAMS = 4  # that may be open at once
 LEASE_THREADS = 4
-LEASE_TIMEOUT = 3000  # ms that a statement about leases may take: two failures must fit into the life of a lease
+# ms that a statement about leases may take: two failures must fit into the life of a lease
+LEASE_TIMEOUT = 3000
 
 
 class Database:
     """Two pools of connections. The schema is checked before the first transaction.
 
-    `create_schema` is called for an SQLite file without tables; on PostgreSQL only `migrate` makes tables.
+    `create_schema` is called for an SQLite file without tables; on PostgreSQL only `migrate` makes
+    tables.
     """
 
     def __init__(self, settings: Settings, create_schema: Callable[[], None]) -> None:
         self._settings = settings
         self._create_schema = create_schema
         self._engine = open_engine(settings)
-        self._lease_threads = ThreadPoolExecutor(LEASE_THREADS, thread_name_prefix="lease")  # starts none by itself
+        # starts none by itself
+        self._lease_threads = ThreadPoolExecutor(LEASE_THREADS, thread_name_prefix="lease")
         self._streams = asyncio.Semaphore(STREAMS)
         self._checked = False
         self._check = threading.Lock()
 
-    async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run `fn` in a transaction that only reads."""
         work = _bound(fn, *args, **kwargs)
         return await asyncio.to_thread(self._run, self._engine, work, READ)
 
-    async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run `fn` in a transaction that may write; on SQLite it takes the write lock at once."""
         work = _bound(fn, *args, **kwargs)
         return await asyncio.to_thread(self._run, self._engine, work, WRITE)
 
-    async def lease(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Write, on threads and connections that nothing else uses: a slow read must not hold up a renewal.
+    async def lease(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Write, on threads and connections that nothing else uses: a slow read must not hold up a
+        renewal.
 
-        On PostgreSQL a commit does not wait for the disk: after a crash of the database a lease of the last instants
-        may be forgotten, and its holder learns it at the next renewal.
+        On PostgreSQL a commit does not wait for the disk: after a crash of the database a lease of
+        the last instants may be forgotten, and its holder learns it at the next renewal.
         """
         work = _bound(fn, *args, **kwargs)
 
@@ -68,18 +79,26 @@ class Database:
             return work(connection)
 
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._lease_threads, self._run, self._lease_engine, quickly, WRITE)
+        return await loop.run_in_executor(
+            self._lease_threads, self._run, self._lease_engine, quickly, WRITE
+        )
 
     async def stream(
-        self, fn: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+        self,
+        fn: Callable[Concatenate[Connection, P], Iterator[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> AsyncGenerator[T, None]:
-        """What `fn` yields, one after the other, in a transaction that only reads and stays open meanwhile.
+        """What `fn` yields, one after the other, in a transaction that only reads and stays open
+        meanwhile.
 
-        For lists that are longer than memory: between two items only print, and close the generator when leaving early.
+        For lists that are longer than memory: between two items only print, and close the generator
+        when leaving early.
         """
         items = self._items(_bound(fn, *args, **kwargs))
         taking: asyncio.Future[T | None] | None = None
-        async with self._streams:  # each keeps a connection while it waits for a thread: too many would wait for ever
+        # each keeps a connection while it waits for a thread: too many would wait for ever
+        async with self._streams:
             try:
                 while True:
                     taking = asyncio.ensure_future(asyncio.to_thread(next, items, None))
@@ -89,11 +108,15 @@ class Database:
                     yield item
             finally:
                 if taking is not None:
-                    await asyncio.wait((taking,))  # cancelled or not, the thread is still at work on it
+                    await asyncio.wait(
+                        (taking,)
+                    )  # cancelled or not, the thread is still at work on it
                 await asyncio.to_thread(items.close)
 
     async def check(self) -> None:
-        """Raise unless the database is there, and at this build's revision now; the other calls look only once."""
+        """Raise unless the database is there, and at this build's revision now; the other calls
+        look only once.
+        """
         await asyncio.to_thread(self._check_now)
 
     def close(self) -> None:
@@ -111,7 +134,10 @@ class Database:
             self._ensure_schema()
             for tries_left in reversed(range(TRIES)):
                 try:
-                    with engine.connect().execution_options(**options) as connection, connection.begin():
+                    with (
+                        engine.connect().execution_options(**options) as connection,
+                        connection.begin(),
+                    ):
                         return work(connection)
                 except DBAPIError as exc:
                     if not (tries_left and is_retryable(exc)):
@@ -140,7 +166,9 @@ class Database:
             self._checked = True
 
 
-def _bound(fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> Callable[[Connection], T]:
+def _bound(
+    fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> Callable[[Connection], T]:
     return lambda connection: fn(connection, *args, **kwargs)
 
 
@@ -148,4 +176,6 @@ def _be_quick(connection: Connection) -> None:
     """For this transaction alone, so behind a pooler too."""
     if connection.dialect.name == "postgresql":
         settings = {"synchronous_commit": "off", "statement_timeout": str(LEASE_TIMEOUT)}
-        connection.execute(select(*(func.set_config(name, value, True) for name, value in settings.items())))
+        connection.execute(
+            select(*(func.set_config(name, value, True) for name, value in settings.items()))
+        )

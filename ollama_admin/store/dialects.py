@@ -1,4 +1,6 @@
-"""What only one of the two databases has, without loading the other one's dialect: that takes 30 ms and more."""
+"""What only one of the two databases has, without loading the other one's dialect: that takes 30 ms
+and more.
+"""
 
 from importlib import import_module
 from typing import Any
@@ -20,7 +22,9 @@ class JSONDocument(TypeDecorator[Any]):
 
 
 class UnreadJSON(TypeDecorator[Any]):
-    """JSON as the driver gives it: text on SQLite, read on PostgreSQL. Rows by the thousand repeat a few texts."""
+    """JSON as the driver gives it: text on SQLite, read on PostgreSQL. Rows by the thousand repeat
+    a few texts.
+    """
 
     impl = JSON
     cache_ok = True

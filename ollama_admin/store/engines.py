@@ -33,17 +33,22 @@ def open_engine(settings: Settings) -> Engine:
 
 
 def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
-    """Each connection is new, and on SQLite without foreign keys: a batch ALTER would delete child rows."""
+    """Each connection is new, and on SQLite without foreign keys: a batch ALTER would delete child
+    rows.
+    """
     if settings.is_postgresql:
         return _postgres_engine(settings, poolclass=NullPool)
-    return _sqlite_engine(settings.sqlite_path, foreign_keys=False, busy_timeout=lock_timeout, poolclass=NullPool)
+    return _sqlite_engine(
+        settings.sqlite_path, foreign_keys=False, busy_timeout=lock_timeout, poolclass=NullPool
+    )
 
 
 def make_private_file(path: Path) -> None:
-    """Create a missing SQLite file and its folders so that only their owner can read them, whatever the umask.
+    """Create a missing SQLite file and its folders so that only their owner can read them, whatever
+    the umask.
 
-    A file that is there is never opened: closing it would drop the locks that SQLite holds on it in this process, and
-    another process would then delete the log with what was just written.
+    A file that is there is never opened: closing it would drop the locks that SQLite holds on it in
+    this process, and another process would then delete the log with what was just written.
     """
     try:
         if path.exists():
@@ -53,7 +58,8 @@ def make_private_file(path: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
-        pass  # made by somebody else just now, or a folder's name is taken by a file: SQLite will say so
+        # made by somebody else just now, or a folder's name is taken by a file: SQLite will say so
+        pass
     except OSError as exc:
         raise DatabaseUnavailable(
             f"the database file {path} cannot be opened: {exc.strerror}",
@@ -64,22 +70,29 @@ def make_private_file(path: Path) -> None:
 def shown_url(settings: Settings) -> str:
     """The URL of a PostgreSQL database as it may be shown: without password and parameters.
 
-    Read as the engine reads it: another parser would take a part of a password that is not %-encoded for the host.
+    Read as the engine reads it: another parser would take a part of a password that is not
+    %-encoded for the host.
     """
     url = _parsed(settings)
-    if "@" in f"{url.host}{url.database}":  # a password with an @ in it: nobody can say where it ends
+    # a password with an @ in it: nobody can say where it ends
+    if "@" in f"{url.host}{url.database}":
         return "postgresql://***"
-    shown = URL.create("postgresql", username=url.username, host=url.host, port=url.port, database=url.database)
+    shown = URL.create(
+        "postgresql", username=url.username, host=url.host, port=url.port, database=url.database
+    )
     return shown.render_as_string()
 
 
 def _postgres_engine(settings: Settings, **options: Any) -> Engine:
-    # whatever the database's default is: what has waited for a lock must see what was done before it
+    # whatever the database's default is: what has waited for a lock must see what was done before
+    # it
     options |= {"connect_args": _POSTGRES_OPTIONS, "isolation_level": "READ COMMITTED"}
     return _create(_parsed(settings), **options)
 
 
-def _sqlite_engine(path: Path, *, foreign_keys: bool, busy_timeout: float, **options: Any) -> Engine:
+def _sqlite_engine(
+    path: Path, *, foreign_keys: bool, busy_timeout: float, **options: Any
+) -> Engine:
     # isolation_level None: sqlite3 would otherwise commit behind our back around DDL
     connect_args = {"isolation_level": None, "timeout": busy_timeout, "check_same_thread": False}
     engine = _create(URL.create("sqlite", database=str(path)), connect_args=connect_args, **options)
@@ -92,7 +105,8 @@ def _sqlite_engine(path: Path, *, foreign_keys: bool, busy_timeout: float, **opt
     def set_pragmas(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = ON")  # what a key that leaked could still open does not linger
+        # what a key that leaked could still open does not linger
+        connection.execute("PRAGMA secure_delete = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -112,5 +126,6 @@ def _parsed(settings: Settings) -> URL:
         if "%00" not in settings.database_url and (url.port is None or 0 < url.port <= 65535):
             return url
     raise InvalidInput(
-        "the database URL cannot be read", "write postgresql://user@host:5432/database, the password %-encoded"
+        "the database URL cannot be read",
+        "write postgresql://user@host:5432/database, the password %-encoded",
     )

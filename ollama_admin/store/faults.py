@@ -1,6 +1,7 @@
 """Foreign errors become ours here, and nowhere else.
 
-The drivers' own texts hold parameters and rows (a password among them), so they are sorted by code and never shown.
+The drivers' own texts hold parameters and rows (a password among them), so they are sorted by code
+and never shown.
 """
 
 import sqlite3
@@ -21,7 +22,8 @@ from ollama_admin.errors import (
 )
 from ollama_admin.settings import Settings
 
-RETRYABLE = ("40001", "40P01")  # serialization failure, deadlock: the whole transaction may be run again
+# serialization failure, deadlock: the whole transaction may be run again
+RETRYABLE = ("40001", "40P01")
 MIGRATE_HINT = "run: ollama-admin migrate"
 
 _BUSY = {
@@ -33,34 +35,83 @@ _BUSY = {
 }
 _UNAVAILABLE = {
     "25006": ("the database is read-only", "connect to the primary"),
-    "28000": ("the database refused the user or password", "check the user, the password and pg_hba.conf"),
+    "28000": (
+        "the database refused the user or password",
+        "check the user, the password and pg_hba.conf",
+    ),
     "28P01": ("the database refused the user or password", "check the user and the password"),
     "3D000": ("the database does not exist", "create it: createdb NAME"),
-    "42501": ("the database user lacks a privilege", "grant it CREATE and USAGE on the schema, and its tables"),
+    "42501": (
+        "the database user lacks a privilege",
+        "grant it CREATE and USAGE on the schema, and its tables",
+    ),
     "53100": ("the database's disk is full", None),
 }
-_BROKEN_RULES = ("23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK")  # of one row by itself
+# of one row by itself
+_BROKEN_RULES = ("23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK")
 _CONNECT_PROBLEMS = (
     ("password authentication failed", _UNAVAILABLE["28P01"]),
-    ("no password supplied", ("the database wants a password", "put it into OLLAMA_ADMIN_DATABASE_URL")),
+    (
+        "no password supplied",
+        ("the database wants a password", "put it into OLLAMA_ADMIN_DATABASE_URL"),
+    ),
     ("does not exist", ("the database or its user does not exist", "create it: createdb NAME")),
     ("no pg_hba.conf entry", _UNAVAILABLE["28000"]),
-    ("could not translate host name", ("the database's host name is not known", "check the host in the URL")),
-    ("failed to resolve host", ("the database's host name is not known", "check the host in the URL")),
+    (
+        "could not translate host name",
+        ("the database's host name is not known", "check the host in the URL"),
+    ),
+    (
+        "failed to resolve host",
+        ("the database's host name is not known", "check the host in the URL"),
+    ),
     ("too many clients", ("the database accepts no more connections", None)),
-    ("certificate", ("the database's TLS certificate was not accepted", "check sslmode and sslrootcert in the URL")),
+    (
+        "certificate",
+        (
+            "the database's TLS certificate was not accepted",
+            "check sslmode and sslrootcert in the URL",
+        ),
+    ),
     ("timeout", ("the database does not answer", "check host and port, and that it is running")),
-    ("invalid connection option", ("the database URL has an unknown parameter", "check what follows the ? in it")),
+    (
+        "invalid connection option",
+        ("the database URL has an unknown parameter", "check what follows the ? in it"),
+    ),
 )
 _SQLITE = {
-    "SQLITE_BUSY": (DatabaseBusy, "is locked by another process", "try again when that process has ended"),
-    "SQLITE_LOCKED": (DatabaseBusy, "is locked by another process", "try again when that process has ended"),
-    "SQLITE_NOTADB": (DatabaseUnavailable, "is not an SQLite database", "name another file with --database-url"),
+    "SQLITE_BUSY": (
+        DatabaseBusy,
+        "is locked by another process",
+        "try again when that process has ended",
+    ),
+    "SQLITE_LOCKED": (
+        DatabaseBusy,
+        "is locked by another process",
+        "try again when that process has ended",
+    ),
+    "SQLITE_NOTADB": (
+        DatabaseUnavailable,
+        "is not an SQLite database",
+        "name another file with --database-url",
+    ),
     "SQLITE_CORRUPT": (DatabaseUnavailable, "is damaged", "restore it from a backup"),
-    "SQLITE_CANTOPEN": (DatabaseUnavailable, "cannot be opened", "check the path and its permissions"),
-    "SQLITE_READONLY": (DatabaseUnavailable, "cannot be written", "check the permissions of the file and its folder"),
+    "SQLITE_CANTOPEN": (
+        DatabaseUnavailable,
+        "cannot be opened",
+        "check the path and its permissions",
+    ),
+    "SQLITE_READONLY": (
+        DatabaseUnavailable,
+        "cannot be written",
+        "check the permissions of the file and its folder",
+    ),
     "SQLITE_FULL": (DatabaseUnavailable, "cannot grow: the disk is full", None),
-    "SQLITE_IOERR": (DatabaseUnavailable, "cannot be read or written", "check the disk and the permissions"),
+    "SQLITE_IOERR": (
+        DatabaseUnavailable,
+        "cannot be read or written",
+        "check the disk and the permissions",
+    ),
 }
 
 
@@ -91,7 +142,10 @@ def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
 
 
 def _refused_by_constraint(orig: Any) -> AdminError:
-    if getattr(orig, "sqlstate", None) in _BROKEN_RULES or getattr(orig, "sqlite_errorname", None) in _BROKEN_RULES:
+    if (
+        getattr(orig, "sqlstate", None) in _BROKEN_RULES
+        or getattr(orig, "sqlite_errorname", None) in _BROKEN_RULES
+    ):
         return InvalidInput("the database does not accept one of the values")
     diagnostics = getattr(orig, "diag", None)
     subject = (diagnostics.constraint_name if diagnostics else None) or str(orig)
@@ -99,7 +153,9 @@ def _refused_by_constraint(orig: Any) -> AdminError:
         return ServerExists("a server of that name was just added by somebody else")
     if "url" in subject:
         return ServerExists("a server with that URL was just added by somebody else")
-    return Conflict("the change conflicts with another one made at the same time", "run the command again")
+    return Conflict(
+        "the change conflicts with another one made at the same time", "run the command again"
+    )
 
 
 def _postgres(exc: sa.DBAPIError, state: str | None) -> AdminError:
@@ -118,7 +174,9 @@ def _postgres(exc: sa.DBAPIError, state: str | None) -> AdminError:
         return InvalidInput("the database URL cannot be used", "check what follows the ? in it")
     if isinstance(exc, sa.DataError):
         return InvalidInput("the database does not accept one of the values")
-    return DatabaseUnavailable(f"the database failed with code {state}", "look for it in the database's log")
+    return DatabaseUnavailable(
+        f"the database failed with code {state}", "look for it in the database's log"
+    )
 
 
 def _sqlite(orig: sqlite3.Error, settings: Settings) -> AdminError:

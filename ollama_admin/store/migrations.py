@@ -1,8 +1,9 @@
 """Brings the schema to head, once, however many processes ask at the same time.
 
-Alembic has no lock of its own. All pending revisions run in one transaction whose first statement takes the lock: an
-advisory lock on PostgreSQL (released with the transaction, so it works behind a pooler), `BEGIN IMMEDIATE` on SQLite.
-Afterwards the revision is read on a new connection: a migration that silently did nothing must not look like success.
+Alembic has no lock of its own. All pending revisions run in one transaction whose first statement
+takes the lock: an advisory lock on PostgreSQL (released with the transaction, so it works behind a
+pooler), `BEGIN IMMEDIATE` on SQLite. Afterwards the revision is read on a new connection: a
+migration that silently did nothing must not look like success.
 """
 
 import os
@@ -30,7 +31,9 @@ LOCK_TIMEOUT = 60.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaStatus:
-    """`applied` and `pending` are revisions, oldest first; `current` is None for a database without tables."""
+    """`applied` and `pending` are revisions, oldest first; `current` is None for a database without
+    tables.
+    """
 
     applied: tuple[str, ...]
     current: str | None
@@ -46,7 +49,9 @@ def status(settings: Settings) -> SchemaStatus:
         with translated(settings):
             current = _current(open_migration_engine(settings, LOCK_TIMEOUT))
     done = _position(revisions, current)
-    return SchemaStatus(applied=revisions[:done], current=current, head=revisions[-1], pending=revisions[done:])
+    return SchemaStatus(
+        applied=revisions[:done], current=current, head=revisions[-1], pending=revisions[done:]
+    )
 
 
 def upgrade(
@@ -57,7 +62,8 @@ def upgrade(
 ) -> SchemaStatus:
     """Run what is pending up to `to` (default: head); `applied` names what this call ran.
 
-    Raises DatabaseBusy when the lock is not had within `lock_timeout` seconds; nothing is changed then.
+    Raises DatabaseBusy when the lock is not had within `lock_timeout` seconds; nothing is changed
+    then.
     """
     revisions = _revisions()
     target = to or revisions[-1]
@@ -65,15 +71,21 @@ def upgrade(
         engine = open_migration_engine(settings, lock_timeout)
         wanted = _position(revisions, _existing(target, revisions))
         if _position(revisions, _current(engine)) > wanted:
-            raise InvalidInput(f"the database is past revision {target}", "restore a backup to go back")
+            raise InvalidInput(
+                f"the database is past revision {target}", "restore a backup to go back"
+            )
         applied: list[str] = []
         if _position(revisions, _current(engine)) < wanted:
             applied = _run(engine, settings, target, lock_timeout, on_revision)
         current = _current(engine)
     done = _position(revisions, current)
     if done < wanted:
-        raise SchemaOutOfDate(f"the migration to {target} left the database at {current}", "report this as a bug")
-    return SchemaStatus(applied=tuple(applied), current=current, head=revisions[-1], pending=revisions[done:])
+        raise SchemaOutOfDate(
+            f"the migration to {target} left the database at {current}", "report this as a bug"
+        )
+    return SchemaStatus(
+        applied=tuple(applied), current=current, head=revisions[-1], pending=revisions[done:]
+    )
 
 
 def pending_sql(settings: Settings) -> str:
@@ -90,7 +102,11 @@ def pending_sql(settings: Settings) -> str:
 
 
 def _run(
-    engine: Engine, settings: Settings, target: str, lock_timeout: float, on_revision: Callable[[str], None]
+    engine: Engine,
+    settings: Settings,
+    target: str,
+    lock_timeout: float,
+    on_revision: Callable[[str], None],
 ) -> list[str]:
     applied: list[str] = []
 
@@ -106,11 +122,15 @@ def _run(
 
     with engine.connect().execution_options(**WRITE) as connection:
         config = _config()
-        config.attributes.update(connection=connection, lock=lock, check=_check_rows, on_version_apply=note)
+        config.attributes.update(
+            connection=connection, lock=lock, check=_check_rows, on_version_apply=note
+        )
         try:
             command.upgrade(config, target)
         except CommandError as exc:
-            raise SchemaOutOfDate(f"the migrations cannot be run: {exc}", "reinstall ollama-admin") from exc
+            raise SchemaOutOfDate(
+                f"the migrations cannot be run: {exc}", "reinstall ollama-admin"
+            ) from exc
     if not settings.is_postgresql:
         _use_write_ahead_log(engine)
     return applied
@@ -121,7 +141,8 @@ def _lock_postgresql(connection: Connection, lock_timeout: float) -> None:
     connection.execute(text("SELECT set_config('lock_timeout', :ms, true)"), {"ms": milliseconds})
     if connection.scalar(text("SELECT current_schema()")) is None:
         raise DatabaseUnavailable(
-            "the database has no schema to make tables in", "check the user's search_path and its USAGE privilege"
+            "the database has no schema to make tables in",
+            "check the user's search_path and its USAGE privilege",
         )
     key = "hashtextextended('ollama_admin ' || current_schema(), 0)"
     connection.execute(text(f"SELECT pg_advisory_xact_lock({key})"))
@@ -145,12 +166,19 @@ def _back_up(connection: Connection, path: Path) -> None:
 
 
 def _check_rows(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite" and connection.execute(text("PRAGMA foreign_key_check")).first():
-        raise SchemaOutOfDate("the migration would leave rows without their parents; nothing was changed")
+    if (
+        connection.dialect.name == "sqlite"
+        and connection.execute(text("PRAGMA foreign_key_check")).first()
+    ):
+        raise SchemaOutOfDate(
+            "the migration would leave rows without their parents; nothing was changed"
+        )
 
 
 def _use_write_ahead_log(engine: Engine) -> None:
-    """Readers then never wait for a writer. The mode stays in the file; while others use it, it is left as it is."""
+    """Readers then never wait for a writer. The mode stays in the file; while others use it, it is
+    left as it is.
+    """
     connection = engine.raw_connection()
     try:
         connection.cursor().execute("PRAGMA journal_mode = WAL")
@@ -167,15 +195,19 @@ def _current(engine: Engine) -> str | None:
 
 def _revisions() -> tuple[str, ...]:
     try:
-        with warnings.catch_warnings(action="error", category=UserWarning):  # of a file that is not there
+        # of a file that is not there
+        with warnings.catch_warnings(action="error", category=UserWarning):
             script = ScriptDirectory.from_config(_config())
             heads = script.get_heads()
             found = tuple(revision.revision for revision in reversed(list(script.walk_revisions())))
     except (CommandError, UserWarning) as exc:
-        raise SchemaOutOfDate(f"the migrations cannot be read: {exc}", "reinstall ollama-admin") from exc
+        raise SchemaOutOfDate(
+            f"the migrations cannot be read: {exc}", "reinstall ollama-admin"
+        ) from exc
     if len(heads) != 1:
         raise SchemaOutOfDate(
-            f"the migrations have not one head but {len(heads)}: {', '.join(sorted(heads))}", "reinstall ollama-admin"
+            f"the migrations have not one head but {len(heads)}: {', '.join(sorted(heads))}",
+            "reinstall ollama-admin",
         )
     return found
 

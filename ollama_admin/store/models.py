@@ -10,13 +10,24 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, null, select, type_coerce, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    null,
+    select,
+    type_coerce,
+    update,
+)
 
-from ollama_admin.domain.models import DigestChange, Facts, ListedModel, Model
+from ollama_admin.domain.models import BuildDetails, DigestChange, ListedModel, Model
+from ollama_admin.domain.names import model_key
 from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable
-from ollama_admin.names import model_key
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import rows
 from ollama_admin.store import servers as store_servers
@@ -24,9 +35,9 @@ from ollama_admin.store.dialects import UnreadJSON
 from ollama_admin.store.tables import json_document, models, pins, servers
 
 T = TypeVar("T")
-KnownFacts = Mapping[str | None, dict[str, Any]]  # columns by digest
+KnownDetails = Mapping[str | None, dict[str, Any]]  # columns by digest
 
-FACT_COLUMNS = ("capabilities", "context_length", "embedding_length")
+DETAIL_COLUMNS = ("capabilities", "context_length", "embedding_length")
 SIMILAR = 2000
 BATCH = 1000  # rows that are in memory at once
 _CHUNK = 500  # values in one statement: SQLite allows 999 parameters in old builds
@@ -54,14 +65,16 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingChanges:
-    """What a listing changed in the rows of one server; of the digests `without_facts`, `/api/show` was never read."""
+    """What a listing changed in the rows of one server; of the digests `without_details`,
+    `/api/show` was never read.
+    """
 
     added: tuple[str, ...]
     changed: tuple[DigestChange, ...]
     unchanged: int
     vanished: tuple[str, ...]
     pruned: int
-    without_facts: frozenset[str]
+    without_details: frozenset[str]
 
 
 def listed_key(name: str, is_ollama: bool) -> str:
@@ -76,10 +89,11 @@ def each(
     everything: bool = False,
     is_named: Callable[[str], bool] | None = None,
 ) -> Iterator[list[Model]]:
-    """Rows by the key of their name and server preference, BATCH at a time, while the transaction lasts.
+    """Rows by the key of their name and server preference, BATCH at a time, while the transaction
+    lasts.
 
-    Without `everything` only available ones of active servers. `is_named` is asked once for each name: the rows that it
-    refuses are not read, but for those whose key is that of another name.
+    Without `everything` only available ones of active servers. `is_named` is asked once for each
+    name: the rows that it refuses are not read, but for those whose key is that of another name.
     """
     return _each(connection, _some(_with_server(), server_ids, everything), _whole, is_named)
 
@@ -92,11 +106,18 @@ def each_place(
     is_named: Callable[[str], bool] | None = None,
     capabilities: bool = False,
 ) -> Iterator[list[Place]]:
-    """The same, of each row only what a view by name needs, `capabilities` where they are asked for: a third of the
-    time that whole rows take.
+    """The same, of each row only what a view by name needs, `capabilities` where they are asked
+    for: a third of the time that whole rows take.
     """
     able = models.c.capabilities if capabilities else null()
-    columns = (models.c.name_key, models.c.name, models.c.digest, models.c.is_available, servers.c.name, able)
+    columns = (
+        models.c.name_key,
+        models.c.name,
+        models.c.digest,
+        models.c.is_available,
+        servers.c.name,
+        able,
+    )
     query = select(*columns).join(servers, servers.c.id == models.c.server_id)
     return _each(connection, _some(query, server_ids, everything), _place, is_named)
 
@@ -107,7 +128,13 @@ def _each(
     read: Callable[[Row[Any]], T],
     is_named: Callable[[str], bool] | None,
 ) -> Iterator[list[T]]:
-    order = (models.c.name_key, servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name)
+    order = (
+        models.c.name_key,
+        servers.c.is_default.desc(),
+        servers.c.priority.desc(),
+        servers.c.id,
+        models.c.name,
+    )
     ordered = query.order_by(*order)
     if is_named is None:
         yield from _batches(connection, ordered, read)
@@ -117,10 +144,20 @@ def _each(
 
 
 def page(
-    connection: Connection, after: int, limit: int, *, server_ids: Collection[int] | None, everything: bool
+    connection: Connection,
+    after: int,
+    limit: int,
+    *,
+    server_ids: Collection[int] | None,
+    everything: bool,
 ) -> list[Model]:
     """Up to `limit` of the same rows by id, beginning after an id."""
-    query = _some(_with_server(), server_ids, everything).where(models.c.id > after).order_by(models.c.id).limit(limit)
+    query = (
+        _some(_with_server(), server_ids, everything)
+        .where(models.c.id > after)
+        .order_by(models.c.id)
+        .limit(limit)
+    )
     return _read(connection, query)
 
 
@@ -131,7 +168,9 @@ def _keys(connection: Connection, is_named: Callable[[str], bool]) -> list[str]:
     return list(dict.fromkeys(row.name_key for row in found if is_named(row.name)))
 
 
-def _batches(connection: Connection, query: Select[Any], read: Callable[[Row[Any]], T]) -> Iterator[list[T]]:
+def _batches(
+    connection: Connection, query: Select[Any], read: Callable[[Row[Any]], T]
+) -> Iterator[list[T]]:
     try:
         for batch in connection.execute(query.execution_options(yield_per=BATCH)).partitions():
             yield [read(row) for row in batch]
@@ -149,8 +188,12 @@ def _some(query: Select[Any], server_ids: Collection[int] | None, everything: bo
     return query
 
 
-def named(connection: Connection, name: str, server_id: int | None = None) -> tuple[list[Model], Pin | None]:
-    """Available rows whose name may mean `name`, equal after folding or the same opaque id, and the name's pin."""
+def named(
+    connection: Connection, name: str, server_id: int | None = None
+) -> tuple[list[Model], Pin | None]:
+    """Available rows whose name may mean `name`, equal after folding or the same opaque id, and the
+    name's pin.
+    """
     query = _named() if server_id is None else _named().where(models.c.server_id == server_id)
     values = {"keys": meanings(name), "key": model_key(name)}
     try:
@@ -170,44 +213,69 @@ def meanings(name: str) -> list[str]:
 
 
 def similar_names(connection: Connection, name: str) -> list[str]:
-    """Names that can be asked for now, for hints: those that begin like `name`, and others, SIMILAR of each at most."""
-    known = select(models.c.name).join(servers).where(models.c.is_available, servers.c.is_active).distinct()
+    """Names that can be asked for now, for hints: those that begin like `name`, and others, SIMILAR
+    of each at most.
+    """
+    known = (
+        select(models.c.name)
+        .join(servers)
+        .where(models.c.is_available, servers.c.is_active)
+        .distinct()
+    )
     key = model_key(name)
     alike = models.c.name_key.startswith(key[: key.rfind("/") + 3], autoescape=True)
-    return [found for query in (known.where(alike), known) for found in connection.scalars(query.limit(SIMILAR))]
+    return [
+        found
+        for query in (known.where(alike), known)
+        for found in connection.scalars(query.limit(SIMILAR))
+    ]
 
 
-def store_listings(connection: Connection, listings: Sequence[Listing], *, prune: bool) -> list[ListingChanges | None]:
-    """Make the rows of servers what these just listed; None for one that was removed or moved to another URL meanwhile.
+def store_listings(
+    connection: Connection, listings: Sequence[Listing], *, prune: bool
+) -> list[ListingChanges | None]:
+    """Make the rows of servers what these just listed; None for one that was removed or moved to
+    another URL meanwhile.
 
-    Where nothing changed it takes three statements for all of them together, and writes `last_seen_at` alone.
+    Where nothing changed it takes three statements for all of them together, and writes
+    `last_seen_at` alone.
     """
     now = datetime.now(UTC)
-    ordered = sorted(listings, key=lambda listing: listing.server.id or 0)  # two runs take the rows in one order
-    still = store_servers.record_listings(connection, {each.server: each.version for each in ordered}, now)
+    # two runs take the rows in one order
+    ordered = sorted(listings, key=lambda listing: listing.server.id or 0)
+    still = store_servers.record_listings(
+        connection, {each.server: each.version for each in ordered}, now
+    )
     known = _known_rows(connection, still)
     compared = {
         listing.server.id: _compared(listing, known.get(listing.server.id or 0, {}))
         for listing in ordered
         if listing.server.id in still
     }
-    facts = _known_facts(connection, {digest for each in compared.values() for digest in each.new_digests})
+    facts = _known_details(
+        connection, {digest for each in compared.values() for digest in each.new_digests}
+    )
     _touch(connection, compared.values(), now)
     _insert(connection, [values for each in compared.values() for values in each.fresh], facts, now)
-    _change(connection, [change for each in compared.values() for change in each.changed], facts, now)
+    _change(
+        connection, [change for each in compared.values() for change in each.changed], facts, now
+    )
     _mark_vanished(connection, [row.id for each in compared.values() for row in each.vanished])
     pruned = _prune(connection, still) if prune else {}
     return [
-        compared[each.server.id].told(pruned.get(each.server.id or 0, 0), facts) if each.server.id in compared else None
+        compared[each.server.id].told(pruned.get(each.server.id or 0, 0), facts)
+        if each.server.id in compared
+        else None
         for each in listings
     ]
 
 
-def store_facts(connection: Connection, facts: Mapping[str, Facts]) -> None:
+def store_details(connection: Connection, facts: Mapping[str, BuildDetails]) -> None:
     """Write what is known of each digest to all its rows, whichever server they belong to."""
     for digest, known in facts.items():
         values = {
-            "capabilities": list(known.capabilities) or None,  # old servers tell none: to be asked again
+            "capabilities": list(known.capabilities)
+            or None,  # old servers tell none: to be asked again
             "context_length": known.context_length,
             "embedding_length": known.embedding_length,
         }
@@ -216,7 +284,9 @@ def store_facts(connection: Connection, facts: Mapping[str, Facts]) -> None:
 
 @cache
 def _named() -> Select[Any]:
-    """Kept: to put it together takes longer than to look up a few rows. The pin comes with each row."""
+    """Kept: to put it together takes longer than to look up a few rows. The pin comes with each
+    row.
+    """
     named = models.c.name_key.in_(bindparam("keys", expanding=True))
     pinned = _with_server().outerjoin(pins, pins.c.name_key == bindparam("key"))
     with_pin = pinned.add_columns(*(column.label(f"pin_{column.name}") for column in _PIN))
@@ -225,14 +295,18 @@ def _named() -> Select[Any]:
 
 @cache
 def _with_server() -> Select[Any]:
-    return select(models, servers.c.name.label("server")).join(servers, servers.c.id == models.c.server_id)
+    return select(models, servers.c.name.label("server")).join(
+        servers, servers.c.id == models.c.server_id
+    )
 
 
 _READERS: rows.Readers = {
     "name": rows.text,
     **dict.fromkeys(("size", "context_length", "embedding_length"), rows.optional(rows.number)),
     **dict.fromkeys(("digest", "format", "family", "parameter_size"), rows.optional(rows.text)),
-    **dict.fromkeys(("quantization_level", "remote_host", "remote_model"), rows.optional(rows.text)),
+    **dict.fromkeys(
+        ("quantization_level", "remote_host", "remote_model"), rows.optional(rows.text)
+    ),
     **dict.fromkeys(("families", "capabilities"), rows.optional(rows.texts)),
 }
 
@@ -257,7 +331,12 @@ def _whole(row: Row[Any]) -> Model:
 def _place(row: Row[Any]) -> Place:
     key, name, digest, is_available, server, able = tuple(row)
     return Place(
-        key, rows.text(name), rows.optional(rows.text)(digest), is_available, server, rows.optional(rows.texts)(able)
+        key,
+        rows.text(name),
+        rows.optional(rows.text)(digest),
+        is_available,
+        server,
+        rows.optional(rows.texts)(able),
     )
 
 
@@ -272,7 +351,8 @@ def _unreadable(
         except rows.UNREADABLE:
             column = rows.unreadable_column(connection, models, row.id, _READERS)
             return DatabaseUnavailable(
-                f"model {row.name!a} of server {row.server_id}: its {column} cannot be read; another program wrote it",
+                f"model {row.name!a} of server {row.server_id}: its {column} cannot be read; "
+                "another program wrote it",
                 f"read it again: ollama-admin discover {row.server_id}",
             )
     return DatabaseUnavailable("a row of ollama_models could not be read", "run the command again")
@@ -283,7 +363,7 @@ class _Known(NamedTuple):
 
     id: int
     is_available: bool
-    has_facts: bool
+    has_details: bool
     listed: tuple[Any, ...]
 
     @property
@@ -298,7 +378,9 @@ class _Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
-    """A listing beside the rows of its server; `changed` are rows with the values that they are to have."""
+    """A listing beside the rows of its server; `changed` are rows with the values that they are to
+    have.
+    """
 
     server_id: int
     fresh: list[dict[str, Any]]
@@ -325,19 +407,22 @@ class _Compared:
         listed = (*self.fresh, *(values for _, values in self.moved))
         return {values["digest"] for values in listed if values["digest"]}
 
-    def told(self, pruned: int, facts: KnownFacts) -> ListingChanges:
+    def told(self, pruned: int, facts: KnownDetails) -> ListingChanges:
         moved, kept = self.moved, self.kept
         returned = [row.name for row in kept if not row.is_available]
-        changes = (DigestChange(name=row.name, before=row.digest, after=values["digest"]) for row, values in moved)
+        changes = (
+            DigestChange(name=row.name, before=row.digest, after=values["digest"])
+            for row, values in moved
+        )
         return ListingChanges(
             added=tuple(sorted([*(values["name"] for values in self.fresh), *returned])),
             changed=tuple(sorted(changes, key=lambda change: change.name)),
             unchanged=len(self.same) + len(kept) - len(returned),
             vanished=tuple(sorted(row.name for row in self.vanished)),
             pruned=pruned,
-            without_facts=frozenset(
+            without_details=frozenset(
                 {digest for digest in self.new_digests if digest not in facts}
-                | {row.digest for row in (*self.same, *kept) if row.digest and not row.has_facts}
+                | {row.digest for row in (*self.same, *kept) if row.digest and not row.has_details}
             ),
         )
 
@@ -355,13 +440,25 @@ def _compared(listing: Listing, known: Mapping[str, _Known]) -> _Compared:
         else:
             changed.append((row, _columns(values)))
     vanished = [row for name, row in known.items() if row.is_available and name not in listed]
-    return _Compared(server_id=server_id, fresh=fresh, same=same, changed=changed, vanished=vanished)
+    return _Compared(
+        server_id=server_id, fresh=fresh, same=same, changed=changed, vanished=vanished
+    )
 
 
-def _known_rows(connection: Connection, server_ids: Collection[int]) -> Mapping[int, dict[str, _Known]]:
-    """The rows of servers by name. Those that cannot be read are deleted: the listing tells what they should hold."""
-    columns = [models.c[name] for name in (*_LISTED_COLUMNS, "id", "server_id", "is_available", *FACT_COLUMNS)]
-    unread = [type_coerce(column, UnreadJSON) if column.type is json_document else column for column in columns]
+def _known_rows(
+    connection: Connection, server_ids: Collection[int]
+) -> Mapping[int, dict[str, _Known]]:
+    """The rows of servers by name. Those that cannot be read are deleted: the listing tells what
+    they should hold.
+    """
+    columns = [
+        models.c[name]
+        for name in (*_LISTED_COLUMNS, "id", "server_id", "is_available", *DETAIL_COLUMNS)
+    ]
+    unread = [
+        type_coerce(column, UnreadJSON) if column.type is json_document else column
+        for column in columns
+    ]
     query = select(*unread).where(models.c.server_id.in_(server_ids))
     try:
         return _by_name(connection.execute(query))
@@ -379,8 +476,19 @@ def _by_name(found: Iterable[Row[Any]]) -> Mapping[int, dict[str, _Known]]:
     def read(value: Any) -> Any:
         return load(value) if isinstance(value, str) else value
 
-    for name, name_key, families, *listed, row_id, server_id, is_available, able, context, length in map(tuple, found):
-        for column, fact in zip(FACT_COLUMNS, (read(able), context, length), strict=True):
+    for (
+        name,
+        name_key,
+        families,
+        *listed,
+        row_id,
+        server_id,
+        is_available,
+        able,
+        context,
+        length,
+    ) in map(tuple, found):
+        for column, fact in zip(DETAIL_COLUMNS, (read(able), context, length), strict=True):
             _READERS[column](fact)
         known[server_id][name] = _Known(
             row_id, is_available, able is not None, (name, name_key, read(families), *listed)
@@ -398,14 +506,22 @@ def _touch(connection: Connection, compared: Iterable[_Compared], now: datetime)
             connection.execute(seen.values(last_seen_at=now))
 
 
-def _insert(connection: Connection, fresh: list[dict[str, Any]], facts: KnownFacts, now: datetime) -> None:
+def _insert(
+    connection: Connection, fresh: list[dict[str, Any]], facts: KnownDetails, now: datetime
+) -> None:
     new = {"is_available": True, "first_seen_at": now, "last_seen_at": now}
     if fresh:
-        connection.execute(insert(models), [values | new | facts.get(values["digest"], _NO_FACTS) for values in fresh])
+        connection.execute(
+            insert(models),
+            [values | new | facts.get(values["digest"], _NO_FACTS) for values in fresh],
+        )
 
 
 def _change(
-    connection: Connection, changed: list[tuple[_Known, dict[str, Any]]], facts: KnownFacts, now: datetime
+    connection: Connection,
+    changed: list[tuple[_Known, dict[str, Any]]],
+    facts: KnownDetails,
+    now: datetime,
 ) -> None:
     for row, listed in changed:
         values = listed | {"is_available": True, "last_seen_at": now}
@@ -421,7 +537,9 @@ def _mark_vanished(connection: Connection, gone: list[int]) -> None:
 
 def _prune(connection: Connection, server_ids: Collection[int]) -> Mapping[int, int]:
     """Delete the rows of vanished models; gives back how many of each server."""
-    gone = delete(models).where(models.c.server_id.in_(server_ids), models.c.is_available.is_(False))
+    gone = delete(models).where(
+        models.c.server_id.in_(server_ids), models.c.is_available.is_(False)
+    )
     return Counter(connection.scalars(gone.returning(models.c.server_id)))
 
 
@@ -442,7 +560,7 @@ _LISTED_COLUMNS = (
 _NAMED = (*models.columns.keys(), "server")
 _PIN = (pins.c.name, pins.c.digest, pins.c.created_at, pins.c.updated_at)
 _listed = attrgetter(*_LISTED_COLUMNS[3:])
-_NO_FACTS: dict[str, Any] = dict.fromkeys(FACT_COLUMNS)
+_NO_FACTS: dict[str, Any] = dict.fromkeys(DETAIL_COLUMNS)
 
 
 def _values(model: ListedModel, *, is_ollama: bool) -> tuple[Any, ...]:
@@ -455,15 +573,18 @@ def _columns(values: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(_LISTED_COLUMNS, values, strict=True))
 
 
-def _known_facts(connection: Connection, digests: Collection[str]) -> KnownFacts:
+def _known_details(connection: Connection, digests: Collection[str]) -> KnownDetails:
     known: dict[str | None, dict[str, Any]] = {}
-    columns = [models.c[name] for name in FACT_COLUMNS]
+    columns = [models.c[name] for name in DETAIL_COLUMNS]
     for chunk in _chunks(sorted(digests)):
-        query = select(models.c.digest, *columns).where(models.c.digest.in_(chunk), models.c.capabilities.is_not(None))
-        with suppress(*rows.UNREADABLE):  # a row that another program wrote: the server is asked instead
+        query = select(models.c.digest, *columns).where(
+            models.c.digest.in_(chunk), models.c.capabilities.is_not(None)
+        )
+        # a row that another program wrote: the server is asked instead
+        with suppress(*rows.UNREADABLE):
             for row in connection.execute(query):
                 rows.read_values(zip(row._fields, row, strict=True), _READERS)
-                known[row.digest] = {name: getattr(row, name) for name in FACT_COLUMNS}
+                known[row.digest] = {name: getattr(row, name) for name in DETAIL_COLUMNS}
     return known
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, select
 
 from ollama_admin.domain.models import CONSTANT_DIGESTS
+from ollama_admin.domain.names import model_key
 from ollama_admin.domain.pins import CheckedPin, Pin
-from ollama_admin.names import model_key
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import models, pins, servers
 
-_OF_NAME = select(pins).where(pins.c.name_key == bindparam("key"))  # put together once: it is in every request
+# put together once: it is in every request
+_OF_NAME = select(pins).where(pins.c.name_key == bindparam("key"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,10 @@ def for_name(connection: Connection, name: str) -> Pin | None:
 
 def digests(connection: Connection) -> dict[str, str]:
     """The pinned digest of every pinned name, by `names.model_key`."""
-    return {row.name_key: row.digest for row in connection.execute(select(pins.c.name_key, pins.c.digest))}
+    return {
+        row.name_key: row.digest
+        for row in connection.execute(select(pins.c.name_key, pins.c.digest))
+    }
 
 
 def checked(connection: Connection) -> list[CheckedPin]:
@@ -52,7 +56,9 @@ def checked(connection: Connection) -> list[CheckedPin]:
     )
     query = (
         select(
-            pins, _counted(held.c.digest == pins.c.digest, "agree"), _counted(held.c.digest != pins.c.digest, "differ")
+            pins,
+            _counted(held.c.digest == pins.c.digest, "agree"),
+            _counted(held.c.digest != pins.c.digest, "differ"),
         )
         .outerjoin(held, held.c.name_key == pins.c.name_key)
         .group_by(pins.c.name_key)
@@ -62,7 +68,9 @@ def checked(connection: Connection) -> list[CheckedPin]:
 
 
 def holdings(connection: Connection, name: str) -> list[Holding]:
-    """Rows of a name that tell its build, vanished ones and those of inactive servers too, by server preference."""
+    """Rows of a name that tell its build, vanished ones and those of inactive servers too, by
+    server preference.
+    """
     query = (
         select(
             models.c.server_id,
@@ -70,22 +78,30 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
             models.c.name,
             models.c.digest,
             models.c.is_available,
-            (models.c.remote_host.is_not(None) | models.c.remote_model.is_not(None)).label("is_remote"),
+            (models.c.remote_host.is_not(None) | models.c.remote_model.is_not(None)).label(
+                "is_remote"
+            ),
             (models.c.is_available & servers.c.is_active).label("counts"),
         )
         .join(servers, servers.c.id == models.c.server_id)
         .where(models.c.name_key == model_key(name), models.c.digest.is_not(None))
         .where(models.c.family.is_distinct_from(CONSTANT_DIGESTS))
-        .order_by(servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name)
+        .order_by(
+            servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name
+        )
     )
     return [Holding(**row._mapping) for row in connection.execute(query)]
 
 
 def put(connection: Connection, name: str, digest: str) -> Pin:
-    """Write the pin of a name, over the one that is there; its `before` is then the digest that this one had."""
+    """Write the pin of a name, over the one that is there; its `before` is then the digest that
+    this one had.
+    """
     now = datetime.now(UTC)
     key = model_key(name)
-    before = connection.scalar(select(pins.c.digest).where(pins.c.name_key == key).with_for_update())
+    before = connection.scalar(
+        select(pins.c.digest).where(pins.c.name_key == key).with_for_update()
+    )
     values = {"name": name, "digest": digest, "updated_at": now}
     upsert = insert_or(connection, pins).values(name_key=key, created_at=now, **values)
     upsert = upsert.on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
@@ -94,7 +110,9 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
 
 def remove(connection: Connection, name: str) -> Pin | None:
     """Delete the pin of a name and give back what it was; None when there is none."""
-    row = connection.execute(delete(pins).where(pins.c.name_key == model_key(name)).returning(pins)).first()
+    row = connection.execute(
+        delete(pins).where(pins.c.name_key == model_key(name)).returning(pins)
+    ).first()
     return None if row is None else _pin(row)
 
 

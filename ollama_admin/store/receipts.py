@@ -1,6 +1,7 @@
 """SQL on `ollama_receipts`.
 
-Names are compared in Python, folded as everywhere, and the rows are then chosen by the spellings that were found.
+Names are compared in Python, folded as everywhere, and the rows are then chosen by the spellings
+that were found.
 """
 
 import re
@@ -25,12 +26,12 @@ from sqlalchemy import (
     select,
 )
 
-from ollama_admin.domain.doors import Way
-from ollama_admin.domain.generation import Proof, Stats
+from ollama_admin.domain.answers import Proof, Stats
+from ollama_admin.domain.callers import Way
+from ollama_admin.domain.names import model_key, server_key
 from ollama_admin.domain.receipts import Receipt, ReceiptStats
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import ServerNotFound
-from ollama_admin.names import model_key, server_key
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.engines import READ, WRITE, open_engine
@@ -41,13 +42,16 @@ TEXT_LIMIT = 1000  # characters of a name or URL
 NO_FAILURE = ("ok", "cancelled")  # outcomes: who leaves early has no complaint
 _INT_LIMIT = 2**53 - 1  # the sum of a thousand such still fits into 64 bits
 _RATES = (1e-6, 1e9)  # tokens per second; what divides by them stays finite
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes no NUL, no driver takes half a surrogate pair
+# PostgreSQL takes no NUL, no driver takes half a surrogate pair
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _COUNTS = ("prompt_tokens", "output_tokens", "total_ms", "load_ms", "time_to_first_token_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which receipts are meant: `server` is an id or a name, `model` a name in any spelling; None is every one."""
+    """Which receipts are meant: `server` is an id or a name, `model` a name in any spelling; None
+    is every one.
+    """
 
     server: int | str | None = None
     model: str | None = None
@@ -56,21 +60,29 @@ class Wanted:
 
 
 def add(connection: Connection, new: Sequence[Receipt]) -> None:
-    """Insert receipts. What no column takes is changed: these rows tell of errors, too, and of what servers made up."""
+    """Insert receipts. What no column takes is changed: these rows tell of errors, too, and of what
+    servers made up.
+    """
     connection.execute(insert(receipts), [_columns(receipt) for receipt in new])
 
 
 def newest(connection: Connection, wanted: Wanted, limit: int) -> list[Receipt]:
-    """The newest first; raises ServerNotFound for a server that neither a row nor a receipt knows."""
+    """The newest first; raises ServerNotFound for a server that neither a row nor a receipt
+    knows.
+    """
     query = select(receipts).where(*_conditions(connection, wanted))
-    rows = connection.execute(query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc()).limit(limit))
+    rows = connection.execute(
+        query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc()).limit(limit)
+    )
     return [_receipt(row) for row in rows]
 
 
 def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
-    """One for each model and server, the most used first; a server goes by the name in its last receipt.
+    """One for each model and server, the most used first; a server goes by the name in its last
+    receipt.
 
-    Percentiles are by nearest rank: the least time that at least so many of a hundred do not exceed.
+    Percentiles are by nearest rank: the least time that at least so many of a hundred do not
+    exceed.
     """
     asked = _ranked(_conditions(connection, wanted)).subquery()
     counted = _counted(asked).subquery()
@@ -88,13 +100,18 @@ def delete_before(connection: Connection, time: datetime) -> int:
 
 
 def tidy(settings: Settings, before: datetime) -> int:
-    """`delete_before` on a database that may have no such table yet; it is written to only if there is an old one."""
+    """`delete_before` on a database that may have no such table yet; it is written to only if there
+    is an old one.
+    """
     engine = open_engine(settings)
     old = select(receipts.c.id).where(receipts.c.created_at < before).limit(1)
     with translated(settings):
         try:
             with engine.connect().execution_options(**READ) as connection, connection.begin():
-                if not inspect(connection).has_table(receipts.name) or connection.scalar(old) is None:
+                if (
+                    not inspect(connection).has_table(receipts.name)
+                    or connection.scalar(old) is None
+                ):
                     return 0
             with engine.connect().execution_options(**WRITE) as connection, connection.begin():
                 return delete_before(connection, before)
@@ -116,7 +133,9 @@ def _conditions(connection: Connection, wanted: Wanted) -> list[ColumnElement[bo
 
 
 def _of_server(connection: Connection, server: int | str) -> ColumnElement[bool]:
-    """Of the row with this id or name, whatever it was called, and of whatever had this name when it was asked."""
+    """Of the row with this id or name, whatever it was called, and of whatever had this name when
+    it was asked.
+    """
     try:
         known = store_servers.find(connection, server).id
     except ServerNotFound:
@@ -125,26 +144,40 @@ def _of_server(connection: Connection, server: int | str) -> ColumnElement[bool]
             raise
         return condition
     same_row = receipts.c.server_id == known
-    return same_row if str(server).isdecimal() else same_row | _of_former_server(connection, str(server))
+    return (
+        same_row
+        if str(server).isdecimal()
+        else same_row | _of_former_server(connection, str(server))
+    )
 
 
 def _of_former_server(connection: Connection, server: str) -> ColumnElement[bool]:
     if server.isdecimal():
         return receipts.c.server_id == store_servers.row_id(server)
-    names = connection.scalars(select(receipts.c.server_name).distinct().where(receipts.c.server_name.is_not(None)))
-    return receipts.c.server_name.in_([name for name in names if server_key(name) == server_key(server)])
+    names = connection.scalars(
+        select(receipts.c.server_name).distinct().where(receipts.c.server_name.is_not(None))
+    )
+    return receipts.c.server_name.in_(
+        [name for name in names if server_key(name) == server_key(server)]
+    )
 
 
 def _of_model(connection: Connection, model: str) -> ColumnElement[bool]:
-    """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves anyway."""
+    """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves
+    anyway.
+    """
     columns = (receipts.c.asked_model, receipts.c.model)
-    spellings = {name for column in columns for name in connection.scalars(select(column).distinct()) if name}
+    spellings = {
+        name for column in columns for name in connection.scalars(select(column).distinct()) if name
+    }
     meant = [name for name in spellings if model_key(name) == model_key(model)]
     return or_(*(column.in_(meant) for column in columns))
 
 
 def _ranked(conditions: Sequence[ColumnElement[bool]]) -> Any:
-    """Receipts with the group that each belongs to, and the rank of its time to first token in that group."""
+    """Receipts with the group that each belongs to, and the rank of its time to first token in that
+    group.
+    """
     model = func.coalesce(receipts.c.model, receipts.c.asked_model)
     dynamic_url = case((receipts.c.server_id.is_(None), receipts.c.server_url))
     group = (model, receipts.c.server_id, dynamic_url)
@@ -156,7 +189,9 @@ def _ranked(conditions: Sequence[ColumnElement[bool]]) -> Any:
         model.label("group_model"),
         dynamic_url.label("group_url"),
         func.row_number().over(partition_by=group, order_by=time.nulls_last()).label("rank"),
-        func.count(time).over(partition_by=group, order_by=time.nulls_last(), rows=(None, None)).label("timed"),
+        func.count(time)
+        .over(partition_by=group, order_by=time.nulls_last(), rows=(None, None))
+        .label("timed"),
     ).where(*conditions)
 
 
@@ -179,7 +214,11 @@ def _counted(asked: Any) -> Any:
 
 def _percentile(asked: Any, percent: int) -> Any:
     is_reached = asked.c.rank * 100 >= asked.c.timed * percent
-    return func.min(asked.c.time_to_first_token_ms).filter(is_reached).label(f"time_to_first_token_p{percent}_ms")
+    return (
+        func.min(asked.c.time_to_first_token_ms)
+        .filter(is_reached)
+        .label(f"time_to_first_token_p{percent}_ms")
+    )
 
 
 def _columns(receipt: Receipt) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Rows that another program wrote: they may hold what none of our columns can mean.
 
-The database's checks and types do not keep out everything: SQLite stores any text where JSON, a number or a time should
-be, and JSON may be of any shape. A row that cannot be read is an error that names it, and costs no other row anything.
+The database's checks and types do not keep out everything: SQLite stores any text where JSON, a
+number or a time should be, and JSON may be of any shape. A row that cannot be read is an error that
+names it, and costs no other row anything.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,8 +11,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, select
 
+from ollama_admin.domain.urls import server_url
 from ollama_admin.errors import InvalidInput
-from ollama_admin.urls import server_url
 
 T = TypeVar("T")
 
@@ -25,7 +26,9 @@ def read_values(row: Iterable[tuple[str, Any]], readers: Readers) -> dict[str, A
     return values | {name: read(values[name]) for name, read in readers.items() if name in values}
 
 
-def unreadable_column(connection: Connection, table: Table, row_id: int, readers: Readers) -> str | None:
+def unreadable_column(
+    connection: Connection, table: Table, row_id: int, readers: Readers
+) -> str | None:
     """The first column of a row that cannot be read; None when all can."""
     for column in table.columns:
         try:
@@ -58,7 +61,8 @@ def url(value: Any) -> str:
     return text(value)
 
 
-@lru_cache(2048)  # a process that serves reads the same few rows again and again: a fifth of the time of reading one
+# a process that serves reads the same few rows again and again: a fifth of the time of reading one
+@lru_cache(2048)
 def _check_url(value: str) -> None:
     try:
         server_url(value)

@@ -31,17 +31,21 @@ def require_head(engine: Engine) -> None:
         raise SchemaOutOfDate("the database has no tables of ollama-admin yet", MIGRATE_HINT)
     if current > HEAD:
         raise newer_than_this_build(current)
-    raise SchemaOutOfDate(f"the database is at revision {current}, this version needs {HEAD}", MIGRATE_HINT)
+    raise SchemaOutOfDate(
+        f"the database is at revision {current}, this version needs {HEAD}", MIGRATE_HINT
+    )
 
 
 def newer_than_this_build(current: str) -> SchemaOutOfDate:
     """The error for a revision that this build does not have."""
     return SchemaOutOfDate(
-        f"the database is at revision {current}, this version knows only up to {HEAD}", "update ollama-admin"
+        f"the database is at revision {current}, this version knows only up to {HEAD}",
+        "update ollama-admin",
     )
 
 
 _HAS_VERSION_TABLE = {
     "postgresql": "SELECT to_regclass('alembic_version') IS NOT NULL",
-    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = "
+    "'alembic_version'",
 }

@@ -1,4 +1,6 @@
-"""SQL on `ollama_servers`. Every function takes a connection in a transaction that its caller owns."""
+"""SQL on `ollama_servers`. Every function takes a connection in a transaction that its caller
+owns.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +23,17 @@ from sqlalchemy import (
     update,
 )
 
-from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus
+from ollama_admin.domain.names import server_key
+from ollama_admin.domain.servers import (
+    ApiVersion,
+    AuthType,
+    CheckResult,
+    Server,
+    ServerRef,
+    ServerStatus,
+)
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
-from ollama_admin.names import server_key
 from ollama_admin.store import rows, slots
 from ollama_admin.store.tables import models, servers
 
@@ -56,15 +65,21 @@ class Unreadable:
 
 
 def all_servers(connection: Connection) -> list[Server]:
-    """Every row, in the order in which servers are chosen; raises DatabaseUnavailable if one cannot be read."""
+    """Every row, in the order in which servers are chosen; raises DatabaseUnavailable if one cannot
+    be read.
+    """
     found, unreadable = readable(connection)
     if unreadable:
         raise unreadable[0].error
     return found
 
 
-def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Server], list[Unreadable]]:
-    """The rows that can be read, in the order in which servers are chosen, and those that cannot."""
+def readable(
+    connection: Connection, *, inactive: bool = True
+) -> tuple[list[Server], list[Unreadable]]:
+    """The rows that can be read, in the order in which servers are chosen, and those that
+    cannot.
+    """
     query = _preferred(connection.dialect.name)
     return _readable(connection, query if inactive else query.where(servers.c.is_active), {})
 
@@ -72,7 +87,9 @@ def readable(connection: Connection, *, inactive: bool = True) -> tuple[list[Ser
 def names(connection: Connection, beginning: str) -> list[str]:
     """The names of rows that begin so, whatever their case, by name."""
     alike = servers.c.name_key.startswith(server_key(beginning), autoescape=True)
-    return list(connection.scalars(select(servers.c.name).where(alike).order_by(servers.c.name_key)))
+    return list(
+        connection.scalars(select(servers.c.name).where(alike).order_by(servers.c.name_key))
+    )
 
 
 def ids(connection: Connection) -> list[int]:
@@ -81,14 +98,23 @@ def ids(connection: Connection) -> list[int]:
     return list(connection.scalars(order))
 
 
-def among(connection: Connection, server_ids: Collection[int]) -> tuple[list[Server], list[Unreadable]]:
+def among(
+    connection: Connection, server_ids: Collection[int]
+) -> tuple[list[Server], list[Unreadable]]:
     """As `readable`, of the rows with these ids."""
-    return _readable(connection, _preferred(connection.dialect.name).where(servers.c.id.in_(server_ids)), {})
+    return _readable(
+        connection, _preferred(connection.dialect.name).where(servers.c.id.in_(server_ids)), {}
+    )
 
 
 def page(connection: Connection, after: int, limit: int) -> tuple[list[Server], list[Unreadable]]:
     """Up to `limit` rows by id, beginning after an id."""
-    query = _select(connection.dialect.name).where(servers.c.id > after).order_by(servers.c.id).limit(limit)
+    query = (
+        _select(connection.dialect.name)
+        .where(servers.c.id > after)
+        .order_by(servers.c.id)
+        .limit(limit)
+    )
     return _readable(connection, query, {})
 
 
@@ -101,21 +127,26 @@ def find_ref(connection: Connection, server: int | str) -> ServerRef:
     """Which row an id or a name means, whatever else it holds; raises ServerNotFound."""
     row = connection.execute(select(*_REF).where(_is(server))).first()
     if row is None:
-        raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
+        raise ServerNotFound(
+            f"no server {_called(server)}", "list them with: ollama-admin server list"
+        )
     return _ref(row)
 
 
 def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
     """The row of an id or a name (digits are an id); raises ServerNotFound.
 
-    With `hold` nobody else changes it until the transaction ends (SQLite holds the whole file already).
+    With `hold` nobody else changes it until the transaction ends (SQLite holds the whole file
+    already).
     """
     query = _select(connection.dialect.name).where(_is(server))
     if hold:  # its key stays: a grant that makes the server's first slots need not wait
         query = query.with_for_update(of=servers, key_share=True)
     found = _one(connection, query)
     if found is None:
-        raise ServerNotFound(f"no server {_called(server)}", "list them with: ollama-admin server list")
+        raise ServerNotFound(
+            f"no server {_called(server)}", "list them with: ollama-admin server list"
+        )
     return found
 
 
@@ -149,7 +180,7 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
         lock_writers(connection)
     current = find(connection, server)
     if "max_concurrent" in values:
-        slots.hold_off_grants(connection, current.id)
+        slots.hold_off_leases(connection, current.id)
     _refuse_taken(connection, values.get("name"), values.get("url"), but=current.id)
     if values.get("is_default"):
         _clear_default(connection)
@@ -157,30 +188,39 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
         values["name_key"] = server_key(values["name"])
     moves = values.get("url", current.url) != current.url
     values |= _UNKNOWN_STATE if moves else {}
-    changed = update(servers).where(servers.c.id == current.id).values(**values, updated_at=datetime.now(UTC))
+    changed = (
+        update(servers)
+        .where(servers.c.id == current.id)
+        .values(**values, updated_at=datetime.now(UTC))
+    )
     told = changed.returning(*_columns(connection.dialect.name))
     row = connection.execute(told, slots.moment(connection)).first()
     if row is None:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
     if moves:  # after the server's row, as discovery does: two writers in two orders would deadlock
-        connection.execute(update(models).where(models.c.server_id == current.id).values(is_available=False))
+        connection.execute(
+            update(models).where(models.c.server_id == current.id).values(is_available=False)
+        )
     return _server(row)
 
 
 def remove(connection: Connection, server: int | str, *, force: bool = False) -> ServerRef:
     """Delete a row, readable or not, and its models; gives back which one it was.
 
-    Raises Conflict while requests run there, without `force`. With it they lose their slots and end as they would.
+    Raises Conflict while requests run there, without `force`. With it they lose their slots and end
+    as they would.
     """
     found = find_ref(connection, server)
-    slots.hold_off_grants(connection, found.id or 0)
+    slots.hold_off_leases(connection, found.id or 0)
     in_use = connection.scalar(
-        select(slots.in_use(connection.dialect.name)).where(servers.c.id == found.id), slots.moment(connection)
+        select(slots.in_use(connection.dialect.name)).where(servers.c.id == found.id),
+        slots.moment(connection),
     )
     if in_use and not force:
         running = "1 request runs" if in_use == 1 else f"{in_use} requests run"
         raise Conflict(
-            f"{running} at server {found.name}", "wait until they have ended, or remove it all the same with --force"
+            f"{running} at server {found.name}",
+            "wait until they have ended, or remove it all the same with --force",
         )
     if not connection.execute(delete(servers).where(servers.c.id == found.id)).rowcount:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
@@ -189,34 +229,55 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
 
 def record_checks(connection: Connection, results: Sequence[CheckResult]) -> Sequence[CheckResult]:
     """Note what checks saw, and give it back. An unreachable server keeps the version it had."""
-    for result in sorted(results, key=lambda result: result.server.id or 0):  # two runs take the rows in one order
-        values: dict[str, Any] = {"status": result.status, "last_error": result.error and result.error.message}
+    # two runs take the rows in one order
+    for result in sorted(results, key=lambda result: result.server.id or 0):
+        values: dict[str, Any] = {
+            "status": result.status,
+            "last_error": result.error and result.error.message,
+        }
         if result.error is None:
             values |= {"version": result.version, "last_seen_at": datetime.now(UTC)}
         connection.execute(update(servers).where(_is_still(result.server)).values(**values))
     return results
 
 
-def record_listings(connection: Connection, versions: Mapping[ServerRef, str | None], now: datetime) -> set[int]:
-    """Note that servers of these versions listed their models, and hold their rows until the transaction ends.
+def record_listings(
+    connection: Connection, versions: Mapping[ServerRef, str | None], now: datetime
+) -> set[int]:
+    """Note that servers of these versions listed their models, and hold their rows until the
+    transaction ends.
 
     Gives back the ids of those that were not removed or moved to another URL meanwhile.
     """
-    if connection.dialect.name == "postgresql":  # the UPDATE takes it anyway, but `lock_writers` may come in between
+    # the UPDATE takes it anyway, but `lock_writers` may come in between
+    if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE ollama_servers IN ROW EXCLUSIVE MODE"))
     urls = {server.id: server.url for server in versions}
     held = select(servers.c.id, servers.c.url).where(servers.c.id.in_(urls)).order_by(servers.c.id)
-    still = {row.id for row in connection.execute(held.with_for_update(key_share=True)) if row.url == urls[row.id]}
-    told = [{"server_id": server.id, "told": version} for server, version in versions.items() if server.id in still]
+    still = {
+        row.id
+        for row in connection.execute(held.with_for_update(key_share=True))
+        if row.url == urls[row.id]
+    }
+    told = [
+        {"server_id": server.id, "told": version}
+        for server, version in versions.items()
+        if server.id in still
+    ]
     if told:
         seen = update(servers).where(servers.c.id == bindparam("server_id"))
-        online: dict[str, Any] = {"status": ServerStatus.ONLINE, "version": bindparam("told"), "last_error": None}
+        online: dict[str, Any] = {
+            "status": ServerStatus.ONLINE,
+            "version": bindparam("told"),
+            "last_error": None,
+        }
         connection.execute(seen.values(**online, last_seen_at=now, last_discovered_at=now), told)
     return still
 
 
 _PREFERENCE = (servers.c.priority.desc(), servers.c.id)
-_UNKNOWN_STATE: dict[str, Any] = {  # of another URL: what was learnt at the old one says nothing about it
+# of another URL: what was learnt at the old one says nothing about it
+_UNKNOWN_STATE: dict[str, Any] = {
     "status": ServerStatus.UNKNOWN,
     "version": None,
     "last_error": None,
@@ -241,7 +302,9 @@ def _preferred(dialect: str) -> Select[Any]:
 @cache
 def _holders(dialect: str) -> Select[Any]:
     named = models.c.name_key.in_(bindparam("keys", expanding=True))
-    return _preferred(dialect).where(servers.c.id.in_(select(models.c.server_id).where(named, models.c.is_available)))
+    return _preferred(dialect).where(
+        servers.c.id.in_(select(models.c.server_id).where(named, models.c.is_available))
+    )
 
 
 def _columns(dialect: str) -> tuple[ColumnElement[Any], ...]:
@@ -252,13 +315,18 @@ def _readable(
     connection: Connection, query: Select[Any], values: Mapping[str, Any]
 ) -> tuple[list[Server], list[Unreadable]]:
     try:
-        return [_server(row) for row in connection.execute(query, {**values, **slots.moment(connection)})], []
+        return [
+            _server(row)
+            for row in connection.execute(query, {**values, **slots.moment(connection)})
+        ], []
     except rows.UNREADABLE:
         refs = [_ref(row) for row in connection.execute(query.with_only_columns(*_REF), values)]
     found, unreadable = [], []
     for ref in refs:
         try:
-            found.append(_one(connection, _select(connection.dialect.name).where(servers.c.id == ref.id)))
+            found.append(
+                _one(connection, _select(connection.dialect.name).where(servers.c.id == ref.id))
+            )
         except DatabaseUnavailable as exc:
             unreadable.append(Unreadable(ref=ref, error=exc))
     return [server for server in found if server is not None], unreadable
@@ -283,7 +351,8 @@ _READERS: rows.Readers = {
 
 
 def _ref(row: Row[Any, Any, Any]) -> ServerRef:
-    name, url = (value if isinstance(value, str) else ascii(value) for value in (row.name, row.url))  # SQLite: bytes
+    # SQLite: bytes
+    name, url = (value if isinstance(value, str) else ascii(value) for value in (row.name, row.url))
     return ServerRef(id=row.id, name=name, url=url)
 
 
@@ -294,7 +363,9 @@ def _server(row: Row[Any]) -> Server:
 
 
 def _one(connection: Connection, query: Select[Any]) -> Server | None:
-    """The row of a query that means one at most; raises DatabaseUnavailable when it cannot be read."""
+    """The row of a query that means one at most; raises DatabaseUnavailable when it cannot be
+    read.
+    """
     try:
         row = connection.execute(query, slots.moment(connection)).first()
         return None if row is None else _server(row)
@@ -311,7 +382,8 @@ def _is(server: int | str) -> Any:
     text_id = str(server)
     if text_id.isdecimal():
         return servers.c.id == row_id(text_id)
-    if not text_id.isprintable():  # no row has such a name, and the drivers refuse NUL and lone surrogates
+    # no row has such a name, and the drivers refuse NUL and lone surrogates
+    if not text_id.isprintable():
         return false()
     return servers.c.name_key == server_key(text_id)
 
@@ -329,12 +401,16 @@ def _called(server: int | str) -> str:
     return f"with id {server}" if str(server).isdecimal() else f"named {str(server)!r}"
 
 
-def _refuse_taken(connection: Connection, name: str | None, url: str | None, but: int | None) -> None:
+def _refuse_taken(
+    connection: Connection, name: str | None, url: str | None, but: int | None
+) -> None:
     for column, value, what in (
         (servers.c.name_key, name and server_key(name), f"the name {name!r}"),
         (servers.c.url, url, f"the URL {url}"),
     ):
-        taken = select(servers.c.id, servers.c.name).where(column == value, servers.c.id != (but or 0))
+        taken = select(servers.c.id, servers.c.name).where(
+            column == value, servers.c.id != (but or 0)
+        )
         row = connection.execute(taken).first() if value else None
         if row:
             raise ServerExists(
@@ -345,7 +421,9 @@ def _refuse_taken(connection: Connection, name: str | None, url: str | None, but
 
 
 def lock_writers(connection: Connection) -> None:
-    """Hold off other writers of servers until the transaction ends: two changes of the default would deadlock."""
+    """Hold off other writers of servers until the transaction ends: two changes of the default
+    would deadlock.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE ollama_servers IN SHARE ROW EXCLUSIVE MODE"))
 

@@ -1,9 +1,9 @@
-"""SQL on `ollama_slots`: the places at a server, of which `max_concurrent` may be held at once.
+"""SQL on `ollama_slots`: the limit at a server, of which `max_concurrent` may be held at once.
 
-A lease is a slot that is held until `expires_at`, by a clock that all holders share: the database's on PostgreSQL, on
-SQLite the host's time since boot. So the clocks of clients never matter, and a reboot frees the leases of an SQLite
-file. The promise: never more than `max_concurrent` live leases; a holder cut off from the database may finish its
-answer.
+A lease is a slot that is held until `expires_at`, by a clock that all holders share: the database's
+on PostgreSQL, on SQLite the host's time since boot. So the clocks of clients never matter, and a
+reboot frees the leases of an SQLite file. The promise: never more than `max_concurrent` live
+leases; a holder cut off from the database may finish its answer.
 """
 
 import time
@@ -35,14 +35,16 @@ from ollama_admin.errors import ServerInactive, ServerNotFound
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import servers, slots
 
-LOCKS = 0x6F6C6C61  # the advisory locks of servers: a number of our own among those of other programs
+LOCKS = (
+    0x6F6C6C61  # the advisory locks of servers: a number of our own among those of other programs
+)
 
 _POSTGRES_NOW: ColumnElement[float] = cast(extract("epoch", func.clock_timestamp()), Double)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class LeaseKey:
     """Who holds a slot: nobody else is ever given this token of it."""
 
     server_id: int
@@ -68,7 +70,9 @@ CLOCKS = {
 
 
 def moment(connection: Connection) -> dict[str, Any]:
-    """The parameters of a statement that asks which leases are live; on SQLite read here, so inside the transaction."""
+    """The parameters of a statement that asks which leases are live; on SQLite read here, so inside
+    the transaction.
+    """
     if connection.dialect.name == "postgresql":
         return {}
     name, seconds = _host_clock()
@@ -77,11 +81,12 @@ def moment(connection: Connection) -> dict[str, Any]:
 
 def acquire(
     connection: Connection, server_id: int, *, holder: str, ttl: float, even_inactive: bool = False
-) -> Grant | None:
-    """Take a free slot for `ttl` seconds; None when all are held. Raises ServerNotFound and ServerInactive.
+) -> LeaseKey | None:
+    """Take a free slot for `ttl` seconds; None when all are held. Raises ServerNotFound and
+    ServerInactive.
 
-    Slots are made when they are first needed, as `max_concurrent` may be two thousand million, and stay when it is
-    lowered.
+    Slots are made when they are first needed, as `max_concurrent` may be two thousand million, and
+    stay when it is lowered.
     """
     _share_limit(connection, server_id)
     take = _take(connection.dialect.name, even_inactive=even_inactive)
@@ -89,27 +94,36 @@ def acquire(
     while True:
         row = connection.execute(take, values).first()
         if row is not None:
-            return Grant(server_id=server_id, slot=row.slot, token=row.token)
+            return LeaseKey(server_id=server_id, slot=row.slot, token=row.token)
         made, limit = _made_and_limit(connection, server_id, even_inactive=even_inactive)
         if made >= limit:
             return None
-        _make(connection, server_id, made + 1)  # by us or by somebody else: there is one more at the next turn
+        # by us or by somebody else: there is one more at the next turn
+        _make(connection, server_id, made + 1)
 
 
-def renew(connection: Connection, grants: Sequence[Grant], ttl: float) -> frozenset[Grant]:
-    """Let those leases that are not over yet live for `ttl` seconds from now; gives back which they are."""
+def renew(connection: Connection, grants: Sequence[LeaseKey], ttl: float) -> frozenset[LeaseKey]:
+    """Let those leases that are not over yet live for `ttl` seconds from now; gives back which they
+    are.
+    """
     here = CLOCKS[connection.dialect.name]
     keys = [(grant.server_id, grant.slot, grant.token) for grant in grants]
     mine = tuple_(slots.c.server_id, slots.c.slot, slots.c.token).in_(keys)
     renewed = update(slots).where(mine, here.is_live()).values(expires_at=here.now + ttl)
     told = renewed.returning(slots.c.server_id, slots.c.slot, slots.c.token)
     rows = connection.execute(told, moment(connection))
-    return frozenset(Grant(server_id=row.server_id, slot=row.slot, token=row.token) for row in rows)
+    return frozenset(
+        LeaseKey(server_id=row.server_id, slot=row.slot, token=row.token) for row in rows
+    )
 
 
-def release(connection: Connection, grant: Grant) -> bool:
+def release(connection: Connection, grant: LeaseKey) -> bool:
     """Free the slot; False, and nothing done, when it has been granted to somebody else since."""
-    mine = (slots.c.server_id == grant.server_id) & (slots.c.slot == grant.slot) & (slots.c.token == grant.token)
+    mine = (
+        (slots.c.server_id == grant.server_id)
+        & (slots.c.slot == grant.slot)
+        & (slots.c.token == grant.token)
+    )
     freed = update(slots).where(mine).values(holder=None, clock="", expires_at=0)
     return connection.execute(freed).rowcount == 1
 
@@ -126,10 +140,11 @@ def in_use(dialect: str) -> ScalarSelect[int]:
     )
 
 
-def hold_off_grants(connection: Connection, server_id: int) -> None:
+def hold_off_leases(connection: Connection, server_id: int) -> None:
     """Wait for grants that are on their way, and let none begin until the transaction ends.
 
-    Without it a grant by the old limit and one by the new limit could pass each other. Renewals and releases go on.
+    Without it a grant by the old limit and one by the new limit could pass each other. Renewals and
+    releases go on.
     """
     _advisory_lock(connection, func.pg_advisory_xact_lock, server_id)
 
@@ -146,10 +161,11 @@ def _advisory_lock(connection: Connection, lock: Any, server_id: int) -> None:
 
 @cache
 def _take(dialect: str, *, even_inactive: bool) -> Update:
-    """One statement: lock a free slot that nobody else is about to take, and write the lease into it.
+    """One statement: lock a free slot that nobody else is about to take, and write the lease into
+    it.
 
-    Slots above a lowered limit may still be held; each of them closes one of the slots below. The statement is kept:
-    to put it together takes longer than to run it.
+    Slots above a lowered limit may still be held; each of them closes one of the slots below. The
+    statement is kept: to put it together takes longer than to run it.
     """
     here = CLOCKS[dialect]
     free = (
@@ -165,7 +181,11 @@ def _take(dialect: str, *, even_inactive: bool) -> Update:
     if not even_inactive:
         free = free.where(servers.c.is_active)
     found = select(free.cte("free").c.slot).scalar_subquery()
-    lease = {"holder": bindparam("by"), "clock": here.name, "expires_at": here.now + bindparam("seconds", type_=Double)}
+    lease = {
+        "holder": bindparam("by"),
+        "clock": here.name,
+        "expires_at": here.now + bindparam("seconds", type_=Double),
+    }
     return (
         update(slots)
         .where(slots.c.server_id == bindparam("at_server"), slots.c.slot == found)
@@ -179,25 +199,42 @@ def _live_above(here: Clock) -> ScalarSelect[int]:
     return (
         select(func.count())
         .select_from(higher)
-        .where(higher.c.server_id == slots.c.server_id, higher.c.slot > slots.c.slot, here.is_live(higher))
+        .where(
+            higher.c.server_id == slots.c.server_id,
+            higher.c.slot > slots.c.slot,
+            here.is_live(higher),
+        )
         .correlate(slots)
         .scalar_subquery()
     )
 
 
-def _made_and_limit(connection: Connection, server_id: int, *, even_inactive: bool) -> tuple[int, int]:
-    made = select(func.count()).select_from(slots).where(slots.c.server_id == server_id).scalar_subquery()
+def _made_and_limit(
+    connection: Connection, server_id: int, *, even_inactive: bool
+) -> tuple[int, int]:
+    made = (
+        select(func.count())
+        .select_from(slots)
+        .where(slots.c.server_id == server_id)
+        .scalar_subquery()
+    )
     limit = (servers.c.name, servers.c.is_active, servers.c.max_concurrent)
-    row = connection.execute(select(*limit, made.label("made")).where(servers.c.id == server_id)).first()
+    row = connection.execute(
+        select(*limit, made.label("made")).where(servers.c.id == server_id)
+    ).first()
     if row is None:
-        raise ServerNotFound(f"no server with id {server_id}", "list them with: ollama-admin server list")
+        raise ServerNotFound(
+            f"no server with id {server_id}", "list them with: ollama-admin server list"
+        )
     if not row.is_active and not even_inactive:
         raise inactive(server_id, row.name)
     return row.made, row.max_concurrent
 
 
 def inactive(server_id: int, name: str) -> ServerInactive:
-    return ServerInactive(f"server {name} is inactive", f"enable it with: ollama-admin server enable {server_id}")
+    return ServerInactive(
+        f"server {name} is inactive", f"enable it with: ollama-admin server enable {server_id}"
+    )
 
 
 def _make(connection: Connection, server_id: int, slot: int) -> None:
@@ -206,9 +243,15 @@ def _make(connection: Connection, server_id: int, slot: int) -> None:
 
 
 def _host_clock() -> tuple[str, float]:
-    """The boot and the seconds since it, which no change of the time of day moves; else the time of day."""
+    """The boot and the seconds since it, which no change of the time of day moves; else the time of
+    day.
+    """
     boot = _boot(_BOOT_ID)
-    return ("time of day", time.time()) if boot is None else (boot, time.clock_gettime(time.CLOCK_BOOTTIME))
+    return (
+        ("time of day", time.time())
+        if boot is None
+        else (boot, time.clock_gettime(time.CLOCK_BOOTTIME))
+    )
 
 
 @cache

@@ -1,6 +1,7 @@
 """The tables at head. `migrations/versions/` says how they came to be; a test compares the two.
 
-What PostgreSQL alone has (the condition of an index, a fill factor) is said there: naming a dialect here would load it.
+What PostgreSQL alone has (the condition of an index, a fill factor) is said there: naming a dialect
+here would load it.
 """
 
 from datetime import UTC, datetime
@@ -52,7 +53,9 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value and value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+        return value and (
+            value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        )
 
 
 json_document = JSONDocument()
@@ -87,7 +90,9 @@ servers = Table(
     CheckConstraint("api_version IN ('native', 'v1')", name="api_version"),
     CheckConstraint("auth_type IN ('none', 'basic', 'bearer', 'api_key')", name="auth_type"),
     CheckConstraint("max_concurrent >= 1", name="max_concurrent"),
-    CheckConstraint("status IN ('unknown', 'online', 'offline', 'unauthorized', 'error')", name="status"),
+    CheckConstraint(
+        "status IN ('unknown', 'online', 'offline', 'unauthorized', 'error')", name="status"
+    ),
     sqlite_autoincrement=True,
 )
 Index(
@@ -101,7 +106,9 @@ models = Table(
     "ollama_models",
     metadata,
     Column("id", identity, primary_key=True, autoincrement=True),
-    Column("server_id", identity, ForeignKey("ollama_servers.id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "server_id", identity, ForeignKey("ollama_servers.id", ondelete="CASCADE"), nullable=False
+    ),
     Column("name", Text, nullable=False),
     Column("name_key", Text, nullable=False, index=True),
     Column("digest", Text, index=True),
@@ -135,12 +142,15 @@ pins = Table(
     Column("updated_at", UTCDateTime, nullable=False),
 )
 
-# A row is a place for one request at a server, and stays: who holds it is told by `token`, which only grows, and until
-# when by `expires_at`, seconds of the clock that `clock` names (see `store/slots.py`).
+# A row is a place for one request at a server, and stays: who holds it is told by `token`, which
+# only grows, and until when by `expires_at`, seconds of the clock that `clock` names (see
+# `store/slots.py`).
 slots = Table(
     "ollama_slots",
     metadata,
-    Column("server_id", identity, ForeignKey("ollama_servers.id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "server_id", identity, ForeignKey("ollama_servers.id", ondelete="CASCADE"), nullable=False
+    ),
     Column("slot", Integer, nullable=False),
     Column("token", BigInteger, nullable=False, server_default=text("0")),
     Column("holder", Text),
@@ -149,7 +159,8 @@ slots = Table(
     PrimaryKeyConstraint("server_id", "slot"),
 )
 
-# No foreign key: what a server answered is told after it was removed, too. Never the prompt or the answer.
+# No foreign key: what a server answered is told after it was removed, too. Never the prompt or the
+# answer.
 receipts = Table(
     "ollama_receipts",
     metadata,

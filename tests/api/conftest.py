@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.settings import Settings
+from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.store.migrations import upgrade
 from tests.api.service import Service
 from tests.cli.conftest import spawn, sqlite_cli  # noqa: F401 (fixtures for here too)
@@ -37,7 +37,9 @@ def sqlite_api(sqlite_url: str) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def shared_api(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def shared_api(
+    migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     """One for all tests of a module that leave it as it was: they are refused."""
     path = shutil.copy(migrated_sqlite_file, tmp_path_factory.mktemp("shared") / "one.db")
     with Service(f"sqlite:///{path}") as service:
@@ -57,7 +59,9 @@ def fakes() -> Iterator[Serve]:
 
 
 def migrate(url: str) -> None:
-    """Make the tables. (To import `tests.conftest` for it would load the usual profile of hypothesis again.)"""
+    """Make the tables. (To import `tests.conftest` for it would load the usual profile of
+    hypothesis again.)
+    """
     upgrade(Settings.read({}, url))
 
 

@@ -16,16 +16,17 @@ import httpx
 from ollama_admin.api.bodies import Limits
 from ollama_admin.api.serving import Options, Stop, policy, serve
 from ollama_admin.client import Client
-from ollama_admin.domain.doors import Way
+from ollama_admin.domain.callers import Way
 from ollama_admin.ollama.http import Times
-from ollama_admin.services.slots import LeaseTimes
+from ollama_admin.services.leases import LeaseTimes
 from ollama_admin.settings import Settings
 
 TOKEN = "canary-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 QUICK = LeaseTimes(ttl=3.0, renew=1.0, margin=0.5)
 SECONDS = 30.0
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # to load certificates for each client would take 40 ms
+# to load certificates for each client would take 40 ms
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Service:
@@ -43,7 +44,9 @@ class Service:
     ) -> None:
         self._database_url = database_url
         self._environ = {"OLLAMA_ADMIN_API_TOKEN": TOKEN, **(environ or {})}
-        self._options = Options(port=0, limits=limits or Limits(), grace=grace, allow_hosts=allow_hosts)
+        self._options = Options(
+            port=0, limits=limits or Limits(), grace=grace, allow_hosts=allow_hosts
+        )
         self._times = times
         self._executor = ThreadPoolExecutor(max_workers=1)
         self._listening = threading.Event()
@@ -66,14 +69,19 @@ class Service:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
         self.ended()
         self._executor.shutdown()
 
     def log(self, count: int) -> list[str]:
-        """The lines of its log, once there are so many: one is written after the answer was sent."""
+        """The lines of its log, once there are so many: one is written after the answer was
+        sent.
+        """
         ends = time.monotonic() + SECONDS
         while len(self.logged) < count:
             assert time.monotonic() < ends, self.logged
@@ -96,7 +104,9 @@ class Service:
     def client(self, **more: Any) -> httpx.Client:
         """A client that sends the token."""
         with_token = {"headers": AUTHORIZED, **more}
-        return httpx.Client(base_url=self.url, verify=NO_TLS, trust_env=False, timeout=SECONDS, **with_token)
+        return httpx.Client(
+            base_url=self.url, verify=NO_TLS, trust_env=False, timeout=SECONDS, **with_token
+        )
 
     def raw(self, data: bytes) -> bytes:
         """Everything that comes back for these bytes until the connection is closed."""
@@ -119,7 +129,14 @@ class Service:
             policy=policy(settings),
             lease_times=QUICK,
         ) as client:
-            await serve(client, settings, self._options, stop=self._stop, say=self._say, log=self.logged.append)
+            await serve(
+                client,
+                settings,
+                self._options,
+                stop=self._stop,
+                say=self._say,
+                log=self.logged.append,
+            )
 
     def _say(self, text: str) -> None:
         self.said.append(text)

@@ -1,4 +1,6 @@
-"""Where the API never connects to: judged by the address that was connected to, whatever name led there."""
+"""Where the API never connects to: judged by the address that was connected to, whatever name led
+there.
+"""
 
 import ipaddress
 import socket
@@ -8,7 +10,7 @@ import httpx
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain.doors import Policy
+from ollama_admin.domain.callers import Policy
 from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama import addresses, http
 from tests.api.conftest import Serve, register
@@ -16,7 +18,15 @@ from tests.api.service import Service
 from tests.fake_ollama import redirect
 
 REFUSED = [
-    *("169.254.169.254", "169.254.0.1", "0.0.0.0", "0.1.2.3", "224.0.0.1", "239.1.1.1", "255.255.255.255"),
+    *(
+        "169.254.169.254",
+        "169.254.0.1",
+        "0.0.0.0",
+        "0.1.2.3",
+        "224.0.0.1",
+        "239.1.1.1",
+        "255.255.255.255",
+    ),
     *("100.100.100.200", "168.63.129.16", "192.0.0.192"),
     *("::", "fe80::1", "fe80::1%eth0", "ff02::1", "fd00:ec2::254"),
     *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"),
@@ -46,7 +56,13 @@ def test_addresses_of_machines_are_allowed(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://169.254.169.254/latest", "http://[fe80::1]", "http://224.0.0.1:11434", "https://100.100.100.200"]
+    "url",
+    [
+        "http://169.254.169.254/latest",
+        "http://[fe80::1]",
+        "http://224.0.0.1:11434",
+        "https://100.100.100.200",
+    ],
 )
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
 def test_a_url_with_such_an_address_is_refused_without_a_connection(
@@ -56,7 +72,11 @@ def test_a_url_with_such_an_address_is_refused_without_a_connection(
         raise AssertionError("it connects")
 
     monkeypatch.setattr("anyio.connect_tcp", never)
-    asked = {"prompt": "hi"} if path.endswith("generate") else {"messages": [{"role": "user", "content": "hi"}]}
+    asked = (
+        {"prompt": "hi"}
+        if path.endswith("generate")
+        else {"messages": [{"role": "user", "content": "hi"}]}
+    )
     refused = shared_api.ask("POST", path, {"model": "alpha", "server_url": url, **asked})
     assert (refused.status_code, refused.json()["code"]) == (422, "address_refused")
 
@@ -66,9 +86,13 @@ def test_a_name_that_leads_there_is_refused_before_anything_is_sent(
 ) -> None:
     """The connection is a real one, to a server that then looks as if it had such an address."""
     fake = fakes("alpha")
-    monkeypatch.setattr(addresses, "_METADATA", {*addresses._METADATA, ipaddress.ip_address("127.0.0.1")})
+    monkeypatch.setattr(
+        addresses, "_METADATA", {*addresses._METADATA, ipaddress.ip_address("127.0.0.1")}
+    )
     url = f"http://localhost:{fake.url.rpartition(':')[2]}"
-    refused = sqlite_api.ask("POST", "/api/generate", {"model": "alpha", "prompt": "hi", "server_url": url})
+    refused = sqlite_api.ask(
+        "POST", "/api/generate", {"model": "alpha", "prompt": "hi", "server_url": url}
+    )
     assert (refused.status_code, refused.json()["code"]) == (422, "address_refused")
     added = sqlite_api.ask("POST", "/api/servers", {"name": "rebound", "url": url}).json()
     for action in ("check", "discover"):
@@ -80,7 +104,9 @@ def test_a_name_that_leads_there_is_refused_before_anything_is_sent(
 def test_a_name_that_changes_its_address_between_two_looks_gains_nothing(
     sqlite_api: Service, fakes: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the second look-up on the name leads to a refused address: what was allowed once does not count."""
+    """From the second look-up on the name leads to a refused address: what was allowed once does
+    not count.
+    """
     fake, looked, look_up = fakes("alpha"), [], socket.getaddrinfo
 
     def rebound(host: Any, port: Any, *args: Any, **more: Any) -> Any:
@@ -88,10 +114,13 @@ def test_a_name_that_changes_its_address_between_two_looks_gains_nothing(
             return look_up(host, port, *args, **more)
         looked.append(len(fake.requests()))
         if len(looked) == 2:
-            monkeypatch.setattr(addresses, "_METADATA", {*addresses._METADATA, ipaddress.ip_address("127.0.0.1")})
+            monkeypatch.setattr(
+                addresses, "_METADATA", {*addresses._METADATA, ipaddress.ip_address("127.0.0.1")}
+            )
         return look_up("127.0.0.1", port, *args, **more)
 
-    monkeypatch.setattr(http, "_LIMITS", httpx.Limits(max_keepalive_connections=0))  # each request looks it up anew
+    # each request looks it up anew
+    monkeypatch.setattr(http, "_LIMITS", httpx.Limits(max_keepalive_connections=0))
     monkeypatch.setattr(socket, "getaddrinfo", rebound)
     url = f"http://rebind.test:{fake.url.rpartition(':')[2]}"
     body = {"model": "alpha", "prompt": "hi", "server_url": url, "stream": False}

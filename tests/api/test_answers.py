@@ -1,4 +1,6 @@
-"""`/api/generate`, `/api/chat`, `/api/tags`: Ollama's own shapes, with what we know of the server and the build."""
+"""`/api/generate`, `/api/chat`, `/api/tags`: Ollama's own shapes, with what we know of the server
+and the build.
+"""
 
 import base64
 import json
@@ -10,14 +12,17 @@ import httpx
 import ollama
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, Service
 from tests.fake_ollama import Answer, Recording
 from tests.fake_ollama_thread import FakeOllamaThread
 
 GENERATE, CHAT, TAGS = "/api/generate", "/api/chat", "/api/tags"
-OLD, NEW = SimulatedModel("alpha", build="old"), SimulatedModel("alpha", build="new", says="I am the new alpha")
+OLD, NEW = (
+    SimulatedModel("alpha", build="old"),
+    SimulatedModel("alpha", build="new", says="I am the new alpha"),
+)
 HI = [{"role": "user", "content": "hi"}]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nrest").decode()
 
@@ -61,19 +66,31 @@ def test_official_client_generates(api: Service, official: ollama.Client, fakes:
 
 
 def test_official_client_chats(api: Service, official: ollama.Client, fakes: Serve) -> None:
-    model = SimulatedModel("alpha", says="one two", thinking="let me", capabilities=("completion", "thinking"))
+    model = SimulatedModel(
+        "alpha", says="one two", thinking="let me", capabilities=("completion", "thinking")
+    )
     register(api, fakes(model))
     whole = official.chat(model="alpha", messages=HI, think=True)
-    assert (whole.message.content, whole.message.thinking, whole.message.role) == ("one two", "let me", "assistant")
+    assert (whole.message.content, whole.message.thinking, whole.message.role) == (
+        "one two",
+        "let me",
+        "assistant",
+    )
     pieces = list(official.chat(model="alpha", messages=HI, stream=True))
     assert "".join(piece.message.content or "" for piece in pieces) == "one two"
     assert pieces[-1].done
 
 
-def test_official_client_lists_each_name_once(api: Service, official: ollama.Client, fakes: Serve) -> None:
+def test_official_client_lists_each_name_once(
+    api: Service, official: ollama.Client, fakes: Serve
+) -> None:
     register(api, fakes(OLD, "beta"), fakes(NEW, "gamma"))
     listed = official.list().models
-    assert sorted(model.model or "" for model in listed) == ["alpha:latest", "beta:latest", "gamma:latest"]
+    assert sorted(model.model or "" for model in listed) == [
+        "alpha:latest",
+        "beta:latest",
+        "gamma:latest",
+    ]
     assert {model.model: model.digest for model in listed}["alpha:latest"] == OLD.digest
     assert all(model.size and model.modified_at and model.details for model in listed)
 
@@ -112,13 +129,17 @@ def test_every_field_reaches_the_server_as_it_was_given(sqlite_api: Service, fak
         "top_logprobs": 2,
         "truncate": True,
     }
-    answer = sqlite_api.ask("POST", GENERATE, {"model": "Alpha", "server": one, **fields, "raw": None})
+    answer = sqlite_api.ask(
+        "POST", GENERATE, {"model": "Alpha", "server": one, **fields, "raw": None}
+    )
     assert answer.status_code == 200, answer.text
     [body] = sent(fake, GENERATE)
     assert body == {"model": "alpha:latest", "stream": True, **fields}
 
 
-def test_messages_and_tools_reach_the_server_as_they_were_given(sqlite_api: Service, fakes: Serve) -> None:
+def test_messages_and_tools_reach_the_server_as_they_were_given(
+    sqlite_api: Service, fakes: Serve
+) -> None:
     fake = fakes("alpha")
     register(sqlite_api, fake)
     call = {"function": {"name": "look", "arguments": {"at": None, "n": 1.0}}}
@@ -129,34 +150,57 @@ def test_messages_and_tools_reach_the_server_as_they_were_given(sqlite_api: Serv
         {"role": "tool", "content": "42", "tool_name": "look"},
     ]
     tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
-    last = {"model": "alpha:latest", "created_at": "2026-01-01T00:00:00Z", "done": True, "done_reason": "stop"}
+    last = {
+        "model": "alpha:latest",
+        "created_at": "2026-01-01T00:00:00Z",
+        "done": True,
+        "done_reason": "stop",
+    }
     answered = [
-        {**last, "message": {"role": "assistant", "content": "", "tool_calls": [call], "new": 1}, "done": False},
+        {
+            **last,
+            "message": {"role": "assistant", "content": "", "tool_calls": [call], "new": 1},
+            "done": False,
+        },
         {**last, "message": {"role": "assistant", "content": ""}},
     ]
     fake.call(
-        lambda: fake.fakes[0].script_always(CHAT, Answer(body="".join(json.dumps(r) + "\n" for r in answered).encode()))
+        lambda: fake.fakes[0].script_always(
+            CHAT, Answer(body="".join(json.dumps(r) + "\n" for r in answered).encode())
+        )
     )
     body = {"model": "alpha", "messages": messages, "tools": tools, "shift": False}
     first, final = lines(sqlite_api.ask("POST", CHAT, body))
     assert first == answered[0]
     assert {name: final[name] for name in answered[1]} == answered[1]
     assert sent(fake, CHAT) == [
-        {"model": "alpha:latest", "stream": True, "shift": False, "messages": messages, "tools": tools}
+        {
+            "model": "alpha:latest",
+            "stream": True,
+            "shift": False,
+            "messages": messages,
+            "tools": tools,
+        }
     ]
     whole = sqlite_api.ask("POST", CHAT, {**body, "stream": False}).json()
     assert whole["message"] == {"role": "assistant", "content": "", "tool_calls": [call]}
 
 
-@pytest.mark.parametrize("name", ["generate-stream", "chat-thinking", "generate-load", "generate-thinking"])
-def test_records_come_through_as_the_server_sent_them(sqlite_api: Service, fakes: Serve, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["generate-stream", "chat-thinking", "generate-load", "generate-thinking"]
+)
+def test_records_come_through_as_the_server_sent_them(
+    sqlite_api: Service, fakes: Serve, name: str
+) -> None:
     path, asked, records = replay(sqlite_api, fakes, name)
     answer = lines(sqlite_api.ask("POST", path, asked))
     assert answer[:-1] == records[:-1]
     assert {name: answer[-1][name] for name in records[-1]} == records[-1]
 
 
-def replay(service: Service, fakes: Serve, name: str) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+def replay(
+    service: Service, fakes: Serve, name: str
+) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
     """Have a recorded answer given to the next request; its path, the request and the records."""
     recording = Recording.load(name)
     path, asked = recording.request["path"], dict(recording.request["body"])
@@ -171,15 +215,22 @@ def replay(service: Service, fakes: Serve, name: str) -> tuple[str, dict[str, An
     return path, asked, records
 
 
-@pytest.mark.parametrize("field", ["width", "_debug_render_only", "api_base", "headers", "url", "allow_remote"])
+@pytest.mark.parametrize(
+    "field", ["width", "_debug_render_only", "api_base", "headers", "url", "allow_remote"]
+)
 def test_a_field_that_could_not_be_carried_is_named(shared_api: Service, field: str) -> None:
     for path, body in ((GENERATE, {"prompt": "hi"}), (CHAT, {"messages": HI})):
         refused = shared_api.ask("POST", path, {"model": "alpha", **body, field: "http://10.0.0.1"})
         assert refused.status_code == 422
-        assert refused.json() == {"error": f"body.{field}: there is no such field", "code": "invalid_input"}
+        assert refused.json() == {
+            "error": f"body.{field}: there is no such field",
+            "code": "invalid_input",
+        }
 
 
-def test_a_v1_server_gets_plain_messages_and_answers_in_ollamas_shape(sqlite_api: Service, fakes: Serve) -> None:
+def test_a_v1_server_gets_plain_messages_and_answers_in_ollamas_shape(
+    sqlite_api: Service, fakes: Serve
+) -> None:
     fake = fakes(SimulatedModel("alpha", says="one two"), version=None)
     register(sqlite_api, fake, api_version="v1")
     body = {
@@ -189,10 +240,17 @@ def test_a_v1_server_gets_plain_messages_and_answers_in_ollamas_shape(sqlite_api
     }
     *pieces, last = lines(sqlite_api.ask("POST", CHAT, body))
     assert [piece["message"]["content"] for piece in pieces] == ["one", " two"]
-    assert (last["done"], last["done_reason"], last["proof"], last["digest"]) == (True, "stop", "name", None)
+    assert (last["done"], last["done_reason"], last["proof"], last["digest"]) == (
+        True,
+        "stop",
+        "name",
+        None,
+    )
     [asked] = sent(fake, "/v1/chat/completions")
     assert (asked["messages"], asked["seed"]) == (body["messages"], 1)
-    whole = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi", "stream": False}).json()
+    whole = sqlite_api.ask(
+        "POST", GENERATE, {"model": "alpha", "prompt": "hi", "stream": False}
+    ).json()
     assert (whole["response"], whole["done"]) == ("one two", True)
 
 
@@ -211,7 +269,9 @@ def test_what_v1_cannot_carry_is_refused_before_anything_is_sent(
 ) -> None:
     fake = fakes("alpha", version=None)
     [one] = register(sqlite_api, fake, api_version="v1")
-    refused = sqlite_api.ask("POST", CHAT, {"model": "alpha", "server": one, "messages": HI, **more})
+    refused = sqlite_api.ask(
+        "POST", CHAT, {"model": "alpha", "server": one, "messages": HI, **more}
+    )
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
     assert named in refused.json()["error"]
     assert sent(fake, "/v1/chat/completions") == []
@@ -224,7 +284,9 @@ def test_an_empty_prompt_loads_the_model_as_with_ollama(sqlite_api: Service, fak
 
 
 @pytest.mark.parametrize("image", ["", "no base64!", "QUI", "QU I=", "QUJ="])
-def test_an_image_that_would_not_arrive_as_given_is_refused(shared_api: Service, image: str) -> None:
+def test_an_image_that_would_not_arrive_as_given_is_refused(
+    shared_api: Service, image: str
+) -> None:
     for path, body in (
         (GENERATE, {"prompt": "hi", "images": [image]}),
         (CHAT, {"messages": [{"role": "user", "images": [image]}]}),
@@ -249,14 +311,23 @@ def test_the_last_record_names_the_server_and_the_build(api: Service, fakes: Ser
 
 
 @pytest.mark.parametrize("server", [2, "two", "TWO"])
-def test_only_the_server_that_was_named_is_asked(sqlite_api: Service, fakes: Serve, server: int | str) -> None:
+def test_only_the_server_that_was_named_is_asked(
+    sqlite_api: Service, fakes: Serve, server: int | str
+) -> None:
     first, second = fakes("alpha"), fakes("alpha")
     register(sqlite_api, first, second)
-    assert sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi", "server": server}).status_code == 200
+    assert (
+        sqlite_api.ask(
+            "POST", GENERATE, {"model": "alpha", "prompt": "hi", "server": server}
+        ).status_code
+        == 200
+    )
     assert (len(sent(first, GENERATE)), len(sent(second, GENERATE))) == (0, 1)
 
 
-def test_a_server_that_is_away_is_an_error_and_no_other_one_is_asked(sqlite_api: Service, fakes: Serve) -> None:
+def test_a_server_that_is_away_is_an_error_and_no_other_one_is_asked(
+    sqlite_api: Service, fakes: Serve
+) -> None:
     other = fakes("alpha")
     register(sqlite_api, other)
     body = {"model": "alpha", "prompt": "hi", "server_url": "http://127.0.0.1:1"}
@@ -271,7 +342,11 @@ def test_a_server_that_is_not_registered_answers_by_its_url_unless_that_is_forbi
     fake = fakes("alpha")
     body = {"model": "alpha", "prompt": "hi", "server_url": f"{fake.url}/v1", "stream": False}
     with Service(sqlite_url) as service:
-        assert service.ask("POST", GENERATE, body).json()["server"] == {"id": None, "name": None, "url": fake.url}
+        assert service.ask("POST", GENERATE, body).json()["server"] == {
+            "id": None,
+            "name": None,
+            "url": fake.url,
+        }
         assert service.ask("GET", "/api/servers").json() == []
     with Service(sqlite_url, environ={"OLLAMA_ADMIN_DYNAMIC_SERVERS": "registered"}) as service:
         refused = service.ask("POST", GENERATE, body)
@@ -291,7 +366,9 @@ def test_an_inactive_server_is_refused_by_its_url_too(sqlite_api: Service, fakes
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_demand_that_fails_before_the_text_is_a_conflict(sqlite_api: Service, fakes: Serve, stream: bool) -> None:
+def test_a_demand_that_fails_before_the_text_is_a_conflict(
+    sqlite_api: Service, fakes: Serve, stream: bool
+) -> None:
     fake = fakes(OLD)
     register(sqlite_api, fake)
     fake.call(lambda: fake.fakes[0].point("alpha", NEW))
@@ -301,7 +378,9 @@ def test_a_demand_that_fails_before_the_text_is_a_conflict(sqlite_api: Service, 
     assert sent(fake, GENERATE) == []
 
 
-def test_a_demand_that_fails_after_the_text_is_a_line_of_error(sqlite_api: Service, fakes: Serve) -> None:
+def test_a_demand_that_fails_after_the_text_is_a_line_of_error(
+    sqlite_api: Service, fakes: Serve
+) -> None:
     async def move(index: int) -> None:
         if index == 1:
             fake.fakes[0].point("alpha", NEW)
@@ -345,15 +424,23 @@ def test_a_failure_before_the_first_text_has_its_status(
     register(sqlite_api, fake)
     fake.call(lambda: fake.fakes[0].script(GENERATE, fault))
     refused = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi"})
-    assert (refused.status_code, refused.json().keys(), refused.json()["code"]) == (status, {"error", "code"}, code)
+    assert (refused.status_code, refused.json().keys(), refused.json()["code"]) == (
+        status,
+        {"error", "code"},
+        code,
+    )
     assert ("retry-after" in refused.headers) == (status == 503)
 
 
-def test_receipts_say_by_which_way_requests_came(sqlite_api: Service, sqlite_url: str, fakes: Serve) -> None:
+def test_receipts_say_by_which_way_requests_came(
+    sqlite_api: Service, sqlite_url: str, fakes: Serve
+) -> None:
     register(sqlite_api, fakes("alpha"))
     sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi"})
     sqlite_api.stop()
     sqlite_api.ended()
     with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
-        assert connection.execute("SELECT way, outcome FROM ollama_receipts").fetchall() == [("api", "ok")]
+        assert connection.execute("SELECT way, outcome FROM ollama_receipts").fetchall() == [
+            ("api", "ok")
+        ]
     connection.close()

@@ -1,4 +1,6 @@
-"""The database away, behind or ahead: nothing is served, nobody is called a stranger, and it recovers by itself."""
+"""The database away, behind or ahead: nothing is served, nobody is called a stranger, and it
+recovers by itself.
+"""
 
 import sqlite3
 from pathlib import Path
@@ -54,16 +56,23 @@ def test_a_database_that_goes_and_comes_back_needs_no_restart(
         stoppable_postgres.start()
         assert service.ask("GET", "/readyz").status_code == 200
         assert [server["name"] for server in service.ask("GET", "/api/servers").json()] == ["one"]
-        assert service.ask("POST", "/api/generate", {"model": "alpha", "prompt": "hi"}).status_code == 200
+        assert (
+            service.ask("POST", "/api/generate", {"model": "alpha", "prompt": "hi"}).status_code
+            == 200
+        )
     stoppable_postgres.drop_database(url)
 
 
-def test_a_database_that_is_away_at_the_start_is_waited_for(stoppable_postgres: OwnPostgresServer) -> None:
+def test_a_database_that_is_away_at_the_start_is_waited_for(
+    stoppable_postgres: OwnPostgresServer,
+) -> None:
     url = TemplateDatabases(stoppable_postgres).copy(migrate)
     stoppable_postgres.stop()
     with Service(url) as service:
         refusals(service, "database_unavailable")
-        assert any(line.startswith("not ready: the database cannot be reached") for line in service.said)
+        assert any(
+            line.startswith("not ready: the database cannot be reached") for line in service.said
+        )
         stoppable_postgres.start()
         assert service.ask("GET", "/readyz").status_code == 200
         assert service.ask("GET", "/api/servers").json() == []
@@ -80,7 +89,9 @@ def test_a_schema_that_moves_under_it_is_not_served(database_url: str, revision:
         assert service.ask("GET", "/api/servers").status_code == 200
 
 
-def test_a_database_without_tables_is_not_served_until_it_has_been_migrated(empty_postgres_url: str) -> None:
+def test_a_database_without_tables_is_not_served_until_it_has_been_migrated(
+    empty_postgres_url: str,
+) -> None:
     with Service(empty_postgres_url) as service:
         refusals(service, "schema_out_of_date")
         migrate(empty_postgres_url)
@@ -94,7 +105,10 @@ def test_a_new_sqlite_file_is_filled_at_the_start(tmp_path: Path) -> None:
 
 def stamp(url: str, revision: str) -> str:
     """Write another revision into the database; the one that stood there."""
-    read, write = "SELECT version_num FROM alembic_version", f"UPDATE alembic_version SET version_num = '{revision}'"
+    read, write = (
+        "SELECT version_num FROM alembic_version",
+        f"UPDATE alembic_version SET version_num = '{revision}'",
+    )
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         head = str(connection.execute(read).fetchone()[0])

@@ -12,7 +12,7 @@ from ollama_admin.api import problems
 from ollama_admin.api.app import create_app
 from ollama_admin.api.bodies import Limits
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import Serve
 from tests.api.service import TOKEN, Service
 
@@ -33,7 +33,10 @@ def calls() -> list[tuple[str, str]]:
         path = re.search(r'"\$URL(/[^"?]*)', line)
         assert path is not None, line
         found.append(
-            (method[1] if method else "POST" if " -d " in line else "GET", path[1].replace("/1", "/{server_id}"))
+            (
+                method[1] if method else "POST" if " -d " in line else "GET",
+                path[1].replace("/1", "/{server_id}"),
+            )
         )
     return found
 
@@ -75,7 +78,9 @@ def test_the_python_example_runs(api: Service, fakes: Serve, tmp_path: Path) -> 
     [example] = blocks("python")
     code = example.replace("http://127.0.0.1:8421", api.url)
     environ = os.environ | {"OLLAMA_ADMIN_API_TOKEN": TOKEN}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=tmp_path)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=tmp_path
+    )
     assert (ran.stdout, ran.stderr) == ("Rayleigh scattering\n", "")
 
 

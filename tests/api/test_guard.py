@@ -1,4 +1,6 @@
-"""Who may come in: tokens, hosts, origins, bodies and their limits. Nothing foreign is echoed or passed on."""
+"""Who may come in: tokens, hosts, origins, bodies and their limits. Nothing foreign is echoed or
+passed on.
+"""
 
 import json
 import logging
@@ -18,7 +20,7 @@ from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, TOKEN, Service, answer_of, read_all, request
 
 OPEN = {"/healthz", "/readyz", "/docs", "/docs/{name}", "/openapi.json"}
-GUARDED = [
+NEEDS_DATABASE = [
     ("GET", "/api/servers"),
     ("POST", "/api/servers"),
     ("GET", "/api/servers/1"),
@@ -51,18 +53,24 @@ def every_route(router: Any) -> set[tuple[str, str]]:
 async def test_every_route_stands_in_one_of_the_two_tables(sqlite_url: str) -> None:
     async with Client(database_url=sqlite_url, environ={}) as client:
         routes = every_route(create_app(client, Limits()))
-    guarded = {(method, path.replace("/1", "/{server_id}")) for method, path in GUARDED}
+    guarded = {(method, path.replace("/1", "/{server_id}")) for method, path in NEEDS_DATABASE}
     assert routes == guarded | {("GET", path) for path in OPEN}
     assert OPEN - {"/docs/{name}"} == guard.OPEN
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [*GUARDED, ("GET", "/nothing"), ("GET", "/healthz/"), ("PUT", "/api/servers")]
+    ("method", "path"),
+    [*NEEDS_DATABASE, ("GET", "/nothing"), ("GET", "/healthz/"), ("PUT", "/api/servers")],
 )
-def test_nothing_but_the_open_routes_answers_without_the_token(shared_api: Service, method: str, path: str) -> None:
+def test_nothing_but_the_open_routes_answers_without_the_token(
+    shared_api: Service, method: str, path: str
+) -> None:
     with shared_api.client(headers={}) as client:
         refused = client.request(method, path)
-    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="ollama-admin"')
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (
+        401,
+        'Bearer realm="ollama-admin"',
+    )
     error = refused.json()["error"]
     assert (refused.json()["code"] if isinstance(error, str) else error["code"]) == "unauthorized"
 
@@ -101,7 +109,10 @@ def test_a_wrong_token_is_refused_in_one_way(shared_api: Service, given: tuple[s
 
 
 def test_a_token_of_a_megabyte_is_no_proper_request(shared_api: Service) -> None:
-    head = f"GET /api/servers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {'x' * 2**20}\r\n\r\n"
+    head = (
+        "GET /api/servers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+        f"{'x' * 2**20}\r\n\r\n"
+    )
     with shared_api.connect() as connection:
         try:
             connection.sendall(head.encode())
@@ -121,31 +132,53 @@ def test_the_token_in_the_query_or_a_cookie_is_no_token(sqlite_api: Service) -> 
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1:8421", "localhost.", "[::2]", "@localhost", ""]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1:8421",
+        "localhost.",
+        "[::2]",
+        "@localhost",
+        "",
+    ],
 )
 @pytest.mark.parametrize("path", ["/healthz", "/docs", "/api/servers"])
 def test_a_foreign_host_is_refused_everywhere(shared_api: Service, host: str, path: str) -> None:
-    head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: "
+        "close\r\n\r\n"
+    )
     status, _, document = answer_of(shared_api.raw(head.encode()))
     assert (status, document["error"]["code"]) == (403, "host_not_allowed")
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:8421", "[::1]:9", "api.example"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "LOCALHOST:8421", "[::1]:9", "api.example"]
+)
 def test_own_hosts_and_those_that_were_allowed_are_served(sqlite_url: str, host: str) -> None:
     with Service(sqlite_url, allow_hosts=("API.example",)) as service:
         assert answer_of(service.raw(request("GET", "/healthz", Host=host)))[0] == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"])
-def test_a_foreign_origin_is_refused_and_no_answer_has_headers_for_it(shared_api: Service, origin: str) -> None:
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"]
+)
+def test_a_foreign_origin_is_refused_and_no_answer_has_headers_for_it(
+    shared_api: Service, origin: str
+) -> None:
     for method in ("GET", "OPTIONS"):
-        status, headers, _ = answer_of(shared_api.raw(request(method, "/api/servers", Origin=origin)))
+        status, headers, _ = answer_of(
+            shared_api.raw(request(method, "/api/servers", Origin=origin))
+        )
         assert status == 403
         assert not [name for name in headers if name.startswith("access-control-")]
 
 
 def test_a_page_of_our_own_may_ask(shared_api: Service) -> None:
-    status, headers, _ = answer_of(shared_api.raw(request("GET", "/api/servers", Origin="http://127.0.0.1")))
+    status, headers, _ = answer_of(
+        shared_api.raw(request("GET", "/api/servers", Origin="http://127.0.0.1"))
+    )
     assert status == 200
     assert not [name for name in headers if name.startswith("access-control-")]
 
@@ -157,7 +190,9 @@ def test_what_proxies_add_changes_nothing(sqlite_api: Service) -> None:
         "X_Forwarded_Proto": "https",
         "Forwarded": "host=evil",
     }
-    status, headers, document = answer_of(sqlite_api.raw(request("POST", "/api/servers", NEW_BYTES, **more)))
+    status, headers, document = answer_of(
+        sqlite_api.raw(request("POST", "/api/servers", NEW_BYTES, **more))
+    )
     assert (status, headers["location"]) == (201, f"/api/servers/{document['id']}")
     assert "evil" not in sqlite_api.log(1)[0]
 
@@ -174,14 +209,21 @@ def test_what_proxies_add_changes_nothing(sqlite_api: Service) -> None:
         "Host: evil.example\r\n",
     ],
 )
-def test_a_request_that_two_readers_could_cut_differently_is_refused(shared_api: Service, head: str) -> None:
-    data = f"POST /api/servers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{head}\r\n0\r\n\r\n"
+def test_a_request_that_two_readers_could_cut_differently_is_refused(
+    shared_api: Service, head: str
+) -> None:
+    data = (
+        "POST /api/servers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+        f"{TOKEN}\r\n{head}\r\n0\r\n\r\n"
+    )
     status, _, document = answer_of(shared_api.raw(data.encode()))
     assert 400 <= status < 500 or status == 501
     assert document["error"].keys() >= {"code", "message", "hint"}
 
 
-def test_nothing_of_the_client_reaches_the_ollama_server_but_what_it_asked(sqlite_api: Service, fakes: Serve) -> None:
+def test_nothing_of_the_client_reaches_the_ollama_server_but_what_it_asked(
+    sqlite_api: Service, fakes: Serve
+) -> None:
     fake = fakes("alpha")
     register(sqlite_api, fake)
     fake.call(fake.fakes[0].requests.clear)
@@ -217,7 +259,10 @@ def test_nothing_of_the_client_reaches_the_ollama_server_but_what_it_asked(sqlit
     ],
 )
 def test_a_body_is_json_in_utf_8(sqlite_api: Service, kind: str, status: int) -> None:
-    assert answer_of(sqlite_api.raw(request("POST", "/api/servers", NEW_BYTES, Content_Type=kind)))[0] == status
+    assert (
+        answer_of(sqlite_api.raw(request("POST", "/api/servers", NEW_BYTES, Content_Type=kind)))[0]
+        == status
+    )
 
 
 def test_a_compressed_body_is_refused(shared_api: Service) -> None:
@@ -248,7 +293,9 @@ def test_a_body_that_has_no_single_meaning_is_refused(shared_api: Service, body:
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b"1", b"{}"])
 @pytest.mark.parametrize("path", ["/api/servers", "/api/generate"])
-def test_a_body_that_is_no_object_or_an_empty_one_is_invalid(shared_api: Service, path: str, body: bytes) -> None:
+def test_a_body_that_is_no_object_or_an_empty_one_is_invalid(
+    shared_api: Service, path: str, body: bytes
+) -> None:
     assert answer_of(shared_api.raw(request("POST", path, body)))[0] == 422
 
 
@@ -257,13 +304,24 @@ def test_a_body_of_too_many_values_is_refused_before_it_is_read(shared_api: Serv
     assert answer_of(shared_api.raw(request("POST", "/api/generate", body)))[0] == 413
 
 
-@pytest.mark.parametrize(("path", "most"), [("/api/servers", FEW.body), ("/api/generate", FEW.body_large)])
-def test_a_body_has_a_limit_whatever_it_says_of_its_length(sqlite_url: str, path: str, most: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "most"), [("/api/servers", FEW.body), ("/api/generate", FEW.body_large)]
+)
+def test_a_body_has_a_limit_whatever_it_says_of_its_length(
+    sqlite_url: str, path: str, most: int
+) -> None:
     with Service(sqlite_url, limits=FEW) as service:
         body = b'"' + b"x" * most + b'"'
         chunk = f"{len(body):x}\r\n".encode() + body + b"\r\n"
-        endless = request("POST", path, Transfer_Encoding="chunked", Content_Type="application/json") + chunk
-        for data in (request("POST", path, body), request("POST", path, b"{}", Content_Length="9" * 18), endless):
+        endless = (
+            request("POST", path, Transfer_Encoding="chunked", Content_Type="application/json")
+            + chunk
+        )
+        for data in (
+            request("POST", path, body),
+            request("POST", path, b"{}", Content_Length="9" * 18),
+            endless,
+        ):
             status, _, document = answer_of(service.raw(data))
             assert status == 413
             assert "longer than" in str(document)
@@ -277,7 +335,9 @@ def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(sqlite_url: str,
 
 
 @pytest.mark.parametrize("drip", [b"", b" "])
-def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(sqlite_url: str, drip: bytes) -> None:
+def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(
+    sqlite_url: str, drip: bytes
+) -> None:
     with Service(sqlite_url, limits=FEW) as service, service.connect() as connection:
         connection.sendall(request("POST", "/api/servers", b"{", Content_Length="900"))
         answer = dripped(connection, drip)
@@ -341,7 +401,9 @@ def test_hundreds_of_idle_connections_keep_nobody_out(sqlite_url: str) -> None:
         ("GET", "/api/servers/9223372036854775807", 404),
     ],
 )
-def test_every_error_is_a_document_with_a_request_id(shared_api: Service, method: str, path: str, status: int) -> None:
+def test_every_error_is_a_document_with_a_request_id(
+    shared_api: Service, method: str, path: str, status: int
+) -> None:
     raw = shared_api.raw(request(method, path))
     if method == "HEAD":
         raw = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -359,7 +421,9 @@ def test_every_error_is_a_document_with_a_request_id(shared_api: Service, method
         )
 
 
-def test_a_bug_is_a_document_too_and_tells_nothing(sqlite_api: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_a_document_too_and_tells_nothing(
+    sqlite_api: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ValueError("canary")
 
@@ -408,7 +472,9 @@ AUTHS = [
 
 
 @pytest.mark.parametrize("auth", AUTHS)
-def test_secrets_are_stored_and_sent_and_never_shown(api: Service, fakes: Serve, auth: dict[str, Any]) -> None:
+def test_secrets_are_stored_and_sent_and_never_shown(
+    api: Service, fakes: Serve, auth: dict[str, Any]
+) -> None:
     fake = fakes("alpha")
     with Service(api._database_url, environ={"OLLAMA_ADMIN_SECRET_KEY": "k" * 43 + "="}) as service:
         added = service.ask("POST", "/api/servers", {"name": "gpu", "url": fake.url, **auth})
@@ -426,7 +492,9 @@ def test_secrets_are_stored_and_sent_and_never_shown(api: Service, fakes: Serve,
             service.ask("PATCH", path, {**auth, SECRET: 1}).text,
             service.ask("PATCH", path, {**auth, "auth_type": SECRET}).text,
             service.ask("PATCH", path, {"auth_config": [SECRET]}).text,
-            service.ask("PATCH", path, {"auth_type": "basic", "auth_config": {"token": SECRET}}).text,
+            service.ask(
+                "PATCH", path, {"auth_type": "basic", "auth_config": {"token": SECRET}}
+            ).text,
             service.ask("PATCH", path, {"headers": {"X-A": f"{SECRET}\n"}}).text,
             *service.said,
             *service.logged,
@@ -436,7 +504,9 @@ def test_secrets_are_stored_and_sent_and_never_shown(api: Service, fakes: Serve,
     assert any(SECRET in value or "Basic" in value for value in checked.headers.values())
 
 
-@pytest.mark.parametrize("reference", ["env:HOME", "file:/etc/passwd", "env:OLLAMA_ADMIN_API_TOKEN"])
+@pytest.mark.parametrize(
+    "reference", ["env:HOME", "file:/etc/passwd", "env:OLLAMA_ADMIN_API_TOKEN"]
+)
 @pytest.mark.parametrize("place", ["auth_config", "headers"])
 def test_references_cannot_be_set(sqlite_api: Service, reference: str, place: str) -> None:
     given: dict[str, Any] = {"headers": {"X-A": reference}}
@@ -456,7 +526,9 @@ def test_references_cannot_be_set(sqlite_api: Service, reference: str, place: st
 def test_asterisks_that_were_shown_are_not_taken_for_a_secret(sqlite_api: Service) -> None:
     auth = {"auth_type": "bearer", "auth_config": {"token": "secret"}}
     added = sqlite_api.ask("POST", "/api/servers", {**NEW, **auth}).json()
-    refused = sqlite_api.ask("PATCH", f"/api/servers/{added['id']}", {"auth_config": added["auth_config"]})
+    refused = sqlite_api.ask(
+        "PATCH", f"/api/servers/{added['id']}", {"auth_config": added["auth_config"]}
+    )
     assert refused.status_code == 422
 
 
@@ -470,7 +542,9 @@ def test_another_host_drops_the_credentials_of_the_old_one(sqlite_api: Service) 
 def test_credentials_are_taken_away(sqlite_api: Service) -> None:
     auth = {"auth_type": "bearer", "auth_config": {"token": "secret"}, "headers": {"X-A": "b"}}
     added = sqlite_api.ask("POST", "/api/servers", {**NEW, **auth}).json()
-    cleared = sqlite_api.ask("PATCH", f"/api/servers/{added['id']}", {"auth_type": None, "headers": None}).json()
+    cleared = sqlite_api.ask(
+        "PATCH", f"/api/servers/{added['id']}", {"auth_type": None, "headers": None}
+    ).json()
     assert (cleared["auth_type"], cleared["auth_config"], cleared["headers"]) == ("none", {}, {})
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ollama_admin.api.bodies import Limits
-from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import HoldAt
 from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, SECONDS, Service, read_all, request
 from tests.cli.running import Process
@@ -40,7 +40,9 @@ def in_use(service: Service) -> int:
     return int(server["slots_in_use"])
 
 
-def leave_and_see_all_given_back(service: Service, fake: FakeOllamaThread, connection: socket.socket) -> None:
+def leave_and_see_all_given_back(
+    service: Service, fake: FakeOllamaThread, connection: socket.socket
+) -> None:
     """Upstream hears of it within a second, and the slot is free."""
     left = time.monotonic()
     connection.close()
@@ -93,7 +95,9 @@ def test_a_client_that_leaves_the_queue_takes_no_slot(sqlite_api: Service, fakes
 
 
 @pytest.mark.parametrize("clients", [40, pytest.param(1000, marks=pytest.mark.chaos)])
-def test_clients_that_leave_at_any_time_leave_no_slot_behind(api: Service, fakes: Serve, clients: int) -> None:
+def test_clients_that_leave_at_any_time_leave_no_slot_behind(
+    api: Service, fakes: Serve, clients: int
+) -> None:
     fake = fakes(TALKER, token_delay=0.002, context=100_000)
     [one] = register(api, fake, max_concurrent=4)
     for number in range(clients):
@@ -103,11 +107,19 @@ def test_clients_that_leave_at_any_time_leave_no_slot_behind(api: Service, fakes
             with contextlib.suppress(TimeoutError):
                 connection.recv(1 + number % 50)
     until(lambda: in_use(api) == 0)
-    assert api.ask("POST", GENERATE, {**ASK, "options": {"num_predict": 2}, "server": one}).status_code == 200
+    assert (
+        api.ask("POST", GENERATE, {**ASK, "options": {"num_predict": 2}, "server": one}).status_code
+        == 200
+    )
 
 
-def test_a_client_that_reads_nothing_is_given_up_after_a_while(sqlite_url: str, fakes: Serve) -> None:
-    fake = fakes(SimulatedModel("alpha", says=f"{'x' * 2000} y", endless=True, context_length=10**6), context=10**6)
+def test_a_client_that_reads_nothing_is_given_up_after_a_while(
+    sqlite_url: str, fakes: Serve
+) -> None:
+    fake = fakes(
+        SimulatedModel("alpha", says=f"{'x' * 2000} y", endless=True, context_length=10**6),
+        context=10**6,
+    )
     with Service(sqlite_url, limits=Limits(write_idle=0.3)) as service:
         register(service, fake)
         with service.connect() as connection:
@@ -117,7 +129,9 @@ def test_a_client_that_reads_nothing_is_given_up_after_a_while(sqlite_url: str, 
             until(lambda: in_use(service) == 0)
 
 
-def test_the_sign_to_stop_lets_running_answers_end_and_refuses_new_connections(sqlite_url: str, fakes: Serve) -> None:
+def test_the_sign_to_stop_lets_running_answers_end_and_refuses_new_connections(
+    sqlite_url: str, fakes: Serve
+) -> None:
     hold = HoldAt(1)
     fake = fakes(SimulatedModel("alpha", says="one two three"), before_token=hold)
     with Service(sqlite_url, grace=SECONDS) as service:
@@ -163,15 +177,22 @@ def is_open(service: Service) -> bool:
     return True
 
 
-def test_sigterm_drains_and_exits_0(sqlite_url: str, fakes: Serve, spawn: Callable[..., Process]) -> None:
+def test_sigterm_drains_and_exits_0(
+    sqlite_url: str, fakes: Serve, spawn: Callable[..., Process]
+) -> None:
     hold = HoldAt(1)
     fake = fakes(SimulatedModel("alpha", says="one two three"), before_token=hold)
-    environ = {"OLLAMA_ADMIN_DATABASE_URL": sqlite_url, "OLLAMA_ADMIN_API_TOKEN": AUTHORIZED["Authorization"][7:]}
+    environ = {
+        "OLLAMA_ADMIN_DATABASE_URL": sqlite_url,
+        "OLLAMA_ADMIN_API_TOKEN": AUTHORIZED["Authorization"][7:],
+    }
     with Service(sqlite_url) as service:
         register(service, fake)
     process = spawn("serve", "--port", "0", environ=environ)
     process.until_stderr(b"/docs\n")
-    port = int(process.stderr_so_far.partition(b"listening on http://127.0.0.1:")[2].partition(b",")[0])
+    port = int(
+        process.stderr_so_far.partition(b"listening on http://127.0.0.1:")[2].partition(b",")[0]
+    )
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(asked())
         fake.run(hold.reached.wait(), SECONDS)

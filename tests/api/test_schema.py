@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, settings
 from ollama_admin.api.app import create_app
 from ollama_admin.api.bodies import Limits
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.ollama.http import Times
+from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import migrate, register
 from tests.api.service import AUTHORIZED, Service
 from tests.fake_ollama import FakeOllama
@@ -32,14 +32,17 @@ def document() -> dict[str, Any]:
 
 
 schema = schemathesis.openapi.from_dict(document())
-# Rules that JSON Schema cannot tell: a name's characters, what an auth type needs, a server that is named and absent.
+# Rules that JSON Schema cannot tell: a name's characters, what an auth type needs, a server that is
+# named and absent.
 schema.config.checks.positive_data_acceptance.expected_statuses += ["422"]
 # Where the document has them, and nowhere else: status_code_conformance looks at that.
 schema.config.checks.not_a_server_error.expected_statuses += ["502", "503"]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     """One service for all examples, with a server that answers; requests to others end at once."""
     if request.param == "postgresql":
         url = request.getfixturevalue("template_databases").copy(migrate)
@@ -73,7 +76,9 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.hook
 def filter_query(context: Any, query: Any) -> bool:
-    """Not what is wrong only until it is written down: an empty list or object, or null, leaves no trace in a URL."""
+    """Not what is wrong only until it is written down: an empty list or object, or null, leaves no
+    trace in a URL.
+    """
     return not any(value is None or value in ([], {}) for value in dict(query or {}).values())
 
 

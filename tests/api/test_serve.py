@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.demo.simulator_http import Connection, RecordedRequest
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.http import Connection, RecordedRequest
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import HoldAt
 from tests.api.conftest import Serve
 from tests.api.service import AUTHORIZED, NO_TLS, SECONDS, TOKEN
 from tests.cli.running import Cli, Process
@@ -39,12 +39,20 @@ def started(spawn: Spawn, url: str, *words: str, **environ: str | None) -> tuple
 def ask(url: str, method: str, path: str, body: Any = None, token: str = TOKEN) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.request(
-        method, url + path, json=body, headers=headers, verify=NO_TLS, trust_env=False, timeout=SECONDS
+        method,
+        url + path,
+        json=body,
+        headers=headers,
+        verify=NO_TLS,
+        trust_env=False,
+        timeout=SECONDS,
     )
 
 
 class Counting(FakeOllama):
-    """Counts the generations that run at the same time; one has ended before its last record is sent."""
+    """Counts the generations that run at the same time; one has ended before its last record is
+    sent.
+    """
 
     def __init__(self, *models: SimulatedModel, **more: Any) -> None:
         super().__init__(*models, before_token=self._count, **more)
@@ -60,48 +68,68 @@ class Counting(FakeOllama):
         self.now -= index == 2
 
 
-def test_two_processes_share_the_limits_of_servers(migrated_postgres_url: str, spawn: Spawn) -> None:
+def test_two_processes_share_the_limits_of_servers(
+    migrated_postgres_url: str, spawn: Spawn
+) -> None:
     fake = Counting(SimulatedModel("alpha", says="one two three"), token_delay=0.03)
     with FakeOllamaThread(fake) as fakes:
-        places = [started(spawn, migrated_postgres_url)[1] for _ in range(2)]
-        ask(places[0], "POST", "/api/servers", {"name": "one", "url": fakes.url, "max_concurrent": 3})
-        assert ask(places[1], "POST", "/api/discover").json()["failed"] == 0
+        limit = [started(spawn, migrated_postgres_url)[1] for _ in range(2)]
+        ask(
+            limit[0],
+            "POST",
+            "/api/servers",
+            {"name": "one", "url": fakes.url, "max_concurrent": 3},
+        )
+        assert ask(limit[1], "POST", "/api/discover").json()["failed"] == 0
 
         def generate(number: int) -> httpx.Response:
             body = {"model": "alpha", "prompt": "hi", "stream": bool(number % 3)}
-            return ask(places[number % 2], "POST", "/api/generate", body)
+            return ask(limit[number % 2], "POST", "/api/generate", body)
 
         with ThreadPoolExecutor(40) as threads:
             answers = list(threads.map(generate, range(40)))
         assert [answer.status_code for answer in answers] == [200] * 40
         assert all(json.loads(answer.text.splitlines()[-1])["done"] for answer in answers)
         assert 2 <= fakes.call(lambda: fake.most) <= 3
-        [server] = ask(places[0], "GET", "/api/servers").json()
+        [server] = ask(limit[0], "GET", "/api/servers").json()
         assert server["slots_in_use"] == 0
 
 
-def test_it_says_where_it_listens_whose_token_it_takes_and_what_it_refuses(sqlite_url: str, spawn: Spawn) -> None:
-    process, url = started(spawn, sqlite_url, "--allow-host", "API.example", OLLAMA_ADMIN_DYNAMIC_SERVERS="registered")
+def test_it_says_where_it_listens_whose_token_it_takes_and_what_it_refuses(
+    sqlite_url: str, spawn: Spawn
+) -> None:
+    process, url = started(
+        spawn, sqlite_url, "--allow-host", "API.example", OLLAMA_ADMIN_DYNAMIC_SERVERS="registered"
+    )
     ask(url, "GET", "/api/servers?capability=canary")
     process.interrupt()
     ran = process.ended()
     assert (ran.exit_code, ran.stdout) == (0, "")
-    notes = [line.removeprefix("note: ") for line in ran.stderr.splitlines() if line.startswith("note: ")]
+    notes = [
+        line.removeprefix("note: ") for line in ran.stderr.splitlines() if line.startswith("note: ")
+    ]
     assert notes == [
         "the token is the one in OLLAMA_ADMIN_API_TOKEN",
-        "refused are requests without the token, and for other hosts than 127.0.0.1, ::1, api.example, localhost",
+        (
+            "refused are requests without the token, and for other hosts than 127.0.0.1, ::1, "
+            "api.example, localhost"
+        ),
         "never connected to are link-local, multicast, unspecified and metadata addresses",
         "requests may name registered servers only",
         f"listening on {url}, documentation at {url}/docs",
     ]
     [line] = [line for line in ran.stderr.splitlines() if not line.startswith("note: ")]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [0-9a-f]{16} GET /api/servers 200 \d+ ms", line)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [0-9a-f]{16} GET /api/servers 200 \d+ ms", line
+    )
     assert TOKEN not in ran.stderr
 
 
 def test_a_token_is_made_and_shown_once(sqlite_url: str, spawn: Spawn) -> None:
     process, url = started(spawn, sqlite_url, OLLAMA_ADMIN_API_TOKEN=None)
-    found = re.search(r"the token of this run, shown once: (\S{43}) ", process.stderr_so_far.decode())
+    found = re.search(
+        r"the token of this run, shown once: (\S{43}) ", process.stderr_so_far.decode()
+    )
     assert found is not None
     assert ask(url, "GET", "/api/servers", token=found[1]).status_code == 200
     assert ask(url, "GET", "/api/servers", token=found[1][:-1]).status_code == 401
@@ -128,7 +156,9 @@ def test_a_token_that_no_header_can_carry_is_refused(
         (("--port", "0", "--grace", "-1"), "the grace is below 0 seconds"),
     ],
 )
-def test_a_place_that_cannot_be_had_is_an_error(sqlite_cli: Cli, words: tuple[str, ...], message: str) -> None:
+def test_a_place_that_cannot_be_had_is_an_error(
+    sqlite_cli: Cli, words: tuple[str, ...], message: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ran = sqlite_cli.json("serve", *(port if word == "TAKEN" else word for word in words))
@@ -153,17 +183,23 @@ main()
 
 def test_without_the_extra_one_error_names_what_to_install(sqlite_url: str) -> None:
     environ = os.environ | {"OLLAMA_ADMIN_DATABASE_URL": sqlite_url}
-    ran = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, env=environ)
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, env=environ
+    )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert json.loads(ran.stderr)["error"]["hint"] == "pip install 'ollama-admin[server]'"
 
 
-def test_a_second_sign_to_stop_does_not_wait_for_answers(sqlite_url: str, spawn: Spawn, fakes: Serve) -> None:
+def test_a_second_sign_to_stop_does_not_wait_for_answers(
+    sqlite_url: str, spawn: Spawn, fakes: Serve
+) -> None:
     hold = HoldAt(1)
     fake = fakes(SimulatedModel("alpha", says="one two"), before_token=hold)
     process, url = started(spawn, sqlite_url, "--grace", "600")
     body = {"model": "alpha", "prompt": "hi", "server_url": fake.url}
-    with httpx.stream("POST", f"{url}/api/generate", json=body, headers=AUTHORIZED, trust_env=False) as answer:
+    with httpx.stream(
+        "POST", f"{url}/api/generate", json=body, headers=AUTHORIZED, trust_env=False
+    ) as answer:
         lines = answer.iter_lines()
         assert json.loads(next(lines))["response"] == "one"
         fake.run(hold.reached.wait(), SECONDS)

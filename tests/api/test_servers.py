@@ -6,8 +6,27 @@ from tests.api.conftest import Serve, register
 from tests.api.service import Service
 
 SERVER_KEYS = {
-    *("id", "name", "url", "api_version", "capabilities", "max_concurrent", "slots_in_use", "priority", "is_default"),
-    *("is_active", "default_model", "auth_type", "auth_config", "headers", "status", "version", "last_error"),
+    *(
+        "id",
+        "name",
+        "url",
+        "api_version",
+        "capabilities",
+        "max_concurrent",
+        "slots_in_use",
+        "priority",
+        "is_default",
+    ),
+    *(
+        "is_active",
+        "default_model",
+        "auth_type",
+        "auth_config",
+        "headers",
+        "status",
+        "version",
+        "last_error",
+    ),
     *("last_seen_at", "last_discovered_at", "created_at", "updated_at"),
 }
 
@@ -20,7 +39,9 @@ def test_a_server_is_added_shown_changed_and_removed(api: Service) -> None:
     assert (added.json()["url"], added.json()["max_concurrent"]) == ("http://10.0.0.1:11434", 3)
     path = added.headers["location"]
     assert api.ask("GET", path).json() == added.json()
-    changed = api.ask("PATCH", path, {"name": "big gpu", "is_default": True, "default_model": "alpha"})
+    changed = api.ask(
+        "PATCH", path, {"name": "big gpu", "is_default": True, "default_model": "alpha"}
+    )
     assert changed.status_code == 200
     assert (changed.json()["name"], changed.json()["is_default"]) == ("big gpu", True)
     assert changed.json()["max_concurrent"] == 3
@@ -32,7 +53,8 @@ def test_a_server_is_added_shown_changed_and_removed(api: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"name": "GPU", "url": "10.0.0.9"}, {"name": "other", "url": "http://10.0.0.1:11434/v1"}]
+    "body",
+    [{"name": "GPU", "url": "10.0.0.9"}, {"name": "other", "url": "http://10.0.0.1:11434/v1"}],
 )
 def test_a_conflict_names_the_server_that_is_in_the_way(api: Service, body: dict[str, str]) -> None:
     first = api.ask("POST", "/api/servers", {"name": "gpu", "url": "10.0.0.1"}).json()["id"]
@@ -40,7 +62,10 @@ def test_a_conflict_names_the_server_that_is_in_the_way(api: Service, body: dict
     for method, path in (("POST", "/api/servers"), ("PATCH", f"/api/servers/{other}")):
         refused = api.ask(method, path, body)
         assert refused.status_code == 409
-        assert (refused.json()["error"]["code"], refused.json()["error"]["existing_id"]) == ("server_exists", first)
+        assert (refused.json()["error"]["code"], refused.json()["error"]["existing_id"]) == (
+            "server_exists",
+            first,
+        )
 
 
 def test_the_same_request_again_adds_nothing_and_names_the_first_one(api: Service) -> None:
@@ -52,7 +77,17 @@ def test_the_same_request_again_adds_nothing_and_names_the_first_one(api: Servic
 
 @pytest.mark.parametrize(
     "field",
-    ["id", "created_at", "updated_at", "status", "version", "last_seen_at", "slots_in_use", "role", "name_key"],
+    [
+        "id",
+        "created_at",
+        "updated_at",
+        "status",
+        "version",
+        "last_seen_at",
+        "slots_in_use",
+        "role",
+        "name_key",
+    ],
 )
 def test_a_column_that_is_not_for_callers_is_refused(sqlite_api: Service, field: str) -> None:
     body = {"name": "gpu", "url": "10.0.0.1"}
@@ -87,7 +122,8 @@ def test_pages_have_every_row_once_while_rows_come_and_go(api: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=-1", "limit=1000000000", "limit=x", "cursor=-1", "cursor=9e9", "page=2"]
+    "query",
+    ["limit=0", "limit=-1", "limit=1000000000", "limit=x", "cursor=-1", "cursor=9e9", "page=2"],
 )
 @pytest.mark.parametrize("path", ["/api/servers", "/api/models", "/api/servers/1/models"])
 def test_a_page_that_cannot_be_is_refused(shared_api: Service, path: str, query: str) -> None:
@@ -105,7 +141,9 @@ def test_models_of_all_servers_and_of_one_are_listed_by_id(api: Service, fakes: 
     }
     of_second = api.ask("GET", f"/api/servers/{second}/models").json()
     assert {model["server_id"] for model in of_second} == {second}
-    assert [model["name"] for model in api.ask("GET", "/api/models?name=al*").json()] == ["alpha:latest"] * 2
+    assert [model["name"] for model in api.ask("GET", "/api/models?name=al*").json()] == [
+        "alpha:latest"
+    ] * 2
     assert api.ask("PATCH", f"/api/servers/{first}", {"is_active": False}).status_code == 200
     assert len(api.ask("GET", "/api/models").json()) == 2
     assert len(api.ask("GET", "/api/models?all=true").json()) == 4
@@ -128,7 +166,9 @@ def test_check_and_discover_give_results_as_the_commands_do(api: Service, fakes:
     assert (result["status"], result["error"], checked.json()["failed"]) == ("online", None, 0)
     found = api.ask("POST", f"/api/servers/{one}/discover").json()
     assert found["results"][0]["added"] == ["alpha:latest"]
-    dead = api.ask("POST", "/api/servers", {"name": "dead", "url": "http://127.0.0.1:1"}).json()["id"]
+    dead = api.ask("POST", "/api/servers", {"name": "dead", "url": "http://127.0.0.1:1"}).json()[
+        "id"
+    ]
     both = api.ask("POST", "/api/discover").json()
     assert both["failed"] == 1
     assert {r["server"]["id"]: r["error"] and r["error"]["code"] for r in both["results"]} == {
@@ -138,7 +178,9 @@ def test_check_and_discover_give_results_as_the_commands_do(api: Service, fakes:
     assert api.ask("POST", f"/api/servers/{dead + 1}/check").status_code == 404
 
 
-def test_a_server_is_kept_while_requests_run_there_unless_it_is_forced(api: Service, fakes: Serve) -> None:
+def test_a_server_is_kept_while_requests_run_there_unless_it_is_forced(
+    api: Service, fakes: Serve
+) -> None:
     assert api.ask("DELETE", "/api/servers/77?force=true").status_code == 404
     [one] = register(api, fakes("alpha"))
     assert api.ask("DELETE", f"/api/servers/{one}?force=true").status_code == 204

@@ -47,8 +47,12 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="NAME", help=f"some of: {', '.join(GROUPS)}")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds that are counted, of everything")
+    parser.add_argument(
+        "--only", nargs="+", choices=GROUPS, metavar="NAME", help=f"some of: {', '.join(GROUPS)}"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="rounds that are counted, of everything"
+    )
     return parser.parse_args()
 
 

@@ -2,7 +2,8 @@
 
     python bare_discovery.py FILE [--show]
 
-FILE has a server's URL in each line. With `--show`, each model of the first server is looked at, once in all.
+FILE has a server's URL in each line. With `--show`, each model of the first server is looked at,
+once in all.
 """
 
 import asyncio
@@ -16,13 +17,16 @@ import httpx
 
 async def main() -> None:
     urls = Path(sys.argv[1]).read_text().split()
-    # verify=False: there is no https, and no time is spent on certificates. httpx's own limits (100 connections, of
-    # which 20 are kept) were faster than keeping all, and than asking fewer servers at once.
+    # verify=False: there is no https, and no time is spent on certificates. httpx's own limits (100
+    # connections, of which 20 are kept) were faster than keeping all, and than asking fewer servers
+    # at once.
     async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         listed = await asyncio.gather(*(listing(client, url) for url in urls))
         if "--show" in sys.argv:
             names = [model["name"] for model in listed[0]["models"]]
-            asked = (show(client, urls[number % len(urls)], name) for number, name in enumerate(names))
+            asked = (
+                show(client, urls[number % len(urls)], name) for number, name in enumerate(names)
+            )
             await asyncio.gather(*asked)
 
 
@@ -32,7 +36,9 @@ async def listing(client: httpx.AsyncClient, url: str) -> Any:
 
 
 async def show(client: httpx.AsyncClient, url: str, name: str) -> Any:
-    return json.loads((await client.post(f"{url}/api/show", json={"model": name})).raise_for_status().content)
+    return json.loads(
+        (await client.post(f"{url}/api/show", json={"model": name})).raise_for_status().content
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ _BARE = str(Path(__file__).with_name("bare_discovery.py"))
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A database that is put back as it was before each run; beside it a file of its servers' URLs."""
+    """A database that is put back as it was before each run; beside it a file of its servers'
+    URLs.
+    """
 
     folder: Path
     urls: Sequence[str]
@@ -71,7 +73,10 @@ def rows(rounds: int | None) -> Iterator[Told]:
         small.keep()
         yield _against_bare(f"{what}, unchanged", small, rounds or ROUNDS, 1.3)
         written = asyncio.run(_written(small))
-        yield Note(f"{what}, unchanged: {written} statements wrote ollama_models (at most {SMALL}: one a server)")
+        yield Note(
+            f"{what}, unchanged: {written} statements wrote ollama_models (at most {SMALL}: one a "
+            "server)"
+        )
 
 
 def _against_bare(work: str, registry: Registry, rounds: int, bar: float, *more: str) -> Row:
@@ -85,7 +90,9 @@ def _large(small: Registry, large: Registry, rounds: int) -> Iterator[Told]:
     ours, tenth = alternate(rounds, large.discover, small.discover, warm_up=0)
     yield Row(work=work, unit="ms", ours=median(_walls(ours)), floor=median(_walls(tenth)), bar=11)
     most = max(ran.peak for ran in ours)
-    yield Row(work=f"peak memory of discovering {LARGE} servers", unit="MiB", ours=most, bar=MEMORY_BAR)
+    yield Row(
+        work=f"peak memory of discovering {LARGE} servers", unit="MiB", ours=most, bar=MEMORY_BAR
+    )
 
 
 def _walls(runs: Sequence[Ran]) -> list[float]:
@@ -106,7 +113,9 @@ async def _written(registry: Registry) -> int:
     statements: list[str] = []
 
     def hear(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(("INSERT INTO ollama_models", "UPDATE ollama_models", "DELETE FROM ollama_models")):
+        if statement.startswith(
+            ("INSERT INTO ollama_models", "UPDATE ollama_models", "DELETE FROM ollama_models")
+        ):
             statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", hear)

@@ -13,11 +13,12 @@ from typing import Any
 
 import httpx
 
-from ollama_admin.demo.simulator import SimulatedServer
-from ollama_admin.demo.simulator_http import Reply
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.http import Reply
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import SimulatedServer
 
-MODELS = tuple(SimulatedModel(f"model-{number}") for number in range(40))  # every server of the fleet holds them
+# every server of the fleet holds them
+MODELS = tuple(SimulatedModel(f"model-{number}") for number in range(40))
 READ_ONLY = ("/api/version", "/api/tags")
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -25,17 +26,20 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 @contextmanager
 def simulated(words: Sequence[str], *, token_delay: float = 0) -> Iterator[str]:
-    """The URL of a SIMULATED server, whose model `alpha` says the words, one a token, `token_delay` seconds apart."""
+    """The URL of a SIMULATED server, whose model `alpha` says the words, one a token, `token_delay`
+    seconds apart.
+    """
     with _in_a_process(_serve_one, tuple(words), token_delay) as url:
         yield url
 
 
 @contextmanager
 def simulated_fleet(count: int) -> Iterator[list[str]]:
-    """The URLs of SIMULATED servers that can be discovered: all hold the same models, and none generates.
+    """The URLs of SIMULATED servers that can be discovered: all hold the same models, and none
+    generates.
 
-    They answer with the bytes that a `SimulatedServer` sends, from memory, so that they take as little as possible of
-    the time that is measured.
+    They answer with the bytes that a `SimulatedServer` sends, from memory, so that they take as
+    little as possible of the time that is measured.
     """
     with _in_a_process(_serve_fleet, count) as urls:
         yield urls
@@ -83,8 +87,13 @@ def _serve_fleet(pipe: Connection, count: int) -> None:
 
 
 async def _answers() -> Mapping[tuple[str, str], bytes]:
-    """Whole answers by path and the name of the model that is asked for, as a `SimulatedServer` gives them."""
-    async with SimulatedServer(*MODELS) as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+    """Whole answers by path and the name of the model that is asked for, as a `SimulatedServer`
+    gives them.
+    """
+    async with (
+        SimulatedServer(*MODELS) as server,
+        httpx.AsyncClient(base_url=server.url, trust_env=False) as client,
+    ):
         read = {(path, ""): (await client.get(path)).content for path in READ_ONLY}
         for model in server.models:
             shown = await client.post("/api/show", json={"model": model})
@@ -113,7 +122,9 @@ class _Answering(asyncio.Protocol):
             self._transport.write(self._answers[asked])
 
     def _next_request(self) -> tuple[str, str] | None:
-        """The path and the model that are asked for; None while a part of the request has not come yet."""
+        """The path and the model that are asked for; None while a part of the request has not come
+        yet.
+        """
         head, blank, rest = self._received.partition(b"\r\n\r\n")
         found = _LENGTH.search(head)
         length = int(found[1]) if found else 0

@@ -1,4 +1,6 @@
-"""What a slot, a proof and a receipt add to a generation, against the same request by bare httpx."""
+"""What a slot, a proof and a receipt add to a generation, against the same request by bare
+httpx.
+"""
 
 import asyncio
 import json
@@ -45,7 +47,10 @@ def rows(rounds: int | None) -> Iterator[Told]:
 async def measure(database_url: str, url: str, count: int) -> tuple[list[Timed], list[Timed]]:
     """Both kinds in turn, on one loop."""
     bare, ours = [], []
-    async with Client(database_url=database_url, environ={}) as client, httpx.AsyncClient(trust_env=False) as plain:
+    async with (
+        Client(database_url=database_url, environ={}) as client,
+        httpx.AsyncClient(trust_env=False) as plain,
+    ):
         await client.servers.add(name="one", url=url, max_concurrent=4)
         await client.discover()
         for _ in range(WARM_UP + count):
@@ -57,7 +62,13 @@ async def measure(database_url: str, url: str, count: int) -> tuple[list[Timed],
 
 async def bare_request(plain: httpx.AsyncClient, url: str) -> Timed:
     started, first = time.perf_counter(), None
-    body = {"model": "alpha:latest", "prompt": "hi", "stream": True, "truncate": False, "shift": False}
+    body = {
+        "model": "alpha:latest",
+        "prompt": "hi",
+        "stream": True,
+        "truncate": False,
+        "shift": False,
+    }
     async with plain.stream("POST", f"{url}/api/generate", json=body) as response:
         async for line in response.aiter_lines():
             record = json.loads(line)
@@ -76,7 +87,9 @@ async def our_request(client: Client) -> Timed:
     return _timed(started, first)
 
 
-def _told(database: str, bare: Sequence[Timed], ours: Sequence[Timed], bar: float | None) -> Iterator[Told]:
+def _told(
+    database: str, bare: Sequence[Timed], ours: Sequence[Timed], bar: float | None
+) -> Iterator[Told]:
     for index, what in enumerate(("first token", "whole")):
         floor, measured = ([timed[index] for timed in kind] for kind in (bare, ours))
         work = f"{database}: generate {TOKENS} tokens, {what}"

@@ -1,7 +1,8 @@
 """Starts one command, and prints as JSON what it took. `processes.py` runs it.
 
-It is a process of its own, and small: a child begins its life with the peak memory of the process that started it, so
-that the benchmarks themselves, with all that they have loaded, would be measured instead of a small command.
+It is a process of its own, and small: a child begins its life with the peak memory of the process
+that started it, so that the benchmarks themselves, with all that they have loaded, would be
+measured instead of a small command.
 """
 
 import json
@@ -29,7 +30,11 @@ def main() -> None:
     signal.alarm(0)
     cpu = usage.ru_utime + usage.ru_stime
     code = os.waitstatus_to_exitcode(status)
-    print(json.dumps({"code": code, "wall": wall * 1000, "cpu": cpu * 1000, "peak": usage.ru_maxrss / 1024}))
+    print(
+        json.dumps(
+            {"code": code, "wall": wall * 1000, "cpu": cpu * 1000, "peak": usage.ru_maxrss / 1024}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ class BenchmarkError(Exception):
 class Row:
     """One line of the table. `ours` None is work that was stopped, or that died, before its end.
 
-    The bar is on the ratio to the floor, or without a floor on `ours`. A row without a bar is information.
+    The bar is on the ratio to the floor, or without a floor on `ours`. A row without a bar is
+    information.
     """
 
     work: str
@@ -49,7 +50,13 @@ class Row:
         ours = "stopped" if self.ours is None else _figure(self.ours, self.unit)
         floor = _figure(self.floor, self.unit) if self.floor is not None else ""
         ratio = f"{self.ratio:.2f}x" if self.ratio is not None else ""
-        bar = "" if self.bar is None else f"{self.bar:g}x" if is_ratio else f"{self.bar:g} {self.unit}"
+        bar = (
+            ""
+            if self.bar is None
+            else f"{self.bar:g}x"
+            if is_ratio
+            else f"{self.bar:g} {self.unit}"
+        )
         is_over = self.holds is False or self.ours is None
         return self.work, ours, floor, ratio, bar, "over" if is_over else ""
 
@@ -99,7 +106,12 @@ class QueryPlan:
         return [_cut(line) for line in self.lines]
 
     def document(self) -> dict[str, Any]:
-        return {"database": self.database, "work": self.work, "statement": self.statement, "plan": self.lines}
+        return {
+            "database": self.database,
+            "work": self.work,
+            "statement": self.statement,
+            "plan": self.lines,
+        }
 
 
 Told = Row | Note | QueryPlan

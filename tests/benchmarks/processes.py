@@ -1,4 +1,6 @@
-"""Whole processes, as a person starts them: what they print, and the time and memory that they take."""
+"""Whole processes, as a person starts them: what they print, and the time and memory that they
+take.
+"""
 
 import json
 import os
@@ -30,17 +32,38 @@ class Ran:
 
 
 def environ(database_url: str | None = None, **more: str) -> dict[str, str]:
-    """The environment of a process: of what is meant for Ollama or this program the database alone, and nothing that is
-    meant for Python, which may have been told not to keep what it compiles.
+    """The environment of a process: of what is meant for Ollama or this program the database alone,
+    and nothing that is meant for Python, which may have been told not to keep what it compiles.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OLLAMA", "PYTHON"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OLLAMA", "PYTHON"))
+    }
     given = {} if database_url is None else {DATABASE_URL: database_url}
     return kept | given | {"COLUMNS": "80"} | more
 
 
-def attempt(command: Sequence[str], env: Mapping[str, str], *, stdout: Path = Path(os.devnull), memory: int = 0) -> Ran:
-    """Run a command to its end, or for PATIENCE seconds, in at most `memory` bytes (0: as much as there is)."""
-    launch = [sys.executable, "-I", "-S", _LAUNCHER, str(PATIENCE), str(memory), str(stdout), *command]
+def attempt(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdout: Path = Path(os.devnull),
+    memory: int = 0,
+) -> Ran:
+    """Run a command to its end, or for PATIENCE seconds, in at most `memory` bytes (0: as much as
+    there is).
+    """
+    launch = [
+        sys.executable,
+        "-I",
+        "-S",
+        _LAUNCHER,
+        str(PATIENCE),
+        str(memory),
+        str(stdout),
+        *command,
+    ]
     done = subprocess.run(launch, env=env, cwd="/", capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchmarkError(f"{command[0]} could not be started: {done.stderr}")

@@ -1,4 +1,6 @@
-"""A registry of 10,000 servers and a million models: choosing a server, and the long lists; on both databases."""
+"""A registry of 10,000 servers and a million models: choosing a server, and the long lists; on both
+databases.
+"""
 
 import asyncio
 import logging
@@ -17,10 +19,18 @@ from typer.testing import CliRunner
 
 from ollama_admin.cli.app import app
 from ollama_admin.client import Client
-from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.settings import DATABASE_URL, Settings
 from ollama_admin.store.tables import servers
-from tests.benchmarks.measuring import BenchmarkError, Note, QueryPlan, Row, Told, median, percentile
+from tests.benchmarks.measuring import (
+    BenchmarkError,
+    Note,
+    QueryPlan,
+    Row,
+    Told,
+    median,
+    percentile,
+)
 from tests.benchmarks.processes import KILLED, PATIENCE, PROGRAM, attempt, environ
 from tests.benchmarks.registry_data import EVERYWHERE, HOLDERS, Registry, build
 from tests.postgres import OwnPostgresServer
@@ -35,7 +45,11 @@ MEMORY = 4 * 2**30  # bytes of address space that a list may take
 BAR = 5
 
 # each list, and what stands in its JSON once for each row
-LISTS = ((("models", "--name", "qwen*"), "digest"), (("server", "list"), "url"), (("models", "--by-model"), "digest"))
+LISTS = (
+    (("models", "--name", "qwen*"), "digest"),
+    (("server", "list"), "url"),
+    (("models", "--by-model"), "digest"),
+)
 
 _EXPLAIN = {"postgresql": "EXPLAIN (COSTS OFF)", "sqlite": "EXPLAIN QUERY PLAN"}
 _OF_OURS = re.compile(r"\bollama_\w+")
@@ -72,8 +86,13 @@ def rows(rounds: int | None) -> Iterator[Told]:
             began = time.monotonic()
             build(big, url)
             build(small, small_url)
-            yield Note(f"{name}: {big.models} models of {SERVERS} servers written in {time.monotonic() - began:.0f} s")
-            yield from _of(Place(name=name, url=url, small_url=small_url, registry=big), rounds, Path(folder))
+            yield Note(
+                f"{name}: {big.models} models of {SERVERS} servers written in "
+                f"{time.monotonic() - began:.0f} s"
+            )
+            yield from _of(
+                Place(name=name, url=url, small_url=small_url, registry=big), rounds, Path(folder)
+            )
 
 
 def _of(place: Place, rounds: int | None, folder: Path) -> Iterator[Told]:
@@ -102,8 +121,16 @@ def _choosing(place: Place, rounds: int) -> Iterator[Told]:
             )
     many = asyncio.run(_chosen(place, [EVERYWHERE] * (1 + min(rounds, EVERYWHERE_ROUNDS))))[1:]
     work = f"{place.name}: choose of {SERVERS} holders, with its slot, p50"
-    yield Row(work=work, unit="ms", ours=median(one.whole for one in many), floor=median(one.floor for one in many))
-    yield Note(f"{place.name}: rounds of choosing: {len(few)} of {HOLDERS} holders, {len(many)} of {SERVERS}")
+    yield Row(
+        work=work,
+        unit="ms",
+        ours=median(one.whole for one in many),
+        floor=median(one.floor for one in many),
+    )
+    yield Note(
+        f"{place.name}: rounds of choosing: {len(few)} of {HOLDERS} holders, {len(many)} of "
+        f"{SERVERS}"
+    )
 
 
 def _spread(registry: Registry, count: int) -> list[str]:
@@ -127,7 +154,9 @@ async def _chosen(place: Place, names: Sequence[str]) -> list[Chosen]:
 
 
 async def _choose(client: Client, name: str) -> tuple[float, float]:
-    """All that `generate` does before it sends the request: ms of the plan, and of the plan with the slot it takes."""
+    """All that `generate` does before it sends the request: ms of the plan, and of the plan with
+    the slot it takes.
+    """
     began, generation = time.perf_counter(), client._generation()
     request = GenerateRequest(prompt="hi", model=name)
     plan = await generation._selection.plan(request)
@@ -141,7 +170,9 @@ async def _choose(client: Client, name: str) -> tuple[float, float]:
 
 
 async def _read_row(client: Client, number: int) -> float:
-    """The floor: one row by its primary key, in a transaction of its own on a thread, as every read of ours."""
+    """The floor: one row by its primary key, in a transaction of its own on a thread, as every read
+    of ours.
+    """
 
     def read(connection: Connection) -> Any:
         return connection.execute(select(servers).where(servers.c.id == number)).one()
@@ -165,9 +196,15 @@ def _listing(place: Place, words: Sequence[str], once: str, stdout: Path) -> Ite
     yield Row(work=work, unit="ms", ours=ran.wall if ran.code == 0 else None)
     yield Row(work=f"{work}, peak memory", unit="MiB", ours=ran.peak if ran.code == 0 else None)
     if ran.code == 0:
-        yield Note(f"{work}: {_count(stdout, once)} rows, {stdout.stat().st_size / 2**20:.0f} MiB of JSON")
+        yield Note(
+            f"{work}: {_count(stdout, once)} rows, {stdout.stat().st_size / 2**20:.0f} MiB of JSON"
+        )
     else:
-        how = f"after {PATIENCE} s" if ran.code == KILLED else f"by itself, with {ran.code} {ran.stderr[-200:]!r}"
+        how = (
+            f"after {PATIENCE} s"
+            if ran.code == KILLED
+            else f"by itself, with {ran.code} {ran.stderr[-200:]!r}"
+        )
         yield Note(f"{work}: ended {how}, at {ran.peak:.0f} MiB")
     stdout.unlink()
 
@@ -185,9 +222,13 @@ def _plans(place: Place) -> Iterator[QueryPlan]:
     yield from _explained(place, f"choose of {HOLDERS} holders", heard)
     for words, _ in LISTS:
         with _heard() as heard:
-            result = CliRunner().invoke(app, ["-o", "json", *words], env={DATABASE_URL: place.small_url})
+            result = CliRunner().invoke(
+                app, ["-o", "json", *words], env={DATABASE_URL: place.small_url}
+            )
         if result.exit_code != 0:
-            raise BenchmarkError(f"{shlex.join(words)} ended with {result.exit_code}: {result.stderr}")
+            raise BenchmarkError(
+                f"{shlex.join(words)} ended with {result.exit_code}: {result.stderr}"
+            )
         yield from _explained(place, shlex.join(words), heard)
 
 
@@ -221,7 +262,9 @@ def _explained(place: Place, work: str, heard: Sequence[tuple[str, Any]]) -> Ite
     try:
         with engine.connect() as connection:
             for statement, parameters in first.items():
-                found = connection.exec_driver_sql(f"{_EXPLAIN[engine.dialect.name]} {statement}", parameters)
+                found = connection.exec_driver_sql(
+                    f"{_EXPLAIN[engine.dialect.name]} {statement}", parameters
+                )
                 lines = tuple(str(row[-1]) for row in found)
                 yield QueryPlan(database=place.name, work=work, statement=statement, lines=lines)
     finally:

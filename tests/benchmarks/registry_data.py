@@ -1,7 +1,9 @@
-"""A registry of scale, written by the fastest means of each database into the schema of the migrations.
+"""A registry of scale, written by the fastest means of each database into the schema of the
+migrations.
 
-Every server holds 100 models: one that all of them hold, and 99 that exactly ten servers hold, which are far apart. The
-rest of a row is the same everywhere. Each server has been used before: it has a slot.
+Every server holds 100 models: one that all of them hold, and 99 that exactly ten servers hold,
+which are far apart. The rest of a row is the same everywhere. Each server has been used before: it
+has a slot.
 """
 
 import json
@@ -13,15 +15,26 @@ from functools import cached_property
 
 import psycopg
 
-from ollama_admin.demo.simulator_model import derive_digest
-from ollama_admin.names import model_key
+from ollama_admin.domain.names import model_key
 from ollama_admin.settings import Settings
+from ollama_admin.simulator.model import derive_digest
 from ollama_admin.store.migrations import upgrade
 
 EVERYWHERE = "all:latest"  # the name that all servers hold, as one build
 HOLDERS = 10  # servers of any other name
 NAMES = 99  # other names on a server
-FAMILIES = ("qwen3", "llama3", "gemma3", "mistral", "phi4", "granite", "deepseek", "olmo", "falcon", "command")
+FAMILIES = (
+    "qwen3",
+    "llama3",
+    "gemma3",
+    "mistral",
+    "phi4",
+    "granite",
+    "deepseek",
+    "olmo",
+    "falcon",
+    "command",
+)
 
 _TIME = "2026-01-01 00:00:00.000000"
 _SERVER = {
@@ -69,7 +82,9 @@ class Registry:
     @cached_property
     def held(self) -> list[list[tuple[str, str, str]]]:
         """Name, key and digest of what the servers of each group hold."""
-        return [[_model(EVERYWHERE), *map(_model, self.names(group))] for group in range(self.groups)]
+        return [
+            [_model(EVERYWHERE), *map(_model, self.names(group))] for group in range(self.groups)
+        ]
 
     def names(self, group: int) -> Iterator[str]:
         """The names that ten servers hold: of ten in a row, each is of another family."""
@@ -110,7 +125,8 @@ def _build_sqlite(registry: Registry, path: str) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
         indexes = connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'ollama_models' AND sql > ''"
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = "
+            "'ollama_models' AND sql > ''"
         ).fetchall()
         for name, _ in indexes:
             connection.execute(f"DROP INDEX {name}")
@@ -137,7 +153,9 @@ def _insert(
 
 
 def _build_postgresql(registry: Registry, url: str) -> None:
-    """Foreign keys are not checked: the rows are right. At the end all is as autovacuum would leave it."""
+    """Foreign keys are not checked: the rows are right. At the end all is as autovacuum would leave
+    it.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET maintenance_work_mem = '256MB'")
@@ -150,7 +168,14 @@ def _build_postgresql(registry: Registry, url: str) -> None:
                 connection.execute(f"DROP INDEX {name}")
             connection.execute("TRUNCATE ollama_models")
             _copy(connection, "ollama_servers", _SERVER_COLUMNS, _SERVER, registry.server_rows())
-            _copy(connection, "ollama_models", _MODEL_COLUMNS, _MODEL, registry.model_rows(), "(FREEZE)")
+            _copy(
+                connection,
+                "ollama_models",
+                _MODEL_COLUMNS,
+                _MODEL,
+                registry.model_rows(),
+                "(FREEZE)",
+            )
             _copy(connection, "ollama_slots", _SLOT_COLUMNS, {}, registry.slot_rows())
             for _, statement in indexes:
                 connection.execute(statement)

@@ -29,7 +29,9 @@ print(*names)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One command of ours and the Python text that is its floor; what it prints must have `says` in it."""
+    """One command of ours and the Python text that is its floor; what it prints must have `says` in
+    it.
+    """
 
     work: str
     words: tuple[str, ...]
@@ -59,17 +61,30 @@ async def _fill(listed: str, asked: str, url: str) -> None:
 
 
 def _commands(listed: str, asked: str) -> Iterator[Command]:
-    yield Command(work="--version", words=("--version",), floor=TYPER, bar=1.15, says="ollama-admin")
+    yield Command(
+        work="--version", words=("--version",), floor=TYPER, bar=1.15, says="ollama-admin"
+    )
     yield Command(work="--help", words=("--help",), floor=TYPER, bar=1.35, says="discover")
-    yield Command(work="server --help", words=("server", "--help"), floor=TYPER, bar=1.35, says="set-default")
+    yield Command(
+        work="server --help", words=("server", "--help"), floor=TYPER, bar=1.35, says="set-default"
+    )
     words = ("-o", "json", "server", "list")
     yield Command(
-        work="-o json server list", words=words, floor=DATABASE, bar=1.2, says=SERVERS[-1], database_url=listed
+        work="-o json server list",
+        words=words,
+        floor=DATABASE,
+        bar=1.2,
+        says=SERVERS[-1],
+        database_url=listed,
     )
     words = ("server", "list")
-    yield Command(work="server list", words=words, floor=TABLE, bar=1.2, says=SERVERS[-1], database_url=listed)
+    yield Command(
+        work="server list", words=words, floor=TABLE, bar=1.2, says=SERVERS[-1], database_url=listed
+    )
     words = ("generate", "--model", "alpha", "hi")
-    yield Command(work="generate, one word", words=words, floor=HTTP, bar=1.2, says="word", database_url=asked)
+    yield Command(
+        work="generate, one word", words=words, floor=HTTP, bar=1.2, says="word", database_url=asked
+    )
     yield Command(
         work="shell completion of a server's name",
         words=(),
@@ -92,11 +107,15 @@ def _measured(command: Command, rounds: int, stdout: Path) -> Row:
         ran = run([PROGRAM, *command.words], ours_environ, stdout=stdout)
         said = stdout.read_text()
         if command.says not in said:
-            raise BenchmarkError(f"{command.work}: {command.says!r} was to be printed, and this was: {said[:200]!r}")
+            raise BenchmarkError(
+                f"{command.work}: {command.says!r} was to be printed, and this was: {said[:200]!r}"
+            )
         return ran.cpu
 
     def floor() -> float:
         return run([executable, "-c", command.floor], floor_environ, stdout=stdout).cpu
 
     measured, bare = alternate(rounds, ours, floor)
-    return Row(work=command.work, unit="ms CPU", ours=median(measured), floor=median(bare), bar=command.bar)
+    return Row(
+        work=command.work, unit="ms CPU", ours=median(measured), floor=median(bare), bar=command.bar
+    )

@@ -1,4 +1,6 @@
-"""One answer of many tokens through `Client.generate`, against the same stream read by bare httpx: CPU time."""
+"""One answer of many tokens through `Client.generate`, against the same stream read by bare httpx:
+CPU time.
+"""
 
 import asyncio
 import json
@@ -26,15 +28,22 @@ def rows(rounds: int | None) -> Iterator[Told]:
     for what, delay, bar in (("one at a time", DELAY, BAR), ("all sent at once", 0, None)):
         words = [f"word{number}" for number in range(TOKENS)]
         with simulated(words, token_delay=delay) as url, tempfile.TemporaryDirectory() as folder:
-            ours, bare = asyncio.run(_measured(f"sqlite:///{folder}/bench.db", url, rounds or ROUNDS))
+            ours, bare = asyncio.run(
+                _measured(f"sqlite:///{folder}/bench.db", url, rounds or ROUNDS)
+            )
         work = f"Client.generate of {TOKENS} tokens, {what}"
         yield Row(work=work, unit="ms CPU", ours=median(ours), floor=median(bare), bar=bar)
 
 
 async def _measured(database_url: str, url: str, rounds: int) -> tuple[list[float], list[float]]:
-    """Both kinds in turn on one loop, in ms of this process; the simulated server is another one."""
+    """Both kinds in turn on one loop, in ms of this process; the simulated server is another
+    one.
+    """
     ours, bare = [], []
-    async with Client(database_url=database_url, environ={}) as client, httpx.AsyncClient(trust_env=False) as plain:
+    async with (
+        Client(database_url=database_url, environ={}) as client,
+        httpx.AsyncClient(trust_env=False) as plain,
+    ):
         await client.servers.add(name="one", url=url)
         await client.discover()
         for _ in range(WARM_UP + rounds):
@@ -57,7 +66,13 @@ async def _generate(client: Client) -> None:
 
 
 async def _read(plain: httpx.AsyncClient, url: str) -> None:
-    body = {"model": "alpha:latest", "prompt": "hi", "stream": True, "truncate": False, "shift": False}
+    body = {
+        "model": "alpha:latest",
+        "prompt": "hi",
+        "stream": True,
+        "truncate": False,
+        "shift": False,
+    }
     async with plain.stream("POST", f"{url}/api/generate", json=body) as response:
         records = [json.loads(line) async for line in response.aiter_lines()]
     if len(records) != TOKENS + 1:

@@ -1,4 +1,6 @@
-"""Many slow streams at once through one `ollama-admin serve`, and the same streams taken directly."""
+"""Many slow streams at once through one `ollama-admin serve`, and the same streams taken
+directly.
+"""
 
 import asyncio
 import json
@@ -53,7 +55,12 @@ def rows(rounds: int | None) -> Iterator[Told]:
     what = f"serve: {STREAMS} streams at once"
     yield Row(work=f"{what}, memory of one", unit="KB", ours=(most - idle) / STREAMS, bar=BAR)
     ours, floor = ([one.first * 1000 for one in timed] for timed in (through, direct))
-    yield Row(work=f"{what}, first chunk p50", unit="ms", ours=percentile(ours, 50), floor=percentile(floor, 50))
+    yield Row(
+        work=f"{what}, first chunk p50",
+        unit="ms",
+        ours=percentile(ours, 50),
+        floor=percentile(floor, 50),
+    )
     yield Note(f"{what}: {idle:.0f} KB before, {most:.0f} KB at most")
     yield Note(f"{what}: {figures(through)}; direct {figures(direct)}")
 
@@ -71,13 +78,17 @@ async def measured(url: str, token: str, count: int, process: int) -> tuple[list
 async def streams(url: str, token: str, count: int) -> list[Timed]:
     limits = httpx.Limits(max_connections=None)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=600, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, limits=limits, timeout=600, trust_env=False
+    ) as client:
         return list(await asyncio.gather(*(one(client) for _ in range(count))))
 
 
 async def one(client: httpx.AsyncClient) -> Timed:
     started, first, chunks, last = time.perf_counter(), None, 0, b"{}"
-    async with client.stream("POST", "/api/generate", json={"model": "alpha:latest", "prompt": "hi"}) as answer:
+    async with client.stream(
+        "POST", "/api/generate", json={"model": "alpha:latest", "prompt": "hi"}
+    ) as answer:
         answer.raise_for_status()
         async for chunk in answer.aiter_raw():
             first = first or time.perf_counter() - started
@@ -92,7 +103,10 @@ def figures(timed: list[Timed]) -> str:
     firsts, wholes = [one.first * 1000 for one in timed], [one.whole for one in timed]
     rate = sum(one.chunks for one in timed) / max(wholes)
     first = percentile(firsts, 99)
-    return f"first chunk p99 {first:.0f} ms, {rate:.0f} chunks/s, whole p50 {percentile(wholes, 50):.2f} s"
+    return (
+        f"first chunk p99 {first:.0f} ms, {rate:.0f} chunks/s, whole p50 "
+        f"{percentile(wholes, 50):.2f} s"
+    )
 
 
 def resident(process: int) -> float:
@@ -104,7 +118,9 @@ def resident(process: int) -> float:
 
 
 def register(url: str, token: str, server: str, streams: int) -> None:
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+    with httpx.Client(
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    ) as client:
         new = {"name": "one", "url": server, "max_concurrent": streams + 10}
         client.post("/api/servers", json=new).raise_for_status()
         client.post("/api/discover").raise_for_status()
@@ -116,7 +132,10 @@ def served(database: str) -> Iterator[tuple[str, str, int]]:
     token = secrets.token_hex(16)
     environ = os.environ | {"OLLAMA_ADMIN_DATABASE_URL": database, "OLLAMA_ADMIN_API_TOKEN": token}
     command = [sys.executable, "-m", "ollama_admin", "serve", "--port", "0"]
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, env=environ, stderr=log) as process:
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, env=environ, stderr=log) as process,
+    ):
         try:
             yield listening(log.fileno()), token, process.pid
         finally:

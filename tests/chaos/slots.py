@@ -1,4 +1,6 @@
-"""What the chaos tests of slots are made of: workers in processes, the server that counts, the one who watches."""
+"""What the chaos tests of slots are made of: workers in processes, the server that counts, the one
+who watches.
+"""
 
 import asyncio
 import os
@@ -97,11 +99,20 @@ async def counting() -> AsyncIterator[tuple[Counter, int]]:
 
 
 @asynccontextmanager
-async def working(url: str, port: int, *, tasks: int, ttl: float, folder: Path) -> AsyncIterator[Workers]:
+async def working(
+    url: str, port: int, *, tasks: int, ttl: float, folder: Path
+) -> AsyncIterator[Workers]:
     log = folder / "workers.log"
     with log.open("wb") as errors:
         program = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(Path(__file__).with_name("workers.py")), url, str(port), str(tasks), str(ttl)),
+            *(
+                sys.executable,
+                str(Path(__file__).with_name("workers.py")),
+                url,
+                str(port),
+                str(tasks),
+                str(ttl),
+            ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
@@ -133,7 +144,9 @@ class Watcher:
                 self.wrong.append(f"{len(live)} live leases: {live}")
             for row in seen:
                 if row.token < self._tokens[row.slot]:
-                    self.wrong.append(f"slot {row.slot}: token {row.token} after {self._tokens[row.slot]}")
+                    self.wrong.append(
+                        f"slot {row.slot}: token {row.token} after {self._tokens[row.slot]}"
+                    )
                 self._tokens[row.slot] = row.token
             self.peak = max(self.peak, len(live))
 
@@ -145,13 +158,17 @@ async def watching(rows: SlotRows) -> AsyncIterator[Watcher]:
     try:
         yield watcher
     finally:
-        watcher.is_over = True  # a look is not cancelled: its thread would go on with the connection
+        watcher.is_over = (
+            True  # a look is not cancelled: its thread would go on with the connection
+        )
         await task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storm:
-    """So many processes with so many tasks each, of which one is killed every half second, for so many seconds."""
+    """So many processes with so many tasks each, of which one is killed every half second, for so
+    many seconds.
+    """
 
     processes: int
     tasks: int
@@ -160,13 +177,17 @@ class Storm:
 
 
 async def weather(storm: Storm, url: str, rows_url: str, folder: Path) -> None:
-    """Let the storm pass over the database at `url` and assert what must hold; `rows_url` leads to its rows."""
+    """Let the storm pass over the database at `url` and assert what must hold; `rows_url` leads to
+    its rows.
+    """
     async with Client(database_url=url, environ={}) as client:
         await client.servers.add(name="gpu", url="http://gpu", max_concurrent=LIMIT)
     rows = SlotRows(rows_url)
     try:
         async with counting() as (counter, port), watching(rows) as watcher:
-            async with working(url, port, tasks=storm.tasks, ttl=storm.ttl, folder=folder) as workers:
+            async with working(
+                url, port, tasks=storm.tasks, ttl=storm.ttl, folder=folder
+            ) as workers:
                 killed = await _rage(storm, workers, counter)
                 for pid in list(workers.pids):
                     workers.kill(pid)

@@ -1,4 +1,6 @@
-"""The limit of a server as the server sees it: whole answers, from processes that are killed in the middle of them."""
+"""The limit of a server as the server sees it: whole answers, from processes that are killed in the
+middle of them.
+"""
 
 import asyncio
 import random
@@ -8,8 +10,8 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator import SimulatedServer
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import SimulatedServer
 from tests.chaos.slots import BETWEEN_KILLS, LIMIT, Storm, watching, working
 from tests.slot_rows import SlotRows, eventually, uptime
 
@@ -18,7 +20,9 @@ LAST = 2
 
 
 class Running:
-    """Counts the answers that are being made: from before their first token until before their last, or their end."""
+    """Counts the answers that are being made: from before their first token until before their
+    last, or their end.
+    """
 
     def __init__(self) -> None:
         self.peak = 0
@@ -74,5 +78,7 @@ async def test_server_never_answers_more_than_its_limit(database_url: str, tmp_p
 
 @pytest.mark.chaos
 @pytest.mark.timeout(200)
-async def test_server_never_answers_more_than_its_limit_for_a_minute(database_url: str, tmp_path: Path) -> None:
+async def test_server_never_answers_more_than_its_limit_for_a_minute(
+    database_url: str, tmp_path: Path
+) -> None:
     await weather(Storm(processes=8, tasks=10, seconds=60, ttl=3), database_url, tmp_path)

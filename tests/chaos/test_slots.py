@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.services.slots import LeaseTimes
+from ollama_admin.services.leases import LeaseTimes
 from tests.chaos.slots import Storm, counting, weather, working
 from tests.slot_rows import SECONDS, SlotRows, eventually, uptime
 
@@ -22,7 +22,9 @@ async def test_limit_holds_while_processes_are_killed(database_url: str, tmp_pat
 
 @pytest.mark.chaos
 @pytest.mark.timeout(200)
-async def test_limit_holds_for_a_minute_while_processes_are_killed(database_url: str, tmp_path: Path) -> None:
+async def test_limit_holds_for_a_minute_while_processes_are_killed(
+    database_url: str, tmp_path: Path
+) -> None:
     storm = Storm(processes=8, tasks=10, seconds=60, ttl=3)
     await weather(storm, database_url, database_url, tmp_path)
 

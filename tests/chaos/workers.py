@@ -1,8 +1,10 @@
-"""A program that makes worker processes: each line on stdin asks for one, its process id is the answer on stdout.
+"""A program that makes worker processes: each line on stdin asks for one, its process id is the
+answer on stdout.
 
-A worker takes slots of server 1 and sends one request under each to the counter at a port; without a port, it asks the
-server itself for whole answers. Children of one process that has loaded the modules start in a moment. All end with
-it, and it with its standard input. It must be started in a session of its own.
+A worker takes slots of server 1 and sends one request under each to the counter at a port; without
+a port, it asks the server itself for whole answers. Children of one process that has loaded the
+modules start in a moment. All end with it, and it with its standard input. It must be started in a
+session of its own.
 """
 
 import asyncio
@@ -12,7 +14,8 @@ import sys
 
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
-from ollama_admin.services.slots import LeaseTimes, Slots
+from ollama_admin.services.leases import LeaseTimes
+from ollama_admin.services.slots import Slots
 
 FOREVER = 3600.0
 
@@ -43,7 +46,9 @@ async def work(url: str, port: int, count: int, ttl: float) -> None:
         server = await client.servers.show(1)
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                asking = ask_for_ever(client._slots, server, port) if port else answer_for_ever(client)
+                asking = (
+                    ask_for_ever(client._slots, server, port) if port else answer_for_ever(client)
+                )
                 group.create_task(asking)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.running import Cli, Process
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread

@@ -44,7 +44,9 @@ class Ran:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error of a failed run with `-o json`: one line on stderr after the notes, and no data."""
+        """The error of a failed run with `-o json`: one line on stderr after the notes, and no
+        data.
+        """
         assert self.exit_code != 0, self
         assert self.stdout == "", self
         *notes, last = self.stderr.splitlines()
@@ -70,7 +72,9 @@ def command_tree() -> Any:
 def commands() -> dict[tuple[str, ...], TyperCommand]:
     """Every command, by the words that call it."""
 
-    def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
+    def below(
+        command: Any, words: tuple[str, ...]
+    ) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
         if not isinstance(command, TyperGroup):
             yield words, command
             return
@@ -92,9 +96,11 @@ class Cli:
 
 
 class Process:
-    """`python -m ollama_admin ...`. The streams named in `terminals` are terminals, the others pipes.
+    """`python -m ollama_admin ...`. The streams named in `terminals` are terminals, the others
+    pipes.
 
-    A stream that is handed over as a file is the test's own business. `close` ends what is still there.
+    A stream that is handed over as a file is the test's own business. `close` ends what is still
+    there.
     """
 
     def __init__(

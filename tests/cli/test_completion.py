@@ -13,7 +13,10 @@ NOWHERE = "postgresql://u:hunter2@127.0.0.1:9/db"
 
 def completed(spawn: Spawn, *words: str, environ: dict[str, str | None] | None = None) -> list[str]:
     """What bash would offer for the last word, which may be empty."""
-    asked = {"_OLLAMA_ADMIN_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["ollama-admin", *words])}
+    asked = {
+        "_OLLAMA_ADMIN_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["ollama-admin", *words]),
+    }
     ran = spawn(environ={**asked, "COMP_CWORD": str(len(words)), **(environ or {})}).ended()
     assert (ran.exit_code, ran.stderr) == (0, "")
     return ran.stdout.split()
@@ -22,7 +25,9 @@ def completed(spawn: Spawn, *words: str, environ: dict[str, str | None] | None =
 @pytest.fixture
 def fleet(sqlite_cli: Cli) -> None:
     for name in ("north", "south", "nord-2"):
-        assert sqlite_cli("server", "add", name, f"http://{name}:11434", "--no-check").exit_code == 0
+        assert (
+            sqlite_cli("server", "add", name, f"http://{name}:11434", "--no-check").exit_code == 0
+        )
 
 
 @pytest.mark.usefixtures("fleet")
@@ -48,10 +53,16 @@ def test_database_that_the_command_line_names_is_the_one_that_is_looked_into(spa
     assert completed(spawn, "--database-url", other, "server", "show", "no") == []
 
 
-@pytest.mark.parametrize("name", ["a;id", "two words", "$(id)", 'x\\") ; id ; ("', "*", "a'b", "back`tick"])
-def test_names_that_a_shell_would_read_are_not_offered(sqlite_cli: Cli, spawn: Spawn, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a;id", "two words", "$(id)", 'x\\") ; id ; ("', "*", "a'b", "back`tick"]
+)
+def test_names_that_a_shell_would_read_are_not_offered(
+    sqlite_cli: Cli, spawn: Spawn, name: str
+) -> None:
     assert sqlite_cli("server", "add", name, "http://odd:11434", "--no-check").exit_code == 0
-    assert sqlite_cli("server", "add", "plain.one", "http://plain:11434", "--no-check").exit_code == 0
+    assert (
+        sqlite_cli("server", "add", "plain.one", "http://plain:11434", "--no-check").exit_code == 0
+    )
     assert completed(spawn, "server", "show", "") == ["plain.one"]
 
 
@@ -71,7 +82,10 @@ def test_nothing_is_made_for_a_completion(spawn: Spawn, tmp_path: Path) -> None:
 
 
 def test_database_that_is_away_offers_nothing_and_says_nothing(spawn: Spawn) -> None:
-    assert completed(spawn, "server", "show", "no", environ={"OLLAMA_ADMIN_DATABASE_URL": NOWHERE}) == []
+    assert (
+        completed(spawn, "server", "show", "no", environ={"OLLAMA_ADMIN_DATABASE_URL": NOWHERE})
+        == []
+    )
 
 
 def test_commands_are_offered(spawn: Spawn) -> None:

@@ -20,11 +20,19 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands(ran: Ran) -> list[list[str]]:
-    return [shlex.split(line)[2:] for line in ran.stdout.splitlines() if line.startswith("$ ollama-admin ")]
+    return [
+        shlex.split(line)[2:]
+        for line in ran.stdout.splitlines()
+        if line.startswith("$ ollama-admin ")
+    ]
 
 
-def test_demo_shows_the_whole_job_and_leaves_nothing(temporary: Path, spawn: Spawn, tmp_path: Path) -> None:
-    ran = spawn("demo", environ={"OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{tmp_path / 'mine.db'}"}).ended()
+def test_demo_shows_the_whole_job_and_leaves_nothing(
+    temporary: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    ran = spawn(
+        "demo", environ={"OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{tmp_path / 'mine.db'}"}
+    ).ended()
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert "SIMULATED" in ran.stdout.splitlines()[0]
     assert commands(ran) == [
@@ -36,12 +44,17 @@ def test_demo_shows_the_whole_job_and_leaves_nothing(temporary: Path, spawn: Spa
     ]
     assert "\nHello! This is qwen3-vl:8b, the model that was named.\n" in ran.stdout
     assert "which nobody asked for" not in ran.stdout
-    assert "error: no active server has model 'qwen3-vl:32b'\nhint: nearest: qwen3-vl:8b\n" in ran.stdout
+    assert (
+        "error: no active server has model 'qwen3-vl:32b'\nhint: nearest: qwen3-vl:8b\n"
+        in ran.stdout
+    )
     assert list(temporary.iterdir()) == []
     assert not (tmp_path / "mine.db").exists()
 
 
-def test_kept_database_is_used_as_the_demo_says(temporary: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_database_is_used_as_the_demo_says(
+    temporary: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran = spawn("demo", "--keep").ended()
     assert ran.exit_code == 0
     lines = [line.strip() for line in ran.stdout.splitlines()]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import SECONDS, Cli
 from tests.fake_ollama import Answer, Silence
@@ -63,7 +63,10 @@ def test_changed_build_is_told_on_stderr(cli: Cli, serve: Serve) -> None:
     heading, row = ran.stdout.splitlines()
     assert heading.split() == ["SERVER", "ADDED", "CHANGED", "SAME", "VANISHED", "NOTE"]
     assert row.split() == ["one", "0", "1", "0", "0", "-"]
-    assert ran.stderr == f"note: alpha:latest on one is another build now: {old[:12]} -> {new.digest[:12]}\n"
+    assert (
+        ran.stderr
+        == f"note: alpha:latest on one is another build now: {old[:12]} -> {new.digest[:12]}\n"
+    )
 
 
 def test_prune_deletes_the_rows_of_vanished_models(cli: Cli, serve: Serve) -> None:
@@ -82,7 +85,15 @@ def test_prune_is_told_in_the_table(cli: Cli, serve: Serve) -> None:
     add(cli, "one", fake.url)
     results(cli)
     fake.call(lambda: fake.fakes[0].remove("beta"))
-    assert cli("discover", "--prune").stdout.splitlines()[1].split() == ["one", "0", "0", "1", "1", "1", "pruned"]
+    assert cli("discover", "--prune").stdout.splitlines()[1].split() == [
+        "one",
+        "0",
+        "0",
+        "1",
+        "1",
+        "1",
+        "pruned",
+    ]
 
 
 def test_dead_server_costs_the_others_nothing_and_keeps_its_models(cli: Cli, serve: Serve) -> None:
@@ -110,7 +121,9 @@ def test_failure_is_a_row_of_the_table(cli: Cli, serve: Serve) -> None:
     _, up, down = ran.stdout.splitlines()
     assert up.split() == ["up", "1", "0", "0", "0", "-"]
     assert down.split() == ["down", "-", "-", "-", "-", "server_unreachable"]
-    assert ran.stderr.startswith("note: server down (http://127.0.0.1:9) cannot be reached: connection refused")
+    assert ran.stderr.startswith(
+        "note: server down (http://127.0.0.1:9) cannot be reached: connection refused"
+    )
 
 
 def test_the_one_server_asked_for_fails_the_command_itself(cli: Cli) -> None:
@@ -118,7 +131,9 @@ def test_the_one_server_asked_for_fails_the_command_itself(cli: Cli) -> None:
     assert cli.json("discover", "down").failure == (6, "server_unreachable")
     ran = cli("discover", "down")
     assert (ran.exit_code, ran.stdout) == (6, "")
-    assert ran.stderr.startswith("error: server down (http://127.0.0.1:9) cannot be reached: connection refused")
+    assert ran.stderr.startswith(
+        "error: server down (http://127.0.0.1:9) cannot be reached: connection refused"
+    )
 
 
 def test_without_arguments_all_active_servers_are_asked(cli: Cli, serve: Serve) -> None:
@@ -151,7 +166,9 @@ def test_discovery_of_no_servers_is_a_note(cli: Cli) -> None:
         ("--concurrency", "1.5"),
     ],
 )
-def test_bad_option_is_refused_before_anything_is_asked(sqlite_cli: Cli, serve: Serve, words: tuple[str, ...]) -> None:
+def test_bad_option_is_refused_before_anything_is_asked(
+    sqlite_cli: Cli, serve: Serve, words: tuple[str, ...]
+) -> None:
     fake = serve("alpha")
     add(sqlite_cli, "one", fake.url)
     assert sqlite_cli.json("discover", *words).failure == (2, "invalid_input")
@@ -182,14 +199,18 @@ def test_concurrency_bounds_how_many_are_asked_at_once(cli: Cli, serve: Serve) -
     assert len(results(cli, "--concurrency", "2")) == 3
 
 
-def test_models_of_a_server_that_is_not_ollama_are_names_without_digests(cli: Cli, serve: Serve) -> None:
+def test_models_of_a_server_that_is_not_ollama_are_names_without_digests(
+    cli: Cli, serve: Serve
+) -> None:
     add(cli, "other", f"{serve('org/Model.gguf', version=None).url}/v1")
     assert results(cli)[0]["added"] == ["org/Model.gguf"]
     [model] = cli.json("models").data
     assert (model["name"], model["digest"], model["capabilities"]) == ("org/Model.gguf", None, None)
 
 
-def test_progress_is_shown_on_a_terminal_and_the_cursor_comes_back(sqlite_cli: Cli, serve: Serve, spawn: Spawn) -> None:
+def test_progress_is_shown_on_a_terminal_and_the_cursor_comes_back(
+    sqlite_cli: Cli, serve: Serve, spawn: Spawn
+) -> None:
     add(sqlite_cli, "one", serve("alpha").url)
     ran = spawn("discover", terminals=("stderr",)).ended()
     assert ran.exit_code == 0
@@ -198,7 +219,9 @@ def test_progress_is_shown_on_a_terminal_and_the_cursor_comes_back(sqlite_cli: C
     assert ran.stdout.splitlines()[1].split() == ["one", "1", "0", "0", "0", "-"]
 
 
-def test_interrupted_discovery_ends_at_once_and_keeps_what_was_stored(cli: Cli, serve: Serve, spawn: Spawn) -> None:
+def test_interrupted_discovery_ends_at_once_and_keeps_what_was_stored(
+    cli: Cli, serve: Serve, spawn: Spawn
+) -> None:
     quick, silent = serve("alpha"), serve("beta")
     add(cli, "quick", quick.url)
     add(cli, "silent", silent.url)

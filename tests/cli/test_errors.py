@@ -78,7 +78,9 @@ def test_every_class_of_errors_has_the_exit_code_that_is_promised() -> None:
         ("demo", "extra"),
     ],
 )
-def test_wrong_usage_is_one_line_and_the_way_to_the_help(sqlite_cli: Cli, words: tuple[str, ...]) -> None:
+def test_wrong_usage_is_one_line_and_the_way_to_the_help(
+    sqlite_cli: Cli, words: tuple[str, ...]
+) -> None:
     ran = sqlite_cli(*words)
     assert (ran.exit_code, ran.stdout) == (2, "")
     error, hint = ran.stderr.splitlines()
@@ -100,14 +102,18 @@ def test_wrong_usage_is_one_line_and_the_way_to_the_help(sqlite_cli: Cli, words:
         ("migrate", "--wait", "soon", "--output", "json"),
     ],
 )
-def test_wrong_usage_is_json_where_json_was_asked_for(sqlite_cli: Cli, words: tuple[str, ...]) -> None:
+def test_wrong_usage_is_json_where_json_was_asked_for(
+    sqlite_cli: Cli, words: tuple[str, ...]
+) -> None:
     ran = sqlite_cli(*words)
     assert ran.failure == (2, "invalid_input")
     assert ran.error["hint"].startswith("see: ollama-admin")
 
 
 @pytest.mark.parametrize("words", [*commands(), ("server",)], ids=" ".join)
-def test_unknown_option_of_every_command_is_refused(sqlite_cli: Cli, words: tuple[str, ...]) -> None:
+def test_unknown_option_of_every_command_is_refused(
+    sqlite_cli: Cli, words: tuple[str, ...]
+) -> None:
     ran = sqlite_cli(*words, "--no-such-option")
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr.startswith("error: No such option: --no-such-option")
@@ -118,7 +124,11 @@ def test_mistyped_command_draws_the_nearest_one(sqlite_cli: Cli) -> None:
 
 
 def test_hostile_argument_is_escaped_in_the_error(sqlite_cli: Cli) -> None:
-    for words in (("\x1b[31m",), ("server", "show", "\x1b]0;x\x07"), ("server", "add", "a\u202eb", "gpu")):
+    for words in (
+        ("\x1b[31m",),
+        ("server", "show", "\x1b]0;x\x07"),
+        ("server", "add", "a\u202eb", "gpu"),
+    ):
         ran = sqlite_cli(*words)
         assert ran.exit_code in (2, 3)
         assert not set("\x1b\x07\u202e") & set(ran.stderr)
@@ -126,13 +136,19 @@ def test_hostile_argument_is_escaped_in_the_error(sqlite_cli: Cli) -> None:
 
 def test_error_and_hint_are_two_lines(sqlite_cli: Cli) -> None:
     ran = sqlite_cli("server", "show", "none")
-    assert ran.stderr == "error: no server named 'none'\nhint: list them with: ollama-admin server list\n"
+    assert (
+        ran.stderr
+        == "error: no server named 'none'\nhint: list them with: ollama-admin server list\n"
+    )
 
 
 def test_error_without_a_next_step_has_no_hint(sqlite_cli: Cli) -> None:
     ran = sqlite_cli("server", "add", "one", "gpu", "--max-concurrent", "0")
     assert (ran.exit_code, len(ran.stderr.splitlines())) == (2, 1)
-    assert sqlite_cli.json("server", "add", "one", "gpu", "--max-concurrent", "0").error["hint"] is None
+    assert (
+        sqlite_cli.json("server", "add", "one", "gpu", "--max-concurrent", "0").error["hint"]
+        is None
+    )
 
 
 # the database
@@ -158,7 +174,9 @@ def test_database_url_that_cannot_be_used_is_bad_input(url: str) -> None:
     assert "pa:ss" not in ran.stderr
 
 
-def test_empty_database_url_is_not_taken_for_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_empty_database_url_is_not_taken_for_the_default_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert Cli().json("--database-url", "", "server", "list").failure == (2, "invalid_input")
     monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", "")
     assert Cli().json("server", "list").failure == (2, "invalid_input")
@@ -176,7 +194,9 @@ def with_part(url: str, **parts: str) -> str:
 
 def test_wrong_password_is_told_without_repeating_it(migrated_postgres_url: str) -> None:
     parts = urlsplit(migrated_postgres_url)
-    url = with_part(migrated_postgres_url, netloc=f"{parts.username}:hunter2@{parts.hostname}:{parts.port}")
+    url = with_part(
+        migrated_postgres_url, netloc=f"{parts.username}:hunter2@{parts.hostname}:{parts.port}"
+    )
     for words in (("server", "list"), ("migrate",), ("-v", "server", "list")):
         ran = Cli()("--database-url", url, *words)
         assert (ran.exit_code, ran.stdout) == (5, "")
@@ -186,7 +206,12 @@ def test_wrong_password_is_told_without_repeating_it(migrated_postgres_url: str)
 
 
 def test_missing_database_is_told(migrated_postgres_url: str) -> None:
-    ran = Cli().json("--database-url", with_part(migrated_postgres_url, path="/no_such_database"), "server", "list")
+    ran = Cli().json(
+        "--database-url",
+        with_part(migrated_postgres_url, path="/no_such_database"),
+        "server",
+        "list",
+    )
     assert ran.failure == (5, "database_unavailable")
     assert "createdb" in ran.error["hint"]
 
@@ -201,7 +226,13 @@ def test_database_where_nothing_listens_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     url = f"postgresql://me:hunter2@127.0.0.1:{port}/db"
-    for words in (["server", "list"], ["models"], ["discover"], ["migrate", "--status"], ["generate", "-m", "a", "hi"]):
+    for words in (
+        ["server", "list"],
+        ["models"],
+        ["discover"],
+        ["migrate", "--status"],
+        ["generate", "-m", "a", "hi"],
+    ):
         ran = Cli().json("--database-url", url, *words)
         assert ran.failure == (5, "database_unavailable")
         assert "hunter2" not in ran.stderr
@@ -302,7 +333,9 @@ def test_unset_home_is_no_obstacle(spawn: Spawn, tmp_path: Path) -> None:
 # bugs
 
 
-def test_bug_shows_where_it_is_but_no_value_of_a_variable(sqlite_cli: Cli, spawn: Spawn, tmp_path: Path) -> None:
+def test_bug_shows_where_it_is_but_no_value_of_a_variable(
+    sqlite_cli: Cli, spawn: Spawn, tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import ollama_admin.cli.output as output\n"
         "def broken(self, value):\n"

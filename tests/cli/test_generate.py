@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve
 from tests.cli.running import SECONDS, Cli
 from tests.fake_ollama import Answer
@@ -15,9 +15,17 @@ from tests.fake_ollama_thread import FakeOllamaThread
 
 NOWHERE = "http://127.0.0.1:9"
 CLOUD = SimulatedModel(
-    "gpt-oss:120b-cloud", remote_host="https://ollama.com:443", remote_model="gpt-oss:120b", says="I am far away"
+    "gpt-oss:120b-cloud",
+    remote_host="https://ollama.com:443",
+    remote_model="gpt-oss:120b",
+    says="I am far away",
 )
-SEES = SimulatedModel("alpha", build="sees", capabilities=("completion", "vision", "thinking"), thinking="let me think")
+SEES = SimulatedModel(
+    "alpha",
+    build="sees",
+    capabilities=("completion", "vision", "thinking"),
+    thinking="let me think",
+)
 PNG = b"\x89PNG\r\n\x1a\n\x00"
 
 
@@ -52,7 +60,12 @@ def test_server_that_lists_the_model_answers(cli: Cli, serve: Serve) -> None:
 
 
 def test_default_comes_before_priority_and_priority_before_age(cli: Cli, serve: Serve) -> None:
-    for name, options in {"old": (), "new": (), "high": ("--priority", "1"), "default": ("--default",)}.items():
+    for name, options in {
+        "old": (),
+        "new": (),
+        "high": ("--priority", "1"),
+        "default": ("--default",),
+    }.items():
         add(cli, name, serve("alpha"), *options)
     order = []
     for _ in range(4):
@@ -68,7 +81,9 @@ def test_named_server_answers_by_name_or_id(cli: Cli, serve: Serve) -> None:
     assert answering(cli, "-m", "alpha", "--server", "2") == "two"
 
 
-def test_named_server_is_asked_for_a_model_that_was_never_discovered(cli: Cli, serve: Serve) -> None:
+def test_named_server_is_asked_for_a_model_that_was_never_discovered(
+    cli: Cli, serve: Serve
+) -> None:
     fake = serve("alpha")
     add(cli, "one", fake)
     fake.call(lambda: fake.fakes[0].point("new", SimulatedModel("new", says="I am new")))
@@ -88,7 +103,10 @@ def test_named_server_that_is_inactive_is_refused_with_the_way_out(cli: Cli, ser
 
 
 def test_unknown_server_is_not_found(cli: Cli) -> None:
-    assert cli.json("generate", "-s", "none", "-m", "alpha", "hi").failure == (3, "server_not_found")
+    assert cli.json("generate", "-s", "none", "-m", "alpha", "hi").failure == (
+        3,
+        "server_not_found",
+    )
 
 
 def test_failing_server_fails_the_command_and_no_other_is_asked(cli: Cli, serve: Serve) -> None:
@@ -163,7 +181,10 @@ def test_url_that_no_row_has_answers_and_is_not_stored(cli: Cli, serve: Serve) -
 
 def test_url_that_ends_in_v1_is_spoken_to_as_v1(cli: Cli, serve: Serve) -> None:
     fake = serve("alpha")
-    assert cli("generate", "--server-url", f"{fake.url}/v1", "-m", "alpha", "hi").stdout == "I am alpha"
+    assert (
+        cli("generate", "--server-url", f"{fake.url}/v1", "-m", "alpha", "hi").stdout
+        == "I am alpha"
+    )
     assert len(asked(fake, "/v1/chat/completions")) == 1
 
 
@@ -175,13 +196,18 @@ def test_url_of_a_row_is_that_server(cli: Cli, serve: Serve) -> None:
     assert "default model of server one: alpha" in ran.stderr
 
 
-def test_dialect_of_a_row_applies_to_its_url_unless_the_url_ends_in_v1(cli: Cli, serve: Serve) -> None:
+def test_dialect_of_a_row_applies_to_its_url_unless_the_url_ends_in_v1(
+    cli: Cli, serve: Serve
+) -> None:
     first, second = serve("alpha"), serve("alpha")
     add(cli, "v1", first, tail="/v1")
     add(cli, "native", second)
     assert cli("generate", "--server-url", first.url, "-m", "alpha", "hi").exit_code == 0
     assert cli("generate", "--server-url", f"{second.url}/v1", "-m", "alpha", "hi").exit_code == 0
-    assert (len(asked(first, "/v1/chat/completions")), len(asked(second, "/v1/chat/completions"))) == (1, 1)
+    assert (
+        len(asked(first, "/v1/chat/completions")),
+        len(asked(second, "/v1/chat/completions")),
+    ) == (1, 1)
 
 
 def test_url_of_an_inactive_row_answers_and_a_note_says_so(cli: Cli, serve: Serve) -> None:
@@ -202,14 +228,23 @@ def test_url_behind_which_is_no_ollama_is_an_error(cli: Cli, serve: Serve) -> No
 
 
 def test_url_where_nothing_answers_is_unreachable(cli: Cli) -> None:
-    assert cli.json("generate", "--server-url", NOWHERE, "-m", "alpha", "hi").failure == (6, "server_unreachable")
+    assert cli.json("generate", "--server-url", NOWHERE, "-m", "alpha", "hi").failure == (
+        6,
+        "server_unreachable",
+    )
 
 
 # no --model
 
 
 def test_named_server_answers_with_its_default_model(cli: Cli, serve: Serve) -> None:
-    add(cli, "one", serve("alpha", SimulatedModel("beta", says="I am beta")), "--default-model", "beta")
+    add(
+        cli,
+        "one",
+        serve("alpha", SimulatedModel("beta", says="I am beta")),
+        "--default-model",
+        "beta",
+    )
     ran = cli("generate", "-s", "one", "hi")
     assert (ran.exit_code, ran.stdout) == (0, "I am beta")
     assert ran.stderr == "note: using the default model of server one: beta\n"
@@ -222,10 +257,22 @@ def test_default_server_answers_with_its_default_model(cli: Cli, serve: Serve) -
     assert (reply["server"]["name"], reply["model"]) == ("second", "beta:latest")
 
 
-def test_first_server_with_the_capability_answers_with_its_default_model(cli: Cli, serve: Serve) -> None:
+def test_first_server_with_the_capability_answers_with_its_default_model(
+    cli: Cli, serve: Serve
+) -> None:
     add(cli, "default", serve("alpha"), "--default", "--default-model", "alpha")
     add(cli, "low", serve("beta"), "--capability", "code", "--default-model", "beta")
-    add(cli, "high", serve("gamma"), "--capability", "code", "--default-model", "gamma", "--priority", "1")
+    add(
+        cli,
+        "high",
+        serve("gamma"),
+        "--capability",
+        "code",
+        "--default-model",
+        "gamma",
+        "--priority",
+        "1",
+    )
     assert cli.json("generate", "--capability", "code", "hi").data["model"] == "gamma:latest"
 
 
@@ -260,7 +307,9 @@ def test_unregistered_url_has_no_default_model(cli: Cli, serve: Serve) -> None:
 # the model's name
 
 
-@pytest.mark.parametrize("name", ["alpha", "ALPHA:latest", "library/alpha", "registry.ollama.ai/library/alpha:latest"])
+@pytest.mark.parametrize(
+    "name", ["alpha", "ALPHA:latest", "library/alpha", "registry.ollama.ai/library/alpha:latest"]
+)
 def test_servers_own_spelling_is_sent(cli: Cli, serve: Serve, name: str) -> None:
     fake = serve("Alpha")
     add(cli, "one", fake)
@@ -285,21 +334,26 @@ def test_unknown_model_names_the_nearest_ones(cli: Cli, serve: Serve) -> None:
     ran = cli.json("generate", "-m", "qwen3-vl:32b", "hi")
     assert ran.failure == (3, "model_not_found")
     assert ran.error["hint"] == "nearest: qwen3-vl:8b"
-    assert cli.json("generate", "-m", "quite-else", "hi").error["hint"].startswith("see what there is")
+    assert (
+        cli.json("generate", "-m", "quite-else", "hi").error["hint"].startswith("see what there is")
+    )
     assert asked(fake) == []
 
 
 def test_unknown_model_names_inactive_servers_that_have_it(cli: Cli, serve: Serve) -> None:
     add(cli, "one", serve("alpha"))
     cli("server", "disable", "one")
-    assert cli.json("generate", "-m", "alpha", "hi").error["hint"] == "inactive servers have it: one"
+    assert (
+        cli.json("generate", "-m", "alpha", "hi").error["hint"] == "inactive servers have it: one"
+    )
 
 
 def test_without_any_models_discovery_is_the_hint(cli: Cli) -> None:
     ran = cli("generate", "-m", "alpha", "hi")
     assert (ran.exit_code, ran.stdout) == (3, "")
     assert ran.stderr == (
-        "error: no active server has model 'alpha'\nhint: no models are known yet: run ollama-admin discover\n"
+        "error: no active server has model 'alpha'\nhint: no models are known yet: run "
+        "ollama-admin discover\n"
     )
 
 
@@ -337,14 +391,19 @@ def test_answer_under_another_name_is_never_accepted(cli: Cli, serve: Serve) -> 
 
 
 def test_remote_model_is_refused_and_the_prompt_stays(cli: Cli, serve: Serve) -> None:
-    fake = serve(CLOUD, SimulatedModel("alias", remote_host="https://ollama.com:443", remote_model="big"))
+    fake = serve(
+        CLOUD, SimulatedModel("alias", remote_host="https://ollama.com:443", remote_model="big")
+    )
     add(cli, "one", fake)
     for words in ((), ("-s", "one"), ("--server-url", fake.url)):
         for model in ("gpt-oss:120b-cloud", "alias"):
             ran = cli.json("generate", "-m", model, "hi", *words)
             assert ran.failure == (4, "remote_not_allowed")
             assert ran.error["hint"] == "allow it with --allow-remote"
-    assert cli.json("generate", "--server-url", fake.url, "-m", "x:cloud", "hi").failure == (4, "remote_not_allowed")
+    assert cli.json("generate", "--server-url", fake.url, "-m", "x:cloud", "hi").failure == (
+        4,
+        "remote_not_allowed",
+    )
     assert asked(fake) == []
 
 
@@ -381,7 +440,9 @@ def test_what_v1_cannot_carry_is_refused_before_sending(
     assert asked(fake) == []
 
 
-def test_v1_server_that_cannot_carry_an_option_is_passed_over_and_named(cli: Cli, serve: Serve) -> None:
+def test_v1_server_that_cannot_carry_an_option_is_passed_over_and_named(
+    cli: Cli, serve: Serve
+) -> None:
     add(cli, "v1", serve("alpha"), "--default", tail="/v1")
     add(cli, "native", serve("alpha"))
     ran = cli.json("generate", "-m", "alpha", "--option", "num_ctx=2048", "hi")
@@ -393,14 +454,36 @@ def test_v1_carries_what_it_can(cli: Cli, serve: Serve, tmp_path: Path) -> None:
     fake = serve(SEES)
     add(cli, "one", fake, tail="/v1")
     (tmp_path / "a.png").write_bytes(PNG)
-    options = ["temperature=0.5", "top_p=0.9", "seed=1", "stop=END", "presence_penalty=0.1", "frequency_penalty=0.2"]
+    options = [
+        "temperature=0.5",
+        "top_p=0.9",
+        "seed=1",
+        "stop=END",
+        "presence_penalty=0.1",
+        "frequency_penalty=0.2",
+    ]
     words = [word for option in [*options, "num_predict=3"] for word in ("--option", option)]
-    ran = cli("generate", "hi", "-m", "alpha", "--system", "be brief", "--image", "a.png", "--format", "json", *words)
+    ran = cli(
+        "generate",
+        "hi",
+        "-m",
+        "alpha",
+        "--system",
+        "be brief",
+        "--image",
+        "a.png",
+        "--format",
+        "json",
+        *words,
+    )
     assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
     [body] = asked(fake)
     image = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     content = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": image}}]
-    assert body["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": content}]
+    assert body["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": content},
+    ]
     assert body["response_format"] == {"type": "json_object"}
     assert (body["max_tokens"], body["stop"], body["seed"]) == (3, ["END"], 1)
     assert (body["temperature"], body["top_p"]) == (0.5, 0.9)
@@ -415,7 +498,13 @@ def test_request_holds_what_was_asked_and_nothing_else(sqlite_cli: Cli, serve: S
     add(sqlite_cli, "one", fake)
     assert sqlite_cli("generate", "-m", "alpha", " say\thi ").exit_code == 0
     assert asked(fake) == [
-        {"model": "alpha:latest", "stream": True, "truncate": False, "shift": False, "prompt": " say\thi "}
+        {
+            "model": "alpha:latest",
+            "stream": True,
+            "truncate": False,
+            "shift": False,
+            "prompt": " say\thi ",
+        }
     ]
 
 
@@ -424,8 +513,27 @@ def test_every_option_reaches_the_server(sqlite_cli: Cli, serve: Serve, tmp_path
     add(sqlite_cli, "one", fake)
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff")
-    words = ["--system", "be brief", "--image", "a.png", "--image", "b.jpg", "--format", "json", "--keep-alive", "5m"]
-    options = ["num_ctx=2048", "temperature=1", "use_mmap=true", "stop=a", 'stop=["b","c"]', "stop=1", "seed=-1"]
+    words = [
+        "--system",
+        "be brief",
+        "--image",
+        "a.png",
+        "--image",
+        "b.jpg",
+        "--format",
+        "json",
+        "--keep-alive",
+        "5m",
+    ]
+    options = [
+        "num_ctx=2048",
+        "temperature=1",
+        "use_mmap=true",
+        "stop=a",
+        'stop=["b","c"]',
+        "stop=1",
+        "seed=-1",
+    ]
     words += [word for option in options for word in ("--option", option)]
     assert sqlite_cli("generate", "-m", "alpha", "hi", "--allow-truncate", *words).exit_code == 0
     assert asked(fake) == [
@@ -448,10 +556,16 @@ def test_every_option_reaches_the_server(sqlite_cli: Cli, serve: Serve, tmp_path
     ]
 
 
-@pytest.mark.parametrize(("given", "sent"), [("0", 0), ("-1", -1), ("300", 300), ("1h30m", "1h30m"), ("-1m", "-1m")])
-def test_keep_alive_is_seconds_or_a_duration(sqlite_cli: Cli, serve: Serve, given: str, sent: int | str) -> None:
+@pytest.mark.parametrize(
+    ("given", "sent"), [("0", 0), ("-1", -1), ("300", 300), ("1h30m", "1h30m"), ("-1m", "-1m")]
+)
+def test_keep_alive_is_seconds_or_a_duration(
+    sqlite_cli: Cli, serve: Serve, given: str, sent: int | str
+) -> None:
     fake = serve("alpha")
-    ran = sqlite_cli("generate", "--server-url", fake.url, "-m", "alpha", "hi", "--keep-alive", given)
+    ran = sqlite_cli(
+        "generate", "--server-url", fake.url, "-m", "alpha", "hi", "--keep-alive", given
+    )
     assert ran.exit_code == 0
     assert asked(fake)[0]["keep_alive"] == sent
 
@@ -465,13 +579,20 @@ def test_keep_alive_is_seconds_or_a_duration(sqlite_cli: Cli, serve: Serve, give
         (("--think", "--think-level", "low"), "low"),
     ],
 )
-def test_thinking_is_asked_for_by_chat(sqlite_cli: Cli, serve: Serve, words: tuple[str, ...], sent: bool | str) -> None:
+def test_thinking_is_asked_for_by_chat(
+    sqlite_cli: Cli, serve: Serve, words: tuple[str, ...], sent: bool | str
+) -> None:
     fake = serve(SEES)
-    ran = sqlite_cli.json("generate", "--server-url", fake.url, "-m", "alpha", "--system", "be brief", "hi", *words)
+    ran = sqlite_cli.json(
+        "generate", "--server-url", fake.url, "-m", "alpha", "--system", "be brief", "hi", *words
+    )
     assert ran.data["thinking"] == ("let me think" if sent else "")
     [body] = asked(fake, "/api/chat")
     assert body["think"] == sent
-    assert body["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
+    assert body["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "hi"},
+    ]
 
 
 def test_format_may_be_a_file_with_a_schema(sqlite_cli: Cli, serve: Serve, tmp_path: Path) -> None:
@@ -487,7 +608,9 @@ def test_format_may_be_a_file_with_a_schema(sqlite_cli: Cli, serve: Serve, tmp_p
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff", b"[" * 100_000])
-def test_format_file_without_a_schema_is_refused(sqlite_cli: Cli, tmp_path: Path, content: bytes) -> None:
+def test_format_file_without_a_schema_is_refused(
+    sqlite_cli: Cli, tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "schema.json").write_bytes(content)
     ran = sqlite_cli.json("generate", "-m", "alpha", "hi", "--format", "schema.json")
     assert ran.failure == (2, "invalid_input")
@@ -507,7 +630,10 @@ def test_image_longer_than_the_limit_is_refused(
 ) -> None:
     monkeypatch.setattr("ollama_admin.cli.generate.FILE_LIMIT", 8)
     (tmp_path / "a.png").write_bytes(PNG)
-    assert "longer than" in sqlite_cli.json("generate", "-m", "alpha", "hi", "--image", "a.png").error["message"]
+    assert (
+        "longer than"
+        in sqlite_cli.json("generate", "-m", "alpha", "hi", "--image", "a.png").error["message"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -526,17 +652,24 @@ def test_image_longer_than_the_limit_is_refused(
     ],
 )
 def test_option_of_the_wrong_kind_is_refused(sqlite_cli: Cli, option: str) -> None:
-    assert sqlite_cli.json("generate", "-m", "alpha", "hi", "--option", option).failure == (2, "invalid_input")
+    assert sqlite_cli.json("generate", "-m", "alpha", "hi", "--option", option).failure == (
+        2,
+        "invalid_input",
+    )
 
 
 def test_option_given_twice_is_refused(sqlite_cli: Cli) -> None:
-    ran = sqlite_cli.json("generate", "-m", "alpha", "hi", "--option", "seed=1", "--option", "seed=2")
+    ran = sqlite_cli.json(
+        "generate", "-m", "alpha", "hi", "--option", "seed=1", "--option", "seed=2"
+    )
     assert ran.error["message"] == "option seed is given twice"
 
 
 def test_option_that_ollama_does_not_know_is_sent_and_named(sqlite_cli: Cli, serve: Serve) -> None:
     fake = serve("alpha")
-    ran = sqlite_cli("generate", "--server-url", fake.url, "-m", "alpha", "hi", "--option", "mirostat=2")
+    ran = sqlite_cli(
+        "generate", "--server-url", fake.url, "-m", "alpha", "hi", "--option", "mirostat=2"
+    )
     assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
     assert "note: option mirostat is not one that Ollama is known to read" in ran.stderr
     assert asked(fake)[0]["options"] == {"mirostat": 2}
@@ -545,7 +678,9 @@ def test_option_that_ollama_does_not_know_is_sent_and_named(sqlite_cli: Cli, ser
 # the whole prompt
 
 
-def test_prompt_that_does_not_fit_is_an_error_with_both_numbers(sqlite_cli: Cli, serve: Serve) -> None:
+def test_prompt_that_does_not_fit_is_an_error_with_both_numbers(
+    sqlite_cli: Cli, serve: Serve
+) -> None:
     fake = serve("alpha", context=16)
     ran = sqlite_cli.json("generate", "--server-url", fake.url, "-m", "alpha", "word " * 20)
     assert ran.failure == (6, "prompt_too_long")
@@ -555,7 +690,9 @@ def test_prompt_that_does_not_fit_is_an_error_with_both_numbers(sqlite_cli: Cli,
 
 def test_prompt_may_be_cut_when_that_is_allowed(sqlite_cli: Cli, serve: Serve) -> None:
     fake = serve("alpha", context=16)
-    ran = sqlite_cli.json("generate", "--server-url", fake.url, "-m", "alpha", "word " * 20, "--allow-truncate")
+    ran = sqlite_cli.json(
+        "generate", "--server-url", fake.url, "-m", "alpha", "word " * 20, "--allow-truncate"
+    )
     assert (ran.data["response"], ran.data["truncated"]) == ("I am alpha", None)
 
 
@@ -569,7 +706,9 @@ def test_prompt_that_an_old_server_cut_draws_a_warning(sqlite_cli: Cli, serve: S
 
 
 def test_timeout_bounds_the_whole_answer(sqlite_cli: Cli, serve: Serve) -> None:
-    fake = serve(SimulatedModel("alpha", endless=True, says="one two"), token_delay=0.02, context=2048)
+    fake = serve(
+        SimulatedModel("alpha", endless=True, says="one two"), token_delay=0.02, context=2048
+    )
     ran = sqlite_cli("generate", "--server-url", fake.url, "-m", "alpha", "hi", "--timeout", "0.3")
     assert ran.exit_code == 6
     assert "--timeout" in ran.stderr

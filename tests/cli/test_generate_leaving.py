@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import HoldAt
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import SECONDS, Cli, Process
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -20,7 +20,10 @@ SOON = 50  # tokens, which is a second
 
 FULL = 15 * 4096  # bytes in a pipe of sixteen pages, the last of which is in use
 
-LEAVE: list[tuple[Callable[[Process], None], int]] = [(Process.interrupt, 130), (Process.terminate, 143)]
+LEAVE: list[tuple[Callable[[Process], None], int]] = [
+    (Process.interrupt, 130),
+    (Process.terminate, 143),
+]
 in_both_ways = pytest.mark.parametrize(("leave", "code"), LEAVE, ids=["interrupt", "terminate"])
 
 
@@ -99,7 +102,9 @@ def test_leaving_gives_the_terminal_back_as_it_was(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn, leave: Callable[[Process], None], code: int
 ) -> None:
     hold = HoldAt(2)
-    model = SimulatedModel("alpha", capabilities=("completion", "thinking"), thinking="let me think")
+    model = SimulatedModel(
+        "alpha", capabilities=("completion", "thinking"), thinking="let me think"
+    )
     fake = serve(model, before_token=hold)
     process = spawn(*words(fake, "--think"), terminals=("stdout", "stderr"))
     process.until_stderr(b"let me")
@@ -120,7 +125,9 @@ def test_leaving_in_mid_answer_ends_the_line_on_a_terminal(
     assert (ran.exit_code, ran.stdout, ran.stderr) == (code, "one two\n", "")
 
 
-def test_reader_that_leaves_ends_the_answer_within_a_second(sqlite_cli: Cli, serve: Serve, spawn: Spawn) -> None:
+def test_reader_that_leaves_ends_the_answer_within_a_second(
+    sqlite_cli: Cli, serve: Serve, spawn: Spawn
+) -> None:
     pace = Pace()
     fake = serve(TALKER, before_token=pace, token_delay=PACE)
     mine, theirs = os.pipe()
@@ -135,7 +142,9 @@ def test_reader_that_leaves_ends_the_answer_within_a_second(sqlite_cli: Cli, ser
     assert (ran.exit_code, ran.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("options", [(), ("--no-stream",), ("-o", "json"), ("-o", "json", "--stream")])
+@pytest.mark.parametrize(
+    "options", [(), ("--no-stream",), ("-o", "json"), ("-o", "json", "--stream")]
+)
 def test_reader_that_leaves_while_the_model_is_silent_ends_the_answer(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn, options: tuple[str, ...]
 ) -> None:
@@ -155,7 +164,10 @@ def test_reader_that_leaves_while_the_model_is_silent_ends_the_answer(
 def test_leaving_while_the_reader_is_slow_cancels_the_answer_upstream(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn, leave: Callable[[Process], None], code: int
 ) -> None:
-    fake = serve(SimulatedModel("alpha", says=f"{'x' * 2000} y", endless=True, context_length=100_000), context=100_000)
+    fake = serve(
+        SimulatedModel("alpha", says=f"{'x' * 2000} y", endless=True, context_length=100_000),
+        context=100_000,
+    )
     mine, theirs = os.pipe()
     process = spawn(*words(fake), stdout=theirs)
     os.close(theirs)
@@ -173,7 +185,9 @@ def unread(pipe: int) -> int:
     return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
 
 
-def test_slow_reader_slows_the_server_and_loses_nothing(sqlite_cli: Cli, serve: Serve, spawn: Spawn) -> None:
+def test_slow_reader_slows_the_server_and_loses_nothing(
+    sqlite_cli: Cli, serve: Serve, spawn: Spawn
+) -> None:
     text = " ".join(str(number) for number in range(40_000))
     fake = serve(SimulatedModel("alpha", says=text, context_length=100_000), context=100_000)
     mine, theirs = os.pipe()

@@ -5,18 +5,36 @@ from collections.abc import Callable
 
 import pytest
 
-from ollama_admin.demo.simulator import HoldAt, RunnerKilledError
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import HoldAt, RunnerKilledError
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import SECONDS, Cli, Ran
 from tests.fake_ollama_thread import FakeOllamaThread
 
 REPLY_KEYS = [
-    *("response", "thinking", "model", "server", "digest", "verified", "proof", "drift", "truncated", "done_reason"),
+    *(
+        "response",
+        "thinking",
+        "model",
+        "server",
+        "digest",
+        "verified",
+        "proof",
+        "drift",
+        "truncated",
+        "done_reason",
+    ),
     *("stats", "attempts"),
 ]
 STATS_KEYS = [
-    *("total_ms", "load_ms", "prompt_tokens", "output_tokens", "tokens_per_second", "time_to_first_token_ms"),
+    *(
+        "total_ms",
+        "load_ms",
+        "prompt_tokens",
+        "output_tokens",
+        "tokens_per_second",
+        "time_to_first_token_ms",
+    ),
 ]
 HOSTILE = "ok \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b31m a\x00b \u202eevil na\u00efve \U0001f999 \x1b]8;;http://x\x1b\\link\ttab\nend"
 CLEAN = "ok red   ab evil na\u00efve \U0001f999 link\ttab\nend"
@@ -44,7 +62,9 @@ def test_text_reaches_a_pipe_byte_for_byte(sqlite_cli: Cli, serve: Serve, tail: 
     assert (ran.exit_code, ran.stdout_bytes, ran.stderr) == (0, HOSTILE.encode(), "")
 
 
-def test_text_is_shown_while_the_model_still_speaks(words: Words, serve: Serve, spawn: Spawn) -> None:
+def test_text_is_shown_while_the_model_still_speaks(
+    words: Words, serve: Serve, spawn: Spawn
+) -> None:
     hold = HoldAt(2)
     fake = serve(SimulatedModel("alpha", says="one two three"), before_token=hold)
     process = spawn(*words(fake))
@@ -55,7 +75,9 @@ def test_text_is_shown_while_the_model_still_speaks(words: Words, serve: Serve, 
     assert process.ended().stdout == "one two three"
 
 
-def test_no_stream_shows_nothing_before_the_answer_is_accepted(words: Words, serve: Serve, spawn: Spawn) -> None:
+def test_no_stream_shows_nothing_before_the_answer_is_accepted(
+    words: Words, serve: Serve, spawn: Spawn
+) -> None:
     hold = HoldAt(2)
     fake = serve(SimulatedModel("alpha", says="one two three"), before_token=hold)
     process = spawn(*words(fake, "--no-stream"))
@@ -73,7 +95,9 @@ def dies_at_token(number: int) -> Callable[[int], object]:
     return before_token
 
 
-def test_broken_answer_keeps_the_text_so_far_and_fails(sqlite_cli: Cli, words: Words, serve: Serve) -> None:
+def test_broken_answer_keeps_the_text_so_far_and_fails(
+    sqlite_cli: Cli, words: Words, serve: Serve
+) -> None:
     fake = serve(SimulatedModel("alpha", says="one two three"), before_token=dies_at_token(2))
     ran = sqlite_cli(*words(fake))
     assert (ran.exit_code, ran.stdout) == (6, "one two")
@@ -83,7 +107,9 @@ def test_broken_answer_keeps_the_text_so_far_and_fails(sqlite_cli: Cli, words: W
     assert hint == "hint: what was shown is incomplete"
 
 
-@pytest.mark.parametrize("options", [("--no-stream",), ("-o", "json"), ("-o", "json", "--no-stream")])
+@pytest.mark.parametrize(
+    "options", [("--no-stream",), ("-o", "json"), ("-o", "json", "--no-stream")]
+)
 def test_broken_answer_shows_nothing_where_only_accepted_text_is_shown(
     sqlite_cli: Cli, words: Words, serve: Serve, options: tuple[str, ...]
 ) -> None:
@@ -138,7 +164,9 @@ def test_stream_of_json_is_a_record_for_each_piece_and_then_the_document(
     assert (document["response"], document["thinking"]) == ("I am alpha", "let me think")
 
 
-def test_records_come_while_the_model_still_speaks(words: Words, serve: Serve, spawn: Spawn) -> None:
+def test_records_come_while_the_model_still_speaks(
+    words: Words, serve: Serve, spawn: Spawn
+) -> None:
     hold = HoldAt(1)
     fake = serve(SimulatedModel("alpha", says="one two"), before_token=hold)
     process = spawn("-o", "json", *words(fake, "--stream"))
@@ -163,7 +191,14 @@ def test_stats_are_told_on_stderr(sqlite_cli: Cli, words: Words, serve: Serve) -
     ran = sqlite_cli(*words(fake, "--stats"))
     assert ran.stdout == "I am alpha"
     assert ran.stderr.startswith(f"note: server {fake.url}, model alpha:latest, total ")
-    for part in ("first token", "load", "prompt 1 tokens", "output 4 tokens", "tokens/s", "ended by stop"):
+    for part in (
+        "first token",
+        "load",
+        "prompt 1 tokens",
+        "output 4 tokens",
+        "tokens/s",
+        "ended by stop",
+    ):
         assert part in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
 
@@ -177,7 +212,9 @@ def test_stats_are_in_the_document_anyway(sqlite_cli: Cli, words: Words, serve: 
 # a terminal
 
 
-def test_control_sequences_do_not_reach_a_terminal(words: Words, serve: Serve, spawn: Spawn) -> None:
+def test_control_sequences_do_not_reach_a_terminal(
+    words: Words, serve: Serve, spawn: Spawn
+) -> None:
     fake = serve(SimulatedModel("alpha", says=HOSTILE))
     ran = spawn(*words(fake), terminals=("stdout",)).ended()
     assert (ran.exit_code, ran.stdout) == (0, f"{CLEAN}\n")
@@ -189,13 +226,17 @@ def test_raw_lets_control_sequences_through(words: Words, serve: Serve, spawn: S
     assert ran.stdout == f"{HOSTILE}\n"
 
 
-def test_sequence_that_is_split_over_pieces_is_filtered_too(words: Words, serve: Serve, spawn: Spawn) -> None:
+def test_sequence_that_is_split_over_pieces_is_filtered_too(
+    words: Words, serve: Serve, spawn: Spawn
+) -> None:
     fake = serve(SimulatedModel("alpha", says="a\x1b]0; title over pieces\x07b \x1b[3 1mc"))
     ran = spawn(*words(fake), terminals=("stdout",)).ended()
     assert ran.stdout == "ab c\n"
 
 
-def test_answer_that_ends_its_line_gets_no_other_line_end(words: Words, serve: Serve, spawn: Spawn) -> None:
+def test_answer_that_ends_its_line_gets_no_other_line_end(
+    words: Words, serve: Serve, spawn: Spawn
+) -> None:
     fake = serve(SimulatedModel("alpha", says="one\n"))
     assert spawn(*words(fake), terminals=("stdout",)).ended().stdout == "one\n"
 
@@ -207,7 +248,9 @@ def test_json_on_a_terminal_is_the_document_alone(words: Words, serve: Serve, sp
 
 
 @pytest.mark.parametrize("options", [(), ("--no-stream",)])
-def test_thinking_is_shown_dimmed_on_stderr(words: Words, serve: Serve, spawn: Spawn, options: tuple[str, ...]) -> None:
+def test_thinking_is_shown_dimmed_on_stderr(
+    words: Words, serve: Serve, spawn: Spawn, options: tuple[str, ...]
+) -> None:
     ran = spawn(*words(serve(THINKER), "--think", *options), terminals=("stderr",)).ended()
     assert (ran.stdout, ran.stderr) == ("I am alpha", "\x1b[2mlet me think\x1b[0m\n")
 
@@ -221,7 +264,9 @@ def test_thinking_has_no_colour_where_none_is_wanted(
 
 
 def test_thinking_is_filtered_on_a_terminal(words: Words, serve: Serve, spawn: Spawn) -> None:
-    model = SimulatedModel("alpha", capabilities=("completion", "thinking"), thinking="a\x1b[31mb\x1b]0; x\x07c")
+    model = SimulatedModel(
+        "alpha", capabilities=("completion", "thinking"), thinking="a\x1b[31mb\x1b]0; x\x07c"
+    )
     ran = spawn(*words(serve(model), "--think"), terminals=("stderr",)).ended()
     assert ran.stderr == "\x1b[2mabc\x1b[0m\n"
 
@@ -231,7 +276,9 @@ def test_thinking_is_not_shown_in_a_pipe(sqlite_cli: Cli, words: Words, serve: S
     assert (ran.stdout, ran.stderr) == ("I am alpha", "")
 
 
-def test_colour_is_taken_back_when_the_model_dies_while_thinking(words: Words, serve: Serve, spawn: Spawn) -> None:
+def test_colour_is_taken_back_when_the_model_dies_while_thinking(
+    words: Words, serve: Serve, spawn: Spawn
+) -> None:
     fake = serve(THINKER, before_token=dies_at_token(2))
     ran = spawn(*words(fake, "--think"), terminals=("stdout", "stderr")).ended()
     assert (ran.exit_code, ran.stdout) == (6, "")

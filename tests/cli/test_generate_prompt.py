@@ -23,10 +23,14 @@ def words(sqlite_cli: Cli, fake: FakeOllamaThread) -> list[str]:
 
 
 def prompts(fake: FakeOllamaThread) -> list[Any]:
-    return [request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"]
+    return [
+        request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"
+    ]
 
 
-def test_prompt_is_what_comes_in_by_a_pipe(sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]) -> None:
+def test_prompt_is_what_comes_in_by_a_pipe(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]
+) -> None:
     assert sqlite_cli(*words, stdin="naïve 🦙\n").stdout == "I am alpha"
     assert prompts(fake) == ["naïve 🦙\n"]
 
@@ -38,7 +42,9 @@ def test_piped_text_follows_the_prompt_after_a_newline(
     assert prompts(fake) == ["summarize:\none\ntwo\n"]
 
 
-def test_empty_pipe_adds_nothing_to_a_prompt(sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]) -> None:
+def test_empty_pipe_adds_nothing_to_a_prompt(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]
+) -> None:
     sqlite_cli(*words, "hi", stdin=b"")
     assert prompts(fake) == ["hi"]
 
@@ -80,7 +86,9 @@ def test_stdin_over_the_limit_is_refused(
     assert len(prompts(fake)) == 1
 
 
-def test_prompt_that_is_not_utf8_is_refused(sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]) -> None:
+def test_prompt_that_is_not_utf8_is_refused(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]
+) -> None:
     assert sqlite_cli.json(*words, "a\udcffb").failure == (2, "invalid_input")
     assert fake.requests() == []
 
@@ -102,7 +110,9 @@ def test_prompt_is_typed_on_a_terminal_when_there_is_no_other(
     assert prompts(fake) == ["typed by hand\n"]
 
 
-def test_end_of_input_on_a_terminal_is_an_empty_prompt(fake: FakeOllamaThread, words: list[str], spawn: Spawn) -> None:
+def test_end_of_input_on_a_terminal_is_an_empty_prompt(
+    fake: FakeOllamaThread, words: list[str], spawn: Spawn
+) -> None:
     process = spawn(*words, terminals=("stdin",), stdin=None)
     process.until_stderr(b"Ctrl-D")
     process.type(b"\x04")
@@ -112,7 +122,9 @@ def test_end_of_input_on_a_terminal_is_an_empty_prompt(fake: FakeOllamaThread, w
     assert fake.requests() == []
 
 
-def test_interrupt_while_typing_ends_quietly(fake: FakeOllamaThread, words: list[str], spawn: Spawn) -> None:
+def test_interrupt_while_typing_ends_quietly(
+    fake: FakeOllamaThread, words: list[str], spawn: Spawn
+) -> None:
     process = spawn(*words, terminals=("stdin",), stdin=None)
     process.until_stderr(b"Ctrl-D")
     process.interrupt()
@@ -122,7 +134,9 @@ def test_interrupt_while_typing_ends_quietly(fake: FakeOllamaThread, words: list
     assert fake.requests() == []
 
 
-def test_terminal_is_not_read_when_there_is_a_prompt(fake: FakeOllamaThread, words: list[str], spawn: Spawn) -> None:
+def test_terminal_is_not_read_when_there_is_a_prompt(
+    fake: FakeOllamaThread, words: list[str], spawn: Spawn
+) -> None:
     ran = spawn(*words, "hi", terminals=("stdin",), stdin=None).ended()
     assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "I am alpha", "")
     assert prompts(fake) == ["hi"]
@@ -151,7 +165,12 @@ def test_pipe_that_stays_silent_is_waited_for_and_a_note_says_so(
     ],
 )
 def test_stdin_may_be_anything_that_a_shell_makes_of_it(
-    fake: FakeOllamaThread, words: list[str], tmp_path: Path, redirection: str, code: int, sent: str | None
+    fake: FakeOllamaThread,
+    words: list[str],
+    tmp_path: Path,
+    redirection: str,
+    code: int,
+    sent: str | None,
 ) -> None:
     (tmp_path / "prompt.txt").write_text("from a file")
     command = [sys.executable, "-m", "ollama_admin", *words]

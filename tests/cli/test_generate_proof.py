@@ -1,11 +1,13 @@
-"""`ollama-admin generate`: which build answers, what is said when it is another one, and which server would answer."""
+"""`ollama-admin generate`: which build answers, what is said when it is another one, and which
+server would answer.
+"""
 
 import json
 
 import pytest
 
-from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import HoldAt
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import SECONDS, Cli
 from tests.fake_ollama import Answer
@@ -13,7 +15,16 @@ from tests.fake_ollama_thread import FakeOllamaThread
 
 OLD, NEW = SimulatedModel("alpha", build="old"), SimulatedModel("alpha", build="new")
 CANDIDATE_KEYS = [
-    *("server", "eligible", "reason", "digest", "priority", "slots_in_use", "max_concurrent", "status"),
+    *(
+        "server",
+        "eligible",
+        "reason",
+        "digest",
+        "priority",
+        "slots_in_use",
+        "max_concurrent",
+        "status",
+    ),
     "catalogue_age_s",
 ]
 
@@ -36,11 +47,14 @@ def moved(cli: Cli, serve: Serve) -> FakeOllamaThread:
     return fakes
 
 
-def test_moved_build_is_answered_with_a_note_and_named_in_json(cli: Cli, moved: FakeOllamaThread) -> None:
+def test_moved_build_is_answered_with_a_note_and_named_in_json(
+    cli: Cli, moved: FakeOllamaThread
+) -> None:
     ran = cli("generate", "-m", "alpha", "hi")
     assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
     assert ran.stderr == (
-        f"note: model alpha:latest on server gpu is build {NEW.digest[:12]}, known was {OLD.digest[:12]}: "
+        f"note: model alpha:latest on server gpu is build {NEW.digest[:12]}, known was "
+        f"{OLD.digest[:12]}: "
         "it was moved; to accept it run: ollama-admin discover 1\n"
     )
     reply = cli.json("generate", "-m", "alpha", "hi").data
@@ -75,7 +89,9 @@ def test_build_that_moves_while_it_answers_fails_after_the_text_where_it_is_dema
     assert "demanded was" in ran.stderr
 
 
-def test_unaccepted_text_is_not_shown_without_streaming(cli: Cli, serve: Serve, spawn: Spawn) -> None:
+def test_unaccepted_text_is_not_shown_without_streaming(
+    cli: Cli, serve: Serve, spawn: Spawn
+) -> None:
     hold = HoldAt(1)
     fakes = serve(OLD, before_token=hold)
     add(cli, "gpu", fakes)
@@ -88,7 +104,11 @@ def test_unaccepted_text_is_not_shown_without_streaming(cli: Cli, serve: Serve, 
 
 
 def test_demand_and_none_exclude_each_other(cli: Cli, moved: FakeOllamaThread) -> None:
-    for words in (["--verified", "--no-verify"], ["--digest", "a" * 12, "--verified"], ["--digest", "abc"]):
+    for words in (
+        ["--verified", "--no-verify"],
+        ["--digest", "a" * 12, "--verified"],
+        ["--digest", "abc"],
+    ):
         assert cli.json("generate", "-m", "alpha", "hi", *words).failure == (2, "invalid_input")
     assert cli.json("generate", "-m", "alpha", "hi", "--no-verify").data["proof"] == "name"
 
@@ -105,7 +125,8 @@ def test_attempts_tell_each_try_and_why_it_failed(cli: Cli, serve: Serve) -> Non
     assert attempt["server"] == {"id": 1, "name": "one", "url": one.url}
     assert attempt["error"]["code"] == "upstream_error"
     assert ran.stderr == (
-        "note: server one answered 502 to /api/generate; another server that holds the same build is asked\n"
+        "note: server one answered 502 to /api/generate; another server that holds the same build "
+        "is asked\n"
     )
 
 
@@ -144,7 +165,9 @@ def test_server_that_answers_is_removed_only_by_force_and_its_answer_ends_as_it_
 # explaining
 
 
-def test_explanation_has_the_keys_that_scripts_read(cli: Cli, moved: FakeOllamaThread, serve: Serve) -> None:
+def test_explanation_has_the_keys_that_scripts_read(
+    cli: Cli, moved: FakeOllamaThread, serve: Serve
+) -> None:
     add(cli, "other", serve("beta"), "--priority", "-1")
     found = cli.json("generate", "--explain", "-m", "alpha").data
     gpu = {"id": 1, "name": "gpu", "url": moved.url}
@@ -162,7 +185,11 @@ def test_explanation_has_the_keys_that_scripts_read(cli: Cli, moved: FakeOllamaT
         "max_concurrent": 1,
         "status": "online",
     }
-    assert (second["eligible"], second["reason"], second["digest"]) == (False, "it does not list the model", None)
+    assert (second["eligible"], second["reason"], second["digest"]) == (
+        False,
+        "it does not list the model",
+        None,
+    )
     assert prompts(moved) == 0
 
 

@@ -58,18 +58,30 @@ def test_legacy_entries_become_servers(cli: Cli, env: Path) -> None:
     assert all(list(entry) == ENTRY_KEYS for entry in ran.data["results"])
     assert ran.data["failed"] == 0
     one, two = servers(cli).values()
-    assert (one["url"], one["api_version"], one["is_default"]) == ("http://10.39.0.101:11434", "v1", True)
+    assert (one["url"], one["api_version"], one["is_default"]) == (
+        "http://10.39.0.101:11434",
+        "v1",
+        True,
+    )
     assert (one["capabilities"], one["max_concurrent"], one["default_model"]) == (
         ["general", "vision"],
         2,
         "qwen3-vl:8b",
     )
-    assert (two["url"], two["api_version"], two["is_default"]) == ("http://10.39.0.6:11434", "native", False)
+    assert (two["url"], two["api_version"], two["is_default"]) == (
+        "http://10.39.0.6:11434",
+        "native",
+        False,
+    )
     assert env.read_text() == LEGACY
 
 
 def test_plan_names_file_line_and_variable(cli: Cli, env: Path) -> None:
-    [entry] = [entry for entry in cli.json("import-env").data["results"] if entry["field"] == "max_concurrent"]
+    [entry] = [
+        entry
+        for entry in cli.json("import-env").data["results"]
+        if entry["field"] == "max_concurrent"
+    ]
     assert entry == {
         "file": ".env",
         "line": 4,
@@ -83,11 +95,15 @@ def test_plan_names_file_line_and_variable(cli: Cli, env: Path) -> None:
     assert entry["server"] in servers(cli)
 
 
-def test_plan_is_printed_line_by_line_and_ends_with_what_can_be_deleted(cli: Cli, env: Path) -> None:
+def test_plan_is_printed_line_by_line_and_ends_with_what_can_be_deleted(
+    cli: Cli, env: Path
+) -> None:
     ran = cli("import-env")
     assert ran.exit_code == 0
     lines = ran.stdout.splitlines()
-    assert any(line.startswith(".env:4") and "OLLAMA_MAX_CONCURRENT_1 -> " in line for line in lines)
+    assert any(
+        line.startswith(".env:4") and "OLLAMA_MAX_CONCURRENT_1 -> " in line for line in lines
+    )
     assert any(line.startswith(".env:8") and "not a client setting" in line for line in lines)
     assert any(line.startswith(".env:9") and "not understood" in line for line in lines)
     start = lines.index("these lines can now be deleted:")
@@ -151,12 +167,16 @@ def test_files_are_read_in_the_order_given(cli: Cli, tmp_path: Path) -> None:
     assert len(servers(cli)) == 2
 
 
-def test_environment_is_read_only_when_asked(cli: Cli, env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_read_only_when_asked(
+    cli: Cli, env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "10.0.0.9")
     cli("import-env")
     assert "http://10.0.0.9:11434" not in {server["url"] for server in servers(cli).values()}
     results = cli.json("import-env", "--environ").data["results"]
-    assert [(entry["file"], entry["line"]) for entry in results if entry["field"] == "url"] == [(None, None)]
+    assert [(entry["file"], entry["line"]) for entry in results if entry["field"] == "url"] == [
+        (None, None)
+    ]
     assert "http://10.0.0.9:11434" in {server["url"] for server in servers(cli).values()}
 
 
@@ -180,7 +200,9 @@ def test_url_with_a_password_is_imported_without_showing_it(cli: Cli, env: Path)
         (b"OLLAMA_URL_1=ftp://x\n", "ftp"),
     ],
 )
-def test_file_that_cannot_be_used_changes_nothing(cli: Cli, env: Path, content: bytes, said: str | None) -> None:
+def test_file_that_cannot_be_used_changes_nothing(
+    cli: Cli, env: Path, content: bytes, said: str | None
+) -> None:
     env.write_bytes(content)
     ran = cli("import-env")
     assert ran.exit_code in (0, 2, 7)
@@ -236,7 +258,9 @@ def test_dry_run_discovers_nothing(cli: Cli, serve: Serve, env: Path) -> None:
     assert fake.requests() == []
 
 
-def test_interrupt_during_discovery_keeps_the_import_whole(cli: Cli, serve: Serve, env: Path, spawn: Spawn) -> None:
+def test_interrupt_during_discovery_keeps_the_import_whole(
+    cli: Cli, serve: Serve, env: Path, spawn: Spawn
+) -> None:
     fake = serve("alpha")
     env.write_text(f"OLLAMA_URL_1={fake.url}\nOLLAMA_URL_2=http://127.0.0.1:9\n")
     silence = Silence()
@@ -259,7 +283,9 @@ def test_interrupt_while_the_table_is_locked_leaves_all_or_nothing(
         holder.execute("LOCK TABLE ollama_servers IN ACCESS EXCLUSIVE MODE")
         process = spawn("import-env")
         with psycopg.connect(migrated_postgres_url, autocommit=True) as watcher:
-            while not watcher.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0]:
+            while not watcher.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[
+                0
+            ]:
                 pass
         process.interrupt()
         holder.rollback()

@@ -56,13 +56,27 @@ def tables(url: str) -> set[str]:
         connection.close()
         return found
     with psycopg.connect(url) as connection:
-        return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+        return {
+            name
+            for (name,) in connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            )
+        }
 
 
-OURS = {"alembic_version", "ollama_servers", "ollama_models", "ollama_pins", "ollama_slots", "ollama_receipts"}
+OURS = {
+    "alembic_version",
+    "ollama_servers",
+    "ollama_models",
+    "ollama_pins",
+    "ollama_slots",
+    "ollama_receipts",
+}
 
 
-def test_migrate_makes_the_tables_and_prints_each_revision(empty_cli: Cli, empty_database_url: str) -> None:
+def test_migrate_makes_the_tables_and_prints_each_revision(
+    empty_cli: Cli, empty_database_url: str
+) -> None:
     ran = empty_cli("migrate")
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert ran.stdout == APPLIED
@@ -91,14 +105,21 @@ def test_check_exits_8_while_something_is_pending(empty_cli: Cli, empty_database
     assert empty_cli.json("migrate", "--check").data["pending"] == []
 
 
-def test_status_tells_where_the_schema_stands_and_changes_nothing(empty_cli: Cli, empty_database_url: str) -> None:
+def test_status_tells_where_the_schema_stands_and_changes_nothing(
+    empty_cli: Cli, empty_database_url: str
+) -> None:
     ran = empty_cli.json("migrate", "--status")
     assert ran.data == {"applied": [], "current": None, "head": HEAD, "pending": REVISIONS}
-    assert empty_cli("migrate", "--status").stdout == f"current  -\nhead     {HEAD}\npending  {', '.join(REVISIONS)}\n"
+    assert (
+        empty_cli("migrate", "--status").stdout
+        == f"current  -\nhead     {HEAD}\npending  {', '.join(REVISIONS)}\n"
+    )
     assert tables(empty_database_url) == set()
     empty_cli("migrate")
     assert empty_cli.json("migrate", "--status").data["current"] == HEAD
-    assert empty_cli("migrate", "--status").stdout == f"current  {HEAD}\nhead     {HEAD}\npending  -\n"
+    assert (
+        empty_cli("migrate", "--status").stdout == f"current  {HEAD}\nhead     {HEAD}\npending  -\n"
+    )
 
 
 def test_status_makes_no_sqlite_file(tmp_path: Path) -> None:
@@ -112,13 +133,18 @@ def test_to_stops_at_a_revision(empty_cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("revision", ["9999", "head", "base", "", "\x1b[31m"])
-def test_unknown_revision_is_refused(empty_cli: Cli, empty_database_url: str, revision: str) -> None:
+def test_unknown_revision_is_refused(
+    empty_cli: Cli, empty_database_url: str, revision: str
+) -> None:
     assert empty_cli.json("migrate", "--to", revision).failure == (2, "invalid_input")
     assert tables(empty_database_url) == set()
 
 
 def test_unknown_revision_draws_the_list_of_known_ones(empty_cli: Cli) -> None:
-    assert empty_cli.json("migrate", "--to", "9999").error["hint"] == f"there are: {', '.join(REVISIONS)}"
+    assert (
+        empty_cli.json("migrate", "--to", "9999").error["hint"]
+        == f"there are: {', '.join(REVISIONS)}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,12 +163,16 @@ def test_unknown_revision_draws_the_list_of_known_ones(empty_cli: Cli) -> None:
         ("--lock-timeout", "1e300"),
     ],
 )
-def test_senseless_options_are_refused(empty_cli: Cli, empty_database_url: str, words: tuple[str, ...]) -> None:
+def test_senseless_options_are_refused(
+    empty_cli: Cli, empty_database_url: str, words: tuple[str, ...]
+) -> None:
     assert empty_cli.json("migrate", *words).failure == (2, "invalid_input")
     assert tables(empty_database_url) == set()
 
 
-def test_sql_run_by_hand_brings_an_empty_database_to_head(postgres_cli: Cli, empty_postgres_url: str) -> None:
+def test_sql_run_by_hand_brings_an_empty_database_to_head(
+    postgres_cli: Cli, empty_postgres_url: str
+) -> None:
     sql = postgres_cli("migrate", "--sql").stdout
     assert tables(empty_postgres_url) == set()
     with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
@@ -156,11 +186,13 @@ def test_sql_makes_the_same_schema_as_migrate(
     postgres_cli: Cli, empty_postgres_url: str, migrated_postgres_url: str
 ) -> None:
     query = (
-        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
+        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM "
+        "information_schema.columns"
         " WHERE table_schema = 'public' ORDER BY 1, 2"
     )
     constraints = (
-        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace"
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE "
+        "connamespace = 'public'::regnamespace"
     )
     indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
     found = []
@@ -223,7 +255,9 @@ def test_lock_that_another_migration_holds_is_waited_for_no_longer_than_asked(
     assert postgres_cli("migrate", "--lock-timeout", "0.2").exit_code == 0
 
 
-def test_sqlite_file_that_another_process_holds_is_waited_for_no_longer_than_asked(tmp_path: Path) -> None:
+def test_sqlite_file_that_another_process_holds_is_waited_for_no_longer_than_asked(
+    tmp_path: Path,
+) -> None:
     url = f"sqlite:///{tmp_path / 'one.db'}"
     holder = sqlite3.connect(tmp_path / "one.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -247,7 +281,9 @@ def test_migrate_without_wait_fails_at_once_when_the_database_is_down(
         assert urlsplit(stoppable_postgres.url).password not in ran.stderr
 
 
-def test_migrate_waits_for_a_database_that_comes_up_later(stoppable_postgres: OwnPostgresServer, spawn: Spawn) -> None:
+def test_migrate_waits_for_a_database_that_comes_up_later(
+    stoppable_postgres: OwnPostgresServer, spawn: Spawn
+) -> None:
     url = stoppable_postgres.create_database()
     stoppable_postgres.stop()
     with socket.create_server(("127.0.0.1", stoppable_postgres.port)) as listener:
@@ -290,7 +326,9 @@ def test_terminated_migrate_leaves_nothing(
     assert tables(empty_postgres_url) == set()
 
 
-def test_twenty_migrations_at_once_all_succeed_and_one_does_the_work(empty_database_url: str, tmp_path: Path) -> None:
+def test_twenty_migrations_at_once_all_succeed_and_one_does_the_work(
+    empty_database_url: str, tmp_path: Path
+) -> None:
     ended = fork_commands_at_once(empty_database_url, 20, tmp_path)
     assert [(one.code, one.errors) for one in ended] == [(0, "")] * 20
     documents = [json.loads(one.output) for one in ended]

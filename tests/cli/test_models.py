@@ -2,13 +2,20 @@
 
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve
 from tests.cli.running import Cli
 
 MODEL_KEYS = [
     *("id", "server", "name", "digest", "size", "format", "family", "families", "parameter_size"),
-    *("quantization_level", "modified_at", "remote_host", "remote_model", "server_id", "context_length"),
+    *(
+        "quantization_level",
+        "modified_at",
+        "remote_host",
+        "remote_model",
+        "server_id",
+        "context_length",
+    ),
     *(
         "embedding_length",
         "capabilities",
@@ -30,13 +37,18 @@ QWEN = SimulatedModel(
     quantization_level="Q4_K_M",
 )
 CLOUD = SimulatedModel(
-    "gpt-oss:120b-cloud", remote_host="https://ollama.com:443", remote_model="gpt-oss:120b", size=384
+    "gpt-oss:120b-cloud",
+    remote_host="https://ollama.com:443",
+    remote_model="gpt-oss:120b",
+    size=384,
 )
 
 
 @pytest.fixture
 def fleet(cli: Cli, serve: Serve) -> Cli:
-    """`big` has qwen3-vl:8b and alpha, `small` another build of alpha; `off` is inactive, and has gamma."""
+    """`big` has qwen3-vl:8b and alpha, `small` another build of alpha; `off` is inactive, and has
+    gamma.
+    """
     add(cli, "big", serve(QWEN, "alpha").url)
     add(cli, "small", serve(SimulatedModel("alpha", build="2")).url)
     add(cli, "off", serve("gamma").url, "--inactive")
@@ -83,7 +95,11 @@ def test_model_is_shown_with_every_column(cli: Cli, serve: Serve) -> None:
 
 
 def test_models_of_active_servers_are_listed(fleet: Cli) -> None:
-    assert listed(fleet) == {("big", "qwen3-vl:8b"), ("big", "alpha:latest"), ("small", "alpha:latest")}
+    assert listed(fleet) == {
+        ("big", "qwen3-vl:8b"),
+        ("big", "alpha:latest"),
+        ("small", "alpha:latest"),
+    }
 
 
 def test_all_adds_vanished_models_and_those_of_inactive_servers(cli: Cli, serve: Serve) -> None:
@@ -94,7 +110,11 @@ def test_all_adds_vanished_models_and_those_of_inactive_servers(cli: Cli, serve:
     fake.call(lambda: fake.fakes[0].remove("beta"))
     cli("discover")
     assert listed(cli) == {("one", "alpha:latest")}
-    assert listed(cli, "--all") == {("one", "alpha:latest"), ("one", "beta:latest"), ("off", "gamma:latest")}
+    assert listed(cli, "--all") == {
+        ("one", "alpha:latest"),
+        ("one", "beta:latest"),
+        ("off", "gamma:latest"),
+    }
 
 
 def test_models_of_named_servers_are_listed(fleet: Cli) -> None:
@@ -126,7 +146,9 @@ def test_capability_filters_models(fleet: Cli) -> None:
 
 
 def test_filters_add_up(fleet: Cli) -> None:
-    assert listed(fleet, "big", "--name", "a*", "--capability", "completion") == {("big", "alpha:latest")}
+    assert listed(fleet, "big", "--name", "a*", "--capability", "completion") == {
+        ("big", "alpha:latest")
+    }
 
 
 def test_table_tells_build_size_and_age(fleet: Cli) -> None:
@@ -154,7 +176,10 @@ def test_remote_model_is_marked_in_the_table(cli: Cli, serve: Serve) -> None:
     cli("discover")
     assert "remote" in cli("models").stdout.splitlines()[1]
     [model] = cli.json("models").data
-    assert (model["remote_host"], model["remote_model"]) == ("https://ollama.com:443", "gpt-oss:120b")
+    assert (model["remote_host"], model["remote_model"]) == (
+        "https://ollama.com:443",
+        "gpt-oss:120b",
+    )
 
 
 @pytest.mark.parametrize("words", [(), ("--by-model",)])
@@ -173,7 +198,11 @@ def test_by_model_tells_on_which_servers_and_how_many_builds(fleet: Cli) -> None
     assert groups["alpha:latest"]["builds"] == 2
     assert groups["alpha:latest"]["servers"] == [
         {"server": "big", "digest": SimulatedModel("alpha").digest, "is_available": True},
-        {"server": "small", "digest": SimulatedModel("alpha", build="2").digest, "is_available": True},
+        {
+            "server": "small",
+            "digest": SimulatedModel("alpha", build="2").digest,
+            "is_available": True,
+        },
     ]
 
 

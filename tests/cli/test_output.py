@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 import ollama_admin
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import SECONDS, Cli, Ran, commands
 
@@ -26,7 +26,9 @@ def add(cli: Cli, name: str, url: str) -> None:
 def in_a_shell(line: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
     """Run a line in which `$RUN` is the program."""
     run = f"{sys.executable} -m ollama_admin"
-    return subprocess.run(["sh", "-c", line], capture_output=True, env=os.environ | environ | {"RUN": run})
+    return subprocess.run(
+        ["sh", "-c", line], capture_output=True, env=os.environ | environ | {"RUN": run}
+    )
 
 
 # help and version
@@ -44,12 +46,17 @@ def test_help_of_every_command_is_plain_text_on_stdout(words: tuple[str, ...], o
 
 @pytest.mark.parametrize("words", sorted(commands().keys() - {("demo",)}), ids=" ".join)
 def test_every_command_takes_output(words: tuple[str, ...]) -> None:
-    assert "-o, --output" in Cli()(*words, "--help").stdout  # all but the demo, which is a story and no document
+    # all but the demo, which is a story and no document
+    assert "-o, --output" in Cli()(*words, "--help").stdout
 
 
 def test_version_is_told(spawn: Spawn) -> None:
     ran = spawn("--version").ended()
-    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, f"ollama-admin {ollama_admin.__version__}\n", "")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (
+        0,
+        f"ollama-admin {ollama_admin.__version__}\n",
+        "",
+    )
 
 
 # -o
@@ -67,7 +74,9 @@ def test_version_is_told(spawn: Spawn) -> None:
         ("-o", "table", "server", "list", "-o", "json"),
     ],
 )
-def test_json_is_asked_for_before_or_after_the_command(sqlite_cli: Cli, words: tuple[str, ...]) -> None:
+def test_json_is_asked_for_before_or_after_the_command(
+    sqlite_cli: Cli, words: tuple[str, ...]
+) -> None:
     assert sqlite_cli(*words).data == []
 
 
@@ -102,13 +111,16 @@ def test_table_in_a_pipe_has_no_box_no_colour_and_cuts_nothing(sqlite_cli: Cli) 
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
-def test_table_on_a_terminal_is_no_wider_than_it_needs(sqlite_cli: Cli, spawn: Spawn, columns: int) -> None:
+def test_table_on_a_terminal_is_no_wider_than_it_needs(
+    sqlite_cli: Cli, spawn: Spawn, columns: int
+) -> None:
     add(sqlite_cli, LONG, f"http://{LONG}.example/prefix")
     ran = spawn("server", "list", terminals=("stdout", "stderr"), columns=columns).ended()
     assert (ran.exit_code, ran.stderr) == (0, "")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout).splitlines()
     assert len(lines) == 2
-    assert all(cell_len(line) <= max(columns, 62) for line in lines)  # 62: what the other columns need
+    # 62: what the other columns need
+    assert all(cell_len(line) <= max(columns, 62) for line in lines)
     assert ("VERSION" in lines[0]) == (columns >= 120)
 
 
@@ -117,7 +129,10 @@ def test_colour_is_for_terminals_that_want_it(sqlite_cli: Cli, spawn: Spawn) -> 
     words, both = ("server", "list"), ("stdout", "stderr")
     environ = {"TERM": "xterm-256color"}
     assert "\x1b[1m" in spawn(*words, terminals=both, environ=environ).ended().stdout
-    assert "\x1b[3" not in spawn(*words, terminals=both, environ=environ | {"NO_COLOR": "1"}).ended().stdout
+    assert (
+        "\x1b[3"
+        not in spawn(*words, terminals=both, environ=environ | {"NO_COLOR": "1"}).ended().stdout
+    )
     assert "\x1b" not in spawn(*words, terminals=both, environ={"TERM": "dumb"}).ended().stdout
     assert "\x1b" not in spawn(*words, environ=environ).ended().stdout
 
@@ -136,8 +151,13 @@ ENVIRONMENTS = {
 }
 
 
-ON_A_TERMINAL = [pytest.param(environ, ("stdout", "stderr"), id=name) for name, environ in ENVIRONMENTS.items()]
-IN_A_PIPE = [pytest.param(ENVIRONMENTS[name], (), id=f"{name}, pipe") for name in ("C locale", "ascii", "no TERM")]
+ON_A_TERMINAL = [
+    pytest.param(environ, ("stdout", "stderr"), id=name) for name, environ in ENVIRONMENTS.items()
+]
+IN_A_PIPE = [
+    pytest.param(ENVIRONMENTS[name], (), id=f"{name}, pipe")
+    for name in ("C locale", "ascii", "no TERM")
+]
 
 
 @pytest.mark.parametrize(("environ", "terminals"), [*ON_A_TERMINAL, *IN_A_PIPE])
@@ -154,11 +174,15 @@ def test_names_of_any_script_are_shown_in_any_environment(
 
 def test_names_of_any_script_are_found_in_the_c_locale(sqlite_cli: Cli, spawn: Spawn) -> None:
     add(sqlite_cli, FOREIGN, "gpu")
-    ran = spawn("-o", "json", "server", "show", FOREIGN, environ={"LANG": "C", "LC_ALL": "C"}).ended()
+    ran = spawn(
+        "-o", "json", "server", "show", FOREIGN, environ={"LANG": "C", "LC_ALL": "C"}
+    ).ended()
     assert ran.data["name"] == FOREIGN
 
 
-@pytest.mark.parametrize("environ", [ENVIRONMENTS["C locale"], ENVIRONMENTS["ascii"]], ids=["C locale", "ascii"])
+@pytest.mark.parametrize(
+    "environ", [ENVIRONMENTS["C locale"], ENVIRONMENTS["ascii"]], ids=["C locale", "ascii"]
+)
 def test_model_text_reaches_a_pipe_byte_for_byte_in_any_locale(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn, environ: dict[str, str | None]
 ) -> None:
@@ -166,11 +190,15 @@ def test_model_text_reaches_a_pipe_byte_for_byte_in_any_locale(
     words = ("generate", "--server-url", fake.url, "-m", "alpha")
     ran = spawn(*words, stdin=FOREIGN.encode(), environ=environ).ended()
     assert (ran.exit_code, ran.stdout_bytes, ran.stderr) == (0, FOREIGN.encode(), "")
-    assert [request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"] == [FOREIGN]
+    assert [
+        request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"
+    ] == [FOREIGN]
 
 
 @pytest.mark.parametrize(
-    "environ", [ENVIRONMENTS["C locale without UTF-8 mode"], ENVIRONMENTS["ascii"]], ids=["C", "ascii"]
+    "environ",
+    [ENVIRONMENTS["C locale without UTF-8 mode"], ENVIRONMENTS["ascii"]],
+    ids=["C", "ascii"],
 )
 def test_model_text_is_escaped_on_a_terminal_that_cannot_show_it(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn, environ: dict[str, str | None]
@@ -184,7 +212,9 @@ def test_model_text_is_escaped_on_a_terminal_that_cannot_show_it(
 # a stdout that takes nothing
 
 
-@pytest.mark.parametrize("words", ["server list", "-o json server list", "models", "--version", "--help", "server -h"])
+@pytest.mark.parametrize(
+    "words", ["server list", "-o json server list", "models", "--version", "--help", "server -h"]
+)
 def test_closed_pipe_ends_quietly_with_141(sqlite_cli: Cli, spawn: Spawn, words: str) -> None:
     add(sqlite_cli, "one", "gpu")
     mine, theirs = os.pipe()
@@ -207,9 +237,14 @@ def test_full_disk_is_one_line_and_a_failure(sqlite_cli: Cli, spawn: Spawn, word
 
 
 def test_full_disk_under_an_answer_cancels_it(sqlite_cli: Cli, serve: Serve, spawn: Spawn) -> None:
-    fake = serve(SimulatedModel("alpha", says="one two", endless=True, context_length=100_000), token_delay=0.02)
+    fake = serve(
+        SimulatedModel("alpha", says="one two", endless=True, context_length=100_000),
+        token_delay=0.02,
+    )
     with Path("/dev/full").open("wb") as full:
-        ran = spawn("generate", "--server-url", fake.url, "-m", "alpha", "hi", stdout=full.fileno()).ended()
+        ran = spawn(
+            "generate", "--server-url", fake.url, "-m", "alpha", "hi", stdout=full.fileno()
+        ).ended()
     assert ran.exit_code == 1
     [line] = ran.stderr.splitlines()
     assert "No space left on device" in line
@@ -244,11 +279,15 @@ def test_notes_never_reach_stdout(sqlite_cli: Cli) -> None:
     assert json.loads(ran.stdout)["priority"] == 1
 
 
-def test_password_in_the_database_url_draws_a_warning_that_does_not_repeat_it(migrated_postgres_url: str) -> None:
+def test_password_in_the_database_url_draws_a_warning_that_does_not_repeat_it(
+    migrated_postgres_url: str,
+) -> None:
     ran = Cli()("--database-url", migrated_postgres_url, "server", "list")
     assert ran.exit_code == 0
     first, *_ = ran.stderr.splitlines()
-    assert first == ("note: the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL")
+    assert first == (
+        "note: the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL"
+    )
     password = re.search(r":([^:@]+)@", migrated_postgres_url)[1]
     assert password not in ran.stderr
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli
 
@@ -14,7 +14,9 @@ NOBODYS = "ab" * 32
 
 @pytest.fixture
 def fleet(cli: Cli, serve: Serve) -> Cli:
-    """`old` and `new` have different builds of alpha, both have the same Beta:7b; nothing is pinned."""
+    """`old` and `new` have different builds of alpha, both have the same Beta:7b; nothing is
+    pinned.
+    """
     add(cli, "old", serve(OLD, BETA).url)
     add(cli, "new", serve(NEW, BETA).url)
     assert cli("discover").exit_code == 0
@@ -31,10 +33,16 @@ def add(cli: Cli, name: str, url: str, *options: str) -> None:
 def test_pin_is_shown_with_every_column(fleet: Cli) -> None:
     pin = fleet.json("pin", "set", "beta:7b").data
     assert list(pin) == PIN_KEYS
-    assert (pin["name"], pin["digest"], pin["created_at"]) == ("Beta:7b", BETA.digest, pin["updated_at"])
+    assert (pin["name"], pin["digest"], pin["created_at"]) == (
+        "Beta:7b",
+        BETA.digest,
+        pin["updated_at"],
+    )
 
 
-def test_name_whose_builds_differ_is_not_pinned_and_the_error_shows_who_has_what(fleet: Cli) -> None:
+def test_name_whose_builds_differ_is_not_pinned_and_the_error_shows_who_has_what(
+    fleet: Cli,
+) -> None:
     ran = fleet("pin", "set", "alpha")
     assert (ran.exit_code, ran.stdout) == (4, "")
     assert f"old {OLD.digest[:12]}, new {NEW.digest[:12]}" in ran.stderr
@@ -45,16 +53,27 @@ def test_name_whose_builds_differ_is_not_pinned_and_the_error_shows_who_has_what
 
 def test_setting_again_replaces_and_says_what_was_there(fleet: Cli) -> None:
     old, new = OLD.digest[:12], NEW.digest[:12]
-    assert fleet("pin", "set", "alpha", "--server", "old").stdout == f"pinned alpha:latest to {old}\n"
-    assert fleet("pin", "set", "Alpha", "--server", "2").stdout == f"pinned alpha:latest to {new} (was {old})\n"
-    assert fleet("pin", "set", "alpha", "--digest", new).stdout == f"pinned alpha:latest to {new} (as before)\n"
+    assert (
+        fleet("pin", "set", "alpha", "--server", "old").stdout == f"pinned alpha:latest to {old}\n"
+    )
+    assert (
+        fleet("pin", "set", "Alpha", "--server", "2").stdout
+        == f"pinned alpha:latest to {new} (was {old})\n"
+    )
+    assert (
+        fleet("pin", "set", "alpha", "--digest", new).stdout
+        == f"pinned alpha:latest to {new} (as before)\n"
+    )
     assert [pin["digest"] for pin in fleet.json("pin", "list").data] == [NEW.digest]
 
 
 def test_whole_digest_that_no_server_has_is_pinned_with_a_note(fleet: Cli) -> None:
     ran = fleet("pin", "set", "alpha", "--digest", f"sha256:{NOBODYS}")
     assert (ran.exit_code, ran.stdout) == (0, f"pinned alpha:latest to {NOBODYS[:12]}\n")
-    assert ran.stderr == f"note: no active server is known to have build {NOBODYS[:12]} of alpha:latest\n"
+    assert (
+        ran.stderr
+        == f"note: no active server is known to have build {NOBODYS[:12]} of alpha:latest\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +91,9 @@ def test_whole_digest_that_no_server_has_is_pinned_with_a_note(fleet: Cli) -> No
         (("remove", " "), (2, "invalid_input")),
     ],
 )
-def test_what_cannot_be_done_is_an_error(fleet: Cli, words: tuple[str, ...], failure: tuple[int, str]) -> None:
+def test_what_cannot_be_done_is_an_error(
+    fleet: Cli, words: tuple[str, ...], failure: tuple[int, str]
+) -> None:
     assert fleet.json("pin", *words).failure == failure
     assert fleet.json("pin", "list").data == []
 
@@ -85,7 +106,10 @@ def test_pins_are_listed_with_how_many_servers_agree_and_differ(fleet: Cli) -> N
     fleet("pin", "set", "beta:7b")
     pins = fleet.json("pin", "list").data
     assert [list(pin) for pin in pins] == [[*PIN_KEYS, "agree", "differ"]] * 2
-    assert {pin["name"]: (pin["agree"], pin["differ"]) for pin in pins} == {"alpha:latest": (1, 1), "Beta:7b": (2, 0)}
+    assert {pin["name"]: (pin["agree"], pin["differ"]) for pin in pins} == {
+        "alpha:latest": (1, 1),
+        "Beta:7b": (2, 0),
+    }
     heading, beta, alpha = sorted(fleet("pin", "list").stdout.splitlines(), key=str.swapcase)[::-1]
     assert heading.split() == ["NAME", "DIGEST", "AGREE", "DIFFER", "SET"]
     assert beta.split()[:4] == ["Beta:7b", BETA.digest[:12], "2", "0"]
@@ -106,7 +130,10 @@ def test_pin_is_removed_by_any_spelling_of_its_name(fleet: Cli) -> None:
     }
     assert fleet("pin", "remove", "Beta:7b").exit_code == 3
     fleet("pin", "set", "beta:7b")
-    assert fleet("pin", "remove", "Beta:7b").stdout == f"removed the pin of Beta:7b to {BETA.digest[:12]}\n"
+    assert (
+        fleet("pin", "remove", "Beta:7b").stdout
+        == f"removed the pin of Beta:7b to {BETA.digest[:12]}\n"
+    )
 
 
 # marks
@@ -115,7 +142,9 @@ def test_pin_is_removed_by_any_spelling_of_its_name(fleet: Cli) -> None:
 def test_models_carry_the_pinned_digest_of_their_name(fleet: Cli) -> None:
     assert {model["pinned"] for model in fleet.json("models").data} == {None}
     fleet("pin", "set", "alpha", "--server", "new")
-    pinned = {(model["server"], model["name"]): model["pinned"] for model in fleet.json("models").data}
+    pinned = {
+        (model["server"], model["name"]): model["pinned"] for model in fleet.json("models").data
+    }
     assert pinned == {
         ("old", "alpha:latest"): NEW.digest,
         ("new", "alpha:latest"): NEW.digest,
@@ -160,13 +189,28 @@ def test_build_that_only_differs_from_the_pin_is_marked_by_name(cli: Cli, serve:
     cli("discover")
     cli("pin", "set", "alpha", "--digest", NEW.digest)
     row = cli("models", "--by-model").stdout.splitlines()[1]
-    assert row.split() == ["alpha:latest", "1", OLD.digest[:12], "≠", NEW.digest[:12], "old", "≠", "pin"]
+    assert row.split() == [
+        "alpha:latest",
+        "1",
+        OLD.digest[:12],
+        "≠",
+        NEW.digest[:12],
+        "old",
+        "≠",
+        "pin",
+    ]
 
 
 def test_discovery_tells_which_builds_are_not_the_pinned_ones(fleet: Cli) -> None:
     fleet("pin", "set", "alpha", "--server", "new")
-    off_pin = {result["server"]["name"]: result["off_pin"] for result in fleet.json("discover").data["results"]}
-    assert off_pin == {"old": [{"name": "alpha:latest", "digest": OLD.digest, "pinned": NEW.digest}], "new": []}
+    off_pin = {
+        result["server"]["name"]: result["off_pin"]
+        for result in fleet.json("discover").data["results"]
+    }
+    assert off_pin == {
+        "old": [{"name": "alpha:latest", "digest": OLD.digest, "pinned": NEW.digest}],
+        "new": [],
+    }
     ran = fleet("discover")
     assert ran.exit_code == 0
     shown = f"{OLD.digest[:12]}, not the pinned {NEW.digest[:12]}"

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain.doors import Way
+from ollama_admin.domain.callers import Way
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.servers import ServerRef
 from tests.cli.conftest import Spawn
@@ -34,10 +34,25 @@ RECEIPT_KEYS = {
         "outcome",
         "attempts",
     ),
-    *("prompt_tokens", "output_tokens", "tokens_per_second", "total_ms", "load_ms", "time_to_first_token_ms"),
+    *(
+        "prompt_tokens",
+        "output_tokens",
+        "tokens_per_second",
+        "total_ms",
+        "load_ms",
+        "time_to_first_token_ms",
+    ),
 }
 STATS_KEYS = [
-    *("model", "server", "count", "failures", "prompt_tokens", "output_tokens", "tokens_per_second"),
+    *(
+        "model",
+        "server",
+        "count",
+        "failures",
+        "prompt_tokens",
+        "output_tokens",
+        "tokens_per_second",
+    ),
     *("time_to_first_token_p50_ms", "time_to_first_token_p95_ms"),
 ]
 LONG = "hf.co/someone/Some-Long-Model-24B-Instruct-2503-GGUF:Q4_K_M"
@@ -92,8 +107,18 @@ def test_receipt_is_shown_with_every_column(cli: Cli, write: Write) -> None:
     }
 
 
-def test_receipt_of_a_request_that_reached_no_server_has_the_same_keys(cli: Cli, write: Write) -> None:
-    write(model=None, server=None, digest=None, proof=None, stats=None, outcome="model_not_found", attempts=0)
+def test_receipt_of_a_request_that_reached_no_server_has_the_same_keys(
+    cli: Cli, write: Write
+) -> None:
+    write(
+        model=None,
+        server=None,
+        digest=None,
+        proof=None,
+        stats=None,
+        outcome="model_not_found",
+        attempts=0,
+    )
     (shown,) = cli.json("receipts", "list").data
     assert shown.keys() == RECEIPT_KEYS
     assert (shown["server"], shown["total_ms"], shown["outcome"]) == (None, None, "model_not_found")
@@ -102,7 +127,11 @@ def test_receipt_of_a_request_that_reached_no_server_has_the_same_keys(cli: Cli,
 def test_receipts_alone_lists_them(sqlite_cli: Cli, write: Write) -> None:
     write()
     assert sqlite_cli("receipts").stdout == sqlite_cli("receipts", "list").stdout != ""
-    for words in (("-o", "json", "receipts"), ("receipts", "-o", "json"), ("receipts", "-o", "json", "list")):
+    for words in (
+        ("-o", "json", "receipts"),
+        ("receipts", "-o", "json"),
+        ("receipts", "-o", "json", "list"),
+    ):
         assert [shown["id"] for shown in sqlite_cli(*words).data] == [1]
 
 
@@ -144,7 +173,9 @@ def test_table_of_receipts_says_when_it_is_cut(sqlite_cli: Cli, write: Write) ->
 
 
 @pytest.mark.parametrize("words", [("list",), ("stats",)])
-def test_tables_fit_a_narrow_terminal(sqlite_cli: Cli, write: Write, spawn: Spawn, words: tuple[str, ...]) -> None:
+def test_tables_fit_a_narrow_terminal(
+    sqlite_cli: Cli, write: Write, spawn: Spawn, words: tuple[str, ...]
+) -> None:
     server = ServerRef(id=2, name="Server 2 - General/Reasoning", url="http://two")
     write(model=LONG, server=server, outcome="server_unauthorized")
     narrow = spawn("receipts", *words, terminals=("stdout",), columns=80).ended()
@@ -177,7 +208,9 @@ def test_no_receipts_are_an_empty_list_and_a_note(cli: Cli, words: tuple[str, ..
         (("--failed",), (2, "invalid_input")),
     ],
 )
-def test_what_cannot_be_done_is_an_error(sqlite_cli: Cli, words: tuple[str, ...], failure: tuple[int, str]) -> None:
+def test_what_cannot_be_done_is_an_error(
+    sqlite_cli: Cli, words: tuple[str, ...], failure: tuple[int, str]
+) -> None:
     assert sqlite_cli.json("receipts", *words).failure == failure
 
 
@@ -209,9 +242,23 @@ def test_stats_are_shown_with_every_column(cli: Cli, write: Write) -> None:
         "time_to_first_token_p50_ms": 400,
         "time_to_first_token_p95_ms": 400,
     }
-    heading, row = cli("receipts", "stats", "--model", "alpha", "--server", "one").stdout.splitlines()
+    heading, row = cli(
+        "receipts", "stats", "--model", "alpha", "--server", "one"
+    ).stdout.splitlines()
     assert heading.split("  ")[0] == "MODEL"
-    assert row.split() == ["alpha:latest", "one", "2", "1", "15.5", "0.40", "s", "0.40", "s", "22", "140"]
+    assert row.split() == [
+        "alpha:latest",
+        "one",
+        "2",
+        "1",
+        "15.5",
+        "0.40",
+        "s",
+        "0.40",
+        "s",
+        "22",
+        "140",
+    ]
 
 
 # prune
@@ -259,7 +306,9 @@ def test_receipts_that_are_turned_off_are_not_written_but_still_shown(
     assert sqlite_cli.json("receipts").failure == (2, "invalid_input")
 
 
-def test_migration_succeeds_though_old_receipts_cannot_be_deleted(cli: Cli, database_url: str, write: Write) -> None:
+def test_migration_succeeds_though_old_receipts_cannot_be_deleted(
+    cli: Cli, database_url: str, write: Write
+) -> None:
     write(timedelta(days=91))
     _forbid_deleting(database_url)
     ran = cli("migrate")
@@ -273,10 +322,17 @@ def _forbid_deleting(url: str) -> None:
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"))
         connection.execute(
-            "CREATE TRIGGER kept BEFORE DELETE ON ollama_receipts BEGIN SELECT RAISE(ABORT, 'kept'); END"
+            "CREATE TRIGGER kept BEFORE DELETE ON ollama_receipts BEGIN SELECT RAISE(ABORT, "
+            "'kept'); END"
         )
         connection.close()
         return
     with psycopg.connect(url) as opened:
-        opened.execute("CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'kept'; END $$")
-        opened.execute("CREATE TRIGGER kept BEFORE DELETE ON ollama_receipts FOR EACH ROW EXECUTE FUNCTION kept()")
+        opened.execute(
+            "CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'kept'; END "
+            "$$"
+        )
+        opened.execute(
+            "CREATE TRIGGER kept BEFORE DELETE ON ollama_receipts FOR EACH ROW EXECUTE FUNCTION "
+            "kept()"
+        )

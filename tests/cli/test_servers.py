@@ -13,8 +13,27 @@ from tests.slot_rows import SlotRows
 NOWHERE = "http://127.0.0.1:9"
 
 SERVER_KEYS = [
-    *("id", "name", "url", "api_version", "capabilities", "max_concurrent", "slots_in_use", "priority", "is_default"),
-    *("is_active", "default_model", "auth_type", "auth_config", "headers", "status", "version", "last_error"),
+    *(
+        "id",
+        "name",
+        "url",
+        "api_version",
+        "capabilities",
+        "max_concurrent",
+        "slots_in_use",
+        "priority",
+        "is_default",
+    ),
+    *(
+        "is_active",
+        "default_model",
+        "auth_type",
+        "auth_config",
+        "headers",
+        "status",
+        "version",
+        "last_error",
+    ),
     *("last_seen_at", "last_discovered_at", "created_at", "updated_at"),
 ]
 
@@ -88,7 +107,10 @@ def test_add_takes_every_option(cli: Cli) -> None:
         "--inactive",
     ]
     server = added(cli, "one", "https://gpu/ollama/v1", *options, "--default-model", "qwen3-vl:8b")
-    told = {key: server[key] for key in ("url", "api_version", "capabilities", "max_concurrent", "priority")}
+    told = {
+        key: server[key]
+        for key in ("url", "api_version", "capabilities", "max_concurrent", "priority")
+    }
     assert told == {
         "url": "https://gpu/ollama",
         "api_version": "v1",
@@ -96,7 +118,11 @@ def test_add_takes_every_option(cli: Cli) -> None:
         "max_concurrent": 4,
         "priority": -3,
     }
-    assert (server["is_default"], server["is_active"], server["default_model"]) == (True, False, "qwen3-vl:8b")
+    assert (server["is_default"], server["is_active"], server["default_model"]) == (
+        True,
+        False,
+        "qwen3-vl:8b",
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +156,9 @@ def test_add_asks_the_server_for_its_version(cli: Cli, serve: Serve) -> None:
     assert [request.path for request in fake.requests()] == ["/api/version"]
 
 
-def test_server_without_ollama_behind_it_is_online_without_a_version(cli: Cli, serve: Serve) -> None:
+def test_server_without_ollama_behind_it_is_online_without_a_version(
+    cli: Cli, serve: Serve
+) -> None:
     fake = serve("alpha", version=None)
     server = cli.json("server", "add", "one", f"{fake.url}/v1").data
     assert (server["status"], server["version"], server["api_version"]) == ("online", None, "v1")
@@ -147,7 +175,9 @@ def test_unreachable_server_is_added_with_a_warning(cli: Cli) -> None:
     assert ran.data["status"] == "offline"
     assert "connection refused" in ran.data["last_error"]
     first, *_ = ran.stderr.splitlines()
-    assert first.startswith("note: server one (http://127.0.0.1:9) cannot be reached: connection refused")
+    assert first.startswith(
+        "note: server one (http://127.0.0.1:9) cannot be reached: connection refused"
+    )
     assert first.endswith("(the server is kept)")
     assert names(cli) == ["one"]
 
@@ -159,7 +189,9 @@ def test_server_that_refuses_us_is_added_with_a_warning(cli: Cli, serve: Serve) 
     assert "note: server one refused the request (401)" in ran.stderr
 
 
-def test_other_program_behind_a_native_url_is_added_with_the_way_out(cli: Cli, serve: Serve) -> None:
+def test_other_program_behind_a_native_url_is_added_with_the_way_out(
+    cli: Cli, serve: Serve
+) -> None:
     fake = serve("alpha", version=None)
     ran = cli.json("server", "add", "one", fake.url)
     assert ran.data["status"] == "error"
@@ -236,11 +268,49 @@ def test_names_that_are_equal_after_folding_are_one_name(cli: Cli, first: str, s
 @pytest.mark.parametrize(
     "url",
     [
-        *("ftp://gpu", "file:///etc/passwd", "", " ", "http://", "http:///v1", "http://gpu:0", "http://gpu:99999"),
-        *("http://gpu:", "http://gpu:http", "http://[::1", "::1", "http://gp u", "http://gpu/a b", "127.1", "0x7f.1"),
-        *("2130706433", "http://gpu\\x", "http://gpü", "http://gpu.", "http://gpu/?a=1", "http://gpu?", "http://gpu#x"),
-        *("http://gpu/../x", "http://gpu//v1", "http://[::ffff:127.0.0.1]", "http://0.0.0.0", "http://[::]"),
-        *("http://gpu/api/api", "http://gpu\x00", "http://gpu\n", "x" * 3000, "http://[fe80::1%25eth0]"),
+        *(
+            "ftp://gpu",
+            "file:///etc/passwd",
+            "",
+            " ",
+            "http://",
+            "http:///v1",
+            "http://gpu:0",
+            "http://gpu:99999",
+        ),
+        *(
+            "http://gpu:",
+            "http://gpu:http",
+            "http://[::1",
+            "::1",
+            "http://gp u",
+            "http://gpu/a b",
+            "127.1",
+            "0x7f.1",
+        ),
+        *(
+            "2130706433",
+            "http://gpu\\x",
+            "http://gpü",
+            "http://gpu.",
+            "http://gpu/?a=1",
+            "http://gpu?",
+            "http://gpu#x",
+        ),
+        *(
+            "http://gpu/../x",
+            "http://gpu//v1",
+            "http://[::ffff:127.0.0.1]",
+            "http://0.0.0.0",
+            "http://[::]",
+        ),
+        *(
+            "http://gpu/api/api",
+            "http://gpu\x00",
+            "http://gpu\n",
+            "x" * 3000,
+            "http://[fe80::1%25eth0]",
+        ),
     ],
 )
 def test_bad_url_is_refused(sqlite_cli: Cli, url: str) -> None:
@@ -252,7 +322,9 @@ def test_bad_url_is_refused(sqlite_cli: Cli, url: str) -> None:
     assert names(sqlite_cli) == []
 
 
-@pytest.mark.parametrize("url", ["http://me:secret@gpu", "me:secret@gpu", "http://me:secret@gpu?x=#", "://me:secret@"])
+@pytest.mark.parametrize(
+    "url", ["http://me:secret@gpu", "me:secret@gpu", "http://me:secret@gpu?x=#", "://me:secret@"]
+)
 def test_password_inside_a_url_is_refused_and_not_repeated(sqlite_cli: Cli, url: str) -> None:
     ran = sqlite_cli("server", "add", "one", url)
     assert (ran.exit_code, ran.stdout) == (2, "")
@@ -288,7 +360,10 @@ def test_spellings_of_one_url_are_one_server(cli: Cli, url: str) -> None:
 )
 def test_bad_value_is_refused_alike_by_add_and_update(one: Cli, option: str, value: str) -> None:
     before = one.json("server", "show", "one").data
-    assert one.json("server", "add", "two", "gpu", "--no-check", option, value).failure == (2, "invalid_input")
+    assert one.json("server", "add", "two", "gpu", "--no-check", option, value).failure == (
+        2,
+        "invalid_input",
+    )
     assert one.json("server", "update", "one", option, value).failure == (2, "invalid_input")
     assert one.json("server", "list").data == [before]
 
@@ -330,7 +405,17 @@ def test_list_marks_the_default_and_inactive_ones(cli: Cli) -> None:
     added(cli, "two", "b", "--capability", "vision")
     lines = [line.split() for line in cli("server", "list").stdout.splitlines()]
     assert lines[0][:7] == ["ID", "NAME", "URL", "API", "USED", "STATE", "PRIORITY"]
-    assert lines[1][:9] == ["1", "one", "http://a:11434", "native", "0/1", "unknown,", "default,", "inactive", "0"]
+    assert lines[1][:9] == [
+        "1",
+        "one",
+        "http://a:11434",
+        "native",
+        "0/1",
+        "unknown,",
+        "default,",
+        "inactive",
+        "0",
+    ]
     assert lines[2][:8] == ["2", "two", "http://b:11434", "native", "0/1", "unknown", "0", "vision"]
 
 
@@ -346,7 +431,9 @@ def test_slots_in_use_are_shown_beside_the_limit(one: Cli, database_url: str) ->
 def test_list_of_a_capability_shows_the_servers_that_have_it(cli: Cli) -> None:
     added(cli, "one", "a", "--capability", "Vision")
     added(cli, "two", "b", "--capability", "code")
-    assert [server["name"] for server in cli.json("server", "list", "--capability", "vISION").data] == ["one"]
+    assert [
+        server["name"] for server in cli.json("server", "list", "--capability", "vISION").data
+    ] == ["one"]
     assert cli.json("server", "list", "--capability", "none").data == []
 
 
@@ -358,14 +445,32 @@ def test_show_finds_a_server_by_id_or_name(one: Cli) -> None:
 
 def test_show_tells_every_field_on_a_line(one: Cli) -> None:
     ran = one("server", "show", "one")
-    told = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines() if len(line.split()) == 2)
-    assert (told["id"], told["name"], told["url"], told["state"]) == ("1", "one", NOWHERE, "unknown")
-    for field in ("max concurrent", "priority", "default model", "last error", "created", "updated"):
+    told = dict(
+        line.split(maxsplit=1) for line in ran.stdout.splitlines() if len(line.split()) == 2
+    )
+    assert (told["id"], told["name"], told["url"], told["state"]) == (
+        "1",
+        "one",
+        NOWHERE,
+        "unknown",
+    )
+    for field in (
+        "max concurrent",
+        "priority",
+        "default model",
+        "last error",
+        "created",
+        "updated",
+    ):
         assert f"\n{field}" in ran.stdout
 
 
-@pytest.mark.parametrize("server", ["9", "0", "none", "", "99999999999999999999999", "a\udcffb", "a\x00b", "' or 1=1"])
-@pytest.mark.parametrize("command", ["show", "update", "remove", "enable", "disable", "set-default", "check"])
+@pytest.mark.parametrize(
+    "server", ["9", "0", "none", "", "99999999999999999999999", "a\udcffb", "a\x00b", "' or 1=1"]
+)
+@pytest.mark.parametrize(
+    "command", ["show", "update", "remove", "enable", "disable", "set-default", "check"]
+)
 def test_unknown_server_is_not_found(one: Cli, command: str, server: str) -> None:
     options = {"update": ["--priority", "1"], "remove": ["--yes"]}.get(command, [])
     ran = one.json("server", command, *options, "--", server)
@@ -391,8 +496,12 @@ def test_update_changes_what_is_given_and_nothing_else(one: Cli) -> None:
         "--default",
         "--inactive",
     ]
-    after = one.json("server", "update", "one", *options, "--default-model", "alpha", "--api-version", "v1").data
-    changed = {key: after[key] for key in SERVER_KEYS if after[key] != before[key] and key != "updated_at"}
+    after = one.json(
+        "server", "update", "one", *options, "--default-model", "alpha", "--api-version", "v1"
+    ).data
+    changed = {
+        key: after[key] for key in SERVER_KEYS if after[key] != before[key] and key != "updated_at"
+    }
     assert changed == {
         "name": "two",
         "api_version": "v1",
@@ -433,7 +542,10 @@ def test_update_refuses_what_makes_no_sense(one: Cli, words: tuple[str, ...]) ->
 def test_update_refuses_the_name_and_the_url_of_another_server(one: Cli) -> None:
     added(one, "two", "gpu")
     assert one.json("server", "update", "one", "--name", "TWO").failure == (4, "server_exists")
-    assert one.json("server", "update", "one", "--url", "http://gpu:11434/").failure == (4, "server_exists")
+    assert one.json("server", "update", "one", "--url", "http://gpu:11434/").failure == (
+        4,
+        "server_exists",
+    )
     assert one.json("server", "update", "one", "--name", "ONE").data["name"] == "ONE"
 
 
@@ -441,10 +553,17 @@ def test_another_url_makes_the_models_unavailable_until_discovery(cli: Cli, serv
     old, new = serve("alpha"), serve("alpha")
     cli.json("server", "add", "one", old.url, "--discover")
     moved = cli.json("server", "update", "one", "--url", new.url).data
-    assert (moved["status"], moved["version"], moved["last_discovered_at"]) == ("unknown", None, None)
+    assert (moved["status"], moved["version"], moved["last_discovered_at"]) == (
+        "unknown",
+        None,
+        None,
+    )
     assert cli.json("models").data == []
     assert [model["is_available"] for model in cli.json("models", "--all").data] == [False]
-    assert cli.json("server", "update", "one", "--priority", "1", "--discover").data["status"] == "online"
+    assert (
+        cli.json("server", "update", "one", "--priority", "1", "--discover").data["status"]
+        == "online"
+    )
     assert [model["is_available"] for model in cli.json("models").data] == [True]
 
 
@@ -457,7 +576,10 @@ def test_update_can_ask_the_server_afterwards(one: Cli, serve: Serve) -> None:
 def test_url_with_an_api_tail_changes_the_dialect(one: Cli) -> None:
     assert one.json("server", "update", "one", "--url", "http://gpu/v1").data["api_version"] == "v1"
     assert one.json("server", "update", "one", "--url", "http://gpu2").data["api_version"] == "v1"
-    assert one.json("server", "update", "one", "--url", "http://gpu/api").data["api_version"] == "native"
+    assert (
+        one.json("server", "update", "one", "--url", "http://gpu/api").data["api_version"]
+        == "native"
+    )
 
 
 # remove, enable, disable, set-default
@@ -465,7 +587,9 @@ def test_url_with_an_api_tail_changes_the_dialect(one: Cli) -> None:
 
 def test_remove_deletes_the_server_and_its_models(cli: Cli, serve: Serve) -> None:
     cli.json("server", "add", "one", serve("alpha").url, "--discover")
-    assert cli.json("server", "remove", "one", "--yes").data == {"removed": {"id": 1, "name": "one"}}
+    assert cli.json("server", "remove", "one", "--yes").data == {
+        "removed": {"id": 1, "name": "one"}
+    }
     assert cli.json("server", "list").data == []
     assert cli.json("models", "--all").data == []
 
@@ -492,23 +616,33 @@ def test_id_of_a_removed_server_is_never_given_again(one: Cli) -> None:
     assert added(one, "two", "gpu")["id"] == 2
 
 
-@pytest.mark.parametrize("words", [("server", "remove", "one"), ("-o", "json", "server", "remove", "one")])
-def test_remove_without_a_terminal_wants_yes_and_changes_nothing(one: Cli, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("server", "remove", "one"), ("-o", "json", "server", "remove", "one")]
+)
+def test_remove_without_a_terminal_wants_yes_and_changes_nothing(
+    one: Cli, words: tuple[str, ...]
+) -> None:
     ran = one(*words, stdin="y\n")
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert "--yes" in ran.stderr
     assert names(one) == ["one"]
 
 
-@pytest.mark.parametrize(("typed", "code", "left"), [(b"y\n", 0, []), (b"\n", 2, ["one"]), (b"\x04", 2, ["one"])])
-def test_remove_asks_on_a_terminal(sqlite_cli: Cli, spawn: Spawn, typed: bytes, code: int, left: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("typed", "code", "left"), [(b"y\n", 0, []), (b"\n", 2, ["one"]), (b"\x04", 2, ["one"])]
+)
+def test_remove_asks_on_a_terminal(
+    sqlite_cli: Cli, spawn: Spawn, typed: bytes, code: int, left: list[str]
+) -> None:
     added(sqlite_cli, "one", NOWHERE)
     process = spawn("server", "remove", "one", terminals=("stdin", "stderr"), stdin=None)
     process.until_stderr(b"[y/N]: ")
     process.type(typed)
     ran = process.ended()
     assert ran.exit_code == code
-    assert ran.stderr.startswith(f"Remove server 'one' ({NOWHERE}) and its models from the database? [y/N]: ")
+    assert ran.stderr.startswith(
+        f"Remove server 'one' ({NOWHERE}) and its models from the database? [y/N]: "
+    )
     assert ran.stderr.endswith("[y/N]: " if code == 0 else "error: nothing was done\n")
     assert ran.stdout == ("removed server 1, one\n" if code == 0 else "")
     assert names(sqlite_cli) == left
@@ -538,7 +672,9 @@ def test_default_is_at_most_one_server(one: Cli) -> None:
     assert one.json("server", "set-default", "one").data["is_default"] is True
     assert one("server", "set-default", "one").stdout == f"made default: server 1, one: {NOWHERE}\n"
     added(one, "three", "b", "--default")
-    assert [server["name"] for server in one.json("server", "list").data if server["is_default"]] == ["three"]
+    assert [
+        server["name"] for server in one.json("server", "list").data if server["is_default"]
+    ] == ["three"]
 
 
 def test_two_defaults_set_at_once_leave_one(cli: Cli, spawn: Spawn) -> None:
@@ -546,7 +682,11 @@ def test_two_defaults_set_at_once_leave_one(cli: Cli, spawn: Spawn) -> None:
         added(cli, name, name)
     processes = [spawn("server", "set-default", name) for name in ("one", "two", "three")]
     assert [process.ended().exit_code for process in processes] == [0, 0, 0]
-    assert [server["is_default"] for server in cli.json("server", "list").data] == [True, False, False]
+    assert [server["is_default"] for server in cli.json("server", "list").data] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_disabled_default_stays_the_default_and_a_note_says_so(cli: Cli) -> None:
@@ -580,7 +720,11 @@ def test_check_tells_what_each_active_server_said(cli: Cli, serve: Serve) -> Non
     assert first["server"] == {"id": 1, "name": "up", "url": up.url}
     assert (first["status"], first["version"], first["error"]) == ("online", "0.33.0", None)
     assert isinstance(first["ms"], int)
-    assert (second["status"], second["version"], second["error"]["code"]) == ("offline", None, "server_unreachable")
+    assert (second["status"], second["version"], second["error"]["code"]) == (
+        "offline",
+        None,
+        "server_unreachable",
+    )
     assert gone.requests() == []
 
 
@@ -618,7 +762,9 @@ def test_check_of_one_server_that_fails_is_the_commands_own_failure(one: Cli) ->
         (404, "error", "upstream_error"),
     ],
 )
-def test_check_notes_how_a_server_refused(cli: Cli, serve: Serve, status: int, shown: str, code: str) -> None:
+def test_check_notes_how_a_server_refused(
+    cli: Cli, serve: Serve, status: int, shown: str, code: str
+) -> None:
     fake = serve("alpha")
     added(cli, "one", fake.url)
     fake.fakes[0].script("/api/version", Answer(status, "<html>no</html>"))

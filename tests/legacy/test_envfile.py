@@ -68,7 +68,9 @@ def test_lines_are_those_of_the_statement_not_of_the_blanks_before_it(newline: s
         ("=1\n", 1),
     ],
 )
-def test_a_statement_that_python_dotenv_drops_is_refused_with_its_line(text: str, line: int) -> None:
+def test_a_statement_that_python_dotenv_drops_is_refused_with_its_line(
+    text: str, line: int
+) -> None:
     with pytest.raises(InvalidInput, match=rf"^\.env, line {line}: "):
         envfile.parse(text, ".env")
 
@@ -83,7 +85,9 @@ def test_a_statement_that_python_dotenv_drops_is_refused_with_its_line(text: str
         (b"\xef\xbb\xbfA=1\n\nB=\xff", 3),
     ],
 )
-def test_what_is_not_utf8_text_is_refused_with_its_line(tmp_path: Path, data: bytes, line: int) -> None:
+def test_what_is_not_utf8_text_is_refused_with_its_line(
+    tmp_path: Path, data: bytes, line: int
+) -> None:
     path = written(tmp_path, data)
     with pytest.raises(InvalidInput) as caught:
         envfile.read(path)
@@ -109,8 +113,12 @@ def test_references_are_filled_from_earlier_lines_and_their_defaults(text: str, 
     assert (binding.value, binding.unfilled) == (value, ())
 
 
-@pytest.mark.parametrize("text", ["A=x${PGPASSWORD}", "A='x${PGPASSWORD}'", "A=x${PGPASSWORD}\nPGPASSWORD=1"])
-def test_references_are_never_filled_from_the_environment(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["A=x${PGPASSWORD}", "A='x${PGPASSWORD}'", "A=x${PGPASSWORD}\nPGPASSWORD=1"]
+)
+def test_references_are_never_filled_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv("PGPASSWORD", "canary")
     binding = envfile.parse(text, ".env")[0]
     assert (binding.value, binding.unfilled) == ("x", ("PGPASSWORD",))
@@ -163,7 +171,9 @@ def test_a_fifo_with_a_writer_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    with pytest.raises(InvalidInput, match=f"cannot read {loop}: too many levels of symbolic links"):
+    with pytest.raises(
+        InvalidInput, match=f"cannot read {loop}: too many levels of symbolic links"
+    ):
         envfile.read(loop)
 
 

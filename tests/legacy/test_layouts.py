@@ -7,30 +7,80 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import envfile, layouts
 from ollama_admin.legacy.reader import read
 from ollama_admin.legacy.servers import Legacy, LegacyServer
-from ollama_admin.secret import Secret
 
 SINGLE_SERVER_NAMES = [
-    *("OLLAMA_BASE_URL", "OLLAMA_API_BASE_URL", "OLLAMA_API_BASE", "OLLAMA_HOST", "OLLAMA_URL", "OLLAMA_BASE_PATH"),
-    *("OLLAMA_PROXY_URL", "OLLAMA_ENDPOINT", "OLLAMA_API_URL", "ollama_base_url", "OLLAMA_SERVER_URL"),
+    *(
+        "OLLAMA_BASE_URL",
+        "OLLAMA_API_BASE_URL",
+        "OLLAMA_API_BASE",
+        "OLLAMA_HOST",
+        "OLLAMA_URL",
+        "OLLAMA_BASE_PATH",
+    ),
+    *(
+        "OLLAMA_PROXY_URL",
+        "OLLAMA_ENDPOINT",
+        "OLLAMA_API_URL",
+        "ollama_base_url",
+        "OLLAMA_SERVER_URL",
+    ),
 ]
 SERVER_SETTINGS = [
-    *("OLLAMA_KEEP_ALIVE", "OLLAMA_LOAD_TIMEOUT", "OLLAMA_CONTEXT_LENGTH", "OLLAMA_NUM_PARALLEL", "OLLAMA_AUTH"),
-    *("OLLAMA_MAX_LOADED_MODELS", "OLLAMA_MAX_QUEUE", "OLLAMA_MAX_TRANSFER_STREAMS", "OLLAMA_ORIGINS", "OLLAMA_DEBUG"),
-    *("OLLAMA_DEBUG_LOG_REQUESTS", "OLLAMA_NOPRUNE", "OLLAMA_NOHISTORY", "OLLAMA_EDITOR", "OLLAMA_GO_TEMPLATE"),
-    *("OLLAMA_FLASH_ATTENTION", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_GPU_OVERHEAD", "OLLAMA_SCHED_SPREAD"),
-    *("OLLAMA_LLM_LIBRARY", "OLLAMA_IGPU_ENABLE", "OLLAMA_VULKAN", "OLLAMA_NO_CLOUD", "OLLAMA_REMOTES"),
-    *("OLLAMA_CLOUD_BASE_URL", "OLLAMA_EXPERIMENT", "OLLAMA_INSTALL_DIR", "OLLAMA_VERSION", "OLLAMA_NO_START"),
+    *(
+        "OLLAMA_KEEP_ALIVE",
+        "OLLAMA_LOAD_TIMEOUT",
+        "OLLAMA_CONTEXT_LENGTH",
+        "OLLAMA_NUM_PARALLEL",
+        "OLLAMA_AUTH",
+    ),
+    *(
+        "OLLAMA_MAX_LOADED_MODELS",
+        "OLLAMA_MAX_QUEUE",
+        "OLLAMA_MAX_TRANSFER_STREAMS",
+        "OLLAMA_ORIGINS",
+        "OLLAMA_DEBUG",
+    ),
+    *(
+        "OLLAMA_DEBUG_LOG_REQUESTS",
+        "OLLAMA_NOPRUNE",
+        "OLLAMA_NOHISTORY",
+        "OLLAMA_EDITOR",
+        "OLLAMA_GO_TEMPLATE",
+    ),
+    *(
+        "OLLAMA_FLASH_ATTENTION",
+        "OLLAMA_KV_CACHE_TYPE",
+        "OLLAMA_GPU_OVERHEAD",
+        "OLLAMA_SCHED_SPREAD",
+    ),
+    *(
+        "OLLAMA_LLM_LIBRARY",
+        "OLLAMA_IGPU_ENABLE",
+        "OLLAMA_VULKAN",
+        "OLLAMA_NO_CLOUD",
+        "OLLAMA_REMOTES",
+    ),
+    *(
+        "OLLAMA_CLOUD_BASE_URL",
+        "OLLAMA_EXPERIMENT",
+        "OLLAMA_INSTALL_DIR",
+        "OLLAMA_VERSION",
+        "OLLAMA_NO_START",
+    ),
     *("OLLAMA_LIBRARY_PATH", "OLLAMA_TMPDIR", "OLLAMA_RUNNER_DIR"),
 ]
 
 
 def legacy(text: str, *more: str) -> Legacy:
     files = [(f"{number or ''}.env", body) for number, body in enumerate((text, *more))]
-    return read([envfile.EnvFile(file=name, bindings=envfile.parse(body, name)) for name, body in files])
+    return read(
+        [envfile.EnvFile(file=name, bindings=envfile.parse(body, name)) for name, body in files]
+    )
 
 
 def urls(text: str, *more: str) -> dict[str, str]:
@@ -113,12 +163,19 @@ def test_a_port_of_its_own_completes_the_url() -> None:
 def test_unnumbered_values_belong_to_the_unnumbered_server() -> None:
     text = "OLLAMA_URL_2=http://two\nOLLAMA_MODEL=qwen3:8b\nOLLAMA_BASE_URL=http://one\nOLLAMA_PRIORITY=-5\n"
     first, second = legacy(text).servers
-    assert told(first) == {"name": "ollama", "url": "http://one", "default_model": "qwen3:8b", "priority": -5}
+    assert told(first) == {
+        "name": "ollama",
+        "url": "http://one",
+        "default_model": "qwen3:8b",
+        "priority": -5,
+    }
     assert told(second) == {"name": "ollama-2", "url": "http://two"}
 
 
 def test_unnumbered_values_belong_to_the_first_server_when_none_is_unnumbered() -> None:
-    first, second = legacy("OLLAMA_URL_2=http://two\nOLLAMA_URL_1=http://one\nOLLAMA_MODEL=m").servers
+    first, second = legacy(
+        "OLLAMA_URL_2=http://two\nOLLAMA_URL_1=http://one\nOLLAMA_MODEL=m"
+    ).servers
     assert told(first) == {"name": "ollama-1", "url": "http://one", "default_model": "m"}
     assert "default_model" not in second.fields
 
@@ -138,12 +195,16 @@ def test_unnumbered_values_belong_to_the_first_server_when_none_is_unnumbered() 
         ("OLLAMA_MODEL=<model>", None),
     ],
 )
-def test_a_default_model_comes_from_the_variable_that_means_it(text: str, model: str | None) -> None:
+def test_a_default_model_comes_from_the_variable_that_means_it(
+    text: str, model: str | None
+) -> None:
     assert told(only(f"{text}\nOLLAMA_URL=http://gpu")).get("default_model") == model
 
 
 def test_a_model_for_one_purpose_belongs_to_the_server_for_it() -> None:
-    servers = legacy("OLLAMA_URL=http://a\nOLLAMA_VISION_URL=http://b\nOLLAMA_VISION_MODEL=m").servers
+    servers = legacy(
+        "OLLAMA_URL=http://a\nOLLAMA_VISION_URL=http://b\nOLLAMA_VISION_MODEL=m"
+    ).servers
     assert told(servers[1]) == {"name": "ollama-vision", "url": "http://b", "default_model": "m"}
 
 
@@ -152,7 +213,9 @@ def test_default_model_is_unrelated_where_no_server_is() -> None:
     assert (found.servers, found.skipped, len(found.unrelated)) == ((), (), 2)
 
 
-@pytest.mark.parametrize("name", ["OLLAMA_BASE_URLS", "OLLAMA_HOSTS", "OLLAMA_SERVERS", "OLLAMA_NODES", "OLLAMA_URL"])
+@pytest.mark.parametrize(
+    "name", ["OLLAMA_BASE_URLS", "OLLAMA_HOSTS", "OLLAMA_SERVERS", "OLLAMA_NODES", "OLLAMA_URL"]
+)
 @pytest.mark.parametrize("separator", [";", ",", " , ", "\n", ";\n"])
 def test_a_list_has_servers_by_its_places(name: str, separator: str) -> None:
     text = f'{name}="http://one:11434{separator}http://two:11434{separator}"'
@@ -187,12 +250,18 @@ def test_a_bare_host_may_be_named() -> None:
 def test_a_json_array_may_run_over_lines() -> None:
     text = (
         "OLLAMA_SERVERS='[\n"
-        ' {"name": "GPU Server 1", "host": "192.168.1.100:11434", "ramGb": 16, "max_concurrent": 2},\n'
-        ' {"host": "192.168.1.101", "port": 8080, "model": "m", "capabilities": ["a", "b"], "enabled": false}\n'
+        ' {"name": "GPU Server 1", "host": "192.168.1.100:11434", "ramGb": 16, "max_concurrent": '
+        "2},\n"
+        ' {"host": "192.168.1.101", "port": 8080, "model": "m", "capabilities": ["a", "b"], '
+        '"enabled": false}\n'
         "]'\n"
     )
     first, second = legacy(text).servers
-    assert told(first) == {"name": "GPU Server 1", "url": "http://192.168.1.100:11434", "max_concurrent": 2}
+    assert told(first) == {
+        "name": "GPU Server 1",
+        "url": "http://192.168.1.100:11434",
+        "max_concurrent": 2,
+    }
     assert told(second) == {
         "name": "ollama-2",
         "url": "http://192.168.1.101:8080",
@@ -205,22 +274,37 @@ def test_a_json_array_may_run_over_lines() -> None:
 
 def test_a_json_file_is_a_list_of_servers(tmp_path) -> None:
     path = tmp_path / "ollama_servers.json"
-    path.write_text(json.dumps({"servers": [{"name": "a", "url": "http://a", "model": "m", "timeout": 3}]}))
+    path.write_text(
+        json.dumps({"servers": [{"name": "a", "url": "http://a", "model": "m", "timeout": 3}]})
+    )
     (server,) = read([envfile.read(path)]).servers
     assert told(server) == {"name": "a", "url": "http://a", "default_model": "m"}
 
 
 @pytest.mark.parametrize(
     "value",
-    ["[", "[1]", "[{}]", '[{"name":"a"}]', "[[]]", '[{"url":"http://a","priority":1.5}]', "[" * 100_000],
+    [
+        "[",
+        "[1]",
+        "[{}]",
+        '[{"name":"a"}]',
+        "[[]]",
+        '[{"url":"http://a","priority":1.5}]',
+        "[" * 100_000,
+    ],
 )
 def test_json_that_is_no_list_of_servers_is_refused(value: str) -> None:
     assert ".env, line 1: OLLAMA_SERVERS " in refused(f"OLLAMA_SERVERS='{value}'")
 
 
 def test_open_webui_configs_belong_to_the_places_of_the_list() -> None:
-    configs = {"0": {"enable": True, "key": "k-0", "prefix_id": "a"}, "1": {"enable": False, "tags": []}}
-    first, second = legacy(f"OLLAMA_BASE_URLS=http://a;http://b\nOLLAMA_API_CONFIGS='{json.dumps(configs)}'").servers
+    configs = {
+        "0": {"enable": True, "key": "k-0", "prefix_id": "a"},
+        "1": {"enable": False, "tags": []},
+    }
+    first, second = legacy(
+        f"OLLAMA_BASE_URLS=http://a;http://b\nOLLAMA_API_CONFIGS='{json.dumps(configs)}'"
+    ).servers
     assert told(first) == {"name": "ollama-1", "url": "http://a", "is_active": True}
     assert told(second) == {"name": "ollama-2", "url": "http://b", "is_active": False}
     assert (auth(first), auth(second)) == (bearer("k-0"), {})
@@ -228,13 +312,17 @@ def test_open_webui_configs_belong_to_the_places_of_the_list() -> None:
 
 def test_open_webui_configs_of_a_single_url_and_of_old_files() -> None:
     single = only('OLLAMA_BASE_URL=http://a\nOLLAMA_API_CONFIGS=\'{"0": {"enable": false}}\'')
-    old = legacy('OLLAMA_BASE_URLS=http://a;http://b\nOLLAMA_API_CONFIGS=\'{"http://b": {"enable": false}}\'').servers
+    old = legacy(
+        'OLLAMA_BASE_URLS=http://a;http://b\nOLLAMA_API_CONFIGS=\'{"http://b": {"enable": false}}\''
+    ).servers
     assert [single.is_active, *(server.is_active for server in old)] == [False, True, False]
 
 
 @pytest.mark.parametrize("configs", ['{"2": {}}', "[]", '{"0": 1}', "{"])
 def test_open_webui_configs_that_do_not_fit_are_refused(configs: str) -> None:
-    assert "line 2: OLLAMA_API_CONFIGS " in refused(f"OLLAMA_BASE_URLS=a;b\nOLLAMA_API_CONFIGS={configs}")
+    assert "line 2: OLLAMA_API_CONFIGS " in refused(
+        f"OLLAMA_BASE_URLS=a;b\nOLLAMA_API_CONFIGS={configs}"
+    )
 
 
 def test_parallel_lists_belong_to_the_servers_of_the_list() -> None:
@@ -265,13 +353,20 @@ def test_numbered_servers_with_the_number_behind() -> None:
         "capabilities": ("general", "reasoning"),
         "max_concurrent": 2,
     }
-    assert told(third) == {"name": "ollama-3", "url": "http://c:11434", "api_version": "v1", "priority": 7}
+    assert told(third) == {
+        "name": "ollama-3",
+        "url": "http://c:11434",
+        "api_version": "v1",
+        "priority": 7,
+    }
     assert why(text) == {"OLLAMA_MODEL_2": "no server has the number 2"}
 
 
 def test_numbers_may_begin_with_zero_and_stand_beside_an_unnumbered_server() -> None:
     assert list(urls("OLLAMA_HOST_0=a\nOLLAMA_HOST_1=b")) == ["ollama-0", "ollama-1"]
-    assert list(urls("OLLAMA_BASE_URL_1=b\nOLLAMA_BASE_URL=a\nOLLAMA_BASE_URL_10=d\nOLLAMA_BASE_URL_9=c")) == [
+    assert list(
+        urls("OLLAMA_BASE_URL_1=b\nOLLAMA_BASE_URL=a\nOLLAMA_BASE_URL_10=d\nOLLAMA_BASE_URL_9=c")
+    ) == [
         *("ollama", "ollama-1", "ollama-9", "ollama-10"),
     ]
     assert list(urls("OLLAMA_URL1=a\nOLLAMA_HOST02=b")) == ["ollama-1", "ollama-2"]
@@ -287,12 +382,16 @@ def test_numbered_servers_with_the_number_inside() -> None:
 
 
 def test_a_number_between_a_provider_and_a_role() -> None:
-    server = only("PROVIDER_OLLAMA_1_URL=http://a\nPROVIDER_OLLAMA_1_CONCURRENCY=3\nPROVIDER_OLLAMA_1_NICKNAME=nick")
+    server = only(
+        "PROVIDER_OLLAMA_1_URL=http://a\nPROVIDER_OLLAMA_1_CONCURRENCY=3\nPROVIDER_OLLAMA_1_NICKNAME=nick"
+    )
     assert told(server) == {"name": "nick", "url": "http://a", "max_concurrent": 3}
 
 
 def test_words_and_model_sizes_tell_servers_apart() -> None:
-    text = "OLLAMA_HOST_HEAVY=a\nOLLAMA_HOST_14B=b\nOLLAMA_MODEL_14B=qwen3:14b\nOLLAMA_PRIMARY_URL=c"
+    text = (
+        "OLLAMA_HOST_HEAVY=a\nOLLAMA_HOST_14B=b\nOLLAMA_MODEL_14B=qwen3:14b\nOLLAMA_PRIMARY_URL=c"
+    )
     assert list(urls(text)) == ["ollama-heavy", "ollama-14b", "ollama-primary"]
     assert legacy(text).servers[1].fields["default_model"].value == "qwen3:14b"
 
@@ -310,12 +409,18 @@ def test_one_url_under_several_names_is_one_server() -> None:
         "default_model": "m",
         "priority": 3,
     }
-    assert [binding.key for binding in server.fields["url"].also] == ["OLLAMA_HOST_1", "OLLAMA_HOST_PRIMARY"]
+    assert [binding.key for binding in server.fields["url"].also] == [
+        "OLLAMA_HOST_1",
+        "OLLAMA_HOST_PRIMARY",
+    ]
     assert why(text) == {"OLLAMA_MODEL_1": "another value counts: OLLAMA_MODEL, line 4"}
 
 
 def test_different_urls_never_share_a_name() -> None:
-    text = "OLLAMA_HOST=a\nOLLAMA_URL=b\nOLLAMA_BASE_URLS=c,d\nOLLAMA_URL_1=e\nOLLAMA_HOST_1=f\nX_OLLAMA_URL=g"
+    text = (
+        "OLLAMA_HOST=a\nOLLAMA_URL=b\nOLLAMA_BASE_URLS=c,d\n"
+        "OLLAMA_URL_1=e\nOLLAMA_HOST_1=f\nX_OLLAMA_URL=g"
+    )
     names = list(urls(text, "OLLAMA_HOST=h\nOLLAMA_URL_2=i", "OLLAMA_HOST=j"))
     assert len(set(names)) == 10
     assert names[:4] == ["ollama", "ollama-url", "x-ollama", "ollama-1"]
@@ -332,9 +437,16 @@ def test_the_first_file_counts_for_a_url_of_several() -> None:
         "OLLAMA_HOST=http://a\nOLLAMA_API_KEY=k-2\nOLLAMA_MODEL=n\nOLLAMA_PRIORITY=2\nOLLAMA_PASSWORD=p",
     )
     (server,) = found.servers
-    assert told(server) == {"name": "ollama", "url": "http://a", "default_model": "m", "priority": 2}
+    assert told(server) == {
+        "name": "ollama",
+        "url": "http://a",
+        "default_model": "m",
+        "priority": 2,
+    }
     assert auth(server) == bearer("k-1")
-    assert {skip.binding.key: skip.why for skip in found.skipped if skip.binding.file == "1.env"} == {
+    assert {
+        skip.binding.key: skip.why for skip in found.skipped if skip.binding.file == "1.env"
+    } == {
         "OLLAMA_API_KEY": "another value counts: .env, line 2: OLLAMA_API_KEY",
         "OLLAMA_MODEL": "another value counts: .env, line 3: OLLAMA_MODEL",
         "OLLAMA_PASSWORD": "another credential counts: .env, line 2: OLLAMA_API_KEY",
@@ -342,7 +454,9 @@ def test_the_first_file_counts_for_a_url_of_several() -> None:
 
 
 def test_a_list_without_servers_says_so() -> None:
-    reasons = why("OLLAMA_HOSTS=0.0.0.0\nOLLAMA_URLS=' , '\nOLLAMA_NAMES=a,b\nOLLAMA_API_CONFIGS={}")
+    reasons = why(
+        "OLLAMA_HOSTS=0.0.0.0\nOLLAMA_URLS=' , '\nOLLAMA_NAMES=a,b\nOLLAMA_API_CONFIGS={}"
+    )
     assert reasons == {
         "OLLAMA_HOSTS": "an address to listen on, not one to connect to",
         "OLLAMA_URLS": "says nothing that is kept",
@@ -482,13 +596,19 @@ def api_key(header: str | None, key: str = "hunter2") -> dict[str, object]:
         ("OLLAMA_AUTH_HEADER='Authorization: Bearer hunter2'", bearer("hunter2")),
         ("OLLAMA_AUTH_HEADER='Bearer hunter2'", bearer("hunter2")),
         ("OLLAMA_AUTH_HEADER='X-Key: hunter2'", api_key("X-Key")),
-        ("OLLAMA_AUTH_HEADER='Authorization: Token hunter2'", api_key("Authorization", "Token hunter2")),
+        (
+            "OLLAMA_AUTH_HEADER='Authorization: Token hunter2'",
+            api_key("Authorization", "Token hunter2"),
+        ),
         (f"OLLAMA_AUTH_HEADER='Authorization: Basic {HUNTER}'", basic("hunter2")),
         ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_HEADER=X-Key", api_key("X-Key")),
         ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_HEADER=Authorization", bearer("hunter2")),
         ("OLLAMA_API_KEY=hunter2\nOLLAMA_AUTH_TYPE=api_key", api_key(None)),
         ("OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=hunter2", basic("hunter2")),
-        ("OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=hunter2\nOLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=bearer", bearer("k-1")),
+        (
+            "OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=hunter2\nOLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=bearer",
+            bearer("k-1"),
+        ),
         ("OLLAMA_BASIC_AUTH_USER=u\nOLLAMA_BASIC_AUTH_PASSWORD=hunter2", basic("hunter2")),
         ("OLLAMA_BASIC_AUTH=u:hunter2", basic("hunter2")),
         ("OLLAMA_BASIC_AUTH='Basic u:hun:ter2'", basic("hun:ter2")),
@@ -498,7 +618,9 @@ def api_key(header: str | None, key: str = "hunter2") -> dict[str, object]:
         ('OLLAMA_HEADERS=\'{"Authorization": "Bearer hunter2"}\'', bearer("hunter2")),
     ],
 )
-def test_a_credential_is_read_in_every_spelling_and_shown_nowhere(text: str, expected: dict[str, object]) -> None:
+def test_a_credential_is_read_in_every_spelling_and_shown_nowhere(
+    text: str, expected: dict[str, object]
+) -> None:
     found = legacy(f"OLLAMA_BASE_URL=https://gpu\n{text}")
     (server,) = found.servers
     assert server.url == "https://gpu"
@@ -507,7 +629,9 @@ def test_a_credential_is_read_in_every_spelling_and_shown_nowhere(text: str, exp
 
 
 def test_secrets_belong_to_the_server_of_their_number() -> None:
-    first, second = legacy("OLLAMA_BASE_URL=a\nOLLAMA_BASE_URL_2=b\nOLLAMA_API_KEY=k-0\nOLLAMA_API_KEY_2=k-2").servers
+    first, second = legacy(
+        "OLLAMA_BASE_URL=a\nOLLAMA_BASE_URL_2=b\nOLLAMA_API_KEY=k-0\nOLLAMA_API_KEY_2=k-2"
+    ).servers
     assert (auth(first), auth(second)) == (bearer("k-0"), bearer("k-2"))
 
 
@@ -519,9 +643,18 @@ def test_secrets_belong_to_the_server_of_their_number() -> None:
         ("OLLAMA_BASIC_AUTH=nonsense", "neither user:password nor its base64"),
         ("OLLAMA_BASIC_AUTH=u:", "neither user:password nor its base64"),
         ("OLLAMA_AUTH_HEADER=X-Key", "neither a whole header nor the name of one with a key"),
-        ("OLLAMA_AUTH_HEADER='Content-Type: text/plain'", "neither a whole header nor the name of one with a key"),
-        ("OLLAMA_AUTH_HEADER='Authorization: Bearer EMPTY'", "neither a whole header nor the name of one with a key"),
-        ("OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=p\nOLLAMA_AUTH_SCHEME=digest", "digest authentication is not spoken"),
+        (
+            "OLLAMA_AUTH_HEADER='Content-Type: text/plain'",
+            "neither a whole header nor the name of one with a key",
+        ),
+        (
+            "OLLAMA_AUTH_HEADER='Authorization: Bearer EMPTY'",
+            "neither a whole header nor the name of one with a key",
+        ),
+        (
+            "OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=p\nOLLAMA_AUTH_SCHEME=digest",
+            "digest authentication is not spoken",
+        ),
         ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=none", "the auth scheme is none"),
         ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=hunter2", "the auth scheme is not known"),
         ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=basic", "the auth scheme is basic"),
@@ -530,7 +663,9 @@ def test_secrets_belong_to_the_server_of_their_number() -> None:
         ("OLLAMA_HEADERS=nonsense", "no JSON object of headers"),
     ],
 )
-def test_a_credential_that_is_incomplete_or_not_spoken_is_ignored_and_says_why(text: str, reason: str) -> None:
+def test_a_credential_that_is_incomplete_or_not_spoken_is_ignored_and_says_why(
+    text: str, reason: str
+) -> None:
     found = legacy(f"OLLAMA_URL=a\n{text}")
     assert found.servers[0].auth == {}
     assert reason in [skip.why for skip in found.skipped]
@@ -544,7 +679,9 @@ def test_half_a_credential_in_a_url_is_not_completed_from_elsewhere() -> None:
 
 
 def test_a_second_credential_is_ignored_and_says_which_counts() -> None:
-    reasons = why("OLLAMA_URL=http://u:p@a\nOLLAMA_API_KEY=k-1\nOLLAMA_PASSWORD=q\nOLLAMA_BASIC_AUTH=u:r")
+    reasons = why(
+        "OLLAMA_URL=http://u:p@a\nOLLAMA_API_KEY=k-1\nOLLAMA_PASSWORD=q\nOLLAMA_BASIC_AUTH=u:r"
+    )
     assert reasons == {
         "OLLAMA_API_KEY": "another credential counts: .env, line 1: OLLAMA_URL",
         "OLLAMA_PASSWORD": "another value counts: .env, line 1: OLLAMA_URL",
@@ -571,7 +708,8 @@ def test_the_user_of_one_file_never_gets_the_password_of_another() -> None:
 def test_headers_are_secrets_one_by_one() -> None:
     text = (
         "OLLAMA_URL=a\nOLLAMA_API_KEY=k-1\nOLLAMA_AUTH_HEADER=X-Key\n"
-        'OLLAMA_HEADERS=\'{\n "X-A": "b", "x-a": "c", "X-Empty": "", "X-Your": "<key>", "No Name": "n", "Host": "h",\n'
+        'OLLAMA_HEADERS=\'{\n "X-A": "b", "x-a": "c", "X-Empty": "", "X-Your": "<key>", "No Name": '
+        '"n", "Host": "h",\n'
         ' "Authorization": "Bearer t", "x-key": "k", "X-Number": 1\n}\'\n'
     )
     found = legacy(text)
@@ -609,7 +747,11 @@ def test_a_url_that_cannot_be_read_shows_no_part_of_its_password(value: str) -> 
 def test_a_file_that_others_can_read_draws_a_warning_only_for_secrets() -> None:
     def warnings(text: str, exposed: bool) -> int:
         bindings = envfile.parse(text, ".env")
-        return len(read([envfile.EnvFile(file=".env", bindings=bindings, readable_by_others=exposed)]).warnings)
+        return len(
+            read(
+                [envfile.EnvFile(file=".env", bindings=bindings, readable_by_others=exposed)]
+            ).warnings
+        )
 
     assert warnings("OLLAMA_URL=a\nOLLAMA_API_KEY=k-1", True) == 1
     assert warnings("OLLAMA_URL=http://u:p@a", True) == 1
@@ -618,7 +760,9 @@ def test_a_file_that_others_can_read_draws_a_warning_only_for_secrets() -> None:
 
 
 def test_the_environment_is_read_like_a_file() -> None:
-    found = read([envfile.from_environ({"OLLAMA_HOST": "gpu", "PATH": "/bin", "OLLAMA_MODEL": "m"})])
+    found = read(
+        [envfile.from_environ({"OLLAMA_HOST": "gpu", "PATH": "/bin", "OLLAMA_MODEL": "m"})]
+    )
     assert [told(server) for server in found.servers] == [
         {"name": "ollama", "url": "http://gpu:11434", "default_model": "m"}
     ]
@@ -626,23 +770,39 @@ def test_the_environment_is_read_like_a_file() -> None:
 
 
 WORDS = (
-    "OLLAMA URL URLS BASE HOST HOSTS SERVER SERVERS MODEL MODELS NAME NAMES 1 2 14B PRIMARY API KEY CONFIGS PASSWORD "
+    "OLLAMA URL URLS BASE HOST HOSTS SERVER SERVERS MODEL MODELS NAME NAMES 1 2 14B PRIMARY API "
+    "KEY CONFIGS PASSWORD "
     "PORT HEADERS CAPABILITIES PRIORITY ENABLED X DEFAULT USE ADMIN VISION"
 )
 keys = st.lists(st.sampled_from(WORDS.split()), min_size=1, max_size=4).map("_".join)
 texts = st.text(st.sampled_from('ab1.:/@,;=[]{}" \n\x1b-é')) | st.sampled_from(
-    ["http://a", "http://a/v1", "b", "a,b", "http://u:p@a;http://b", '["a","b"]', '{"0":{"key":"k"}}', "x=a,y=b", "7"]
+    [
+        "http://a",
+        "http://a/v1",
+        "b",
+        "a,b",
+        "http://u:p@a;http://b",
+        '["a","b"]',
+        '{"0":{"key":"k"}}',
+        "x=a,y=b",
+        "7",
+    ]
 )
 
 
 @given(st.dictionaries(keys, texts, max_size=8))
-def test_any_variables_are_read_or_refused_and_all_are_accounted_for(environ: dict[str, str]) -> None:
+def test_any_variables_are_read_or_refused_and_all_are_accounted_for(
+    environ: dict[str, str],
+) -> None:
     try:
         found = read([envfile.from_environ(environ)])
     except InvalidInput:
         return
     told_by = {
-        binding for server in found.servers for told in server.told.values() for binding in (told.source, *told.also)
+        binding
+        for server in found.servers
+        for told in server.told.values()
+        for binding in (told.source, *told.also)
     }
     seen = told_by | {skip.binding for skip in found.skipped} | set(found.unrelated)
     assert {binding.key for binding in seen} == set(environ)

@@ -1,4 +1,6 @@
-"""One server's HTTP API on real sockets: every way to fail has its own error, and nothing is asked twice."""
+"""One server's HTTP API on real sockets: every way to fail has its own error, and nothing is asked
+twice.
+"""
 
 import asyncio
 import errno
@@ -15,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ollama_admin.demo.simulator_http import Connection, RecordedRequest, encode_chunk
-from ollama_admin.domain.generation import GenerateRequest
+from ollama_admin.domain.answers import StreamEvent
+from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.domain.servers import ApiVersion, ServerRef, Target
 from ollama_admin.errors import (
     AdminError,
@@ -31,7 +33,7 @@ from ollama_admin.errors import (
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.ollama.faults import translated
 from ollama_admin.ollama.http import HTTP, Times
-from ollama_admin.ollama.wire import StreamEvent
+from ollama_admin.simulator.http import Connection, RecordedRequest, encode_chunk
 from tests.fake_ollama import (
     Answer,
     Drip,
@@ -90,7 +92,9 @@ CALLS: dict[str, tuple[str, Calling]] = {
 every_call = pytest.mark.parametrize(("path", "calling"), CALLS.values(), ids=CALLS)
 
 
-async def failure(fake: FakeOllama, path: str, calling: Calling, fault: Fault, times: Times = TIMES) -> AdminError:
+async def failure(
+    fake: FakeOllama, path: str, calling: Calling, fault: Fault, times: Times = TIMES
+) -> AdminError:
     """The error that a call meets, which is asked once and ends in time."""
     fake.script_always(path, fault)
     async with endpoint(fake.url, times) as asked:
@@ -119,24 +123,42 @@ async def test_a_server_tells_its_version_models_and_builds(fake: FakeOllama) ->
 
 
 async def test_a_prefix_of_the_url_is_kept() -> None:
-    async with FakeOllama(SimulatedModel("alpha"), prefix="/ollama/eu") as fake, endpoint(fake.url) as asked:
+    async with (
+        FakeOllama(SimulatedModel("alpha"), prefix="/ollama/eu") as fake,
+        endpoint(fake.url) as asked,
+    ):
         assert await asked.version() == "0.33.0"
         assert await asked.models(is_ollama=True)
-    assert [request.path for request in fake.requests] == ["/ollama/eu/api/version", "/ollama/eu/api/tags"]
+    assert [request.path for request in fake.requests] == [
+        "/ollama/eu/api/version",
+        "/ollama/eu/api/tags",
+    ]
 
 
-async def test_no_compression_is_asked_for_and_nothing_of_the_user_is_told(fake: FakeOllama) -> None:
+async def test_no_compression_is_asked_for_and_nothing_of_the_user_is_told(
+    fake: FakeOllama,
+) -> None:
     async with endpoint(fake.url) as asked:
         await generated(asked)
     (request,) = fake.requests
     assert request.headers["accept-encoding"] == "identity"
     assert request.headers["user-agent"] == "ollama-admin"
     assert set(request.headers) <= {
-        *("host", "accept", "accept-encoding", "connection", "user-agent", "content-length", "content-type"),
+        *(
+            "host",
+            "accept",
+            "accept-encoding",
+            "connection",
+            "user-agent",
+            "content-length",
+            "content-type",
+        ),
     }
 
 
-async def test_the_environment_has_no_say(fake: FakeOllama, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_the_environment_has_no_say(
+    fake: FakeOllama, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async with FakeOllama() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -152,7 +174,9 @@ async def test_the_environment_has_no_say(fake: FakeOllama, monkeypatch: pytest.
 
 async def test_a_connection_that_the_server_closed_meanwhile_is_made_anew(fake: FakeOllama) -> None:
     body = b'{"version":"0.33.0"}'
-    fake.script("/api/version", Raw((OK + b"Content-Length: %d\r\n\r\n" % len(body) + body,), Ending.FIN))
+    fake.script(
+        "/api/version", Raw((OK + b"Content-Length: %d\r\n\r\n" % len(body) + body,), Ending.FIN)
+    )
     async with endpoint(fake.url) as asked:
         assert await asked.version() == "0.33.0"
         assert await asked.version() == "0.33.0"
@@ -171,11 +195,16 @@ def closed_port() -> int:
 
 
 @every_call
-async def test_a_refused_connection_is_named_with_its_place(path: str, calling: Calling, closed_port: int) -> None:
+async def test_a_refused_connection_is_named_with_its_place(
+    path: str, calling: Calling, closed_port: int
+) -> None:
     async with endpoint(f"http://127.0.0.1:{closed_port}") as asked:
         with pytest.raises(ServerUnreachable) as caught:
             await calling(asked)
-    assert caught.value.message == f"server gpu (http://127.0.0.1:{closed_port}) cannot be reached: connection refused"
+    assert (
+        caught.value.message
+        == f"server gpu (http://127.0.0.1:{closed_port}) cannot be reached: connection refused"
+    )
     assert caught.value.hint is not None
     assert "host.docker.internal" in caught.value.hint
 
@@ -188,11 +217,16 @@ async def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     async with endpoint("http://gpu.invalid:11434") as asked:
         with pytest.raises(ServerUnreachable) as caught:
             await asked.version()
-    assert caught.value.message == "server gpu (http://gpu.invalid:11434) cannot be reached: its host name is not known"
+    assert (
+        caught.value.message
+        == "server gpu (http://gpu.invalid:11434) cannot be reached: its host name is not known"
+    )
     assert caught.value.hint == "check that it is running and that this machine may connect to it"
 
 
-async def test_a_url_without_a_port_gets_the_hint_that_ollama_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_url_without_a_port_gets_the_hint_that_ollama_has_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -200,7 +234,9 @@ async def test_a_url_without_a_port_gets_the_hint_that_ollama_has_another(monkey
     async with endpoint("http://gpu.invalid/prefix") as asked:
         with pytest.raises(ServerUnreachable) as caught:
             await asked.version()
-    assert caught.value.hint == ("the URL means port 80; Ollama listens on 11434: http://gpu.invalid:11434/prefix")
+    assert caught.value.hint == (
+        "the URL means port 80; Ollama listens on 11434: http://gpu.invalid:11434/prefix"
+    )
 
 
 async def test_https_to_a_port_that_speaks_http_is_told(fake: FakeOllama) -> None:
@@ -262,8 +298,13 @@ async def test_https_that_breaks_after_the_handshake_is_not_called_a_failed_hand
 
 def test_bytes_that_are_waited_for_over_https_are_no_reason() -> None:
     foreign = httpx.ReadTimeout("")
-    foreign.__context__ = ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "The operation did not complete")
-    with pytest.raises(ServerUnreachable, match="nothing was sent within the time allowed"), translated(GPU, "/x"):
+    foreign.__context__ = ssl.SSLWantReadError(
+        ssl.SSL_ERROR_WANT_READ, "The operation did not complete"
+    )
+    with (
+        pytest.raises(ServerUnreachable, match="nothing was sent within the time allowed"),
+        translated(GPU, "/x"),
+    ):
         raise foreign
 
 
@@ -319,7 +360,9 @@ class Flood(Fault):
 
 
 @every_call
-async def test_a_flood_of_interim_answers_is_given_up(fake: FakeOllama, path: str, calling: Calling) -> None:
+async def test_a_flood_of_interim_answers_is_given_up(
+    fake: FakeOllama, path: str, calling: Calling
+) -> None:
     error = await failure(fake, path, calling, Flood(b"HTTP/1.1 102 Processing\r\n\r\n"), HASTY)
     assert type(error) is ServerUnreachable
     assert "no answer within 0.3 s" in error.message
@@ -353,7 +396,9 @@ async def test_a_metadata_call_takes_the_time_that_it_is_given(fake: FakeOllama)
 async def test_a_model_may_load_longer_than_pieces_may_pause(fake: FakeOllama) -> None:
     times = Times(connect=1, metadata=0.05, first_byte=10, idle=0.05)
     release = asyncio.Event()
-    fake.script("/api/generate", Raw((CHUNKED, release, encode_chunk(PIECE + DONE) + encode_chunk(b""))))
+    fake.script(
+        "/api/generate", Raw((CHUNKED, release, encode_chunk(PIECE + DONE) + encode_chunk(b"")))
+    )
     async with endpoint(fake.url, times) as asked:
         answer = asyncio.create_task(generated(asked))
         await fake.until(lambda: len(fake.requests) == 1)
@@ -371,7 +416,8 @@ async def test_a_pause_in_the_answer_is_an_interruption(fake: FakeOllama) -> Non
         with pytest.raises(StreamInterrupted) as caught:
             await anext(events)
     assert caught.value.message == (
-        "server gpu broke off in the middle of the answer, after 1 characters: nothing was sent for 0.2 s"
+        "server gpu broke off in the middle of the answer, after 1 characters: nothing was sent "
+        "for 0.2 s"
     )
     assert "nothing was sent for 0.2 s" in str(caught.value.__cause__)
 
@@ -415,7 +461,13 @@ async def test_a_path_that_a_server_does_not_know_is_no_missing_model(
 @every_call
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"Retry-After": "1"}, {"Retry-After": "99999999999"}, {"Retry-After": "-1"}, {"Retry-After": "Fri, 31 Dec"}],
+    [
+        {},
+        {"Retry-After": "1"},
+        {"Retry-After": "99999999999"},
+        {"Retry-After": "-1"},
+        {"Retry-After": "Fri, 31 Dec"},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("status", [429, 503])
@@ -439,7 +491,14 @@ async def test_a_full_queue_is_a_busy_server(fake: FakeOllama) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Answer(401, "<h1>401</h1>", headers={"WWW-Authenticate": 'Basic realm="\x1b]0;http://evil"'}), "(401)"),
+        (
+            Answer(
+                401,
+                "<h1>401</h1>",
+                headers={"WWW-Authenticate": 'Basic realm="\x1b]0;http://evil"'},
+            ),
+            "(401)",
+        ),
         (Answer(401, {"error": "unauthorized"}), "(401): unauthorized"),
         (Answer(403, "<html>denied</html>"), "(403)"),
         (Recording.load("error-host"), "(403)"),
@@ -462,18 +521,25 @@ async def test_a_403_that_ollama_explains_is_shown(fake: FakeOllama) -> None:
 
 
 @pytest.mark.parametrize("recording", ["error-too-long", "cut-generate-refused"])
-async def test_a_prompt_that_does_not_fit_is_told_with_both_numbers(fake: FakeOllama, recording: str) -> None:
+async def test_a_prompt_that_does_not_fit_is_told_with_both_numbers(
+    fake: FakeOllama, recording: str
+) -> None:
     error = await failure(fake, "/api/generate", generated, Recording.load(recording))
     assert type(error) is PromptTooLong
     assert error.message == (
-        "the prompt does not fit into the model's context on server gpu: 42023 tokens, the context has 2048"
+        "the prompt does not fit into the model's context on server gpu: 42023 tokens, the context "
+        "has 2048"
     )
     assert error.hint is not None
     assert "--option num_ctx=N" in error.hint
 
 
-async def test_a_prompt_that_does_not_fit_is_told_without_numbers_where_there_are_none(fake: FakeOllama) -> None:
-    text = "the prompt is longer than the context length currently available to the model; try again"
+async def test_a_prompt_that_does_not_fit_is_told_without_numbers_where_there_are_none(
+    fake: FakeOllama,
+) -> None:
+    text = (
+        "the prompt is longer than the context length currently available to the model; try again"
+    )
     error = await failure(fake, "/api/generate", generated, Answer(400, {"error": text}))
     assert type(error) is PromptTooLong
     assert error.message == "the prompt does not fit into the model's context on server gpu"
@@ -497,7 +563,9 @@ async def test_a_prompt_that_does_not_fit_is_told_without_numbers_where_there_ar
         "old-error-no-thinking",
     ],
 )
-async def test_another_refusal_is_shown_in_the_servers_words(fake: FakeOllama, recording: str) -> None:
+async def test_another_refusal_is_shown_in_the_servers_words(
+    fake: FakeOllama, recording: str
+) -> None:
     played = Recording.load(recording)
     error = await failure(fake, "/api/generate", generated, played)
     assert type(error) is UpstreamError
@@ -530,7 +598,9 @@ async def test_an_answer_of_another_kind_is_an_upstream_error_of_one_line(
 
 
 async def test_a_long_text_of_an_error_is_shortened(fake: FakeOllama) -> None:
-    error = await failure(fake, "/api/generate", generated, Answer(500, {"error": "token hunter2 " * 2000}))
+    error = await failure(
+        fake, "/api/generate", generated, Answer(500, {"error": "token hunter2 " * 2000})
+    )
     assert type(error) is UpstreamError
     assert len(error.message) < 600
 
@@ -549,7 +619,9 @@ class HugeRefusal(Fault):
 
 
 @every_call
-async def test_of_a_huge_refusal_only_the_beginning_is_read(fake: FakeOllama, path: str, calling: Calling) -> None:
+async def test_of_a_huge_refusal_only_the_beginning_is_read(
+    fake: FakeOllama, path: str, calling: Calling
+) -> None:
     huge = HugeRefusal([])
     error = await failure(fake, path, calling, huge)
     assert type(error) is UpstreamError
@@ -584,10 +656,14 @@ async def test_a_redirect_is_an_error_and_nobody_is_asked_again(
         ("", "elsewhere"),
     ],
 )
-async def test_a_redirect_shows_at_most_the_host_it_names(fake: FakeOllama, location: str, shown: str) -> None:
+async def test_a_redirect_shows_at_most_the_host_it_names(
+    fake: FakeOllama, location: str, shown: str
+) -> None:
     error = await failure(fake, *CALLS["version"], redirect(location))
     assert type(error) is UpstreamError
-    assert error.message == f"server gpu redirects /api/version to {shown}; redirects are not followed"
+    assert (
+        error.message == f"server gpu redirects /api/version to {shown}; redirects are not followed"
+    )
 
 
 async def test_a_loop_of_redirects_is_asked_once(fake: FakeOllama) -> None:
@@ -615,7 +691,9 @@ async def test_a_loop_of_redirects_is_asked_once(fake: FakeOllama) -> None:
     ],
     ids=repr,
 )
-async def test_what_answers_without_a_version_is_not_ollama(fake: FakeOllama, answer: Answer) -> None:
+async def test_what_answers_without_a_version_is_not_ollama(
+    fake: FakeOllama, answer: Answer
+) -> None:
     fake.script("/api/version", answer)
     async with endpoint(fake.url) as asked:
         assert await asked.version() is None
@@ -632,7 +710,10 @@ async def test_what_answers_without_a_version_is_not_ollama(fake: FakeOllama, an
         ({"models": {}}, "models is an object, not a list"),
         ({"models": [{"name": "a"}, {"digest": "b"}]}, "models[1].name is not a name"),
         ({"models": [{"name": "a", "digest": "b"}]}, "models[0].digest is not a sha256 digest"),
-        ({"models": [{"name": "a", "details": {"family": 1}}]}, "models[0].details.family is a number"),
+        (
+            {"models": [{"name": "a", "details": {"family": 1}}]},
+            "models[0].details.family is a number",
+        ),
         (b'{"models":[],"models":[]}', "not JSON"),
         (b"[" * 200_000, "nested too deep"),
         (b'{"models":[' + b"{}," * 200_000 + b"0]}", "holds more than 300000 values"),
@@ -663,7 +744,9 @@ async def test_a_line_without_an_end_is_not_read_for_ever(fake: FakeOllama) -> N
 
 
 @every_call
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x-unknown", "identity, gzip"])
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x-unknown", "identity, gzip"]
+)
 async def test_a_compressed_answer_is_refused_unread(
     fake: FakeOllama, path: str, calling: Calling, encoding: str
 ) -> None:
@@ -674,7 +757,9 @@ async def test_a_compressed_answer_is_refused_unread(
 
 
 async def test_an_answer_that_says_that_it_is_not_compressed_is_read(fake: FakeOllama) -> None:
-    fake.script("/api/version", Answer(200, {"version": "1.2.3"}, headers={"Content-Encoding": "Identity"}))
+    fake.script(
+        "/api/version", Answer(200, {"version": "1.2.3"}, headers={"Content-Encoding": "Identity"})
+    )
     async with endpoint(fake.url) as asked:
         assert await asked.version() == "1.2.3"
 
@@ -703,11 +788,22 @@ BAD_BYTES: dict[str, bytes] = {
     "Content-Length of words": OK + b"Content-Length: many\r\n\r\n" + LISTING,
     "Content-Length below zero": OK + b"Content-Length: -1\r\n\r\n" + LISTING,
     "two Content-Lengths": OK + b"Content-Length: 13\r\nContent-Length: 12\r\n\r\n" + LISTING,
-    "unknown Transfer-Encoding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + encode_chunk(LISTING),
-    "chunk size of words": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + LISTING + b"\r\n0\r\n\r\n",
-    "chunk size below zero": OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n" + LISTING + b"\r\n0\r\n\r\n",
+    "unknown Transfer-Encoding": OK
+    + b"Transfer-Encoding: gzip, chunked\r\n\r\n"
+    + encode_chunk(LISTING),
+    "chunk size of words": OK
+    + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    + LISTING
+    + b"\r\n0\r\n\r\n",
+    "chunk size below zero": OK
+    + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n"
+    + LISTING
+    + b"\r\n0\r\n\r\n",
     "huge chunk size": OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 30 + b"\r\n" + LISTING,
-    "chunk longer than it says": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\n" + LISTING + b"\r\n0\r\n\r\n",
+    "chunk longer than it says": OK
+    + b"Transfer-Encoding: chunked\r\n\r\n5\r\n"
+    + LISTING
+    + b"\r\n0\r\n\r\n",
     "chunk without an end": OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\n" + LISTING,
     "chunks without an end": OK + b"Transfer-Encoding: chunked\r\n\r\n" + encode_chunk(LISTING),
 }
@@ -715,12 +811,16 @@ BAD_BYTES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("ending", [Ending.FIN, Ending.RESET])
 @pytest.mark.parametrize("name", BAD_BYTES)
-async def test_bytes_that_are_not_proper_http_are_never_an_answer(fake: FakeOllama, name: str, ending: Ending) -> None:
+async def test_bytes_that_are_not_proper_http_are_never_an_answer(
+    fake: FakeOllama, name: str, ending: Ending
+) -> None:
     error = await failure(fake, *CALLS["models"], Raw((BAD_BYTES[name],), ending))
     assert type(error) in (ServerUnreachable, UpstreamError)
     assert error.message.isprintable()
     fake.requests.clear()
-    error = await failure(fake, *CALLS["generate"], Raw((BAD_BYTES[name].replace(LISTING, DONE[:13]),), ending))
+    error = await failure(
+        fake, *CALLS["generate"], Raw((BAD_BYTES[name].replace(LISTING, DONE[:13]),), ending)
+    )
     assert type(error) in (ServerUnreachable, UpstreamError)
 
 
@@ -753,8 +853,12 @@ async def test_what_cannot_be_read_before_any_record_is_no_answer(fake: FakeOlla
     assert type(error) is UpstreamError
 
 
-@pytest.mark.parametrize("junk", [b"<html>", b'{"response":"\xff"}', b'{"model":"al', b"[]", b'{"response":7}'])
-async def test_what_cannot_be_read_after_a_record_is_an_interruption(fake: FakeOllama, junk: bytes) -> None:
+@pytest.mark.parametrize(
+    "junk", [b"<html>", b'{"response":"\xff"}', b'{"model":"al', b"[]", b'{"response":7}']
+)
+async def test_what_cannot_be_read_after_a_record_is_an_interruption(
+    fake: FakeOllama, junk: bytes
+) -> None:
     texts, error = await events_of(fake, PIECE + junk)
     assert texts == ["x"]
     assert type(error) is StreamInterrupted
@@ -801,7 +905,9 @@ def made(kind: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize("kind", sorted(public_exceptions(), key=lambda kind: kind.__name__))
-def test_every_exception_of_the_http_library_becomes_ours_with_a_reason_of_its_own(kind: type[Exception]) -> None:
+def test_every_exception_of_the_http_library_becomes_ours_with_a_reason_of_its_own(
+    kind: type[Exception],
+) -> None:
     foreign = made(kind)
     with pytest.raises(UpstreamError) as caught, translated(GPU, "/api/tags"):
         raise foreign
@@ -828,11 +934,17 @@ def test_every_failure_of_the_network_has_a_reason_of_its_own(kind: type[Excepti
 def test_the_systems_own_reason_is_shown_where_there_is_one() -> None:
     for reason in (
         OSError(errno.EHOSTUNREACH, "x"),
-        ExceptionGroup("all attempts failed", [OSError(errno.EHOSTUNREACH, "x"), OSError(errno.ECONNREFUSED, "x")]),
+        ExceptionGroup(
+            "all attempts failed",
+            [OSError(errno.EHOSTUNREACH, "x"), OSError(errno.ECONNREFUSED, "x")],
+        ),
     ):
         foreign = httpx.ConnectError("All connection attempts failed")
         foreign.__cause__ = reason
-        with pytest.raises(ServerUnreachable, match="cannot be reached: no route to host"), translated(GPU, "/x"):
+        with (
+            pytest.raises(ServerUnreachable, match="cannot be reached: no route to host"),
+            translated(GPU, "/x"),
+        ):
             raise foreign
 
 

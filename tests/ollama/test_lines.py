@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ollama_admin.ollama.lines import LINE_LIMIT, lines
 from ollama_admin.ollama.wire import BadAnswer
 
-# Everything that str.splitlines takes for a line end, but the two that cannot stand in a JSON string.
+# Everything that str.splitlines takes for a line end, but the two that cannot stand in a JSON
+# string.
 SEPARATORS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 CUTS = st.lists(st.integers(0, 400))
 
@@ -38,7 +39,8 @@ def single(data: bytes) -> list[bytes]:
 
 
 RECORD = st.dictionaries(
-    st.text(max_size=3), st.text(st.characters(codec="utf-8") | st.sampled_from(SEPARATORS + "🚀é"), max_size=12)
+    st.text(max_size=3),
+    st.text(st.characters(codec="utf-8") | st.sampled_from(SEPARATORS + "🚀é"), max_size=12),
 )
 END = st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b" \n"])
 
@@ -48,7 +50,9 @@ END = st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b" \n"])
 def test_records_come_out_as_they_went_in_however_they_are_cut(
     records: list[tuple[dict[str, str], bytes]], cuts: list[int], ended: bool
 ) -> None:
-    data = b"".join(json.dumps(record, ensure_ascii=False).encode() + end for record, end in records)
+    data = b"".join(
+        json.dumps(record, ensure_ascii=False).encode() + end for record, end in records
+    )
     if not ended:
         data = data.rstrip()
     expected = [record for record, _ in records]
@@ -76,7 +80,9 @@ def test_a_last_line_without_an_end_counts() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), CUTS)
-def test_a_line_over_the_limit_is_refused_however_it_arrives(lengths: list[int], cuts: list[int]) -> None:
+def test_a_line_over_the_limit_is_refused_however_it_arrives(
+    lengths: list[int], cuts: list[int]
+) -> None:
     data = b"".join(b"x" * length + b"\n" for length in lengths)
     for chunks in (cut(data, cuts), [data], single(data)):
         if max(lengths) > 5:

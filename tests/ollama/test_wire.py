@@ -1,4 +1,6 @@
-"""What servers send, read into the domain: recordings of real ones, and everything that is not what they send."""
+"""What servers send, read into the domain: recordings of real ones, and everything that is not what
+they send.
+"""
 
 import contextlib
 import json
@@ -9,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_admin.domain.models import Facts, ListedModel
+from ollama_admin.domain.answers import StreamEvent
+from ollama_admin.domain.models import BuildDetails, ListedModel
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.wire import BadAnswer, Refusal, StreamEvent
+from ollama_admin.ollama.wire import BadAnswer, Refusal
 from tests.fake_ollama import Recording
 
 DIGEST = "a" * 64
@@ -42,7 +45,11 @@ def test_the_listing_of_a_current_server() -> None:
         modified_at=datetime(2026, 11, 23, 0, 15, 8, 701078, tzinfo=UTC),
     )
     assert list(models)[:3] == ["beta:latest", "emb:latest", "derived:latest"]
-    assert models["copy:latest"].digest == models["alpha:latest"].digest != models["derived:latest"].digest
+    assert (
+        models["copy:latest"].digest
+        == models["alpha:latest"].digest
+        != models["derived:latest"].digest
+    )
     assert "user/ns:Tag-1" in models
 
 
@@ -85,24 +92,38 @@ def test_a_server_may_list_nothing() -> None:
     [("show", "completion"), ("show-embedding", "embedding"), ("old-show", "completion")],
 )
 def test_show_tells_what_a_build_can_do(name: str, capability: str) -> None:
-    assert wire.facts(recorded(name)) == Facts(capabilities=(capability,), context_length=2048, embedding_length=288)
+    assert wire.build_details(recorded(name)) == BuildDetails(
+        capabilities=(capability,), context_length=2048, embedding_length=288
+    )
 
 
 def test_show_of_old_servers_and_of_thinkers() -> None:
-    assert wire.facts(recorded("old-show-embedding")).capabilities == ("embedding",)
-    assert wire.facts(recorded("show-thinker")).capabilities == ("completion", "thinking", "tools")
+    assert wire.build_details(recorded("old-show-embedding")).capabilities == ("embedding",)
+    assert wire.build_details(recorded("show-thinker")).capabilities == (
+        "completion",
+        "thinking",
+        "tools",
+    )
 
 
 def test_show_of_unknown_shape_tells_little_rather_than_something_wrong() -> None:
-    unknown = Facts(capabilities=(), context_length=None, embedding_length=None)
-    assert wire.facts({}) == unknown
-    assert wire.facts({"model_info": None, "capabilities": None}) == unknown
-    assert wire.facts({"model_info": {"general.architecture": "x", "x.context_length": "many"}}) == unknown
-    assert wire.facts({"model_info": {"general.architecture": ["x"], "x.context_length": 8}}) == unknown
+    unknown = BuildDetails(capabilities=(), context_length=None, embedding_length=None)
+    assert wire.build_details({}) == unknown
+    assert wire.build_details({"model_info": None, "capabilities": None}) == unknown
+    assert (
+        wire.build_details(
+            {"model_info": {"general.architecture": "x", "x.context_length": "many"}}
+        )
+        == unknown
+    )
+    assert (
+        wire.build_details({"model_info": {"general.architecture": ["x"], "x.context_length": 8}})
+        == unknown
+    )
     odd = {"capabilities": ["tools", 7, "tools", "x" * 101, "a\0b", "completion"]}
-    assert wire.facts(odd).capabilities == ("completion", "tools")
+    assert wire.build_details(odd).capabilities == ("completion", "tools")
     with pytest.raises(BadAnswer, match="capabilities is text, not a list"):
-        wire.facts({"capabilities": "tools"})
+        wire.build_details({"capabilities": "tools"})
 
 
 @pytest.mark.parametrize(("name", "version"), [("version", "0.33.0"), ("old-version", "0.9.6")])
@@ -110,7 +131,9 @@ def test_the_version_of_a_server(name: str, version: str) -> None:
     assert wire.version(recorded(name)) == version
 
 
-@pytest.mark.parametrize("document", [None, [], "0.33.0", {}, {"version": 3}, {"version": ""}, {"version": "1\0"}])
+@pytest.mark.parametrize(
+    "document", [None, [], "0.33.0", {}, {"version": 3}, {"version": ""}, {"version": "1\0"}]
+)
 def test_what_has_no_version_is_not_ollama(document: Any) -> None:
     assert wire.version(document) is None
     assert wire.version({"version": "9" * 101}) is None
@@ -176,7 +199,9 @@ def test_a_silent_end_is_no_end() -> None:
 
 
 def test_a_remote_model_is_known_by_its_records() -> None:
-    event = wire.native_event(b'{"model":"m","remote_host":"https://ollama.com","response":"x","done":false}')
+    event = wire.native_event(
+        b'{"model":"m","remote_host":"https://ollama.com","response":"x","done":false}'
+    )
     assert event.is_remote
     assert wire.native_event(b'{"model":"m","remote_model":"m:big","response":"x"}').is_remote
     assert not native("generate-stream")[0].is_remote
@@ -274,14 +299,20 @@ def test_only_true_is_done(done: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("error-bad-format", 'invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema object'),
+        (
+            "error-bad-format",
+            'invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema object',
+        ),
         ("error-bad-option", 'option "num_ctx" must be of type integer'),
         ("error-busy", "server busy, please try again.  maximum pending requests exceeded"),
         ("error-embedding-model", '"emb" does not support generate'),
         ("error-missing-model", "model 'nope' not found"),
         ("show-missing", "model 'nope:latest' not found"),
         ("v1-missing-model", "model 'nope' not found"),
-        ("old-error-no-thinking", "registry.ollama.ai/library/alpha:latest does not support thinking"),
+        (
+            "old-error-no-thinking",
+            "registry.ollama.ai/library/alpha:latest does not support thinking",
+        ),
         (
             "error-image-to-text-model",
             "Multimodal data provided, but model does not support multimodal requests.",
@@ -293,26 +324,41 @@ def test_the_text_of_a_refusal(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "tokens"), [("error-too-long", 42023), ("cut-generate-refused", 42023), ("cut-chat-refused", 4446)]
+    ("name", "tokens"),
+    [("error-too-long", 42023), ("cut-generate-refused", 42023), ("cut-chat-refused", 4446)],
 )
 def test_a_prompt_that_does_not_fit_is_known_with_its_numbers(name: str, tokens: int) -> None:
     refusal = refusal_of(name)
     assert refusal.prompt_too_long
     assert (refusal.prompt_tokens, refusal.context_tokens) == (tokens, 2048)
     assert refusal.text == (
-        f"request ({tokens} tokens) exceeds the available context size (2048 tokens), try increasing it"
+        f"request ({tokens} tokens) exceeds the available context size (2048 tokens), try "
+        "increasing it"
     )
 
 
 def test_an_older_text_says_the_same_without_numbers() -> None:
-    text = "the prompt is longer than the context length currently available to the model; shorten it"
+    text = (
+        "the prompt is longer than the context length currently available to the model; shorten it"
+    )
     assert wire.refusal({"error": text}).prompt_too_long
     assert not refusal_of("error-busy").prompt_too_long
 
 
 @pytest.mark.parametrize(
     "document",
-    [None, [], "no", 7, {}, {"error": None}, {"error": []}, {"error": {}}, {"error": {"message": 7}}, {"detail": "x"}],
+    [
+        None,
+        [],
+        "no",
+        7,
+        {},
+        {"error": None},
+        {"error": []},
+        {"error": {}},
+        {"error": {"message": 7}},
+        {"detail": "x"},
+    ],
 )
 def test_a_refusal_of_another_shape_has_no_text(document: Any) -> None:
     assert wire.refusal(document) == Refusal(text="")
@@ -330,7 +376,14 @@ def test_an_error_inside_an_error_is_opened_to_its_core() -> None:
 
 def test_v1_hands_the_error_of_the_inference_process_on_as_a_message() -> None:
     inner = {"error": {"code": 400, "message": "too long", "n_prompt_tokens": 3000, "n_ctx": 2048}}
-    outer = {"error": {"message": json.dumps(inner), "type": "invalid_request_error", "param": None, "code": None}}
+    outer = {
+        "error": {
+            "message": json.dumps(inner),
+            "type": "invalid_request_error",
+            "param": None,
+            "code": None,
+        }
+    }
     assert wire.refusal(outer) == Refusal(text="too long", prompt_tokens=3000, context_tokens=2048)
 
 
@@ -403,7 +456,11 @@ def test_json_is_read_as_it_is(data: bytes, value: Any) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=8,
     ),
@@ -437,16 +494,36 @@ def test_any_bytes_are_json_or_a_bad_answer(data: bytes) -> None:
         ({"models": [{"name": ""}]}, "models[0].name is not a name"),
         ({"models": [{"name": 7}]}, "models[0].name is not a name"),
         ({"models": [{"name": "a\0"}]}, "models[0].name has a character that cannot be stored"),
-        ({"models": [{"name": "a", "digest": "sha256:12"}]}, "models[0].digest is not a sha256 digest"),
+        (
+            {"models": [{"name": "a", "digest": "sha256:12"}]},
+            "models[0].digest is not a sha256 digest",
+        ),
         ({"models": [{"name": "a", "digest": 7}]}, "models[0].digest is not a sha256 digest"),
-        ({"models": [{"name": "a", "digest": "g" * 64}]}, "models[0].digest is not a sha256 digest"),
-        ({"models": [{"name": "a", "digest": "٣" * 64}]}, "models[0].digest is not a sha256 digest"),
-        ({"models": [{"name": "a", "remote_host": 7}]}, "models[0].remote_host is a number, not text"),
-        ({"models": [{"name": "a", "details": {"family": []}}]}, "models[0].details.family is a list, not text"),
-        ({"models": [{"name": "a", "details": {"format": "\0"}}]}, "models[0].details.format has a character"),
+        (
+            {"models": [{"name": "a", "digest": "g" * 64}]},
+            "models[0].digest is not a sha256 digest",
+        ),
+        (
+            {"models": [{"name": "a", "digest": "٣" * 64}]},
+            "models[0].digest is not a sha256 digest",
+        ),
+        (
+            {"models": [{"name": "a", "remote_host": 7}]},
+            "models[0].remote_host is a number, not text",
+        ),
+        (
+            {"models": [{"name": "a", "details": {"family": []}}]},
+            "models[0].details.family is a list, not text",
+        ),
+        (
+            {"models": [{"name": "a", "details": {"format": "\0"}}]},
+            "models[0].details.format has a character",
+        ),
     ],
 )
-def test_a_listing_of_another_shape_is_refused_and_the_place_named(document: Any, path: str) -> None:
+def test_a_listing_of_another_shape_is_refused_and_the_place_named(
+    document: Any, path: str
+) -> None:
     with pytest.raises(BadAnswer) as caught:
         wire.listed_models(document)
     assert path in str(caught.value)
@@ -462,7 +539,9 @@ def test_a_listing_of_another_shape_is_refused_and_the_place_named(document: Any
         ({"data": [{"id": "a"}, {"id": None}]}, "data[1].id is not a name"),
     ],
 )
-def test_a_v1_listing_of_another_shape_is_refused_and_the_place_named(document: Any, path: str) -> None:
+def test_a_v1_listing_of_another_shape_is_refused_and_the_place_named(
+    document: Any, path: str
+) -> None:
     with pytest.raises(BadAnswer) as caught:
         wire.v1_models(document)
     assert path in str(caught.value)
@@ -481,15 +560,18 @@ def test_what_is_unknown_is_left_out_and_what_is_new_is_ignored() -> None:
     assert wire.listed_models({"models": [entry], "more": 1}) == [
         ListedModel(name="m", digest=DIGEST, families=("a",)),
     ]
-    assert wire.listed_models({"models": [{"name": "m", "details": 7, "size": -1, "digest": ""}]}) == [
-        ListedModel(name="m")
-    ]
+    assert wire.listed_models(
+        {"models": [{"name": "m", "details": 7, "size": -1, "digest": ""}]}
+    ) == [ListedModel(name="m")]
 
 
 @pytest.mark.parametrize(
     ("text", "time"),
     [
-        ("2026-11-23T00:15:08.742579398+02:00", datetime(2026, 11, 22, 22, 15, 8, 742579, tzinfo=UTC)),
+        (
+            "2026-11-23T00:15:08.742579398+02:00",
+            datetime(2026, 11, 22, 22, 15, 8, 742579, tzinfo=UTC),
+        ),
         ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
         ("0001-01-01T00:00:00+02:00", None),
         ("2026-11-23T00:15:08", None),
@@ -500,13 +582,18 @@ def test_what_is_unknown_is_left_out_and_what_is_new_is_ignored() -> None:
 def test_a_time_is_read_as_utc_or_not_at_all(text: Any, time: datetime | None) -> None:
     (model,) = wire.listed_models({"models": [{"name": "m", "modified_at": text}]})
     assert model.modified_at == time
-    assert time is None or (model.modified_at is not None and model.modified_at.utcoffset() == timedelta(0))
+    assert time is None or (
+        model.modified_at is not None and model.modified_at.utcoffset() == timedelta(0)
+    )
 
 
 def test_names_are_stored_exactly_or_refused_and_never_shortened() -> None:
     for name in ("m" * 500, "hf.co/user/Repo:Q4_K_M@x", "\x1b[31mred\n", "Ünïcödé 🚀", " m "):
         assert [model.name for model in wire.listed_models({"models": [{"name": name}]})] == [name]
-    for read, key, field in ((wire.listed_models, "models", "name"), (wire.v1_models, "data", "id")):
+    for read, key, field in (
+        (wire.listed_models, "models", "name"),
+        (wire.v1_models, "data", "id"),
+    ):
         with pytest.raises(BadAnswer, match="has 501 characters, more than 500"):
             read({key: [{field: "m" * 501}]})
 
@@ -539,7 +626,8 @@ ANYTHING: st.SearchStrategy[Any] = st.one_of(
 DETAILS = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
-        ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"), ANYTHING
+        ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"),
+        ANYTHING,
     ),
 )
 ENTRY = st.fixed_dictionaries(
@@ -547,7 +635,9 @@ ENTRY = st.fixed_dictionaries(
     optional={
         "digest": st.just(DIGEST) | ANYTHING,
         "details": DETAILS | ANYTHING,
-        **dict.fromkeys(("model", "size", "modified_at", "remote_host", "remote_model", "new"), ANYTHING),
+        **dict.fromkeys(
+            ("model", "size", "modified_at", "remote_host", "remote_model", "new"), ANYTHING
+        ),
     },
 )
 
@@ -559,10 +649,18 @@ def test_any_listing_is_read_or_refused_and_what_is_read_can_be_stored(document:
     except BadAnswer:
         return
     for model in models:
-        texts = [model.name, model.format, model.family, model.parameter_size, model.quantization_level]
+        texts = [
+            model.name,
+            model.format,
+            model.family,
+            model.parameter_size,
+            model.quantization_level,
+        ]
         texts += [model.remote_host, model.remote_model, *(model.families or ())]
         assert all(isinstance(text, str) and "\0" not in text for text in texts if text is not None)
         assert model.name
-        assert model.digest is None or (len(model.digest) == 64 and model.digest == model.digest.lower())
+        assert model.digest is None or (
+            len(model.digest) == 64 and model.digest == model.digest.lower()
+        )
         assert model.size is None or 0 <= model.size < 2**63
         assert model.modified_at is None or model.modified_at.tzinfo is UTC

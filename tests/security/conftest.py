@@ -3,12 +3,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.vault import new_key
 from tests.cli.conftest import cli, serve, spawn, sqlite_cli
 from tests.fake_ollama import FakeOllama
 
-__all__ = ["cli", "serve", "spawn", "sqlite_cli"]  # fixtures of the command line, for these tests too
+# fixtures of the command line, for these tests too
+__all__ = ["cli", "serve", "spawn", "sqlite_cli"]
 
 
 @pytest.fixture
@@ -18,7 +19,9 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture
-async def client(database_url: str, environ: dict[str, str], notes: list[str]) -> AsyncIterator[Client]:
+async def client(
+    database_url: str, environ: dict[str, str], notes: list[str]
+) -> AsyncIterator[Client]:
     """A client that can keep secrets, once on SQLite and once on PostgreSQL."""
     async with Client(database_url=database_url, environ=environ, on_note=notes.append) as opened:
         yield opened

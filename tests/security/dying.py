@@ -6,8 +6,8 @@ from typing import IO, Self
 
 SECONDS = 60
 
-# Reads lines of a number; the child for each is killed at that step: before a statement or a commit, before a file of
-# keys is opened, moved or removed. Prints how it ended.
+# Reads lines of a number; the child for each is killed at that step: before a statement or a
+# commit, before a file of keys is opened, moved or removed. Prints how it ended.
 ROTATE_AND_DIE = """
 import asyncio, os, signal, sys, traceback
 from sqlalchemy import Engine, event

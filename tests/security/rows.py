@@ -6,8 +6,12 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 
-def execute(database_url: str, statement: str, *, first: str | None = None, **values: Any) -> list[Any]:
-    """Run a statement of SQL with `:name` parameters, after the `first` one, and give back its rows."""
+def execute(
+    database_url: str, statement: str, *, first: str | None = None, **values: Any
+) -> list[Any]:
+    """Run a statement of SQL with `:name` parameters, after the `first` one, and give back its
+    rows.
+    """
     url = database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(url)
     try:
@@ -22,7 +26,11 @@ def execute(database_url: str, statement: str, *, first: str | None = None, **va
 
 def stored(database_url: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """`auth_config` and `headers` of the server, as they are in the database."""
-    (row,) = execute(database_url, "SELECT auth_config, headers FROM ollama_servers WHERE name = :name", name=name)
+    (row,) = execute(
+        database_url,
+        "SELECT auth_config, headers FROM ollama_servers WHERE name = :name",
+        name=name,
+    )
     config, headers = (json.loads(value) if isinstance(value, str) else value for value in row)
     return config, headers
 

@@ -1,4 +1,6 @@
-"""What the canary tests share: secrets to be found again in any form, and a server that repeats what it is sent."""
+"""What the canary tests share: secrets to be found again in any form, and a server that repeats
+what it is sent.
+"""
 
 import base64
 import json
@@ -6,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
-from ollama_admin.demo.simulator_http import Connection, RecordedRequest, Reply, encode_json
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.ollama.faults import ERROR_TEXT_LIMIT
+from ollama_admin.simulator.http import Connection, RecordedRequest, Reply, encode_json
+from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import FakeOllama
 
 CORE = "K4n4ryZq7xW2vB"
@@ -17,7 +19,9 @@ CREDENTIAL_HEADERS = ("authorization", "x-api-key", "x-first", "x-second")
 
 
 def canary(way: str) -> str:
-    """A secret that says how it came in. Around its core stand characters that each encoding changes."""
+    """A secret that says how it came in. Around its core stand characters that each encoding
+    changes.
+    """
     return f'p"\\{CORE}-{way}/+&%=é?'
 
 
@@ -31,8 +35,13 @@ def base64_needles(text: str) -> list[str]:
     return found
 
 
-# The core is letters and digits, which URL encoding and JSON escapes leave as they are: it is in those forms, too.
-NEEDLES = (CORE.casefold(), CORE.encode().hex(), *(needle.casefold() for needle in base64_needles(CORE)))
+# The core is letters and digits, which URL encoding and JSON escapes leave as they are: it is in
+# those forms, too.
+NEEDLES = (
+    CORE.casefold(),
+    CORE.encode().hex(),
+    *(needle.casefold() for needle in base64_needles(CORE)),
+)
 
 
 def leaks(haystack: str | bytes, keys: Iterable[str] = ()) -> list[str]:
@@ -43,10 +52,12 @@ def leaks(haystack: str | bytes, keys: Iterable[str] = ()) -> list[str]:
 
 
 class Mirror(FakeOllama):
-    """A server under any prefix, and a proxy. The prefix says what it does with the credentials that reach it:
+    """A server under any prefix, and a proxy. The prefix says what it does with the credentials
+    that reach it:
 
-    `/ok...` answers as Ollama; `/deny-FORM-STATUS...` refuses and repeats them in that form; `/redirect...` sends the
-    client to a place named after them; `/break...` repeats them in the middle of an answer.
+    `/ok...` answers as Ollama; `/deny-FORM-STATUS...` refuses and repeats them in that form;
+    `/redirect...` sends the client to a place named after them; `/break...` repeats them in the
+    middle of an answer.
     """
 
     def __init__(self) -> None:
@@ -61,7 +72,9 @@ class Mirror(FakeOllama):
         what, *how = prefix.split("-")
         if what == "deny":
             whole = [value for name in CREDENTIAL_HEADERS if (value := request.headers.get(name))]
-            await connection.write(_refusal(whole if how[0] == "header" else told, how[0], int(how[1])).encode())
+            await connection.write(
+                _refusal(whole if how[0] == "header" else told, how[0], int(how[1])).encode()
+            )
         elif what == "redirect":
             location = f"http://elsewhere.example/{quote(''.join(told), safe='')}"
             await connection.write(Reply(status=307, headers={"Location": location}).encode())
@@ -82,7 +95,9 @@ def _secrets(request: RecordedRequest, headers: Iterable[str]) -> list[str]:
     found = []
     for name in headers:
         scheme, _, value = request.headers.get(name, "").rpartition(" ")
-        found += [base64.b64decode(value).decode().partition(":")[2]] if scheme == "Basic" else [value]
+        found += (
+            [base64.b64decode(value).decode().partition(":")[2]] if scheme == "Basic" else [value]
+        )
     return [value for value in found if value]
 
 

@@ -1,4 +1,6 @@
-"""What is no plain http(s) address of one host is refused at every door, and nothing is asked or stored (T2)."""
+"""What is no plain http(s) address of one host is refused at every door, and nothing is asked or
+stored (T2).
+"""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,17 +15,36 @@ from tests.security.rows import execute
 
 # {port} is that of a server that listens: each of these would reach it, were it followed
 SPELLINGS = [
-    *("http://127.1:{port}", "http://0x7f.1:{port}", "http://2130706433:{port}", "http://0177.0.0.1:{port}"),
-    *("http://[::ffff:127.0.0.1]:{port}", "http://0.0.0.0:{port}", "http://u:p4ss@127.0.0.1:{port}"),
-    *("http://127.0.0.1:{port}/?token=p4ss", "http://127.0.0.1:{port}/#p4ss", "http://127.0.0.1.:{port}"),
+    *(
+        "http://127.1:{port}",
+        "http://0x7f.1:{port}",
+        "http://2130706433:{port}",
+        "http://0177.0.0.1:{port}",
+    ),
+    *(
+        "http://[::ffff:127.0.0.1]:{port}",
+        "http://0.0.0.0:{port}",
+        "http://u:p4ss@127.0.0.1:{port}",
+    ),
+    *(
+        "http://127.0.0.1:{port}/?token=p4ss",
+        "http://127.0.0.1:{port}/#p4ss",
+        "http://127.0.0.1.:{port}",
+    ),
     *("http://127.0.0.1:{port}\\@gpu", "ftp://127.0.0.1:{port}", "unix:///x", "file:///etc/passwd"),
-    *("http://127.0.0.1:{port}/../x", "http://127.0.0.1:{port}\r\nX-Evil: x", "http://①27.0.0.1:{port}"),
+    *(
+        "http://127.0.0.1:{port}/../x",
+        "http://127.0.0.1:{port}\r\nX-Evil: x",
+        "http://①27.0.0.1:{port}",
+    ),
 ]
 Door = Callable[[Client, str], Awaitable[Any]]
 DOORS: dict[str, Door] = {
     "add": lambda client, url: client.servers.add(name="new", url=url),
     "update": lambda client, url: client.servers.update("gpu", url=url),
-    "a single call": lambda client, url: client.generate(prompt="hi", model="alpha", server_url=url),
+    "a single call": lambda client, url: client.generate(
+        prompt="hi", model="alpha", server_url=url
+    ),
 }
 
 
@@ -51,7 +72,9 @@ async def test_a_file_brings_no_such_address_in(
     assert await client.servers.list() == []
 
 
-@pytest.mark.parametrize("url", ["http://u:p4ss@{place}", "http://{place}?x=p4ss", "http://{place}\r\nX-Evil: p4ss"])
+@pytest.mark.parametrize(
+    "url", ["http://u:p4ss@{place}", "http://{place}?x=p4ss", "http://{place}\r\nX-Evil: p4ss"]
+)
 async def test_an_address_that_somebody_wrote_into_the_database_is_not_asked(
     client: Client, fake: FakeOllama, database_url: str, notes: list[str], url: str
 ) -> None:

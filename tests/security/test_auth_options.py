@@ -1,4 +1,6 @@
-"""The options that give credentials: every way in works, none is a plain argument, and nothing is shown again."""
+"""The options that give credentials: every way in works, none is a plain argument, and nothing is
+shown again.
+"""
 
 import base64
 import fcntl
@@ -13,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ollama_admin.demo.simulator_http import RecordedRequest
-from ollama_admin.secret import MASK
+from ollama_admin.domain.secret import MASK
+from ollama_admin.simulator.http import RecordedRequest
 from tests.cli.conftest import Serve
 from tests.cli.running import SECONDS, Cli, Ran
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -47,7 +49,9 @@ def last(fake: FakeOllamaThread) -> RecordedRequest:
 
 
 @every_kind
-def test_secret_on_stdin_is_sent(cli: Cli, serve: Serve, kind: list[str], header: str, value: str) -> None:
+def test_secret_on_stdin_is_sent(
+    cli: Cli, serve: Serve, kind: list[str], header: str, value: str
+) -> None:
     fake = serve("alpha")
     assert add(cli, *kind, "--secret-stdin", url=fake.url, stdin="hunter2\n").exit_code == 0
     assert cli("discover").exit_code == 0
@@ -56,7 +60,12 @@ def test_secret_on_stdin_is_sent(cli: Cli, serve: Serve, kind: list[str], header
 
 @every_kind
 def test_secret_of_a_variable_is_read_once(
-    cli: Cli, serve: Serve, monkeypatch: pytest.MonkeyPatch, kind: list[str], header: str, value: str
+    cli: Cli,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: list[str],
+    header: str,
+    value: str,
 ) -> None:
     fake = serve("alpha")
     monkeypatch.setenv("GPU_TOKEN", "hunter2")
@@ -68,7 +77,12 @@ def test_secret_of_a_variable_is_read_once(
 
 @every_kind
 def test_referred_secret_is_read_at_each_use(
-    cli: Cli, serve: Serve, monkeypatch: pytest.MonkeyPatch, kind: list[str], header: str, value: str
+    cli: Cli,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: list[str],
+    header: str,
+    value: str,
 ) -> None:
     fake = serve("alpha")
     assert add(cli, *kind, "--secret-ref", "env:GPU_TOKEN", url=fake.url).exit_code == 0
@@ -91,19 +105,31 @@ def test_referred_file_is_read_at_each_use(cli: Cli, serve: Serve, tmp_path: Pat
     assert last(fake).headers["authorization"] == "Bearer hunter2"
 
 
-def test_headers_public_and_referred_are_sent(cli: Cli, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_public_and_referred_are_sent(
+    cli: Cli, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = serve("alpha")
     monkeypatch.setenv("CF_SECRET", "hunter2")
-    options = ["--header", "CF-Access-Client-Id=id=1", "--header-ref", "CF-Access-Client-Secret=env:CF_SECRET"]
+    options = [
+        "--header",
+        "CF-Access-Client-Id=id=1",
+        "--header-ref",
+        "CF-Access-Client-Secret=env:CF_SECRET",
+    ]
     added = add(cli, *options, url=fake.url)
-    assert added.data["headers"] == {"CF-Access-Client-Id": MASK, "CF-Access-Client-Secret": "env:CF_SECRET"}
+    assert added.data["headers"] == {
+        "CF-Access-Client-Id": MASK,
+        "CF-Access-Client-Secret": "env:CF_SECRET",
+    }
     assert cli("server", "check", "gpu").exit_code == 0
     assert last(fake).headers["cf-access-client-id"] == "id=1"
     assert last(fake).headers["cf-access-client-secret"] == "hunter2"
 
 
 def _take_terminal() -> None:
-    """Control the terminal on stdin, and hear Ctrl-C even where whoever started the tests ignores it."""
+    """Control the terminal on stdin, and hear Ctrl-C even where whoever started the tests ignores
+    it.
+    """
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -212,19 +238,49 @@ def test_question_that_is_not_answered_changes_nothing(
     [
         (["--auth", "bearer"], "the secret is missing"),
         (["--auth", "bearer", "--secret-stdin"], "the bearer token is empty"),
-        (["--auth", "bearer", "--secret-env", "MISSING"], "the variable MISSING is not set, or empty"),
+        (
+            ["--auth", "bearer", "--secret-env", "MISSING"],
+            "the variable MISSING is not set, or empty",
+        ),
         (["--auth", "bearer", "--secret-env", "EMPTY"], "the variable EMPTY is not set, or empty"),
-        (["--auth", "bearer", "--secret-env", ""], "the variable that was named is not set, or empty"),
-        (["--auth", "bearer", "--secret-env", "hunter2"], "the variable that was named is not set, or empty"),
+        (
+            ["--auth", "bearer", "--secret-env", ""],
+            "the variable that was named is not set, or empty",
+        ),
+        (
+            ["--auth", "bearer", "--secret-env", "hunter2"],
+            "the variable that was named is not set, or empty",
+        ),
         (["--auth", "bearer", "--secret-env", "LINES"], "the bearer token has a line break"),
-        (["--auth", "bearer", "--secret-ref", "hunter2"], "a reference names neither a variable nor a file"),
-        (["--auth", "bearer", "--secret-ref", ""], "a reference names neither a variable nor a file"),
-        (["--auth", "bearer", "--secret-ref", "env:OLLAMA_ADMIN_SECRET_KEY"], "a setting of ollama-admin itself"),
+        (
+            ["--auth", "bearer", "--secret-ref", "hunter2"],
+            "a reference names neither a variable nor a file",
+        ),
+        (
+            ["--auth", "bearer", "--secret-ref", ""],
+            "a reference names neither a variable nor a file",
+        ),
+        (
+            ["--auth", "bearer", "--secret-ref", "env:OLLAMA_ADMIN_SECRET_KEY"],
+            "a setting of ollama-admin itself",
+        ),
         (["--auth", "basic", "--secret-env", "TOKEN"], "auth basic has no username"),
-        (["--auth", "basic", "--secret-env", "TOKEN", "--username", "a:b"], "cannot have a ':' in it"),
-        (["--auth", "bearer", "--secret-env", "TOKEN", "--username", "u"], "auth bearer has no username"),
-        (["--auth", "bearer", "--secret-env", "TOKEN", "--header-name", "X-A"], "auth bearer has no header_name"),
-        (["--auth", "api_key", "--secret-env", "TOKEN", "--header-name", "Host"], "header Host cannot be set"),
+        (
+            ["--auth", "basic", "--secret-env", "TOKEN", "--username", "a:b"],
+            "cannot have a ':' in it",
+        ),
+        (
+            ["--auth", "bearer", "--secret-env", "TOKEN", "--username", "u"],
+            "auth bearer has no username",
+        ),
+        (
+            ["--auth", "bearer", "--secret-env", "TOKEN", "--header-name", "X-A"],
+            "auth bearer has no header_name",
+        ),
+        (
+            ["--auth", "api_key", "--secret-env", "TOKEN", "--header-name", "Host"],
+            "header Host cannot be set",
+        ),
         (["--auth", "none", "--secret-env", "TOKEN"], "auth none has no"),
         (["--secret-env", "TOKEN"], "without its kind"),
         (["--secret-ref", "env:TOKEN"], "without its kind"),
@@ -244,9 +300,15 @@ def test_question_that_is_not_answered_changes_nothing(
         (["--header-ref", "X-A=env:OLLAMA_ADMIN_SECRET_KEY"], "a setting of ollama-admin itself"),
     ],
 )
-@pytest.mark.parametrize("words", [("server", "add", "gpu", GPU), ("generate", "hi", "-m", "m", "--server-url", GPU)])
+@pytest.mark.parametrize(
+    "words", [("server", "add", "gpu", GPU), ("generate", "hi", "-m", "m", "--server-url", GPU)]
+)
 def test_what_is_wrong_with_the_options_is_told_without_the_secret(
-    sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], options: list[str], problem: str
+    sqlite_cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    options: list[str],
+    problem: str,
 ) -> None:
     for name, value in {"TOKEN": "hunter2", "EMPTY": "", "LINES": "hunter2\r\nX-Evil: 1"}.items():
         monkeypatch.setenv(name, value)
@@ -266,25 +328,41 @@ def test_what_is_wrong_with_the_options_is_told_without_the_secret(
         ["--secret-stdin", "--secret-env", "TOKEN", "--secret-ref", "env:TOKEN"],
     ],
 )
-def test_secret_is_given_in_one_way_only(sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch, ways: list[str]) -> None:
+def test_secret_is_given_in_one_way_only(
+    sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
     monkeypatch.setenv("TOKEN", "hunter2")
     ran = add(sqlite_cli, "--auth", "bearer", *ways, stdin="hunter2")
     assert ran.failure == (2, "invalid_input")
     assert ran.error["message"] == "the secret is given in several ways"
 
 
-@pytest.mark.parametrize("data", [b"hunter2\nhunter3\n", b"hunter2\0", b"\xffhunter2", b"A" * 65537, b" hunter2\n"])
+@pytest.mark.parametrize(
+    "data", [b"hunter2\nhunter3\n", b"hunter2\0", b"\xffhunter2", b"A" * 65537, b" hunter2\n"]
+)
 def test_stdin_that_is_no_secret_is_refused_unseen(sqlite_cli: Cli, data: bytes) -> None:
-    assert add(sqlite_cli, "--auth", "bearer", "--secret-stdin", stdin=data).failure == (2, "invalid_input")
+    assert add(sqlite_cli, "--auth", "bearer", "--secret-stdin", stdin=data).failure == (
+        2,
+        "invalid_input",
+    )
 
 
 @pytest.mark.parametrize("command", [("server", "add"), ("server", "update"), ("generate",)])
 def test_no_option_takes_a_secret_itself(sqlite_cli: Cli, command: tuple[str, ...]) -> None:
     told = sqlite_cli(*command, "--help").stdout
     options = set(re.findall(r"--[a-z][a-z-]*", told))
-    about = {name for name in options if re.search("secret|token|password|key|auth|user|header", name)}
+    about = {
+        name for name in options if re.search("secret|token|password|key|auth|user|header", name)
+    }
     assert about == {
-        *("--auth", "--username", "--header-name", "--secret-stdin", "--secret-env", "--secret-ref"),
+        *(
+            "--auth",
+            "--username",
+            "--header-name",
+            "--secret-stdin",
+            "--secret-env",
+            "--secret-ref",
+        ),
         *("--header", "--header-ref"),
     }
     for name in ("--secret", "--token", "--password", "--key", "--api-key"):
@@ -306,7 +384,14 @@ def test_user_and_password_in_a_url_are_refused_unseen(sqlite_cli: Cli) -> None:
 
 def test_no_command_shows_a_secret_again(cli: Cli, serve: Serve) -> None:
     fake = serve("alpha")
-    options = [*KINDS["basic"][0], "--secret-stdin", "--header", "X-A=hunter2", "--header-ref", "X-B=env:PATH"]
+    options = [
+        *KINDS["basic"][0],
+        "--secret-stdin",
+        "--header",
+        "X-A=hunter2",
+        "--header-ref",
+        "X-B=env:PATH",
+    ]
     shown = add(cli, *options, url=fake.url, stdin="hunter2").data
     assert shown["auth_type"] == "basic"
     assert shown["auth_config"] == {"username": "u", "password": MASK}
@@ -337,7 +422,10 @@ def test_update_with_a_new_secret_keeps_kind_and_user_name(cli: Cli, serve: Serv
     fake = serve("alpha")
     add(cli, *KINDS["basic"][0], "--secret-stdin", "--header", "X-A=1", url=fake.url, stdin="old")
     changed = cli.json("server", "update", "gpu", "--secret-stdin", "--check", stdin="hunter2").data
-    assert (changed["auth_type"], changed["auth_config"]) == ("basic", {"username": "u", "password": MASK})
+    assert (changed["auth_type"], changed["auth_config"]) == (
+        "basic",
+        {"username": "u", "password": MASK},
+    )
     assert last(fake).headers["authorization"] == BASIC_HUNTER2
     assert last(fake).headers["x-a"] == "1"
 
@@ -345,7 +433,9 @@ def test_update_with_a_new_secret_keeps_kind_and_user_name(cli: Cli, serve: Serv
 def test_update_with_a_new_secret_keeps_the_headers_name(cli: Cli, serve: Serve) -> None:
     fake = serve("alpha")
     add(cli, *KINDS["api_key-named"][0], "--secret-stdin", url=fake.url, stdin="old")
-    assert cli("server", "update", "gpu", "--secret-stdin", "--check", stdin="hunter2").exit_code == 0
+    assert (
+        cli("server", "update", "gpu", "--secret-stdin", "--check", stdin="hunter2").exit_code == 0
+    )
     assert last(fake).headers["x-own"] == "hunter2"
 
 
@@ -365,7 +455,10 @@ def test_update_of_a_server_without_credentials_wants_their_kind(sqlite_cli: Cli
 
 
 def test_update_of_nobody_reads_no_secret(sqlite_cli: Cli) -> None:
-    assert sqlite_cli.json("server", "update", "gpu", "--secret-stdin", stdin="x").failure == (3, "server_not_found")
+    assert sqlite_cli.json("server", "update", "gpu", "--secret-stdin", stdin="x").failure == (
+        3,
+        "server_not_found",
+    )
 
 
 @pytest.mark.parametrize(
@@ -380,7 +473,9 @@ def test_update_clears_what_is_named(
     cli: Cli, fields: list[str], auth: dict[str, str], headers: dict[str, str]
 ) -> None:
     add(cli, "--auth", "bearer", "--secret-stdin", "--header", "X-A=1", stdin="hunter2")
-    changed = cli.json("server", "update", "gpu", *(word for field in fields for word in ("--clear", field))).data
+    changed = cli.json(
+        "server", "update", "gpu", *(word for field in fields for word in ("--clear", field))
+    ).data
     assert (changed["auth_config"], changed["headers"]) == (auth, headers)
     assert changed["auth_type"] == ("bearer" if auth else "none")
 
@@ -389,7 +484,10 @@ def test_update_of_the_url_drops_the_secret_and_says_so(cli: Cli) -> None:
     add(cli, "--auth", "bearer", "--secret-stdin", stdin="hunter2")
     ran = cli.json("server", "update", "gpu", "--url", "http://127.0.0.3:11434")
     assert (ran.data["auth_type"], ran.data["auth_config"]) == ("none", {})
-    assert "note: the credentials that server gpu had for http://127.0.0.2:11434 were dropped" in ran.stderr
+    assert (
+        "note: the credentials that server gpu had for http://127.0.0.2:11434 were dropped"
+        in ran.stderr
+    )
 
 
 def test_update_of_the_url_keeps_a_secret_that_is_given_with_it(cli: Cli) -> None:
@@ -407,18 +505,39 @@ def test_generate_sends_the_secret_to_a_url_that_no_row_has(
     cli: Cli, serve: Serve, kind: list[str], header: str, value: str
 ) -> None:
     fake = serve("alpha")
-    options = ["--server-url", fake.url, "-m", "alpha", *kind, "--secret-stdin", "--header", "X-A=1"]
+    options = [
+        "--server-url",
+        fake.url,
+        "-m",
+        "alpha",
+        *kind,
+        "--secret-stdin",
+        "--header",
+        "X-A=1",
+    ]
     ran = cli("generate", "hi", *options, stdin="hunter2\n")
     assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
-    assert {(request.headers[header], request.headers["x-a"]) for request in fake.requests()} == {(value, "1")}
-    assert [request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"] == ["hi"]  # type: ignore[index,call-overload]
+    assert {(request.headers[header], request.headers["x-a"]) for request in fake.requests()} == {
+        (value, "1")
+    }
+    assert [
+        request.body["prompt"] for request in fake.requests() if request.path == "/api/generate"
+    ] == ["hi"]  # type: ignore[index,call-overload]
     assert cli.json("server", "list").data == []
 
 
 def test_generate_refuses_credentials_for_a_url_that_a_row_has(cli: Cli, serve: Serve) -> None:
     fake = serve("alpha")
     add(cli, "--auth", "bearer", "--secret-stdin", url=fake.url, stdin="hunter2")
-    options = ["--server-url", fake.url + "/v1", "-m", "alpha", "--auth", "bearer", "--secret-stdin"]
+    options = [
+        "--server-url",
+        fake.url + "/v1",
+        "-m",
+        "alpha",
+        "--auth",
+        "bearer",
+        "--secret-stdin",
+    ]
     ran = cli.json("generate", "hi", *options, stdin="hunter3")
     assert ran.failure == (2, "invalid_input")
     assert "has this URL, and its own credentials" in ran.error["message"]
@@ -426,15 +545,29 @@ def test_generate_refuses_credentials_for_a_url_that_a_row_has(cli: Cli, serve: 
 
 
 @pytest.mark.parametrize("where", [(), ("-s", "gpu")])
-def test_generate_refuses_credentials_without_a_url(cli: Cli, serve: Serve, where: tuple[str, ...]) -> None:
+def test_generate_refuses_credentials_without_a_url(
+    cli: Cli, serve: Serve, where: tuple[str, ...]
+) -> None:
     fake = serve("alpha")
     add(cli, url=fake.url)
-    ran = cli.json("generate", "hi", "-m", "alpha", *where, "--auth", "bearer", "--secret-stdin", stdin="hunter2")
+    ran = cli.json(
+        "generate",
+        "hi",
+        "-m",
+        "alpha",
+        *where,
+        "--auth",
+        "bearer",
+        "--secret-stdin",
+        stdin="hunter2",
+    )
     assert ran.failure == (2, "invalid_input")
     assert fake.requests() == []
 
 
-def test_generate_cannot_read_prompt_and_secret_from_one_stdin(sqlite_cli: Cli, serve: Serve) -> None:
+def test_generate_cannot_read_prompt_and_secret_from_one_stdin(
+    sqlite_cli: Cli, serve: Serve
+) -> None:
     fake = serve("alpha")
     options = ["--server-url", fake.url, "-m", "alpha", "--auth", "bearer", "--secret-stdin"]
     assert sqlite_cli.json("generate", *options, stdin="hunter2").failure == (2, "invalid_input")

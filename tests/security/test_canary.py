@@ -1,4 +1,6 @@
-"""Secrets are planted by every way in, every command is run in success and failure, and no form of them comes out."""
+"""Secrets are planted by every way in, every command is run in success and failure, and no form of
+them comes out.
+"""
 
 import contextlib
 import io
@@ -26,8 +28,8 @@ from typer.testing import CliRunner
 from ollama_admin.cli.app import app
 from ollama_admin.client import Client
 from ollama_admin.documents import document
+from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.errors import AdminError
-from ollama_admin.secret import Reference, Secret
 from ollama_admin.services.doctor import database_place
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
@@ -42,7 +44,11 @@ Run = tuple[list[str], str | None]  # words, and what comes in on stdin
 
 MODES = {"table": [], "json": ["-o", "json"], "verbose": ["-v"]}
 KEY_VARIABLE = "OLLAMA_ADMIN_SECRET_KEY"
-VARIABLES = {"CANARY_ENV": canary("env"), "CANARY_REF": canary("ref"), "CANARY_HEADER": canary("header-ref")}
+VARIABLES = {
+    "CANARY_ENV": canary("env"),
+    "CANARY_REF": canary("ref"),
+    "CANARY_HEADER": canary("header-ref"),
+}
 # Every way to give a secret, with how the command takes it.
 WAYS: Mapping[str, tuple[list[str], str | None]] = {
     "stdin": (["--auth", "basic", "--username", "u", "--secret-stdin"], canary("stdin") + "\n"),
@@ -50,9 +56,19 @@ WAYS: Mapping[str, tuple[list[str], str | None]] = {
     "ref": (["--auth", "api_key", "--secret-ref", "env:CANARY_REF"], None),
     "file": (["--auth", "bearer", "--secret-ref", "file:canary.txt"], None),
     "header": (["--header", f"X-First={canary('header')}"], None),
-    "header-ref": (["--header-ref", "X-First=env:CANARY_HEADER", "--header-ref", "X-Second=file:canary.txt"], None),
+    "header-ref": (
+        ["--header-ref", "X-First=env:CANARY_HEADER", "--header-ref", "X-Second=file:canary.txt"],
+        None,
+    ),
 }
-DENIALS = ("deny-raw-401", "deny-base64-403", "deny-header-500", "deny-url-503", "deny-path-400", "deny-json-418")
+DENIALS = (
+    "deny-raw-401",
+    "deny-base64-403",
+    "deny-header-500",
+    "deny-url-503",
+    "deny-path-400",
+    "deny-json-418",
+)
 HOSTILE = (*DENIALS, "deny-cut-500", "redirect", "break")
 
 
@@ -77,25 +93,48 @@ class Scene:
         """Run a command in this process and look through all it said; the exit code."""
         self.errors.clear()
         ran = CliRunner().invoke(app, list(words), input=stdin)
-        said = {"stdout": ran.stdout, "stderr": ran.stderr, "log": self.log.getvalue(), "traceback": self.tracebacks()}
+        said = {
+            "stdout": ran.stdout,
+            "stderr": ran.stderr,
+            "log": self.log.getvalue(),
+            "traceback": self.tracebacks(),
+        }
         self.log.seek(0)
         self.log.truncate()
         found = {place: leaks(text, self.keys) for place, text in said.items()}
-        self.found += [f"{' '.join(words)}: {place}: {said[place]}" for place in found if found[place]]
-        assert ran.exit_code != 1, (words, ran.stderr, ran.exc_info and traceback.format_exception(*ran.exc_info))
+        self.found += [
+            f"{' '.join(words)}: {place}: {said[place]}" for place in found if found[place]
+        ]
+        assert ran.exit_code != 1, (
+            words,
+            ran.stderr,
+            ran.exc_info and traceback.format_exception(*ran.exc_info),
+        )
         return ran.exit_code
 
     def tracebacks(self) -> str:
-        return "".join(line for error in self.errors for line in [*traceback.format_exception(error), repr(error)])
+        return "".join(
+            line
+            for error in self.errors
+            for line in [*traceback.format_exception(error), repr(error)]
+        )
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    """An empty database whose own secrets are canaries: on SQLite its key file, on PostgreSQL password, key, proxy."""
+def scene(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
+    """An empty database whose own secrets are canaries: on SQLite its key file, on PostgreSQL
+    password, key, proxy.
+    """
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "canary.txt").write_text(canary("file") + "\n", encoding="utf-8")
-    with FakeOllamaThread(Mirror()) as thread, collected_errors(monkeypatch) as errors, logs() as log:
+    with (
+        FakeOllamaThread(Mirror()) as thread,
+        collected_errors(monkeypatch) as errors,
+        logs() as log,
+    ):
         place = f"{canary('role')[:3]}:{quote(canary('dead'), safe='')}@127.0.0.1:9/none"
         scene = Scene(
             kind=request.param,
@@ -122,7 +161,8 @@ def with_canary_role(server: OwnPostgresServer) -> str:
     with psycopg.connect(server.url, autocommit=True) as connection:
         words = sql.SQL("CREATE ROLE {} SUPERUSER LOGIN PASSWORD {}")
         connection.execute(words.format(sql.Identifier(role), sql.Literal(canary("database"))))
-    return f"postgresql://{role}:{quote(canary('database'), safe='')}@{parts.hostname}:{parts.port}{parts.path}"
+    password = quote(canary("database"), safe="")
+    return f"postgresql://{role}:{password}@{parts.hostname}:{parts.port}{parts.path}"
 
 
 @contextmanager
@@ -160,7 +200,8 @@ def assert_every_way_was_used(scene: Scene) -> None:
     assert expected <= heard, expected - heard
 
 
-# The commands: for each its runs that succeed and that fail, told the scene and a word that makes names unique.
+# The commands: for each its runs that succeed and that fail, told the scene and a word that makes
+# names unique.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,14 +216,21 @@ def server_name(way: str, mode: str) -> str:
 
 
 def added(scene: Scene, mode: str) -> list[Run]:
-    """One server for each way that answers and, once, one for each way together with each kind of hostile server."""
+    """One server for each way that answers and, once, one for each way together with each kind of
+    hostile server.
+    """
     runs: list[Run] = []
     for way, (options, stdin) in WAYS.items():
         url = f"{scene.mirror}/ok-{way}-{mode}"
         runs.append((["server", "add", server_name(way, mode), url, "--discover", *options], stdin))
         for how in HOSTILE if mode == "table" else ():
             url = f"{scene.mirror}/{how}-{way}"
-            runs.append((["server", "add", f"{how}-{way}", url, "--inactive", "--no-check", *options], stdin))
+            runs.append(
+                (
+                    ["server", "add", f"{how}-{way}", url, "--inactive", "--no-check", *options],
+                    stdin,
+                )
+            )
     return runs
 
 
@@ -227,18 +275,39 @@ def updated(scene: Scene, mode: str) -> list[Run]:
         (["server", "update", name, *WAYS["header-ref"][0]], None),
         (["server", "update", name, "--clear", "headers"], None),
         (
-            ["server", "update", name, "--url", f"{scene.mirror.replace('127.0.0.1', 'localhost')}/ok-moved-{mode}"],
+            [
+                "server",
+                "update",
+                name,
+                "--url",
+                f"{scene.mirror.replace('127.0.0.1', 'localhost')}/ok-moved-{mode}",
+            ],
             None,
         ),
-        (["server", "update", name, "--url", f"{scene.mirror}/ok-env-{mode}", *WAYS["env"][0], "--check"], None),
+        (
+            [
+                "server",
+                "update",
+                name,
+                "--url",
+                f"{scene.mirror}/ok-env-{mode}",
+                *WAYS["env"][0],
+                "--check",
+            ],
+            None,
+        ),
     ]
 
 
 def generated(scene: Scene, mode: str) -> list[Run]:
     ask = ["generate", "-m", MODEL, "hi"]
-    runs: list[Run] = [([*ask, "--server", server_name(way, mode), "--stats"], None) for way in WAYS]
+    runs: list[Run] = [
+        ([*ask, "--server", server_name(way, mode), "--stats"], None) for way in WAYS
+    ]
     for way, (options, stdin) in WAYS.items():
-        runs.append(([*ask, "--server-url", f"{scene.mirror}/ok-dynamic-{way}-{mode}", *options], stdin))
+        runs.append(
+            ([*ask, "--server-url", f"{scene.mirror}/ok-dynamic-{way}-{mode}", *options], stdin)
+        )
     return runs
 
 
@@ -279,14 +348,21 @@ def imported(scene: Scene, mode: str) -> list[Run]:
 
 def wrongly_imported(scene: Scene, mode: str) -> list[Run]:
     other = legacy_file(f"other-{mode}", f"{scene.mirror}/ok-legacy-{mode}", canary("other"))
-    denied = legacy_file(f"denied-{mode}", f"{scene.mirror}/deny-raw-401-legacy-{mode}", canary("legacy"))
+    denied = legacy_file(
+        f"denied-{mode}", f"{scene.mirror}/deny-raw-401-legacy-{mode}", canary("legacy")
+    )
     Path("broken.env").write_text(f"OLLAMA_API_KEY='{CORE}\nOLLAMA_URL=x\n", encoding="utf-8")
-    Path("control.env").write_bytes(f"OLLAMA_URL={scene.mirror}/ok\nOLLAMA_API_KEY={CORE}\0\n".encode())
+    Path("control.env").write_bytes(
+        f"OLLAMA_URL={scene.mirror}/ok\nOLLAMA_API_KEY={CORE}\0\n".encode()
+    )
     Path("url.env").write_text(f"OLLAMA_URL=http://u:{CORE}@[bad\n", encoding="utf-8")
     return [
         (["import-env", other], None),
         (["import-env", "--discover", denied], None),
-        *((["import-env", name], None) for name in ("broken.env", "control.env", "url.env", "none.env")),
+        *(
+            (["import-env", name], None)
+            for name in ("broken.env", "control.env", "url.env", "none.env")
+        ),
     ]
 
 
@@ -312,28 +388,41 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "server add": Entry(good=added, bad=wrongly_added),
     "server list": Entry(
-        good=lambda *_: [(["server", "list"], None)], bad=lambda *_: [(["server", "list", "x"], None)]
+        good=lambda *_: [(["server", "list"], None)],
+        bad=lambda *_: [(["server", "list", "x"], None)],
     ),
     "server show": of_server("server", "show"),
     "server update": Entry(
         good=updated,
         bad=lambda scene, mode: [
             (["server", "update", "unknown", *WAYS["env"][0]], None),
-            (["server", "update", server_name("env", mode), "--auth", "basic", "--secret-stdin"], canary("wrong")),
+            (
+                ["server", "update", server_name("env", mode), "--auth", "basic", "--secret-stdin"],
+                canary("wrong"),
+            ),
         ],
     ),
     "server disable": of_server("server", "disable"),
     "server enable": of_server("server", "enable"),
     "server set-default": of_server("server", "set-default"),
     "server check": Entry(
-        good=lambda _, mode: [(["server", "check", *(server_name(way, mode) for way in WAYS)], None)],
-        bad=lambda *_: [(["server", "check", "--all"], None), (["server", "check", f"{HOSTILE[0]}-env"], None)],
+        good=lambda _, mode: [
+            (["server", "check", *(server_name(way, mode) for way in WAYS)], None)
+        ],
+        bad=lambda *_: [
+            (["server", "check", "--all"], None),
+            (["server", "check", f"{HOSTILE[0]}-env"], None),
+        ],
     ),
     "discover": Entry(
         good=lambda _, mode: [(["discover", *(server_name(way, mode) for way in WAYS)], None)],
         bad=lambda _, mode: [
             (["discover", "--all"], None),
-            *((["discover", f"{how}-{way}"], None) for how, way in hostile_pairs(mode) if how != "break"),
+            *(
+                (["discover", f"{how}-{way}"], None)
+                for how, way in hostile_pairs(mode)
+                if how != "break"
+            ),
         ],
     ),
     "models": Entry(
@@ -341,8 +430,12 @@ ENTRIES: Mapping[str, Entry] = {
         bad=lambda *_: [(["models", "unknown"], None)],
     ),
     "generate": Entry(good=generated, bad=wrongly_generated),
-    "pin set": Entry(good=lambda *_: [(PIN, None)], bad=lambda *_: [(["pin", "set", "unknown"], None)]),
-    "pin list": Entry(good=lambda *_: [(["pin", "list"], None)], bad=lambda *_: [(["pin", "list", "x"], None)]),
+    "pin set": Entry(
+        good=lambda *_: [(PIN, None)], bad=lambda *_: [(["pin", "set", "unknown"], None)]
+    ),
+    "pin list": Entry(
+        good=lambda *_: [(["pin", "list"], None)], bad=lambda *_: [(["pin", "list", "x"], None)]
+    ),
     "pin remove": Entry(
         good=lambda *_: [(PIN, None), (["pin", "remove", PIN[2]], None)],
         bad=lambda *_: [(["pin", "remove", "unknown"], None)],
@@ -361,10 +454,12 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "import-env": Entry(good=imported, bad=wrongly_imported),
     "secrets status": Entry(
-        good=lambda *_: [(["secrets", "status"], None)], bad=lambda *_: [(["secrets", "status", "x"], None)]
+        good=lambda *_: [(["secrets", "status"], None)],
+        bad=lambda *_: [(["secrets", "status", "x"], None)],
     ),
     "secrets rotate": Entry(
-        good=lambda *_: [(["secrets", "rotate"], None)], bad=lambda *_: [(["secrets", "rotate", "x"], None)]
+        good=lambda *_: [(["secrets", "rotate"], None)],
+        bad=lambda *_: [(["secrets", "rotate", "x"], None)],
     ),
     "secrets generate-key": Entry(
         good=lambda *_: [(["secrets", "generate-key"], None)],
@@ -373,13 +468,21 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "doctor": Entry(good=lambda *_: [(["doctor"], None)], bad=lambda *_: [(["doctor", "x"], None)]),
     "server remove": Entry(
-        good=lambda _, mode: [(["server", "remove", "--yes", server_name(way, mode)], None) for way in WAYS],
+        good=lambda _, mode: [
+            (["server", "remove", "--yes", server_name(way, mode)], None) for way in WAYS
+        ],
         bad=lambda _, mode: [(["server", "remove", f"{HOSTILE[0]}-env"], None)],
     ),
+    # see tests/api
     "serve": Entry(
-        good=lambda *_: [], bad=lambda *_: [(["serve", "--grace", "-1"], None)], without_database=True
-    ),  # see tests/api
-    "demo": Entry(good=lambda *_: [], bad=lambda *_: [(["demo", "x"], None)], without_database=True),  # see below
+        good=lambda *_: [],
+        bad=lambda *_: [(["serve", "--grace", "-1"], None)],
+        without_database=True,
+    ),
+    # see below
+    "demo": Entry(
+        good=lambda *_: [], bad=lambda *_: [(["demo", "x"], None)], without_database=True
+    ),
 }
 
 
@@ -400,7 +503,11 @@ def test_every_command_has_an_entry() -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("scene", "modes"),
-    [("sqlite", MODES), ("postgresql", ["table"]), pytest.param("postgresql", MODES, marks=pytest.mark.chaos)],
+    [
+        ("sqlite", MODES),
+        ("postgresql", ["table"]),
+        pytest.param("postgresql", MODES, marks=pytest.mark.chaos),
+    ],
     indirect=["scene"],
     ids=["sqlite", "postgresql", "postgresql in every mode"],
 )
@@ -416,7 +523,9 @@ def test_no_command_shows_or_stores_a_secret(
             for words, stdin in entry.bad(scene, mode):
                 assert scene.run([*options, *words], stdin) != 0, words
             if not entry.without_database:
-                words, stdin = next((w, s) for w, s in entry.good(scene, mode) if "--dry-run" not in w)
+                words, stdin = next(
+                    (w, s) for w, s in entry.good(scene, mode) if "--dry-run" not in w
+                )
                 dead = ["--database-url", scene.dead_database]
                 assert scene.run([*options, *dead, *words], stdin) in (5, 7), words
         assert_nothing_is_stored(scene)
@@ -429,7 +538,8 @@ def test_no_command_shows_or_stores_a_secret(
 def test_json_is_one_document_or_one_error_whatever_a_command_meets(scene: Scene) -> None:
     for entry in ENTRIES.values():
         good, bad = entry.good(scene, "json"), entry.bad(scene, "json")
-        kept = good if entry is ENTRIES["server add"] else good[:2]  # the others need all servers that it adds
+        # the others need all servers that it adds
+        kept = good if entry is ENTRIES["server add"] else good[:2]
         for words, stdin in (*kept, *bad[:8]):
             ran = CliRunner().invoke(app, ["-o", "json", *words], input=stdin)
             assert ran.stdout.isascii(), words
@@ -445,7 +555,9 @@ def test_json_is_one_document_or_one_error_whatever_a_command_meets(scene: Scene
 
 def run_with_other_keys(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a key that opens nothing, and with what is no key, in one mode each."""
-    for key, options in zip((new_key().reveal(), CORE, f"{CORE}\u20ac", ""), cycle(MODES.values()), strict=False):
+    for key, options in zip(
+        (new_key().reveal(), CORE, f"{CORE}\u20ac", ""), cycle(MODES.values()), strict=False
+    ):
         monkeypatch.setenv(KEY_VARIABLE, key)
         for words in (
             ["secrets", "status"],
@@ -476,7 +588,11 @@ def stored(scene: Scene) -> dict[str, bytes]:
     if scene.kind == "sqlite":
         path = Path(scene.database_url.removeprefix("sqlite:///"))
         key = path.with_name(f"{path.name}.key").read_text().split()
-        files = {file.name: file.read_bytes() for file in path.parent.glob(f"{path.name}*") if file.suffix != ".key"}
+        files = {
+            file.name: file.read_bytes()
+            for file in path.parent.glob(f"{path.name}*")
+            if file.suffix != ".key"
+        }
         assert path.name in files
         assert key
         assert not [name for name, content in files.items() if leaks(content, key)]
@@ -486,7 +602,15 @@ def stored(scene: Scene) -> dict[str, bytes]:
     assert spec is not None
     assert spec.origin is not None
     program = Path(spec.origin).parent / "pginstall18" / "bin" / "pg_dump"
-    place = ["-h", str(parts.hostname), "-p", str(parts.port), "-U", str(parts.username), parts.path[1:]]
+    place = [
+        "-h",
+        str(parts.hostname),
+        "-p",
+        str(parts.port),
+        "-U",
+        str(parts.username),
+        parts.path[1:],
+    ]
     environ = {**os.environ, "PGPASSWORD": canary("database")}
     done = subprocess.run([program, "--inserts", *place], env=environ, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -497,9 +621,20 @@ def stored(scene: Scene) -> dict[str, bytes]:
 def given_in_python() -> dict[str, dict[str, Any]]:
     return {
         "text": {"auth_type": "bearer", "auth_config": {"token": canary("text")}},
-        "secret": {"auth_type": "basic", "auth_config": {"username": "u", "password": Secret(canary("secret"))}},
-        "reference": {"auth_type": "api_key", "auth_config": {"key": Reference.parse("env:CANARY_REF")}},
-        "headers": {"headers": {"X-First": canary("headers"), "X-Second": Reference.parse("file:canary.txt")}},
+        "secret": {
+            "auth_type": "basic",
+            "auth_config": {"username": "u", "password": Secret(canary("secret"))},
+        },
+        "reference": {
+            "auth_type": "api_key",
+            "auth_config": {"key": Reference.parse("env:CANARY_REF")},
+        },
+        "headers": {
+            "headers": {
+                "X-First": canary("headers"),
+                "X-Second": Reference.parse("file:canary.txt"),
+            }
+        },
     }
 
 
@@ -510,15 +645,26 @@ async def test_no_object_or_error_of_the_python_interface_shows_a_secret(scene: 
         shown += [client, repr(Settings.read(os.environ))]
         for way, given in given_in_python().items():
             server = await client.servers.add(name=way, url=f"{scene.mirror}/ok-{way}", **given)
-            shown += [server, document(server), await client.servers.check([way]), await client.discover([way])]
+            shown += [
+                server,
+                document(server),
+                await client.servers.check([way]),
+                await client.discover([way]),
+            ]
             shown.append(await client.generate(prompt="hi", model=MODEL, server=way))
-            shown.append(await client.generate(prompt="hi", model=MODEL, server_url=f"{scene.mirror}/ok-x", **given))
+            shown.append(
+                await client.generate(
+                    prompt="hi", model=MODEL, server_url=f"{scene.mirror}/ok-x", **given
+                )
+            )
             for how in HOSTILE:
                 name = f"{how}-{way}"
                 await client.servers.add(name=name, url=f"{scene.mirror}/{name}", **given)
                 shown += [await client.servers.check([name]), await client.discover([name])]
                 with pytest.raises(AdminError):
-                    await client.generate(prompt="hi", model=MODEL, server_url=f"{scene.mirror}/{how}", **given)
+                    await client.generate(
+                        prompt="hi", model=MODEL, server_url=f"{scene.mirror}/{how}", **given
+                    )
                 with pytest.raises(AdminError):
                     await client.generate(prompt="hi", model=MODEL, server=name)
             with pytest.raises(AdminError):
@@ -537,7 +683,9 @@ async def test_no_object_or_error_of_the_python_interface_shows_a_secret(scene: 
 
 
 class Program:
-    """The program in a process of its own that has a terminal; what it and its children show is kept."""
+    """The program in a process of its own that has a terminal; what it and its children show is
+    kept.
+    """
 
     def __init__(self, *words: str, stdin: bytes = b"") -> None:
         self._end, theirs = os.openpty()
@@ -580,7 +728,9 @@ def command_lines() -> bytes:
 
 
 @pytest.mark.parametrize("way", ["stdin", "env", "ref", "file", "header-ref", "prompt"])
-def test_no_secret_is_in_a_list_of_processes(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_in_a_list_of_processes(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     key = new_key().reveal()
@@ -591,7 +741,9 @@ def test_no_secret_is_in_a_list_of_processes(way: str, tmp_path: Path, monkeypat
     fake, held = FakeOllama(SimulatedModel(MODEL)), Held()
     fake.script("/api/version", held)
     with FakeOllamaThread(fake) as thread:
-        program = Program("server", "add", "gpu", thread.url, *options, stdin=(stdin or "").encode())
+        program = Program(
+            "server", "add", "gpu", thread.url, *options, stdin=(stdin or "").encode()
+        )
         if way == "prompt":
             program.answer(b"Secret: ", canary("prompt").encode() + b"\n")
         thread.run(held.arrived.wait(), timeout=30)
@@ -611,7 +763,14 @@ USING: Mapping[str, list[str]] = {
     "check": ["server", "check", "gpu"],
     "discover": ["discover", "gpu"],
     "generate": ["generate", "-m", MODEL, "-s", "gpu", "hi"],
-    "generate for a single call": ["generate", "-m", MODEL, "hi", *WAYS["stdin"][0], "--server-url"],
+    "generate for a single call": [
+        "generate",
+        "-m",
+        MODEL,
+        "hi",
+        *WAYS["stdin"][0],
+        "--server-url",
+    ],
     "import-env": ["import-env", "--discover", "legacy.env"],
     "doctor": ["doctor"],
 }
@@ -645,13 +804,18 @@ def test_no_secret_is_in_a_list_of_processes_while_a_command_uses_it(
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("proxy", ["", f"http://u:{quote(canary('proxy'), safe='')}@127.0.0.1:9"], ids=["good", "bad"])
-def test_the_demo_shows_no_secret_of_the_environment(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "proxy", ["", f"http://u:{quote(canary('proxy'), safe='')}@127.0.0.1:9"], ids=["good", "bad"]
+)
+def test_the_demo_shows_no_secret_of_the_environment(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = new_key().reveal()
     monkeypatch.setenv(KEY_VARIABLE, key)
     monkeypatch.setenv("OLLAMA_ADMIN_PROXY", proxy)
     monkeypatch.setenv(
-        "OLLAMA_ADMIN_DATABASE_URL", f"postgresql://u:{quote(canary('database'), safe='')}@127.0.0.1:9/x"
+        "OLLAMA_ADMIN_DATABASE_URL",
+        f"postgresql://u:{quote(canary('database'), safe='')}@127.0.0.1:9/x",
     )
     monkeypatch.setenv("OLLAMA_API_KEY", canary("legacy"))
     program = Program("demo", stdin=b"\n")
@@ -664,9 +828,12 @@ def test_the_demo_shows_no_secret_of_the_environment(proxy: str, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "password", [CORE, f"a/{CORE}", f"a@{CORE}", f"a@{CORE}/b", f"a#{CORE}", f"a?{CORE}@b", f":{CORE}"]
+    "password",
+    [CORE, f"a/{CORE}", f"a@{CORE}", f"a@{CORE}/b", f"a#{CORE}", f"a?{CORE}@b", f":{CORE}"],
 )
 def test_a_password_that_is_not_percent_encoded_is_not_shown_either(password: str) -> None:
-    place = database_place(Settings.read({}, f"postgresql://user:{password}@host/name?password={CORE}"))
+    place = database_place(
+        Settings.read({}, f"postgresql://user:{password}@host/name?password={CORE}")
+    )
     assert CORE not in place
     assert place.startswith("postgresql://")

@@ -1,4 +1,6 @@
-"""Credentials are checked when given, arrive as they were meant, at their own origin, and nowhere else."""
+"""Credentials are checked when given, arrive as they were meant, at their own origin, and nowhere
+else.
+"""
 
 import base64
 import re
@@ -11,16 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.client import Client
+from ollama_admin.domain.secret import MASK, Reference, Secret, check_header_value
 from ollama_admin.domain.servers import AuthType, Server
 from ollama_admin.domain.values import Given
 from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable, ServerUnauthorized
-from ollama_admin.secret import MASK, Reference, Secret, check_header_value
-from ollama_admin.services.credentials import read_credentials
+from ollama_admin.services.upstream_auth import read_auth
 from tests.fake_ollama import Answer, FakeOllama
 from tests.security.rows import execute, store, stored
 
 GPU = "http://127.0.0.2:11434"  # nobody is asked there
-PRINTABLE_LATIN_1 = "".join(character for character in map(chr, range(256)) if character.isprintable())
+PRINTABLE_LATIN_1 = "".join(
+    character for character in map(chr, range(256)) if character.isprintable()
+)
 
 
 def basic(user: str, password: str) -> str:
@@ -59,7 +63,7 @@ def test_credentials_that_do_not_belong_to_their_kind_are_refused(
     auth_type: str | None, auth_config: dict[str, Given], problem: str
 ) -> None:
     with pytest.raises(InvalidInput, match=re.escape(problem)):
-        read_credentials(auth_type, auth_config, None)
+        read_auth(auth_type, auth_config, None)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +71,18 @@ def test_credentials_that_do_not_belong_to_their_kind_are_refused(
     [
         (None, None, {"X-A": "1", "x-a": "2"}, "a header is given twice"),
         ("api_key", {"key": "k"}, {"x-api-key": "1"}, "a header is given twice"),
-        ("api_key", {"key": "k", "header_name": "X-Own"}, {"X-OWN": "1"}, "a header is given twice"),
-        (None, None, {"authorization": "Bearer t"}, "the header Authorization is given as a header"),
+        (
+            "api_key",
+            {"key": "k", "header_name": "X-Own"},
+            {"X-OWN": "1"},
+            "a header is given twice",
+        ),
+        (
+            None,
+            None,
+            {"authorization": "Bearer t"},
+            "the header Authorization is given as a header",
+        ),
         (None, None, {"Content-Length": "1"}, "header Content-Length cannot be set"),
         (None, None, {"X-A": ""}, "the header X-A is empty"),
         (None, None, {"X-A": "1\r\nX-B: 2"}, "the header X-A has a line break"),
@@ -76,23 +90,34 @@ def test_credentials_that_do_not_belong_to_their_kind_are_refused(
     ],
 )
 def test_headers_that_clash_or_cannot_be_sent_are_refused(
-    auth_type: str | None, auth_config: dict[str, Given] | None, headers: dict[str, Given], problem: str
+    auth_type: str | None,
+    auth_config: dict[str, Given] | None,
+    headers: dict[str, Given],
+    problem: str,
 ) -> None:
     with pytest.raises(InvalidInput, match=re.escape(problem)):
-        read_credentials(auth_type, auth_config, headers)
+        read_auth(auth_type, auth_config, headers)
 
 
-@pytest.mark.parametrize("value", ["", "a\rb", "a\nb", "a\0b", " a", "a ", "\ta", "a\tb", "пароль", "a\x85b", "\ud800"])
+@pytest.mark.parametrize(
+    "value", ["", "a\rb", "a\nb", "a\0b", " a", "a ", "\ta", "a\tb", "пароль", "a\x85b", "\ud800"]
+)
 def test_a_secret_that_no_header_carries_is_refused_unseen(value: str) -> None:
     for kind, name in (("bearer", "token"), ("api_key", "key"), ("basic", "password")):
         with pytest.raises(InvalidInput) as caught:
-            read_credentials(kind, {"username": "u", name: value} if kind == "basic" else {name: value}, None)
+            read_auth(
+                kind, {"username": "u", name: value} if kind == "basic" else {name: value}, None
+            )
         assert f"the {kind} {name}" in caught.value.message
 
 
 @given(st.text(max_size=40))
 def test_a_value_is_accepted_exactly_if_a_header_can_carry_it(value: str) -> None:
-    can = bool(value) and value == value.strip() and all(character in PRINTABLE_LATIN_1 for character in value)
+    can = (
+        bool(value)
+        and value == value.strip()
+        and all(character in PRINTABLE_LATIN_1 for character in value)
+    )
     if can:
         check_header_value("value", value)
         return
@@ -110,10 +135,16 @@ KINDS: dict[str, tuple[dict[str, Any], Sent]] = {
         {"auth_type": "basic", "auth_config": {"username": "ünder", "password": "pä:ss wörd"}},
         {"authorization": basic("ünder", "pä:ss wörd")},
     ),
-    "bearer": ({"auth_type": "bearer", "auth_config": {"token": "t0ken=="}}, {"authorization": "Bearer t0ken=="}),
+    "bearer": (
+        {"auth_type": "bearer", "auth_config": {"token": "t0ken=="}},
+        {"authorization": "Bearer t0ken=="},
+    ),
     "api key": ({"auth_type": "api_key", "auth_config": {"key": "k3y"}}, {"x-api-key": "k3y"}),
     "api key under another name": (
-        {"auth_type": "api_key", "auth_config": {"key": "k3y", "header_name": "Ocp-Apim-Subscription-Key"}},
+        {
+            "auth_type": "api_key",
+            "auth_config": {"key": "k3y", "header_name": "Ocp-Apim-Subscription-Key"},
+        },
         {"ocp-apim-subscription-key": "k3y"},
     ),
     "two headers": (
@@ -129,13 +160,24 @@ KINDS: dict[str, tuple[dict[str, Any], Sent]] = {
         {"authorization": f"Bearer x{PRINTABLE_LATIN_1}x"},
     ),
 }
-USUAL = {"host", "accept", "connection", "accept-encoding", "user-agent", "content-length", "content-type"}
+USUAL = {
+    "host",
+    "accept",
+    "connection",
+    "accept-encoding",
+    "user-agent",
+    "content-length",
+    "content-type",
+}
 every_kind = pytest.mark.parametrize(("auth", "expected"), KINDS.values(), ids=KINDS)
 
 Asking = Callable[[Client], Awaitable[Any]]
 CALLS: dict[str, tuple[Asking, list[str]]] = {
     "check": (lambda client: client.servers.check(["gpu"]), ["/api/version"]),
-    "discover": (lambda client: client.discover(["gpu"]), ["/api/version", "/api/tags", "/api/show"]),
+    "discover": (
+        lambda client: client.discover(["gpu"]),
+        ["/api/version", "/api/tags", "/api/show"],
+    ),
     "generate": (
         lambda client: client.generate(prompt="hi", server="gpu", model="alpha"),
         ["/api/version", "/api/tags", "/api/generate", "/api/tags"],
@@ -150,13 +192,21 @@ every_call = pytest.mark.parametrize(("ask", "paths"), CALLS.values(), ids=CALLS
 
 def credentials_of(fake: FakeOllama) -> list[Sent]:
     """What each request carried beside the headers that any request has."""
-    return [{name: value for name, value in request.headers.items() if name not in USUAL} for request in fake.requests]
+    return [
+        {name: value for name, value in request.headers.items() if name not in USUAL}
+        for request in fake.requests
+    ]
 
 
 @every_call
 @every_kind
 async def test_every_request_to_a_row_carries_exactly_its_credentials(
-    client: Client, fake: FakeOllama, auth: dict[str, Any], expected: Sent, ask: Asking, paths: list[str]
+    client: Client,
+    fake: FakeOllama,
+    auth: dict[str, Any],
+    expected: Sent,
+    ask: Asking,
+    paths: list[str],
 ) -> None:
     await client.servers.add(name="gpu", url=fake.url, **auth)
     await ask(client)
@@ -187,7 +237,9 @@ async def test_a_url_that_no_row_has_gets_the_credentials_of_this_call_alone(
     assert await client.servers.list() == []
 
 
-async def test_a_rows_url_gets_the_rows_credentials_and_takes_no_others(client: Client, fake: FakeOllama) -> None:
+async def test_a_rows_url_gets_the_rows_credentials_and_takes_no_others(
+    client: Client, fake: FakeOllama
+) -> None:
     token = {"auth_type": "bearer", "auth_config": {"token": "t"}}
     await client.servers.add(name="gpu", url=fake.url, **token)
     await client.generate(prompt="hi", server_url=fake.url, model="alpha")
@@ -204,7 +256,9 @@ async def test_credentials_without_a_url_are_refused_and_not_dropped(
 ) -> None:
     await client.servers.add(name="gpu", url=fake.url)
     with pytest.raises(InvalidInput):
-        await client.generate(prompt="hi", model="alpha", auth_type="bearer", auth_config={"token": "t"}, **where)
+        await client.generate(
+            prompt="hi", model="alpha", auth_type="bearer", auth_config={"token": "t"}, **where
+        )
     assert fake.requests == []
 
 
@@ -224,9 +278,15 @@ async def test_what_a_service_gives_back_shows_no_secret(client: Client, fake: F
         assert server.headers == {"X-A": MASK, "X-B": "env:OTHER"}
 
 
-async def test_nothing_of_a_secret_is_stored_in_the_clear(client: Client, database_url: str) -> None:
+async def test_nothing_of_a_secret_is_stored_in_the_clear(
+    client: Client, database_url: str
+) -> None:
     await client.servers.add(
-        name="gpu", url=GPU, auth_type="api_key", auth_config={"key": "hunter2"}, headers={"X-A": "hunter3"}
+        name="gpu",
+        url=GPU,
+        auth_type="api_key",
+        auth_config={"key": "hunter2"},
+        headers={"X-A": "hunter3"},
     )
     config, headers = stored(database_url, "gpu")
     assert (config.keys(), headers.keys()) == ({"header_name", "key"}, {"X-A"})
@@ -275,7 +335,9 @@ async def test_a_changed_value_is_seen_by_the_next_request(
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
-async def test_the_line_end_of_a_file_is_no_part_of_the_secret(client: Client, fake: FakeOllama, end: str) -> None:
+async def test_the_line_end_of_a_file_is_no_part_of_the_secret(
+    client: Client, fake: FakeOllama, end: str
+) -> None:
     Path("token").write_bytes(f"hunter2{end}".encode())
     await add_referring(client, fake, FILE)
     await client.servers.check(["gpu"])
@@ -298,7 +360,9 @@ async def refused(client: Client, fake: FakeOllama, ask: Asking) -> AdminError:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", "\n", "hunter2\r\nX-Evil: 1", "hunter2\n2", "hunter2\0", " hunter2", "пароль"], ids=ascii
+    "value",
+    [None, "", "\n", "hunter2\r\nX-Evil: 1", "hunter2\n2", "hunter2\0", " hunter2", "пароль"],
+    ids=ascii,
 )
 @both_references
 async def test_a_reference_that_gives_no_secret_keeps_the_request_back(
@@ -343,22 +407,32 @@ async def test_a_missing_header_keeps_the_request_back_although_the_token_is_the
     client: Client, fake: FakeOllama
 ) -> None:
     headers = {"X-A": "1", "X-B": Reference.parse("env:MISSING")}
-    await client.servers.add(name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": "t"}, headers=headers)
+    await client.servers.add(
+        name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": "t"}, headers=headers
+    )
     assert "env:MISSING" in (await refused(client, fake, CALLS["check"][0])).message
 
 
-async def test_a_missing_reference_of_a_single_call_sends_nothing(client: Client, fake: FakeOllama) -> None:
+async def test_a_missing_reference_of_a_single_call_sends_nothing(
+    client: Client, fake: FakeOllama
+) -> None:
     token = {"token": Reference.parse(ENV)}
     with pytest.raises(SecretUnavailable, match="env:GPU_TOKEN"):
-        await client.generate(prompt="hi", server_url=fake.url, model="alpha", auth_type="bearer", auth_config=token)
+        await client.generate(
+            prompt="hi", server_url=fake.url, model="alpha", auth_type="bearer", auth_config=token
+        )
     assert fake.requests == []
 
 
-async def test_another_server_is_not_asked_instead(client: Client, fake: FakeOllama, other: FakeOllama) -> None:
+async def test_another_server_is_not_asked_instead(
+    client: Client, fake: FakeOllama, other: FakeOllama
+) -> None:
     await client.servers.add(name="spare", url=other.url)
     await client.servers.add(name="gpu", url=fake.url, priority=1)
     await client.discover()
-    await client.servers.update("gpu", auth_type="bearer", auth_config={"token": Reference.parse(ENV)})
+    await client.servers.update(
+        "gpu", auth_type="bearer", auth_config={"token": Reference.parse(ENV)}
+    )
     asked = len(fake.requests), len(other.requests)
     with pytest.raises(SecretUnavailable):
         await client.generate(prompt="hi", model="alpha")
@@ -380,7 +454,9 @@ async def test_text_that_looks_like_a_reference_is_never_followed(
     client: Client, fake: FakeOllama, environ: dict[str, str], text: str
 ) -> None:
     environ["GPU_TOKEN"] = "hunter2"
-    server = await client.servers.add(name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": text})
+    server = await client.servers.add(
+        name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": text}
+    )
     assert server.auth_config == {"token": MASK}
     await client.servers.check(["gpu"])
     assert credentials_of(fake) == [{"authorization": f"Bearer {text}"}]
@@ -388,7 +464,11 @@ async def test_text_that_looks_like_a_reference_is_never_followed(
 
 # the origin (T4)
 
-TOKEN = {"auth_type": "basic", "auth_config": {"username": "u", "password": "hunter2"}, "headers": {"X-A": "hunter3"}}
+TOKEN = {
+    "auth_type": "basic",
+    "auth_config": {"username": "u", "password": "hunter2"},
+    "headers": {"X-A": "hunter3"},
+}
 DROPPED = (AuthType.NONE, {}, {})
 
 
@@ -397,7 +477,13 @@ def held(server: Server) -> tuple[AuthType, Any, Any]:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://127.0.0.2:11434", "http://127.0.0.3:11434", "http://127.0.0.2:11435", "http://127.0.0.2"]
+    "url",
+    [
+        "https://127.0.0.2:11434",
+        "http://127.0.0.3:11434",
+        "http://127.0.0.2:11435",
+        "http://127.0.0.2",
+    ],
 )
 async def test_another_scheme_host_or_port_drops_the_secrets(
     client: Client, database_url: str, notes: list[str], url: str
@@ -406,11 +492,16 @@ async def test_another_scheme_host_or_port_drops_the_secrets(
     assert held(await client.servers.update("gpu", url=url)) == DROPPED
     assert stored(database_url, "gpu") == ({}, {})
     assert notes == [
-        f"the credentials that server gpu had for {GPU} were dropped; only what was given with the new URL is kept"
+        (
+            f"the credentials that server gpu had for {GPU} were dropped; only what was given "
+            "with the new URL is kept"
+        )
     ]
 
 
-@pytest.mark.parametrize("change", [{"url": GPU + "/prefix"}, {"url": GPU + "/v1"}, {"name": "other"}, {"priority": 3}])
+@pytest.mark.parametrize(
+    "change", [{"url": GPU + "/prefix"}, {"url": GPU + "/v1"}, {"name": "other"}, {"priority": 3}]
+)
 async def test_what_keeps_the_origin_keeps_the_secrets(
     client: Client, notes: list[str], change: dict[str, Any]
 ) -> None:
@@ -420,7 +511,9 @@ async def test_what_keeps_the_origin_keeps_the_secrets(
     assert notes == []
 
 
-async def test_secrets_follow_to_another_path_of_the_same_origin(client: Client, fake: FakeOllama) -> None:
+async def test_secrets_follow_to_another_path_of_the_same_origin(
+    client: Client, fake: FakeOllama
+) -> None:
     await client.servers.add(name="gpu", url=fake.url + "/old", **TOKEN)
     await client.servers.update("gpu", url=fake.url)
     await client.servers.check(["gpu"])
@@ -452,11 +545,16 @@ async def test_only_what_is_given_again_with_the_new_url_is_kept(
     assert credentials_of(fake) == [{"x-b": "1"}]
 
 
-async def test_a_failed_change_of_the_url_keeps_everything(client: Client, database_url: str) -> None:
+async def test_a_failed_change_of_the_url_keeps_everything(
+    client: Client, database_url: str
+) -> None:
     await client.servers.add(name="gpu", url=GPU, **TOKEN)
     await client.servers.add(name="taken", url="http://127.0.0.4")
     before = stored(database_url, "gpu")
-    for change in ({"url": "http://127.0.0.4"}, {"url": "http://127.0.0.5", "auth_config": {"password": ""}}):
+    for change in (
+        {"url": "http://127.0.0.4"},
+        {"url": "http://127.0.0.5", "auth_config": {"password": ""}},
+    ):
         with pytest.raises(AdminError):
             await client.servers.update("gpu", **change)
     assert stored(database_url, "gpu") == before
@@ -474,7 +572,9 @@ async def test_a_path_edited_in_the_database_keeps_the_secrets(
 async def test_a_header_name_edited_in_the_database_smuggles_nothing(
     client: Client, fake: FakeOllama, database_url: str
 ) -> None:
-    await client.servers.add(name="gpu", url=fake.url, auth_type="api_key", auth_config={"key": "k"})
+    await client.servers.add(
+        name="gpu", url=fake.url, auth_type="api_key", auth_config={"key": "k"}
+    )
     for name in ("Host", "X-A\r\nX-Evil", "Transfer-Encoding", "ключ"):
         store(database_url, "gpu", stored(database_url, "gpu")[0] | {"header_name": name})
         (check,) = await client.servers.check(["gpu"])
@@ -502,7 +602,9 @@ async def test_another_kind_takes_nothing_over(client: Client, fake: FakeOllama)
     assert credentials_of(fake) == [{"authorization": "Bearer t", "x-a": "hunter3"}]
 
 
-async def test_a_header_replaces_the_one_of_its_name_and_no_other(client: Client, fake: FakeOllama) -> None:
+async def test_a_header_replaces_the_one_of_its_name_and_no_other(
+    client: Client, fake: FakeOllama
+) -> None:
     await client.servers.add(name="gpu", url=fake.url, headers={"X-A": "1", "X-B": "2"})
     server = await client.servers.update("gpu", headers={"x-a": "3", "X-C": "4"})
     assert sorted(server.headers) == ["X-B", "X-C", "x-a"]
@@ -528,7 +630,10 @@ async def test_no_update_gives_a_header_twice(client: Client, database_url: str)
         ({"clear": ["headers"]}, {"authorization": basic("u", "hunter2")}),
         ({"clear": ["auth", "headers"]}, {}),
         ({"auth_type": "none"}, {"x-a": "hunter3"}),
-        ({"clear": ["headers"], "headers": {"X-B": "1"}}, {"authorization": basic("u", "hunter2"), "x-b": "1"}),
+        (
+            {"clear": ["headers"], "headers": {"X-B": "1"}},
+            {"authorization": basic("u", "hunter2"), "x-b": "1"},
+        ),
     ],
 )
 async def test_what_is_cleared_is_sent_no_more(
@@ -544,14 +649,19 @@ async def test_what_is_cleared_is_sent_no_more(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_wrong_secret_is_told_with_the_servers_name_and_the_next_step(client: Client, status: int) -> None:
+async def test_a_wrong_secret_is_told_with_the_servers_name_and_the_next_step(
+    client: Client, status: int
+) -> None:
     async with FakeOllama() as fake:
         fake.script_always("/api/version", Answer(status))
         await client.servers.add(name="gpu", url=fake.url, **TOKEN)
         (check,) = await client.servers.check(["gpu"])
         assert isinstance(check.error, ServerUnauthorized)
         assert check.error.message == f"server gpu refused the request ({status})"
-        assert "it does not accept the credentials; give others: ollama-admin server update 1" in str(check.error.hint)
+        assert (
+            "it does not accept the credentials; give others: ollama-admin server update 1"
+            in str(check.error.hint)
+        )
         await client.servers.update("gpu", clear=["auth", "headers"])
         (check,) = await client.servers.check(["gpu"])
         assert check.error is not None

@@ -1,4 +1,6 @@
-"""`ollama-admin doctor`: everything that is wrong is named, nothing that is right, and no secret is shown."""
+"""`ollama-admin doctor`: everything that is wrong is named, nothing that is right, and no secret is
+shown.
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.vault import new_key
 from tests.cli.conftest import Serve
 from tests.cli.running import Cli, Ran
@@ -35,7 +37,9 @@ def findings(cli: Cli) -> tuple[int, list[str]]:
     """Exit code, and what the page says is wrong, a line each."""
     ran = cli("doctor")
     assert ran.stderr == ""
-    return ran.exit_code, [line for line in ran.stdout.splitlines() if line.startswith(("problem: ", "warning: "))]
+    return ran.exit_code, [
+        line for line in ran.stdout.splitlines() if line.startswith(("problem: ", "warning: "))
+    ]
 
 
 @pytest.fixture
@@ -55,7 +59,13 @@ def test_nothing_is_wrong_with_an_empty_registry(cli: Cli) -> None:
 @pytest.mark.usefixtures("key")
 def test_nothing_is_wrong_with_servers_that_answer(cli: Cli, serve: Serve) -> None:
     add(cli, "open", serve("alpha").url)
-    add(cli, "closed", serve("alpha", require_header=("Authorization", "Bearer t")).url, *TOKEN, stdin="t")
+    add(
+        cli,
+        "closed",
+        serve("alpha", require_header=("Authorization", "Bearer t")).url,
+        *TOKEN,
+        stdin="t",
+    )
     add(cli, "v1", serve("alpha", version=None).url + "/v1")
     assert findings(cli) == (0, [])
 
@@ -65,10 +75,25 @@ def test_the_document_has_these_keys(cli: Cli, serve: Serve) -> None:
     add(cli, "gpu", serve("alpha").url)
     code, report = examined(cli)
     assert code == 0
-    assert list(report) == ["settings", "ignored_variables", "revision", "head", "secrets", "servers", "findings"]
+    assert list(report) == [
+        "settings",
+        "ignored_variables",
+        "revision",
+        "head",
+        "secrets",
+        "servers",
+        "findings",
+    ]
     assert [list(setting) for setting in report["settings"]] == [["name", "value", "source"]] * 6
     assert report["revision"] == report["head"]
-    assert list(report["secrets"]) == ["key_source", "keys", "secrets", "stale", "unreadable", "problem"]
+    assert list(report["secrets"]) == [
+        "key_source",
+        "keys",
+        "secrets",
+        "stale",
+        "unreadable",
+        "problem",
+    ]
     (health,) = report["servers"]
     assert list(health) == ["server", "status", "version", "is_active", "findings"]
     assert list(health["server"]) == ["id", "name", "url"]
@@ -86,7 +111,9 @@ def test_settings_in_force_are_told_with_where_they_come_from(
     monkeypatch.setenv("OLLAMA_ADMIN_CA_FILE", "/etc/ca.pem")
     monkeypatch.setenv("OLLAMA_ADMIN_RECEIPTS", "off")
     code, report = examined(sqlite_cli)
-    told = {setting["name"]: (setting["value"], setting["source"]) for setting in report["settings"]}
+    told = {
+        setting["name"]: (setting["value"], setting["source"]) for setting in report["settings"]
+    }
     assert told == {
         "database": (f"sqlite:///{sqlite_file}", "OLLAMA_ADMIN_DATABASE_URL"),
         "secret key": ("set", KEY),
@@ -118,7 +145,9 @@ def test_option_and_default_are_told_from_the_variable(
     }
 
 
-def test_the_databases_password_is_not_told(cli: Cli, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_databases_password_is_not_told(
+    cli: Cli, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran = cli("doctor")
     if database_url.startswith("postgresql"):
         password = database_url.split(":")[2].partition("@")[0]
@@ -130,7 +159,15 @@ def test_the_databases_password_is_not_told(cli: Cli, database_url: str, monkeyp
 @pytest.mark.parametrize(
     "name",
     [
-        *("OLLAMA_HOST", "OLLAMA_MODEL", "OLLAMA_API_KEY", "OLLAMA_BASE_URL", "HTTP_PROXY", "https_proxy", "ALL_PROXY"),
+        *(
+            "OLLAMA_HOST",
+            "OLLAMA_MODEL",
+            "OLLAMA_API_KEY",
+            "OLLAMA_BASE_URL",
+            "HTTP_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+        ),
         *("no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "OPENAI_API_KEY"),
     ],
 )
@@ -176,7 +213,9 @@ def test_files_that_others_can_read_are_named(sqlite_cli: Cli, tmp_path: Path, n
         (tmp_path / name).chmod(mode)
         code, lines = findings(sqlite_cli)
         assert (code, lines[0].startswith("warning: the ")) == (0, True)
-        assert f"{tmp_path / name} can be read by others; run: chmod 600 {tmp_path / name}" in lines[0]
+        assert (
+            f"{tmp_path / name} can be read by others; run: chmod 600 {tmp_path / name}" in lines[0]
+        )
     (tmp_path / name).chmod(0o600)
     assert not any("by others" in line for line in findings(sqlite_cli)[1])
 
@@ -189,13 +228,18 @@ def test_a_key_file_that_others_can_read_is_named_wherever_it_is(
     path.chmod(0o644)
     monkeypatch.setenv("OLLAMA_ADMIN_SECRET_KEY_FILE", str(path))
     code, (line,) = findings(cli)
-    assert (code, line) == (0, f"warning: the key file {path} can be read by others; run: chmod 600 {path}")
+    assert (code, line) == (
+        0,
+        f"warning: the key file {path} can be read by others; run: chmod 600 {path}",
+    )
 
 
 # the key
 
 
-def test_secrets_without_a_key_are_a_problem(cli: Cli, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_without_a_key_are_a_problem(
+    cli: Cli, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(cli, "gpu", NOWHERE, *TOKEN, "--inactive", stdin="hunter2")
     monkeypatch.delenv(KEY)
     code, lines = findings(cli)
@@ -210,7 +254,10 @@ def test_secrets_under_another_key_are_a_problem_that_names_their_servers(
     monkeypatch.setenv(KEY, new_key().reveal())
     code, lines = findings(cli)
     assert code == 7
-    assert "problem: the key does not open the secrets of gpu; give them again with server update" in lines
+    assert (
+        "problem: the key does not open the secrets of gpu; give them again with server update"
+        in lines
+    )
 
 
 @pytest.mark.usefixtures("key")
@@ -219,8 +266,14 @@ def test_a_secret_that_was_tampered_with_is_a_problem(cli: Cli, database_url: st
     store(database_url, "gpu", {"token": "hunter3"})
     code, lines = findings(cli)
     assert code == 7
-    assert "problem: the key does not open the secrets of gpu; give them again with server update" in lines
-    assert any(line.startswith("problem: server gpu: server gpu: a stored secret cannot be read") for line in lines)
+    assert (
+        "problem: the key does not open the secrets of gpu; give them again with server update"
+        in lines
+    )
+    assert any(
+        line.startswith("problem: server gpu: server gpu: a stored secret cannot be read")
+        for line in lines
+    )
 
 
 def test_secrets_under_an_older_key_are_a_warning(
@@ -228,7 +281,10 @@ def test_secrets_under_an_older_key_are_a_warning(
 ) -> None:
     add(cli, "gpu", serve("alpha").url, *TOKEN, stdin="hunter2")
     monkeypatch.setenv(KEY, f"{new_key().reveal()},{key}")
-    assert findings(cli) == (0, ["warning: 1 secrets are under an older key; run: ollama-admin secrets rotate"])
+    assert findings(cli) == (
+        0,
+        ["warning: 1 secrets are under an older key; run: ollama-admin secrets rotate"],
+    )
 
 
 @pytest.mark.parametrize("change", ["both", "empty", "no key"])
@@ -252,14 +308,18 @@ def test_a_server_that_does_not_answer_is_a_problem_unless_it_is_inactive(cli: C
     add(cli, "gpu", NOWHERE)
     code, (line,) = findings(cli)
     assert code == 7
-    assert line.startswith("problem: server gpu: server gpu (http://127.0.0.1:9) cannot be reached: connection refused")
+    assert line.startswith(
+        "problem: server gpu: server gpu (http://127.0.0.1:9) cannot be reached: connection refused"
+    )
     cli("server", "disable", "gpu")
     code, (line,) = findings(cli)
     assert (code, line.startswith("warning: server gpu: ")) == (0, True)
     assert examined(cli)[1]["servers"][0]["is_active"] is False
 
 
-def test_a_server_that_refuses_the_credentials_is_a_problem(cli: Cli, key: str, serve: Serve) -> None:
+def test_a_server_that_refuses_the_credentials_is_a_problem(
+    cli: Cli, key: str, serve: Serve
+) -> None:
     fake = serve("alpha", require_header=("Authorization", "Bearer right"))
     add(cli, "gpu", fake.url, *TOKEN, stdin="hunter2")
     code, (line,) = findings(cli)
@@ -281,7 +341,9 @@ def test_a_reference_that_gives_nothing_is_a_problem(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("version", "is_old"), [("0.17.0", True), ("0.9.6", True), ("0.17.1", False), ("0.0.0", False)]
 )
-def test_a_version_with_known_holes_is_a_warning(cli: Cli, serve: Serve, version: str, is_old: bool) -> None:
+def test_a_version_with_known_holes_is_a_warning(
+    cli: Cli, serve: Serve, version: str, is_old: bool
+) -> None:
     add(cli, "gpu", serve("alpha", version=version).url)
     line = f"warning: server gpu: Ollama {version} has known holes; bring it to 0.17.1 or newer"
     assert findings(cli) == (0, [line] if is_old else [])
@@ -296,7 +358,9 @@ def far(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> FakeOllamaThread:
 
 
 @pytest.mark.usefixtures("key")
-def test_a_server_elsewhere_that_asks_for_nothing_is_a_warning(cli: Cli, far: FakeOllamaThread) -> None:
+def test_a_server_elsewhere_that_asks_for_nothing_is_a_warning(
+    cli: Cli, far: FakeOllamaThread
+) -> None:
     add(cli, "gpu", FAR)
     line = "warning: server gpu: it answers without credentials to whoever reaches its port"
     assert findings(cli) == (0, [line])
@@ -309,7 +373,10 @@ def test_credentials_over_plain_http_elsewhere_are_a_warning(
     cli: Cli, far: FakeOllamaThread, options: tuple[str, ...]
 ) -> None:
     add(cli, "gpu", FAR, *options, stdin="t")
-    line = "warning: server gpu: its credentials travel over plain http: everybody on the way can read them"
+    line = (
+        "warning: server gpu: its credentials travel over plain http: everybody on the way can "
+        "read them"
+    )
     assert findings(cli) == (0, [line])
 
 
@@ -319,7 +386,10 @@ def test_every_finding_of_a_server_is_told(cli: Cli, far: FakeOllamaThread) -> N
     add(cli, "gpu", FAR)
     code, report = examined(cli)
     assert code == 0
-    assert [finding["text"].split()[0] for finding in report["servers"][0]["findings"]] == ["Ollama", "it"]
+    assert [finding["text"].split()[0] for finding in report["servers"][0]["findings"]] == [
+        "Ollama",
+        "it",
+    ]
 
 
 def test_what_a_server_says_cannot_write_lines_of_its_own(cli: Cli) -> None:

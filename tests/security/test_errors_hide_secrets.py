@@ -1,4 +1,6 @@
-"""What goes wrong is told without the secrets that were near: by databases, by servers, by libraries, by a crash."""
+"""What goes wrong is told without the secrets that were near: by databases, by servers, by
+libraries, by a crash.
+"""
 
 import base64
 import json
@@ -19,15 +21,15 @@ from sqlalchemy import Connection, text
 import ollama_admin
 from ollama_admin.cli.app import app
 from ollama_admin.client import Client
+from ollama_admin.domain.secret import MASK, Secret
 from ollama_admin.domain.servers import ApiVersion, AuthType, Target
+from ollama_admin.domain.urls import server_url
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerExists
 from ollama_admin.ollama.faults import ERROR_TEXT_LIMIT, scrubbed
-from ollama_admin.secret import MASK, Secret
-from ollama_admin.services.credentials import Credentials, Safe
+from ollama_admin.services.upstream_auth import Auth, UpstreamAuth
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
-from ollama_admin.urls import server_url
 from ollama_admin.vault import Keys, Vault, new_key, resolve
 from tests.cli.conftest import Serve
 from tests.cli.running import Cli
@@ -82,7 +84,9 @@ URLS = [
 
 
 @pytest.mark.parametrize("url", URLS)
-@pytest.mark.parametrize("words", [("server", "list"), ("doctor",), ("migrate", "--status"), ("secrets", "status")])
+@pytest.mark.parametrize(
+    "words", [("server", "list"), ("doctor",), ("migrate", "--status"), ("secrets", "status")]
+)
 def test_a_wrong_database_url_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch, url: str, words: tuple[str, ...]
 ) -> None:
@@ -94,7 +98,9 @@ def test_a_wrong_database_url_is_not_repeated(
         assert "Traceback" not in ran.stderr
 
 
-def test_a_wrong_password_is_not_repeated(migrated_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_not_repeated(
+    migrated_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user, _, rest = migrated_postgres_url.partition("@")
     monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", f"{user.rpartition(':')[0]}:Hunter2@{rest}")
     ran = Cli()("-v", "-o", "json", "server", "list")
@@ -140,10 +146,14 @@ def twice(new: store.NewServer, **columns: Any) -> Callable[[Connection], object
         store.add(connection, new)
         connection.execute(
             text(
-                "INSERT INTO ollama_servers (name, name_key, url, api_version, capabilities, max_concurrent, priority,"
-                " is_default, is_active, auth_type, auth_config, headers, status, created_at, updated_at)"
-                " SELECT :name, :name, :url, api_version, capabilities, max_concurrent, priority, is_default,"
-                " is_active, auth_type, auth_config, headers, status, created_at, updated_at FROM ollama_servers"
+                "INSERT INTO ollama_servers (name, name_key, url, api_version, capabilities, "
+                "max_concurrent, priority,"
+                " is_default, is_active, auth_type, auth_config, headers, status, created_at, "
+                "updated_at)"
+                " SELECT :name, :name, :url, api_version, capabilities, max_concurrent, priority, "
+                "is_default,"
+                " is_active, auth_type, auth_config, headers, status, created_at, updated_at FROM "
+                "ollama_servers"
             ),
             {"name": "two", "url": "http://127.0.0.3"} | columns,
         )
@@ -161,7 +171,9 @@ def changed(new: store.NewServer, column: str, value: str) -> Callable[[Connecti
     return work
 
 
-BROKEN: dict[str, tuple[Callable[[store.NewServer], Callable[[Connection], object]], type[AdminError]]] = {
+BROKEN: dict[
+    str, tuple[Callable[[store.NewServer], Callable[[Connection], object]], type[AdminError]]
+] = {
     "unique name": (lambda new: twice(new, name="gpu"), ServerExists),
     "unique url": (lambda new: twice(new, url=GPU), ServerExists),
     "two defaults": (lambda new: twice(replace(new, is_default=True)), Conflict),
@@ -176,27 +188,40 @@ BROKEN: dict[str, tuple[Callable[[store.NewServer], Callable[[Connection], objec
 
 @pytest.mark.parametrize(("broken", "kind"), BROKEN.values(), ids=BROKEN)
 async def test_what_the_database_refuses_is_told_in_our_words_alone(
-    database: Database, broken: Callable[[store.NewServer], Callable[[Connection], object]], kind: type[AdminError]
+    database: Database,
+    broken: Callable[[store.NewServer], Callable[[Connection], object]],
+    kind: type[AdminError],
 ) -> None:
     with pytest.raises(AdminError) as caught:
         await database.write(broken(ROW))
     error = caught.value
     assert isinstance(error, kind)
     told = f"{error.message} {error.hint}"
-    assert not any(word in told for word in ("gpu", "DETAIL", "INSERT", "UPDATE", "ollama_servers", "Fernet", "gAAAA"))
+    assert not any(
+        word in told
+        for word in ("gpu", "DETAIL", "INSERT", "UPDATE", "ollama_servers", "Fernet", "gAAAA")
+    )
     whole = "".join(traceback.format_exception(error))
     assert found_in(whole) == []
     assert await database.read(store.all_servers) == []
 
 
 @pytest.mark.parametrize(
-    "columns", [{"default_model": "a\0b"}, {"auth_config": {"a": "\0"}}, {"priority": "many"}, {"priority": 2**40}]
+    "columns",
+    [
+        {"default_model": "a\0b"},
+        {"auth_config": {"a": "\0"}},
+        {"priority": "many"},
+        {"priority": 2**40},
+    ],
 )
 async def test_what_postgresql_alone_refuses_is_told_in_our_words_alone(
     migrated_postgres_url: str, columns: dict[str, Any]
 ) -> None:
     database = Database(Settings.read({}, migrated_postgres_url), lambda: None)
-    with pytest.raises(InvalidInput, match="the database does not accept one of the values") as caught:
+    with pytest.raises(
+        InvalidInput, match="the database does not accept one of the values"
+    ) as caught:
         await database.write(insert(replace(ROW, **columns)))
     database.close()
     assert found_in("".join(traceback.format_exception(caught.value))) == []
@@ -206,7 +231,9 @@ async def test_what_postgresql_alone_refuses_is_told_in_our_words_alone(
 
 
 async def told_of(client: Client, database_url: str) -> str:
-    """Everything that is said after a check, a discovery and an answer of the server have failed."""
+    """Everything that is said after a check, a discovery and an answer of the server have
+    failed.
+    """
     told: list[str] = []
     for ask in (
         lambda: client.servers.check(["gpu"]),
@@ -219,7 +246,12 @@ async def told_of(client: Client, database_url: str) -> str:
         except AdminError as exc:
             error = exc
         assert isinstance(error, AdminError)
-        told += [error.message, str(error.hint), json.dumps(error.document()), *traceback.format_exception(error)]
+        told += [
+            error.message,
+            str(error.hint),
+            json.dumps(error.document()),
+            *traceback.format_exception(error),
+        ]
         told.append(str((await client.servers.show("gpu")).last_error))
     return "\n".join(told)
 
@@ -241,7 +273,12 @@ BODIES: dict[str, Callable[[str], object]] = {
 
 @every_form
 @pytest.mark.parametrize(
-    "status", [401, 500, *(pytest.param(status, marks=pytest.mark.chaos) for status in (400, 403, 404, 429, 503))]
+    "status",
+    [
+        401,
+        500,
+        *(pytest.param(status, marks=pytest.mark.chaos) for status in (400, 403, 404, 429, 503)),
+    ],
 )
 async def test_a_refusal_that_repeats_the_secret_is_told_without_it(
     client: Client, database_url: str, fake: FakeOllama, status: int, form: Callable[[str], str]
@@ -262,7 +299,9 @@ async def test_every_kind_of_secret_is_taken_out(
 ) -> None:
     await client.servers.add(name="gpu", url=fake.url, **auth)
     pair = base64.b64encode(f"u:{CANARY}".encode()).decode()
-    said = " ".join([*(form(CANARY) for form in FORMS.values()), *([pair] if "username" in str(auth) else [])])
+    said = " ".join(
+        [*(form(CANARY) for form in FORMS.values()), *([pair] if "username" in str(auth) else [])]
+    )
     fake.script_always("/api/version", Answer(500, {"error": said}))
     told = await told_of(client, database_url)
     assert found_in(told) == []
@@ -278,7 +317,10 @@ async def test_an_error_in_mid_stream_that_repeats_the_secret_is_told_without_it
     await client.servers.add(name="gpu", url=fake.url, **SECRETS["bearer"])
     piece = b'{"model":"alpha:latest","response":"x","done":false}\n' if begun else b""
     body = piece + json.dumps({"error": f"bad token {form(CANARY)}"}).encode() + b"\n"
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
+    )
     fake.script_always("/api/generate", Raw((head, body)))
     with pytest.raises(AdminError) as caught:
         await client.generate(prompt="hi", server="gpu", model="alpha")
@@ -321,8 +363,14 @@ def test_the_command_line_and_the_database_show_nothing_of_it(
     assert found_in(str(stored(database_url, "gpu"))) == []
 
 
-@given(st.text(st.characters(codec="latin-1", exclude_categories=["C"]), min_size=1, max_size=30), st.text(), st.data())
-def test_no_part_of_a_longer_text_shows_a_secret(secret: str, around: str, data: st.DataObject) -> None:
+@given(
+    st.text(st.characters(codec="latin-1", exclude_categories=["C"]), min_size=1, max_size=30),
+    st.text(),
+    st.data(),
+)
+def test_no_part_of_a_longer_text_shows_a_secret(
+    secret: str, around: str, data: st.DataObject
+) -> None:
     form = data.draw(st.sampled_from(sorted(FORMS)))
     target = target_with(secret)
     said = scrubbed(f"{around}{FORMS[form](secret)}{around}", target)
@@ -340,7 +388,7 @@ def target_with(*secrets: str) -> Target:
     """A target to which these are sent as headers."""
     url = server_url(GPU)
     given_headers = {f"X-{number}": Secret(secret) for number, secret in enumerate(secrets)}
-    return Safe(no_vault, resolve, {}).dynamic(url, Credentials(headers=given_headers))
+    return UpstreamAuth(no_vault, resolve, {}).dynamic(url, Auth(headers=given_headers))
 
 
 def no_vault(*, create: bool) -> Vault:
@@ -363,17 +411,29 @@ def test_a_url_with_a_password_is_refused_unseen(password: str) -> None:
 async def test_libraries_that_log_everything_log_no_secret(
     client: Client, fake: FakeOllama, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("httpx", "httpcore", "asyncio", "sqlalchemy.engine", "psycopg", "ollama_admin", ""):
+    for name in (
+        "httpx",
+        "httpcore",
+        "asyncio",
+        "sqlalchemy.engine",
+        "psycopg",
+        "ollama_admin",
+        "",
+    ):
         caplog.set_level(logging.DEBUG, logger=name)
     head = f"HTTP/1.1 500 bad token {CANARY}\r\nX-Token: {CANARY}\r\nContent-Length: 0\r\n\r\n"
     for number, auth in enumerate(SECRETS.values()):
         async with FakeOllama() as server:
-            server.script("/api/version", Answer(500, {"error": CANARY}), Raw((head.encode("latin-1"),)))
+            server.script(
+                "/api/version", Answer(500, {"error": CANARY}), Raw((head.encode("latin-1"),))
+            )
             await client.servers.add(name=f"s{number}", url=server.url, **auth)
             await client.servers.check([f"s{number}"])
             await client.discover([f"s{number}"])
     with pytest.raises(AdminError):
-        await client.generate(prompt="hi", server_url=fake.url, model="missing", **SECRETS["bearer"])
+        await client.generate(
+            prompt="hi", server_url=fake.url, model="missing", **SECRETS["bearer"]
+        )
     assert "sqlalchemy" in caplog.text
     assert "hunter2" not in caplog.text.casefold()
     assert found_in(caplog.text) == []
@@ -415,7 +475,14 @@ def test_the_program_prints_no_locals_and_no_default_is_a_secret(
     assert app.pretty_exceptions_enable is False
     monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", "postgresql://u:Hunter2@127.0.0.1:9/db")
     monkeypatch.setenv("OLLAMA_ADMIN_SECRET_KEY", "Hunter2")
-    for words in ((), ("server", "add"), ("server", "update"), ("generate",), ("secrets", "rotate"), ("migrate",)):
+    for words in (
+        (),
+        ("server", "add"),
+        ("server", "update"),
+        ("generate",),
+        ("secrets", "rotate"),
+        ("migrate",),
+    ):
         ran = sqlite_cli(*words, "--help")
         assert ran.exit_code == 0
         assert "Hunter2" not in ran.stdout

@@ -1,4 +1,6 @@
-"""Files that hold secrets are created for their owner alone, whatever the umask, and never widened afterwards."""
+"""Files that hold secrets are created for their owner alone, whatever the umask, and never widened
+afterwards.
+"""
 
 import json
 import os
@@ -19,7 +21,8 @@ from ollama_admin.vault import new_key, write_key_file
 
 UMASKS = [0o000, 0o077, 0o022]
 
-# Runs the program; every file that Python itself creates, and every change of a mode, is told at the end.
+# Runs the program; every file that Python itself creates, and every change of a mode, is told at
+# the end.
 WATCHED = """
 import json, os, sys
 umask, told, *words = sys.argv[1:]
@@ -59,7 +62,9 @@ sys.stdin.read()
 
 
 def run(folder: Path, umask: int, *words: str, stdin: str = "") -> dict[str, Any]:
-    """Run a command under the umask, with `data/deep/one.db` as its database; what it created and changed."""
+    """Run a command under the umask, with `data/deep/one.db` as its database; what it created and
+    changed.
+    """
     told = folder / "told.json"
     environ = os.environ | {"OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{folder}/data/deep/one.db"}
     done = subprocess.run(
@@ -77,14 +82,20 @@ def run(folder: Path, umask: int, *words: str, stdin: str = "") -> dict[str, Any
 
 def modes(folder: Path) -> dict[str, int]:
     """The permissions of everything below a folder, by path."""
-    return {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode)
+        for path in folder.rglob("*")
+    }
 
 
 @contextmanager
 def open_database(path: Path) -> Iterator[None]:
     """Somebody reads the database meanwhile, so that its log and index stay."""
     reader = subprocess.Popen(
-        [sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, umask=0
+        [sys.executable, "-c", READER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        umask=0,
     )
     assert reader.stdout is not None
     reader.stdout.readline()
@@ -93,25 +104,49 @@ def open_database(path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("umask", UMASKS, ids=oct)
-def test_database_log_index_and_key_are_created_for_their_owner_alone(umask: int, tmp_path: Path) -> None:
-    add = ["server", "add", "one", "http://127.0.0.1:9", "--no-check", "--auth", "bearer", "--secret-stdin"]
+def test_database_log_index_and_key_are_created_for_their_owner_alone(
+    umask: int, tmp_path: Path
+) -> None:
+    add = [
+        "server",
+        "add",
+        "one",
+        "http://127.0.0.1:9",
+        "--no-check",
+        "--auth",
+        "bearer",
+        "--secret-stdin",
+    ]
     first = run(tmp_path, umask, *add, stdin="token")
     with open_database(tmp_path / "data/deep/one.db"):
         second = run(tmp_path, umask, "server", "update", "one", "--priority", "2")
         found = modes(tmp_path / "data")
     folders = {"deep": 0o700}
-    files = dict.fromkeys(("deep/one.db", "deep/one.db-wal", "deep/one.db-shm", "deep/one.db.key"), 0o600)
+    files = dict.fromkeys(
+        ("deep/one.db", "deep/one.db-wal", "deep/one.db-shm", "deep/one.db.key"), 0o600
+    )
     assert found == folders | files
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     for told in (first, second):
         assert told["changed"] == []
-        assert all(mode == 0o600 for path, mode, _ in told["created"] if str(tmp_path) in path), told
+        assert all(mode == 0o600 for path, mode, _ in told["created"] if str(tmp_path) in path), (
+            told
+        )
     assert any(path.endswith("one.db") and exclusive for path, _, exclusive in first["created"])
 
 
 @pytest.mark.parametrize("umask", UMASKS, ids=oct)
 def test_a_rotated_key_is_created_for_its_owner_alone(umask: int, tmp_path: Path) -> None:
-    add = ["server", "add", "one", "http://127.0.0.1:9", "--no-check", "--auth", "bearer", "--secret-stdin"]
+    add = [
+        "server",
+        "add",
+        "one",
+        "http://127.0.0.1:9",
+        "--no-check",
+        "--auth",
+        "bearer",
+        "--secret-stdin",
+    ]
     run(tmp_path, umask, *add, stdin="token")
     before = (tmp_path / "data/deep/one.db.key").read_text()
     told = run(tmp_path, umask, "secrets", "rotate")
@@ -119,7 +154,8 @@ def test_a_rotated_key_is_created_for_its_owner_alone(umask: int, tmp_path: Path
     assert modes(tmp_path / "data")["deep/one.db.key"] == 0o600
     assert told["changed"] == []
     assert all(mode == 0o600 for path, mode, _ in told["created"] if str(tmp_path) in path), told
-    assert not [name for name in modes(tmp_path / "data") if name.count(".") > 2]  # nothing unfinished is left
+    # nothing unfinished is left
+    assert not [name for name in modes(tmp_path / "data") if name.count(".") > 2]
 
 
 @pytest.mark.parametrize("umask", UMASKS, ids=oct)
@@ -174,14 +210,20 @@ async def warnings(tmp_path: Path, environ: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660], ids=oct)
-@pytest.mark.parametrize("name", ["one.db", "one.db-wal", "one.db.key", "one.db.bak-0001", "given.key"])
-async def test_doctor_warns_of_a_file_that_others_can_read(name: str, mode: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["one.db", "one.db-wal", "one.db.key", "one.db.bak-0001", "given.key"]
+)
+async def test_doctor_warns_of_a_file_that_others_can_read(
+    name: str, mode: int, tmp_path: Path
+) -> None:
     environ: dict[str, str] = {}
     if name == "given.key":
         write_key_file(tmp_path / name, [new_key()], replace=False)
         environ = {"OLLAMA_ADMIN_SECRET_KEY_FILE": str(tmp_path / name)}
     async with Client(database_url=f"sqlite:///{tmp_path}/one.db", environ=environ) as client:
-        await client.servers.add(name="one", url="http://127.0.0.1:9", is_active=False, headers={"X-A": "b"})
+        await client.servers.add(
+            name="one", url="http://127.0.0.1:9", is_active=False, headers={"X-A": "b"}
+        )
         assert not [text for text in await warnings(tmp_path, environ) if "others" in text]
         path = tmp_path / name
         path.touch()

@@ -1,4 +1,6 @@
-"""A row that another program wrote, and that cannot be read, is named in one line; the other rows work on (C15)."""
+"""A row that another program wrote, and that cannot be read, is named in one line; the other rows
+work on (C15).
+"""
 
 import json
 from pathlib import Path
@@ -36,7 +38,9 @@ ON_SQLITE = [
 JSON_COLUMNS = ("capabilities", "auth_config", "headers", "families")
 
 
-def broken(url: str, column: str, value: object, table: str = "ollama_servers", row_id: int = 1) -> None:
+def broken(
+    url: str, column: str, value: object, table: str = "ollama_servers", row_id: int = 1
+) -> None:
     """Write what the program never would, past the checks of the database."""
     if url.startswith("sqlite"):
         given = "CAST(:value AS BLOB)" if isinstance(value, bytes) else ":value"
@@ -44,14 +48,24 @@ def broken(url: str, column: str, value: object, table: str = "ollama_servers", 
     else:
         given = "CAST(:value AS jsonb)" if column in JSON_COLUMNS else ":value"
         without_checks = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS ck_{table}_{column}"
-    execute(url, f"UPDATE {table} SET {column} = {given} WHERE id = {row_id}", first=without_checks, value=value)
+    execute(
+        url,
+        f"UPDATE {table} SET {column} = {given} WHERE id = {row_id}",
+        first=without_checks,
+        value=value,
+    )
 
 
 @pytest.fixture
 def good(serve: Serve, cli: Cli) -> FakeOllamaThread:
     """The server of the second row; both rows list the model, and the first one comes first."""
     fake = serve("alpha")
-    assert cli("server", "add", "broken", f"{fake.url}/prefix", "--no-check", "--priority", "9").exit_code == 0
+    assert (
+        cli(
+            "server", "add", "broken", f"{fake.url}/prefix", "--no-check", "--priority", "9"
+        ).exit_code
+        == 0
+    )
     assert cli("server", "add", "good", fake.url, "--discover").exit_code == 0
     return fake
 
@@ -88,22 +102,34 @@ def test_what_sqlite_stores_in_any_column_is_named_and_the_others_are_listed(
     sqlite_cli: Cli, tmp_path: Path, column: str, value: object
 ) -> None:
     for name in ("broken", "good"):
-        assert sqlite_cli("server", "add", name, f"http://127.0.0.1:9/{name}", "--no-check").exit_code == 0
+        assert (
+            sqlite_cli("server", "add", name, f"http://127.0.0.1:9/{name}", "--no-check").exit_code
+            == 0
+        )
     broken(f"sqlite:///{tmp_path}/one.db", column, value)
     assert_others_work(sqlite_cli, column)
-    for words in (["server", "check", "--all"], ["-o", "json", "server", "check", "--all"], ["doctor"]):
+    for words in (
+        ["server", "check", "--all"],
+        ["-o", "json", "server", "check", "--all"],
+        ["doctor"],
+    ):
         assert sqlite_cli(*words).exit_code == 7
     assert sqlite_cli("server", "remove", "1", "--yes").exit_code == 0
 
 
-def test_every_command_goes_on_without_the_row_or_names_it(cli: Cli, database_url: str, good: FakeOllamaThread) -> None:
+def test_every_command_goes_on_without_the_row_or_names_it(
+    cli: Cli, database_url: str, good: FakeOllamaThread
+) -> None:
     broken(database_url, "capabilities", "[7]")
     asked = cli("generate", "-m", "alpha", "hi")
     assert (asked.exit_code, asked.stdout) == (0, "I am alpha")
     for words in (["server", "check"], ["discover"]):
         ran = cli.json(*words)
         assert ran.exit_code == 7
-        results = {result["server"]["name"]: result["error"] for result in json.loads(ran.stdout)["results"]}
+        results = {
+            result["server"]["name"]: result["error"]
+            for result in json.loads(ran.stdout)["results"]
+        }
         assert results["good"] is None
         assert results["broken"]["code"] == "database_unavailable"
     report = cli.json("doctor")
@@ -139,13 +165,17 @@ def test_a_server_that_lists_the_model_and_cannot_be_read_is_passed_over_by_name
 @pytest.mark.usefixtures("good")
 def test_the_row_can_be_removed(cli: Cli, database_url: str) -> None:
     broken(database_url, "auth_config", "[]")
-    assert cli.json("server", "remove", "1", "--yes").data == {"removed": {"id": 1, "name": "broken"}}
+    assert cli.json("server", "remove", "1", "--yes").data == {
+        "removed": {"id": 1, "name": "broken"}
+    }
     listed = cli.json("server", "list")
     assert ([row["name"] for row in listed.data], listed.stderr) == (["good"], "")
 
 
 @pytest.mark.usefixtures("good")
-@pytest.mark.parametrize(("column", "value"), [("families", '{"a": 1}'), ("capabilities", "7"), ("size", None)])
+@pytest.mark.parametrize(
+    ("column", "value"), [("families", '{"a": 1}'), ("capabilities", "7"), ("size", None)]
+)
 def test_a_model_row_of_another_program_is_named_and_written_anew_by_discovery(
     cli: Cli, database_url: str, column: str, value: object
 ) -> None:
@@ -158,15 +188,23 @@ def test_a_model_row_of_another_program_is_named_and_written_anew_by_discovery(
     for words in (["models"], ["generate", "-m", "alpha", "hi"]):
         ran = cli.json(*words)
         assert ran.failure == (5, "database_unavailable")
-        told = f"model 'alpha:latest' of server 2: its {column} cannot be read; another program wrote it"
-        assert (ran.error["message"], ran.error["hint"]) == (told, "read it again: ollama-admin discover 2")
+        told = (
+            f"model 'alpha:latest' of server 2: its {column} cannot be read; another program "
+            "wrote it"
+        )
+        assert (ran.error["message"], ran.error["hint"]) == (
+            told,
+            "read it again: ollama-admin discover 2",
+        )
     assert cli("discover", "2").exit_code == 0
     (model,) = cli.json("models").data
     assert (model["name"], model["capabilities"]) == ("alpha:latest", ["completion"])
     assert cli("generate", "-m", "alpha", "hi").stdout == "I am alpha"
 
 
-def test_text_that_is_not_json_in_a_model_row_is_written_anew(sqlite_cli: Cli, serve: Serve, tmp_path: Path) -> None:
+def test_text_that_is_not_json_in_a_model_row_is_written_anew(
+    sqlite_cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
     fake = serve("alpha")
     assert sqlite_cli("server", "add", "gpu", fake.url, "--discover").exit_code == 0
     for row_id, column in enumerate(("families", "capabilities", "modified_at"), 1):

@@ -1,4 +1,6 @@
-"""A hostile server costs bounded time and memory: each fault ends at the deadline that was set, as an error."""
+"""A hostile server costs bounded time and memory: each fault ends at the deadline that was set, as
+an error.
+"""
 
 import asyncio
 import functools
@@ -16,16 +18,18 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_http import NDJSON, Connection, RecordedRequest
 from ollama_admin.errors import AdminError, ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama.http import Times
 from ollama_admin.ollama.lines import LINE_LIMIT
+from ollama_admin.simulator.http import NDJSON, Connection, RecordedRequest
 from tests.fake_ollama import Answer, Drip, FakeOllama, Fault, Huge, Raw, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
 
 MIB = 2**20
 GROWTH = 50 * MIB
-DEADLINE = 1.0  # seconds that these tests give to a metadata call, to a first byte, and between two pieces
+DEADLINE = (
+    1.0  # seconds that these tests give to a metadata call, to a first byte, and between two pieces
+)
 SLACK = 10.0  # seconds more that a busy machine may take
 TIMES = Times(connect=DEADLINE, metadata=DEADLINE, first_byte=DEADLINE, idle=DEADLINE)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -71,22 +75,36 @@ RECORD = json.dumps({"model": "alpha:latest", "response": "x", "done": False}).e
 NOTHING = RECORD.replace(b'"x"', b'""') + b"\n"
 FAULTS: Mapping[str, Callable[[], Fault]] = {
     "a gzip bomb": lambda: Answer(200, bomb(), headers={"Content-Encoding": "gzip"}),
-    "a gzip bomb that is an error": lambda: Answer(500, bomb(), headers={"Content-Encoding": "gzip"}),
-    "a gzip bomb called something else": lambda: Answer(200, bomb(), headers={"Content-Encoding": "deflate, gzip"}),
+    "a gzip bomb that is an error": lambda: Answer(
+        500, bomb(), headers={"Content-Encoding": "gzip"}
+    ),
+    "a gzip bomb called something else": lambda: Answer(
+        200, bomb(), headers={"Content-Encoding": "deflate, gzip"}
+    ),
     "a gzip bomb that is not declared": lambda: Answer(200, bomb()),
-    "a line of 200 MB": lambda: Huge(head=b'{"models": "', unit=b"x" * 65536, times=3200, content_type=NDJSON),
+    "a line of 200 MB": lambda: Huge(
+        head=b'{"models": "', unit=b"x" * 65536, times=3200, content_type=NDJSON
+    ),
     "an endless body": lambda: Endless(CHUNKED, chunk(b"x" * 65536)),
     "an endless error": lambda: Endless(CHUNKED.replace(b"200 OK", b"500 Oh"), chunk(b"x" * 65536)),
     "endless blank lines": lambda: Endless(CHUNKED, chunk(b"\n" * 65536)),
     "an endless head": lambda: Endless(HEAD, b"X-More: " + b"x" * 8192 + b"\r\n"),
     "endless records of nothing": lambda: Endless(CHUNKED, chunk(NOTHING * 100)),
     "endless chunks of one byte": lambda: Endless(CHUNKED, chunk(b" ")),
-    "a byte every 0.3 s": lambda: Drip(HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, every=0.3),
+    "a byte every 0.3 s": lambda: Drip(
+        HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, every=0.3
+    ),
     "a body byte every 0.3 s": lambda: Endless(CHUNKED, chunk(b" "), every=0.3),
-    "a flood of interim answers": lambda: Endless(b"", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 100),
-    "a header of 1 MB": lambda: Raw((HEAD + b"X-Long: " + b"x" * 10**6 + b"\r\nContent-Length: 2\r\n\r\n{}",)),
+    "a flood of interim answers": lambda: Endless(
+        b"", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 100
+    ),
+    "a header of 1 MB": lambda: Raw(
+        (HEAD + b"X-Long: " + b"x" * 10**6 + b"\r\nContent-Length: 2\r\n\r\n{}",)
+    ),
     "a wrong length": lambda: Raw((HEAD + b"Content-Length: 2000\r\n\r\n{}",)),
-    "a length and chunks": lambda: Raw((HEAD + b"Content-Length: 9\r\nTransfer-Encoding: gzip, chunked\r\n\r\n{}",)),
+    "a length and chunks": lambda: Raw(
+        (HEAD + b"Content-Length: 9\r\nTransfer-Encoding: gzip, chunked\r\n\r\n{}",)
+    ),
     "a bad chunk": lambda: Raw((CHUNKED + b"zz\r\n{}\r\n",)),
     "an endless chunk size": lambda: Endless(CHUNKED, b"0" * 8192),
     "a list of empty values": lambda: Answer(200, filled(b"{},")),
@@ -97,14 +115,18 @@ FAULTS: Mapping[str, Callable[[], Fault]] = {
 }
 
 
-async def failure(server: FakeOllama, where: str, fault: Fault, folder: Path) -> tuple[AdminError, float]:
+async def failure(
+    server: FakeOllama, where: str, fault: Fault, folder: Path
+) -> tuple[AdminError, float]:
     """How a call of that kind fails at this fault, and after how many seconds."""
     server.script_always(PATHS[where], fault)
     async with Client(database_url=f"sqlite:///{folder}/x.db", environ={}, times=TIMES) as client:
         await client.servers.add(name="gpu", url=server.url)
         started = time.monotonic()
         if where == "stream":
-            ask = client.generate(prompt="hi", model="alpha", server_url=server.url, timeout=2 * DEADLINE)
+            ask = client.generate(
+                prompt="hi", model="alpha", server_url=server.url, timeout=2 * DEADLINE
+            )
             with pytest.raises(AdminError) as caught:
                 await ask
             return caught.value, time.monotonic() - started
@@ -115,7 +137,9 @@ async def failure(server: FakeOllama, where: str, fault: Fault, folder: Path) ->
 
 @pytest.mark.parametrize("where", PATHS)
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_hostile_answer_is_an_error_at_the_deadline(name: str, where: str, tmp_path: Path) -> None:
+async def test_a_hostile_answer_is_an_error_at_the_deadline(
+    name: str, where: str, tmp_path: Path
+) -> None:
     fault = FAULTS[name]()
     async with FakeOllama(SimulatedModel("alpha")) as server:
         error, seconds = await failure(server, where, fault, tmp_path)
@@ -133,14 +157,18 @@ async def test_many_headers_are_read_or_refused_and_never_wait(count: int, tmp_p
     answer = Raw((HEAD + many + b"Content-Length: %d\r\n\r\n" % len(body) + body,))
     async with FakeOllama(SimulatedModel("alpha")) as server:
         server.script_always("/api/version", answer)
-        async with Client(database_url=f"sqlite:///{tmp_path}/x.db", environ={}, times=TIMES) as client:
+        async with Client(
+            database_url=f"sqlite:///{tmp_path}/x.db", environ={}, times=TIMES
+        ) as client:
             await client.servers.add(name="gpu", url=server.url)
             (checked,) = await client.servers.check(["gpu"])
     assert checked.error is None or isinstance(checked.error, UpstreamError)
     assert checked.ms < (DEADLINE + SLACK) * 1000
 
 
-async def test_a_metadata_call_ends_at_the_deadline_it_is_given_and_not_later(tmp_path: Path) -> None:
+async def test_a_metadata_call_ends_at_the_deadline_it_is_given_and_not_later(
+    tmp_path: Path,
+) -> None:
     async with FakeOllama(SimulatedModel("alpha")) as server:
         server.script_always("/api/version", Endless(CHUNKED, chunk(b" "), every=0.3))
         async with Client(database_url=f"sqlite:///{tmp_path}/x.db", environ={}) as client:
@@ -159,7 +187,9 @@ async def test_an_answer_that_drips_ends_with_the_time_given_for_the_whole(tmp_p
         async with Client(database_url=f"sqlite:///{tmp_path}/x.db", environ={}) as client:
             started = time.monotonic()
             with pytest.raises(StreamInterrupted, match="the time given by the timeout is over"):
-                await client.generate(prompt="hi", model="alpha", server_url=server.url, timeout=1.5)
+                await client.generate(
+                    prompt="hi", model="alpha", server_url=server.url, timeout=1.5
+                )
             assert 1.5 <= time.monotonic() - started < 1.5 + SLACK
 
 
@@ -203,12 +233,23 @@ MEASURED_LONG = (  # by `make chaos`
 
 
 @pytest.mark.parametrize("where", ["metadata", "stream"])
-@pytest.mark.parametrize("name", [*MEASURED, *(pytest.param(name, marks=pytest.mark.chaos) for name in MEASURED_LONG)])
-def test_a_hostile_answer_grows_the_process_by_less_than_50_mib(name: str, where: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", [*MEASURED, *(pytest.param(name, marks=pytest.mark.chaos) for name in MEASURED_LONG)]
+)
+def test_a_hostile_answer_grows_the_process_by_less_than_50_mib(
+    name: str, where: str, tmp_path: Path
+) -> None:
     with FakeOllamaThread(FakeOllama(SimulatedModel("alpha"))) as thread:
         fault = FAULTS[name]()
         thread.call(lambda: thread.fakes[0].script_always(PATHS[where], fault))
-        command = [sys.executable, "-m", "tests.security.test_limits", thread.url, where, str(tmp_path)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.security.test_limits",
+            thread.url,
+            where,
+            str(tmp_path),
+        ]
         environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
@@ -219,7 +260,9 @@ def test_a_hostile_answer_grows_the_process_by_less_than_50_mib(name: str, where
 
 
 async def measure(url: str, where: str, folder: str) -> dict[str, Any]:
-    """Ask once with everything loaded, then again at the fault; how far the peak of memory moved."""
+    """Ask once with everything loaded, then again at the fault; how far the peak of memory
+    moved.
+    """
     async with (
         FakeOllama(SimulatedModel("alpha")) as good,
         Client(database_url=f"sqlite:///{folder}/x.db", environ={}, times=TIMES) as client,
@@ -232,7 +275,9 @@ async def measure(url: str, where: str, folder: str) -> dict[str, Any]:
             if where != "stream":
                 return (await client.discover([names[at]]))[0].error
             try:
-                await client.generate(prompt="hi", model="alpha", server_url=at, timeout=2 * DEADLINE)
+                await client.generate(
+                    prompt="hi", model="alpha", server_url=at, timeout=2 * DEADLINE
+                )
             except AdminError as error:
                 return error
             return None
@@ -241,13 +286,18 @@ async def measure(url: str, where: str, folder: str) -> dict[str, Any]:
         before, started = peak(), time.monotonic()
         error = await error_of(url)
         assert error is not None
-        return {"error": error.code, "growth": peak() - before, "seconds": time.monotonic() - started}
+        return {
+            "error": error.code,
+            "growth": peak() - before,
+            "seconds": time.monotonic() - started,
+        }
 
 
 def peak() -> int:
     """Bytes of memory that this process has had at most.
 
-    Not `ru_maxrss`: that begins with the peak of the process that started this one, which has packed the bomb.
+    Not `ru_maxrss`: that begins with the peak of the process that started this one, which has
+    packed the bomb.
     """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024

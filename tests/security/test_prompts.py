@@ -1,4 +1,6 @@
-"""Prompts and answers pass through: no database, log, file, error or verbose output keeps a word of them (T20)."""
+"""Prompts and answers pass through: no database, log, file, error or verbose output keeps a word of
+them (T20).
+"""
 
 import logging
 import traceback
@@ -8,13 +10,15 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.errors import AdminError
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve
 from tests.cli.running import Cli
 from tests.fake_ollama import Answer, CutAfter, FakeOllama, Fault, Raw
 
-WORDS = {what: f"{what}K4n4ry" for what in ("prompt", "system", "answer", "thinking", "image", "format")}
+WORDS = {
+    what: f"{what}K4n4ry" for what in ("prompt", "system", "answer", "thinking", "image", "format")
+}
 SAYING = SimulatedModel(
     "alpha",
     says=f"it is {WORDS['answer']}",
@@ -59,14 +63,19 @@ def assert_none(told: str) -> None:
 
 
 async def test_no_word_of_prompt_or_answer_is_stored_or_logged(
-    client: Client, database_url: str, tmp_path: Path, notes: list[str], caplog: pytest.LogCaptureFixture
+    client: Client,
+    database_url: str,
+    tmp_path: Path,
+    notes: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     errors = []
     async with FakeOllama(SAYING) as fake:
         await client.servers.add(name="gpu", url=fake.url)
         await client.discover()
         for name in ("", "httpx", "httpcore", "asyncio", "sqlalchemy", "psycopg", "ollama_admin"):
-            caplog.set_level(logging.DEBUG, logger=name)  # after our client has silenced what it can
+            # after our client has silenced what it can
+            caplog.set_level(logging.DEBUG, logger=name)
         for think in (None, True):
             reply = await client.generate(model="alpha", server="gpu", think=think, **ASKED)
             assert WORDS["answer"] in reply.response
@@ -75,7 +84,11 @@ async def test_no_word_of_prompt_or_answer_is_stored_or_logged(
             with pytest.raises(AdminError) as caught:
                 await client.generate(model="alpha", server="gpu", **ASKED)
             errors.append(caught.value)
-        for wrong in ({"model": "unknown"}, {"model": "alpha", "keep_alive": "soon"}, {"timeout": 0.0}):
+        for wrong in (
+            {"model": "unknown"},
+            {"model": "alpha", "keep_alive": "soon"},
+            {"timeout": 0.0},
+        ):
             with pytest.raises(AdminError) as caught:
                 await client.generate(**ASKED, **wrong)
             errors.append(caught.value)

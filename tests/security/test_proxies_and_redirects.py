@@ -1,4 +1,6 @@
-"""Requests go where the registry says and nowhere else: no redirect, proxy variable, cookie or file changes that."""
+"""Requests go where the registry says and nowhere else: no redirect, proxy variable, cookie or file
+changes that.
+"""
 
 import asyncio
 import ssl
@@ -10,29 +12,37 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_http import RecordedRequest
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.errors import AdminError, InvalidInput, ServerUnreachable, UpstreamError
 from ollama_admin.settings import Settings
+from ollama_admin.simulator.http import RecordedRequest
+from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve
 from tests.cli.running import Cli
 from tests.fake_ollama import Answer, FakeOllama, redirect
 from tests.fake_ollama_thread import FakeOllamaThread
 
-SELF_SIGNED = Path(__file__).parents[1] / "ollama" / "self_signed.pem"  # for localhost and 127.0.0.1, with its key
+# for localhost and 127.0.0.1, with its key
+SELF_SIGNED = Path(__file__).parents[1] / "ollama" / "self_signed.pem"
 FAR = "http://10.39.0.6:11434"  # nothing is connected to there
 PROXY, CA_FILE = "OLLAMA_ADMIN_PROXY", "OLLAMA_ADMIN_CA_FILE"
 
 KINDS: dict[str, dict[str, Any]] = {
     "basic": {"auth_type": "basic", "auth_config": {"username": "u", "password": "hunter2"}},
     "bearer": {"auth_type": "bearer", "auth_config": {"token": "hunter2"}},
-    "api key": {"auth_type": "api_key", "auth_config": {"key": "hunter2"}, "headers": {"X-A": "hunter2"}},
+    "api key": {
+        "auth_type": "api_key",
+        "auth_config": {"key": "hunter2"},
+        "headers": {"X-A": "hunter2"},
+    },
 }
 Asking = Callable[[Client], Awaitable[Any]]
 CALLS: dict[str, tuple[str, Asking]] = {
     "check": ("/api/version", lambda client: client.servers.check(["gpu"])),
     "discover": ("/api/tags", lambda client: client.discover(["gpu"])),
-    "generate": ("/api/generate", lambda client: client.generate(prompt="hi", server="gpu", model="alpha")),
+    "generate": (
+        "/api/generate",
+        lambda client: client.generate(prompt="hi", server="gpu", model="alpha"),
+    ),
 }
 
 
@@ -61,7 +71,9 @@ async def test_another_origin_that_a_redirect_names_hears_nothing(
         fake.clear_script()
         assert type(error) is UpstreamError
         assert error.exit_code == 6
-        assert error.message == f"server gpu redirects {path} to 127.0.0.1; redirects are not followed"
+        assert (
+            error.message == f"server gpu redirects {path} to 127.0.0.1; redirects are not followed"
+        )
     assert other.requests == []
 
 
@@ -90,16 +102,21 @@ async def test_a_redirect_to_the_same_origin_is_not_followed_either(
         ("http://hunter2.proxy.test/", "********.proxy.test"),
     ],
 )
-async def test_of_a_redirect_only_the_host_is_told(client: Client, fake: FakeOllama, location: str, host: str) -> None:
+async def test_of_a_redirect_only_the_host_is_told(
+    client: Client, fake: FakeOllama, location: str, host: str
+) -> None:
     await client.servers.add(name="gpu", url=fake.url, **KINDS["bearer"])
     fake.script("/api/version", redirect(location))
     error = await error_of(client, CALLS["check"][1])
-    assert error.message == f"server gpu redirects /api/version to {host}; redirects are not followed"
+    assert (
+        error.message == f"server gpu redirects /api/version to {host}; redirects are not followed"
+    )
     assert "p4ss" not in f"{error.message} {error.hint}"
 
 
 @pytest.mark.parametrize(
-    "location", ["javascript:p4ss", "file:///p4ss", "http://p4ss:port/", "http://a b/p4ss", "\\p4ss"]
+    "location",
+    ["javascript:p4ss", "file:///p4ss", "http://p4ss:port/", "http://a b/p4ss", "\\p4ss"],
 )
 async def test_a_redirect_to_what_is_no_url_is_an_error_all_the_same(
     client: Client, fake: FakeOllama, location: str
@@ -112,12 +129,18 @@ async def test_a_redirect_to_what_is_no_url_is_an_error_all_the_same(
     assert len(fake.requests) == 1
 
 
-def test_the_command_line_ends_with_6_and_asks_nobody_else(cli: Cli, serve: Serve, key: str) -> None:
+def test_the_command_line_ends_with_6_and_asks_nobody_else(
+    cli: Cli, serve: Serve, key: str
+) -> None:
     fake, other = serve("alpha"), serve("alpha")
     fake.fakes[0].script_always("/api/version", redirect(other.url))
     options = ["--auth", "bearer", "--secret-stdin", "--no-check"]
     assert cli("server", "add", "gpu", fake.url, *options, stdin="hunter2").exit_code == 0
-    for words in (("server", "check", "gpu"), ("discover", "gpu"), ("generate", "hi", "-s", "gpu", "-m", "alpha")):
+    for words in (
+        ("server", "check", "gpu"),
+        ("discover", "gpu"),
+        ("generate", "hi", "-s", "gpu", "-m", "alpha"),
+    ):
         assert cli.json(*words).failure == (6, "upstream_error")
     assert other.requests() == []
 
@@ -157,9 +180,20 @@ def check_and_generate(cli: Cli, fake: FakeOllamaThread) -> list[RecordedRequest
 
 @pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
 def test_proxy_variables_are_ignored(
-    sqlite_cli: Cli, serve: Serve, spy: FakeOllamaThread, monkeypatch: pytest.MonkeyPatch, scheme: str
+    sqlite_cli: Cli,
+    serve: Serve,
+    spy: FakeOllamaThread,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
 ) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ):
         monkeypatch.setenv(name, spy.url.replace("http", scheme, 1))
     requests = check_and_generate(sqlite_cli, serve("alpha"))
     assert {request.headers["authorization"] for request in requests} == {"Bearer hunter2"}
@@ -167,7 +201,9 @@ def test_proxy_variables_are_ignored(
     assert spy.requests() == []
 
 
-def test_netrc_is_not_read(sqlite_cli: Cli, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_netrc_is_not_read(
+    sqlite_cli: Cli, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "machine 127.0.0.1 login u password hunter2\ndefault login u password hunter2\n"
     for name in (".netrc", "_netrc"):
         (tmp_path / "home" / name).write_text(text)
@@ -210,23 +246,32 @@ async def test_the_proxy_of_our_own_variable_is_used(proxy: FakeOllama, tmp_path
         await client.discover(["gpu"])
         reply = await client.generate(prompt="hi", server="gpu", model="alpha")
     assert reply.response == "I am alpha"
-    assert {request.path for request in proxy.requests} >= {f"{FAR}/api/version", f"{FAR}/api/generate"}
+    assert {request.path for request in proxy.requests} >= {
+        f"{FAR}/api/version",
+        f"{FAR}/api/generate",
+    }
     for request in proxy.requests:
         assert request.headers["authorization"] == "Bearer hunter2"
         assert request.headers["host"] == "10.39.0.6:11434"
         assert request.headers["proxy-authorization"].startswith("Basic ")
 
 
-async def test_without_our_own_variable_no_proxy_is_used(proxy: FakeOllama, fake: FakeOllama, tmp_path: Path) -> None:
+async def test_without_our_own_variable_no_proxy_is_used(
+    proxy: FakeOllama, fake: FakeOllama, tmp_path: Path
+) -> None:
     url = f"http://127.0.0.1:{proxy.port}"
-    async with client_of({"HTTP_PROXY": url, "http_proxy": url, "ALL_PROXY": url, PROXY: ""}, tmp_path) as client:
+    async with client_of(
+        {"HTTP_PROXY": url, "http_proxy": url, "ALL_PROXY": url, PROXY: ""}, tmp_path
+    ) as client:
         await client.servers.add(name="gpu", url=fake.url, **KINDS["bearer"])
         (check,) = await client.servers.check()
     assert check.error is None
     assert proxy.requests == []
 
 
-async def test_a_proxy_that_is_away_is_an_error_and_not_passed_by(fake: FakeOllama, tmp_path: Path) -> None:
+async def test_a_proxy_that_is_away_is_an_error_and_not_passed_by(
+    fake: FakeOllama, tmp_path: Path
+) -> None:
     async with client_of({PROXY: "http://u:p4ss@127.0.0.1:9"}, tmp_path) as client:
         await client.servers.add(name="gpu", url=fake.url)
         error = await error_of(client, CALLS["check"][1])
@@ -235,7 +280,9 @@ async def test_a_proxy_that_is_away_is_an_error_and_not_passed_by(fake: FakeOlla
     assert fake.requests == []
 
 
-async def test_a_proxy_hears_no_credential_of_an_https_server(proxy: FakeOllama, tmp_path: Path) -> None:
+async def test_a_proxy_hears_no_credential_of_an_https_server(
+    proxy: FakeOllama, tmp_path: Path
+) -> None:
     proxy.script_always("", Answer(407, "p4ss wrong"))
     async with client_of({PROXY: f"http://u:p4ss@127.0.0.1:{proxy.port}"}, tmp_path) as client:
         await client.servers.add(name="gpu", url="https://10.39.0.6", **KINDS["bearer"])
@@ -250,7 +297,15 @@ async def test_a_proxy_hears_no_credential_of_an_https_server(proxy: FakeOllama,
 
 @pytest.mark.parametrize(
     "value",
-    ["127.0.0.1:8080", "socks5://127.0.0.1", "http://", "http://[::1", "http://a:b4d@gpu:port", "http://a b", "é"],
+    [
+        "127.0.0.1:8080",
+        "socks5://127.0.0.1",
+        "http://",
+        "http://[::1",
+        "http://a:b4d@gpu:port",
+        "http://a b",
+        "é",
+    ],
 )
 def test_a_proxy_that_is_no_url_is_one_clear_error(value: str) -> None:
     with pytest.raises(InvalidInput) as caught:
@@ -271,7 +326,9 @@ async def tls_server(host: str) -> AsyncIterator[tuple[str, list[bytes]]]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
         body = b'{"version":"0.33.0"}'
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
         await writer.drain()
         writer.close()
 
@@ -292,7 +349,9 @@ async def checked(url: str, environ: dict[str, str], tmp_path: Path) -> AdminErr
     return check.error
 
 
-async def test_a_server_that_the_ca_file_vouches_for_is_asked(tls: tuple[str, list[bytes]], tmp_path: Path) -> None:
+async def test_a_server_that_the_ca_file_vouches_for_is_asked(
+    tls: tuple[str, list[bytes]], tmp_path: Path
+) -> None:
     url, asked = tls
     assert await checked(url, {CA_FILE: str(SELF_SIGNED)}, tmp_path) is None
     assert b"Authorization: Bearer hunter2" in asked[0]

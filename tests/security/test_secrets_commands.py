@@ -1,4 +1,6 @@
-"""`ollama-admin secrets ...`: the state of the key is told, and changing it loses nothing, however it ends."""
+"""`ollama-admin secrets ...`: the state of the key is told, and changing it loses nothing, however
+it ends.
+"""
 
 import asyncio
 import re
@@ -11,8 +13,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from ollama_admin.client import Client
+from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import SecretUnavailable
-from ollama_admin.secret import Secret
 from ollama_admin.vault import Keys, Vault, new_key
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli, Process
@@ -51,7 +53,14 @@ def own_keys() -> list[str]:
 def test_status_tells_how_many_secrets_the_key_opens(cli: Cli) -> None:
     told = cli.json("secrets", "status").data
     assert told.keys() == KEYS
-    assert told == {"key_source": KEY, "keys": 1, "secrets": 0, "stale": 0, "unreadable": [], "problem": None}
+    assert told == {
+        "key_source": KEY,
+        "keys": 1,
+        "secrets": 0,
+        "stale": 0,
+        "unreadable": [],
+        "problem": None,
+    }
     add(cli)
     assert cli.json("secrets", "status").data == told | {"secrets": 2}
 
@@ -74,14 +83,18 @@ def test_status_names_the_key_file_of_an_sqlite_database(sqlite_cli: Cli, tmp_pa
 
 
 @pytest.mark.usefixtures("key")
-def test_status_counts_what_is_under_an_older_key(cli: Cli, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_status_counts_what_is_under_an_older_key(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
     add(cli)
     monkeypatch.setenv(KEY, f"{new_key().reveal()},{key}")
     told = cli.json("secrets", "status").data
     assert (told["keys"], told["stale"], told["unreadable"]) == (2, 2, [])
 
 
-@pytest.mark.parametrize("change", ["another key", "no key", "an empty one", "no key at all", "both"])
+@pytest.mark.parametrize(
+    "change", ["another key", "no key", "an empty one", "no key at all", "both"]
+)
 def test_status_is_5_and_names_the_servers_when_secrets_cannot_be_read(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, key: str, change: str
 ) -> None:
@@ -109,7 +122,11 @@ def test_status_finds_a_secret_that_was_moved_or_changed(cli: Cli, database_url:
     config, _ = stored(database_url, "gpu")
     store(database_url, "two", config)
     assert '"unreadable": [\n    "two"\n  ]' in cli("-o", "json", "secrets", "status").stdout
-    store(database_url, "two", {"token": "\ud800"} if database_url.startswith("sqlite") else {"token": "x"})
+    store(
+        database_url,
+        "two",
+        {"token": "\ud800"} if database_url.startswith("sqlite") else {"token": "x"},
+    )
     assert cli("secrets", "status").exit_code == 5
 
 
@@ -117,7 +134,10 @@ def test_status_finds_a_secret_that_was_moved_or_changed(cli: Cli, database_url:
 
 
 def test_a_generated_key_is_printed_and_stored_nowhere(sqlite_cli: Cli, tmp_path: Path) -> None:
-    keys = [sqlite_cli("secrets", "generate-key").stdout, sqlite_cli.json("secrets", "generate-key").data["key"]]
+    keys = [
+        sqlite_cli("secrets", "generate-key").stdout,
+        sqlite_cli.json("secrets", "generate-key").data["key"],
+    ]
     assert keys[0].endswith("\n")
     assert len({key.strip() for key in keys}) == 2
     for key in keys:
@@ -141,7 +161,14 @@ def test_after_a_rotation_the_older_key_can_go(
     monkeypatch.setenv(KEY, f"{newest},{key}")
     assert sends_its_secrets(cli, fake)
     told = cli.json("secrets", "rotate").data
-    assert told == {"key_source": KEY, "keys": 2, "secrets": 2, "stale": 0, "unreadable": [], "problem": None}
+    assert told == {
+        "key_source": KEY,
+        "keys": 2,
+        "secrets": 2,
+        "stale": 0,
+        "unreadable": [],
+        "problem": None,
+    }
     monkeypatch.setenv(KEY, newest)
     assert sends_its_secrets(cli, fake)
     monkeypatch.setenv(KEY, key)
@@ -157,7 +184,9 @@ def content(database_url: str) -> str:
     """The bytes of an SQLite database with its log, or the rows of PostgreSQL."""
     if database_url.startswith("sqlite"):
         path = Path(database_url.removeprefix("sqlite:///"))
-        return "".join(file.read_bytes().decode("latin-1") for file in path.parent.glob(f"{path.name}*"))
+        return "".join(
+            file.read_bytes().decode("latin-1") for file in path.parent.glob(f"{path.name}*")
+        )
     return str(execute(database_url, "SELECT * FROM ollama_servers"))
 
 
@@ -181,7 +210,16 @@ def test_nothing_that_an_older_key_opens_stays_in_the_database(
 def test_rotation_keeps_user_names_references_and_where_secrets_belong(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, key: str, database_url: str
 ) -> None:
-    options = ["--auth", "basic", "--username", "u", "--secret-ref", "env:GPU_TOKEN", "--header", "X-A=1"]
+    options = [
+        "--auth",
+        "basic",
+        "--username",
+        "u",
+        "--secret-ref",
+        "env:GPU_TOKEN",
+        "--header",
+        "X-A=1",
+    ]
     before = cli.json("server", "add", "gpu", GPU, "--no-check", *options).data
     sealed = stored(database_url, "gpu")
     monkeypatch.setenv(KEY, f"{new_key().reveal()},{key}")
@@ -226,15 +264,25 @@ def test_rotation_killed_at_any_step_loses_nothing(
     assert cli.json("secrets", "status").data["stale"] == 0
 
 
-async def test_rotation_keeps_a_secret_that_is_changed_meanwhile(migrated_postgres_url: str, fake: FakeOllama) -> None:
+async def test_rotation_keeps_a_secret_that_is_changed_meanwhile(
+    migrated_postgres_url: str, fake: FakeOllama
+) -> None:
     old, new = new_key(), new_key()
     environ = {KEY: f"{new.reveal()},{old.reveal()}"}
     seal = Vault(Keys(source="the test", keys=(old,))).seal
     async with Client(database_url=migrated_postgres_url, environ=environ) as client:
-        await client.servers.add(name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": "old"})
-        with psycopg.connect(migrated_postgres_url) as writer, psycopg.connect(migrated_postgres_url) as watcher:
+        await client.servers.add(
+            name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": "old"}
+        )
+        with (
+            psycopg.connect(migrated_postgres_url) as writer,
+            psycopg.connect(migrated_postgres_url) as watcher,
+        ):
             changed = seal(Secret("changed"), fake.url)
-            writer.execute("UPDATE ollama_servers SET auth_config = jsonb_build_object('token', %s::text)", [changed])
+            writer.execute(
+                "UPDATE ollama_servers SET auth_config = jsonb_build_object('token', %s::text)",
+                [changed],
+            )
             rotation = asyncio.create_task(client.secrets.rotate())
             while not rotation.done() and watcher.execute(WAITING).fetchone() == (0,):
                 watcher.rollback()
@@ -248,7 +296,9 @@ async def test_rotation_keeps_a_secret_that_is_changed_meanwhile(migrated_postgr
 # rotate, with the key file of an SQLite database
 
 
-def test_rotation_of_the_own_key_file_makes_a_new_key_and_forgets_the_old_one(sqlite_cli: Cli, serve: Serve) -> None:
+def test_rotation_of_the_own_key_file_makes_a_new_key_and_forgets_the_old_one(
+    sqlite_cli: Cli, serve: Serve
+) -> None:
     fake = serve("alpha")
     add(sqlite_cli, url=fake.url)
     before = own_keys()
@@ -270,7 +320,9 @@ def test_rotation_of_the_own_key_file_that_fails_leaves_the_file_as_it_was(sqlit
     assert own_keys() == before
 
 
-def test_rotation_of_the_own_key_file_killed_at_any_step_loses_nothing(sqlite_cli: Cli, serve: Serve) -> None:
+def test_rotation_of_the_own_key_file_killed_at_any_step_loses_nothing(
+    sqlite_cli: Cli, serve: Serve
+) -> None:
     fake = serve("alpha")
     add(sqlite_cli, url=fake.url)
     assert killed_at_every_step(sqlite_cli, fake) > 8
@@ -286,14 +338,22 @@ def test_rotations_at_once_lose_nothing(sqlite_cli: Cli, serve: Serve, spawn: Sp
     assert sends_its_secrets(sqlite_cli, fake)
 
 
-def test_secrets_that_are_stored_during_a_rotation_can_be_read(sqlite_cli: Cli, spawn: Spawn) -> None:
+def test_secrets_that_are_stored_during_a_rotation_can_be_read(
+    sqlite_cli: Cli, spawn: Spawn
+) -> None:
     add(sqlite_cli)
 
     def stored_by(number: int) -> Process:
         options = ["--auth", "bearer", "--secret-stdin", "--no-check"]
-        return spawn("server", "add", f"s{number}", f"http://127.0.1.{number}", *options, stdin=b"hunter2")
+        return spawn(
+            "server", "add", f"s{number}", f"http://127.0.1.{number}", *options, stdin=b"hunter2"
+        )
 
-    processes = [process for number in range(2) for process in (spawn("secrets", "rotate"), stored_by(number))]
+    processes = [
+        process
+        for number in range(2)
+        for process in (spawn("secrets", "rotate"), stored_by(number))
+    ]
     assert {process.ended().exit_code for process in processes} == {0}
     told = sqlite_cli.json("secrets", "status").data
     assert (told["secrets"], told["stale"], told["unreadable"]) == (4, 0, [])
@@ -303,11 +363,18 @@ async def test_a_client_that_is_open_sees_the_key_of_a_rotation_elsewhere(
     migrated_sqlite_file: Path, tmp_path: Path, fake: FakeOllama
 ) -> None:
     url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'one.db')}"
-    async with Client(database_url=url, environ={}) as here, Client(database_url=url, environ={}) as elsewhere:
-        await here.servers.add(name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": "hunter2"})
+    async with (
+        Client(database_url=url, environ={}) as here,
+        Client(database_url=url, environ={}) as elsewhere,
+    ):
+        await here.servers.add(
+            name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": "hunter2"}
+        )
         await elsewhere.secrets.rotate()
         await here.servers.check(["gpu"])
-        await here.servers.add(name="two", url=GPU, auth_type="bearer", auth_config={"token": "hunter2"})
+        await here.servers.add(
+            name="two", url=GPU, auth_type="bearer", auth_config={"token": "hunter2"}
+        )
         assert (await elsewhere.secrets.status()).unreadable == ()
         Path("one.db.key").unlink()
         with pytest.raises(SecretUnavailable):
@@ -316,7 +383,9 @@ async def test_a_client_that_is_open_sees_the_key_of_a_rotation_elsewhere(
 
 
 def killed_at_every_step(cli: Cli, fake: FakeOllamaThread) -> int:
-    """Kill rotations at their first step, their second and so on; all secrets are there after each. How many died."""
+    """Kill rotations at their first step, their second and so on; all secrets are there after each.
+    How many died.
+    """
     with Rotations() as rotations:
         step = 0
         while (ended := rotations.dying_at(step)) == -9:

@@ -1,4 +1,6 @@
-"""Foreign text of any kind reaches a terminal as harmless text, and JSON as it is: 2,000 examples of each."""
+"""Foreign text of any kind reaches a terminal as harmless text, and JSON as it is: 2,000 examples
+of each.
+"""
 
 import asyncio
 import io
@@ -20,16 +22,26 @@ from ollama_admin.cli import import_env, render
 from ollama_admin.cli.app import app
 from ollama_admin.cli.output import Output
 from ollama_admin.client import Client
-from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelPlace
-from ollama_admin.domain.servers import ApiVersion, AuthType, CheckResult, Server, ServerRef, ServerStatus
+from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelHolder
+from ollama_admin.domain.servers import (
+    ApiVersion,
+    AuthType,
+    CheckResult,
+    Server,
+    ServerRef,
+    ServerStatus,
+)
 from ollama_admin.errors import AdminError, UpstreamError
 from ollama_admin.safe_text import TerminalFilter, safe_text
 from ollama_admin.store.tables import models, servers
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
 
-# What must never reach a terminal: C0 but the line feed, DEL, C1, bidi controls and marks, separators, surrogates
-HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# What must never reach a terminal: C0 but the line feed, DEL, C1, bidi controls and marks,
+# separators, surrogates
+HARMFUL = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 NASTY = (
     "\x1b]0;title\x07",
     "\x1b[2J\x1b[31mred",
@@ -157,8 +169,10 @@ def discovered_of(text: str) -> list[DiscoverResult]:
 
 
 def group_of(text: str) -> ModelGroup:
-    places = tuple(ModelPlace(server=text, digest=digest, is_available=True) for digest in (text or "x", None))
-    return ModelGroup(name=text, builds=2, servers=places)
+    limit = tuple(
+        ModelHolder(server=text, digest=digest, is_available=True) for digest in (text or "x", None)
+    )
+    return ModelGroup(name=text, builds=2, servers=limit)
 
 
 def ref(text: str) -> ServerRef:
@@ -232,7 +246,13 @@ def test_errors_hints_and_notes_show_any_text_in_one_line_each(text: str) -> Non
 @given(TEXT)
 @settings(quick, max_examples=2000)
 def test_json_is_ascii_and_comes_back_as_it_went_in(text: str) -> None:
-    for value in (server_row(text), model_row(text), check_of(text), discovered_of(text), group_of(text)):
+    for value in (
+        server_row(text),
+        model_row(text),
+        check_of(text),
+        discovered_of(text),
+        group_of(text),
+    ):
         stdout = io.StringIO()
         output = Output(json=True, stdout=stdout, stderr=io.StringIO())
         output.data(value)
@@ -243,7 +263,9 @@ def test_json_is_ascii_and_comes_back_as_it_went_in(text: str) -> None:
         assert text in strings_in(json.loads(whole))
     stderr = io.StringIO()
     Output(json=True, stdout=io.StringIO(), stderr=stderr).error(AdminError(text, text))
-    assert json.loads(stderr.getvalue()) == {"error": {"code": "error", "message": text, "hint": text}}
+    assert json.loads(stderr.getvalue()) == {
+        "error": {"code": "error", "message": text, "hint": text}
+    }
     assert stderr.getvalue().isascii()
     assert stderr.getvalue().count("\n") == 1
 
@@ -251,7 +273,9 @@ def test_json_is_ascii_and_comes_back_as_it_went_in(text: str) -> None:
 def strings_in(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for item in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from strings_in(item)
 
 
@@ -325,19 +349,34 @@ def test_whatever_the_database_holds_every_command_shows_it_harmless(
 
 
 def fill(database_url: str, text: str) -> None:
-    """One server and one model whose every column holds the text, as another program could write them."""
+    """One server and one model whose every column holds the text, as another program could write
+    them.
+    """
     url = database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(models.delete())
         connection.execute(servers.delete())
-        columns = server_row(text, url="http://127.0.0.1:9", auth_config={}, headers={}, auth_type=AuthType.NONE)
-        values = {name: getattr(columns, name) for name in Server.__slots__ if name != "slots_in_use"}
+        columns = server_row(
+            text, url="http://127.0.0.1:9", auth_config={}, headers={}, auth_type=AuthType.NONE
+        )
+        values = {
+            name: getattr(columns, name) for name in Server.__slots__ if name != "slots_in_use"
+        }
         values |= {"name_key": text, "capabilities": [text, "b"], "is_active": True}
         connection.execute(insert(servers).values(**values))
         row = model_row(text)
-        values = {name: getattr(row, name) for name in (column.name for column in models.columns) if name != "name_key"}
-        values |= {"families": [text], "capabilities": [text], "name_key": text, "is_available": True}
+        values = {
+            name: getattr(row, name)
+            for name in (column.name for column in models.columns)
+            if name != "name_key"
+        }
+        values |= {
+            "families": [text],
+            "capabilities": [text],
+            "name_key": text,
+            "is_available": True,
+        }
         connection.execute(insert(models).values(**values))
         connection.execute(update(servers).values(name=text))
     engine.dispose()
@@ -352,7 +391,12 @@ def test_whatever_a_server_says_every_command_shows_it_harmless(
     hostile_server.call(lambda: speak(hostile_server.fakes[0], text))
     server = ["--server-url", hostile_server.url]
     CliRunner().invoke(app, ["server", "add", "gpu", hostile_server.url, "--no-check"])
-    for words in (["server", "check"], ["discover"], ["models"], ["generate", "-m", "alpha", "hi", *server]):
+    for words in (
+        ["server", "check"],
+        ["discover"],
+        ["models"],
+        ["generate", "-m", "alpha", "hi", *server],
+    ):
         ran = CliRunner().invoke(app, words)
         assert ran.exit_code != 1, (words, ran.exc_info)
         assert_harmless(ran.stderr if words[0] == "generate" else ran.stdout + ran.stderr)
@@ -361,10 +405,19 @@ def test_whatever_a_server_says_every_command_shows_it_harmless(
 def speak(fake: FakeOllama, text: str) -> None:
     """The server's version, models and errors are all this text."""
     written = json.dumps(text).encode()  # a lone surrogate can be sent like this
-    model = b'{"models": [{"name": %s, "details": {"family": %s}}, {"name": "alpha"}]}' % (written, written)
+    model = b'{"models": [{"name": %s, "details": {"family": %s}}, {"name": "alpha"}]}' % (
+        written,
+        written,
+    )
     fake.clear_script()
-    fake.script_always("/api/version", Answer(200, b'{"version": %s}' % written if text.strip() else {"version": "1"}))
-    fake.script_always("/api/tags", Answer(200 if len(text) % 2 else 500, model if len(text) % 2 else {"error": text}))
+    fake.script_always(
+        "/api/version",
+        Answer(200, b'{"version": %s}' % written if text.strip() else {"version": "1"}),
+    )
+    fake.script_always(
+        "/api/tags",
+        Answer(200 if len(text) % 2 else 500, model if len(text) % 2 else {"error": text}),
+    )
     fake.script_always("/api/show", Answer(200, b'{"capabilities": [%s]}' % written))
     fake.script_always("/api/generate", Answer(400, b'{"error": %s}' % written))
 
@@ -374,10 +427,14 @@ def speak(fake: FakeOllama, text: str) -> None:
 def test_whatever_an_env_file_says_its_plan_is_harmless(text: str, tmp_path: Path) -> None:
     file = tmp_path / "any.env"
     quoted = text.replace("\\", "\\\\").replace("'", "\\'")
-    file.write_bytes(f"OLLAMA_URL=http://a\nOLLAMA_MODEL='{quoted}'\nOLLAMA_{text}='{quoted}'\n".encode())
+    file.write_bytes(
+        f"OLLAMA_URL=http://a\nOLLAMA_MODEL='{quoted}'\nOLLAMA_{text}='{quoted}'\n".encode()
+    )
 
     async def plan() -> Any:
-        async with Client(database_url=f"sqlite:///{tmp_path}/x.db", environ={}, on_note=lambda _: None) as client:
+        async with Client(
+            database_url=f"sqlite:///{tmp_path}/x.db", environ={}, on_note=lambda _: None
+        ) as client:
             return await client.import_env([file], dry_run=True)
 
     try:
@@ -387,14 +444,26 @@ def test_whatever_an_env_file_says_its_plan_is_harmless(text: str, tmp_path: Pat
         assert_harmless(printed(lambda out: out.error(caught)))
         return
     for entry in found.entries:
-        assert_harmless(printed(lambda out, entry=entry: render.sentence(out, import_env._described(entry))), lines=1)
+        assert_harmless(
+            printed(lambda out, entry=entry: render.sentence(out, import_env._described(entry))),
+            lines=1,
+        )
 
 
 @pytest.mark.parametrize(
     "environ",
-    [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {"COLUMNS": "20"}, {}],
+    [
+        {"NO_COLOR": "1"},
+        {"TERM": "dumb"},
+        {"FORCE_COLOR": "1"},
+        {"TTY_COMPATIBLE": "1"},
+        {"COLUMNS": "20"},
+        {},
+    ],
 )
-def test_a_pipe_gets_whole_cells_and_no_escapes(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_whole_cells_and_no_escapes(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     name = "gpu" * 30
@@ -423,10 +492,15 @@ def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("far_from_utc")
-def test_times_are_utc_in_iso_form_wherever_the_clock_is(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_utc_in_iso_form_wherever_the_clock_is(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OLLAMA_ADMIN_DATABASE_URL", database_url)
     fill(database_url, "gpu")
-    assert "last seen        2026-01-02T03:04:05Z" in CliRunner().invoke(app, ["server", "show", "1"]).stdout
+    assert (
+        "last seen        2026-01-02T03:04:05Z"
+        in CliRunner().invoke(app, ["server", "show", "1"]).stdout
+    )
     row = json.loads(CliRunner().invoke(app, ["-o", "json", "server", "show", "1"]).stdout)
     assert row["created_at"] == row["last_seen_at"] == "2026-01-02T03:04:05Z"
     (model,) = json.loads(CliRunner().invoke(app, ["-o", "json", "models"]).stdout)

@@ -1,4 +1,6 @@
-"""Secrets at rest open with their key, for their origin, unchanged; in any other case nothing is sent."""
+"""Secrets at rest open with their key, for their origin, unchanged; in any other case nothing is
+sent.
+"""
 
 import os
 import stat
@@ -14,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.client import Client
+from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
-from ollama_admin.secret import Reference, Secret
 from ollama_admin.settings import Settings
 from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, write_key_file
 from tests.fake_ollama import FakeOllama
@@ -60,7 +62,15 @@ def test_a_sealed_secret_shows_neither_itself_nor_that_it_equals_another() -> No
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://gpu:11434", "http://gpu:11435", "http://gpu2:11434", "http://gpu.evil:11434", "", GPU + "/"]
+    "origin",
+    [
+        "https://gpu:11434",
+        "http://gpu:11435",
+        "http://gpu2:11434",
+        "http://gpu.evil:11434",
+        "",
+        GPU + "/",
+    ],
 )
 def test_nothing_opens_for_another_scheme_host_or_port(origin: str) -> None:
     with pytest.raises(SecretUnavailable, match="were given for http://gpu:11434"):
@@ -88,7 +98,9 @@ def test_nothing_opens_of_which_a_character_was_changed() -> None:
             VAULT.open(changed, GPU)
 
 
-@pytest.mark.parametrize("found", [None, "", "hunter2", 1, True, [], {"a": 1}, "\ud800", "é", "env:PATH"], ids=ascii)
+@pytest.mark.parametrize(
+    "found", [None, "", "hunter2", 1, True, [], {"a": 1}, "\ud800", "é", "env:PATH"], ids=ascii
+)
 def test_nothing_opens_that_was_never_sealed(found: Any) -> None:
     with pytest.raises(SecretUnavailable):
         VAULT.open(found, GPU)
@@ -142,15 +154,21 @@ def test_the_file_holds_keys_newest_first(tmp_path: Path) -> None:
 
 
 def test_both_variables_are_one_too_many() -> None:
-    with pytest.raises(InvalidInput, match="both OLLAMA_ADMIN_SECRET_KEY and OLLAMA_ADMIN_SECRET_KEY_FILE are set"):
+    with pytest.raises(
+        InvalidInput, match="both OLLAMA_ADMIN_SECRET_KEY and OLLAMA_ADMIN_SECRET_KEY_FILE are set"
+    ):
         load_keys(settings(**{KEY: NEW.reveal(), KEY_FILE: "key"}))
 
 
 @pytest.mark.parametrize("url", ["sqlite:///one.db", POSTGRES])
 @pytest.mark.parametrize("text", ["", " ", ","])
-def test_an_empty_variable_is_no_key_and_no_other_one_is_taken(url: str, text: str, tmp_path: Path) -> None:
+def test_an_empty_variable_is_no_key_and_no_other_one_is_taken(
+    url: str, text: str, tmp_path: Path
+) -> None:
     write_key_file(tmp_path / "one.db.key", [OLD], replace=True)
-    with pytest.raises(SecretUnavailable, match="the secret key in OLLAMA_ADMIN_SECRET_KEY is empty"):
+    with pytest.raises(
+        SecretUnavailable, match="the secret key in OLLAMA_ADMIN_SECRET_KEY is empty"
+    ):
         load_keys(settings(url, **{KEY: text}), create=True)
 
 
@@ -220,7 +238,9 @@ def open_umask() -> Iterator[None]:
     os.umask(before)
 
 
-async def test_a_key_file_is_made_only_when_something_is_sealed(fake: FakeOllama, tmp_path: Path) -> None:
+async def test_a_key_file_is_made_only_when_something_is_sealed(
+    fake: FakeOllama, tmp_path: Path
+) -> None:
     async with Client(database_url=f"sqlite:///{tmp_path / 'one.db'}", environ={}) as client:
         await client.servers.add(name="open", url=fake.url)
         await client.discover()
@@ -230,16 +250,24 @@ async def test_a_key_file_is_made_only_when_something_is_sealed(fake: FakeOllama
         await client.generate(prompt="hi", server="open", model="alpha")
         await client.generate(prompt="hi", server_url="127.0.0.1:" + str(fake.port), model="alpha")
         assert not (tmp_path / "one.db.key").exists()
-        await client.servers.add(name="closed", url=GPU, auth_type="bearer", auth_config={"token": "t"})
+        await client.servers.add(
+            name="closed", url=GPU, auth_type="bearer", auth_config={"token": "t"}
+        )
         assert (tmp_path / "one.db.key").exists()
 
 
 @pytest.mark.usefixtures("open_umask")
-async def test_key_and_database_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+async def test_key_and_database_are_for_their_owner_alone_whatever_the_umask(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "new" / "folders" / "one.db"
     async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
-        await client.servers.add(name="gpu", url=GPU, auth_type="bearer", auth_config={"token": "t"})
-    modes = {found.name: stat.S_IMODE(found.stat().st_mode) for found in (tmp_path / "new").rglob("*")}
+        await client.servers.add(
+            name="gpu", url=GPU, auth_type="bearer", auth_config={"token": "t"}
+        )
+    modes = {
+        found.name: stat.S_IMODE(found.stat().st_mode) for found in (tmp_path / "new").rglob("*")
+    }
     assert modes == {"folders": 0o700, "one.db": 0o600, "one.db.key": 0o600}
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
@@ -300,7 +328,9 @@ def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
 
 
 async def nothing_is_sent(client: Client, fake: FakeOllama) -> AdminError:
-    """Every way to ask the server `gpu` fails with the same error, which is given back, and nothing arrives."""
+    """Every way to ask the server `gpu` fails with the same error, which is given back, and nothing
+    arrives.
+    """
     ((check,), (found,)) = (await client.servers.check(["gpu"]), await client.discover(["gpu"]))
     for ask in ({"server": "gpu"}, {"server_url": fake.url}):
         with pytest.raises(SecretUnavailable) as caught:
@@ -318,20 +348,28 @@ async def nothing_is_sent(client: Client, fake: FakeOllama) -> AdminError:
 @pytest.fixture
 async def gpu(client: Client, fake: FakeOllama) -> Client:
     """A registry that holds a token, and a key in a header, for one server."""
-    auth = {"auth_type": "bearer", "auth_config": {"token": "hunter2"}, "headers": {"X-Other": "hunter3"}}
+    auth = {
+        "auth_type": "bearer",
+        "auth_config": {"token": "hunter2"},
+        "headers": {"X-Other": "hunter3"},
+    }
     await client.servers.add(name="gpu", url=fake.url, **auth)
     return client
 
 
 @pytest.mark.usefixtures("gpu")
-async def test_with_another_key_nothing_is_sent(database_url: str, environ: dict[str, str], fake: FakeOllama) -> None:
+async def test_with_another_key_nothing_is_sent(
+    database_url: str, environ: dict[str, str], fake: FakeOllama
+) -> None:
     environ[KEY] = new_key().reveal()
     async with Client(database_url=database_url, environ=environ) as client:
         assert "the key is another one" in (await nothing_is_sent(client, fake)).message
 
 
 @pytest.mark.usefixtures("gpu")
-async def test_without_a_key_nothing_is_sent(database_url: str, environ: dict[str, str], fake: FakeOllama) -> None:
+async def test_without_a_key_nothing_is_sent(
+    database_url: str, environ: dict[str, str], fake: FakeOllama
+) -> None:
     del environ[KEY]
     async with Client(database_url=database_url, environ=environ) as client:
         error = await nothing_is_sent(client, fake)
@@ -349,7 +387,9 @@ async def test_with_an_older_and_a_newer_key_the_secret_is_sent(
     assert fake.requests[0].headers["authorization"] == "Bearer hunter2"
 
 
-@pytest.mark.parametrize("change", [lambda sealed: sealed[:-8], lambda sealed: sealed[:40] + "AAAA" + sealed[44:]])
+@pytest.mark.parametrize(
+    "change", [lambda sealed: sealed[:-8], lambda sealed: sealed[:40] + "AAAA" + sealed[44:]]
+)
 async def test_a_changed_secret_is_not_sent(
     gpu: Client, database_url: str, fake: FakeOllama, change: Callable[[str], str]
 ) -> None:
@@ -369,7 +409,9 @@ async def test_a_secret_that_is_not_sealed_is_not_sent(
 async def test_a_secret_moved_to_another_servers_row_is_not_sent(
     gpu: Client, database_url: str, other: FakeOllama, fake: FakeOllama
 ) -> None:
-    await gpu.servers.add(name="evil", url=other.url, auth_type="bearer", auth_config={"token": "mine"})
+    await gpu.servers.add(
+        name="evil", url=other.url, auth_type="bearer", auth_config={"token": "mine"}
+    )
     store(database_url, "evil", stored(database_url, "gpu")[0])
     ((check,), (found,)) = (await gpu.servers.check(["evil"]), await gpu.discover(["evil"]))
     assert isinstance(check.error, SecretUnavailable)

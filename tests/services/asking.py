@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_admin.client import Client
-from ollama_admin.domain.generation import Reply
+from ollama_admin.domain.answers import Reply
 from ollama_admin.errors import AdminError
 from tests.fake_ollama import FakeOllama
 

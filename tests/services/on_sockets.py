@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from ollama_admin.demo.simulator_http import (
+from ollama_admin.domain.answers import StreamEvent
+from ollama_admin.simulator.http import (
     NDJSON,
     SSE,
     Connection,
@@ -14,7 +15,6 @@ from ollama_admin.demo.simulator_http import (
     encode_head,
     encode_json,
 )
-from ollama_admin.ollama.wire import StreamEvent
 from tests.fake_ollama import Answer, FakeOllama, Fault, Raw, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, V1_CHAT
 from tests.services.rules import REMOTE_BUILD, Behaviour, Kind, Server, Tag, When
@@ -34,7 +34,9 @@ REFUSALS: dict[Behaviour, Fault] = {
 
 
 def with_sockets(trial: Trial) -> Trial:
-    """The trial as sockets can play it: a server that refuses connections refuses all, and nobody waits in vain."""
+    """The trial as sockets can play it: a server that refuses connections refuses all, and nobody
+    waits in vain.
+    """
     return replace(trial, fleet=tuple(_playable(server) for server in trial.fleet))
 
 
@@ -82,7 +84,9 @@ class ServerOnSocket(FakeOllama):
         else:
             await self.simulate(connection, request)
 
-    async def _answer_prompt(self, connection: Connection, request: RecordedRequest, *, is_v1: bool) -> None:
+    async def _answer_prompt(
+        self, connection: Connection, request: RecordedRequest, *, is_v1: bool
+    ) -> None:
         fate, name = self._told.answering, self.asked[-1]
         self._move(When.AT_SENDING, timedelta(milliseconds=-1))
         found = self._told.found([Tag(name=listed) for listed in self.models], name)
@@ -96,7 +100,9 @@ class ServerOnSocket(FakeOllama):
         else:
             build = self.models[found[0].name].digest[0]
             await self._move_while_answering(1)
-            await _played(events(build, name, fate, is_v1=is_v1), fate, is_v1=is_v1).play(self, connection, request)
+            await _played(events(build, name, fate, is_v1=is_v1), fate, is_v1=is_v1).play(
+                self, connection, request
+            )
 
     async def _move_while_answering(self, token: int) -> None:
         if token == 1:
@@ -106,8 +112,14 @@ class ServerOnSocket(FakeOllama):
         move = self._told.move
         if move is None or move.when is not when:
             return
-        moved = {name: self._model(Tag(name=name, build=move.build)) for name in self.models if move.build}
-        self.models = {name: replace(model, modified_at=self.clock() + ago) for name, model in moved.items()}
+        moved = {
+            name: self._model(Tag(name=name, build=move.build))
+            for name in self.models
+            if move.build
+        }
+        self.models = {
+            name: replace(model, modified_at=self.clock() + ago) for name, model in moved.items()
+        }
 
     def _model(self, tag: Tag) -> SimulatedModel:
         build = tag.build or "a"
@@ -144,7 +156,9 @@ async def stop(servers: Iterable[ServerOnSocket]) -> None:
 
 def _played(told: Iterable[StreamEvent], fate: Behaviour, *, is_v1: bool) -> Fault:
     """A chunked answer with these records; one that breaks off has no end."""
-    head = encode_head(200, {"Content-Type": SSE if is_v1 else NDJSON, "Transfer-Encoding": "chunked"})
+    head = encode_head(
+        200, {"Content-Type": SSE if is_v1 else NDJSON, "Transfer-Encoding": "chunked"}
+    )
     chunks = [encode_chunk(_v1_line(event) if is_v1 else _native_line(event)) for event in told]
     end = [] if fate is Behaviour.BREAKS else [encode_chunk(b"")]
     return Raw((b"".join([head, *chunks, *end]),))
@@ -153,7 +167,9 @@ def _played(told: Iterable[StreamEvent], fate: Behaviour, *, is_v1: bool) -> Fau
 def _native_line(event: StreamEvent) -> bytes:
     if event.error is not None:
         return encode_json({"error": event.error}) + b"\n"
-    remote = {"remote_host": "https://elsewhere.test", "remote_model": "big"} if event.is_remote else {}
+    remote = (
+        {"remote_host": "https://elsewhere.test", "remote_model": "big"} if event.is_remote else {}
+    )
     said = {"response": event.response, "done": event.done, "created_at": "2026-06-01T12:00:00Z"}
     return encode_json({"model": event.model or "", **remote, **said}) + b"\n"
 

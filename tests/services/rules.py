@@ -1,7 +1,8 @@
-"""The rules of who may answer, as a small model: from what is known and what is true, to what must come out.
+"""The rules of who may answer, as a small model: from what is known and what is true, to what must
+come out.
 
-Written from section 4 of the design, with names of its own and nothing of the package, so that both can be compared.
-A build is a hex digit; its digest is 64 of them.
+Written from section 4 of the design, with names of its own and nothing of the package, so that both
+can be compared. A build is a hex digit; its digest is 64 of them.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,9 @@ class Kind(StrEnum):
 
 
 class Behaviour(StrEnum):
-    """How a request for an answer, or for the list, fares. The codes are those of the errors it leads to."""
+    """How a request for an answer, or for the list, fares. The codes are those of the errors it
+    leads to.
+    """
 
     WELL = "well"
     REFUSED = "no connection"
@@ -141,7 +144,9 @@ class Server:
         """What the name is once the moves up to `when` are made; None: it is removed."""
         if not self.lists(name):
             return None
-        if self.move is None or (self.move.when is When.WHILE_ANSWERING and when is When.AT_SENDING):
+        if self.move is None or (
+            self.move.when is When.WHILE_ANSWERING and when is When.AT_SENDING
+        ):
             return Tag(name=name, build=self.build_now(name))
         return Tag(name=name, build=self.move.build) if self.move.build else None
 
@@ -154,7 +159,9 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request; `at` is the server that `place` means. Nobody waits for a place. The pin is that of the model."""
+    """A request; `at` is the server that `place` means. Nobody waits for a place. The pin is that
+    of the model.
+    """
 
     model: str
     place: Place | None = None
@@ -176,7 +183,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An accepted answer: the name sent, the build that spoke, and the proofs that may be told of it.
+    """An accepted answer: the name sent, the build that spoke, and the proofs that may be told of
+    it.
 
     `proven` is the build that the proof `digest` means: the one that spoke, where that can be seen.
     """
@@ -192,7 +200,8 @@ class Answer:
 class Verdict:
     """An answer, or an error with one of these codes.
 
-    `sent` are the servers that the prompt must reach, `maybe_sent` those that it may; of `shown` a part was shown.
+    `sent` are the servers that the prompt must reach, `maybe_sent` those that it may; of `shown` a
+    part was shown.
     """
 
     answer: Answer | None = None
@@ -219,17 +228,25 @@ def verdict(servers: tuple[Server, ...], asked: Asked) -> Verdict:
     if asked.place is None:
         return _error("conflict") if clashes else _of_the_fleet(servers, asked)
     server = servers[asked.at]
-    due = _error("server_inactive") if asked.place is Place.SERVER and not server.is_active else _of_one(server, asked)
+    due = (
+        _error("server_inactive")
+        if asked.place is Place.SERVER and not server.is_active
+        else _of_one(server, asked)
+    )
     if not clashes:
         return due
-    return _error("conflict", *(due.errors if not due.sent else ()))  # which of two reasons is named is left open
+    # which of two reasons is named is left open
+    return _error("conflict", *(due.errors if not due.sent else ()))
 
 
 def folded(name: str) -> str:
     """The name with `registry.ollama.ai`, `library` and `latest` filled in, in one case."""
     path, tag = _split(name)
     parts = path.split("/")
-    return "/".join(["registry.ollama.ai", "library"][: 3 - len(parts)] + parts).casefold() + f":{tag.casefold()}"
+    return (
+        "/".join(["registry.ollama.ai", "library"][: 3 - len(parts)] + parts).casefold()
+        + f":{tag.casefold()}"
+    )
 
 
 def is_cloud(name: str) -> bool:
@@ -252,22 +269,29 @@ def _of_one(server: Server, asked: Asked) -> Verdict:
     if not knows_kind and server.listing is not Behaviour.WELL:
         return _error(*CODES[server.listing])
     catalogue = server.catalogue if server.is_registered else ()
-    known = server.found(catalogue, asked.model) if server.is_ollama else []  # others must list it now
+    # others must list it now
+    known = server.found(catalogue, asked.model) if server.is_ollama else []
     busy = {"server_busy"} if server.is_full and server.is_registered else set()
     if not known and server.listing is not Behaviour.WELL:
-        unasked = _without_leave(is_cloud(asked.model), asked) | _undemandable(server, [], Tag(name=asked.model), asked)
+        unasked = _without_leave(is_cloud(asked.model), asked) | _undemandable(
+            server, [], Tag(name=asked.model), asked
+        )
         return _error(*CODES[server.listing], *busy, *unasked)
     found = known or server.found(server.tags, asked.model)
     if not found:
         return _not_there(server, asked, busy)
     if len(found) > 1:
         return _error("model_ambiguous")
-    refused = _without_leave(found[0].is_remote, asked) | _undemandable(server, known, found[0], asked)
+    refused = _without_leave(found[0].is_remote, asked) | _undemandable(
+        server, known, found[0], asked
+    )
     if refused:
         return _error(*refused)
     stored = server.build_known(known[0]) if known else None
     demanded = asked.demanded | ({stored} if asked.verified and stored else set())
-    tried = _try(server, found[0], asked, demanded, stored if known else server.build_now(found[0].name))
+    tried = _try(
+        server, found[0], asked, demanded, stored if known else server.build_now(found[0].name)
+    )
     if busy:
         return _error("server_busy", *(() if tried.is_sent else tried.errors))
     return _verdict([(server, tried)])
@@ -276,7 +300,12 @@ def _of_one(server: Server, asked: Asked) -> Verdict:
 def _not_there(server: Server, asked: Asked, busy: set[str]) -> Verdict:
     refused = _without_leave(is_cloud(asked.model), asked)
     may_ask = server.is_ollama and not refused and not asked.demands and not busy
-    codes = {"model_not_found"} | refused | busy | ({"model_mismatch", "invalid_input"} if asked.demands else set())
+    codes = (
+        {"model_not_found"}
+        | refused
+        | busy
+        | ({"model_mismatch", "invalid_input"} if asked.demands else set())
+    )
     if may_ask:  # it says so itself, if it gets to that
         codes |= CODES[server.answering]
     return Verdict(errors=frozenset(codes), maybe_sent=frozenset([server.name] if may_ask else []))
@@ -332,7 +361,9 @@ def _one_after_the_other(eligible: list[tuple[Server, Tag]], asked: Asked) -> Ve
     for server, listed in candidates:
         if server.is_full:
             continue
-        demanded = asked.demanded | ({build} if build and (asked.verified or server is not first) else set())
+        demanded = asked.demanded | (
+            {build} if build and (asked.verified or server is not first) else set()
+        )
         tried = _try(server, listed, asked, demanded, server.build_known(listed))
         tries.append((server, tried))
         if not tried.passes_on:
@@ -348,14 +379,19 @@ def _verdict(tries: list[tuple[Server, Try]], is_full: bool = False) -> Verdict:
     sent = frozenset(server.name for server, tried in tries if tried.is_sent)
     last = tries[-1][1] if tries else None
     if last is not None and not last.passes_on:
-        return Verdict(answer=last.answer, errors=frozenset(last.errors), sent=sent, shown=last.shown)
-    errors = {code for _, tried in tries for code in tried.errors} | ({"server_busy"} if is_full else set())
+        return Verdict(
+            answer=last.answer, errors=frozenset(last.errors), sent=sent, shown=last.shown
+        )
+    errors = {code for _, tried in tries for code in tried.errors} | (
+        {"server_busy"} if is_full else set()
+    )
     return Verdict(errors=frozenset(errors), sent=sent)
 
 
 def _try(server: Server, tag: Tag, asked: Asked, demanded: set[str], known: str | None) -> Try:
     """`known` is the build that the name stood for before, as far as anybody knew."""
-    if not server.is_ollama and server.listing is not Behaviour.WELL:  # it might answer for any name: its list is read
+    # it might answer for any name: its list is read
+    if not server.is_ollama and server.listing is not Behaviour.WELL:
         return Try(errors=CODES[server.listing], is_sent=False)
     if not server.is_ollama and not server.lists(tag.name):
         return Try(errors={"model_not_found"}, is_sent=False)
@@ -376,17 +412,22 @@ def _try(server: Server, tag: Tag, asked: Asked, demanded: set[str], known: str 
     return _answered(server, tag, asked, demanded, known, speaker or tag)
 
 
-def _answered(server: Server, tag: Tag, asked: Asked, demanded: set[str], known: str | None, speaker: Tag) -> Try:
+def _answered(
+    server: Server, tag: Tag, asked: Asked, demanded: set[str], known: str | None, speaker: Tag
+) -> Try:
     """The stream has begun: it is accepted, or nobody's answer is."""
     says_remote = speaker.build == REMOTE_BUILD and _tells_more(server, asked)
     errors = _without_leave(says_remote, asked)
     shown = None if errors or server.answering in UNSHOWN else speaker.build
-    errors |= {"model_mismatch"} if errors else set()  # it did not answer from here: which of the two is left open
+    # it did not answer from here: which of the two is left open
+    errors |= {"model_mismatch"} if errors else set()
     errors |= CODES[server.answering]
     if errors:
         return Try(errors=errors, shown=shown)
     before = next(iter(demanded), known or speaker.build)
-    proofs = _proofs(server, tag, asked, before, speaker, looks=not asked.no_verify or bool(demanded))
+    proofs = _proofs(
+        server, tag, asked, before, speaker, looks=not asked.no_verify or bool(demanded)
+    )
     if demanded and "digest" not in proofs:
         return Try(errors={"model_mismatch"}, shown=shown)
     is_unseen = proofs == UNSEEN
@@ -400,7 +441,9 @@ def _answered(server: Server, tag: Tag, asked: Asked, demanded: set[str], known:
     return Try(answer=answer, shown=shown)
 
 
-def _proofs(server: Server, tag: Tag, asked: Asked, before: str | None, speaker: Tag, *, looks: bool) -> set[str]:
+def _proofs(
+    server: Server, tag: Tag, asked: Asked, before: str | None, speaker: Tag, *, looks: bool
+) -> set[str]:
     """What the list shows after the answer; `before` is what the name was known for."""
     looks = looks and server.shows_builds
     if tag.is_remote or (speaker.build == REMOTE_BUILD and _tells_more(server, asked)):
@@ -412,7 +455,8 @@ def _proofs(server: Server, tag: Tag, asked: Asked, before: str | None, speaker:
     after = server.tag_when(When.WHILE_ANSWERING, tag.name)
     if after is None:
         return {"changed"}
-    if after.build == before != speaker.build:  # moved away before, and back while another build answered
+    # moved away before, and back while another build answered
+    if after.build == before != speaker.build:
         return UNSEEN
     if after.build == before:
         moved_just_before = server.move is not None and server.move.when is When.AT_SENDING
@@ -423,7 +467,9 @@ def _proofs(server: Server, tag: Tag, asked: Asked, before: str | None, speaker:
 
 
 def _tells_more(server: Server, asked: Asked) -> bool:
-    """Ollama's own dialect tells times, and whether somebody else computed the answer; v1 tells neither."""
+    """Ollama's own dialect tells times, and whether somebody else computed the answer; v1 tells
+    neither.
+    """
     return server.kind in (Kind.NATIVE, Kind.EMULATION) and asked.place is not Place.V1_URL
 
 

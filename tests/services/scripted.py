@@ -1,17 +1,28 @@
-"""Servers that do as a trial says, at the seam where endpoints are made: no sockets, real everything above them."""
+"""Servers that do as a trial says, at the seam where endpoints are made: no sockets, real
+everything above them.
+"""
 
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from ollama_admin import names
-from ollama_admin.domain.generation import GenerateRequest
-from ollama_admin.domain.models import Facts, ListedModel
+from ollama_admin.domain import names
+from ollama_admin.domain.answers import StreamEvent
+from ollama_admin.domain.models import BuildDetails, ListedModel
+from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import AdminError, StreamInterrupted
 from ollama_admin.ollama.faults import Answer, refused, unreachable
-from ollama_admin.ollama.wire import StreamEvent
-from tests.services.rules import BEFORE_THE_STREAM, REMOTE_BUILD, UNSENT, Behaviour, Kind, Server, Tag, When
+from tests.services.rules import (
+    BEFORE_THE_STREAM,
+    REMOTE_BUILD,
+    UNSENT,
+    Behaviour,
+    Kind,
+    Server,
+    Tag,
+    When,
+)
 from tests.services.trials import CONSTANT_DIGESTS, LONG_AGO, digest, says
 
 END = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -60,13 +71,17 @@ class ScriptedEndpoint:
             raise _failure(self._target, "/api/tags", Behaviour.S404, None)
         return [self._listed(tag) for tag in self._server.tags]
 
-    async def show(self, model: str) -> Facts:
-        return Facts(capabilities=("completion",), context_length=4096, embedding_length=None)
+    async def show(self, model: str) -> BuildDetails:
+        return BuildDetails(
+            capabilities=("completion",), context_length=4096, embedding_length=None
+        )
 
     async def running_context(self, model: str) -> int | None:
         return 4096
 
-    async def generate(self, request: GenerateRequest, model: str) -> AsyncGenerator[StreamEvent, None]:
+    async def generate(
+        self, request: GenerateRequest, model: str
+    ) -> AsyncGenerator[StreamEvent, None]:
         server, fate = self._server, self._server.told.answering
         if fate not in UNSENT:
             server.asked.append(model)
@@ -78,10 +93,14 @@ class ScriptedEndpoint:
             raise _failure(self._target, "/api/generate", fate, model)
         server.move(When.WHILE_ANSWERING)
         server.spoke = True
-        for event in events(build or "", model, fate, is_v1=self._target.api_version is ApiVersion.V1):
+        for event in events(
+            build or "", model, fate, is_v1=self._target.api_version is ApiVersion.V1
+        ):
             yield event
         if fate is Behaviour.BREAKS:
-            raise StreamInterrupted(f"server {self._target.ref} broke off in the middle of the answer")
+            raise StreamInterrupted(
+                f"server {self._target.ref} broke off in the middle of the answer"
+            )
 
     def _list_or_fail(self) -> None:
         told = self._server.told
@@ -116,7 +135,11 @@ def events(build: str, model: str, fate: Behaviour, *, is_v1: bool) -> Iterator[
     if fate is Behaviour.BREAKS:
         return
     if fate is Behaviour.KILLED:
-        yield StreamEvent() if is_v1 else StreamEvent(error="an error was encountered while running the model")
+        yield (
+            StreamEvent()
+            if is_v1
+            else StreamEvent(error="an error was encountered while running the model")
+        )
         return
     if fate is Behaviour.OTHER_NAME_LATE:
         record = replace(record, model="other:latest")
@@ -125,13 +148,20 @@ def events(build: str, model: str, fate: Behaviour, *, is_v1: bool) -> Iterator[
 
 
 def _last(record: StreamEvent, *, is_v1: bool, is_whole: bool) -> Iterator[StreamEvent]:
-    """A v1 stream that is not whole lacks the reason why it finished, a native one its last record."""
+    """A v1 stream that is not whole lacks the reason why it finished, a native one its last
+    record.
+    """
     if is_whole and is_v1:
         yield replace(record, done_reason="stop")
     if is_v1:
         yield StreamEvent(done=True)
     elif is_whole:
-        yield replace(record, done=True, done_reason="stop", total_duration=int(DURATION.total_seconds() * 1e9))
+        yield replace(
+            record,
+            done=True,
+            done_reason="stop",
+            total_duration=int(DURATION.total_seconds() * 1e9),
+        )
 
 
 def _failure(target: Target, path: str, fate: Behaviour, model: str | None) -> AdminError:

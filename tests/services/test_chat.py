@@ -7,12 +7,16 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.documents import document
-from ollama_admin.domain.generation import GenerateRequest, Proof
+from ollama_admin.domain.answers import Proof
+from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.errors import InvalidInput, ModelMismatch, ModelNotFound
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
 from tests.services.asking import CHAT, GENERATE, V1_CHAT, prompts, register
 
-HI: list[dict[str, Any]] = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
+HI: list[dict[str, Any]] = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "content": "hi"},
+]
 
 
 async def test_a_conversation_is_answered_and_its_build_proven(client: Client) -> None:
@@ -41,12 +45,23 @@ async def test_a_conversation_comes_in_pieces(client: Client) -> None:
 async def test_calls_of_tools_are_part_of_the_reply_and_not_of_its_json(client: Client) -> None:
     call = {"function": {"name": "look", "arguments": {"at": "it"}}}
     records = (
-        {"model": "alpha:latest", "message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": False},
-        {"model": "alpha:latest", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"},
+        {
+            "model": "alpha:latest",
+            "message": {"role": "assistant", "content": "", "tool_calls": [call]},
+            "done": False,
+        },
+        {
+            "model": "alpha:latest",
+            "message": {"role": "assistant", "content": ""},
+            "done": True,
+            "done_reason": "stop",
+        },
     )
     tools = [{"type": "function", "function": {"name": "look"}}]
     async with FakeOllama(SimulatedModel("alpha")) as fake:
-        fake.script(CHAT, Answer(200, "".join(json.dumps(record) + "\n" for record in records).encode()))
+        fake.script(
+            CHAT, Answer(200, "".join(json.dumps(record) + "\n" for record in records).encode())
+        )
         reply = await client.chat(messages=HI, tools=tools, model="alpha", server_url=fake.url)
         [sent] = fake.requests_to(CHAT)
     assert reply.tool_calls == (call,)
@@ -77,7 +92,9 @@ async def test_a_v1_server_gets_the_messages(client: Client) -> None:
         [{"role": "user", "content": "hi", "n": float("nan")}],
     ],
 )
-async def test_what_is_no_conversation_is_refused(client: Client, messages: list[dict[str, Any]]) -> None:
+async def test_what_is_no_conversation_is_refused(
+    client: Client, messages: list[dict[str, Any]]
+) -> None:
     async with FakeOllama(SimulatedModel("alpha")) as fake:
         with pytest.raises(InvalidInput):
             await client.chat(messages=messages, model="alpha", server_url=fake.url)
@@ -85,7 +102,9 @@ async def test_what_is_no_conversation_is_refused(client: Client, messages: list
 
 
 @pytest.mark.parametrize("beside", [{"prompt": "hi"}, {"system": "be kind"}, {"images": (b"x",)}])
-async def test_messages_and_a_prompt_are_not_both_given(client: Client, beside: dict[str, Any]) -> None:
+async def test_messages_and_a_prompt_are_not_both_given(
+    client: Client, beside: dict[str, Any]
+) -> None:
     request = GenerateRequest(messages=tuple(HI), model="alpha", **beside)
     with pytest.raises(InvalidInput, match="messages are given beside a prompt"):
         await anext(client.ask(request))

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import Engine, event
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.domain.models import DigestChange, DiscoverResult, Model
 from ollama_admin.domain.servers import ApiVersion, ServerStatus
 from ollama_admin.errors import (
@@ -19,12 +18,15 @@ from ollama_admin.errors import (
     ServerUnreachable,
     UpstreamError,
 )
+from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import Answer, CutAfter, FakeOllama, Fault, Held, Raw, Silence
 from tests.llama_server import LlamaServer
 
 ALPHA = SimulatedModel("alpha")
 BETA = SimulatedModel("beta", capabilities=("completion", "vision"), context_length=8192)
-NEW_ALPHA = SimulatedModel("alpha", build="2", capabilities=("completion", "tools"), context_length=4096)
+NEW_ALPHA = SimulatedModel(
+    "alpha", build="2", capabilities=("completion", "tools"), context_length=4096
+)
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -48,7 +50,9 @@ def written() -> Iterator[list[str]]:
     statements: list[str] = []
 
     def hear(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(("INSERT INTO ollama_models", "UPDATE ollama_models", "DELETE FROM ollama_models")):
+        if statement.startswith(
+            ("INSERT INTO ollama_models", "UPDATE ollama_models", "DELETE FROM ollama_models")
+        ):
             statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", hear)
@@ -72,7 +76,9 @@ def asked_to_show(fake: FakeOllama) -> list[str]:
 # what is stored
 
 
-async def test_first_discovery_stores_all_that_the_server_tells(one: Client, fake: FakeOllama) -> None:
+async def test_first_discovery_stores_all_that_the_server_tells(
+    one: Client, fake: FakeOllama
+) -> None:
     before = datetime.now(UTC)
     (result,) = await one.discover()
     assert result == DiscoverResult(server=result.server, added=("alpha:latest", "beta:latest"))
@@ -108,7 +114,11 @@ async def test_discovery_notes_what_the_server_is(one: Client) -> None:
     before = datetime.now(UTC)
     await one.discover()
     server = await one.servers.show("one")
-    assert (server.status, server.version, server.last_error) == (ServerStatus.ONLINE, "0.33.0", None)
+    assert (server.status, server.version, server.last_error) == (
+        ServerStatus.ONLINE,
+        "0.33.0",
+        None,
+    )
     assert server.last_seen_at is not None
     assert before <= server.last_seen_at == server.last_discovered_at
 
@@ -116,7 +126,9 @@ async def test_discovery_notes_what_the_server_is(one: Client) -> None:
 async def test_second_discovery_changes_nothing_and_writes_once_a_server(
     client: Client, fake: FakeOllama, written: list[str]
 ) -> None:
-    async with FakeOllama(ALPHA, *(SimulatedModel(f"model-{number}") for number in range(40))) as other:
+    async with FakeOllama(
+        ALPHA, *(SimulatedModel(f"model-{number}") for number in range(40))
+    ) as other:
         await client.servers.add(name="one", url=fake.url)
         await client.servers.add(name="two", url=other.url)
         await client.discover()
@@ -124,16 +136,18 @@ async def test_second_discovery_changes_nothing_and_writes_once_a_server(
         written.clear()
         results = await client.discover()
     after = await client.models.list()
-    assert [(result.added, result.changed, result.unchanged, result.vanished) for result in results] == [
+    assert [
+        (result.added, result.changed, result.unchanged, result.vanished) for result in results
+    ] == [
         ((), (), 2, ()),
         ((), (), 41, ()),
     ]
     assert [statement.split()[:2] for statement in written] == [["UPDATE", "ollama_models"]] * 2
     seen = [(old.last_seen_at, new.last_seen_at) for old, new in zip(before, after, strict=True)]
     assert all(old < new for old, new in seen)
-    assert [(model.id, model.digest, model.first_seen_at, model.capabilities) for model in after] == [
-        (model.id, model.digest, model.first_seen_at, model.capabilities) for model in before
-    ]
+    assert [
+        (model.id, model.digest, model.first_seen_at, model.capabilities) for model in after
+    ] == [(model.id, model.digest, model.first_seen_at, model.capabilities) for model in before]
 
 
 async def test_changed_digest_is_reported_and_the_facts_are_those_of_the_new_build(
@@ -144,7 +158,9 @@ async def test_changed_digest_is_reported_and_the_facts_are_those_of_the_new_bui
     fake.point("alpha", NEW_ALPHA)
     (result,) = await one.discover()
     after = (await rows(one))["alpha:latest"]
-    assert result.changed == (DigestChange(name="alpha:latest", before=ALPHA.digest, after=NEW_ALPHA.digest),)
+    assert result.changed == (
+        DigestChange(name="alpha:latest", before=ALPHA.digest, after=NEW_ALPHA.digest),
+    )
     assert (result.added, result.unchanged, result.vanished) == ((), 1, ())
     assert (after.id, after.first_seen_at) == (before.id, before.first_seen_at)
     assert (after.digest, after.digest_changed_at) == (NEW_ALPHA.digest, after.last_seen_at)
@@ -160,10 +176,16 @@ async def test_changed_digest_whose_facts_cannot_be_read_does_not_keep_those_of_
     (result,) = await one.discover()
     assert result.error is None
     after = (await rows(one))["alpha:latest"]
-    assert (after.digest, after.capabilities, after.context_length) == (NEW_ALPHA.digest, None, None)
+    assert (after.digest, after.capabilities, after.context_length) == (
+        NEW_ALPHA.digest,
+        None,
+        None,
+    )
 
 
-async def test_what_changed_beside_the_digest_is_stored_and_counts_as_unchanged(one: Client, fake: FakeOllama) -> None:
+async def test_what_changed_beside_the_digest_is_stored_and_counts_as_unchanged(
+    one: Client, fake: FakeOllama
+) -> None:
     await one.discover()
     fake.point("alpha", ALPHA)
     (result,) = await one.discover()
@@ -173,7 +195,9 @@ async def test_what_changed_beside_the_digest_is_stored_and_counts_as_unchanged(
     assert after.digest_changed_at is None
 
 
-async def test_vanished_model_keeps_its_row_and_is_reported_once(one: Client, fake: FakeOllama) -> None:
+async def test_vanished_model_keeps_its_row_and_is_reported_once(
+    one: Client, fake: FakeOllama
+) -> None:
     await one.discover()
     fake.remove("beta")
     (first,) = await one.discover()
@@ -215,11 +239,17 @@ async def test_reappearing_model_gets_its_row_back(one: Client, fake: FakeOllama
     (result,) = await one.discover()
     after = (await rows(one))["beta:latest"]
     assert (result.added, result.unchanged) == (("beta:latest",), 1)
-    assert (after.id, after.first_seen_at, after.is_available) == (before.id, before.first_seen_at, True)
+    assert (after.id, after.first_seen_at, after.is_available) == (
+        before.id,
+        before.first_seen_at,
+        True,
+    )
     assert after.capabilities == before.capabilities
 
 
-async def test_model_that_reappears_as_another_build_is_a_change(one: Client, fake: FakeOllama) -> None:
+async def test_model_that_reappears_as_another_build_is_a_change(
+    one: Client, fake: FakeOllama
+) -> None:
     await one.discover()
     fake.remove("alpha")
     await one.discover()
@@ -230,7 +260,9 @@ async def test_model_that_reappears_as_another_build_is_a_change(one: Client, fa
 
 
 async def test_names_equal_after_folding_are_all_kept(client: Client) -> None:
-    async with FakeOllama(SimulatedModel("Alpha"), NEW_ALPHA, SimulatedModel("library/alpha")) as fake:
+    async with FakeOllama(
+        SimulatedModel("Alpha"), NEW_ALPHA, SimulatedModel("library/alpha")
+    ) as fake:
         await client.servers.add(name="one", url=fake.url)
         (result,) = await client.discover()
         assert result.added == ("Alpha:latest", "alpha:latest", "library/alpha:latest")
@@ -245,7 +277,11 @@ async def test_remote_model_says_where_its_prompts_go_and_is_not_shown(client: C
         await client.servers.add(name="one", url=fake.url)
         await client.discover()
     stored = (await rows(client))["big:cloud"]
-    assert (stored.remote_host, stored.remote_model, stored.capabilities) == ("https://ollama.com:443", "big", None)
+    assert (stored.remote_host, stored.remote_model, stored.capabilities) == (
+        "https://ollama.com:443",
+        "big",
+        None,
+    )
     assert asked_to_show(fake) == []
 
 
@@ -297,7 +333,9 @@ async def test_unreachable_server_is_an_error_of_its_own_result(client: Client) 
     assert (result.added, result.vanished, result.unchanged) == ((), (), 0)
 
 
-async def test_server_that_never_answers_is_given_up_after_the_timeout(one: Client, fake: FakeOllama) -> None:
+async def test_server_that_never_answers_is_given_up_after_the_timeout(
+    one: Client, fake: FakeOllama
+) -> None:
     fake.script_always("/api/tags", Silence())
     (result,) = await one.discover(timeout=0.1)
     assert isinstance(result.error, ServerUnreachable)
@@ -305,7 +343,9 @@ async def test_server_that_never_answers_is_given_up_after_the_timeout(one: Clie
     assert [request.path for request in fake.requests] == ["/api/version", "/api/tags"]
 
 
-async def test_empty_list_is_asked_for_again_before_models_are_called_gone(one: Client, fake: FakeOllama) -> None:
+async def test_empty_list_is_asked_for_again_before_models_are_called_gone(
+    one: Client, fake: FakeOllama
+) -> None:
     await one.discover()
     fake.requests.clear()
     fake.script("/api/tags", Answer(200, {"models": []}))
@@ -342,7 +382,9 @@ async def test_fifty_servers_do_not_wait_for_one_that_never_answers(client: Clie
         for number, fake in enumerate(fleet):
             await client.servers.add(name=f"server-{number}", url=fake.url)
         started: list[int] = []
-        discovering = asyncio.create_task(client.discover(on_start=started.append, on_result=hear, timeout=100))
+        discovering = asyncio.create_task(
+            client.discover(on_start=started.append, on_result=hear, timeout=100)
+        )
         await silence.arrived.wait()
         await all_others.wait()
 
@@ -379,8 +421,12 @@ async def test_only_so_many_servers_are_asked_at_once(client: Client) -> None:
     assert [str(result.server) for result in results] == ["server-0", "server-1", "server-2"]
 
 
-@pytest.mark.parametrize("values", [{"concurrency": 0}, {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}])
-async def test_limits_that_make_no_sense_are_refused(one: Client, fake: FakeOllama, values: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "values", [{"concurrency": 0}, {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}]
+)
+async def test_limits_that_make_no_sense_are_refused(
+    one: Client, fake: FakeOllama, values: dict[str, Any]
+) -> None:
     with pytest.raises(InvalidInput):
         await one.discover(**values)
     assert fake.requests == []
@@ -389,12 +435,16 @@ async def test_limits_that_make_no_sense_are_refused(one: Client, fake: FakeOlla
 # which servers
 
 
-async def test_active_servers_are_asked_or_those_that_are_named_once(client: Client, fake: FakeOllama) -> None:
+async def test_active_servers_are_asked_or_those_that_are_named_once(
+    client: Client, fake: FakeOllama
+) -> None:
     async with FakeOllama(SimulatedModel("gamma")) as other:
         await client.servers.add(name="on", url=fake.url)
         await client.servers.add(name="off", url=other.url, is_active=False)
         assert [str(result.server) for result in await client.discover()] == ["on"]
-        assert [str(result.server) for result in await client.discover(["OFF", 2, "off"])] == ["off"]
+        assert [str(result.server) for result in await client.discover(["OFF", 2, "off"])] == [
+            "off"
+        ]
         assert [str(result.server) for result in await client.discover(all=True)] == ["on", "off"]
 
 
@@ -429,10 +479,16 @@ async def test_server_removed_or_moved_meanwhile_is_a_conflict_and_stores_nothin
     assert await rows(one) == {}
     if move:
         server = await one.servers.show("one")
-        assert (server.status, server.version, server.last_discovered_at) == (ServerStatus.UNKNOWN, None, None)
+        assert (server.status, server.version, server.last_discovered_at) == (
+            ServerStatus.UNKNOWN,
+            None,
+            None,
+        )
 
 
-async def test_failure_at_the_old_url_says_nothing_about_the_new_one(one: Client, fake: FakeOllama) -> None:
+async def test_failure_at_the_old_url_says_nothing_about_the_new_one(
+    one: Client, fake: FakeOllama
+) -> None:
     held = Held()
     fake.script("/api/tags", held)
     discovering = asyncio.create_task(one.discover())
@@ -448,7 +504,10 @@ async def test_failure_at_the_old_url_says_nothing_about_the_new_one(one: Client
 
 
 async def test_each_build_is_shown_once_in_the_fleet_by_the_newest_server(client: Client) -> None:
-    async with FakeOllama(ALPHA, version="0.9.6") as old, FakeOllama(ALPHA, BETA, version="0.33.0") as new:
+    async with (
+        FakeOllama(ALPHA, version="0.9.6") as old,
+        FakeOllama(ALPHA, BETA, version="0.33.0") as new,
+    ):
         await client.servers.add(name="old", url=old.url, is_default=True)
         await client.servers.add(name="new", url=new.url)
         await client.discover()
@@ -471,7 +530,9 @@ async def test_known_build_on_another_server_or_under_another_name_is_not_shown_
     assert (copy.capabilities, copy.context_length) == (("completion", "vision"), 8192)
 
 
-async def test_build_whose_facts_could_not_be_read_is_asked_again_next_time(one: Client, fake: FakeOllama) -> None:
+async def test_build_whose_facts_could_not_be_read_is_asked_again_next_time(
+    one: Client, fake: FakeOllama
+) -> None:
     fake.script_always("/api/show", Answer(500, {"error": "broken"}))
     (result,) = await one.discover()
     assert (result.error, len(result.added)) == (None, 2)
@@ -483,7 +544,9 @@ async def test_build_whose_facts_could_not_be_read_is_asked_again_next_time(one:
     assert (await rows(one))["beta:latest"].capabilities == ("completion", "vision")
 
 
-async def test_build_whose_server_tells_no_capabilities_is_asked_again_next_time(one: Client, fake: FakeOllama) -> None:
+async def test_build_whose_server_tells_no_capabilities_is_asked_again_next_time(
+    one: Client, fake: FakeOllama
+) -> None:
     """Servers before 0.6.4 know none; the build is the same when they are newer one day."""
     info = {"general.architecture": "llama", "llama.context_length": 77}
     fake.script_always("/api/show", Answer(200, {"model_info": info}))
@@ -496,7 +559,10 @@ async def test_build_whose_server_tells_no_capabilities_is_asked_again_next_time
 
 
 async def test_next_server_is_asked_when_the_newest_cannot_tell(client: Client) -> None:
-    async with FakeOllama(ALPHA, version="0.9.6") as old, FakeOllama(ALPHA, version="0.33.0") as new:
+    async with (
+        FakeOllama(ALPHA, version="0.9.6") as old,
+        FakeOllama(ALPHA, version="0.33.0") as new,
+    ):
         new.script_always("/api/show", Answer(500, {"error": "broken"}))
         await client.servers.add(name="old", url=old.url)
         await client.servers.add(name="new", url=new.url)
@@ -506,7 +572,10 @@ async def test_next_server_is_asked_when_the_newest_cannot_tell(client: Client) 
 
 
 async def test_server_that_fell_silent_is_asked_nothing_more(client: Client) -> None:
-    async with FakeOllama(ALPHA, BETA, version="0.9.6") as old, FakeOllama(ALPHA, BETA, version="0.33.0") as new:
+    async with (
+        FakeOllama(ALPHA, BETA, version="0.9.6") as old,
+        FakeOllama(ALPHA, BETA, version="0.33.0") as new,
+    ):
         new.script_always("/api/show", Silence())
         await client.servers.add(name="old", url=old.url)
         await client.servers.add(name="new", url=new.url)
@@ -519,7 +588,9 @@ async def test_server_that_fell_silent_is_asked_nothing_more(client: Client) -> 
 # servers that speak v1
 
 
-async def test_v1_row_of_an_ollama_server_is_read_with_digests(client: Client, fake: FakeOllama) -> None:
+async def test_v1_row_of_an_ollama_server_is_read_with_digests(
+    client: Client, fake: FakeOllama
+) -> None:
     await client.servers.add(name="one", url=f"{fake.url}/v1")
     (result,) = await client.discover()
     assert result.added == ("alpha:latest", "beta:latest")
@@ -530,7 +601,9 @@ async def test_v1_row_of_an_ollama_server_is_read_with_digests(client: Client, f
 
 
 async def test_server_that_is_not_ollama_tells_names_alone(client: Client) -> None:
-    async with FakeOllama(SimulatedModel("Org/Model"), SimulatedModel("org/model"), version=None) as fake:
+    async with FakeOllama(
+        SimulatedModel("Org/Model"), SimulatedModel("org/model"), version=None
+    ) as fake:
         await client.servers.add(name="one", url=f"{fake.url}/v1")
         (result,) = await client.discover()
     assert result.added == ("Org/Model", "org/model")
@@ -542,7 +615,9 @@ async def test_server_that_is_not_ollama_tells_names_alone(client: Client) -> No
     assert fake.requests_to("/api/show") == []
 
 
-async def test_native_row_of_a_server_that_is_not_ollama_is_an_error_with_the_way_out(client: Client) -> None:
+async def test_native_row_of_a_server_that_is_not_ollama_is_an_error_with_the_way_out(
+    client: Client,
+) -> None:
     async with FakeOllama(ALPHA, version=None) as fake:
         await client.servers.add(name="one", url=fake.url)
         (result,) = await client.discover()
@@ -577,7 +652,11 @@ async def test_server_that_becomes_ollama_gets_digests(client: Client) -> None:
 async def test_times_come_back_in_utc(client: Client) -> None:
     """Also from SQLite, which keeps no time zone, and to the microsecond."""
     told = datetime(2026, 11, 23, 5, 6, 7, 123456, tzinfo=UTC)
-    entry = {"name": "alpha:latest", "digest": ALPHA.digest, "modified_at": "2026-11-23T07:06:07.123456789+02:00"}
+    entry = {
+        "name": "alpha:latest",
+        "digest": ALPHA.digest,
+        "modified_at": "2026-11-23T07:06:07.123456789+02:00",
+    }
     async with FakeOllama() as fake:
         fake.script_always("/api/tags", Answer(200, {"models": [entry]}))
         await client.servers.add(name="one", url=fake.url)

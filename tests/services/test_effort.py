@@ -1,4 +1,6 @@
-"""What work takes, in statements, requests, connections and look-ups: what no clock is needed for."""
+"""What work takes, in statements, requests, connections and look-ups: what no clock is needed
+for.
+"""
 
 import asyncio
 import socket
@@ -10,12 +12,12 @@ import pytest
 from sqlalchemy import Engine, event
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.domain.servers import ServerStatus
 from ollama_admin.errors import Conflict
 from ollama_admin.ollama import http
 from ollama_admin.services import tasks
-from ollama_admin.services.tasks import Batches, Places, together
+from ollama_admin.services.tasks import Batches, WorkLimit, together
+from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import FakeOllama
 
 MODELS = tuple(SimulatedModel(f"model-{number}", build=str(number)) for number in range(6))
@@ -28,7 +30,9 @@ def statements() -> Iterator[list[str]]:
     found: list[str] = []
 
     def hear(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith(("BEGIN", "PRAGMA", "SELECT count(*) FROM sqlite_master", "SELECT to_regclass")):
+        if not statement.startswith(
+            ("BEGIN", "PRAGMA", "SELECT count(*) FROM sqlite_master", "SELECT to_regclass")
+        ):
             found.append(statement)
 
     event.listen(Engine, "before_cursor_execute", hear)
@@ -46,7 +50,9 @@ async def fleet(client: Client) -> AsyncIterator[list[FakeOllama]]:
         yield fakes
 
 
-async def test_first_discovery_opens_one_connection_to_each_server(client: Client, fleet: list[FakeOllama]) -> None:
+async def test_first_discovery_opens_one_connection_to_each_server(
+    client: Client, fleet: list[FakeOllama]
+) -> None:
     await client.discover()
     assert [fake.connections for fake in fleet] == [1] * 5
     shown = [request.body["model"] for fake in fleet for request in fake.requests_to("/api/show")]  # type: ignore[index]
@@ -61,13 +67,20 @@ async def test_second_discovery_takes_the_same_statements_however_many_models_th
     statements.clear()
     requests = [len(fake.requests) for fake in fleet]
     await client.discover()
-    assert [len(fake.requests) - before for fake, before in zip(fleet, requests, strict=True)] == [2] * 5
+    assert [len(fake.requests) - before for fake, before in zip(fleet, requests, strict=True)] == [
+        2
+    ] * 5
     assert [fake.connections for fake in fleet] == [1] * 5
-    writes = [statement for statement in statements if "ollama_models" in statement and statement.startswith("UPDATE")]
+    writes = [
+        statement
+        for statement in statements
+        if "ollama_models" in statement and statement.startswith("UPDATE")
+    ]
     assert 1 <= len(writes) <= 5
     assert not [statement for statement in statements if statement.startswith(("INSERT", "DELETE"))]
     reads = [statement for statement in statements if statement.startswith("SELECT")]
-    assert len(reads) <= 3 + 2 * 5  # servers, pins and facts; at most two where each listing comes alone
+    # servers, pins and facts; at most two where each listing comes alone
+    assert len(reads) <= 3 + 2 * 5
 
 
 async def test_check_asks_each_server_once_over_the_connection_that_it_has(
@@ -76,7 +89,9 @@ async def test_check_asks_each_server_once_over_the_connection_that_it_has(
     await client.servers.check()
     checks = await client.servers.check(all=True)
     assert {check.status for check in checks} == {ServerStatus.ONLINE}
-    assert [([r.path for r in fake.requests], fake.connections) for fake in fleet] == [(["/api/version"] * 2, 1)] * 5
+    assert [([r.path for r in fake.requests], fake.connections) for fake in fleet] == [
+        (["/api/version"] * 2, 1)
+    ] * 5
 
 
 async def test_a_host_is_looked_up_once_for_all_that_a_discovery_asks_it(
@@ -95,16 +110,24 @@ async def test_a_host_is_looked_up_once_for_all_that_a_discovery_asks_it(
             await client.servers.add(name=name, url=f"http://{name}.test:{fake.port}")
         results = await client.discover()
         assert [result.error for result in results] == [None, None]
-    assert sorted(name for name in looked if str(name).endswith(".test")) == ["north.test", "south.test"]
+    assert sorted(name for name in looked if str(name).endswith(".test")) == [
+        "north.test",
+        "south.test",
+    ]
 
 
-async def test_generation_takes_two_requests_over_one_connection(client: Client, fleet: list[FakeOllama]) -> None:
+async def test_generation_takes_two_requests_over_one_connection(
+    client: Client, fleet: list[FakeOllama]
+) -> None:
     await client.discover()
     asked = fleet[0]
     before = len(asked.requests)
     for _ in range(3):
         assert (await client.generate(prompt="hi", model="model-1")).verified
-    assert [request.path for request in asked.requests[before:]] == ["/api/generate", "/api/tags"] * 3
+    assert [request.path for request in asked.requests[before:]] == [
+        "/api/generate",
+        "/api/tags",
+    ] * 3
     assert asked.connections == 1
     assert [fake.connections for fake in fleet] == [1] * 5
 
@@ -113,17 +136,23 @@ async def test_generation_takes_two_requests_over_one_connection(client: Client,
 async def test_generation_reads_nothing_of_servers_that_do_not_hold_the_name(
     client: Client, database_url: str, statements: list[str]
 ) -> None:
-    """Two statements choose; a slot is taken and given back by one each, and one writes the receipt."""
+    """Two statements choose; a slot is taken and given back by one each, and one writes the
+    receipt.
+    """
     await client.discover()
     async with Client(database_url=database_url, environ={}) as first:
-        await first.generate(prompt="hi", model="model-1")  # makes the slot; closing waits for its receipt
+        # makes the slot; closing waits for its receipt
+        await first.generate(prompt="hi", model="model-1")
     async with Client(database_url=database_url, environ={}) as asking:
         await asking.servers.names()  # the schema is looked at once
         statements.clear()
         assert (await asking.generate(prompt="hi", model="model-1")).server.name == "server-0"
     told = [" ".join(statement.split()) for statement in statements]
     chosen = [statement for statement in told if statement.startswith("SELECT ollama_")]
-    assert [statement.split()[1].split(".")[0] for statement in chosen] == ["ollama_servers", "ollama_models"]
+    assert [statement.split()[1].split(".")[0] for statement in chosen] == [
+        "ollama_servers",
+        "ollama_models",
+    ]
     assert "IN (SELECT ollama_models.server_id" in chosen[0]
     assert sum("UPDATE ollama_slots" in statement for statement in told) == 2
     assert sum("INSERT INTO ollama_receipts" in statement for statement in told) == 1
@@ -151,11 +180,11 @@ async def test_who_takes_long_gives_the_place_to_others(monkeypatch: pytest.Monk
     monkeypatch.setattr(tasks, "QUICK", 2)
     monkeypatch.setattr(tasks, "LONG", 0.01)
     begun, end = 0, asyncio.Event()
-    places = Places()
+    limit = WorkLimit()
 
     async def slow() -> None:
         nonlocal begun
-        async with places.take():
+        async with limit.take():
             begun += 1
             if begun == 10:
                 end.set()
@@ -165,11 +194,11 @@ async def test_who_takes_long_gives_the_place_to_others(monkeypatch: pytest.Monk
 
 
 async def test_quick_work_is_never_more_at_once_than_there_are_places() -> None:
-    places, running, most = Places(), 0, 0
+    limit, running, most = WorkLimit(), 0, 0
 
     async def quick() -> None:
         nonlocal running, most
-        async with places.take():
+        async with limit.take():
             running += 1
             most = max(most, running)
             await asyncio.sleep(0)
@@ -179,13 +208,15 @@ async def test_quick_work_is_never_more_at_once_than_there_are_places() -> None:
     assert most == tasks.QUICK
 
 
-async def test_a_number_that_was_named_is_kept_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_number_that_was_named_is_kept_however_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tasks, "LONG", 0.0)
-    places, running, most = Places(3), 0, 0
+    limit, running, most = WorkLimit(3), 0, 0
 
     async def slow() -> None:
         nonlocal running, most
-        async with places.take():
+        async with limit.take():
             running += 1
             most = max(most, running)
             for _ in range(5):
@@ -199,7 +230,7 @@ async def test_a_number_that_was_named_is_kept_however_long_it_takes(monkeypatch
 # what is written at once
 
 
-async def test_what_comes_in_while_a_batch_is_written_goes_into_the_next_but_not_too_much_of_it() -> None:
+async def test_what_comes_in_while_a_batch_is_written_goes_into_the_next_up_to_its_limit() -> None:
     sizes = []
 
     async def write(items: list[int]) -> list[int]:
@@ -208,7 +239,9 @@ async def test_what_comes_in_while_a_batch_is_written_goes_into_the_next_but_not
         return [item * 2 for item in items]
 
     batches = Batches[int, int](write)
-    assert await together(batches.add(number) for number in range(100)) == [number * 2 for number in range(100)]
+    assert await together(batches.add(number) for number in range(100)) == [
+        number * 2 for number in range(100)
+    ]
     assert sizes == [1, 32, 32, 32, 3]
 
 
@@ -219,5 +252,7 @@ async def test_error_of_a_batch_is_raised_and_leaves_nobody_waiting() -> None:
 
     batches = Batches[int, int](write)
     async with asyncio.timeout(20):
-        outcomes = await asyncio.gather(*(batches.add(number) for number in range(5)), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(batches.add(number) for number in range(5)), return_exceptions=True
+        )
     assert {type(outcome) for outcome in outcomes} == {Conflict, asyncio.CancelledError}

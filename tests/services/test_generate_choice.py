@@ -1,4 +1,6 @@
-"""Which server answers when several could: one build, failover before the first token, limits, explanations."""
+"""Which server answers when several could: one build, failover before the first token, limits,
+explanations.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +10,8 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.domain.generation import Proof
+from ollama_admin.domain.answers import Proof
+from ollama_admin.domain.secret import Reference
 from ollama_admin.errors import (
     ModelMismatch,
     ModelNotFound,
@@ -19,7 +21,7 @@ from ollama_admin.errors import (
     StreamInterrupted,
     UpstreamError,
 )
-from ollama_admin.secret import Reference
+from ollama_admin.simulator.server import HoldAt
 from ollama_admin.vault import new_key
 from tests.fake_ollama import Answer, Ending, FakeOllama, Fault, Raw, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, ask, prompts, register
@@ -32,7 +34,9 @@ OTHER = SimulatedModel("alpha", build="other", says="I am another build")
 async def fakes() -> AsyncIterator[tuple[FakeOllama, FakeOllama, FakeOllama]]:
     """Two servers with the same build, and a third with another one."""
     async with AsyncExitStack() as stack:
-        first, second, third = [await stack.enter_async_context(FakeOllama(m)) for m in (ONE, ONE, OTHER)]
+        first, second, third = [
+            await stack.enter_async_context(FakeOllama(m)) for m in (ONE, ONE, OTHER)
+        ]
         yield first, second, third
 
 
@@ -42,7 +46,9 @@ AWAY: dict[str, Fault] = {
     "closed": Raw(),
     "reset": Raw(ending=Ending.RESET),
     "502": Answer(502, "<html>bad gateway</html>"),
-    "503": Answer(503, {"error": "server busy, please try again.  maximum pending requests exceeded"}),
+    "503": Answer(
+        503, {"error": "server busy, please try again.  maximum pending requests exceeded"}
+    ),
     "504": Answer(504, ""),
     "404": Answer(404, {"error": "model 'alpha' not found"}),
 }
@@ -74,7 +80,9 @@ async def test_a_server_that_is_away_passes_the_request_on_to_one_with_the_same_
 
 
 @pytest.mark.parametrize("why", REFUSING)
-async def test_a_server_that_refuses_passes_nothing_on(client: Client, fakes: Fakes, why: str) -> None:
+async def test_a_server_that_refuses_passes_nothing_on(
+    client: Client, fakes: Fakes, why: str
+) -> None:
     await register(client, *fakes)
     fakes[0].script(GENERATE, REFUSING[why])
     outcome = await ask(client)
@@ -102,17 +110,24 @@ async def test_a_named_server_passes_nothing_on(client: Client, fakes: Fakes) ->
     assert [prompts(fake) for fake in fakes] == [2, 0, 0]
 
 
-async def test_a_server_with_another_build_is_not_passed_on_to(client: Client, fakes: Fakes, notes: list[str]) -> None:
+async def test_a_server_with_another_build_is_not_passed_on_to(
+    client: Client, fakes: Fakes, notes: list[str]
+) -> None:
     first, _, third = fakes
     await register(client, first, third)
     first.script(GENERATE, AWAY["503"])
     outcome = await ask(client)
     assert isinstance(outcome.error, ServerBusy)
     assert prompts(third) == 0
-    assert f"server two is passed over: its build is {OTHER.digest[:12]}, that of one is {ONE.digest[:12]}" in notes
+    assert (
+        f"server two is passed over: its build is {OTHER.digest[:12]}, that of one is "
+        f"{ONE.digest[:12]}" in notes
+    )
 
 
-async def test_the_next_server_must_still_hold_the_build_when_it_is_asked(client: Client, fakes: Fakes) -> None:
+async def test_the_next_server_must_still_hold_the_build_when_it_is_asked(
+    client: Client, fakes: Fakes
+) -> None:
     first, second, _ = fakes
     await register(client, first, second)
     first.script(GENERATE, AWAY["503"])
@@ -122,7 +137,9 @@ async def test_the_next_server_must_still_hold_the_build_when_it_is_asked(client
     assert prompts(second) == 0
 
 
-async def test_the_next_servers_build_is_demanded_after_the_answer_too(client: Client, fakes: Fakes) -> None:
+async def test_the_next_servers_build_is_demanded_after_the_answer_too(
+    client: Client, fakes: Fakes
+) -> None:
     first, second, _ = fakes
     await register(client, first, second)
     first.script(GENERATE, AWAY["503"])
@@ -137,7 +154,9 @@ async def test_the_next_servers_build_is_demanded_after_the_answer_too(client: C
     assert isinstance(outcome.error, ModelMismatch)
 
 
-async def test_the_last_failure_is_the_error(client: Client, fakes: Fakes, notes: list[str]) -> None:
+async def test_the_last_failure_is_the_error(
+    client: Client, fakes: Fakes, notes: list[str]
+) -> None:
     first, second, _ = fakes
     await register(client, first, second)
     first.script(GENERATE, AWAY["502"])
@@ -193,7 +212,9 @@ async def test_a_digest_that_no_server_holds_is_refused(client: Client, fakes: F
     assert sum(prompts(fake) for fake in fakes) == 0
 
 
-async def test_a_server_that_lost_the_demanded_build_is_passed_over(client: Client, fakes: Fakes) -> None:
+async def test_a_server_that_lost_the_demanded_build_is_passed_over(
+    client: Client, fakes: Fakes
+) -> None:
     first, second, _ = fakes
     await register(client, first, second)
     first.point("alpha", OTHER)
@@ -220,7 +241,9 @@ async def test_a_remote_namesake_is_passed_over_unless_it_is_allowed(client: Cli
 # limits
 
 
-async def test_a_full_server_is_passed_over_while_another_has_room(client: Client, fakes: Fakes) -> None:
+async def test_a_full_server_is_passed_over_while_another_has_room(
+    client: Client, fakes: Fakes
+) -> None:
     await register(client, *fakes)
     hold = HoldAt(1)
     fakes[0].before_token = hold
@@ -244,7 +267,9 @@ async def test_load_never_changes_the_build(client: Client, fakes: Fakes) -> Non
     assert prompts(second) == 0
 
 
-async def test_a_full_server_refuses_at_once_when_nobody_waits(client: Client, fakes: Fakes) -> None:
+async def test_a_full_server_refuses_at_once_when_nobody_waits(
+    client: Client, fakes: Fakes
+) -> None:
     await register(client, fakes[0])
     fakes[0].before_token = HoldAt(1)
     async with client.stream(prompt="hi", model="alpha") as stream:
@@ -291,13 +316,17 @@ async def test_a_waiting_request_is_answered_when_a_place_becomes_free(
 # explanations
 
 
-async def explained(client: Client, **asked: Any) -> tuple[str | None, dict[str, tuple[bool, str | None]]]:
+async def explained(
+    client: Client, **asked: Any
+) -> tuple[str | None, dict[str, tuple[bool, str | None]]]:
     found = await client.explain(model="alpha", **asked)
     candidates = {c.server.name or c.server.url: (c.eligible, c.reason) for c in found.candidates}
     return found.chosen and (found.chosen.server.name or found.chosen.server.url), candidates
 
 
-async def test_an_explanation_names_every_server_and_sends_nothing(client: Client, fakes: Fakes) -> None:
+async def test_an_explanation_names_every_server_and_sends_nothing(
+    client: Client, fakes: Fakes
+) -> None:
     async with FakeOllama(SimulatedModel("beta")) as fourth:
         await register(client, *fakes, fourth)
         await client.servers.update("two", is_active=False)
@@ -321,12 +350,15 @@ async def test_an_explanation_tells_who_is_full_and_who_waits(client: Client, fa
     async with client.stream(prompt="hi", model="alpha") as one:
         await anext(one)
         assert (await explained(client))[0] == "two"
-        assert (await explained(client))[1]["one"] == (False, "all its 1 places are in use")
+        assert (await explained(client))[1]["one"] == (False, "all its 1 limit are in use")
         async with client.stream(prompt="hi", model="alpha") as other:
             await anext(other)
             chosen, candidates = await explained(client)
     assert chosen == "one"
-    assert candidates["one"] == (True, "all its 1 places are in use; the request would wait for one")
+    assert candidates["one"] == (
+        True,
+        "all its 1 limit are in use; the request would wait for one",
+    )
 
 
 async def test_an_explanation_of_a_named_server(client: Client, fakes: Fakes) -> None:
@@ -335,7 +367,10 @@ async def test_an_explanation_of_a_named_server(client: Client, fakes: Fakes) ->
     assert (chosen, candidates["three"]) == ("three", (True, None))
     assert candidates["one"] == (False, "another server is named")
     await client.servers.disable("three")
-    assert (await explained(client, server="three")) == (None, candidates | {"three": (False, "it is inactive")})
+    assert (await explained(client, server="three")) == (
+        None,
+        candidates | {"three": (False, "it is inactive")},
+    )
     assert (await explained(client, server_url=fakes[2].url))[0] == "three"
     assert (await explained(client, server_url="http://127.0.0.1:1"))[0] == "http://127.0.0.1:1"
 
@@ -344,13 +379,19 @@ async def test_an_explanation_of_a_demanded_build(client: Client, fakes: Fakes) 
     await register(client, *fakes)
     chosen, candidates = await explained(client, digest=OTHER.digest)
     assert chosen == "three"
-    assert candidates["one"] == (False, f"its build is {ONE.digest[:12]}, demanded is {OTHER.digest[:12]} (--digest)")
+    assert candidates["one"] == (
+        False,
+        f"its build is {ONE.digest[:12]}, demanded is {OTHER.digest[:12]} (--digest)",
+    )
     assert (await explained(client, digest="f" * 64))[0] is None
 
 
 async def test_an_explanation_of_a_model_that_nobody_has(client: Client, fakes: Fakes) -> None:
     await register(client, fakes[0])
     found = await client.explain(model="nothing")
-    assert (found.chosen, [c.reason for c in found.candidates]) == (None, ["it does not list the model"])
+    assert (found.chosen, [c.reason for c in found.candidates]) == (
+        None,
+        ["it does not list the model"],
+    )
     assert isinstance((await ask(client, model="nothing")).error, ModelNotFound)
     assert fakes[0].requests_to(TAGS)

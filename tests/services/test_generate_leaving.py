@@ -1,4 +1,4 @@
-"""Requests that are left at any moment give their places at the server back, and end upstream."""
+"""Requests that are left at any moment give their limit at the server back, and end upstream."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator import HoldAt
+from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import FakeOllama, Silence, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, register
 
@@ -58,7 +58,10 @@ async def test_a_hundred_requests_that_are_left_lose_no_place(
 ) -> None:
     await register(client, fake, max_concurrent=MANY)
     moment(fake)
-    tasks = [asyncio.create_task(client.generate(prompt="hi", model="alpha", **asked)) for _ in range(MANY)]
+    tasks = [
+        asyncio.create_task(client.generate(prompt="hi", model="alpha", **asked))
+        for _ in range(MANY)
+    ]
     await fake.until(lambda: fake.in_flight == MANY)
     for task in tasks:
         task.cancel()
@@ -68,7 +71,9 @@ async def test_a_hundred_requests_that_are_left_lose_no_place(
     await fake.until(lambda: fake.in_flight == 0)
 
 
-async def test_requests_that_are_cancelled_before_they_begin_take_no_place(client: Client, fake: FakeOllama) -> None:
+async def test_requests_that_are_cancelled_before_they_begin_take_no_place(
+    client: Client, fake: FakeOllama
+) -> None:
     await register(client, fake)
     fake.requests.clear()
     tasks = [asyncio.create_task(client.generate(prompt="hi", model="alpha")) for _ in range(MANY)]
@@ -79,7 +84,9 @@ async def test_requests_that_are_cancelled_before_they_begin_take_no_place(clien
     assert fake.requests == []
 
 
-async def test_a_stream_that_nobody_reads_on_gives_its_place_back(client: Client, fake: FakeOllama) -> None:
+async def test_a_stream_that_nobody_reads_on_gives_its_place_back(
+    client: Client, fake: FakeOllama
+) -> None:
     """Without `async with`: the last reference to it is gone."""
     await register(client, fake)
     fake.before_token = HoldAt(1)

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.domain.generation import Proof
+from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.models import DigestChange
 from ollama_admin.errors import Conflict, InvalidInput, ModelMismatch, ModelNotFound
+from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import Answer, FakeOllama, Recording, Silence, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, V1_CHAT, ask, prompts, register
 
-OLD, NEW = SimulatedModel("alpha", build="old"), SimulatedModel("alpha", build="new", says="I am the new alpha")
+OLD, NEW = (
+    SimulatedModel("alpha", build="old"),
+    SimulatedModel("alpha", build="new", says="I am the new alpha"),
+)
 
 
 @pytest.fixture
@@ -45,7 +48,12 @@ async def test_the_stored_digest_is_proven_by_one_look_after_the_last_token(
     client: Client, registered: FakeOllama
 ) -> None:
     reply = (await ask(client)).accepted
-    assert (reply.proof, reply.verified, reply.digest, reply.drift) == (Proof.DIGEST, True, OLD.digest, None)
+    assert (reply.proof, reply.verified, reply.digest, reply.drift) == (
+        Proof.DIGEST,
+        True,
+        OLD.digest,
+        None,
+    )
     assert [registered.local_path(request) for request in registered.requests] == [GENERATE, TAGS]
 
 
@@ -57,7 +65,9 @@ async def test_a_name_moved_since_discovery_is_answered_and_called_drift_each_ti
         outcome = await ask(client)
         assert (outcome.text, outcome.accepted.proof) == ("I am the new alpha", Proof.DRIFT)
         assert (outcome.accepted.verified, outcome.accepted.digest) == (False, NEW.digest)
-        assert outcome.accepted.drift == DigestChange(name="alpha:latest", before=OLD.digest, after=NEW.digest)
+        assert outcome.accepted.drift == DigestChange(
+            name="alpha:latest", before=OLD.digest, after=NEW.digest
+        )
         (note,) = notes
         assert OLD.digest[:12] in note
         assert NEW.digest[:12] in note
@@ -71,11 +81,18 @@ async def test_a_name_moved_while_the_model_answers_has_changed(
 ) -> None:
     registered.before_token = move_at(registered, 1)
     reply = (await ask(client)).accepted
-    assert (reply.proof, reply.verified, reply.digest, reply.drift) == (Proof.CHANGED, False, None, None)
+    assert (reply.proof, reply.verified, reply.digest, reply.drift) == (
+        Proof.CHANGED,
+        False,
+        None,
+        None,
+    )
     assert "moved or removed while it answered" in notes[-1]
 
 
-async def test_a_model_removed_while_it_answers_has_changed(client: Client, registered: FakeOllama) -> None:
+async def test_a_model_removed_while_it_answers_has_changed(
+    client: Client, registered: FakeOllama
+) -> None:
     async def remove(index: int) -> None:
         if index == 1:
             registered.remove("alpha")
@@ -100,24 +117,32 @@ async def test_a_time_out_after_the_last_token_is_no_reason_to_take_the_answer_b
     assert (await ask(client, timeout=0.5)).accepted.proof is Proof.UNREAD
 
 
-async def test_nobody_looks_where_names_are_enough(client: Client, moved: FakeOllama, notes: list[str]) -> None:
+async def test_nobody_looks_where_names_are_enough(
+    client: Client, moved: FakeOllama, notes: list[str]
+) -> None:
     reply = (await ask(client, no_verify=True)).accepted
     assert (reply.proof, reply.verified, reply.digest) == (Proof.NAME, False, None)
     assert moved.requests_to(TAGS) == []
     assert notes == []
 
 
-async def test_a_dynamic_server_is_proven_by_standing_still(client: Client, fake: FakeOllama) -> None:
+async def test_a_dynamic_server_is_proven_by_standing_still(
+    client: Client, fake: FakeOllama
+) -> None:
     reply = (await ask(client, server_url=fake.url)).accepted
     assert (reply.proof, reply.verified, reply.digest) == (Proof.DIGEST, True, OLD.digest)
 
 
-async def test_a_dynamic_server_whose_name_moves_meanwhile_has_changed(client: Client, fake: FakeOllama) -> None:
+async def test_a_dynamic_server_whose_name_moves_meanwhile_has_changed(
+    client: Client, fake: FakeOllama
+) -> None:
     fake.before_token = move_at(fake, 1)
     assert (await ask(client, server_url=fake.url)).accepted.proof is Proof.CHANGED
 
 
-async def test_ollama_spoken_to_as_v1_is_proven_too_and_knows_no_drift(client: Client, fake: FakeOllama) -> None:
+async def test_ollama_spoken_to_as_v1_is_proven_too_and_knows_no_drift(
+    client: Client, fake: FakeOllama
+) -> None:
     await register(client, fake, api_version="v1")
     assert (await ask(client)).accepted.proof is Proof.DIGEST
     assert len(fake.requests_to(V1_CHAT)) == 1
@@ -151,24 +176,30 @@ async def by_verified(client: Client) -> dict[str, Any]:
 
 
 demands = pytest.mark.parametrize("demand", [pinned, by_digest, by_verified])
-places = pytest.mark.parametrize("place", ["anywhere", "server", "server_url"])
+limit = pytest.mark.parametrize("place", ["anywhere", "server", "server_url"])
 
 
 def at(place: str, fake: FakeOllama) -> dict[str, Any]:
-    return {"anywhere": {}, "server": {"server": "one"}, "server_url": {"server_url": fake.url}}[place]
+    return {"anywhere": {}, "server": {"server": "one"}, "server_url": {"server_url": fake.url}}[
+        place
+    ]
 
 
-@places
+@limit
 @demands
 async def test_a_demanded_build_is_looked_at_before_and_after(
     client: Client, registered: FakeOllama, demand: Any, place: str
 ) -> None:
     reply = (await ask(client, **await demand(client), **at(place, registered))).accepted
     assert (reply.proof, reply.verified, reply.digest) == (Proof.DIGEST, True, OLD.digest)
-    assert [registered.local_path(request) for request in registered.requests] == [TAGS, GENERATE, TAGS]
+    assert [registered.local_path(request) for request in registered.requests] == [
+        TAGS,
+        GENERATE,
+        TAGS,
+    ]
 
 
-@places
+@limit
 @demands
 async def test_another_build_than_the_demanded_one_is_sent_nothing(
     client: Client, moved: FakeOllama, demand: Any, place: str
@@ -207,14 +238,18 @@ async def test_a_demand_is_not_met_by_a_list_that_cannot_be_read(
                 pass
 
 
-async def test_a_demanded_model_that_is_gone_is_not_found(client: Client, registered: FakeOllama) -> None:
+async def test_a_demanded_model_that_is_gone_is_not_found(
+    client: Client, registered: FakeOllama
+) -> None:
     registered.remove("alpha")
     outcome = await ask(client, verified=True)
     assert isinstance(outcome.error, ModelNotFound)
     assert prompts(registered) == 0
 
 
-async def test_a_dynamic_server_has_no_stored_digest_to_demand(client: Client, fake: FakeOllama) -> None:
+async def test_a_dynamic_server_has_no_stored_digest_to_demand(
+    client: Client, fake: FakeOllama
+) -> None:
     outcome = await ask(client, server_url=fake.url, verified=True)
     assert isinstance(outcome.error, ModelMismatch)
     assert "--digest" in (outcome.error.hint or "")
@@ -251,7 +286,9 @@ async def test_a_pin_cannot_be_asked_around(client: Client, registered: FakeOlla
     assert (await ask(client, digest=OLD.digest)).accepted.verified
 
 
-async def test_a_pin_holds_for_every_spelling_of_the_name(client: Client, moved: FakeOllama) -> None:
+async def test_a_pin_holds_for_every_spelling_of_the_name(
+    client: Client, moved: FakeOllama
+) -> None:
     await pinned(client)
     for name in ("alpha", "ALPHA", "library/alpha:latest"):
         assert isinstance((await ask(client, model=name)).error, ModelMismatch)
@@ -271,7 +308,9 @@ async def test_a_pin_holds_for_every_spelling_of_the_name(client: Client, moved:
         {"wait": float("nan")},
     ],
 )
-async def test_a_senseless_demand_is_refused(client: Client, registered: FakeOllama, asked: dict[str, Any]) -> None:
+async def test_a_senseless_demand_is_refused(
+    client: Client, registered: FakeOllama, asked: dict[str, Any]
+) -> None:
     assert isinstance((await ask(client, **asked)).error, InvalidInput)
     assert registered.requests == []
 
@@ -280,7 +319,9 @@ async def test_a_senseless_demand_is_refused(client: Client, registered: FakeOll
 
 
 def echoing(name: str, recording: str) -> Answer:
-    """A recorded answer as it is to somebody who asked for the full name: the server repeats what was sent."""
+    """A recorded answer as it is to somebody who asked for the full name: the server repeats what
+    was sent.
+    """
     document = json.loads(Recording.load(recording).body)
     return Answer(200, document | {"model": name})
 
@@ -292,7 +333,13 @@ def echoing(name: str, recording: str) -> Answer:
         ("derived:latest", "tags", "generate-derived", "tags", Proof.DIGEST),
         ("beta:latest", "tags", "generate-keep-alive-0", "tags", Proof.DIGEST),
         ("alpha:latest", "tags", "generate-after-retag", "tags-after-retag", Proof.DRIFT),
-        ("alpha:latest", "tags-after-retag", "generate-after-retag", "tags-after-retag", Proof.DIGEST),
+        (
+            "alpha:latest",
+            "tags-after-retag",
+            "generate-after-retag",
+            "tags-after-retag",
+            Proof.DIGEST,
+        ),
         ("copy:latest", "tags", "generate-copy", "tags-empty", Proof.CHANGED),
     ],
 )
@@ -300,25 +347,38 @@ async def test_recorded_answers_are_judged_by_the_list(
     tmp_path: Path, name: str, before: str, answer: str, after: str, proof: Proof
 ) -> None:
     url = f"sqlite:///{tmp_path}/one.db"
-    async with FakeOllama() as fake, Client(database_url=url, environ={}, on_note=lambda _: None) as client:
+    async with (
+        FakeOllama() as fake,
+        Client(database_url=url, environ={}, on_note=lambda _: None) as client,
+    ):
         fake.script_always(TAGS, Recording.load(before))
         fake.script_always("/api/show", Recording.load("show"))
         await register(client, fake)
         fake.script_always(TAGS, Recording.load(after))
         fake.script(GENERATE, echoing(name, answer))
         assert (await ask(client, model=name)).accepted.proof is proof
-        with_demand = await ask(client, model=name, verified=True) if proof is not Proof.DIGEST else None
+        with_demand = (
+            await ask(client, model=name, verified=True) if proof is not Proof.DIGEST else None
+        )
     assert with_demand is None or with_demand.error is not None
 
 
 @pytest.mark.parametrize(
     "running",
     [
-        *("ps-nothing-loaded", "ps-after-retag", "ps-two-builds", "ps-after-copy", "ps-after-derived"),
+        *(
+            "ps-nothing-loaded",
+            "ps-after-retag",
+            "ps-two-builds",
+            "ps-after-copy",
+            "ps-after-derived",
+        ),
         *("ps-after-keep-alive-0", "ps-after-delete", "ps-after-kill"),
     ],
 )
-async def test_what_runs_on_the_server_is_no_evidence(client: Client, registered: FakeOllama, running: str) -> None:
+async def test_what_runs_on_the_server_is_no_evidence(
+    client: Client, registered: FakeOllama, running: str
+) -> None:
     registered.script_always("/api/ps", Recording.load(running))
     assert (await ask(client, verified=True)).accepted.proof is Proof.DIGEST
     registered.point("alpha", NEW)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator import HoldAt
 from ollama_admin.documents import document
-from ollama_admin.domain.doors import Way
-from ollama_admin.domain.generation import Proof
+from ollama_admin.domain.answers import Proof
+from ollama_admin.domain.callers import Way
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput
+from ollama_admin.simulator.server import HoldAt
 from tests.conftest import migrate
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
 from tests.postgres import OwnPostgresServer
@@ -27,9 +27,13 @@ async def fake() -> AsyncIterator[FakeOllama]:
         yield fake
 
 
-async def written(database_url: str, fake: FakeOllama, *questions: dict[str, Any], **how: Any) -> list[Any]:
+async def written(
+    database_url: str, fake: FakeOllama, *questions: dict[str, Any], **how: Any
+) -> list[Any]:
     """The receipts, oldest first, that a client has written when it is closed."""
-    async with Client(database_url=database_url, environ={}, on_note=lambda _: None, **how) as client:
+    async with Client(
+        database_url=database_url, environ={}, on_note=lambda _: None, **how
+    ) as client:
         await register(client, fake)
         for asked in questions:
             await ask(client, **asked)
@@ -37,8 +41,12 @@ async def written(database_url: str, fake: FakeOllama, *questions: dict[str, Any
         return (await client.receipts.list())[::-1]
 
 
-async def test_an_answer_leaves_its_numbers_and_no_text(database_url: str, fake: FakeOllama) -> None:
-    (receipt,) = await written(database_url, fake, {"prompt": "a secret question", "model": "ALPHA"})
+async def test_an_answer_leaves_its_numbers_and_no_text(
+    database_url: str, fake: FakeOllama
+) -> None:
+    (receipt,) = await written(
+        database_url, fake, {"prompt": "a secret question", "model": "ALPHA"}
+    )
     told = document(receipt)
     assert (told["asked_model"], told["model"], told["way"]) == ("ALPHA", "alpha:latest", "python")
     assert told["server"] == {"id": 1, "name": "one", "url": fake.url}
@@ -61,7 +69,9 @@ async def test_a_failure_leaves_its_code(database_url: str, fake: FakeOllama) ->
     assert [receipt.attempts for receipt in receipts] == [1, 0, 0, 0]
 
 
-async def test_a_request_that_makes_no_sense_leaves_none(database_url: str, fake: FakeOllama) -> None:
+async def test_a_request_that_makes_no_sense_leaves_none(
+    database_url: str, fake: FakeOllama
+) -> None:
     assert await written(database_url, fake, {"prompt": ""}, {"digest": "x"}) == []
 
 
@@ -76,7 +86,9 @@ async def test_every_server_that_was_tried_is_counted(database_url: str, fake: F
     assert (receipt.attempts, receipt.server.name) == (2, "two")
 
 
-async def test_an_answer_that_nobody_waits_for_is_cancelled(database_url: str, fake: FakeOllama) -> None:
+async def test_an_answer_that_nobody_waits_for_is_cancelled(
+    database_url: str, fake: FakeOllama
+) -> None:
     async with Client(database_url=database_url, environ={}) as client:
         await register(client, fake)
         fake.before_token = HoldAt(1)
@@ -105,7 +117,9 @@ async def test_receipts_may_be_turned_off(database_url: str, fake: FakeOllama) -
 async def test_a_database_that_is_away_spoils_no_answer_that_has_begun(
     stoppable_postgres: OwnPostgresServer, fake: FakeOllama
 ) -> None:
-    """The slot cannot be given back and the receipt not written: two notes, and all works again when it is back."""
+    """The slot cannot be given back and the receipt not written: two notes, and all works again
+    when it is back.
+    """
     url, notes, hold, told = stoppable_postgres.create_database(), [], HoldAt(1), asyncio.Event()
     migrate(url)
 
@@ -124,7 +138,10 @@ async def test_a_database_that_is_away_spoils_no_answer_that_has_begun(
             pieces += [piece.response async for piece in stream]
             assert ("".join(pieces), stream.reply.verified) == ("a secret answer", True)
         await told.wait()
-        assert notes == ["the slot at server one was not given back", "the receipt could not be written"]
+        assert notes == [
+            "the slot at server one was not given back",
+            "the receipt could not be written",
+        ]
         assert isinstance((await ask(client)).error, DatabaseUnavailable)
         await asyncio.to_thread(stoppable_postgres.start)
         assert (await ask(client)).accepted.verified

@@ -1,4 +1,6 @@
-"""An answer is accepted when it is whole and from the model that was asked, whatever happens on its way."""
+"""An answer is accepted when it is whole and from the model that was asked, whatever happens on its
+way.
+"""
 
 import asyncio
 import contextlib
@@ -13,9 +15,7 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator import HoldAt
-from ollama_admin.demo.simulator_http import NDJSON, SSE, encode_chunk, encode_head
-from ollama_admin.domain.generation import Proof
+from ollama_admin.domain.answers import Proof
 from ollama_admin.errors import (
     AdminError,
     ModelMismatch,
@@ -28,6 +28,8 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.ollama.http import Times
+from ollama_admin.simulator.http import NDJSON, SSE, encode_chunk, encode_head
+from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import (
     Answer,
     Ending,
@@ -97,11 +99,17 @@ async def replay(asking: Asking, fake: FakeOllama, name: str, **asked: Any) -> O
     return outcome
 
 
-async def answered(asking: Asking, fake: FakeOllama, *records: Any, path: str = NATIVE, **asked: Any) -> Outcome:
-    """Be answered by these records: bytes as they are, anything else as JSON in the dialect of the path."""
+async def answered(
+    asking: Asking, fake: FakeOllama, *records: Any, path: str = NATIVE, **asked: Any
+) -> Outcome:
+    """Be answered by these records: bytes as they are, anything else as JSON in the dialect of the
+    path.
+    """
     prefix, suffix = (b"data: ", b"\n\n") if path == V1 else (b"", b"\n")
     lines = (
-        record if isinstance(record, bytes) else prefix + json.dumps(record, ensure_ascii=False).encode() + suffix
+        record
+        if isinstance(record, bytes)
+        else prefix + json.dumps(record, ensure_ascii=False).encode() + suffix
         for record in records
     )
     fake.script(path, Raw((OK + b"".join(lines),)))
@@ -118,7 +126,11 @@ def ended(reason: str | None = "stop", **more: Any) -> dict[str, Any]:
 
 
 def v1_said(text: str, finish: str | None = None, **more: Any) -> dict[str, Any]:
-    return {"model": "alpha", "choices": [{"delta": {"content": text}, "finish_reason": finish}], **more}
+    return {
+        "model": "alpha",
+        "choices": [{"delta": {"content": text}, "finish_reason": finish}],
+        **more,
+    }
 
 
 V1_DONE = b"data: [DONE]\n\n"
@@ -141,7 +153,14 @@ V1_DONE = b"data: [DONE]\n\n"
         ),
         ("chat-thinking", {"think": True}, " It is done", " hm, let me see ", "stop", (32, 10)),
         ("chat-stream", {"think": False}, " I am alpha", "", "stop", (25, 4)),
-        ("generate-length", {"options": {"num_predict": 3}}, " tick tock tick", "", "length", (25, 3)),
+        (
+            "generate-length",
+            {"options": {"num_predict": 3}},
+            " tick tock tick",
+            "",
+            "length",
+            (25, 3),
+        ),
         ("generate-no-stream", {}, " I am alpha", "", "stop", (25, 4)),
         ("generate-namespace", {}, " I have a namespace", "", "stop", (25, 5)),
         ("v1-stream", {}, " I am alpha", "", "stop", (None, None)),
@@ -169,7 +188,9 @@ async def test_a_recorded_answer_is_given_whole(
     assert (reply.server.id, reply.server.name, reply.server.url) == (None, None, fake.url)
 
 
-async def test_the_times_of_a_recorded_answer_are_the_servers_and_ours(asking: Asking, fake: FakeOllama) -> None:
+async def test_the_times_of_a_recorded_answer_are_the_servers_and_ours(
+    asking: Asking, fake: FakeOllama
+) -> None:
     started = time.monotonic()
     outcome = await replay(asking, fake, "generate-stream")
     elapsed = (time.monotonic() - started) * 1000 + 1
@@ -256,7 +277,10 @@ def as_chunks(recording: Recording) -> Response:
 
 def until_the_connection_ends(recording: Recording) -> Response:
     """A body without length or chunks: its end says nothing, and a last line needs no line feed."""
-    raw, ends = encode_head(200, {"Content-Type": SSE if recording.request["path"] == V1 else NDJSON}), []
+    raw, ends = (
+        encode_head(200, {"Content-Type": SSE if recording.request["path"] == V1 else NDJSON}),
+        [],
+    )
     for piece in recording.pieces:
         ends.append(len(raw) + piece.index(b"\n"))
         raw += piece
@@ -270,13 +294,17 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=[pytest.mark.chaos, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize(
+    "every", [7, pytest.param(1, marks=[pytest.mark.chaos, pytest.mark.timeout(300)])]
+)
 @pytest.mark.parametrize(("shape", "ending"), SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", ["generate-stream", "v1-stream"])
 async def test_an_answer_cut_at_any_byte_is_no_reply_unless_its_end_was_read(
     asking: Asking, fake: FakeOllama, name: str, shape: Any, ending: Ending, every: int
 ) -> None:
-    """At each byte around the end of a record, and at every seventh of the others; `make chaos` takes them all."""
+    """At each byte around the end of a record, and at every seventh of the others; `make chaos`
+    takes them all.
+    """
     recording = Recording.load(name)
     path = recording.request["path"]
     lists(fake, "alpha")
@@ -288,7 +316,9 @@ async def test_an_answer_cut_at_any_byte_is_no_reply_unless_its_end_was_read(
     assert whole.pieces == texts
     response = shape(recording)
 
-    offsets = {end + near for end in response.ends for near in (-2, -1, 0, 1)} | {*range(0, len(response.raw), every)}
+    offsets = {end + near for end in response.ends for near in (-2, -1, 0, 1)} | {
+        *range(0, len(response.raw), every)
+    }
     for offset in sorted(offset for offset in offsets if offset <= len(response.raw)):
         fake.script(path, Raw((response.raw[:offset],), ending))
         outcome = await asking.ask(server="gpu", no_verify=True)
@@ -302,7 +332,9 @@ async def test_an_answer_cut_at_any_byte_is_no_reply_unless_its_end_was_read(
             assert (outcome.reply is not None) == (records == len(response.ends)), seen
         if outcome.reply is not None:
             assert records == len(response.ends), seen
-            assert (outcome.reply.response, outcome.reply.done_reason) == (" I am alpha", "stop"), seen
+            assert (outcome.reply.response, outcome.reply.done_reason) == (" I am alpha", "stop"), (
+                seen
+            )
         else:
             expected = StreamInterrupted if outcome.pieces else UpstreamError
             assert isinstance(outcome.error, expected), seen
@@ -317,7 +349,9 @@ async def test_an_answer_is_the_same_in_chunks_of_any_size(
     recording = Recording.load(name)
     lists(fake, "alpha")
     fake.script(recording.request["path"], recording.rechunked(*sizes))
-    outcome = await asking.ask(server_url=fake.url + ("/v1" if recording.request["path"] == V1 else ""))
+    outcome = await asking.ask(
+        server_url=fake.url + ("/v1" if recording.request["path"] == V1 else "")
+    )
     assert outcome.pieces == [" I", " am", " alpha"]
     assert outcome.reply is not None
 
@@ -345,10 +379,14 @@ async def test_an_error_in_the_stream_is_shown_wherever_it_comes(
     last = await answered(asking, fake, said("one"), said(" two"), record)
     assert last.pieces == ["one", " two"]
     assert type(last.error) is StreamInterrupted
-    assert last.error.message == f"server {fake.url} failed in the middle of the answer: out of memory"
+    assert (
+        last.error.message == f"server {fake.url} failed in the middle of the answer: out of memory"
+    )
 
 
-async def test_an_error_between_two_records_ends_the_answer(asking: Asking, fake: FakeOllama) -> None:
+async def test_an_error_between_two_records_ends_the_answer(
+    asking: Asking, fake: FakeOllama
+) -> None:
     outcome = await answered(asking, fake, said("one"), {"error": "gone"}, said(" two"), ended())
     assert outcome.pieces == ["one"]
     assert type(outcome.error) is StreamInterrupted
@@ -356,10 +394,16 @@ async def test_an_error_between_two_records_ends_the_answer(asking: Asking, fake
 
 @pytest.mark.parametrize(
     "record",
-    [{"error": {"message": "gone", "code": 500}}, {"error": "gone"}, b'error: {"code":500,"message":"gone"}\n\n'],
+    [
+        {"error": {"message": "gone", "code": 500}},
+        {"error": "gone"},
+        b'error: {"code":500,"message":"gone"}\n\n',
+    ],
     ids=["an object", "a text", "a field of its own"],
 )
-async def test_an_error_in_a_v1_stream_is_shown(asking: Asking, fake: FakeOllama, record: object) -> None:
+async def test_an_error_in_a_v1_stream_is_shown(
+    asking: Asking, fake: FakeOllama, record: object
+) -> None:
     first = await answered(asking, fake, record, path=V1)
     assert type(first.error) is UpstreamError
     last = await answered(asking, fake, v1_said("one"), record, V1_DONE, path=V1)
@@ -378,7 +422,14 @@ async def test_an_error_in_a_v1_stream_is_shown(asking: Asking, fake: FakeOllama
         ((said("one"), ended(done="true")), "one"),
         ((said("one"), ended(done=1)), "one"),
     ],
-    ids=["nothing", "blank lines", "no end", "null for an end", "a text for an end", "a number for an end"],
+    ids=[
+        "nothing",
+        "blank lines",
+        "no end",
+        "null for an end",
+        "a text for an end",
+        "a number for an end",
+    ],
 )
 async def test_an_answer_without_its_end_mark_is_interrupted(
     asking: Asking, fake: FakeOllama, records: tuple[Any, ...], text: str
@@ -400,7 +451,15 @@ async def test_an_answer_without_its_end_mark_is_interrupted(
         (v1_said("one", "stop"), b"data: [DON"),
         (v1_said("one", "stop"), b"event: done\n\n"),
     ],
-    ids=["nothing", "only the end", "no reason", "no end", "a broken chunk", "half an end", "another end"],
+    ids=[
+        "nothing",
+        "only the end",
+        "no reason",
+        "no end",
+        "a broken chunk",
+        "half an end",
+        "another end",
+    ],
 )
 async def test_a_v1_answer_needs_a_reason_and_its_end(
     asking: Asking, fake: FakeOllama, records: tuple[Any, ...]
@@ -413,8 +472,12 @@ async def test_a_v1_answer_needs_a_reason_and_its_end(
 # Bytes
 
 
-@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c", "\x1e", "\r", "\n", "\0", "🚀"])
-async def test_any_character_of_the_text_arrives(asking: Asking, fake: FakeOllama, separator: str) -> None:
+@pytest.mark.parametrize(
+    "separator", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c", "\x1e", "\r", "\n", "\0", "🚀"]
+)
+async def test_any_character_of_the_text_arrives(
+    asking: Asking, fake: FakeOllama, separator: str
+) -> None:
     text = f"a{separator}b"
     native = await answered(asking, fake, said(text), said(separator), ended())
     assert native.pieces == [text, separator]
@@ -424,7 +487,9 @@ async def test_any_character_of_the_text_arrives(asking: Asking, fake: FakeOllam
     assert v1.reply is not None
 
 
-async def test_line_ends_of_any_kind_and_blank_lines_change_nothing(asking: Asking, fake: FakeOllama) -> None:
+async def test_line_ends_of_any_kind_and_blank_lines_change_nothing(
+    asking: Asking, fake: FakeOllama
+) -> None:
     lines = [json.dumps(record).encode() for record in (said("one"), said(" two"), ended())]
     for end in (b"\n", b"\r\n", b"\n\n\n", b"\r\n\r\n", b" \n"):
         outcome = await answered(asking, fake, end + end.join(lines))
@@ -433,9 +498,18 @@ async def test_line_ends_of_any_kind_and_blank_lines_change_nothing(asking: Aski
 
 
 @pytest.mark.parametrize(
-    "junk", [b'{"response":"\xff"}\n', b'{"response":"\\ud800"}\n', b"[1]\n", b"{}x\n", b'{"done":true,"done":true}\n']
+    "junk",
+    [
+        b'{"response":"\xff"}\n',
+        b'{"response":"\\ud800"}\n',
+        b"[1]\n",
+        b"{}x\n",
+        b'{"done":true,"done":true}\n',
+    ],
 )
-async def test_a_record_that_cannot_be_read_ends_the_answer(asking: Asking, fake: FakeOllama, junk: bytes) -> None:
+async def test_a_record_that_cannot_be_read_ends_the_answer(
+    asking: Asking, fake: FakeOllama, junk: bytes
+) -> None:
     outcome = await answered(asking, fake, said("one"), junk, ended())
     assert outcome.pieces == ["one"]
     assert type(outcome.error) is StreamInterrupted
@@ -443,7 +517,9 @@ async def test_a_record_that_cannot_be_read_ends_the_answer(asking: Asking, fake
     assert type(first.error) is UpstreamError
 
 
-async def test_a_line_that_never_ends_is_an_error_and_the_server_is_left(asking: Asking, fake: FakeOllama) -> None:
+async def test_a_line_that_never_ends_is_an_error_and_the_server_is_left(
+    asking: Asking, fake: FakeOllama
+) -> None:
     lists(fake, "alpha")
     head = json.dumps(said("one")).encode() + b'\n{"response":"'
     fake.script(NATIVE, Huge(head=head, unit=b"x" * 65_536, times=2_000, content_type=NDJSON))
@@ -458,7 +534,10 @@ async def test_an_answer_of_many_records_arrives_whole(asking: Asking, fake: Fak
     lists(fake, "alpha")
     records = 20_000
     unit = json.dumps(said("x")).encode() + b"\n"
-    fake.script(NATIVE, Huge(unit=unit, times=records, tail=json.dumps(ended()).encode(), content_type=NDJSON))
+    fake.script(
+        NATIVE,
+        Huge(unit=unit, times=records, tail=json.dumps(ended()).encode(), content_type=NDJSON),
+    )
     outcome = await asking.ask(server_url=fake.url)
     assert outcome.error is None
     assert len(outcome.pieces) == records
@@ -472,7 +551,9 @@ async def test_a_slow_reader_holds_the_server_back(asking: Asking, fake: FakeOll
     fake.script(NATIVE, Huge(unit=unit, times=100_000, content_type=NDJSON))
     async with asking.client.stream(prompt="hi", model="alpha", server_url=fake.url) as stream:
         await anext(aiter(stream))
-        await asyncio.wait({asyncio.ensure_future(fake.until(lambda: fake.in_flight == 0))}, timeout=0.3)
+        await asyncio.wait(
+            {asyncio.ensure_future(fake.until(lambda: fake.in_flight == 0))}, timeout=0.3
+        )
         assert fake.in_flight == 1
     await fake.until(lambda: fake.in_flight == 0)
 
@@ -482,7 +563,9 @@ async def test_a_slow_reader_holds_the_server_back(asking: Asking, fake: FakeOll
     [said(" more"), ended("length"), {"error": "late"}, b"<html>", said(" more", model="beta")],
     ids=["text", "another end", "an error", "junk", "another model"],
 )
-async def test_what_follows_the_end_mark_is_not_read(asking: Asking, fake: FakeOllama, after: object) -> None:
+async def test_what_follows_the_end_mark_is_not_read(
+    asking: Asking, fake: FakeOllama, after: object
+) -> None:
     outcome = await answered(asking, fake, said("one"), ended(), after)
     assert outcome.pieces == ["one"]
     assert outcome.reply is not None
@@ -492,7 +575,9 @@ async def test_what_follows_the_end_mark_is_not_read(asking: Asking, fake: FakeO
     assert v1.reply is not None
 
 
-async def test_text_in_the_last_record_is_part_of_the_answer(asking: Asking, fake: FakeOllama) -> None:
+async def test_text_in_the_last_record_is_part_of_the_answer(
+    asking: Asking, fake: FakeOllama
+) -> None:
     outcome = await answered(asking, fake, said("one"), ended(response=" two"))
     assert outcome.pieces == ["one", " two"]
 
@@ -508,7 +593,9 @@ async def test_a_server_may_say_nothing_and_be_done(asking: Asking, fake: FakeOl
 
 
 @pytest.mark.parametrize("model", ["beta", "alpha:latest", "Alpha", "alpha ", "library/alpha"])
-async def test_another_name_is_refused_before_any_text_is_shown(asking: Asking, fake: FakeOllama, model: str) -> None:
+async def test_another_name_is_refused_before_any_text_is_shown(
+    asking: Asking, fake: FakeOllama, model: str
+) -> None:
     for outcome in (
         await answered(asking, fake, said("one", model=model), ended(model=model)),
         await answered(asking, fake, ended(model=model)),
@@ -527,7 +614,9 @@ async def test_another_name_in_mid_answer_ends_it(asking: Asking, fake: FakeOlla
 
 
 @pytest.mark.parametrize("model", ["", None])
-async def test_an_answer_without_a_name_is_refused(asking: Asking, fake: FakeOllama, model: str | None) -> None:
+async def test_an_answer_without_a_name_is_refused(
+    asking: Asking, fake: FakeOllama, model: str | None
+) -> None:
     for outcome in (
         await answered(asking, fake, said("one", model=model), ended(model=model)),
         await answered(asking, fake, ended(model=model)),
@@ -539,7 +628,9 @@ async def test_an_answer_without_a_name_is_refused(asking: Asking, fake: FakeOll
         assert "does not say which model" in outcome.error.message
 
 
-@pytest.mark.parametrize("mark", [{"remote_host": "https://ollama.com"}, {"remote_model": "big"}], ids=str)
+@pytest.mark.parametrize(
+    "mark", [{"remote_host": "https://ollama.com"}, {"remote_model": "big"}], ids=str
+)
 async def test_an_answer_of_a_remote_host_is_refused_unless_allowed(
     asking: Asking, fake: FakeOllama, mark: Mapping[str, str]
 ) -> None:
@@ -564,7 +655,9 @@ async def test_a_model_that_is_listed_as_remote_is_not_asked_unless_allowed(aski
         allowed = await asking.ask(model="far", server_url=fake.url, allow_remote=True)
     assert allowed.reply is not None
     assert allowed.reply.proof is Proof.REMOTE
-    assert asking.notes == ["model far:latest answers from a remote host: the prompt leaves the fleet, as allowed"]
+    assert asking.notes == [
+        "model far:latest answers from a remote host: the prompt leaves the fleet, as allowed"
+    ]
 
 
 async def test_a_cloud_model_may_answer_without_its_suffix_when_allowed(asking: Asking) -> None:
@@ -596,7 +689,9 @@ async def test_the_spelling_that_the_server_lists_is_what_is_sent(asking: Asking
     assert outcome.reply.model == "Alpha:8B"
 
 
-async def test_an_unknown_model_is_asked_of_no_other_server(asking: Asking, fake: FakeOllama) -> None:
+async def test_an_unknown_model_is_asked_of_no_other_server(
+    asking: Asking, fake: FakeOllama
+) -> None:
     async with FakeOllama(SimulatedModel("nope")) as other:
         await asking.client.servers.add(name="gpu", url=fake.url)
         await asking.client.servers.add(name="other", url=other.url)
@@ -612,7 +707,9 @@ async def test_an_unknown_model_is_asked_of_no_other_server(asking: Asking, fake
 # Time
 
 
-async def test_a_stall_before_the_first_byte_is_an_unreachable_server(fake: FakeOllama, tmp_path: Path) -> None:
+async def test_a_stall_before_the_first_byte_is_an_unreachable_server(
+    fake: FakeOllama, tmp_path: Path
+) -> None:
     fake.script(NATIVE, Silence())
     async with opened(tmp_path, Times(first_byte=1)) as asking:
         outcome = await asking.ask(server_url=fake.url)
@@ -622,7 +719,9 @@ async def test_a_stall_before_the_first_byte_is_an_unreachable_server(fake: Fake
 
 
 @pytest.mark.parametrize("path", [NATIVE, V1])
-async def test_a_stall_in_mid_answer_is_an_interruption(fake: FakeOllama, tmp_path: Path, path: str) -> None:
+async def test_a_stall_in_mid_answer_is_an_interruption(
+    fake: FakeOllama, tmp_path: Path, path: str
+) -> None:
     lists(fake, "alpha")
     first = json.dumps(said("one")) if path == NATIVE else f"data: {json.dumps(v1_said('one'))}\n"
     fake.script(path, Raw((CHUNKED + encode_chunk(f"{first}\n".encode()),), Ending.KEEP))
@@ -635,7 +734,9 @@ async def test_a_stall_in_mid_answer_is_an_interruption(fake: FakeOllama, tmp_pa
 
 
 @pytest.mark.parametrize("path", ["/api/version", "/api/tags", NATIVE])
-async def test_the_timeout_bounds_the_whole_before_the_first_token(asking: Asking, fake: FakeOllama, path: str) -> None:
+async def test_the_timeout_bounds_the_whole_before_the_first_token(
+    asking: Asking, fake: FakeOllama, path: str
+) -> None:
     await asking.client.servers.list()  # the database is made now, and costs the question no time
     fake.script(path, Silence())
     started = time.monotonic()
@@ -648,13 +749,18 @@ async def test_the_timeout_bounds_the_whole_before_the_first_token(asking: Askin
 
 async def test_the_timeout_bounds_the_whole_although_pieces_keep_coming(asking: Asking) -> None:
     await asking.client.servers.list()  # the database is made now, and costs the question no time
-    async with FakeOllama(SimulatedModel("alpha", says="tick tock", endless=True), token_delay=0.01) as fake:
+    async with FakeOllama(
+        SimulatedModel("alpha", says="tick tock", endless=True), token_delay=0.01
+    ) as fake:
         started = time.monotonic()
         outcome = await asking.ask(server_url=fake.url, timeout=1)
         assert time.monotonic() - started < 5
         assert len(outcome.pieces) > 3
         assert type(outcome.error) is StreamInterrupted
-        assert outcome.error.message == "the time given by the timeout is over in the middle of the answer"
+        assert (
+            outcome.error.message
+            == "the time given by the timeout is over in the middle of the answer"
+        )
         await asyncio.wait_for(fake.client_left.wait(), 1)
 
 
@@ -667,9 +773,13 @@ async def test_an_answer_within_the_timeout_is_given(asking: Asking, fake: FakeO
 
 
 @pytest.mark.parametrize("tail", ["", "/v1"])
-async def test_leaving_the_stream_cancels_the_answer_at_the_server(asking: Asking, tail: str) -> None:
+async def test_leaving_the_stream_cancels_the_answer_at_the_server(
+    asking: Asking, tail: str
+) -> None:
     async with FakeOllama(SimulatedModel("alpha", endless=True), before_token=HoldAt(3)) as fake:
-        async with asking.client.stream(prompt="hi", model="alpha", server_url=fake.url + tail) as stream:
+        async with asking.client.stream(
+            prompt="hi", model="alpha", server_url=fake.url + tail
+        ) as stream:
             async for piece in stream:
                 assert piece.response == "I"
                 break
@@ -691,7 +801,9 @@ async def test_an_error_of_the_consumer_cancels_the_answer_at_the_server(asking:
 async def test_a_cancelled_question_is_cancelled_at_the_server(asking: Asking, token: int) -> None:
     hold = HoldAt(token)
     async with FakeOllama(SimulatedModel("alpha"), before_token=hold) as fake:
-        question = asyncio.create_task(asking.client.generate(prompt="hi", model="alpha", server_url=fake.url))
+        question = asyncio.create_task(
+            asking.client.generate(prompt="hi", model="alpha", server_url=fake.url)
+        )
         await hold.reached.wait()
         question.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -705,7 +817,9 @@ async def test_a_question_cancelled_while_its_server_is_looked_up_is_never_sent(
 ) -> None:
     held = Held()
     fake.script("/api/tags", held)
-    question = asyncio.create_task(asking.client.generate(prompt="hi", model="alpha", server_url=fake.url))
+    question = asyncio.create_task(
+        asking.client.generate(prompt="hi", model="alpha", server_url=fake.url)
+    )
     await held.arrived.wait()
     question.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -724,7 +838,9 @@ async def test_a_stream_that_is_never_begun_sends_nothing(asking: Asking, fake: 
 async def test_many_answers_side_by_side_do_not_mix(asking: Asking) -> None:
     names = [f"m{number}" for number in range(20)]
     async with FakeOllama(*(SimulatedModel(name, says=f"I am {name}") for name in names)) as fake:
-        outcomes = await asyncio.gather(*(asking.ask(model=name, server_url=fake.url) for name in names))
+        outcomes = await asyncio.gather(
+            *(asking.ask(model=name, server_url=fake.url) for name in names)
+        )
     assert [outcome.text for outcome in outcomes] == [f"I am {name}" for name in names]
 
 
@@ -745,7 +861,9 @@ async def test_a_url_that_ends_in_v1_is_spoken_to_as_v1(asking: Asking, fake: Fa
     assert await asking.client.servers.list() == []
 
 
-async def test_a_v1_request_speaks_v1_to_a_registered_native_server(asking: Asking, fake: FakeOllama) -> None:
+async def test_a_v1_request_speaks_v1_to_a_registered_native_server(
+    asking: Asking, fake: FakeOllama
+) -> None:
     server = await asking.client.servers.add(name="gpu", url=fake.url)
     reply = await asking.client.generate(prompt="hi", model="alpha", server_url=f"{fake.url}/v1")
     assert (reply.server.id, reply.server.name) == (server.id, "gpu")
@@ -757,7 +875,9 @@ async def test_a_v1_request_speaks_v1_to_a_registered_native_server(asking: Aski
 
 
 async def test_a_server_that_is_not_ollama_must_list_the_model_first(asking: Asking) -> None:
-    async with FakeOllama(SimulatedModel("north.gguf"), version=None, answers_any_model=True) as fake:
+    async with FakeOllama(
+        SimulatedModel("north.gguf"), version=None, answers_any_model=True
+    ) as fake:
         for name in ("south.gguf", "North.gguf", "north", "north.gguf:latest"):
             outcome = await asking.ask(model=name, server_url=f"{fake.url}/v1")
             assert type(outcome.error) is ModelNotFound
@@ -767,12 +887,20 @@ async def test_a_server_that_is_not_ollama_must_list_the_model_first(asking: Ask
         found = await asking.ask(model="north.gguf", server_url=f"{fake.url}/v1")
         assert len(fake.requests_to("/v1/models")) == 5
     assert found.reply is not None
-    assert (found.text, found.reply.model, found.reply.proof) == ("I am alpha", "north.gguf", Proof.NAME)
+    assert (found.text, found.reply.model, found.reply.proof) == (
+        "I am alpha",
+        "north.gguf",
+        Proof.NAME,
+    )
     assert found.reply.truncated is None
 
 
-async def test_a_registered_server_that_is_not_ollama_is_asked_for_its_list_each_time(asking: Asking) -> None:
-    async with FakeOllama(SimulatedModel("north.gguf"), version=None, answers_any_model=True) as fake:
+async def test_a_registered_server_that_is_not_ollama_is_asked_for_its_list_each_time(
+    asking: Asking,
+) -> None:
+    async with FakeOllama(
+        SimulatedModel("north.gguf"), version=None, answers_any_model=True
+    ) as fake:
         await asking.client.servers.add(name="llama", url=f"{fake.url}/v1")
         await asking.client.discover()
         assert (await asking.ask(model="north.gguf", server="llama")).reply is not None
@@ -783,8 +911,12 @@ async def test_a_registered_server_that_is_not_ollama_is_asked_for_its_list_each
         assert len(fake.requests_to(V1)) == 1
 
 
-async def test_a_server_that_answers_as_another_model_than_it_listed_is_refused(asking: Asking) -> None:
-    async with FakeOllama(SimulatedModel("north.gguf"), version=None, answers_any_model=True) as fake:
+async def test_a_server_that_answers_as_another_model_than_it_listed_is_refused(
+    asking: Asking,
+) -> None:
+    async with FakeOllama(
+        SimulatedModel("north.gguf"), version=None, answers_any_model=True
+    ) as fake:
         lists(fake, "north.gguf", "south.gguf")
         outcome = await asking.ask(model="south.gguf", server_url=f"{fake.url}/v1")
     assert outcome.pieces == []
@@ -816,10 +948,13 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._place)
         await asyncio.gather(
-            self._pass(reader, upstream_writer, keep=True), self._pass(upstream_reader, writer, keep=False)
+            self._pass(reader, upstream_writer, keep=True),
+            self._pass(upstream_reader, writer, keep=False),
         )
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, keep: bool) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, keep: bool
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65_536):
                 if keep and b" HTTP/1.1\r\n" in data:
@@ -833,9 +968,15 @@ async def test_real_inference_servers_answer_each_with_its_own_sentence(
     asking: Asking, llama_servers: tuple[LlamaServer, LlamaServer]
 ) -> None:
     for server in llama_servers:
-        reply = await asking.client.generate(prompt="who are you", model=server.model_id, server_url=f"{server.url}/v1")
+        reply = await asking.client.generate(
+            prompt="who are you", model=server.model_id, server_url=f"{server.url}/v1"
+        )
         assert reply.response.strip() == server.sentence
-        assert (reply.model, reply.server.url, reply.done_reason) == (server.model_id, server.url, "stop")
+        assert (reply.model, reply.server.url, reply.done_reason) == (
+            server.model_id,
+            server.url,
+            "stop",
+        )
         assert (reply.proof, reply.verified, reply.truncated) == (Proof.NAME, False, None)
         assert reply.stats.output_tokens is not None
 
@@ -847,7 +988,9 @@ async def test_a_real_inference_server_that_is_registered_answers_by_its_name(
         await asking.client.servers.add(name=name, url=f"{server.url}/v1")
     await asking.client.discover()
     for name, server in zip(("north", "south"), llama_servers, strict=True):
-        assert (await asking.ask(model=server.model_id, server=name)).text.strip() == server.sentence
+        assert (
+            await asking.ask(model=server.model_id, server=name)
+        ).text.strip() == server.sentence
         assert (await asking.ask(model=server.model_id)).text.strip() == server.sentence
 
 
@@ -885,7 +1028,9 @@ async def test_a_native_request_asks_for_the_whole_prompt(
     assert (whole.reply.truncated, cut.reply.truncated) == (False, None)
 
 
-async def test_a_prompt_that_does_not_fit_is_an_error_with_both_numbers(asking: Asking, fake: FakeOllama) -> None:
+async def test_a_prompt_that_does_not_fit_is_an_error_with_both_numbers(
+    asking: Asking, fake: FakeOllama
+) -> None:
     for tail in ("", "/v1"):
         outcome = await asking.ask(prompt="word " * 3000, server_url=fake.url + tail)
         assert type(outcome.error) is PromptTooLong
@@ -899,7 +1044,9 @@ async def test_a_prompt_that_does_not_fit_is_an_error_with_both_numbers(asking: 
 async def test_a_larger_context_makes_room_for_the_prompt(asking: Asking) -> None:
     async with FakeOllama(SimulatedModel("alpha", context_length=8192)) as fake:
         small = await asking.ask(prompt="word " * 5000, server_url=fake.url)
-        large = await asking.ask(prompt="word " * 5000, server_url=fake.url, options={"num_ctx": 8192})
+        large = await asking.ask(
+            prompt="word " * 5000, server_url=fake.url, options={"num_ctx": 8192}
+        )
     assert type(small.error) is PromptTooLong
     assert large.reply is not None
     assert large.reply.truncated is False
@@ -918,7 +1065,8 @@ async def test_an_old_server_that_cuts_in_silence_is_noticed(asking: Asking, tai
     assert (long.reply.truncated, long.reply.stats.prompt_tokens) == (True, 2048)
     (note,) = asking.notes
     assert note == (
-        "server old (0.9.6) read 2048 tokens, all that its context holds: the prompt was probably cut; "
+        "server old (0.9.6) read 2048 tokens, all that its context holds: the prompt was probably "
+        "cut; "
         "give it a larger one with --option num_ctx=N"
     )
 
@@ -941,7 +1089,10 @@ async def test_whether_a_prompt_was_cut_is_known_by_version_and_numbers(
     words = 10 if truncated is False else 3000
     async with FakeOllama(SimulatedModel("alpha"), version=version) as fake:
         outcome = await asking.ask(
-            server_url=fake.url, prompt="word " * words, options=options, allow_truncate=version == "dev"
+            server_url=fake.url,
+            prompt="word " * words,
+            options=options,
+            allow_truncate=version == "dev",
         )
     assert outcome.reply is not None
     assert outcome.reply.truncated is truncated
@@ -956,7 +1107,9 @@ async def test_a_context_that_cannot_be_read_afterwards_costs_no_answer(asking: 
     assert (outcome.reply.truncated, outcome.reply.stats.prompt_tokens) == (True, 4096)
 
 
-async def test_a_fault_in_one_answer_leaves_the_next_one_alone(asking: Asking, fake: FakeOllama) -> None:
+async def test_a_fault_in_one_answer_leaves_the_next_one_alone(
+    asking: Asking, fake: FakeOllama
+) -> None:
     faults: list[Fault] = [
         Raw((), Ending.RESET),
         Raw((b"SSH-2.0\r\n",)),

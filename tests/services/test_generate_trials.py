@@ -1,4 +1,6 @@
-"""Random requests to random fleets: no answer comes from a server or a build that the rules do not allow."""
+"""Random requests to random fleets: no answer comes from a server or a build that the rules do not
+allow.
+"""
 
 import asyncio
 import shutil
@@ -20,7 +22,16 @@ from tests.services.asking import ask
 from tests.services.on_sockets import ServerOnSocket, with_sockets
 from tests.services.rules import Server
 from tests.services.scripted import ScriptedEndpoint, ScriptedServer
-from tests.services.trials import Seen, Trial, compare, held_slot, keywords, slots_held, store, trials
+from tests.services.trials import (
+    Seen,
+    Trial,
+    compare,
+    held_slot,
+    keywords,
+    slots_held,
+    store,
+    trials,
+)
 
 LARGEST_FLEET = 4
 
@@ -142,7 +153,9 @@ def test_scripted_servers_answer_as_the_rules_allow(scripted: Bench, examples: i
 
 
 @pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.chaos)])
-def test_servers_on_sockets_answer_as_the_rules_allow(on_real_sockets: Bench, examples: int) -> None:
+def test_servers_on_sockets_answer_as_the_rules_allow(
+    on_real_sockets: Bench, examples: int
+) -> None:
     @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
     @given(trial=trials().map(with_sockets))
     def never_breaks_a_rule(trial: Trial) -> None:

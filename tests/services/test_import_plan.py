@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_admin import urls
 from ollama_admin.client import Client
+from ollama_admin.domain import urls
+from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStatus
 from ollama_admin.errors import InvalidInput, SecretUnavailable
 from ollama_admin.legacy import envfile
@@ -18,7 +19,6 @@ from ollama_admin.legacy.comparison import Held, State
 from ollama_admin.legacy.plan import Plan
 from ollama_admin.legacy.reader import read
 from ollama_admin.legacy.servers import Legacy
-from ollama_admin.secret import Reference, Secret
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -51,7 +51,9 @@ def row(number: int = 1, name: str = "ollama", url: str = "http://a", **columns:
 
 def legacy(*texts: str) -> Legacy:
     files = [(f"{number or ''}.env", text) for number, text in enumerate(texts)]
-    return read([envfile.EnvFile(file=name, bindings=envfile.parse(text, name)) for name, text in files])
+    return read(
+        [envfile.EnvFile(file=name, bindings=envfile.parse(text, name)) for name, text in files]
+    )
 
 
 def plan(servers: list[Server], found: Legacy, *, update: bool = False) -> Plan:
@@ -60,14 +62,18 @@ def plan(servers: list[Server], found: Legacy, *, update: bool = False) -> Plan:
 
 
 def stored(server: Server) -> dict[str, Held]:
-    held: dict[str, Held] = {f"headers.{name.casefold()}": value for name, value in server.headers.items()}
+    held: dict[str, Held] = {
+        f"headers.{name.casefold()}": value for name, value in server.headers.items()
+    }
     if server.auth_type is not AuthType.NONE:
         held["auth_type"] = server.auth_type.value
     return held | {f"auth_config.{name}": value for name, value in server.auth_config.items()}
 
 
 def told(planned: Plan) -> list[tuple[str, str | None, object, str]]:
-    return [(entry.variable, entry.field, entry.value, entry.state.value) for entry in planned.entries]
+    return [
+        (entry.variable, entry.field, entry.value, entry.state.value) for entry in planned.entries
+    ]
 
 
 def states(planned: Plan) -> dict[str, State]:
@@ -88,7 +94,9 @@ def applied(servers: list[Server], planned: Plan) -> list[Server]:
     for change in planned.changes:
         columns = dict(change.columns)
         if change.make_default:
-            rows = {server_id: replace(server, is_default=False) for server_id, server in rows.items()}
+            rows = {
+                server_id: replace(server, is_default=False) for server_id, server in rows.items()
+            }
             columns["is_default"] = True
         if "api_version" in columns:
             columns["api_version"] = ApiVersion(columns["api_version"])
@@ -97,7 +105,10 @@ def applied(servers: list[Server], planned: Plan) -> list[Server]:
         if moved:
             columns |= {"auth_type": AuthType.NONE, "auth_config": {}, "headers": {}}
         if change.auth and change.auth.auth_type:
-            columns |= {"auth_type": AuthType(change.auth.auth_type), "auth_config": change.auth.auth_config}
+            columns |= {
+                "auth_type": AuthType(change.auth.auth_type),
+                "auth_config": change.auth.auth_config,
+            }
         if change.auth and change.auth.headers:
             columns["headers"] = {**({} if moved else before.headers), **change.auth.headers}
         if change.server_id is None:
@@ -111,7 +122,9 @@ def applied(servers: list[Server], planned: Plan) -> list[Server]:
 
 
 def test_a_new_server_is_planned_line_by_line() -> None:
-    planned = plan([], legacy("OLLAMA_BASE_URL=http://a/v1\nOLLAMA_MODEL=m\nOLLAMA_CAPABILITIES=x,y\n"))
+    planned = plan(
+        [], legacy("OLLAMA_BASE_URL=http://a/v1\nOLLAMA_MODEL=m\nOLLAMA_CAPABILITIES=x,y\n")
+    )
     assert told(planned) == [
         ("OLLAMA_BASE_URL", "name", "ollama", "new"),
         ("OLLAMA_BASE_URL", "url", "http://a", "new"),
@@ -147,14 +160,19 @@ def test_an_entry_is_a_json_object_with_the_eight_keys() -> None:
 
 
 def test_a_row_is_found_by_its_url_whatever_its_name() -> None:
-    planned = plan([row(name="gpu"), row(2, "ollama", "http://b")], legacy("OLLAMA_HOST=http://a/api"))
+    planned = plan(
+        [row(name="gpu"), row(2, "ollama", "http://b")], legacy("OLLAMA_HOST=http://a/api")
+    )
     assert told(planned) == [("OLLAMA_HOST", "url", "http://a", "unchanged")]
     assert planned.entries[0].server == "gpu"
     assert planned.changes == ()
 
 
 def test_a_row_found_by_its_name_has_a_conflict_of_urls_and_is_left_alone() -> None:
-    planned = plan([row(default_model="m")], legacy("OLLAMA_HOST=http://b\nOLLAMA_MODEL=n\nOLLAMA_CAPABILITIES=x"))
+    planned = plan(
+        [row(default_model="m")],
+        legacy("OLLAMA_HOST=http://b\nOLLAMA_MODEL=n\nOLLAMA_CAPABILITIES=x"),
+    )
     assert states(planned) == {
         "url": State.CONFLICT,
         "default_model": State.IGNORED,
@@ -166,7 +184,9 @@ def test_a_row_found_by_its_name_has_a_conflict_of_urls_and_is_left_alone() -> N
 
 def test_update_moves_a_row_that_was_found_by_its_name() -> None:
     planned = plan([row()], legacy("OLLAMA_HOST=http://b\nOLLAMA_MODEL=n"), update=True)
-    assert [dict(change.columns) for change in planned.changes] == [{"url": "http://b", "default_model": "n"}]
+    assert [dict(change.columns) for change in planned.changes] == [
+        {"url": "http://b", "default_model": "n"}
+    ]
     assert whys(planned, State.NEW) == ["replaces http://a", None]
 
 
@@ -180,7 +200,9 @@ def test_update_moves_a_row_that_was_found_by_its_name() -> None:
         ("OLLAMA_CAPABILITIES=x", {"capabilities": ("x", "y")}, "the server has x, y"),
     ],
 )
-def test_a_value_that_differs_is_a_conflict_until_update(line: str, columns: dict[str, object], why: str) -> None:
+def test_a_value_that_differs_is_a_conflict_until_update(
+    line: str, columns: dict[str, object], why: str
+) -> None:
     servers, found = [row(**columns)], legacy(f"OLLAMA_URL=http://a\n{line}")
     planned, updated = plan(servers, found), plan(servers, found, update=True)
     assert whys(planned, State.CONFLICT) == [why]
@@ -211,7 +233,9 @@ def test_model_names_are_compared_byte_for_byte_where_the_server_speaks_v1() -> 
 
 def test_a_null_column_is_filled_without_a_conflict() -> None:
     planned = plan([row()], legacy("OLLAMA_URL=http://a\nOLLAMA_MODEL=m\nOLLAMA_CAPABILITIES=x"))
-    assert [dict(change.columns) for change in planned.changes] == [{"default_model": "m", "capabilities": ("x",)}]
+    assert [dict(change.columns) for change in planned.changes] == [
+        {"default_model": "m", "capabilities": ("x",)}
+    ]
     assert planned.conflicts == 0
 
 
@@ -232,12 +256,16 @@ def test_a_given_name_of_another_server_is_a_conflict_that_update_does_not_settl
     servers = [row(1, "x", "http://a"), row(2, "y", "http://b")]
     for text in ("OLLAMA_HOSTS=y=http://a,http://b", "OLLAMA_HOSTS=http://a,x=http://c,http://b"):
         planned = plan(servers, legacy(text), update=True)
-        assert [entry.field for entry in planned.entries if entry.state is State.CONFLICT] == ["name"]
+        assert [entry.field for entry in planned.entries if entry.state is State.CONFLICT] == [
+            "name"
+        ]
         assert planned.changes == ()
 
 
 def test_the_first_active_server_becomes_the_default_if_none_is_set() -> None:
-    text = "OLLAMA_URL_1=http://a\nOLLAMA_ENABLED_1=no\nOLLAMA_URL_2=http://b\nOLLAMA_URL_3=http://c"
+    text = (
+        "OLLAMA_URL_1=http://a\nOLLAMA_ENABLED_1=no\nOLLAMA_URL_2=http://b\nOLLAMA_URL_3=http://c"
+    )
     fresh = plan([], legacy(text))
     assert [change.make_default for change in fresh.changes] == [False, True, False]
     with_default = plan([row(1, "x", "http://x")], legacy(text))
@@ -247,13 +275,17 @@ def test_the_first_active_server_becomes_the_default_if_none_is_set() -> None:
 
 
 def test_a_variable_that_repeats_another_may_go_with_it() -> None:
-    planned = plan([], legacy("OLLAMA_HOST=http://a\nOLLAMA_BASE_URL=http://a/v1\nOLLAMA_HOST=http://a"))
+    planned = plan(
+        [], legacy("OLLAMA_HOST=http://a\nOLLAMA_BASE_URL=http://a/v1\nOLLAMA_HOST=http://a")
+    )
     assert [entry.line for entry in planned.entries if entry.state is State.UNCHANGED] == [3]
     assert [line for _, line, _ in planned.deletable] == [1, 2, 3]
 
 
 def test_an_overruled_line_stays_with_the_one_that_overrules_it() -> None:
-    planned = plan([row(default_model="m")], legacy("OLLAMA_URL=http://a\nOLLAMA_MODEL=x\nOLLAMA_MODEL=y"))
+    planned = plan(
+        [row(default_model="m")], legacy("OLLAMA_URL=http://a\nOLLAMA_MODEL=x\nOLLAMA_MODEL=y")
+    )
     assert deletable(planned) == ["OLLAMA_URL"]
 
 
@@ -304,7 +336,10 @@ USER = "OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=p"
         (USER, BASIC),
         (
             "OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_HEADER=x-key",
-            {"auth_type": AuthType.API_KEY, "auth_config": {"header_name": "X-Key", "key": Secret("k-1")}},
+            {
+                "auth_type": AuthType.API_KEY,
+                "auth_config": {"header_name": "X-Key", "key": Secret("k-1")},
+            },
         ),
         ('OLLAMA_HEADERS=\'{"X-A": "b"}\'', {"headers": {"x-a": Secret("b"), "X-B": Secret("c")}}),
     ],
@@ -321,8 +356,18 @@ def test_credentials_that_the_row_has_are_unchanged(lines: str, columns: dict[st
     [
         ("OLLAMA_API_KEY=k-2", BEARER, ["auth_config.token"], "another secret"),
         ("OLLAMA_API_KEY=k-1", BASIC, ["auth_type"], "basic"),
-        (USER, BASIC | {"auth_config": {"username": "v", "password": Secret("p")}}, ["auth_config.username"], "v"),
-        ('OLLAMA_HEADERS=\'{"X-A": "b"}\'', {"headers": {"X-A": Secret("c")}}, ["headers.X-A"], "another secret"),
+        (
+            USER,
+            BASIC | {"auth_config": {"username": "v", "password": Secret("p")}},
+            ["auth_config.username"],
+            "v",
+        ),
+        (
+            'OLLAMA_HEADERS=\'{"X-A": "b"}\'',
+            {"headers": {"X-A": Secret("c")}},
+            ["headers.X-A"],
+            "another secret",
+        ),
         (
             "OLLAMA_API_KEY=k-1",
             BEARER | {"auth_config": {"token": Reference(kind="env", name="TOKEN")}},
@@ -369,10 +414,14 @@ def test_a_header_that_the_row_has_not_is_new_beside_those_it_has() -> None:
 
 def test_a_row_that_moves_to_another_origin_gets_its_credentials_from_the_file_alone() -> None:
     lines = "OLLAMA_URL=http://b\nOLLAMA_API_KEY=k-1"
-    kept, updated = (plan([row(**BEARER)], legacy(lines), update=update) for update in (False, True))
+    kept, updated = (
+        plan([row(**BEARER)], legacy(lines), update=update) for update in (False, True)
+    )
     assert states(kept) == {"url": State.CONFLICT, "auth_config.token": State.IGNORED}
     assert states(updated)["auth_config.token"] is State.NEW
-    assert "the credentials stored for http://a:80 are dropped" in (whys(updated, State.NEW)[0] or "")
+    assert "the credentials stored for http://a:80 are dropped" in (
+        whys(updated, State.NEW)[0] or ""
+    )
     same_origin = plan([row(**BEARER)], legacy(lines.replace("//b", "//a/prefix")), update=True)
     assert states(same_origin)["auth_config.token"] is State.UNCHANGED
 
@@ -386,7 +435,9 @@ def test_every_variable_is_counted_once() -> None:
 
 def test_entries_stand_in_the_order_of_files_and_lines() -> None:
     planned = plan([], legacy("OLLAMA_ODD=1\nOLLAMA_URL=b\nOLLAMA_TIMEOUT=1", "OLLAMA_URL=a\n"))
-    assert [(entry.file, entry.line) for entry in planned.entries if entry.field in (None, "url")] == [
+    assert [
+        (entry.file, entry.line) for entry in planned.entries if entry.field in (None, "url")
+    ] == [
         (".env", 1),
         (".env", 2),
         (".env", 3),
@@ -395,9 +446,12 @@ def test_entries_stand_in_the_order_of_files_and_lines() -> None:
 
 
 KEYS = (
-    "OLLAMA_URL OLLAMA_HOST OLLAMA_URL_1 OLLAMA_URL_2 OLLAMA_HOST_HEAVY OLLAMA_HOSTS OLLAMA_NAMES X_OLLAMA_URL "
-    "OLLAMA_NAME OLLAMA_SERVER_2_NAME OLLAMA_MODEL OLLAMA_MODEL_1 OLLAMA_PRIORITY OLLAMA_ENABLED_1 OLLAMA_PORT "
-    "OLLAMA_CAPABILITIES OLLAMA_API_KEY OLLAMA_PASSWORD OLLAMA_USERNAME OLLAMA_AUTH_HEADER OLLAMA_HEADERS "
+    "OLLAMA_URL OLLAMA_HOST OLLAMA_URL_1 OLLAMA_URL_2 OLLAMA_HOST_HEAVY OLLAMA_HOSTS OLLAMA_NAMES "
+    "X_OLLAMA_URL "
+    "OLLAMA_NAME OLLAMA_SERVER_2_NAME OLLAMA_MODEL OLLAMA_MODEL_1 OLLAMA_PRIORITY OLLAMA_ENABLED_1 "
+    "OLLAMA_PORT "
+    "OLLAMA_CAPABILITIES OLLAMA_API_KEY OLLAMA_PASSWORD OLLAMA_USERNAME OLLAMA_AUTH_HEADER "
+    "OLLAMA_HEADERS "
     "OLLAMA_TIMEOUT OLLAMA_ODD OTHER"
 )
 VALUES = [
@@ -419,10 +473,14 @@ env_lines = st.lists(st.tuples(st.sampled_from(KEYS.split()), st.sampled_from(VA
 env_files = st.lists(env_lines, min_size=1, max_size=2)
 row_urls = ["http://a:11434", "http://b:11434", "http://c", "http://x"]
 names = ["ollama", "ollama-1", "ollama-2", "x", "a", "X-ollama"]
-rows = st.tuples(st.permutations(row_urls), st.permutations(names), st.integers(0, 4), st.booleans()).map(
+rows = st.tuples(
+    st.permutations(row_urls), st.permutations(names), st.integers(0, 4), st.booleans()
+).map(
     lambda drawn: [
         row(number + 1, name, url, is_default=drawn[3] and number == 0)
-        for number, (url, name) in enumerate(list(zip(drawn[0], drawn[1], strict=False))[: drawn[2]])
+        for number, (url, name) in enumerate(
+            list(zip(drawn[0], drawn[1], strict=False))[: drawn[2]]
+        )
     ]
 )
 
@@ -443,7 +501,9 @@ def test_a_plan_that_was_applied_is_followed_by_one_without_changes(
         assert second.conflicts == first.conflicts
     counts = first.counts
     assert counts.seen == sum(map(len, files))
-    assert counts.seen == (counts.imported + counts.conflicts + counts.skipped + counts.unknown + counts.unrelated)
+    assert counts.seen == (
+        counts.imported + counts.conflicts + counts.skipped + counts.unknown + counts.unrelated
+    )
     assert set(first.deletable) >= set(first.deletable_now)
 
 
@@ -459,8 +519,12 @@ def env_file(text: str, name: str = ".env") -> Path:
     return path
 
 
-async def test_import_reads_the_env_file_of_the_folder_and_a_second_run_changes_nothing(database_url: str) -> None:
-    env_file("OLLAMA_URL_1=http://a/v1\nOLLAMA_MODEL_1=m\nOLLAMA_CAPABILITIES_1=x,y\nOLLAMA_URL_2=http://b\n")
+async def test_import_reads_the_env_file_of_the_folder_and_a_second_run_changes_nothing(
+    database_url: str,
+) -> None:
+    env_file(
+        "OLLAMA_URL_1=http://a/v1\nOLLAMA_MODEL_1=m\nOLLAMA_CAPABILITIES_1=x,y\nOLLAMA_URL_2=http://b\n"
+    )
     async with Client(database_url=database_url, environ={}) as client:
         dry = await client.import_env(dry_run=True)
         assert await client.servers.list() == []
@@ -469,7 +533,12 @@ async def test_import_reads_the_env_file_of_the_folder_and_a_second_run_changes_
         second = await client.import_env()
         assert await client.servers.list() == servers
     assert (dry.applied, dry.failed, dry.deletable) == (0, 0, ())
-    assert (first.applied, first.failed, len(first.deletable), len(first.server_ids)) == (8, 0, 4, 2)
+    assert (first.applied, first.failed, len(first.deletable), len(first.server_ids)) == (
+        8,
+        0,
+        4,
+        2,
+    )
     assert (second.applied, second.failed, second.server_ids) == (0, 0, ())
     assert {entry.state for entry in second.entries} == {State.UNCHANGED}
     assert [(s.name, s.url, s.api_version.value, s.is_default) for s in servers] == [
@@ -506,7 +575,9 @@ async def test_import_takes_the_environment_only_when_it_is_given(
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "http://canary")
     async with Client(database_url=database_url, environ={}) as client:
-        await client.import_env([env_file("OLLAMA_URL=http://${OLLAMA_HOST}\nOLLAMA_URL_2=http://b")])
+        await client.import_env(
+            [env_file("OLLAMA_URL=http://${OLLAMA_HOST}\nOLLAMA_URL_2=http://b")]
+        )
         await client.import_env(environ={"OLLAMA_HOST": "http://c"})
         assert [server.url for server in await client.servers.list()] == ["http://b", "http://c"]
 

@@ -10,11 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
+from ollama_admin.domain.secret import Reference
 from ollama_admin.errors import InvalidInput, SecretUnavailable
 from ollama_admin.legacy.comparison import State
-from ollama_admin.secret import Reference
 from ollama_admin.services.import_env import ImportResult
+from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import FakeOllama
 
 SECRET = "hunter2/+ ?correct=horse"  # its base64 and its URL-encoded form differ from it
@@ -65,7 +65,9 @@ def whys(result: ImportResult, state: State) -> list[str | None]:
 def assert_secret_is_nowhere_in(text: str | bytes, secret: str = SECRET) -> None:
     data = text if isinstance(text, bytes) else text.encode()
     forms = [secret, quote(secret, safe=""), json.dumps(secret)[1:-1]]
-    forms += [base64.b64encode(part.encode()).decode().rstrip("=") for part in (secret, f"u:{secret}")]
+    forms += [
+        base64.b64encode(part.encode()).decode().rstrip("=") for part in (secret, f"u:{secret}")
+    ]
     assert [form for form in forms if form.encode() in data] == []
 
 
@@ -123,7 +125,9 @@ async def assert_sent(fake: FakeOllama, client: Client, headers: dict[str, str])
         assert {name: request.headers.get(name) for name in headers} == headers
 
 
-async def test_a_user_and_a_password_leave_the_url(fake: FakeOllama, client: Client, database: Path) -> None:
+async def test_a_user_and_a_password_leave_the_url(
+    fake: FakeOllama, client: Client, database: Path
+) -> None:
     env_file(f"OLLAMA_BASE_URL={with_userinfo(fake.url)}/v1\n")
     first = await client.import_env()
     (server,) = await client.servers.list()
@@ -146,13 +150,20 @@ async def test_numbered_servers_get_each_their_own_secret(client: Client) -> Non
         assert len((await client.import_env()).deletable) == 6
         await client.discover()
         assert {request.headers["authorization"] for request in one.requests} == {"Bearer k-0"}
-        assert {request.headers["authorization"] for request in two.requests} == {BASIC["authorization"]}
+        assert {request.headers["authorization"] for request in two.requests} == {
+            BASIC["authorization"]
+        }
 
 
 async def test_open_webui_configs_give_their_keys_and_headers(client: Client) -> None:
     async with FakeOllama() as one, FakeOllama() as two:
-        configs = {"0": {"enable": True, "key": "k-0", "auth_type": "bearer"}, "1": {"headers": {"X-Key": SECRET}}}
-        env_file(f"OLLAMA_BASE_URLS='{one.url};{two.url}'\nOLLAMA_API_CONFIGS='{json.dumps(configs)}'\n")
+        configs = {
+            "0": {"enable": True, "key": "k-0", "auth_type": "bearer"},
+            "1": {"headers": {"X-Key": SECRET}},
+        }
+        env_file(
+            f"OLLAMA_BASE_URLS='{one.url};{two.url}'\nOLLAMA_API_CONFIGS='{json.dumps(configs)}'\n"
+        )
         assert len((await client.import_env()).deletable) == 2
         await client.discover()
         assert {request.headers["authorization"] for request in one.requests} == {"Bearer k-0"}
@@ -160,9 +171,15 @@ async def test_open_webui_configs_give_their_keys_and_headers(client: Client) ->
         assert (await client.import_env()).applied == 0
 
 
-async def test_another_secret_is_a_conflict_and_update_replaces_it(fake: FakeOllama, client: Client) -> None:
+async def test_another_secret_is_a_conflict_and_update_replaces_it(
+    fake: FakeOllama, client: Client
+) -> None:
     await client.servers.add(
-        name="ollama", url=fake.url, is_default=True, auth_type="bearer", auth_config={"token": "old"}
+        name="ollama",
+        url=fake.url,
+        is_default=True,
+        auth_type="bearer",
+        auth_config={"token": "old"},
     )
     env_file(f"OLLAMA_URL={fake.url}\nOLLAMA_API_KEY='{SECRET}'\n")
     kept = await client.import_env()
@@ -178,10 +195,15 @@ async def test_update_exchanges_the_kind_of_credentials_and_keeps_other_headers(
     fake: FakeOllama, client: Client
 ) -> None:
     await client.servers.add(
-        name="ollama", url=fake.url, auth_type="api_key", auth_config={"key": "old"}, headers={"X-Id": "id"}
+        name="ollama",
+        url=fake.url,
+        auth_type="api_key",
+        auth_config={"key": "old"},
+        headers={"X-Id": "id"},
     )
     env_file(
-        f"OLLAMA_URL={fake.url}\nOLLAMA_USERNAME=u\nOLLAMA_PASSWORD='{SECRET}'\nOLLAMA_HEADERS='{{\"X-B\": \"b\"}}'\n"
+        f"OLLAMA_URL={fake.url}\nOLLAMA_USERNAME=u\nOLLAMA_PASSWORD='{SECRET}'\n"
+        'OLLAMA_HEADERS=\'{"X-B": "b"}\'\n'
     )
     kept = await client.import_env()
     assert whys(kept, State.CONFLICT) == ["the server has api_key; a user name with a password"]
@@ -193,9 +215,13 @@ async def test_update_exchanges_the_kind_of_credentials_and_keeps_other_headers(
 
 async def test_a_reference_is_a_conflict(fake: FakeOllama, client: Client) -> None:
     reference = Reference.parse("env:TOKEN")
-    await client.servers.add(name="ollama", url=fake.url, auth_type="bearer", auth_config={"token": reference})
+    await client.servers.add(
+        name="ollama", url=fake.url, auth_type="bearer", auth_config={"token": reference}
+    )
     env_file(f"OLLAMA_URL={fake.url}\nOLLAMA_API_KEY='{SECRET}'\n")
-    assert whys(await client.import_env(), State.CONFLICT) == ["the server has the reference env:TOKEN"]
+    assert whys(await client.import_env(), State.CONFLICT) == [
+        "the server has the reference env:TOKEN"
+    ]
 
 
 async def test_a_secret_that_cannot_be_opened_is_a_conflict_and_update_replaces_it(
@@ -215,7 +241,10 @@ async def test_a_secret_that_cannot_be_opened_is_a_conflict_and_update_replaces_
 
 async def test_a_url_of_another_origin_takes_no_stored_credentials_along(client: Client) -> None:
     async with FakeOllama() as old, FakeOllama() as new:
-        env_file(f"OLLAMA_URL={old.url}\nOLLAMA_API_KEY='{SECRET}'\nOLLAMA_HEADERS='{{\"X-A\": \"b\"}}'\n")
+        env_file(
+            f"OLLAMA_URL={old.url}\nOLLAMA_API_KEY='{SECRET}'\nOLLAMA_HEADERS='{{\"X-A\": "
+            '"b"}}\'\n'
+        )
         await client.import_env()
         env_file(f'OLLAMA_URL={new.url}\nOLLAMA_HEADERS=\'{{"X-A": "b"}}\'\n')
         moved = await client.import_env(update=True)
@@ -240,7 +269,9 @@ async def test_a_dry_run_makes_no_key_and_an_import_without_secrets_neither(
     assert key.stat().st_mode & 0o777 == 0o600
 
 
-async def test_nothing_is_imported_without_a_key_to_store_secrets_under(database: Path, fake: FakeOllama) -> None:
+async def test_nothing_is_imported_without_a_key_to_store_secrets_under(
+    database: Path, fake: FakeOllama
+) -> None:
     env_file(f"OLLAMA_URL={fake.url}\nOLLAMA_API_KEY='{SECRET}'\n")
     async with client_of(database, OLLAMA_ADMIN_SECRET_KEY_FILE="missing") as client:
         with pytest.raises(SecretUnavailable) as caught:
@@ -265,7 +296,9 @@ async def test_a_secret_that_no_header_can_carry_stops_the_import_and_stays_hidd
     client: Client, line: str, secret: str
 ) -> None:
     env_file(f"OLLAMA_URL=http://a\n{line}\n")
-    with pytest.raises(InvalidInput, match=rf"^\.env, line {line.count('OLLAMA_') + 1}: OLLAMA_") as caught:
+    with pytest.raises(
+        InvalidInput, match=rf"^\.env, line {line.count('OLLAMA_') + 1}: OLLAMA_"
+    ) as caught:
         await client.import_env()
     assert await client.servers.list() == []
     shown = "".join(traceback.format_exception(caught.value)) + str(caught.value.hint)

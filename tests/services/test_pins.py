@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.errors import AdminError, Conflict, ModelNotFound
 from ollama_admin.settings import Settings
+from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.store import pins as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.tables import models
@@ -23,7 +23,9 @@ GONE = SimulatedModel("gone")
 
 @pytest.fixture
 async def fleet(client: Client) -> AsyncIterator[Client]:
-    """`one` and `two` have old alpha, `off` is inactive with the new one, `plain` is no Ollama; `gone` vanished."""
+    """`one` and `two` have old alpha, `off` is inactive with the new one, `plain` is no Ollama;
+    `gone` vanished.
+    """
     async with AsyncExitStack() as stack:
         one, two, off, plain = [
             await stack.enter_async_context(FakeOllama(*held, **options))
@@ -34,7 +36,12 @@ async def fleet(client: Client) -> AsyncIterator[Client]:
                 ((SimulatedModel("alpha"),), {"version": None}),
             )
         ]
-        for name, url in (("one", one.url), ("two", two.url), ("off", off.url), ("plain", f"{plain.url}/v1")):
+        for name, url in (
+            ("one", one.url),
+            ("two", two.url),
+            ("off", off.url),
+            ("plain", f"{plain.url}/v1"),
+        ):
             await client.servers.add(name=name, url=url, is_active=name != "off")
         await client.discover(all=True)
         one.remove("gone:latest")
@@ -48,7 +55,9 @@ async def error_of(client: Client, name: str, **given: str | int) -> AdminError:
     return raised.value
 
 
-async def test_digest_is_that_of_all_active_servers_that_list_the_name(fleet: Client, notes: list[str]) -> None:
+async def test_digest_is_that_of_all_active_servers_that_list_the_name(
+    fleet: Client, notes: list[str]
+) -> None:
     before = datetime.now(UTC)
     pin = await fleet.pins.set("ALPHA")
     assert (pin.name, pin.digest, pin.before) == ("alpha:latest", OLD.digest, None)
@@ -56,18 +65,25 @@ async def test_digest_is_that_of_all_active_servers_that_list_the_name(fleet: Cl
     assert notes == []
 
 
-async def test_digest_is_that_of_the_named_server_though_it_is_inactive(fleet: Client, notes: list[str]) -> None:
+async def test_digest_is_that_of_the_named_server_though_it_is_inactive(
+    fleet: Client, notes: list[str]
+) -> None:
     assert (await fleet.pins.set("alpha", server="off")).digest == NEW.digest
     assert notes == [f"no active server is known to have build {NEW.digest[:12]} of alpha:latest"]
 
 
-async def test_servers_that_differ_are_listed_in_the_order_in_which_they_are_chosen(fleet: Client) -> None:
+async def test_servers_that_differ_are_listed_in_the_order_in_which_they_are_chosen(
+    fleet: Client,
+) -> None:
     await fleet.servers.update("off", priority=5)
     await fleet.servers.enable("off")
     error = await error_of(fleet, "alpha")
     assert type(error) is Conflict
     old, new = OLD.digest[:12], NEW.digest[:12]
-    assert error.message == f"2 builds of 'alpha' on the active servers: off {new}, one {old}, two {old}"
+    assert (
+        error.message
+        == f"2 builds of 'alpha' on the active servers: off {new}, one {old}, two {old}"
+    )
 
 
 async def test_long_list_of_servers_that_differ_is_cut(client: Client) -> None:
@@ -94,13 +110,17 @@ async def test_server_that_tells_no_digest_has_no_build_to_pin(fleet: Client) ->
         "server plain does not list model 'alpha' with a digest",
     )
     assert error.hint == (
-        "whoever lists it tells no digest of a build, or is not asked here; see: ollama-admin models --by-model"
+        "whoever lists it tells no digest of a build, or is not asked here; see: ollama-admin "
+        "models --by-model"
     )
     assert "nearest: " in str((await error_of(fleet, "alph")).hint)
 
 
 async def test_emulation_with_one_digest_for_everything_does_not_count(client: Client) -> None:
-    async with FakeOllama(SimulatedModel("alpha", family="koboldcpp")) as kobold, FakeOllama(NEW) as ollama:
+    async with (
+        FakeOllama(SimulatedModel("alpha", family="koboldcpp")) as kobold,
+        FakeOllama(NEW) as ollama,
+    ):
         await client.servers.add(name="kobold", url=kobold.url)
         await client.servers.add(name="ollama", url=ollama.url)
         await client.discover()
@@ -108,8 +128,12 @@ async def test_emulation_with_one_digest_for_everything_does_not_count(client: C
     assert type(await error_of(client, "alpha", server="kobold")) is ModelNotFound
 
 
-async def test_names_of_one_server_that_are_equal_but_not_the_same_build_are_a_conflict(client: Client) -> None:
-    async with FakeOllama(SimulatedModel("alpha"), SimulatedModel("Alpha:latest", build="2")) as fake:
+async def test_names_of_one_server_that_are_equal_but_not_the_same_build_are_a_conflict(
+    client: Client,
+) -> None:
+    async with FakeOllama(
+        SimulatedModel("alpha"), SimulatedModel("Alpha:latest", build="2")
+    ) as fake:
         await client.servers.add(name="one", url=fake.url)
         await client.discover()
     error = await error_of(client, "alpha", server=1)
@@ -119,13 +143,19 @@ async def test_names_of_one_server_that_are_equal_but_not_the_same_build_are_a_c
 # --digest
 
 
-@pytest.mark.parametrize("model", [OLD, NEW, GONE], ids=["listed", "on an inactive server", "vanished"])
-async def test_prefix_is_resolved_against_all_known_builds_of_the_name(fleet: Client, model: SimulatedModel) -> None:
+@pytest.mark.parametrize(
+    "model", [OLD, NEW, GONE], ids=["listed", "on an inactive server", "vanished"]
+)
+async def test_prefix_is_resolved_against_all_known_builds_of_the_name(
+    fleet: Client, model: SimulatedModel
+) -> None:
     pin = await fleet.pins.set(model.name, digest=f"sha256:{model.digest[:12].upper()}")
     assert pin.digest == model.digest
 
 
-async def test_prefix_of_another_names_build_is_not_found_and_the_known_ones_are_shown(fleet: Client) -> None:
+async def test_prefix_of_another_names_build_is_not_found_and_the_known_ones_are_shown(
+    fleet: Client,
+) -> None:
     error = await error_of(fleet, "alpha", digest=GONE.digest[:12])
     assert type(error) is ModelNotFound
     assert error.hint is not None
@@ -137,7 +167,10 @@ async def test_prefix_of_another_names_build_is_not_found_and_the_known_ones_are
 
 async def test_prefix_of_several_builds_is_a_conflict_that_shows_them_whole(client: Client) -> None:
     twins = ["ab" * 6 + tail * 52 for tail in "01"]
-    async with FakeOllama(SimulatedModel("alpha")) as one, FakeOllama(SimulatedModel("alpha")) as two:
+    async with (
+        FakeOllama(SimulatedModel("alpha")) as one,
+        FakeOllama(SimulatedModel("alpha")) as two,
+    ):
         for name, fake in (("one", one), ("two", two)):
             await client.servers.add(name=name, url=fake.url)
         await client.discover()
@@ -166,7 +199,10 @@ async def test_pin_of_a_remote_model_comes_with_a_note(client: Client, notes: li
         await client.discover()
     await client.pins.set("big:cloud")
     assert notes == [
-        "big:cloud is a remote model: no server can prove its build, so nothing answers while it is pinned"
+        (
+            "big:cloud is a remote model: no server can prove its build, so nothing answers while "
+            "it is pinned"
+        )
     ]
 
 
@@ -187,12 +223,19 @@ async def test_pins_are_counted_against_what_active_servers_list(fleet: Client) 
     counted = {pin.name: (pin.agree, pin.differ) for pin in await fleet.pins.list()}
     assert counted == {"alpha:latest": (0, 2), "gone:latest": (0, 0)}
     await fleet.servers.enable("off")
-    assert {pin.name: (pin.agree, pin.differ) for pin in await fleet.pins.list()}["alpha:latest"] == (1, 2)
+    assert {pin.name: (pin.agree, pin.differ) for pin in await fleet.pins.list()}[
+        "alpha:latest"
+    ] == (1, 2)
 
 
 async def test_pin_is_found_by_any_spelling_of_its_name(fleet: Client) -> None:
     pin = await fleet.pins.set("alpha")
-    for spelling in ("alpha", "Alpha:Latest", "library/alpha", "registry.ollama.ai/library/alpha:latest"):
+    for spelling in (
+        "alpha",
+        "Alpha:Latest",
+        "library/alpha",
+        "registry.ollama.ai/library/alpha:latest",
+    ):
         found = await fleet._db.read(store.for_name, spelling)
         assert found == pin
     assert await fleet._db.read(store.for_name, "alpha:7b") is None
@@ -206,12 +249,16 @@ async def test_pins_set_at_once_leave_one_row_and_no_error(database_url: str) ->
         for db in pools:
             stack.callback(db.close)
         digests = [f"{number:064x}" for number in range(20)]
-        await asyncio.gather(*(pools[i % 2].write(store.put, "alpha", digest) for i, digest in enumerate(digests)))
+        await asyncio.gather(
+            *(pools[i % 2].write(store.put, "alpha", digest) for i, digest in enumerate(digests))
+        )
         (pin,) = await pools[0].read(store.checked)
     assert pin.digest in digests
 
 
-async def test_opaque_id_carries_the_pin_of_its_name_but_no_build_that_differs(fleet: Client) -> None:
+async def test_opaque_id_carries_the_pin_of_its_name_but_no_build_that_differs(
+    fleet: Client,
+) -> None:
     await fleet.pins.set("alpha")
     shown = {model.server: (model.digest, model.pinned) for model in await fleet.models.list()}
     assert shown == {

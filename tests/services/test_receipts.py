@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain.doors import Way
+from ollama_admin.domain.callers import Way
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import InvalidInput, ServerNotFound
@@ -39,9 +39,24 @@ async def test_receipt_comes_back_as_it_was_recorded(client: Client) -> None:
     recorded = [
         receipt(),
         receipt(
-            1, server=DYNAMIC, digest=None, proof=None, verified=False, attempts=3, stats=None, outcome="cancelled"
+            1,
+            server=DYNAMIC,
+            digest=None,
+            proof=None,
+            verified=False,
+            attempts=3,
+            stats=None,
+            outcome="cancelled",
         ),
-        receipt(2, server=None, model=None, asked_model=None, way=Way.CLI, outcome="invalid_input", attempts=0),
+        receipt(
+            2,
+            server=None,
+            model=None,
+            asked_model=None,
+            way=Way.CLI,
+            outcome="invalid_input",
+            attempts=0,
+        ),
     ]
     await write(client, *recorded)
     found = await client.receipts.list()
@@ -61,7 +76,9 @@ async def test_receipts_are_the_newest_first_by_the_time_of_the_request(client: 
 
 
 async def test_failed_ones_are_those_with_an_error(client: Client) -> None:
-    await write(client, receipt(), receipt(outcome="server_unreachable"), receipt(outcome="cancelled"))
+    await write(
+        client, receipt(), receipt(outcome="server_unreachable"), receipt(outcome="cancelled")
+    )
     assert await ids(client, failed=True) == [2]
 
 
@@ -94,10 +111,18 @@ async def test_model_is_found_by_any_spelling_of_what_was_asked_or_sent(
     assert sorted(number for number in await ids(client, model=model) if number) == found
 
 
-async def test_server_is_found_by_id_and_name_after_it_was_renamed_and_removed(client: Client) -> None:
+async def test_server_is_found_by_id_and_name_after_it_was_renamed_and_removed(
+    client: Client,
+) -> None:
     await client.servers.add(name="one", url="http://one")
     await client.servers.add(name="other", url="http://two")
-    await write(client, receipt(server=ONE), receipt(server=TWO), receipt(server=DYNAMIC), receipt(server=None))
+    await write(
+        client,
+        receipt(server=ONE),
+        receipt(server=TWO),
+        receipt(server=DYNAMIC),
+        receipt(server=None),
+    )
     await client.servers.update("one", name="first")
     for server in (1, "1", "ONE", "first"):
         assert await ids(client, server=server) == [1], server
@@ -110,8 +135,12 @@ async def test_server_is_found_by_id_and_name_after_it_was_renamed_and_removed(c
         await client.receipts.list(server="first")  # no receipt was written under this name
 
 
-@pytest.mark.parametrize("server", [7, "7", "9" * 40, "nobody", "", "a\x00\ud800", "http://10.0.0.9:11434"])
-async def test_server_that_neither_a_row_nor_a_receipt_knows_is_not_found(client: Client, server: int | str) -> None:
+@pytest.mark.parametrize(
+    "server", [7, "7", "9" * 40, "nobody", "", "a\x00\ud800", "http://10.0.0.9:11434"]
+)
+async def test_server_that_neither_a_row_nor_a_receipt_knows_is_not_found(
+    client: Client, server: int | str
+) -> None:
     await write(client, receipt(server=DYNAMIC), receipt())
     with pytest.raises(ServerNotFound):
         await client.receipts.list(server=server)
@@ -148,7 +177,9 @@ async def test_stats_are_sums_for_each_model_on_each_server(client: Client) -> N
         client,
         receipt(told={"output_tokens": 100, "tokens_per_second": 10.0}),
         receipt(told={"output_tokens": 100, "tokens_per_second": 50.0}),
-        receipt(outcome="stream_interrupted", told={"output_tokens": None, "tokens_per_second": None}),
+        receipt(
+            outcome="stream_interrupted", told={"output_tokens": None, "tokens_per_second": None}
+        ),
         receipt(outcome="cancelled", stats=None),
         receipt(server=TWO),
         receipt(server=TWO, asked_model="beta", model="beta:7b", stats=None),
@@ -166,10 +197,19 @@ async def test_stats_are_sums_for_each_model_on_each_server(client: Client) -> N
 
 
 async def test_stats_are_filtered_as_lists_are(client: Client) -> None:
-    await write(client, receipt(), receipt(9), receipt(9, server=TWO), receipt(9, asked_model="b", model="b:1"))
+    await write(
+        client,
+        receipt(),
+        receipt(9),
+        receipt(9, server=TWO),
+        receipt(9, asked_model="b", model="b:1"),
+    )
 
     async def counted(**filters: Any) -> list[tuple[str | None, str, int]]:
-        return sorted((one.model, str(one.server), one.count) for one in await client.receipts.stats(**filters))
+        return sorted(
+            (one.model, str(one.server), one.count)
+            for one in await client.receipts.stats(**filters)
+        )
 
     assert await counted(server="two") == [("alpha:latest", "Two", 1)]
     assert await counted(model="ALPHA", server=1) == [("alpha:latest", "one", 2)]
@@ -184,7 +224,12 @@ async def test_stats_are_filtered_as_lists_are(client: Client) -> None:
 async def test_renamed_server_is_one_in_the_stats_by_its_last_name(client: Client) -> None:
     renamed = ServerRef(id=1, name="first", url="http://first")
     others = [DYNAMIC, ServerRef(id=None, name=None, url="http://10.0.0.8:11434"), None]
-    await write(client, receipt(), receipt(1, server=renamed), *(receipt(server=server) for server in others))
+    await write(
+        client,
+        receipt(),
+        receipt(1, server=renamed),
+        *(receipt(server=server) for server in others),
+    )
     found = {one.server: one.count for one in await client.receipts.stats()}
     assert found == {renamed: 2, others[0]: 1, others[1]: 1, None: 1}
 
@@ -215,7 +260,9 @@ async def test_numbers_that_a_server_made_up_break_no_sum(client: Client) -> Non
         "tokens_per_second": 1e-300,
         "time_to_first_token_ms": 2**80,
     }
-    await write(client, *(receipt(told=wild) for _ in range(3)), receipt(told={"tokens_per_second": 0.0}))
+    await write(
+        client, *(receipt(told=wild) for _ in range(3)), receipt(told={"tokens_per_second": 0.0})
+    )
     (one,) = await client.receipts.stats()
     assert one.prompt_tokens == 3 * (2**53 - 1) + 11
     assert one.tokens_per_second is None

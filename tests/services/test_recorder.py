@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from ollama_admin.domain.doors import Way
-from ollama_admin.domain.generation import Stats
+from ollama_admin.domain.answers import Stats
+from ollama_admin.domain.callers import Way
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.services import recorder as service
 from ollama_admin.services.recorder import Recorder
@@ -34,7 +34,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> "Gate":
 
 
 class Gate:
-    """Holds writers inside their transaction until it is opened; `batches` are the sizes of what they wrote."""
+    """Holds writers inside their transaction until it is opened; `batches` are the sizes of what
+    they wrote.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entered = threading.Event()
@@ -56,7 +58,9 @@ def receipt(**values: Any) -> Receipt:
 
 
 def rows(connection: Connection) -> list[dict[str, Any]]:
-    return [dict(row._mapping) for row in connection.execute(receipts.select().order_by(receipts.c.id))]
+    return [
+        dict(row._mapping) for row in connection.execute(receipts.select().order_by(receipts.c.id))
+    ]
 
 
 async def test_receipt_is_a_row_when_the_recorder_is_closed(db: Database, notes: list[str]) -> None:
@@ -89,9 +93,13 @@ async def test_receipt_is_a_row_when_the_recorder_is_closed(db: Database, notes:
     ]
 
 
-async def test_receipt_of_a_request_that_reached_no_server_is_a_row(db: Database, notes: list[str]) -> None:
+async def test_receipt_of_a_request_that_reached_no_server_is_a_row(
+    db: Database, notes: list[str]
+) -> None:
     recorder = Recorder(db, True, notes.append)
-    nothing: dict[str, Any] = dict.fromkeys(("asked_model", "model", "server", "digest", "proof", "stats"))
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("asked_model", "model", "server", "digest", "proof", "stats")
+    )
     recorder.record(receipt(**nothing, verified=False, outcome="invalid_input", attempts=0))
     await recorder.aclose()
     (row,) = await db.read(rows)
@@ -143,7 +151,8 @@ async def test_closing_does_not_wait_for_ever(
     await recorder.aclose()
     assert notes == ["the receipt could not be written: the database takes too long"]
     written.open.set()
-    await asyncio.get_running_loop().shutdown_default_executor()  # the writer's thread, before its database closes
+    # the writer's thread, before its database closes
+    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 async def test_receipt_that_comes_after_the_end_is_a_note(db: Database, notes: list[str]) -> None:
@@ -162,7 +171,9 @@ async def test_recorder_that_is_off_writes_nothing(db: Database, notes: list[str
     assert (await db.read(rows), notes) == ([], [])
 
 
-async def test_what_no_column_takes_is_changed_and_does_not_keep_a_receipt_out(db: Database, notes: list[str]) -> None:
+async def test_what_no_column_takes_is_changed_and_does_not_keep_a_receipt_out(
+    db: Database, notes: list[str]
+) -> None:
     recorder = Recorder(db, True, notes.append)
     made_up = Stats(
         total_ms=2**70,

@@ -5,9 +5,15 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.demo.simulator_model import SimulatedModel
 from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStatus
-from ollama_admin.errors import InvalidInput, ServerExists, ServerNotFound, ServerUnauthorized, ServerUnreachable
+from ollama_admin.errors import (
+    InvalidInput,
+    ServerExists,
+    ServerNotFound,
+    ServerUnauthorized,
+    ServerUnreachable,
+)
+from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import Answer, FakeOllama, Held, Silence, redirect
 
 NOWHERE = "http://127.0.0.1:9"
@@ -22,7 +28,9 @@ async def names(client: Client, **filters: Any) -> list[str]:
 
 async def test_added_server_is_normalised_and_has_the_defaults(client: Client) -> None:
     before = datetime.now(UTC)
-    server = await client.servers.add(name="Server 1 - General/Reasoning", url="HTTP://GPU.Example:11434/")
+    server = await client.servers.add(
+        name="Server 1 - General/Reasoning", url="HTTP://GPU.Example:11434/"
+    )
     assert before <= server.created_at == server.updated_at <= datetime.now(UTC)
     assert server == Server(
         id=1,
@@ -84,7 +92,9 @@ async def test_tail_of_the_url_decides_what_is_spoken(
 
 
 async def test_api_version_that_is_given_wins_over_the_url(client: Client) -> None:
-    server = await client.servers.add(name="one", url="http://one/v1", api_version=ApiVersion.NATIVE)
+    server = await client.servers.add(
+        name="one", url="http://one/v1", api_version=ApiVersion.NATIVE
+    )
     assert (server.url, server.api_version) == ("http://one", ApiVersion.NATIVE)
 
 
@@ -98,19 +108,28 @@ async def test_name_equal_after_folding_is_taken(client: Client, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("stra\u00dfe", "STRASSE"), ("\u00e9t\u00e9", "e\u0301te\u0301"), ("\u03a3", "\u03c2")]
+    ("first", "second"),
+    [("stra\u00dfe", "STRASSE"), ("\u00e9t\u00e9", "e\u0301te\u0301"), ("\u03a3", "\u03c2")],
 )
-async def test_names_of_other_scripts_are_folded_too(client: Client, first: str, second: str) -> None:
+async def test_names_of_other_scripts_are_folded_too(
+    client: Client, first: str, second: str
+) -> None:
     await client.servers.add(name=first, url="one")
     with pytest.raises(ServerExists):
         await client.servers.add(name=second, url="two")
     assert (await client.servers.show(second)).id == 1
 
 
-@pytest.mark.parametrize("url", ["http://10.39.0.101:11434/v1", "http://10.39.0.101:11434/", "10.39.0.101"])
-async def test_url_of_the_same_server_is_taken_however_it_is_written(client: Client, url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://10.39.0.101:11434/v1", "http://10.39.0.101:11434/", "10.39.0.101"]
+)
+async def test_url_of_the_same_server_is_taken_however_it_is_written(
+    client: Client, url: str
+) -> None:
     await client.servers.add(name="one", url="http://10.39.0.101:11434")
-    with pytest.raises(ServerExists, match=r"the URL http://10\.39\.0\.101:11434 is taken by server 1, 'one'"):
+    with pytest.raises(
+        ServerExists, match=r"the URL http://10\.39\.0\.101:11434 is taken by server 1, 'one'"
+    ):
         await client.servers.add(name="two", url=url)
 
 
@@ -157,7 +176,9 @@ async def test_list_is_filtered_by_capability_in_any_case(client: Client) -> Non
 
 
 async def test_update_changes_only_what_is_given(client: Client) -> None:
-    before = await client.servers.add(name="one", url="one", priority=3, capabilities=["vision"], default_model="a")
+    before = await client.servers.add(
+        name="one", url="one", priority=3, capabilities=["vision"], default_model="a"
+    )
     after = await client.servers.update("one", max_concurrent=2)
     assert after.max_concurrent == 2
     assert after.updated_at > before.updated_at
@@ -177,7 +198,9 @@ async def test_server_may_be_renamed_to_another_spelling_of_its_name(client: Cli
 
 
 @pytest.mark.parametrize("values", [{"name": "TWO"}, {"url": "two/v1"}])
-async def test_name_and_url_of_another_server_are_refused(client: Client, values: dict[str, str]) -> None:
+async def test_name_and_url_of_another_server_are_refused(
+    client: Client, values: dict[str, str]
+) -> None:
     one = await client.servers.add(name="one", url="one")
     await client.servers.add(name="two", url="two")
     with pytest.raises(ServerExists, match="taken by server 2, 'two'"):
@@ -200,7 +223,9 @@ async def test_capabilities_and_default_model_can_be_cleared(client: Client) -> 
         ({"clear": ["capabilities"], "capabilities": ["a"]}, "both given and cleared"),
     ],
 )
-async def test_what_cannot_be_cleared_is_refused(client: Client, values: dict[str, Any], message: str) -> None:
+async def test_what_cannot_be_cleared_is_refused(
+    client: Client, values: dict[str, Any], message: str
+) -> None:
     one = await client.servers.add(name="one", url="one", default_model="alpha")
     with pytest.raises(InvalidInput, match=message):
         await client.servers.update("one", **values)
@@ -225,14 +250,18 @@ async def test_url_without_a_tail_leaves_what_is_spoken(
     assert (server.url, server.api_version) == ("http://new", spoken)
 
 
-async def test_another_url_makes_models_unavailable_and_forgets_what_was_seen(client: Client) -> None:
+async def test_another_url_makes_models_unavailable_and_forgets_what_was_seen(
+    client: Client,
+) -> None:
     async with FakeOllama(SimulatedModel("alpha")) as fake:
         await client.servers.add(name="one", url=fake.url)
         await client.discover()
         seen = await client.servers.show("one")
         assert (seen.status, seen.version) == (ServerStatus.ONLINE, "0.33.0")
 
-        assert (await client.servers.update("one", url=f"{fake.url}/")).last_seen_at == seen.last_seen_at
+        assert (
+            await client.servers.update("one", url=f"{fake.url}/")
+        ).last_seen_at == seen.last_seen_at
         assert len(await client.models.list()) == 1
 
         moved = await client.servers.update("one", url="http://elsewhere", priority=1)
@@ -268,7 +297,9 @@ async def test_failed_change_leaves_the_default_where_it_was(client: Client) -> 
     assert (await client.servers.show("one")).is_default
 
 
-async def test_disabled_default_is_kept_and_a_person_is_told(client: Client, notes: list[str]) -> None:
+async def test_disabled_default_is_kept_and_a_person_is_told(
+    client: Client, notes: list[str]
+) -> None:
     await client.servers.add(name="one", url="one", is_default=True)
     await client.servers.add(name="two", url="two")
     assert not (await client.servers.disable("two")).is_active
@@ -280,7 +311,10 @@ async def test_disabled_default_is_kept_and_a_person_is_told(client: Client, not
 
 
 async def test_removed_server_takes_its_models_and_only_them_along(client: Client) -> None:
-    async with FakeOllama(SimulatedModel("alpha")) as first, FakeOllama(SimulatedModel("beta")) as second:
+    async with (
+        FakeOllama(SimulatedModel("alpha")) as first,
+        FakeOllama(SimulatedModel("beta")) as second,
+    ):
         one = await client.servers.add(name="one", url=first.url)
         await client.servers.add(name="two", url=second.url)
         await client.discover()
@@ -354,7 +388,9 @@ async def test_check_clears_the_error_of_the_last_one(client: Client) -> None:
     ],
     ids=lambda value: str(getattr(value, "status", value)),
 )
-async def test_check_notes_what_kind_of_answer_it_was(client: Client, fault: Answer, status: ServerStatus) -> None:
+async def test_check_notes_what_kind_of_answer_it_was(
+    client: Client, fault: Answer, status: ServerStatus
+) -> None:
     async with FakeOllama() as fake:
         fake.script_always("/api/version", fault)
         await client.servers.add(name="one", url=fake.url)
@@ -374,7 +410,9 @@ async def test_check_of_a_server_that_wants_a_header_is_unauthorized(client: Cli
     assert isinstance(result.error, ServerUnauthorized)
 
 
-async def test_native_server_that_is_not_ollama_is_an_error_with_the_way_out(client: Client) -> None:
+async def test_native_server_that_is_not_ollama_is_an_error_with_the_way_out(
+    client: Client,
+) -> None:
     async with FakeOllama(SimulatedModel("alpha"), version=None) as fake:
         await client.servers.add(name="one", url=fake.url)
         (result,) = await client.servers.check()
@@ -404,8 +442,13 @@ async def test_check_asks_the_active_servers_or_those_that_are_named_once(client
         await client.servers.add(name="on", url=fake.url)
         await client.servers.add(name="off", url=NOWHERE, is_active=False)
         assert [str(result.server) for result in await client.servers.check()] == ["on"]
-        assert [str(result.server) for result in await client.servers.check(all=True)] == ["on", "off"]
-        assert [str(result.server) for result in await client.servers.check(["off", 2, "on", "OFF"])] == ["off", "on"]
+        assert [str(result.server) for result in await client.servers.check(all=True)] == [
+            "on",
+            "off",
+        ]
+        assert [
+            str(result.server) for result in await client.servers.check(["off", 2, "on", "OFF"])
+        ] == ["off", "on"]
     with pytest.raises(ServerNotFound):
         await client.servers.check(["on", "nobody"])
 

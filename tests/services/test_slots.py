@@ -12,8 +12,9 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable, ServerBusy, ServerInactive, ServerNotFound
-from ollama_admin.services import gates
-from ollama_admin.services.slots import Lease, LeaseTimes, Slots
+from ollama_admin.services import queues
+from ollama_admin.services.leases import Lease, LeaseTimes
+from ollama_admin.services.slots import Slots
 from tests.conftest import migrate
 from tests.postgres import OwnPostgresServer
 from tests.slot_rows import SECONDS, Row, SlotRows, eventually
@@ -33,7 +34,9 @@ def rows(database_url: str) -> Iterator[SlotRows]:
 async def client(database_url: str, notes: list[str]) -> AsyncIterator[Client]:
     """A client whose leases outlive a test: what is lost does not come back by itself."""
     times = LeaseTimes(ttl=600)
-    async with Client(database_url=database_url, environ={}, on_note=notes.append, lease_times=times) as opened:
+    async with Client(
+        database_url=database_url, environ={}, on_note=notes.append, lease_times=times
+    ) as opened:
         yield opened
 
 
@@ -45,7 +48,9 @@ def slots(client: Client) -> Slots:
 @pytest.fixture
 async def fast(database_url: str, notes: list[str]) -> AsyncIterator[Slots]:
     """The slots of a process whose leases are short."""
-    async with Client(database_url=database_url, environ={}, on_note=notes.append, lease_times=FAST) as client:
+    async with Client(
+        database_url=database_url, environ={}, on_note=notes.append, lease_times=FAST
+    ) as client:
         yield client._slots
 
 
@@ -82,14 +87,23 @@ async def waiting(
 # without waiting
 
 
-async def test_first_server_in_the_order_that_has_room_is_taken(client: Client, slots: Slots) -> None:
+async def test_first_server_in_the_order_that_has_room_is_taken(
+    client: Client, slots: Slots
+) -> None:
     servers = [await add(client, name, limit) for name, limit in (("one", 1), ("two", 2))]
     leases = [await slots.first_free(servers, wait=0) for _ in range(3)]
-    assert [(lease.server_id, lease.slot, lease.token) for lease in leases] == [(1, 1, 1), (2, 1, 1), (2, 2, 1)]
+    assert [(lease.server_id, lease.slot, lease.token) for lease in leases] == [
+        (1, 1, 1),
+        (2, 1, 1),
+        (2, 2, 1),
+    ]
     assert all(lease.is_trusted for lease in leases)
     with pytest.raises(ServerBusy) as refused:
         await slots.first_free(servers, wait=0)
-    assert refused.value.message == "all servers that could answer are at their limits: one (1), two (2)"
+    assert (
+        refused.value.message
+        == "all servers that could answer are at their limits: one (1), two (2)"
+    )
     assert [server.slots_in_use for server in await client.servers.list()] == [1, 2]
 
 
@@ -111,7 +125,10 @@ async def test_full_server_is_told_with_its_limit_and_what_to_do(
 
 async def test_limit_holds_for_two_processes(client: Client, slots: Slots, other: Slots) -> None:
     server = await add(client, limit=2)
-    mine, theirs = await slots.first_free([server], wait=0), await other.first_free([server], wait=0)
+    mine, theirs = (
+        await slots.first_free([server], wait=0),
+        await other.first_free([server], wait=0),
+    )
     for process in (slots, other):
         with pytest.raises(ServerBusy):
             await process.first_free([server], wait=0)
@@ -122,7 +139,9 @@ async def test_limit_holds_for_two_processes(client: Client, slots: Slots, other
     assert (await client.servers.show(1)).slots_in_use == 0
 
 
-async def test_server_disabled_or_removed_since_it_was_read_is_passed_over(client: Client, slots: Slots) -> None:
+async def test_server_disabled_or_removed_since_it_was_read_is_passed_over(
+    client: Client, slots: Slots
+) -> None:
     servers = [await add(client, name) for name in ("removed", "off", "on")]
     await client.servers.remove("removed")
     await client.servers.disable("off")
@@ -137,11 +156,15 @@ async def test_server_disabled_or_removed_since_it_was_read_is_passed_over(clien
 # waiting
 
 
-async def test_slot_given_back_goes_to_the_one_who_waits(client: Client, slots: Slots, notes: list[str]) -> None:
+async def test_slot_given_back_goes_to_the_one_who_waits(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
     server = await add(client)
     lease = await slots.first_free([server], wait=0)
     async with waiting(slots, notes, server) as task:
-        assert notes == ["server gpu-1 is at its limit of 1 request; waiting up to 30 s for one to end"]
+        assert notes == [
+            "server gpu-1 is at its limit of 1 request; waiting up to 30 s for one to end"
+        ]
         await lease.release()
         got = await task
     assert (got.slot, got.token, got.is_trusted) == (1, 2, True)
@@ -211,7 +234,7 @@ async def test_who_waits_for_several_gets_the_first_that_is_free(
     async with waiting(slots, notes, *servers) as task:
         await leases[freed].release()
         assert (await task).server_id == servers[freed].id
-    await eventually(lambda: not slots._gates)  # nothing is asked for at the other one any more
+    await eventually(lambda: not slots._queues)  # nothing is asked for at the other one any more
     await leases[1 - freed].release()
     assert rows.live(servers[1 - freed].id) == 0
     assert (await slots.first_free([servers[1 - freed]], wait=0)).token == 2
@@ -222,7 +245,10 @@ async def test_two_leases_for_one_who_waits_leave_one_to_the_next(
 ) -> None:
     servers = [await add(client, name) for name in ("one", "two")]
     leases = [await slots.first_free([server], wait=0) for server in servers]
-    async with waiting(slots, notes, *servers) as task, waiting(slots, notes, *servers) as next_task:
+    async with (
+        waiting(slots, notes, *servers) as task,
+        waiting(slots, notes, *servers) as next_task,
+    ):
         await asyncio.gather(*(lease.release() for lease in leases))
         got = [await task, await next_task]
     assert {lease.server_id for lease in got} == {1, 2}
@@ -234,10 +260,12 @@ async def test_two_leases_for_one_who_waits_leave_one_to_the_next(
 async def test_waiting_has_an_end(client: Client, slots: Slots, rows: SlotRows) -> None:
     server = await add(client)
     lease = await slots.first_free([server], wait=0)
-    with pytest.raises(ServerBusy, match=r"^server gpu-1 is at its limit of 1 request, also after 0\.01 s$"):
+    with pytest.raises(
+        ServerBusy, match=r"^server gpu-1 is at its limit of 1 request, also after 0\.01 s$"
+    ):
         await slots.first_free([server], wait=0.01)
     await lease.release()
-    await eventually(lambda: not slots._gates)
+    await eventually(lambda: not slots._queues)
     assert rows.live() == 0
     assert await slots.first_free([server], wait=0)
 
@@ -245,18 +273,22 @@ async def test_waiting_has_an_end(client: Client, slots: Slots, rows: SlotRows) 
 async def test_queue_has_an_end(
     client: Client, slots: Slots, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gates, "QUEUE", 2)
+    monkeypatch.setattr(queues, "LONGEST", 2)
     servers = [await add(client, name) for name in ("one", "two")]
     for server in servers:
         await slots.first_free([server], wait=0)
     async with waiting(slots, notes, servers[0]), waiting(slots, notes, servers[0]):
-        with pytest.raises(ServerBusy, match="server one is at its limit of 1 request, and too many requests wait"):
+        with pytest.raises(
+            ServerBusy, match="server one is at its limit of 1 request, and too many requests wait"
+        ):
             await slots.first_free(servers[:1], wait=LONG)
         async with waiting(slots, notes, *servers):
             pass  # there is room in the other queue
 
 
-async def test_one_full_server_does_not_hold_up_another(client: Client, slots: Slots, notes: list[str]) -> None:
+async def test_one_full_server_does_not_hold_up_another(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
     stuck, good = await add(client, "stuck"), await add(client, "good")
     await slots.first_free([stuck], wait=0)
     async with waiting(slots, notes, stuck) as one, waiting(slots, notes, stuck) as two:
@@ -267,7 +299,9 @@ async def test_one_full_server_does_not_hold_up_another(client: Client, slots: S
         assert not two.done()
 
 
-async def test_raised_limit_lets_in_who_waits(client: Client, slots: Slots, notes: list[str]) -> None:
+async def test_raised_limit_lets_in_who_waits(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
     server = await add(client)
     await slots.first_free([server], wait=0)
     async with waiting(slots, notes, server) as task:
@@ -275,7 +309,9 @@ async def test_raised_limit_lets_in_who_waits(client: Client, slots: Slots, note
         assert (await task).slot == 2
 
 
-async def test_lowered_limit_keeps_out_who_waits(client: Client, slots: Slots, notes: list[str]) -> None:
+async def test_lowered_limit_keeps_out_who_waits(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
     server = await add(client, limit=2)
     leases = [await slots.first_free([server], wait=0) for _ in range(2)]
     await client.servers.update(1, max_concurrent=1)
@@ -288,13 +324,18 @@ async def test_lowered_limit_keeps_out_who_waits(client: Client, slots: Slots, n
         assert (await task).slot == 1
 
 
-@pytest.mark.parametrize(("change", "error"), [("disable", ServerInactive), ("remove", ServerNotFound)])
+@pytest.mark.parametrize(
+    ("change", "error"), [("disable", ServerInactive), ("remove", ServerNotFound)]
+)
 async def test_server_that_is_gone_sends_away_who_waits_for_it_alone(
     client: Client, slots: Slots, notes: list[str], change: str, error: type[Exception]
 ) -> None:
     servers = [await add(client, name) for name in ("one", "two")]
     leases = [await slots.first_free([server], wait=0) for server in servers]
-    async with waiting(slots, notes, servers[0]) as alone, waiting(slots, notes, *servers) as several:
+    async with (
+        waiting(slots, notes, servers[0]) as alone,
+        waiting(slots, notes, *servers) as several,
+    ):
         if change == "disable":
             await client.servers.disable("one")
         else:
@@ -305,10 +346,15 @@ async def test_server_that_is_gone_sends_away_who_waits_for_it_alone(
         assert (await several).server_id == 2
 
 
-async def test_disabled_server_still_lets_in_who_may_use_it(client: Client, slots: Slots, notes: list[str]) -> None:
+async def test_disabled_server_still_lets_in_who_may_use_it(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
     server = await add(client)
     lease = await slots.first_free([server], wait=0)
-    async with waiting(slots, notes, server) as one, waiting(slots, notes, server, even_inactive=True) as two:
+    async with (
+        waiting(slots, notes, server) as one,
+        waiting(slots, notes, server, even_inactive=True) as two,
+    ):
         await client.servers.disable(1)
         with pytest.raises(ServerInactive):
             await one
@@ -319,7 +365,9 @@ async def test_disabled_server_still_lets_in_who_may_use_it(client: Client, slot
 # leaving
 
 
-async def test_who_leaves_the_queue_leaves_the_slot_to_the_next(client: Client, slots: Slots, notes: list[str]) -> None:
+async def test_who_leaves_the_queue_leaves_the_slot_to_the_next(
+    client: Client, slots: Slots, notes: list[str]
+) -> None:
     server = await add(client)
     lease = await slots.first_free([server], wait=0)
     async with waiting(slots, notes, server) as first, waiting(slots, notes, server) as second:
@@ -354,22 +402,25 @@ async def test_slot_granted_while_the_last_one_leaves_the_queue_is_given_back(
         releasing = asyncio.create_task(lease.release())
         task.cancel()
     await releasing
-    await eventually(lambda: not slots._gates)
+    await eventually(lambda: not slots._queues)
     await eventually(lambda: rows.live() == 0)
 
 
 @pytest.fixture
 def rare_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has to wait is asked for at once, and then only when a slot is given back in this process."""
-    monkeypatch.setattr(gates, "SHORT", 3600)
-    monkeypatch.setattr(gates, "LONG", 3600)
+    """Who has to wait is asked for at once, and then only when a slot is given back in this
+    process.
+    """
+    monkeypatch.setattr(queues, "SHORT", 3600)
+    monkeypatch.setattr(queues, "LONG", 3600)
 
 
-async def queued(slots: Slots) -> gates.Waiter:
+async def queued(slots: Slots) -> queues.QueuedRequest:
     """The first in the queue of server 1, whose next question is far away."""
     await steps()  # it has begun to ask
-    await eventually(lambda: not slots._asking.locked() and len(slots._tasks) == 2)  # the queue and the renewals
-    return slots._gates[1]._waiters[0]
+    # the queue and the renewals
+    await eventually(lambda: not slots._asking.locked() and len(slots._tasks) == 2)
+    return slots._queues[1]._requests[0]
 
 
 @pytest.mark.usefixtures("rare_questions")
@@ -431,7 +482,7 @@ async def test_slot_for_somebody_who_has_left_goes_to_the_next_or_back(
         with rows.blocked():
             lease.touch()
             asking = asyncio.create_task(lease.release())
-            slots._gates[1].wake()
+            slots._queues[1].wake()
             await steps()
             first.cancel()
         await asking
@@ -440,14 +491,16 @@ async def test_slot_for_somebody_who_has_left_goes_to_the_next_or_back(
         await queued(slots)
         rows.expire(1)
         with rows.blocked():
-            slots._gates[1].wake()  # it asks, for him who leaves now
+            slots._queues[1].wake()  # it asks, for him who leaves now
             await steps()
             last.cancel()
-    await eventually(lambda: not slots._gates)
+    await eventually(lambda: not slots._queues)
     await eventually(lambda: rows.all() == [Row(1, 3, None, False)])
 
 
-async def test_release_goes_on_when_its_caller_is_cancelled(client: Client, slots: Slots, rows: SlotRows) -> None:
+async def test_release_goes_on_when_its_caller_is_cancelled(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
     server = await add(client)
     lease = await slots.first_free([server], wait=0)
     with rows.blocked():
@@ -459,8 +512,12 @@ async def test_release_goes_on_when_its_caller_is_cancelled(client: Client, slot
     await eventually(lambda: rows.live() == 0)
 
 
-async def test_whatever_the_moment_of_leaving_no_slot_is_lost(client: Client, rows: SlotRows) -> None:
-    """Two hundred requests at two servers, each cancelled after a random number of steps of the loop, or never."""
+async def test_whatever_the_moment_of_leaving_no_slot_is_lost(
+    client: Client, rows: SlotRows
+) -> None:
+    """Two hundred requests at two servers, each cancelled after a random number of steps of the
+    loop, or never.
+    """
     chance = random.Random(5)
     servers = [await add(client, name, 2) for name in ("one", "two")]
     done = 0
@@ -485,7 +542,7 @@ async def test_whatever_the_moment_of_leaving_no_slot_is_lost(client: Client, ro
     assert {type(end) for end in ended} <= {type(None), asyncio.CancelledError}
     assert done >= sum(end is None for end in ended) > 0
     await eventually(lambda: not client._slots._tasks)
-    assert not client._slots._gates
+    assert not client._slots._queues
     assert rows.live(1) + rows.live(2) == 0
 
 
@@ -506,7 +563,9 @@ async def test_slot_is_given_back_once_however_often_it_is_asked_for(
     assert rows.live() == 1
 
 
-async def test_slot_is_given_back_when_the_work_under_it_fails(client: Client, slots: Slots, rows: SlotRows) -> None:
+async def test_slot_is_given_back_when_the_work_under_it_fails(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
     server = await add(client)
     with pytest.raises(ZeroDivisionError):
         async with await slots.first_free([server], wait=0):
@@ -532,7 +591,9 @@ async def test_closed_client_gives_back_what_is_held_and_sends_away_who_waits(
     await lease.release()
 
 
-async def test_slot_granted_while_the_client_closes_is_given_back(database_url: str, rows: SlotRows) -> None:
+async def test_slot_granted_while_the_client_closes_is_given_back(
+    database_url: str, rows: SlotRows
+) -> None:
     client = Client(database_url=database_url, environ={})
     server = await add(client)
     with rows.blocked():
@@ -550,7 +611,9 @@ async def test_slot_granted_while_the_client_closes_is_given_back(database_url: 
 # renewal
 
 
-async def held_by_a_task(slots: Slots, server: Server) -> tuple[Lease, Callable[[], Coroutine[Any, Any, None]]]:
+async def held_by_a_task(
+    slots: Slots, server: Server
+) -> tuple[Lease, Callable[[], Coroutine[Any, Any, None]]]:
     """A lease that a running task owns, and what ends that task without giving it back."""
     given: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
@@ -590,7 +653,9 @@ async def test_lease_is_renewed_while_its_task_lives_and_no_longer(
     assert rows.live() == 1
 
 
-async def test_task_that_touches_a_lease_takes_it_over(client: Client, fast: Slots, rows: SlotRows) -> None:
+async def test_task_that_touches_a_lease_takes_it_over(
+    client: Client, fast: Slots, rows: SlotRows
+) -> None:
     server = await add(client)
     lease, end = await held_by_a_task(fast, server)
     lease.touch()
@@ -619,13 +684,17 @@ async def test_lease_is_not_renewed_beyond_its_longest_age(
 ) -> None:
     server = await add(client)
     times = LeaseTimes(ttl=0.5, renew=0.05, margin=0.1, longest=0.2)
-    async with Client(database_url=database_url, environ={}, on_note=notes.append, lease_times=times) as old:
+    async with Client(
+        database_url=database_url, environ={}, on_note=notes.append, lease_times=times
+    ) as old:
         lease = await old._slots.first_free([server], wait=0)
         taken = await other.first_free([server], wait=LONG)
         await eventually(lambda: not old._slots._tasks)
         assert not lease.is_trusted
         await lease.release()
-        assert notes == ["the request at server gpu-1 has held its slot for 0.2 s; it is not renewed any more"]
+        assert notes == [
+            "the request at server gpu-1 has held its slot for 0.2 s; it is not renewed any more"
+        ]
     assert taken.token == 2
     assert taken.is_trusted
 
@@ -646,7 +715,9 @@ async def test_lost_lease_is_told_once_and_neither_renewed_nor_given_back(
     assert [(row.token, row.is_live) for row in rows.all()] == [(taken.token, True)]
 
 
-async def test_slot_of_a_removed_server_is_lost(client: Client, fast: Slots, notes: list[str]) -> None:
+async def test_slot_of_a_removed_server_is_lost(
+    client: Client, fast: Slots, notes: list[str]
+) -> None:
     lease = await fast.first_free([await add(client)], wait=0)
     await client.servers.remove(1, force=True)
     await eventually(lambda: lease.lost)
@@ -699,12 +770,18 @@ def away(stoppable_postgres: OwnPostgresServer) -> Iterator[Away]:
 
 
 @asynccontextmanager
-async def opened(away: Away, notes: list[str], times: LeaseTimes) -> AsyncIterator[tuple[Slots, Server]]:
-    async with Client(database_url=away.url, environ={}, on_note=notes.append, lease_times=times) as client:
+async def opened(
+    away: Away, notes: list[str], times: LeaseTimes
+) -> AsyncIterator[tuple[Slots, Server]]:
+    async with Client(
+        database_url=away.url, environ={}, on_note=notes.append, lease_times=times
+    ) as client:
         yield client._slots, await add(client)
 
 
-async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(away: Away, notes: list[str]) -> None:
+async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
+    away: Away, notes: list[str]
+) -> None:
     async with opened(away, notes, LeaseTimes(ttl=60, renew=0.05, margin=1)) as (slots, server):
         lease = await slots.first_free([server], wait=0)
         before = away.rows.expiry()
@@ -716,10 +793,14 @@ async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(awa
         assert lease.is_trusted
         await lease.release()
         assert away.rows.live() == 0
-        assert notes == ["slots cannot be renewed: the database cannot be reached; tried again every 0.05 s"]
+        assert notes == [
+            "slots cannot be renewed: the database cannot be reached; tried again every 0.05 s"
+        ]
 
 
-async def test_lease_is_lost_when_the_database_is_away_for_longer_than_its_life(away: Away, notes: list[str]) -> None:
+async def test_lease_is_lost_when_the_database_is_away_for_longer_than_its_life(
+    away: Away, notes: list[str]
+) -> None:
     async with opened(away, notes, FAST) as (slots, server):
         lease = await slots.first_free([server], wait=0)
         await away.stop()
@@ -733,10 +814,14 @@ async def test_lease_is_lost_when_the_database_is_away_for_longer_than_its_life(
         await lease.release()
         assert again.is_trusted
         assert away.rows.live() == 1
-        assert [note.split(",")[0] for note in notes if "lost" in note] == ["the slot at server gpu-1 was lost"]
+        assert [note.split(",")[0] for note in notes if "lost" in note] == [
+            "the slot at server gpu-1 was lost"
+        ]
 
 
-async def test_slot_that_cannot_be_given_back_becomes_free_by_itself(away: Away, notes: list[str]) -> None:
+async def test_slot_that_cannot_be_given_back_becomes_free_by_itself(
+    away: Away, notes: list[str]
+) -> None:
     async with opened(away, notes, FAST) as (slots, server):
         lease = await slots.first_free([server], wait=0)
         await away.stop()

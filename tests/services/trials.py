@@ -1,4 +1,6 @@
-"""Random fleets and requests, the rows that tell of them, and the comparison of what came out with the rules."""
+"""Random fleets and requests, the rows that tell of them, and the comparison of what came out with
+the rules.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +10,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, func, insert, select
 
-from ollama_admin.names import model_key
+from ollama_admin.domain.names import model_key
 from ollama_admin.store import pins as pin_store
 from ollama_admin.store import slots as leases
 from ollama_admin.store.tables import models, pins, servers, slots
@@ -45,7 +47,14 @@ SELDOM_LISTED = (
     (Tag(name=CLOUD, build="a"),),
     (Tag(name="beta:latest", build="a"),),
 )
-AWAY = (Behaviour.REFUSED, Behaviour.CLOSED, Behaviour.S502, Behaviour.S503, Behaviour.S504, Behaviour.S404)
+AWAY = (
+    Behaviour.REFUSED,
+    Behaviour.CLOSED,
+    Behaviour.S502,
+    Behaviour.S503,
+    Behaviour.S504,
+    Behaviour.S404,
+)
 WELL = Behaviour.WELL
 MOVES = tuple(Move(build=build, when=when) for build in ("a", "b", "f", None) for when in When)
 FAILINGS = (Behaviour.REFUSED, Behaviour.S503, Behaviour.S500)
@@ -61,7 +70,9 @@ OPAQUE_MODEL = _any("alpha", "alpha", "alpha:latest", "Alpha", "beta")
 LIKELY_LIST = _any(ALPHA, ALPHA, ALPHA, SHOUTED, OTHER_ALPHA)
 EVERY_LIST = _any(*[ALPHA, SHOUTED] * 3, *[OTHER_ALPHA] * 2, *SELDOM_LISTED)
 EVERY_NOW = _any(*["as listed"] * 10, "a", "b", "c", "f", "gone")
-LIKELY_ANSWERING = _any(*[WELL] * 8, *AWAY, Behaviour.S429, Behaviour.S500, Behaviour.SILENT, Behaviour.BREAKS)
+LIKELY_ANSWERING = _any(
+    *[WELL] * 8, *AWAY, Behaviour.S429, Behaviour.S500, Behaviour.SILENT, Behaviour.BREAKS
+)
 EVERY_ANSWERING = _any(*[WELL] * 20, *AWAY, *[fate for fate in Behaviour if fate is not WELL])
 TROUBLE: st.SearchStrategy[Mapping[str, Any]] = _any(
     *[{}] * 20,
@@ -106,7 +117,9 @@ class Trial:
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What became of a trial: for a person, and at the servers (the names that each was asked for, in order)."""
+    """What became of a trial: for a person, and at the servers (the names that each was asked for,
+    in order).
+    """
 
     outcome: Outcome
     sent: dict[str, list[str]] = field(default_factory=dict)
@@ -166,7 +179,9 @@ def _now(listed: tuple[Tag, ...], now: str) -> tuple[Tag, ...]:
     """The list as it stands; a build that the catalogue did not tell is an `a`."""
     if now == "gone":
         return ()
-    return tuple(replace(tag, build=(tag.build or "a") if now == "as listed" else now) for tag in listed)
+    return tuple(
+        replace(tag, build=(tag.build or "a") if now == "as listed" else now) for tag in listed
+    )
 
 
 def digest(build: str) -> str:
@@ -177,16 +192,27 @@ def says(build: str) -> str:
     return f"I am {build}"
 
 
-def store(connection: Connection, trial: Trial, urls: Mapping[str, str], held_slot: Mapping[str, Any]) -> None:
+def store(
+    connection: Connection, trial: Trial, urls: Mapping[str, str], held_slot: Mapping[str, Any]
+) -> None:
     """Write rows that say what the trial says is known, in the place of all others."""
     connection.execute(delete(servers))  # models and slots go with them
     connection.execute(delete(pins))
-    rows = [(number, server) for number, server in enumerate(trial.fleet, 1) if server.is_registered]
+    rows = [
+        (number, server) for number, server in enumerate(trial.fleet, 1) if server.is_registered
+    ]
     if rows:
-        connection.execute(insert(servers), [_server_row(number, server, urls[server.name]) for number, server in rows])
-    if held := [_model_row(number, server, tag) for number, server in rows for tag in server.catalogue]:
+        connection.execute(
+            insert(servers),
+            [_server_row(number, server, urls[server.name]) for number, server in rows],
+        )
+    if held := [
+        _model_row(number, server, tag) for number, server in rows for tag in server.catalogue
+    ]:
         connection.execute(insert(models), held)
-    if full := [{"server_id": number, "slot": 1, **held_slot} for number, server in rows if server.is_full]:
+    if full := [
+        {"server_id": number, "slot": 1, **held_slot} for number, server in rows if server.is_full
+    ]:
         connection.execute(insert(slots), full)
     if trial.asked.pin is not None:
         pin_store.put(connection, trial.asked.model, digest(trial.asked.pin))
@@ -200,18 +226,21 @@ def held_slot(connection: Connection) -> dict[str, Any]:
 
 
 def slots_held(connection: Connection) -> int:
-    return int(connection.scalar(select(func.count()).select_from(slots).where(slots.c.expires_at > 0)) or 0)
+    return int(
+        connection.scalar(select(func.count()).select_from(slots).where(slots.c.expires_at > 0))
+        or 0
+    )
 
 
 def keywords(asked: Asked, url: str, number: int) -> dict[str, Any]:
     """The request as the client takes it."""
-    places: dict[Place | None, dict[str, Any]] = {
+    limit: dict[Place | None, dict[str, Any]] = {
         None: {},
         Place.SERVER: {"server": number},
         Place.URL: {"server_url": url},
         Place.V1_URL: {"server_url": f"{url}/v1"},
     }
-    return places[asked.place] | {
+    return limit[asked.place] | {
         "model": asked.model,
         "digest": asked.digest and digest(asked.digest),
         "verified": asked.verified,
@@ -224,7 +253,9 @@ def keywords(asked: Asked, url: str, number: int) -> dict[str, Any]:
 def compare(trial: Trial, urls: Mapping[str, str], seen: Seen) -> None:
     """Raise AssertionError unless the rules allow what came out, and all of it."""
     due, outcome = verdict(trial.fleet, trial.asked), seen.outcome
-    assert due.sent <= set(seen.sent) <= due.sent | due.maybe_sent, f"{due}: the prompt was sent to {seen.sent}"
+    assert due.sent <= set(seen.sent) <= due.sent | due.maybe_sent, (
+        f"{due}: the prompt was sent to {seen.sent}"
+    )
     assert all(len(names) == 1 for names in seen.sent.values()), f"{seen.sent}"
     assert len(seen.spoke) <= 1
     if due.answer is None:
@@ -248,7 +279,11 @@ def _compare_error(codes: frozenset[str], shown: str | None, outcome: Outcome) -
     assert outcome.error is not None, f"{sorted(codes)} is due, and {outcome.reply} was accepted"
     assert outcome.error.code in codes, f"{sorted(codes)} is due, not {outcome.error!r}"
     assert outcome.reply is None
-    assert outcome.text == "" if shown is None else says(shown).startswith(outcome.text) and outcome.text
+    assert (
+        outcome.text == ""
+        if shown is None
+        else says(shown).startswith(outcome.text) and outcome.text
+    )
 
 
 def _server_row(number: int, server: Server, url: str) -> dict[str, Any]:

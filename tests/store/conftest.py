@@ -14,13 +14,17 @@ from tests.store.revisions import is_postgresql
 def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the migrations that is run instead of them; the test adds to it."""
     copy = tmp_path / "migrations"
-    shutil.copytree(migrations.script_location(), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        migrations.script_location(), copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
     monkeypatch.setattr(migrations, "script_location", lambda: copy)
     return copy
 
 
 @pytest.fixture
-def fresh_urls(request: pytest.FixtureRequest, empty_database_url: str, tmp_path: Path) -> Iterator[Callable[[], str]]:
+def fresh_urls(
+    request: pytest.FixtureRequest, empty_database_url: str, tmp_path: Path
+) -> Iterator[Callable[[], str]]:
     """Makes one empty database after the other, of the same kind as `empty_database_url`."""
     numbers = itertools.count()
     if not is_postgresql(empty_database_url):

@@ -1,4 +1,6 @@
-"""Other processes that migrate a database: many at once, one that is killed on its way, one that freezes."""
+"""Other processes that migrate a database: many at once, one that is killed on its way, one that
+freezes.
+"""
 
 import json
 import os
@@ -13,7 +15,8 @@ from typing import Any
 
 SECONDS = 60
 
-# Children of one process, which has loaded the modules; each prints what it applied. They start when the gate opens.
+# Children of one process, which has loaded the modules; each prints what it applied. They start
+# when the gate opens.
 MIGRATE_AT_ONCE = """
 import os, sys, traceback
 from ollama_admin.settings import Settings
@@ -51,8 +54,8 @@ sys.stdin.readline()
 runpy.run_module("ollama_admin", run_name="__main__")
 """
 
-# The same in children of one process, which has loaded the modules; each writes into files of its own. Prints how they
-# ended.
+# The same in children of one process, which has loaded the modules; each writes into files of its
+# own. Prints how they ended.
 COMMANDS_AT_ONCE = """
 import json, os, sys
 import ollama_admin.store.migrations
@@ -80,8 +83,8 @@ os.close(opener)
 print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))
 """
 
-# Reads lines of a URL and a number; the child for each is killed at that step: before or after a statement, or before
-# a commit. Prints how it ended.
+# Reads lines of a URL and a number; the child for each is killed at that step: before or after a
+# statement, or before a commit. Prints how it ended.
 MIGRATE_AND_DIE = """
 import os, signal, sys, traceback
 from sqlalchemy import Engine, event
@@ -137,7 +140,9 @@ class Ended:
 
 
 def migrate_at_once(url: str, count: int) -> list[str]:
-    """Migrate in so many processes at the same time, none of which may fail; what those applied that did something."""
+    """Migrate in so many processes at the same time, none of which may fail; what those applied
+    that did something.
+    """
     ended = _ended(_start(sys.executable, "-c", MIGRATE_AT_ONCE, url, str(count)))
     assert ended.code == 0, ended.errors
     applied = ended.output.split()
@@ -162,7 +167,11 @@ def fork_commands_at_once(url: str, count: int, folder: Path) -> list[Ended]:
     """The same, without loading the modules so many times."""
     ended = _ended(_start(sys.executable, "-c", COMMANDS_AT_ONCE, url, str(count), str(folder)))
     assert ended.code == 0, ended.errors
-    texts = ((folder / f"{number}.{name}").read_text() for number in range(count) for name in ("out", "err"))
+    texts = (
+        (folder / f"{number}.{name}").read_text()
+        for number in range(count)
+        for name in ("out", "err")
+    )
     return [
         Ended(code=code, output=output, errors=errors)
         for code, output, errors in zip(json.loads(ended.output), texts, texts, strict=False)
@@ -197,7 +206,9 @@ def killer() -> Iterator[Killer]:
 
 @contextmanager
 def frozen_migration(url: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that stands still in the middle of its migration, holding the lock; unless killed, it then goes on."""
+    """A process that stands still in the middle of its migration, holding the lock; unless killed,
+    it then goes on.
+    """
     process = _start(sys.executable, "-c", MIGRATE_AND_FREEZE, url)
     try:
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
@@ -209,7 +220,11 @@ def frozen_migration(url: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def _start(*command: str) -> "subprocess.Popen[str]":
-    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    options: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     return subprocess.Popen(command, text=True, **options)
 
 

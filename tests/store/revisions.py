@@ -20,7 +20,8 @@ down_revision = "{after}"
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("ollama_servers", table_kwargs={{"sqlite_autoincrement": True}}) as batch:
+    kept = {{"sqlite_autoincrement": True}}
+    with op.batch_alter_table("ollama_servers", table_kwargs=kept) as batch:
         batch.add_column(sa.Column("note", sa.Text))
         batch.alter_column("default_model", existing_type=sa.Text, type_=sa.String(500))
 """
@@ -63,8 +64,10 @@ def add_server_with_models(url: str, *names: str) -> None:
     now = "'2026-01-01 00:00:00+00'" if is_postgresql(url) else "'2026-01-01 00:00:00'"
     execute(
         url,
-        "INSERT INTO ollama_servers (name, name_key, url, api_version, capabilities, auth_config, headers, created_at,"
-        f" updated_at) VALUES ('one', 'one', 'http://one', 'native', '[]', '{{}}', '{{}}', {now}, {now})",
+        "INSERT INTO ollama_servers (name, name_key, url, api_version, capabilities, auth_config, "
+        "headers, created_at,"
+        f" updated_at) VALUES ('one', 'one', 'http://one', 'native', '[]', '{{}}', '{{}}', {now}, "
+        f"{now})",
         *(
             "INSERT INTO ollama_models (server_id, name, name_key, first_seen_at, last_seen_at)"
             f" VALUES (1, '{name}', '{name}', {now}, {now})"
@@ -73,6 +76,8 @@ def add_server_with_models(url: str, *names: str) -> None:
     )
 
 
-def add_revision(revisions: Path, revision: str, after: str = HEAD, text: str = NEW_REVISION) -> None:
+def add_revision(
+    revisions: Path, revision: str, after: str = HEAD, text: str = NEW_REVISION
+) -> None:
     content = text if text == ORPHANING_REVISION else text.format(revision=revision, after=after)
     (revisions / "versions" / f"{revision}_test.py").write_text(content)

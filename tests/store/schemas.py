@@ -7,7 +7,8 @@ from pathlib import Path
 import psycopg
 
 _POSTGRES = (
-    """SELECT format('%s.%s %s %s %s', table_name, column_name, udt_name, is_nullable, column_default)
+    """SELECT format('%s.%s %s %s %s', table_name, column_name, udt_name, is_nullable,
+              column_default)
        FROM information_schema.columns WHERE table_schema = current_schema()""",
     """SELECT format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
        FROM pg_constraint WHERE connamespace = current_schema()::regnamespace""",
@@ -16,7 +17,9 @@ _POSTGRES = (
 
 
 def schema(url: str) -> list[str]:
-    """Columns, constraints with their definitions, and indexes, without the table that holds the revision."""
+    """Columns, constraints with their definitions, and indexes, without the table that holds the
+    revision.
+    """
     found = _of_postgres(url) if url.startswith("postgresql") else _of_sqlite(sqlite_path(url))
     return sorted(line for line in found if "alembic_version" not in line)
 
@@ -33,8 +36,13 @@ def _of_postgres(url: str) -> list[str]:
 def _of_sqlite(path: Path) -> list[str]:
     connection = sqlite3.connect(path)
     try:
-        rows = connection.execute("SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        rows = connection.execute(
+            "SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        ).fetchall()
     finally:
         connection.close()
-    lines = [f"{table}: " + line.strip(" ,\t") for table, text in rows for line in text.splitlines()]
-    return [re.sub(r"DEFAULT \((\w+)\)", r"DEFAULT \1", line) for line in lines]  # a rebuilt table has them so
+    lines = [
+        f"{table}: " + line.strip(" ,\t") for table, text in rows for line in text.splitlines()
+    ]
+    # a rebuilt table has them so
+    return [re.sub(r"DEFAULT \((\w+)\)", r"DEFAULT \1", line) for line in lines]

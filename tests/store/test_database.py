@@ -1,4 +1,6 @@
-"""What goes wrong between the program and its database: every failure is one line, one of ours, without a secret."""
+"""What goes wrong between the program and its database: every failure is one line, one of ours,
+without a secret.
+"""
 
 import asyncio
 import itertools
@@ -122,7 +124,9 @@ async def test_malformed_url_is_invalid_input_without_the_password(url: str) -> 
     assert type(error) is InvalidInput
 
 
-async def test_connection_ended_by_the_server_between_two_uses_is_replaced(migrated_postgres_url: str) -> None:
+async def test_connection_ended_by_the_server_between_two_uses_is_replaced(
+    migrated_postgres_url: str,
+) -> None:
     async with Client(database_url=migrated_postgres_url, environ={}) as client:
         await client.servers.list()
         with psycopg.connect(migrated_postgres_url) as admin:
@@ -155,7 +159,9 @@ async def test_postgresql_failure_is_named_by_its_code_alone(
     migrated_postgres_url: str, code: str, kind: type[AdminError], message: str
 ) -> None:
     def fail(connection: Connection) -> None:
-        connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION '{CANARY}' USING ERRCODE = '{code}'; END $$"))
+        connection.execute(
+            text(f"DO $$ BEGIN RAISE EXCEPTION '{CANARY}' USING ERRCODE = '{code}'; END $$")
+        )
 
     with opened(migrated_postgres_url) as db, pytest.raises(kind, match=message) as failed:
         await db.write(fail)
@@ -174,7 +180,9 @@ async def test_postgresql_without_tables_asks_for_migrate(empty_postgres_url: st
         assert connection.execute("SELECT count(*) FROM pg_stat_user_tables").fetchone() == (0,)
 
 
-async def test_older_schema_asks_for_migrate(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_older_schema_asks_for_migrate(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ollama_admin.store.schema.HEAD", "0042")
     error = await failure(database_url)
     assert type(error) is SchemaOutOfDate
@@ -216,13 +224,19 @@ def test_first_use_by_several_processes_at_once_makes_the_tables_once(tmp_path: 
     )
     url = f"sqlite:///{tmp_path / 'one.db'}"
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, url, f"n{number}"], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, url, f"n{number}"], stderr=subprocess.PIPE, text=True
+        )
         for number in range(5)
     ]
     ended = [(process.communicate()[1], process.returncode) for process in processes]
     assert ended == [("", 0)] * 5
     with opened(url) as db:
-        found = asyncio.run(db.read(lambda connection: list(connection.scalars(text("SELECT id FROM ollama_servers")))))
+        found = asyncio.run(
+            db.read(
+                lambda connection: list(connection.scalars(text("SELECT id FROM ollama_servers")))
+            )
+        )
     assert sorted(found) == [1, 2, 3, 4, 5]
 
 
@@ -245,11 +259,16 @@ def damaged(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (lambda path: path.write_text("these are my notes, not a database\n" * 50), "is not an SQLite database"),
+        (
+            lambda path: path.write_text("these are my notes, not a database\n" * 50),
+            "is not an SQLite database",
+        ),
         (damaged, "is damaged"),
     ],
 )
-async def test_file_that_is_no_database_is_unavailable_and_untouched(tmp_path: Path, make: Any, problem: str) -> None:
+async def test_file_that_is_no_database_is_unavailable_and_untouched(
+    tmp_path: Path, make: Any, problem: str
+) -> None:
     path = tmp_path / "one.db"
     make(path)
     before = path.read_bytes()
@@ -287,7 +306,10 @@ async def test_full_disk_is_told(tmp_path: Path, migrated_sqlite_file: Path) -> 
 
     path = tmp_path / "one.db"
     path.write_bytes(migrated_sqlite_file.read_bytes())
-    with opened(f"sqlite:///{path}") as db, pytest.raises(DatabaseUnavailable, match="the disk is full"):
+    with (
+        opened(f"sqlite:///{path}") as db,
+        pytest.raises(DatabaseUnavailable, match="the disk is full"),
+    ):
         await db.write(fill)
 
 
@@ -298,7 +320,10 @@ async def test_files_and_new_folders_are_their_owner_s_alone(tmp_path: Path, uma
     try:
         async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
             await client.servers.add(name="one", url="one")
-            found = {place.name: stat.S_IMODE(place.stat().st_mode) for place in (tmp_path / "new").rglob("*")}
+            found = {
+                place.name: stat.S_IMODE(place.stat().st_mode)
+                for place in (tmp_path / "new").rglob("*")
+            }
     finally:
         os.umask(old)
     assert found == {"deeper": 0o700, "one.db": 0o600, "one.db-wal": 0o600, "one.db-shm": 0o600}
@@ -336,7 +361,9 @@ async def test_file_locked_by_another_writer_is_busy_and_still_read(
     async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
         await client.servers.add(name="one", url="one")
         with held_by_another(path):
-            with pytest.raises(DatabaseBusy, match=f"the database file {path} is locked by another process"):
+            with pytest.raises(
+                DatabaseBusy, match=f"the database file {path} is locked by another process"
+            ):
                 await client.servers.add(name="two", url="two")
             assert [server.name for server in await client.servers.list()] == ["one"]
         assert (await client.servers.add(name="two", url="two")).id == 2
@@ -362,7 +389,9 @@ async def test_write_transaction_holds_the_lock_from_its_beginning(tmp_path: Pat
 
 
 async def test_second_connection_of_a_process_keeps_the_locks_of_the_first(tmp_path: Path) -> None:
-    """Opening and closing the file once more would drop them, and the next program to leave would delete the log."""
+    """Opening and closing the file once more would drop them, and the next program to leave would
+    delete the log.
+    """
     path = tmp_path / "one.db"
     both = threading.Barrier(2)
 
@@ -374,7 +403,10 @@ async def test_second_connection_of_a_process_keeps_the_locks_of_the_first(tmp_p
         await client.servers.add(name="one", url="one")
         with opened(f"sqlite:///{path}") as db:
             await asyncio.gather(db.read(read_beside_another), db.read(read_beside_another))
-            code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM ollama_servers')"
+            code = (
+                "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 "
+                "FROM ollama_servers')"
+            )
             subprocess.run([sys.executable, "-c", f"{code}; c.close()", path], check=True)
             assert path.with_name("one.db-wal").exists()
 
@@ -390,7 +422,12 @@ async def test_failed_work_leaves_nothing_behind(database_url: str) -> None:
     with opened(database_url) as db:
         with pytest.raises(RuntimeError):
             await db.write(fail)
-        assert await db.read(lambda connection: connection.execute(text("SELECT 1 FROM ollama_servers")).all()) == []
+        assert (
+            await db.read(
+                lambda connection: connection.execute(text("SELECT 1 FROM ollama_servers")).all()
+            )
+            == []
+        )
 
 
 async def test_two_deadlocked_writers_both_succeed(migrated_postgres_url: str) -> None:
@@ -407,13 +444,23 @@ async def test_two_deadlocked_writers_both_succeed(migrated_postgres_url: str) -
 
     with opened(migrated_postgres_url) as db:
         for name in ("one", "two"):
-            await db.write(lambda connection, name=name: connection.execute(insert(servers).values(**row(name))))
-        await asyncio.gather(db.write(lock_in_order, "one", "two"), db.write(lock_in_order, "two", "one"))
-        found = await db.read(lambda connection: connection.execute(text("SELECT priority FROM ollama_servers")).all())
+            await db.write(
+                lambda connection, name=name: connection.execute(
+                    insert(servers).values(**row(name))
+                )
+            )
+        await asyncio.gather(
+            db.write(lock_in_order, "one", "two"), db.write(lock_in_order, "two", "one")
+        )
+        found = await db.read(
+            lambda connection: connection.execute(text("SELECT priority FROM ollama_servers")).all()
+        )
     assert [tuple(line) for line in found] == [(2,), (2,)]
 
 
-async def test_transaction_that_always_fails_is_tried_a_few_times(migrated_postgres_url: str) -> None:
+async def test_transaction_that_always_fails_is_tried_a_few_times(
+    migrated_postgres_url: str,
+) -> None:
     tries = itertools.count()
 
     def fail(connection: Connection) -> None:
@@ -430,7 +477,13 @@ async def test_transaction_that_always_fails_is_tried_a_few_times(migrated_postg
 
 def row(name: str, **values: Any) -> dict[str, Any]:
     now = text(f"'{NOW}+00'") if values.pop("postgresql", True) else text(f"'{NOW}'")
-    given = {"name": name, "name_key": name, "url": f"http://{name}", "api_version": "native", "capabilities": []}
+    given = {
+        "name": name,
+        "name_key": name,
+        "url": f"http://{name}",
+        "api_version": "native",
+        "capabilities": [],
+    }
     secrets = {"auth_config": {"token": CANARY}, "headers": {"X-Secret": CANARY}}
     return given | secrets | {"created_at": now, "updated_at": now} | values
 
@@ -463,13 +516,21 @@ async def test_broken_constraint_is_told_in_our_words(
             await db.write(add, **row("two") | values)
     assert type(failed.value) is kind
     said = f"{failed.value.message} {failed.value.hint}"
-    assert not [word for word in (CANARY, "constraint", "ollama_servers", "key") if word in said.lower()]
+    assert not [
+        word for word in (CANARY, "constraint", "ollama_servers", "key") if word in said.lower()
+    ]
 
 
 async def test_model_without_a_server_is_a_conflict(database_url: str) -> None:
     def add(connection: Connection) -> None:
         now = row("one")["created_at"]
-        values = {"server_id": 7, "name": "alpha", "name_key": "alpha", "first_seen_at": now, "last_seen_at": now}
+        values = {
+            "server_id": 7,
+            "name": "alpha",
+            "name_key": "alpha",
+            "first_seen_at": now,
+            "last_seen_at": now,
+        }
         connection.execute(insert(models).values(**values))
 
     with opened(database_url) as db, pytest.raises(Conflict):
@@ -508,7 +569,9 @@ async def test_stream_that_is_left_early_gives_its_connection_back(db: Database)
     assert closed == [True] * 30
 
 
-async def test_stream_that_is_cancelled_while_it_reads_gives_its_connection_back(db: Database) -> None:
+async def test_stream_that_is_cancelled_while_it_reads_gives_its_connection_back(
+    db: Database,
+) -> None:
     begun, go_on, closed = threading.Event(), threading.Event(), []
 
     def slow(connection: Connection) -> Iterator[int]:

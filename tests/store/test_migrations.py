@@ -7,7 +7,12 @@ import pytest
 from psycopg import sql
 
 from ollama_admin.client import Client
-from ollama_admin.errors import DatabaseUnavailable, InvalidInput, PendingMigrations, SchemaOutOfDate
+from ollama_admin.errors import (
+    DatabaseUnavailable,
+    InvalidInput,
+    PendingMigrations,
+    SchemaOutOfDate,
+)
 from ollama_admin.services.migrate import require_nothing_pending
 from ollama_admin.store.migrations import pending_sql, status, upgrade
 from tests.postgres import PostgresServer
@@ -50,7 +55,9 @@ def test_status_of_a_migrated_database_lists_what_was_applied(database_url: str)
     assert (found.applied, found.current, found.pending) == (REVISIONS, HEAD, ())
 
 
-def test_printed_sql_makes_the_same_schema(empty_postgres_url: str, migrated_postgres_url: str) -> None:
+def test_printed_sql_makes_the_same_schema(
+    empty_postgres_url: str, migrated_postgres_url: str
+) -> None:
     text = pending_sql(settings(empty_postgres_url))
     assert schema(empty_postgres_url) == []
     with psycopg.connect(empty_postgres_url) as connection:
@@ -63,7 +70,9 @@ def test_printed_sql_is_empty_at_head(migrated_postgres_url: str) -> None:
     assert pending_sql(settings(migrated_postgres_url)) == ""
 
 
-def test_printed_sql_of_one_pending_revision_leaves_out_the_others(migrated_postgres_url: str, revisions: Path) -> None:
+def test_printed_sql_of_one_pending_revision_leaves_out_the_others(
+    migrated_postgres_url: str, revisions: Path
+) -> None:
     add_revision(revisions, "9999")
     text = pending_sql(settings(migrated_postgres_url))
     assert "note" in text
@@ -82,7 +91,9 @@ def test_unknown_target_is_refused(empty_database_url: str) -> None:
     assert version(empty_database_url) is None
 
 
-def test_upgrade_stops_at_the_target_and_never_goes_back(empty_database_url: str, revisions: Path) -> None:
+def test_upgrade_stops_at_the_target_and_never_goes_back(
+    empty_database_url: str, revisions: Path
+) -> None:
     add_revision(revisions, "9999")
     assert upgrade(settings(empty_database_url), HEAD).pending == ("9999",)
     assert upgrade(settings(empty_database_url)).applied == ("9999",)
@@ -103,11 +114,15 @@ def test_check_fails_while_something_is_pending(empty_database_url: str, revisio
 # revisions that do not fit
 
 
-def test_unknown_revision_in_the_database_is_named_and_nothing_is_written(database_url: str) -> None:
+def test_unknown_revision_in_the_database_is_named_and_nothing_is_written(
+    database_url: str,
+) -> None:
     execute(database_url, "UPDATE alembic_version SET version_num = '0042'")
     before = schema(database_url)
     for ask in (status, upgrade):
-        with pytest.raises(SchemaOutOfDate, match=rf"revision 0042, .* only up to {HEAD}") as refused:
+        with pytest.raises(
+            SchemaOutOfDate, match=rf"revision 0042, .* only up to {HEAD}"
+        ) as refused:
             ask(settings(database_url))
         assert refused.value.hint == "update ollama-admin"
     assert schema(database_url) == before
@@ -121,7 +136,9 @@ async def test_client_refuses_a_database_of_a_newer_build(database_url: str) -> 
             await client.servers.list()
 
 
-def test_two_heads_are_both_named_and_nothing_is_written(empty_database_url: str, revisions: Path) -> None:
+def test_two_heads_are_both_named_and_nothing_is_written(
+    empty_database_url: str, revisions: Path
+) -> None:
     for revision in ("9998", "9999"):
         add_revision(revisions, revision)
     with pytest.raises(SchemaOutOfDate, match=r"9998.*9999"):
@@ -132,7 +149,9 @@ def test_two_heads_are_both_named_and_nothing_is_written(empty_database_url: str
         assert not sqlite_path(empty_database_url).exists()
 
 
-def test_missing_revision_file_is_named_with_the_one_that_needs_it(database_url: str, revisions: Path) -> None:
+def test_missing_revision_file_is_named_with_the_one_that_needs_it(
+    database_url: str, revisions: Path
+) -> None:
     add_revision(revisions, "9999", after="9000")
     before = schema(database_url)
     with pytest.raises(SchemaOutOfDate, match=r"9000.*9999"):
@@ -149,7 +168,9 @@ def stranger_url(postgres_server: PostgresServer, empty_postgres_url: str) -> It
     role, password = f"ollama_admin_test_{secrets.token_hex(6)}", "canary"
     name = sql.Identifier(role)
     with psycopg.connect(empty_postgres_url) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(password)))
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(password))
+        )
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     _, _, place = empty_postgres_url.rpartition("@")
     yield f"postgresql://{role}:{password}@{place}"
@@ -182,19 +203,28 @@ def test_two_schemas_of_one_database_are_migrated_apart(empty_postgres_url: str)
 # data
 
 
-def test_batch_change_of_servers_keeps_models_checks_and_indexes(database_url: str, revisions: Path) -> None:
+def test_batch_change_of_servers_keeps_models_checks_and_indexes(
+    database_url: str, revisions: Path
+) -> None:
     add_server_with_models(database_url, "alpha", "beta")
     add_revision(revisions, "9999")
     before = schema(database_url)
     assert upgrade(settings(database_url)).applied == ("9999",)
-    lost = [line for line in before if line not in schema(database_url) and "default_model" not in line]
+    lost = [
+        line for line in before if line not in schema(database_url) and "default_model" not in line
+    ]
     assert [line for line in lost if "CREATE TABLE" not in line] == []
-    assert execute(database_url, "SELECT server_id, name FROM ollama_models ORDER BY id") == [(1, "alpha"), (1, "beta")]
+    assert execute(database_url, "SELECT server_id, name FROM ollama_models ORDER BY id") == [
+        (1, "alpha"),
+        (1, "beta"),
+    ]
     if not is_postgresql(database_url):
         assert execute(database_url, "PRAGMA foreign_key_check") == []
 
 
-def test_rows_without_parents_are_refused_and_nothing_is_changed(tmp_path: Path, revisions: Path) -> None:
+def test_rows_without_parents_are_refused_and_nothing_is_changed(
+    tmp_path: Path, revisions: Path
+) -> None:
     url = f"sqlite:///{tmp_path / 'one.db'}"
     upgrade(settings(url))
     add_server_with_models(url, "alpha")

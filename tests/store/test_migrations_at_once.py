@@ -1,4 +1,6 @@
-"""Migrations that many processes ask for at the same time, and those that are killed or frozen on their way."""
+"""Migrations that many processes ask for at the same time, and those that are killed or frozen on
+their way.
+"""
 
 import itertools
 import sqlite3
@@ -26,7 +28,9 @@ def test_twenty_processes_at_once_all_succeed_and_one_migrates(empty_database_ur
     assert migrate_at_once(empty_database_url, 20) == []
 
 
-def test_killed_at_any_step_the_next_run_brings_the_database_to_head(fresh_urls: Callable[[], str]) -> None:
+def test_killed_at_any_step_the_next_run_brings_the_database_to_head(
+    fresh_urls: Callable[[], str],
+) -> None:
     expected = None
     with killer() as process:
         for step in itertools.count():  # pragma: no branch
@@ -84,12 +88,20 @@ def test_processes_that_find_a_stricter_isolation_by_default_all_succeed(
 ) -> None:
     name = sql.Identifier(empty_postgres_url.rpartition("/")[2])
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
-        connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = serializable").format(name))
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = serializable").format(
+                name
+            )
+        )
     assert migrate_at_once(empty_postgres_url, 8) == [f"[{','.join(REVISIONS)}]"]
 
 
-def test_migration_that_silently_does_nothing_is_an_error(empty_database_url: str, revisions: Path) -> None:
-    """With the lock taken before `configure`, Alembic takes the transaction for somebody else's and commits nothing."""
+def test_migration_that_silently_does_nothing_is_an_error(
+    empty_database_url: str, revisions: Path
+) -> None:
+    """With the lock taken before `configure`, Alembic takes the transaction for somebody else's and
+    commits nothing.
+    """
     env = revisions / "env.py"
     lock = '        context.config.attributes["lock"](connection)\n'
     configure = "    context.configure(\n        connection=connection,"
@@ -109,7 +121,9 @@ def test_twenty_commands_at_once_all_exit_0(empty_database_url: str, round_: int
 
 
 @pytest.mark.chaos
-def test_twenty_processes_at_once_succeed_after_one_was_killed(fresh_urls: Callable[[], str]) -> None:
+def test_twenty_processes_at_once_succeed_after_one_was_killed(
+    fresh_urls: Callable[[], str],
+) -> None:
     with killer() as process:
         for step in itertools.count():  # pragma: no branch
             url = fresh_urls()

@@ -21,11 +21,17 @@ VERSIONS = migrations.script_location() / "versions"
 
 # What a released revision looked like. It never changes: a new revision changes the schema.
 CHECKSUMS = {
-    "0001_servers_and_models.py": "35146a5ceb933e33bf735cf46a09c17f1a89de3439958c8542301ac28beca16d",
-    "0002_pins_slots_receipts.py": "8db868a8b0eb3578187548f27f46960300aeabf24f49ac9e9a9471760e7710f0",
+    "0001_servers_and_models": "35146a5ceb933e33bf735cf46a09c17f1a89de3439958c8542301ac28beca16d",
+    "0002_pins_slots_receipts": "8db868a8b0eb3578187548f27f46960300aeabf24f49ac9e9a9471760e7710f0",
 }
 
-NAMES = {"pk": r"pk_{}", "fk": r"fk_{}_\w+", "uq": r"uq_{}_\w+", "ix": r"ix_{}_\w+", "ck": r"ck_{}_(?!ck_)\w+"}
+NAMES = {
+    "pk": r"pk_{}",
+    "fk": r"fk_{}_\w+",
+    "uq": r"uq_{}_\w+",
+    "ix": r"ix_{}_\w+",
+    "ck": r"ck_{}_(?!ck_)\w+",
+}
 
 
 def with_postgresql_options() -> sa.MetaData:
@@ -34,7 +40,9 @@ def with_postgresql_options() -> sa.MetaData:
     for table in tables.metadata.sorted_tables:
         table.to_metadata(metadata)
     servers = metadata.tables["ollama_servers"]
-    (default,) = (index for index in servers.indexes if index.name == "uq_ollama_servers_is_default")
+    (default,) = (
+        index for index in servers.indexes if index.name == "uq_ollama_servers_is_default"
+    )
     default.dialect_kwargs["postgresql_where"] = servers.c.is_default
     metadata.tables["ollama_slots"].dialect_kwargs["postgresql_with"] = {"fillfactor": "50"}
     return metadata
@@ -43,7 +51,10 @@ def with_postgresql_options() -> sa.MetaData:
 def test_migrated_database_is_what_the_tables_say(database_url: str) -> None:
     with open_migration_engine(settings(database_url), 5).connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata) == []
+        assert (
+            compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata)
+            == []
+        )
 
 
 def test_migrated_catalogue_equals_that_of_the_tables(fresh_urls: Callable[[], str]) -> None:
@@ -62,9 +73,17 @@ def test_head_of_the_code_is_the_head_of_the_revisions(database_url: str) -> Non
 
 def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
     found = sa.inspect(open_migration_engine(settings(database_url), 5))
-    for table in ("ollama_servers", "ollama_models", "ollama_pins", "ollama_slots", "ollama_receipts"):
+    for table in (
+        "ollama_servers",
+        "ollama_models",
+        "ollama_pins",
+        "ollama_slots",
+        "ollama_receipts",
+    ):
         names = {
-            "pk": [found.get_pk_constraint(table)["name"]] if is_postgresql(database_url) else [],  # AUTOINCREMENT
+            "pk": [found.get_pk_constraint(table)["name"]]
+            if is_postgresql(database_url)
+            else [],  # AUTOINCREMENT
             "fk": [key["name"] for key in found.get_foreign_keys(table)],
             "uq": [key["name"] for key in found.get_unique_constraints(table)],
             "ck": [key["name"] for key in found.get_check_constraints(table)],
@@ -81,19 +100,42 @@ def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
 
 
 def test_released_revisions_are_not_edited() -> None:
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(VERSIONS.glob("*.py"))}
+    found = {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(VERSIONS.glob("*.py"))
+    }
     assert found == CHECKSUMS
 
 
 @pytest.mark.parametrize("path", sorted(VERSIONS.glob("*.py")), ids=lambda path: path.stem)
 def test_revision_stays_inside_its_transaction(path: Path) -> None:
-    """The lock ends with the transaction, and statements that wait for others' snapshots would wait for ever."""
+    """The lock ends with the transaction, and statements that wait for others' snapshots would wait
+    for ever.
+    """
     tree = ast.parse(path.read_text())
     words = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    words |= {keyword.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords}
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    assert not words & {"autocommit_block", "transaction_per_migration", "postgresql_concurrently", "commit"}
-    assert not [text for text in texts if re.search(r"\b(concurrently|commit|vacuum)\b", text, re.IGNORECASE)]
+    words |= {
+        keyword.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+    }
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert not words & {
+        "autocommit_block",
+        "transaction_per_migration",
+        "postgresql_concurrently",
+        "commit",
+    }
+    assert not [
+        text
+        for text in texts
+        if re.search(r"\b(concurrently|commit|vacuum)\b", text, re.IGNORECASE)
+    ]
 
 
 def test_environment_runs_all_revisions_in_one_transaction() -> None:

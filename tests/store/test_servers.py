@@ -35,14 +35,18 @@ async def databases(database_url: str) -> AsyncIterator[tuple[Database, Database
 
 
 def new(name: str, *, is_default: bool = False) -> NewServer:
-    return NewServer(name=name, url=f"http://{name}", api_version=ApiVersion.NATIVE, is_default=is_default)
+    return NewServer(
+        name=name, url=f"http://{name}", api_version=ApiVersion.NATIVE, is_default=is_default
+    )
 
 
 async def defaults(db: Database) -> list[str]:
     return [server.name for server in await db.read(store.all_servers) if server.is_default]
 
 
-async def test_defaults_set_at_once_a_hundred_times_leave_exactly_one(databases: tuple[Database, Database]) -> None:
+async def test_defaults_set_at_once_a_hundred_times_leave_exactly_one(
+    databases: tuple[Database, Database],
+) -> None:
     async def set_default(db: Database, names: tuple[str, ...]) -> None:
         for turn in range(50):
             await db.write(store.change, names[turn % len(names)], {"is_default": True})
@@ -51,7 +55,9 @@ async def test_defaults_set_at_once_a_hundred_times_leave_exactly_one(databases:
     await asyncio.gather(set_default(databases[0], NAMES[:2]), set_default(databases[1], NAMES[1:]))
 
 
-async def test_default_added_while_another_is_set_leaves_exactly_one(databases: tuple[Database, Database]) -> None:
+async def test_default_added_while_another_is_set_leaves_exactly_one(
+    databases: tuple[Database, Database],
+) -> None:
     async def add(db: Database) -> None:
         for number in range(30):
             await db.write(store.add, new(f"new-{number}", is_default=True))
@@ -103,7 +109,9 @@ async def test_url_changed_while_its_listing_is_stored_without_a_deadlock(
     await asyncio.gather(store_listing(databases[0]), change(databases[1]))
 
 
-async def test_one_name_added_by_two_at_once_is_added_once(databases: tuple[Database, Database]) -> None:
+async def test_one_name_added_by_two_at_once_is_added_once(
+    databases: tuple[Database, Database],
+) -> None:
     for number in range(30):
         name = f"new-{number}"
         outcomes = await asyncio.gather(
@@ -115,7 +123,9 @@ async def test_one_name_added_by_two_at_once_is_added_once(databases: tuple[Data
         assert "constraint" not in refused.message
 
 
-async def test_id_of_a_removed_server_is_never_given_again(databases: tuple[Database, Database]) -> None:
+async def test_id_of_a_removed_server_is_never_given_again(
+    databases: tuple[Database, Database],
+) -> None:
     db = databases[0]
     last = await db.write(store.add, new("last"))
     await db.write(store.remove, last.id)

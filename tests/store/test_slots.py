@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import text
 
 from ollama_admin.domain.servers import ApiVersion
@@ -20,7 +27,7 @@ from ollama_admin.errors import Conflict, ServerInactive, ServerNotFound
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store import slots as store
 from ollama_admin.store.servers import NewServer
-from ollama_admin.store.slots import Grant
+from ollama_admin.store.slots import LeaseKey
 from tests.slot_rows import Row, SlotRows
 
 INT_LIMIT = 2**31 - 1
@@ -28,7 +35,9 @@ TTL = 60.0
 
 
 class Scene:
-    """One database with server 1, and two pools of connections to it, as two processes have them."""
+    """One database with server 1, and two pools of connections to it, as two processes have
+    them.
+    """
 
     def __init__(self, pools: tuple[SlotRows, SlotRows]) -> None:
         self.rows, self.other = pools
@@ -37,25 +46,27 @@ class Scene:
     def add(self, limit: int) -> int:
         self._servers += 1
         name = f"gpu-{self._servers}"
-        new = NewServer(name=name, url=f"http://{name}", api_version=ApiVersion.NATIVE, max_concurrent=limit)
+        new = NewServer(
+            name=name, url=f"http://{name}", api_version=ApiVersion.NATIVE, max_concurrent=limit
+        )
         return self.do(store_servers.add, new).id
 
     def do(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
         with self.rows.transaction() as connection:
             return fn(connection, *args, **named)
 
-    def acquire(self, server_id: int = 1, *, ttl: float = TTL, **named: Any) -> Grant | None:
+    def acquire(self, server_id: int = 1, *, ttl: float = TTL, **named: Any) -> LeaseKey | None:
         return self.do(store.acquire, server_id, holder="me", ttl=ttl, **named)
 
-    def acquired(self, server_id: int = 1) -> Grant:
+    def acquired(self, server_id: int = 1) -> LeaseKey:
         grant = self.acquire(server_id)
         assert grant is not None
         return grant
 
-    def release(self, grant: Grant) -> bool:
+    def release(self, grant: LeaseKey) -> bool:
         return self.do(store.release, grant)
 
-    def renew(self, *grants: Grant) -> frozenset[Grant]:
+    def renew(self, *grants: LeaseKey) -> frozenset[LeaseKey]:
         return self.do(store.renew, grants, TTL)
 
     def update(self, server_id: int = 1, **columns: Any) -> None:
@@ -86,8 +97,8 @@ def sqlite_scene(migrated_sqlite_file: Path, tmp_path: Path) -> Iterator[Scene]:
         yield scene
 
 
-def held(server_id: int, slot: int, token: int) -> Grant:
-    return Grant(server_id=server_id, slot=slot, token=token)
+def held(server_id: int, slot: int, token: int) -> LeaseKey:
+    return LeaseKey(server_id=server_id, slot=slot, token=token)
 
 
 # granting
@@ -188,11 +199,15 @@ def test_raised_limit_holds_at_the_next_grant(scene: Scene) -> None:
     scene.acquired()
     assert scene.acquire() is None
     scene.update(max_concurrent=3)
-    assert [scene.acquire(), scene.acquire(), scene.acquire()] == [held(1, 2, 1), held(1, 3, 1), None]
+    assert [scene.acquire(), scene.acquire(), scene.acquire()] == [
+        held(1, 2, 1),
+        held(1, 3, 1),
+        None,
+    ]
 
 
 @contextmanager
-def grants_going_on(scene: Scene, count: int) -> Iterator[None]:
+def leases_going_on(scene: Scene, count: int) -> Iterator[None]:
     """So many threads take slots and give them back."""
     over = threading.Event()
 
@@ -215,9 +230,11 @@ def grants_going_on(scene: Scene, count: int) -> Iterator[None]:
 
 
 def test_no_grant_by_an_old_limit_passes_one_by_the_new(scene: Scene) -> None:
-    """A grant after the change sees every lease that was granted before it, however close they came."""
+    """A grant after the change sees every lease that was granted before it, however close they
+    came.
+    """
     scene.add(4)
-    with grants_going_on(scene, 2):
+    with leases_going_on(scene, 2):
         for limit in (1, 3, 2, 4) * 5:
             with scene.rows.transaction() as connection:
                 store_servers.change(connection, 1, {"max_concurrent": limit})
@@ -244,7 +261,7 @@ def test_lowering_waits_for_the_grant_that_is_on_its_way(migrated_postgres_url: 
 
 def test_limit_holds_with_many_at_once_from_the_first_slot_on(scene: Scene) -> None:
     scene.add(3)
-    with grants_going_on(scene, 5):
+    with leases_going_on(scene, 5):
         for _ in range(50):
             assert scene.rows.live() <= 3
     assert scene.rows.live() == 0
@@ -295,7 +312,9 @@ def test_renewal_of_nothing_is_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_clock_of_a_client_does_not_matter(scene: Scene, hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_of_a_client_does_not_matter(
+    scene: Scene, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene.add(1)
     grant = scene.acquired()
     real = time.time
@@ -347,7 +366,9 @@ def test_every_query_of_servers_counts_the_live_leases(scene: Scene) -> None:
     for server_id in (1, 1, 1, 2):
         scene.acquired(server_id)
     with scene.rows.transaction() as connection:
-        connection.execute(text("UPDATE ollama_slots SET expires_at = 0 WHERE server_id = 1 AND slot = 2"))
+        connection.execute(
+            text("UPDATE ollama_slots SET expires_at = 0 WHERE server_id = 1 AND slot = 2")
+        )
     assert [server.slots_in_use for server in scene.do(store_servers.all_servers)] == [2, 1, 0]
     assert scene.do(store_servers.find, "gpu-1").slots_in_use == 2
     assert scene.do(store_servers.find, 1, hold=True).slots_in_use == 2
@@ -361,7 +382,9 @@ def test_server_with_live_leases_is_removed_only_by_force(scene: Scene) -> None:
     grants = [scene.acquired(), scene.acquired()]
     with pytest.raises(Conflict, match="2 requests run at server gpu-1") as refused:
         scene.do(store_servers.remove, 1)
-    assert refused.value.hint == "wait until they have ended, or remove it all the same with --force"
+    assert (
+        refused.value.hint == "wait until they have ended, or remove it all the same with --force"
+    )
     scene.release(grants[0])
     with pytest.raises(Conflict, match="1 request runs at server gpu-1"):
         scene.do(store_servers.remove, "gpu-1")
@@ -417,11 +440,11 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.limit = 2
         self.server_id = self.scene.add(self.limit)
-        self.live: dict[int, Grant] = {}
+        self.live: dict[int, LeaseKey] = {}
         self.tokens: dict[int, int] = {}
 
     @rule(target=grants)
-    def acquire(self) -> Grant | None:
+    def acquire(self) -> LeaseKey | None:
         grant = self.scene.acquire(self.server_id)
         assert (grant is not None) == (len(self.live) < self.limit)
         if grant is not None:
@@ -432,25 +455,28 @@ class Life(RuleBasedStateMachine):
         return grant
 
     @rule(grant=grants)
-    def release(self, grant: Grant | None) -> None:
+    def release(self, grant: LeaseKey | None) -> None:
         if grant is not None:
             assert self.scene.release(grant) == (self.tokens[grant.slot] == grant.token)
             if self.live.get(grant.slot) == grant:
                 del self.live[grant.slot]
 
     @rule(grant=consumes(grants))
-    def expire(self, grant: Grant | None) -> None:
+    def expire(self, grant: LeaseKey | None) -> None:
         if grant is not None and self.live.get(grant.slot) == grant:
             self.scene.do(
                 lambda connection: connection.execute(
-                    text("UPDATE ollama_slots SET expires_at = 1 WHERE server_id = :server AND slot = :slot"),
+                    text(
+                        "UPDATE ollama_slots SET expires_at = 1 WHERE server_id = :server AND slot "
+                        "= :slot"
+                    ),
                     {"server": self.server_id, "slot": grant.slot},
                 )
             )
             del self.live[grant.slot]
 
     @rule(some=st.lists(grants, max_size=4))
-    def renew(self, some: list[Grant | None]) -> None:
+    def renew(self, some: list[LeaseKey | None]) -> None:
         asked = [grant for grant in some if grant is not None]
         assert self.scene.renew(*asked) == {grant for grant in asked if grant in self.live.values()}
 
@@ -461,7 +487,9 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def exactly_the_live_leases_are_counted(self) -> None:
-        assert {row.slot for row in self.scene.rows.all(self.server_id) if row.is_live} == self.live.keys()
+        assert {
+            row.slot for row in self.scene.rows.all(self.server_id) if row.is_live
+        } == self.live.keys()
 
 
 def test_limit_and_tokens_hold_in_any_order_of_events(scene: Scene) -> None:
@@ -469,4 +497,6 @@ def test_limit_and_tokens_hold_in_any_order_of_events(scene: Scene) -> None:
         pass
 
     Here.scene = scene
-    run_state_machine_as_test(Here, settings=settings(max_examples=20, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(
+        Here, settings=settings(max_examples=20, stateful_step_count=20, deadline=None)
+    )

@@ -15,9 +15,12 @@ from ollama_admin.errors import AdminError, InvalidInput, ServerNotFound
 INT_LIMIT = 2**31 - 1
 
 anything = st.text(st.characters(exclude_categories=()), max_size=12)
-words = st.sampled_from(["one", "ONE", "e\u0301", "\u00e9", "a" * 100, "a" * 101, "7", "-x", "\u202e", "stra\u00dfe"])
+words = st.sampled_from(
+    ["one", "ONE", "e\u0301", "\u00e9", "a" * 100, "a" * 101, "7", "-x", "\u202e", "stra\u00dfe"]
+)
 numbers = st.one_of(
-    st.integers(-3, 3), st.sampled_from([INT_LIMIT, INT_LIMIT + 1, -INT_LIMIT, -(2**31), 2**63, 10**30])
+    st.integers(-3, 3),
+    st.sampled_from([INT_LIMIT, INT_LIMIT + 1, -INT_LIMIT, -(2**31), 2**63, 10**30]),
 )
 given_values = st.fixed_dictionaries(
     {"name": words | anything, "url": st.sampled_from(["one", "http://two", "x:0"]) | anything},
@@ -91,7 +94,9 @@ def test_both_databases_accept_the_same_servers_and_give_back_the_same(
     ],
     ids=ascii,
 )
-async def test_value_that_a_database_would_refuse_is_refused_before_it(client: Client, values: dict[str, Any]) -> None:
+async def test_value_that_a_database_would_refuse_is_refused_before_it(
+    client: Client, values: dict[str, Any]
+) -> None:
     with pytest.raises(InvalidInput) as refused:
         await client.servers.add(**{"name": "one", "url": "one"} | values)
     assert "the database does not accept" not in refused.value.message
@@ -103,11 +108,19 @@ async def test_value_that_a_database_would_refuse_is_refused_before_it(client: C
 
 
 @pytest.mark.parametrize(
-    "server", ["a\0b", "\ud800", "a" * 1000, "", "-1", -1, 0, 2**31, 2**63, 10**30, "9" * 400, "\u0661"]
+    "server",
+    ["a\0b", "\ud800", "a" * 1000, "", "-1", -1, 0, 2**31, 2**63, 10**30, "9" * 400, "\u0661"],
 )
-async def test_server_that_nobody_has_is_not_found_on_both_databases(client: Client, server: int | str) -> None:
+async def test_server_that_nobody_has_is_not_found_on_both_databases(
+    client: Client, server: int | str
+) -> None:
     await client.servers.add(name="other", url="other")
     await client.servers.remove("other")
-    for act in (client.servers.show, client.servers.remove, client.servers.enable, client.servers.set_default):
+    for act in (
+        client.servers.show,
+        client.servers.remove,
+        client.servers.enable,
+        client.servers.set_default,
+    ):
         with pytest.raises(ServerNotFound):
             await act(server)

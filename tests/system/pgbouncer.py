@@ -1,4 +1,6 @@
-"""A real PgBouncer in transaction mode before a PostgreSQL server: each transaction may get another connection."""
+"""A real PgBouncer in transaction mode before a PostgreSQL server: each transaction may get another
+connection.
+"""
 
 import os
 import shutil
@@ -79,7 +81,9 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
             psycopg.connect(url, connect_timeout=2).close()
         except psycopg.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"PgBouncer did not start: {log.read_text() if log.exists() else 'no log'}")
+                pytest.fail(
+                    f"PgBouncer did not start: {log.read_text() if log.exists() else 'no log'}"
+                )
             time.sleep(0.02)
         else:
             return

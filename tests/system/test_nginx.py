@@ -1,4 +1,6 @@
-"""A real nginx in front of a simulated server: Basic, Bearer and an API key, with the right secret and with others."""
+"""A real nginx in front of a simulated server: Basic, Bearer and an API key, with the right secret
+and with others.
+"""
 
 import base64
 import hashlib
@@ -47,7 +49,9 @@ http {{
     map $http_x_api_key $api_key {{ default 0; "{token}" 1; }}
     server {{
         listen 127.0.0.1:{basic};
-        location / {{ auth_basic "models"; auth_basic_user_file {folder}/users; proxy_pass {upstream}; }}
+        auth_basic "models";
+        auth_basic_user_file {folder}/users;
+        location / {{ proxy_pass {upstream}; }}
     }}
     server {{
         listen 127.0.0.1:{bearer};
@@ -77,14 +81,17 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("nginx")
     with ExitStack() as stack:
         fake = stack.enter_context(FakeOllamaThread(FakeOllama(SimulatedModel("alpha", says=SAYS))))
-        # nginx takes over sockets that listen already: no port can be lost to somebody else, and nothing to wait for
+        # nginx takes over sockets that listen already: no port can be lost to somebody else, and
+        # nothing to wait for
         sockets = {way: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for way in WAYS}
         ports = {way: opened.getsockname()[1] for way, opened in sockets.items()}
         (folder / "users").write_text(f"operator:{salted(SECRET)}\n", encoding="utf-8")
-        user = "user root;" if os.geteuid() == 0 else ""  # else its workers could not read the folder
+        # else its workers could not read the folder
+        user = "user root;" if os.geteuid() == 0 else ""
         config = folder / "nginx.conf"
         config.write_text(
-            CONFIG.format(folder=folder, user=user, token=TOKEN, upstream=fake.url, **ports), encoding="utf-8"
+            CONFIG.format(folder=folder, user=user, token=TOKEN, upstream=fake.url, **ports),
+            encoding="utf-8",
         )
         numbers = [opened.fileno() for opened in sockets.values()]
         environ = {**os.environ, "NGINX": "".join(f"{number};" for number in numbers)}
@@ -101,9 +108,13 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def salted(password: str) -> str:
-    """What stands in a file of users for a password: its salted SHA-1, which nginx reads everywhere."""
+    """What stands in a file of users for a password: its salted SHA-1, which nginx reads
+    everywhere.
+    """
     salt = os.urandom(8)
-    return "{SSHA}" + base64.b64encode(hashlib.sha1(password.encode() + salt).digest() + salt).decode()
+    return (
+        "{SSHA}" + base64.b64encode(hashlib.sha1(password.encode() + salt).digest() + salt).decode()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +140,9 @@ def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("database")
 def test_a_server_behind_nginx_is_discovered_and_answers(way: str, front: Front) -> None:
     options, secret = WAYS[way]
-    added = run("server", "add", "gpu", front.urls[way], *options, "--secret-stdin", stdin=secret + "\n")
+    added = run(
+        "server", "add", "gpu", front.urls[way], *options, "--secret-stdin", stdin=secret + "\n"
+    )
     assert (added.exit_code, added.stderr) == (0, "")
     discovered = run("-o", "json", "discover")
     assert discovered.exit_code == 0, discovered
@@ -152,7 +165,10 @@ def test_a_url_that_is_not_registered_is_asked_with_credentials_of_its_own(
     monkeypatch.setenv("GPU_SECRET", "another")
     refused = run(*ask, "--secret-ref", "env:GPU_SECRET")
     assert refused.exit_code == 6
-    assert refused.stderr.splitlines()[0] == f"error: server {front.urls[way]} refused the request (401)"
+    assert (
+        refused.stderr.splitlines()[0]
+        == f"error: server {front.urls[way]} refused the request (401)"
+    )
 
 
 @pytest.mark.parametrize("given", ["a wrong secret", "no secret"])
@@ -162,9 +178,14 @@ def test_a_refused_request_says_so_in_one_line_with_the_name_and_the_next_step(
     way: str, given: str, front: Front
 ) -> None:
     options = [*WAYS[way][0], "--secret-stdin"] if given == "a wrong secret" else []
-    added = run("server", "add", "gpu", front.urls[way], *options, stdin="hunter2" if options else "")
+    added = run(
+        "server", "add", "gpu", front.urls[way], *options, stdin="hunter2" if options else ""
+    )
     assert added.exit_code == 0
-    assert added.stderr.splitlines()[0] == "note: server gpu refused the request (401) (the server is kept)"
+    assert (
+        added.stderr.splitlines()[0]
+        == "note: server gpu refused the request (401) (the server is kept)"
+    )
     before = len(front.fake.requests())
     for words in (
         ["discover", "gpu"],
@@ -181,7 +202,10 @@ def test_a_refused_request_says_so_in_one_line_with_the_name_and_the_next_step(
         assert document["code"] == "server_unauthorized"
     assert len(front.fake.requests()) == before  # nothing came through
     state = json.loads(run("-o", "json", "server", "show", "gpu").stdout)
-    assert (state["status"], state["last_error"]) == ("unauthorized", "server gpu refused the request (401)")
+    assert (state["status"], state["last_error"]) == (
+        "unauthorized",
+        "server gpu refused the request (401)",
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,0 +1,102 @@
+"""Rules for the names of servers and models."""
+
+import unicodedata
+
+from ollama_admin.errors import InvalidInput
+
+DEFAULT_HOST = "registry.ollama.ai"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+SERVER_NAME_LIMIT = 100
+MODEL_NAME_LIMIT = 500
+
+
+def server_name(text: str) -> str:
+    """The name in NFC, or InvalidInput with the rule that it breaks."""
+    name = unicodedata.normalize("NFC", text)
+    problem = _server_name_problem(name)
+    if problem:
+        raise InvalidInput(
+            f"server name {text[:SERVER_NAME_LIMIT]!a} {problem}",
+            f"a name has 1-{SERVER_NAME_LIMIT} printable characters, no space at its ends, no "
+            "leading '-', "
+            "and is not all digits (digits are ids)",
+        )
+    return name
+
+
+def server_key(name: str) -> str:
+    """What two spellings of one server name have in common: NFC and case folded."""
+    folded = unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def model_key(name: str) -> str:
+    """A model name with Ollama's defaults filled in and case folded: equal keys are the same name
+    to Ollama.
+    """
+    path, tag = _split_tag(name)
+    *rest, model = path.split("/")
+    namespace = rest.pop() if rest else DEFAULT_NAMESPACE
+    host = "/".join(rest) or DEFAULT_HOST
+    return f"{host}/{namespace}/{model}:{tag}".casefold()
+
+
+def short_model_name(key: str) -> str:
+    """A key as people write it: without the default host and namespace, always with its tag."""
+    path = key.removeprefix(f"{DEFAULT_HOST}/")
+    return key if path == key else path.removeprefix(f"{DEFAULT_NAMESPACE}/")
+
+
+def is_cloud_name(name: str) -> bool:
+    """Whether Ollama itself would send this name's prompt to ollama.com (tag `cloud`, or one ending
+    in `-cloud`).
+    """
+    tag = _split_tag(name)[1].casefold()
+    return tag == "cloud" or tag.endswith("-cloud")
+
+
+def without_cloud(name: str) -> str:
+    """The name under which ollama.com answers for a cloud name: `gpt-oss:120b-cloud` is
+    `gpt-oss:120b` there.
+    """
+    for suffix in ("-cloud", ":cloud"):
+        if name.casefold().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def model_name(text: str) -> str:
+    """The name as given, or InvalidInput: a name is never changed before it is sent."""
+    if not text.strip():
+        raise InvalidInput(
+            "the model name is empty", "name one with --model, or leave the option out"
+        )
+    if len(text) > MODEL_NAME_LIMIT:
+        raise InvalidInput(
+            f"a model name has at most {MODEL_NAME_LIMIT} characters, this one has {len(text)}"
+        )
+    if text != text.strip() or not text.isprintable():
+        raise InvalidInput(
+            f"model name {text!a} has a space at its ends or a character that cannot be printed"
+        )
+    return text
+
+
+def _split_tag(name: str) -> tuple[str, str]:
+    head, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        return name, DEFAULT_TAG
+    return head, tag or DEFAULT_TAG
+
+
+def _server_name_problem(name: str) -> str | None:
+    rules = (
+        (not name, "is empty"),
+        (len(name) > SERVER_NAME_LIMIT, f"is longer than {SERVER_NAME_LIMIT} characters"),
+        (name != name.strip(), "begins or ends with a space"),
+        (name.startswith("-"), "begins with '-'"),
+        (not name.isprintable(), "has a control, bidi or other character that cannot be printed"),
+        (name.isdecimal(), "is all digits"),
+    )
+    return next((problem for broken, problem in rules if broken), None)

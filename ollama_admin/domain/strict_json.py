@@ -1,0 +1,41 @@
+"""JSON read strictly: what two readers could understand differently is refused."""
+
+import json
+import math
+from typing import Any
+
+
+def loads(data: bytes) -> Any:
+    """JSON in UTF-8: no NaN or infinity, no repeated keys, no half characters.
+
+    Raises ValueError, and RecursionError where it is nested too deep.
+    """
+    document = _DECODER.decode(data.decode())
+    if b"\\u" in data:
+        # a lone surrogate can be written, but is no character
+        json.dumps(document, ensure_ascii=False).encode()
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a repeated key")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+# `json.loads` would make one for each call, which takes longer than to read a token
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+)

@@ -1,0 +1,172 @@
+"""Judges an answer while it arrives. Pure: the clock is handed in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ollama_admin.domain.answers import Piece, Stats, StreamEvent
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.domain.values import Json
+from ollama_admin.errors import ModelMismatch, StreamInterrupted, UpstreamError
+
+NANOSECONDS_PER_MS = 1_000_000
+_NUMBERS = (
+    "done_reason",
+    "created_at",
+    "total_duration",
+    "load_duration",
+    "eval_duration",
+    "prompt_tokens",
+    "output_tokens",
+)
+ANSWER_LIMIT = 4 * 2**20  # characters; the longest contexts of today hold a quarter of that
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What came so far. `accepted` are the names that the answer may carry, times seconds of one
+    monotonic clock.
+    """
+
+    server: ServerRef
+    model: str
+    accepted: frozenset[str]
+    needs_reason: bool
+    allow_remote: bool
+    started: float
+    verbatim: bool = False
+    response: list[str] = field(default_factory=list)
+    thinking: list[str] = field(default_factory=list)
+    tool_calls: list[Mapping[str, Json]] = field(default_factory=list)
+    record: Mapping[str, Json] | None = None
+    length: int = 0
+    first_at: float | None = None
+    is_named: bool = False
+    is_remote: bool = False
+    done: bool = False
+    done_reason: str | None = None
+    created_at: datetime | None = None
+    total_duration: int | None = None
+    load_duration: int | None = None
+    eval_duration: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def take(self, event: StreamEvent, now: float) -> Piece | None:
+        """Accept a record and give back what it says, or raise what it proves to be wrong.
+
+        For a verbatim request every record of a native server is a piece, but for the last one: it
+        is `record`.
+        """
+        if event.error is not None:
+            raise self._failed(event.error)
+        self._check_name(event)
+        self._check_remote(event)
+        self._note_numbers(event)
+        self.record = event.record
+        says_something = bool(event.response or event.thinking or event.tool_calls)
+        is_piece = not (self.verbatim and event.done) and (
+            says_something or (self.verbatim and event.record is not None)
+        )
+        if not (says_something or is_piece):
+            return None
+        if not self.is_named:
+            raise ModelMismatch(f"server {self.server} does not say which model answers")
+        if self.first_at is None and says_something:
+            self.first_at = now
+        self.length += len(event.response) + len(event.thinking)
+        if self.length > ANSWER_LIMIT:
+            raise StreamInterrupted(
+                f"the answer of server {self.server} is longer than {ANSWER_LIMIT // 2**20} Mi "
+                "characters",
+                "what was shown is incomplete; bound it with --option num_predict=N",
+            )
+        self.response.append(event.response)
+        self.thinking.append(event.thinking)
+        self.tool_calls += event.tool_calls
+        return _piece(event) if is_piece else None
+
+    def require_end(self) -> None:
+        """Raise StreamInterrupted unless the server said that it was done."""
+        if not self.done or (self.needs_reason and self.done_reason is None):
+            characters = len("".join(self.response))
+            raise StreamInterrupted(
+                f"the answer of server {self.server} ended without its end mark, after "
+                f"{characters} characters",
+                "what was shown is incomplete; the model may have repeated itself, or its process "
+                "died",
+            )
+        if not self.is_named:
+            raise ModelMismatch(f"server {self.server} does not say which model answered")
+
+    @property
+    def server_started(self) -> datetime | None:
+        """When the server took the request on, by its own clock; None where it does not tell
+        (`v1`).
+        """
+        if self.created_at is None or self.total_duration is None:
+            return None
+        try:
+            return self.created_at - timedelta(microseconds=self.total_duration / 1000)
+        except OverflowError:
+            return None
+
+    def stats(self, now: float) -> Stats:
+        seconds = (self.eval_duration or 0) / 1e9
+        speed = self.output_tokens / seconds if self.output_tokens and seconds else None
+        return Stats(
+            total_ms=round((now - self.started) * 1000),
+            load_ms=None
+            if self.load_duration is None
+            else self.load_duration // NANOSECONDS_PER_MS,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            tokens_per_second=speed and round(speed, 1),
+            time_to_first_token_ms=None
+            if self.first_at is None
+            else round((self.first_at - self.started) * 1000),
+        )
+
+    def _check_name(self, event: StreamEvent) -> None:
+        # an empty name is how Ollama's /v1 shows a stream that broke; its end will tell
+        if event.model is None:
+            return
+        if event.model not in self.accepted:
+            raise ModelMismatch(
+                f"server {self.server} answered as {event.model!r}, asked was {self.model!r}",
+                "nothing of another model is accepted",
+            )
+        self.is_named = True
+
+    def _check_remote(self, event: StreamEvent) -> None:
+        if event.is_remote and not self.allow_remote:
+            raise ModelMismatch(
+                f"server {self.server} handed the prompt for {self.model!r} to a remote host, "
+                "which was not allowed",
+                "discover it again; allow remote models with --allow-remote",
+            )
+        self.is_remote = self.is_remote or event.is_remote
+
+    def _note_numbers(self, event: StreamEvent) -> None:
+        self.done = self.done or event.done
+        for name in _NUMBERS:
+            value = getattr(event, name)
+            if value is not None:
+                setattr(self, name, value)
+
+    def _failed(self, text: str) -> UpstreamError:
+        if self.first_at is None:
+            return UpstreamError(f"server {self.server} failed: {text}")
+        return StreamInterrupted(
+            f"server {self.server} failed in the middle of the answer: {text}",
+            "what was shown is incomplete",
+        )
+
+
+def _piece(event: StreamEvent) -> Piece:
+    return Piece(
+        response=event.response,
+        thinking=event.thinking,
+        tool_calls=event.tool_calls,
+        record=event.record,
+    )

@@ -1,0 +1,297 @@
+"""The credentials that servers want: checked when given, sealed for the database, opened for a
+request.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, quote_plus
+
+from ollama_admin.domain import urls
+from ollama_admin.domain.secret import MASK, Reference, Secret, check_header_value, header_name
+from ollama_admin.domain.servers import (
+    DEFAULT_API_KEY_HEADER,
+    OPEN_FIELDS,
+    SECRET_FIELDS,
+    ApiVersion,
+    AuthType,
+    Server,
+    ServerRef,
+    Target,
+)
+from ollama_admin.domain.values import Given, Json
+from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
+
+if TYPE_CHECKING:
+    from ollama_admin.vault import Vault
+
+Value = Secret | Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """What a request is given beside its body. `subject` is the user name of basic, the header name
+    of api_key.
+    """
+
+    auth_type: AuthType = AuthType.NONE
+    subject: str | None = None
+    secret: Value | None = None
+    headers: Mapping[str, Value] = field(default_factory=dict)
+
+
+def read_auth(
+    auth_type: AuthType | str | None,
+    auth_config: Mapping[str, Given] | None,
+    headers: Mapping[str, Given] | None,
+) -> Auth:
+    """Check credentials as they are given, in the columns' terms; InvalidInput names what is
+    missing or wrong.
+    """
+    kind = _auth_type(auth_type)
+    config = dict(auth_config or {})
+    subject, secret = None, None
+    if kind is not AuthType.NONE:
+        subject = _subject(kind, config.pop(OPEN_FIELDS.get(kind, ""), None))
+        secret = _value(f"{kind} {SECRET_FIELDS[kind]}", config.pop(SECRET_FIELDS[kind], None))
+    if config:
+        raise InvalidInput(f"auth {kind} has no {', '.join(sorted(config))}", _wanted(kind))
+    given = {
+        header_name(name): _value(f"header {name}", value)
+        for name, value in (headers or {}).items()
+    }
+    _refuse_twice(given, kind, subject)
+    return Auth(auth_type=kind, subject=subject, secret=secret, headers=given)
+
+
+class OpenVault(Protocol):
+    """Loads the vault; with `create`, a database that keeps its own key gets one."""
+
+    def __call__(self, *, create: bool) -> "Vault": ...
+
+
+class UpstreamAuth:
+    """Seals and opens what rows hold. The vault, and the key, are loaded when a row needs them."""
+
+    def __init__(
+        self,
+        open_vault: "OpenVault",
+        resolve: Callable[[Value, Mapping[str, str]], Secret],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._open_vault = open_vault
+        self._resolve = resolve
+        self._environ = environ
+
+    def columns(self, credentials: Auth, url: str) -> dict[str, Any]:
+        """The columns that keep credentials for the origin of `url`."""
+        origin = urls.origin(url)
+        config: dict[str, Json] = {}
+        kind = credentials.auth_type
+        if credentials.secret is not None:
+            if kind in OPEN_FIELDS:
+                config[OPEN_FIELDS[kind]] = credentials.subject
+            config[SECRET_FIELDS[kind]] = self._open_vault(create=True).seal(
+                credentials.secret, origin
+            )
+        headers = {
+            name: self._open_vault(create=True).seal(v, origin)
+            for name, v in credentials.headers.items()
+        }
+        return {"auth_type": kind, "auth_config": config, "headers": headers}
+
+    def opened(self, server: Server) -> Auth:
+        """What a row holds; SecretUnavailable when it cannot be opened for the row's own origin."""
+        kind = server.auth_type
+        if kind is AuthType.NONE and not server.headers:
+            return Auth()
+        origin = urls.origin(server.url)
+        vault = self._open_vault(create=False)
+        subject = server.auth_config.get(OPEN_FIELDS.get(kind, ""))
+        return Auth(
+            auth_type=kind,
+            subject=None if subject is None else str(subject),
+            secret=None
+            if kind is AuthType.NONE
+            else vault.open(server.auth_config.get(SECRET_FIELDS[kind]), origin),
+            headers={name: vault.open(sealed, origin) for name, sealed in server.headers.items()},
+        )
+
+    def target(self, server: Server, api_version: ApiVersion | None = None) -> Target:
+        """Where requests to a row go, with its credentials read now; SecretUnavailable names the
+        server.
+        """
+        try:
+            return self._target(server.ref, api_version or server.api_version, self.opened(server))
+        except SecretUnavailable as exc:
+            raise SecretUnavailable(f"server {server.name}: {exc.message}", exc.hint) from exc
+
+    def dynamic(self, url: urls.ServerURL, credentials: Auth) -> Target:
+        """Where requests to a URL go that no row has."""
+        version = ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
+        return self._target(ServerRef(id=None, name=None, url=url.url), version, credentials)
+
+    def masked(self, server: Server) -> Server:
+        """The row as it may be shown: references as they were given, secrets as asterisks."""
+        if not server.auth_config and not server.headers:
+            return server
+        secret = SECRET_FIELDS.get(server.auth_type)
+        origin = urls.origin(server.url)
+        config = {
+            k: self._shown(v, origin) if k == secret else v for k, v in server.auth_config.items()
+        }
+        headers = {name: self._shown(value, origin) for name, value in server.headers.items()}
+        return replace(server, auth_config=config, headers=headers)
+
+    def _shown(self, sealed: Json, origin: str) -> Json:
+        try:
+            value = self._open_vault(create=False).open(sealed, origin)
+        except AdminError:
+            return MASK
+        return str(value)
+
+    def _target(self, ref: ServerRef, version: ApiVersion, credentials: Auth) -> Target:
+        plain = {
+            name: self._resolve(value, self._environ) for name, value in credentials.headers.items()
+        }
+        secrets = [value.reveal() for value in plain.values()]
+        if credentials.secret is not None:
+            secret = self._resolve(credentials.secret, self._environ).reveal()
+            secrets.append(secret)
+            name, value = _authorization(credentials, secret)
+            plain[name] = Secret(value)
+            secrets += [value, value.removeprefix("Basic ")]
+        return Target(ref=ref, api_version=version, headers=plain, secrets=_forms(secrets))
+
+
+def changed_columns(
+    auth: UpstreamAuth,
+    before: Server,
+    url: str,
+    auth_type: AuthType | str | None,
+    auth_config: Mapping[str, Given] | None,
+    headers: Mapping[str, Given] | None,
+    *,
+    clear: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The columns of a row whose credentials or URL change: what is not given again stays, at the
+    same origin only.
+    """
+    moved = urls.origin(url) != urls.origin(before.url)
+    if auth_type is None and auth_config is None and headers is None and not moved:
+        return {}
+    columns: dict[str, Any] = {}
+    if moved or "auth" in clear:
+        columns |= {"auth_type": AuthType.NONE, "auth_config": {}}
+    else:
+        columns |= {"auth_type": before.auth_type, "auth_config": dict(before.auth_config)}
+    columns["headers"] = {} if moved or "headers" in clear else dict(before.headers)
+    if auth_type is not None or auth_config is not None:
+        kind = auth_type or before.auth_type
+        given = _with_same_subject(before, kind, dict(auth_config or {}))
+        sealed = auth.columns(read_auth(kind, given, None), url)
+        columns |= {"auth_type": sealed["auth_type"], "auth_config": sealed["auth_config"]}
+    if headers is not None:
+        fresh = auth.columns(read_auth(None, None, headers), url)["headers"]
+        columns["headers"] = _replaced(columns["headers"], fresh)
+    kind, subject = AuthType(columns["auth_type"]), columns["auth_config"].get("header_name")
+    _refuse_twice(columns["headers"], kind, subject)
+    return columns
+
+
+def _with_same_subject(
+    before: Server, kind: AuthType | str, config: dict[str, Given]
+) -> dict[str, Given]:
+    """A new secret of the same kind is for the user, or goes into the header, that the row has."""
+    field = OPEN_FIELDS.get(before.auth_type, "")
+    if kind == before.auth_type and field in before.auth_config and field not in config:
+        config[field] = str(before.auth_config[field])
+    return config
+
+
+def _replaced(headers: Mapping[str, Json], fresh: Mapping[str, Json]) -> dict[str, Json]:
+    """Headers with new ones over those of the same name, whatever its case."""
+    folded = {name.casefold() for name in fresh}
+    kept = {name: value for name, value in headers.items() if name.casefold() not in folded}
+    return kept | dict(fresh)
+
+
+def _authorization(credentials: Auth, secret: str) -> tuple[str, str]:
+    match credentials.auth_type:
+        case AuthType.BASIC:
+            pair = f"{credentials.subject}:{secret}".encode()
+            return "Authorization", f"Basic {base64.b64encode(pair).decode()}"
+        case AuthType.API_KEY:
+            # a row can be edited
+            return header_name(credentials.subject or DEFAULT_API_KEY_HEADER), secret
+    return "Authorization", f"Bearer {secret}"
+
+
+def _forms(secrets: list[str]) -> tuple[Secret, ...]:
+    """As they are, in base64, in a URL, in JSON; the longest first, so that a form inside another
+    does not hide it.
+    """
+    forms = {
+        form
+        for text in secrets
+        for form in (text, text.upper(), text.lower(), json.dumps(text)[1:-1])
+    }
+    for text, encoding in product(secrets, ("utf-8", "latin-1")):
+        encoded = text.encode(encoding, "replace")
+        forms |= {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}
+        forms |= {
+            encode(encoded).decode().rstrip("=")
+            for encode in (base64.b64encode, base64.urlsafe_b64encode)
+        }
+    return tuple(Secret(form) for form in sorted(forms, key=len, reverse=True))
+
+
+def _auth_type(value: AuthType | str | None) -> AuthType:
+    try:
+        return AuthType(value or AuthType.NONE)
+    except ValueError as exc:
+        raise InvalidInput(f"auth type {value!a} is not one of {', '.join(AuthType)}") from exc
+
+
+def _subject(kind: AuthType, given: Given | None) -> str | None:
+    if kind is AuthType.BEARER:
+        return None
+    if kind is AuthType.API_KEY:
+        return header_name(str(given or DEFAULT_API_KEY_HEADER))
+    if not isinstance(given, str) or not given:
+        raise InvalidInput("auth basic has no username", "give it with --username")
+    if ":" in given:
+        raise InvalidInput("a user name of auth basic cannot have a ':' in it")
+    check_header_value("user name", given)
+    return given
+
+
+def _value(what: str, given: Given | None) -> Value:
+    if given is None:
+        raise InvalidInput(
+            f"the {what} is missing", "give it with --secret-stdin, --secret-env or --secret-ref"
+        )
+    if isinstance(given, Reference):
+        return Reference.parse(str(given))  # by the rules, however it was made
+    value = given if isinstance(given, Secret) else Secret(str(given))
+    check_header_value(what, value.reveal())
+    return value
+
+
+def _refuse_twice(headers: Mapping[str, object], kind: AuthType, subject: str | None) -> None:
+    folded = [name.casefold() for name in headers]
+    if "authorization" in folded:
+        raise InvalidInput(
+            "the header Authorization is given as a header", "give it with --auth basic or bearer"
+        )
+    own = (subject or "").casefold() if kind is AuthType.API_KEY else None
+    if len(set(folded)) != len(folded) or own in folded:
+        raise InvalidInput("a header is given twice")
+
+
+def _wanted(kind: AuthType) -> str:
+    fields = [name for name in (OPEN_FIELDS.get(kind), SECRET_FIELDS.get(kind)) if name]
+    return f"it takes {' and '.join(fields)}" if fields else "choose another --auth"

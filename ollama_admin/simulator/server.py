@@ -1,0 +1,343 @@
+"""A simulated Ollama server on a real loopback socket.
+
+It answers with the routes, JSON shapes and error texts of real servers (0.33; with a lower
+`version` as older ones do), for models that always say the same. `ollama-admin demo` runs a fleet
+of them, and the tests script faults on top.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from ollama_admin.simulator.ask import (
+    Ask,
+    RefusedError,
+    parse_body,
+    read_chat,
+    read_generate,
+    read_name,
+    read_v1_chat,
+)
+from ollama_admin.simulator.http import (
+    PLAIN_JSON,
+    TEXT,
+    ChunkedBody,
+    Connection,
+    RecordedRequest,
+    Reply,
+    encode_json,
+)
+from ollama_admin.simulator.model import (
+    SimulatedModel,
+    find_listed,
+    is_cloud,
+    parse_version,
+    with_tag,
+    without_cloud,
+)
+from ollama_admin.simulator.run import Run, Token, check_abilities, plan_run
+from ollama_admin.simulator.socket import SocketServer
+from ollama_admin.simulator.wire import (
+    RUNNER_KILLED,
+    ChatShape,
+    Clock,
+    GenerateShape,
+    Identity,
+    Shape,
+    V1Shape,
+    native_error,
+    ps_entry,
+    show_record,
+    tags_entry,
+    v1_error,
+    v1_models_entry,
+)
+
+Answering = Callable[[Connection, RecordedRequest], Awaitable[None]]
+
+_LIST_LENGTHS_SINCE = (0, 30, 0)
+_PS_CONTEXT_SINCE = (0, 10, 0)
+# A server that is not Ollama is taken for the newest one where behaviour has changed.
+_NOT_OLLAMA = (1, 0, 0)
+_KEEP_ALIVE = timedelta(minutes=5)
+
+
+class RunnerKilledError(Exception):
+    """Raised by `before_token`: the inference process dies at this token."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAt:
+    """A `before_token` that stops every stream at one token (0: before the first byte)."""
+
+    index: int
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, index: int) -> None:
+        if index == self.index:
+            self.reached.set()
+            await self.release.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    name: str
+    model: SimulatedModel
+    num_ctx: int
+    expires_at: datetime
+
+
+class SimulatedServer(SocketServer):
+    """`models` maps a listed name to the build it stands for now, and may be changed any time.
+
+    `version` None is a server that is not Ollama: it speaks only `/v1`, and compares names byte
+    for byte; with `answers_any_model` it answers unknown names as its first model.
+    `before_token` is awaited with the token's number, `token_delay` (seconds) follows.
+    `context` is the server's own context length, in tokens.
+    """
+
+    def __init__(
+        self,
+        *models: SimulatedModel,
+        version: str | None = "0.33.0",
+        context: int = 4096,
+        token_delay: float = 0,
+        before_token: Callable[[int], Awaitable[None]] | None = None,
+        answers_any_model: bool = False,
+        prefix: str = "",
+        port: int = 0,
+        clock: Clock = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(port=port)
+        self.version = version
+        self.context = context
+        self.token_delay = token_delay
+        self.before_token = before_token
+        self.answers_any_model = answers_any_model
+        self.prefix = prefix
+        self.clock = clock
+        self.models = {self._list_as(model.name): model for model in models}
+        self._loaded: dict[str, _Loaded] = {}
+
+    @property
+    def url(self) -> str:
+        return super().url + self.prefix
+
+    def point(self, name: str, model: SimulatedModel) -> None:
+        """Makes the name stand for this build from now on, as a pull or copy does."""
+        self.models[self._list_as(name)] = replace(model, modified_at=self.clock())
+
+    def remove(self, name: str) -> None:
+        del self.models[self._list_as(name)]
+
+    def local_path(self, request: RecordedRequest) -> str:
+        """The path below `prefix`; empty when it is not below it."""
+        is_below = request.path.startswith(self.prefix)
+        return request.path.removeprefix(self.prefix) if is_below else ""
+
+    async def answer(self, connection: Connection, request: RecordedRequest) -> None:
+        path = self.local_path(request)
+        methods, answering = self._routes().get(path, ((request.method,), _not_found))
+        if request.method not in methods:
+            await _send(connection, request, _wrong_method(methods))
+            return
+        try:
+            await answering(connection, request)
+        except RefusedError as refused:
+            await _send(connection, request, _refusal(refused, path))
+
+    def _routes(self) -> dict[str, tuple[tuple[str, ...], Answering]]:
+        v1: dict[str, tuple[tuple[str, ...], Answering]] = {
+            "/v1/models": (("GET",), self._v1_models),
+            "/v1/chat/completions": (("POST",), self._v1_chat),
+        }
+        if self.version is None:
+            return v1
+        return v1 | {
+            "/": (("GET", "HEAD"), _root),
+            "/api/version": (("GET", "HEAD"), self._version),
+            "/api/tags": (("GET", "HEAD"), self._tags),
+            "/api/ps": (("GET",), self._ps),
+            "/api/show": (("POST",), self._show),
+            "/api/generate": (("POST",), self._generate),
+            "/api/chat": (("POST",), self._chat),
+        }
+
+    async def _version(self, connection: Connection, request: RecordedRequest) -> None:
+        await _send(connection, request, Reply(body=encode_json({"version": self.version})))
+
+    async def _tags(self, connection: Connection, request: RecordedRequest) -> None:
+        lengths = self._numbers >= _LIST_LENGTHS_SINCE
+        entries = [tags_entry(n, m, with_lengths=lengths) for n, m in self._newest_first()]
+        await _send(connection, request, Reply(body=encode_json({"models": entries})))
+
+    async def _ps(self, connection: Connection, request: RecordedRequest) -> None:
+        tells_context = self._numbers >= _PS_CONTEXT_SINCE
+        loaded = sorted(self._loaded.values(), key=lambda one: one.expires_at, reverse=True)
+        entries = [
+            ps_entry(
+                one.name,
+                one.model,
+                expires_at=one.expires_at,
+                num_ctx=one.num_ctx if tells_context else None,
+            )
+            for one in loaded
+        ]
+        await _send(connection, request, Reply(body=encode_json({"models": entries})))
+
+    async def _show(self, connection: Connection, request: RecordedRequest) -> None:
+        body = parse_body(request.raw, "ShowRequest", when_empty="missing request body")
+        name = read_name(body, empty=RefusedError(400, "model is required"))
+        listed = find_listed(self.models, name)
+        if listed is None:
+            raise RefusedError(404, f"model '{with_tag(name)}' not found")
+        record = show_record(listed, self.models[listed])
+        await _send(connection, request, Reply(body=encode_json(record)))
+
+    async def _generate(self, connection: Connection, request: RecordedRequest) -> None:
+        body = parse_body(request.raw, "GenerateRequest", when_empty="missing request body")
+        ask = read_generate(body)
+        identity, model = self._resolve(ask.name)
+        await self._speak(connection, ask, model, GenerateShape(identity, self.clock))
+
+    async def _chat(self, connection: Connection, request: RecordedRequest) -> None:
+        body = parse_body(request.raw, "ChatRequest", when_empty="missing request body")
+        ask = read_chat(body)
+        identity, model = self._resolve(ask.name)
+        await self._speak(connection, ask, model, ChatShape(identity, self.clock))
+
+    async def _v1_models(self, connection: Connection, request: RecordedRequest) -> None:
+        data = [v1_models_entry(name, model) for name, model in self._newest_first()]
+        listed = {"object": "list", "data": data or None}
+        body = encode_json(listed) + b"\n"
+        await _send(connection, request, Reply(body=body, content_type=PLAIN_JSON))
+
+    async def _v1_chat(self, connection: Connection, request: RecordedRequest) -> None:
+        body = parse_body(request.raw, "ChatCompletionRequest", when_empty="EOF")
+        ask = read_v1_chat(body)
+        identity, model = self._resolve(ask.name)
+        options = body.get("stream_options")
+        shape = V1Shape(
+            identity.name,
+            len(self.requests),
+            self.clock,
+            include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        )
+        await self._speak(connection, ask, model, shape)
+
+    async def _speak(
+        self, connection: Connection, ask: Ask, model: SimulatedModel, shape: Shape
+    ) -> None:
+        check_abilities(ask, model, self._numbers)
+        run = plan_run(ask, model, self._numbers, self.context)
+        self._load(ask, model, run)
+        if ask.stream and not ask.only_loads:
+            await self._stream(connection, run, shape)
+        else:
+            await self._send_whole(connection, run, shape)
+        if ask.unload:
+            self._loaded.pop(model.digest, None)
+
+    async def _stream(self, connection: Connection, run: Run, shape: Shape) -> None:
+        body = ChunkedBody(connection, shape.stream_type)
+        try:
+            for index, token in enumerate(run.tokens):
+                await self._pace(index)
+                await body.write(shape.token(token))
+        except RunnerKilledError as exc:
+            if not body.has_begun:
+                raise RefusedError(500, RUNNER_KILLED) from exc
+            await body.write(shape.killed())
+        else:
+            for piece in shape.last(run):
+                await body.write(piece)
+        await body.end()
+
+    async def _send_whole(self, connection: Connection, run: Run, shape: Shape) -> None:
+        tokens: list[Token] = []
+        try:
+            for index, token in enumerate(run.tokens):
+                await self._pace(index)
+                tokens.append(token)
+        except RunnerKilledError as exc:
+            raise RefusedError(500, RUNNER_KILLED) from exc
+        body = shape.whole(tokens, run)
+        await connection.write(Reply(body=body, content_type=shape.whole_type).encode())
+
+    async def _pace(self, index: int) -> None:
+        if self.before_token is not None:
+            await self.before_token(index)
+        if self.token_delay:
+            await asyncio.sleep(self.token_delay)
+
+    def _resolve(self, name: str) -> tuple[Identity, SimulatedModel]:
+        """The model that answers to a name, and whom its replies name."""
+        if self.version is None:
+            return self._resolve_opaque(name)
+        listed = find_listed(self.models, name)
+        if listed is None and is_cloud(name):
+            raise RefusedError(403, "ollama cloud is disabled: remote model is unavailable")
+        if listed is None:
+            raise RefusedError(404, f"model '{name}' not found")
+        model = self.models[listed]
+        if is_cloud(name):
+            return Identity(name=without_cloud(name)), model
+        remote = {"remote_model": model.remote_model, "remote_host": model.remote_host}
+        return Identity(name=name, **remote), model
+
+    def _resolve_opaque(self, name: str) -> tuple[Identity, SimulatedModel]:
+        if name in self.models:
+            return Identity(name=name), self.models[name]
+        if not self.answers_any_model or not self.models:
+            raise RefusedError(404, f"The model `{name}` does not exist.")
+        listed, model = next(iter(self.models.items()))
+        return Identity(name=listed), model
+
+    def _load(self, ask: Ask, model: SimulatedModel, run: Run) -> None:
+        """A runner keeps the name that loaded it, whatever name is asked for later."""
+        known = self._loaded.get(model.digest)
+        self._loaded[model.digest] = _Loaded(
+            name=known.name if known else find_listed(self.models, ask.name) or ask.name,
+            model=model,
+            num_ctx=run.num_ctx,
+            expires_at=self.clock() + _KEEP_ALIVE,
+        )
+
+    def _newest_first(self) -> list[tuple[str, SimulatedModel]]:
+        listed = [(self._list_as(name), model) for name, model in self.models.items()]
+        return sorted(listed, key=lambda item: item[1].modified_at, reverse=True)
+
+    def _list_as(self, name: str) -> str:
+        return name if self.version is None else with_tag(name)
+
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        return parse_version(self.version) if self.version else _NOT_OLLAMA
+
+
+async def _root(connection: Connection, request: RecordedRequest) -> None:
+    reply = Reply(body=b"Ollama is running", content_type="text/plain; charset=utf-8")
+    await _send(connection, request, reply)
+
+
+async def _not_found(connection: Connection, request: RecordedRequest) -> None:
+    reply = Reply(status=404, body=b"404 page not found", content_type=TEXT)
+    await _send(connection, request, reply)
+
+
+async def _send(connection: Connection, request: RecordedRequest, reply: Reply) -> None:
+    await connection.write(reply.encode(head_only=request.method == "HEAD"))
+
+
+def _wrong_method(allowed: Iterable[str]) -> Reply:
+    headers = {"Allow": ", ".join(allowed)}
+    return Reply(status=405, body=b"405 method not allowed", content_type=TEXT, headers=headers)
+
+
+def _refusal(refused: RefusedError, path: str) -> Reply:
+    status, message = refused.status, refused.message
+    if path.startswith("/v1/"):
+        return Reply(status=status, body=v1_error(status, message), content_type=PLAIN_JSON)
+    return Reply(status=status, body=native_error(message))

@@ -1,0 +1,301 @@
+"""What no server could answer as asked is refused before anything is sent; the rest is sent exactly
+as asked.
+"""
+
+import base64
+import dataclasses
+import json
+import math
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ollama_admin.domain.requests import Asked, GenerateRequest
+from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.errors import InvalidInput
+from ollama_admin.ollama import calls
+from ollama_admin.ollama.calls import call
+from ollama_admin.rules.request_checks import (
+    OPTION_TYPES,
+    V1_OPTIONS,
+    check,
+    check_keep_alive,
+    unknown_options,
+    v1_obstacle,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n"
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+def request(**asked: Any) -> GenerateRequest:
+    return GenerateRequest(**{"prompt": "hi", **asked})
+
+
+def refusal(asked: GenerateRequest) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        check(asked)
+    assert caught.value.message.isprintable()
+    return caught.value.message
+
+
+# `chat` takes the first two, `ask` all of them
+OF_OTHER_METHODS = ("messages", "tools", "native", "verbatim")
+
+
+def test_the_client_takes_every_field_of_a_request() -> None:
+    hints = get_type_hints(GenerateRequest)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(GenerateRequest)}
+    for name in ("prompt", *OF_OTHER_METHODS):
+        del fields[name]
+    assert get_type_hints(Asked) == fields
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(),
+        request(prompt="\x00 \u2028 🚀"),
+        request(model="m", server="s"),
+        request(model="m", server=7),
+        request(model="m", server_url="http://h"),
+        request(capability="vision"),
+        request(system=""),
+        request(timeout=0.001),
+        request(format="json"),
+        request(format={}),
+        request(format=MappingProxyType(SCHEMA)),
+        request(
+            options={
+                "temperature": 0,
+                "top_p": 0.5,
+                "num_ctx": 8192,
+                "stop": ["a", "b"],
+                "use_mmap": False,
+            }
+        ),
+        request(options={"mirostat": 2, "x": [1, {"y": None}]}),
+        request(keep_alive=-1),
+        request(keep_alive="1h30m"),
+    ],
+    ids=repr,
+)
+def test_what_can_be_asked_is_accepted(asked: GenerateRequest) -> None:
+    check(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (request(prompt=""), "the prompt is empty"),
+        (request(prompt="ab\udc80"), "the prompt is not UTF-8 text (character 3)"),
+        (request(system="\ud800"), "the system text is not UTF-8 text (character 1)"),
+        (request(model=""), "the model name is empty"),
+        (request(model=" m"), "has a space at its ends"),
+        (request(server="s", server_url="h"), "both a server and a server URL"),
+        (request(server="s", capability="c"), "a capability chooses among servers"),
+        (request(server_url="h", capability="c"), "a capability chooses among servers"),
+        (request(server=0, server_url="h"), "both a server and a server URL"),
+        (request(timeout=0), "timeout is not above 0"),
+        (request(timeout=-1), "timeout is not above 0"),
+        (request(timeout=math.nan), "timeout is not above 0"),
+        (request(format="yaml"), "format 'yaml' is neither json nor a JSON schema"),
+        (request(format={"a": "\udc80"}), "the JSON schema cannot be written as JSON"),
+        (request(format={"a": math.inf}), "the JSON schema cannot be written as JSON"),
+        (request(keep_alive="soon"), "is not a duration"),
+        (request(keep_alive=""), "is not a duration"),
+        (request(options={"": 1}), "option name"),
+        (request(options={"a\n": 1}), "option name"),
+        (request(options={"num_ctx": "8192"}), "option num_ctx is a whole number, not '8192'"),
+        (request(options={"num_ctx": 1.5}), "option num_ctx is a whole number, not 1.5"),
+        (request(options={"seed": True}), "option seed is a whole number, not True"),
+        (request(options={"temperature": "hot"}), "option temperature is a number"),
+        (request(options={"temperature": False}), "option temperature is a number"),
+        (
+            request(options={"temperature": math.nan}),
+            "option temperature cannot be written as JSON",
+        ),
+        (request(options={"use_mmap": 1}), "option use_mmap is true or false"),
+        (request(options={"stop": "a"}), "option stop is a list of texts"),
+        (request(options={"stop": ["a", 1]}), "option stop is a list of texts"),
+        (request(options={"stop": ["\ud800"]}), "option stop cannot be written as JSON"),
+        (request(options={"mirostat": math.inf}), "option mirostat cannot be written as JSON"),
+    ],
+    ids=repr,
+)
+def test_what_no_server_could_answer_is_refused(asked: GenerateRequest, reason: str) -> None:
+    assert reason in refusal(asked)
+
+
+@pytest.mark.parametrize("value", [0, -1, 300, "5m", "1h30m", "1.5h", "-1s", "100ms", "0s", "10µs"])
+def test_a_keep_alive_is_seconds_or_a_duration(value: int | str) -> None:
+    check_keep_alive(value)
+
+
+@pytest.mark.parametrize("value", ["", "5", "5 m", "m", "5d", "5m\n", "five", "--1s"])
+def test_another_keep_alive_is_refused(value: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_keep_alive(value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(
+    st.text(max_size=10),
+    st.dictionaries(
+        st.sampled_from([*OPTION_TYPES, "mirostat"]) | st.text(max_size=3), JSON, max_size=3
+    ),
+    st.none() | st.just("json") | st.dictionaries(st.text(max_size=3), JSON, max_size=2),
+)
+@example("hi", {"stop": ["\ud800"]}, None)
+def test_what_was_accepted_can_be_sent_and_arrives_unchanged(
+    prompt: str, options: Any, form: Any
+) -> None:
+    asked = request(prompt=prompt, options=options, format=form)
+    try:
+        check(asked)
+    except InvalidInput:
+        return
+    body = json.loads(
+        json.dumps(
+            call(asked, "m", ApiVersion.NATIVE).body, ensure_ascii=False, allow_nan=False
+        ).encode()
+    )
+    assert body["prompt"] == prompt
+    assert body.get("options", {}) == options
+    assert body.get("format") == form
+
+
+def test_a_native_call_asks_for_the_whole_prompt_and_names_only_what_was_asked() -> None:
+    sent = call(request(), "alpha:latest", ApiVersion.NATIVE)
+    assert sent.path == "/api/generate"
+    assert sent.body == {
+        "model": "alpha:latest",
+        "prompt": "hi",
+        "stream": True,
+        "truncate": False,
+        "shift": False,
+    }
+
+
+def test_allowing_a_cut_leaves_the_fields_out() -> None:
+    body = call(request(allow_truncate=True, think=True), "m", ApiVersion.NATIVE).body
+    assert "truncate" not in body
+    assert "shift" not in body
+
+
+def test_a_native_call_carries_everything_that_was_asked() -> None:
+    asked = request(
+        system="be brief",
+        images=(PNG,),
+        format=MappingProxyType(SCHEMA),
+        options={"num_ctx": 8192},
+        keep_alive=0,
+    )
+    body = call(asked, "m", ApiVersion.NATIVE).body
+    assert body["system"] == "be brief"
+    assert [base64.b64decode(image) for image in body["images"]] == [PNG]
+    assert body["format"] == SCHEMA
+    assert body["options"] == {"num_ctx": 8192}
+    assert body["keep_alive"] == 0
+
+
+@pytest.mark.parametrize("think", [True, False, "high"])
+def test_a_call_with_think_goes_to_chat(think: bool | str) -> None:
+    sent = call(request(system="be brief", images=(PNG,), think=think), "m", ApiVersion.NATIVE)
+    assert sent.path == "/api/chat"
+    assert sent.body["think"] is think or sent.body["think"] == think
+    assert sent.body["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "hi", "images": [base64.b64encode(PNG).decode()]},
+    ]
+    assert (sent.body["truncate"], sent.body["shift"]) == (False, False)
+
+
+def test_a_v1_call_carries_all_that_v1_can() -> None:
+    options = {
+        "temperature": 0.5,
+        "top_p": 1,
+        "seed": 7,
+        "stop": ["x"],
+        "presence_penalty": 0.1,
+        "frequency_penalty": 0.2,
+        "num_predict": 3,
+    }
+    assert set(options) == V1_OPTIONS == set(calls.V1_OPTIONS)
+    asked = request(system="be brief", images=(PNG,), format=SCHEMA, options=options)
+    assert v1_obstacle(asked) is None
+    sent = call(asked, "m", ApiVersion.V1)
+    image = {
+        "type": "image_url",
+        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
+    }
+    assert sent.path == "/v1/chat/completions"
+    assert sent.body == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "hi"}, image]},
+        ],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": SCHEMA},
+        },
+        "temperature": 0.5,
+        "top_p": 1,
+        "seed": 7,
+        "stop": ["x"],
+        "presence_penalty": 0.1,
+        "frequency_penalty": 0.2,
+        "max_tokens": 3,
+    }
+
+
+def test_a_v1_call_asks_for_json_in_its_own_words() -> None:
+    body = call(request(format="json"), "m", ApiVersion.V1).body
+    assert body["response_format"] == {"type": "json_object"}
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"BM", "image/bmp"),
+        (b"RIFF", "image/webp"),
+    ],
+)
+def test_a_v1_call_names_the_kind_of_an_image(image: bytes, kind: str) -> None:
+    content = call(request(images=(image,)), "m", ApiVersion.V1).body["messages"][0]["content"]
+    assert content[1]["image_url"]["url"].startswith(f"data:{kind};base64,")
+
+
+@pytest.mark.parametrize(
+    ("asked", "obstacle"),
+    [
+        (request(keep_alive=0), "--keep-alive"),
+        (request(think=False), "--think"),
+        (request(options={"seed": 1, "num_ctx": 1}), "--option num_ctx"),
+        (request(options={"mirostat": 1}), "--option mirostat"),
+    ],
+    ids=repr,
+)
+def test_v1_names_what_it_cannot_carry(asked: GenerateRequest, obstacle: str) -> None:
+    assert v1_obstacle(asked) == obstacle
+
+
+def test_an_option_that_no_ollama_reads_is_named() -> None:
+    assert unknown_options({"num_ctx": 1, "mirostat": 2, "NUM_CTX": 3}) == ["mirostat", "NUM_CTX"]

@@ -1,0 +1,284 @@
+"""Which server answers, decided on data alone."""
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_admin.domain.models import ListedModel, Model
+from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStatus
+from ollama_admin.errors import ModelAmbiguous, RemoteNotAllowed
+from ollama_admin.rules.routing import (
+    Demand,
+    Obstacle,
+    has_capability,
+    judge_servers,
+    means,
+    nearest,
+    only_one,
+    preference,
+    refuse_remote,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+OLLAMA: dict[str, Any] = {"version": "0.33.0", "last_seen_at": NOW}
+NOT_OLLAMA: dict[str, Any] = {"version": None, "last_seen_at": NOW}
+ASKED = GenerateRequest(prompt="hi")
+
+
+def server(id_: int, **columns: Any) -> Server:
+    usual: dict[str, Any] = {
+        "id": id_,
+        "name": f"s{id_}",
+        "url": f"http://h{id_}",
+        "api_version": ApiVersion.NATIVE,
+        "capabilities": (),
+        "max_concurrent": 1,
+        "priority": 0,
+        "is_default": False,
+        "is_active": True,
+        "default_model": None,
+        "auth_type": AuthType.NONE,
+        "auth_config": {},
+        "headers": {},
+        "status": ServerStatus.UNKNOWN,
+        "last_error": None,
+        "last_discovered_at": None,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Server(**(usual | OLLAMA | columns))
+
+
+def model(server_id: int, name: str = "alpha:latest", **columns: Any) -> Model:
+    usual: dict[str, Any] = {
+        "id": server_id,
+        "server_id": server_id,
+        "server": f"s{server_id}",
+        "name": name,
+        "digest": "a" * 64,
+        "context_length": None,
+        "embedding_length": None,
+        "capabilities": None,
+        "is_available": True,
+        "first_seen_at": NOW,
+        "last_seen_at": NOW,
+        "digest_changed_at": None,
+    }
+    return Model(**(usual | columns))
+
+
+def ranked(
+    servers: list[Server], models: list[Model], asked: str, request: GenerateRequest = ASKED
+) -> list[int]:
+    return [
+        verdict.server.id
+        for verdict in judge_servers(servers, models, asked, request)
+        if verdict.is_eligible
+    ]
+
+
+def judged(
+    servers: list[Server],
+    models: list[Model],
+    request: GenerateRequest = ASKED,
+    demand: Demand | None = None,
+) -> dict[int, Obstacle | None]:
+    """What keeps each server from answering for alpha."""
+    return {
+        v.server.id: v.obstacle for v in judge_servers(servers, models, "alpha", request, demand)
+    }
+
+
+def test_the_default_comes_first_then_the_higher_priority_then_the_older_row() -> None:
+    servers = [
+        server(1),
+        server(2, priority=5),
+        server(3, priority=-1, is_default=True),
+        server(4, priority=5),
+    ]
+    models = [model(row.id) for row in servers]
+    for order in itertools.permutations(servers):
+        assert ranked(list(order), models, "alpha") == [3, 2, 4, 1]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), max_size=6))
+def test_the_order_never_depends_on_the_order_of_the_rows(rows: list[tuple[bool, int]]) -> None:
+    servers = [
+        server(i, is_default=default, priority=priority)
+        for i, (default, priority) in enumerate(rows, 1)
+    ]
+    models = [model(row.id) for row in servers]
+    chosen = ranked(servers, models, "alpha")
+    assert chosen == ranked(servers[::-1], models[::-1], "alpha")
+    assert sorted(chosen) == [row.id for row in servers]
+    assert chosen == [row.id for row in sorted(servers, key=preference)]
+
+
+def test_only_active_servers_that_list_the_model_are_candidates() -> None:
+    servers = [server(1), server(2, is_active=False), server(3)]
+    models = [model(1, "beta:latest"), model(2), model(3)]
+    assert ranked(servers, models, "alpha") == [3]
+    assert ranked(servers, models, "gamma") == []
+
+
+@pytest.mark.parametrize("status", list(ServerStatus))
+def test_the_status_excludes_no_server(status: ServerStatus) -> None:
+    assert ranked([server(1, status=status, last_error="x")], [model(1)], "alpha") == [1]
+
+
+def test_names_are_folded_on_ollama_and_compared_byte_for_byte_elsewhere() -> None:
+    servers = [server(1), server(2, **NOT_OLLAMA), server(3, **NOT_OLLAMA)]
+    models = [model(1, "Alpha:latest"), model(2, "Alpha:latest"), model(3, "alpha")]
+    assert judged(servers, models) == {1: None, 2: Obstacle.LACKS, 3: None}
+    assert means("library/Alpha:latest", "alpha", is_ollama=True)
+    assert not means("Alpha", "alpha", is_ollama=False)
+
+
+def test_several_models_that_the_name_means_are_an_obstacle() -> None:
+    models = [model(1, "Alpha:latest"), model(1, "alpha:latest"), model(1, "alpha:8b")]
+    (verdict,) = judge_servers([server(1)], models, "alpha", ASKED)
+    assert [found.name for found in verdict.models] == ["Alpha:latest", "alpha:latest"]
+    assert (verdict.obstacle, verdict.digest) == (Obstacle.AMBIGUOUS, None)
+
+
+def test_the_first_servers_digest_is_the_build_and_others_drop_out() -> None:
+    servers = [server(1), server(2), server(3, priority=1), server(4)]
+    models = [model(1, digest="b" * 64), model(2), model(3), model(4, digest=None)]
+    assert judged(servers, models) == {
+        3: None,
+        1: Obstacle.OTHER_BUILD,
+        2: None,
+        4: Obstacle.OTHER_BUILD,
+    }
+    why = {v.server.id: v.why for v in judge_servers(servers, models, "alpha", ASKED)}
+    assert why[1] == "its build is bbbbbbbbbbbb, that of s3 is aaaaaaaaaaaa"
+    assert why[4] == "its build is unknown, that of s3 is aaaaaaaaaaaa"
+
+
+def test_a_server_without_a_digest_is_equal_to_none() -> None:
+    models = [model(1, digest=None), model(2, digest=None)]
+    assert judged([server(1), server(2)], models) == {1: None, 2: Obstacle.OTHER_BUILD}
+
+
+def test_a_program_that_shows_one_digest_for_all_tells_no_builds_apart() -> None:
+    models = [model(1, family="koboldcpp"), model(2, family="koboldcpp"), model(3)]
+    servers = [server(1), server(2), server(3)]
+    assert judged(servers, models) == {1: None, 2: Obstacle.OTHER_BUILD, 3: Obstacle.OTHER_BUILD}
+    assert judged(servers, models, demand=Demand(digest="a" * 12, by="pin")) == {
+        1: Obstacle.NOT_DEMANDED,
+        2: Obstacle.NOT_DEMANDED,
+        3: None,
+    }
+
+
+def test_a_demanded_digest_takes_part_in_the_choice() -> None:
+    models = [model(1), model(2, digest="b" * 64), model(3, digest=None)]
+    demand = Demand(digest="b" * 12, by="--digest")
+    verdicts = judge_servers([server(1), server(2), server(3)], models, "alpha", ASKED, demand)
+    assert [v.server.id for v in verdicts if v.is_eligible] == [2]
+    assert verdicts[0].why == "its build is aaaaaaaaaaaa, demanded is bbbbbbbbbbbb (--digest)"
+
+
+def test_a_remote_model_needs_permission_and_proves_no_build() -> None:
+    models = [model(1, remote_host="https://far.example"), model(2)]
+    servers, allowed = [server(1), server(2)], GenerateRequest(prompt="hi", allow_remote=True)
+    assert judged(servers, models) == {1: Obstacle.REMOTE, 2: None}
+    assert judged(servers, models, allowed) == {1: None, 2: None}
+    demand = Demand(digest="a" * 64, by="pin")
+    assert judged(servers, models, allowed, demand) == {1: Obstacle.NOT_DEMANDED, 2: None}
+
+
+def test_a_capability_may_be_the_servers_or_the_models() -> None:
+    servers = [server(1, capabilities=("Vision",)), server(2), server(3), server(4)]
+    models = [
+        model(1),
+        model(2, capabilities=("completion", "vision")),
+        model(3, capabilities=("tools",)),
+        model(4),
+    ]
+    wanted = GenerateRequest(prompt="hi", capability="VISION")
+    assert ranked(servers, models, "alpha", wanted) == [1, 2]
+    assert not has_capability((), "vision")
+
+
+def test_a_v1_server_that_cannot_carry_the_request_drops_out_and_is_named() -> None:
+    servers = [server(1, api_version=ApiVersion.V1), server(2)]
+    models = [model(1), model(2)]
+    verdicts = judge_servers(
+        servers, models, "alpha", GenerateRequest(prompt="hi", options={"num_ctx": 1})
+    )
+    assert [(v.server.id, v.obstacle) for v in verdicts] == [(1, Obstacle.OPTION), (2, None)]
+    assert verdicts[0].why == "v1 cannot carry --option num_ctx"
+    assert ranked(servers, models, "alpha", GenerateRequest(prompt="hi", options={"seed": 1})) == [
+        1,
+        2,
+    ]
+
+
+def test_a_v1_server_without_the_model_lacks_it_whatever_it_can_carry() -> None:
+    asked = GenerateRequest(prompt="hi", keep_alive=0)
+    assert judged([server(1, api_version=ApiVersion.V1)], [], asked) == {1: Obstacle.LACKS}
+
+
+def test_one_model_is_taken_and_two_of_one_name_are_refused() -> None:
+    one, other = ListedModel(name="Alpha:latest"), ListedModel(name="alpha:latest")
+    assert only_one([one], "s") is one
+    with pytest.raises(ModelAmbiguous) as caught:
+        only_one([one, other], "gpu")
+    assert (
+        caught.value.message
+        == "server gpu has 2 models of that name: 'Alpha:latest', 'alpha:latest'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "host"),
+    [
+        ("m:cloud", None, "ollama.com"),
+        ("m:120b-CLOUD", None, "ollama.com"),
+        (
+            "m:8b",
+            ListedModel(name="m:8b", remote_host="https://far.example"),
+            "https://far.example",
+        ),
+        ("m:8b", ListedModel(name="m:8b", remote_model="big"), "ollama.com"),
+        ("m", ListedModel(name="m:cloud"), "ollama.com"),
+    ],
+)
+def test_a_prompt_leaves_the_fleet_only_when_allowed(
+    name: str, listed: ListedModel | None, host: str
+) -> None:
+    with pytest.raises(RemoteNotAllowed) as caught:
+        refuse_remote(name, listed, ASKED)
+    assert host in caught.value.message
+    refuse_remote(name, listed, GenerateRequest(prompt="hi", allow_remote=True))
+
+
+def test_a_model_of_the_fleet_needs_no_permission() -> None:
+    refuse_remote("m:8b", ListedModel(name="m:8b"), ASKED)
+    refuse_remote("cloud", None, ASKED)
+
+
+def test_the_nearest_names_are_other_tags_first_and_three_at_most() -> None:
+    known = ["qwen2:latest", "alpha:latest", "user/qwen3:8b", "qwen3:8b", "Qwen3:4b"]
+    assert nearest("qwen3", known) == ["qwen3:8b", "Qwen3:4b", "qwen2:latest"]
+    assert nearest("qwen3", [*known, "qwen3:30b", "qwen3:32b"]) == [
+        "qwen3:8b",
+        "Qwen3:4b",
+        "qwen3:30b",
+    ]
+    assert nearest("alhpa", known) == ["alpha:latest"]
+    assert nearest("zzz", known) == []
+    assert nearest("x", []) == []
+
+
+@given(st.text(max_size=12), st.lists(st.text(max_size=12), max_size=6))
+def test_the_nearest_names_are_names_that_are_known(asked: str, known: list[str]) -> None:
+    found = nearest(asked, known)
+    assert len(found) == len(set(found)) <= 3
+    assert set(found) <= set(known)
