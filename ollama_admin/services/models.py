@@ -122,7 +122,7 @@ class Models:
                 if whole:
                     yield _groups(whole, pinned)
                 wanted = (place for place in batch if _is_wanted(place, name, capability))
-                *whole, begun = [list(limit) for _, limit in groupby((*begun, *wanted), _KEY)] or [
+                *whole, begun = [list(rows) for _, rows in groupby((*begun, *wanted), _KEY)] or [
                     begun
                 ]
         yield _groups([*whole, begun], pinned)
@@ -136,10 +136,10 @@ def _groups(whole: Sequence[Sequence[store.Place]], pinned: Mapping[str, str]) -
     of their own.
     """
     groups: dict[tuple[str, str], list[store.Place]] = defaultdict(list)
-    for limit in whole:
-        for place in limit:
+    for rows in whole:
+        for place in rows:
             groups[place.name_key, "" if place.digest else place.name].append(place)
-    return [_group(limit, pinned) for limit in groups.values()]
+    return [_group(rows, pinned) for rows in groups.values()]
 
 
 def _servers_and_pins(
@@ -164,15 +164,14 @@ def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
     return model if digest is None else replace(model, pinned=digest)
 
 
-def _group(limit: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
-    name = limit[0].name
+def _group(rows: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
+    name = rows[0].name
     return ModelGroup(
         name=name,
-        builds=len({place.digest for place in limit if place.digest}),
+        builds=len({place.digest for place in rows if place.digest}),
         pinned=pinned.get(model_key(name)),
         servers=tuple(
-            ModelHolder(server=p.server, digest=p.digest, is_available=p.is_available)
-            for p in limit
+            ModelHolder(server=p.server, digest=p.digest, is_available=p.is_available) for p in rows
         ),
     )
 

@@ -73,25 +73,25 @@ def test_two_processes_share_the_limits_of_servers(
 ) -> None:
     fake = Counting(SimulatedModel("alpha", says="one two three"), token_delay=0.03)
     with FakeOllamaThread(fake) as fakes:
-        limit = [started(spawn, migrated_postgres_url)[1] for _ in range(2)]
+        urls = [started(spawn, migrated_postgres_url)[1] for _ in range(2)]
         ask(
-            limit[0],
+            urls[0],
             "POST",
             "/api/servers",
             {"name": "one", "url": fakes.url, "max_concurrent": 3},
         )
-        assert ask(limit[1], "POST", "/api/discover").json()["failed"] == 0
+        assert ask(urls[1], "POST", "/api/discover").json()["failed"] == 0
 
         def generate(number: int) -> httpx.Response:
             body = {"model": "alpha", "prompt": "hi", "stream": bool(number % 3)}
-            return ask(limit[number % 2], "POST", "/api/generate", body)
+            return ask(urls[number % 2], "POST", "/api/generate", body)
 
         with ThreadPoolExecutor(40) as threads:
             answers = list(threads.map(generate, range(40)))
         assert [answer.status_code for answer in answers] == [200] * 40
         assert all(json.loads(answer.text.splitlines()[-1])["done"] for answer in answers)
         assert 2 <= fakes.call(lambda: fake.most) <= 3
-        [server] = ask(limit[0], "GET", "/api/servers").json()
+        [server] = ask(urls[0], "GET", "/api/servers").json()
         assert server["slots_in_use"] == 0
 
 

@@ -169,10 +169,10 @@ def discovered_of(text: str) -> list[DiscoverResult]:
 
 
 def group_of(text: str) -> ModelGroup:
-    limit = tuple(
+    holders = tuple(
         ModelHolder(server=text, digest=digest, is_available=True) for digest in (text or "x", None)
     )
-    return ModelGroup(name=text, builds=2, servers=limit)
+    return ModelGroup(name=text, builds=2, servers=holders)
 
 
 def ref(text: str) -> ServerRef:

@@ -350,14 +350,14 @@ async def test_an_explanation_tells_who_is_full_and_who_waits(client: Client, fa
     async with client.stream(prompt="hi", model="alpha") as one:
         await anext(one)
         assert (await explained(client))[0] == "two"
-        assert (await explained(client))[1]["one"] == (False, "all its 1 limit are in use")
+        assert (await explained(client))[1]["one"] == (False, "all its 1 slots are in use")
         async with client.stream(prompt="hi", model="alpha") as other:
             await anext(other)
             chosen, candidates = await explained(client)
     assert chosen == "one"
     assert candidates["one"] == (
         True,
-        "all its 1 limit are in use; the request would wait for one",
+        "all its 1 slots are in use; the request would wait for one",
     )
 
 

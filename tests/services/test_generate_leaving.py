@@ -1,4 +1,4 @@
-"""Requests that are left at any moment give their limit at the server back, and end upstream."""
+"""Requests that are left at any moment give their slots back, and end upstream."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

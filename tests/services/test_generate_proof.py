@@ -176,7 +176,7 @@ async def by_verified(client: Client) -> dict[str, Any]:
 
 
 demands = pytest.mark.parametrize("demand", [pinned, by_digest, by_verified])
-limit = pytest.mark.parametrize("place", ["anywhere", "server", "server_url"])
+destinations = pytest.mark.parametrize("place", ["anywhere", "server", "server_url"])
 
 
 def at(place: str, fake: FakeOllama) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def at(place: str, fake: FakeOllama) -> dict[str, Any]:
     ]
 
 
-@limit
+@destinations
 @demands
 async def test_a_demanded_build_is_looked_at_before_and_after(
     client: Client, registered: FakeOllama, demand: Any, place: str
@@ -199,7 +199,7 @@ async def test_a_demanded_build_is_looked_at_before_and_after(
     ]
 
 
-@limit
+@destinations
 @demands
 async def test_another_build_than_the_demanded_one_is_sent_nothing(
     client: Client, moved: FakeOllama, demand: Any, place: str

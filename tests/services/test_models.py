@@ -35,12 +35,12 @@ async def catalogue(client: Client) -> AsyncIterator[Client]:
         yield client
 
 
-def limit(models: list[Model]) -> list[tuple[str, str]]:
+def server_and_name(models: list[Model]) -> list[tuple[str, str]]:
     return [(model.server, model.name) for model in models]
 
 
 async def test_models_are_those_that_can_be_asked_for_now(catalogue: Client) -> None:
-    assert limit(await catalogue.models.list()) == [
+    assert server_and_name(await catalogue.models.list()) == [
         ("one", "alpha:latest"),
         ("two", "alpha:latest"),
         ("two", "beta:latest"),
@@ -51,7 +51,7 @@ async def test_everything_adds_vanished_models_and_those_of_inactive_servers(
     catalogue: Client,
 ) -> None:
     found = await catalogue.models.list(all=True)
-    assert set(limit(found)) == {
+    assert set(server_and_name(found)) == {
         *(
             ("one", "Delta:7b"),
             ("one", "alpha:latest"),
@@ -66,11 +66,11 @@ async def test_everything_adds_vanished_models_and_those_of_inactive_servers(
 async def test_models_of_a_server_that_is_named_are_shown_though_it_is_inactive(
     catalogue: Client,
 ) -> None:
-    assert limit(await catalogue.models.list(["three"])) == [
+    assert server_and_name(await catalogue.models.list(["three"])) == [
         ("three", "alpha:latest"),
         ("three", "gamma:latest"),
     ]
-    assert limit(await catalogue.models.list(["one", 2])) == [
+    assert server_and_name(await catalogue.models.list(["one", 2])) == [
         ("one", "alpha:latest"),
         ("two", "alpha:latest"),
         ("two", "beta:latest"),
@@ -100,9 +100,11 @@ async def test_models_are_filtered_by_name(
 
 
 async def test_models_are_filtered_by_capability_in_any_case(catalogue: Client) -> None:
-    assert limit(await catalogue.models.list(capability="Tools")) == [("two", "alpha:latest")]
+    assert server_and_name(await catalogue.models.list(capability="Tools")) == [
+        ("two", "alpha:latest")
+    ]
     assert await catalogue.models.list(capability="embedding") == []
-    assert limit(await catalogue.models.list(capability="embedding", all=True)) == [
+    assert server_and_name(await catalogue.models.list(capability="embedding", all=True)) == [
         ("three", "gamma:latest")
     ]
 
@@ -184,13 +186,13 @@ async def test_lists_that_come_in_many_batches_are_whole_and_no_group_is_cut(
             await client.servers.add(name=name, url=fake.url)
         await client.discover()
     found = await client.models.list()
-    assert limit(found) == [
+    assert server_and_name(found) == [
         (server, f"{name}:latest") for name in names for server in ("one", "two")
     ]
     groups = await client.models.by_model()
     assert [(group.name, len(group.servers)) for group in groups] == [
         (f"{name}:latest", 2) for name in names
     ]
-    assert limit(await client.models.list(name="model-[13]")) == []
+    assert server_and_name(await client.models.list(name="model-[13]")) == []
     assert len(await client.models.list(name="model-[13]:*")) == 4
     assert len(await client.models.list(name="MODEL-1")) == 2

@@ -234,13 +234,13 @@ def slots_held(connection: Connection) -> int:
 
 def keywords(asked: Asked, url: str, number: int) -> dict[str, Any]:
     """The request as the client takes it."""
-    limit: dict[Place | None, dict[str, Any]] = {
+    destinations: dict[Place | None, dict[str, Any]] = {
         None: {},
         Place.SERVER: {"server": number},
         Place.URL: {"server_url": url},
         Place.V1_URL: {"server_url": f"{url}/v1"},
     }
-    return limit[asked.place] | {
+    return destinations[asked.place] | {
         "model": asked.model,
         "digest": asked.digest and digest(asked.digest),
         "verified": asked.verified,
