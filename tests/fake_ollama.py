@@ -7,6 +7,7 @@ The next request to the path meets the fault; later ones are answered as usual.
 """
 
 import asyncio
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import deque
@@ -131,6 +132,18 @@ class Answer(Fault):
             content_type=self.content_type or content_type,
         )
         await client.write(reply.encode())
+
+
+def pull_progress(model: str, layers: int = 2) -> list[bytes]:
+    """The lines of a pull that succeeds, as Ollama 0.33 writes them."""
+    records: list[dict[str, object]] = [{"status": "pulling manifest"}]
+    for number in range(layers):
+        digest = hashlib.sha256(f"{model}{number}".encode()).hexdigest()
+        layer = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": 100}
+        records += [layer, layer | {"completed": 50}, layer | {"completed": 100}]
+    for status in ("verifying sha256 digest", "writing manifest", "success"):
+        records.append({"status": status})
+    return [encode_json(record) + b"\n" for record in records]
 
 
 def redirect(location: str, status: int = 307) -> Answer:

@@ -1,7 +1,6 @@
 """Which addresses a request may be sent to when it is not the owner of this machine who asks."""
 
 import ipaddress
-from typing import Any
 from urllib.parse import urlsplit
 
 from ollama_admin.errors import AddressRefused
@@ -21,54 +20,45 @@ _BROADCAST = ipaddress.ip_address("255.255.255.255")
 
 
 def refuse_address(text: str) -> None:
-    """Raise AddressRefused for link-local, multicast, unspecified and metadata addresses, and those
-    that mean one.
+    """Raise AddressRefused for link-local, multicast, unspecified and metadata addresses, and for
+    IPv6 addresses that mean one.
     """
-    address = ipaddress.ip_address(text.partition("%")[0])
-    for meant in _meanings(address):
-        is_refused = (
-            meant.is_link_local or meant.is_multicast or meant.is_unspecified or meant in _METADATA
+    address = ipaddress.ip_address(text.partition("%")[0])  # without the zone of `fe80::1%eth0`
+    if any(_is_refused(meant) for meant in _meanings(address)):
+        raise AddressRefused(
+            f"the server's address {address} is link-local, multicast, unspecified or one of a "
+            "cloud's metadata",
+            "such addresses are not connected to; give the server's own one",
         )
-        if is_refused or meant == _BROADCAST or meant in _THIS_NETWORK:
-            raise AddressRefused(
-                f"the server's address {address} is link-local, multicast, unspecified or one of a "
-                "cloud's metadata",
-                "such addresses are not connected to; give the server's own one",
-            )
 
 
 def refuse_written_address(url: str) -> None:
-    """As `refuse_address`, for a URL that has an address and no name."""
+    """Raise AddressRefused for a URL whose host is an address that is refused; a name passes, it
+    is known only when it was looked up.
+    """
     host = urlsplit(url).hostname or ""
     if _is_address(host):
         refuse_address(host)
 
 
-async def refuse_connected_address(event: str, info: dict[str, Any]) -> None:
-    """For httpx's extension `trace`: look at the address that a name led to, before anything is
-    sent there.
-
-    The name is looked up by the connection itself, so no other answer of the name service can come
-    in between. Connections that are used again were looked at when they were made.
-    """
-    if event != "connection.connect_tcp.complete":
-        return
-    stream = info["return_value"]
-    try:
-        refuse_address(stream.get_extra_info("server_addr")[0])
-    except AddressRefused:
-        await stream.aclose()
-        raise
+def _is_refused(address: Address) -> bool:
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return True
+    return address in _METADATA or address == _BROADCAST or address in _THIS_NETWORK
 
 
 def _meanings(address: Address) -> list[Address]:
-    """The address, and the IPv4 address that is written in it."""
+    """The address, and the IPv4 addresses that are written in it."""
+    meanings: list[Address] = [address]
     if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    written = [address.ipv4_mapped, address.sixtofour]
+        return meanings
+    if address.ipv4_mapped is not None:
+        meanings.append(address.ipv4_mapped)
+    if address.sixtofour is not None:
+        meanings.append(address.sixtofour)
     if address in _NAT64:
-        written.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [address, *(meant for meant in written if meant is not None)]
+        meanings.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return meanings
 
 
 def _is_address(host: str) -> bool:

@@ -26,6 +26,7 @@ _IMAGE_TYPES = (
     (b"GIF8", "image/gif"),
     (b"BM", "image/bmp"),
 )
+_WEBP = "image/webp"  # the one other type that requests may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,41 +41,47 @@ def call(request: "GenerateRequest", model: str, api_version: ApiVersion) -> Cal
     """The call that asks `model` (spelt as the server lists it) for what `request` says, always
     streaming.
     """
-    return _v1(request, model) if api_version is ApiVersion.V1 else _native(request, model)
+    if api_version is ApiVersion.V1:
+        return _v1(request, model)
+    return _native(request, model)
 
 
 def _native(request: "GenerateRequest", model: str) -> Call:
-    body: dict[str, Any] = {"model": model, "stream": True, **request.native}
+    body: dict[str, Any] = {"model": model, "stream": True}
+    body |= request.native
     if not (request.allow_truncate or request.verbatim):
         # without them a prompt that does not fit is cut and nothing said
         body |= {"truncate": False, "shift": False}
     optional = {
         "options": dict(request.options) or None,
-        "format": dict(request.format) if isinstance(request.format, Mapping) else request.format,
+        "format": _format(request),
         "keep_alive": request.keep_alive,
         "think": request.think,
     }
     body |= {key: value for key, value in optional.items() if value is not None}
     if request.messages is not None:
-        tools = {"tools": list(request.tools)} if request.tools else {}
-        return Call(path="/api/chat", body=body | {"messages": list(request.messages)} | tools)
+        body["messages"] = list(request.messages)
+        if request.tools:
+            body["tools"] = list(request.tools)
+        return Call(path="/api/chat", body=body)
     images = [_base64(image) for image in request.images]
     if request.think is None or request.verbatim:
-        asked = {"prompt": request.prompt, "system": request.system, "images": images}
-        return Call(
-            path="/api/generate", body=body | {key: value for key, value in asked.items() if value}
-        )
+        prompt = {"prompt": request.prompt, "system": request.system, "images": images}
+        body |= {key: value for key, value in prompt.items() if value}
+        return Call(path="/api/generate", body=body)
     # only /api/chat tells the thinking of every model apart: on /api/generate it may come inside
     # the answer
     message: dict[str, Any] = {"role": "user", "content": request.prompt}
     if images:
         message["images"] = images
-    return Call(path="/api/chat", body=body | {"messages": [*_system(request), message]})
+    body["messages"] = _after_system(request, message)
+    return Call(path="/api/chat", body=body)
 
 
 def _v1(request: "GenerateRequest", model: str) -> Call:
     if request.messages is None:
-        messages = [*_system(request), _v1_message("user", request.prompt, request.images)]
+        message = _v1_message("user", request.prompt, request.images)
+        messages = _after_system(request, message)
     else:
         messages = [_v1_message_of(message) for message in request.messages]
     body: dict[str, Any] = {
@@ -92,8 +99,17 @@ def _v1(request: "GenerateRequest", model: str) -> Call:
     return Call(path="/v1/chat/completions", body=body)
 
 
-def _system(request: "GenerateRequest") -> list[dict[str, str]]:
-    return [{"role": "system", "content": request.system}] if request.system else []
+def _format(request: "GenerateRequest") -> str | dict[str, Any] | None:
+    if isinstance(request.format, Mapping):
+        return dict(request.format)
+    return request.format
+
+
+def _after_system(request: "GenerateRequest", message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The message of the user, behind the system prompt where there is one."""
+    if not request.system:
+        return [message]
+    return [{"role": "system", "content": request.system}, message]
 
 
 def _v1_message_of(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,15 +120,15 @@ def _v1_message_of(message: Mapping[str, Any]) -> dict[str, Any]:
 def _v1_message(role: str, text: str, images: Sequence[bytes]) -> dict[str, Any]:
     if not images:
         return {"role": role, "content": text}
-    return {
-        "role": role,
-        "content": [{"type": "text", "text": text}, *(_image_part(image) for image in images)],
-    }
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
+    parts.extend(_image_part(image) for image in images)
+    return {"role": role, "content": parts}
 
 
 def _image_part(image: bytes) -> dict[str, Any]:
-    kind = next((kind for magic, kind in _IMAGE_TYPES if image.startswith(magic)), "image/webp")
-    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{_base64(image)}"}}
+    media_type = next((kind for magic, kind in _IMAGE_TYPES if image.startswith(magic)), _WEBP)
+    url = f"data:{media_type};base64,{_base64(image)}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _base64(data: bytes) -> str:

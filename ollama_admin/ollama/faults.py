@@ -1,4 +1,4 @@
-"""Foreign errors of HTTP become ours here: httpx's exceptions, refusals, and answers that cannot be
+"""Turns foreign errors of HTTP into ours: httpx's exceptions, refusals, and answers that cannot be
 read.
 """
 
@@ -46,7 +46,9 @@ _PHASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response that was read as a whole; `location` is the target of a redirect."""
+    """A response that was read as a whole; `location` is where a redirect leads, None without
+    one.
+    """
 
     status: int
     location: str | None
@@ -55,7 +57,11 @@ class Answer:
 
 @contextmanager
 def translated(target: Target, path: str) -> Iterator[None]:
-    """Raise our errors for httpx's and for answers that cannot be read."""
+    """Raise UpstreamError and what is under it for httpx's exceptions and for BadAnswer; others
+    pass.
+
+    `may_pass_on` is False where the server may be at work on the request.
+    """
     try:
         yield
     except httpx.DecodingError as exc:
@@ -70,62 +76,42 @@ def translated(target: Target, path: str) -> Iterator[None]:
         raise UpstreamError(message, "is it an Ollama server?") from exc
 
 
-def unreachable(target: Target, why: str, *, may_pass_on: bool) -> ServerUnreachable:
-    """The error of a server that gave no answer, with the usual reason as a hint."""
-    url = urlsplit(target.ref.url)
-    hint = "check that it is running and that this machine may connect to it"
-    if url.scheme == "http" and url.port is None:
-        hint = (
-            f"the URL means port 80; Ollama listens on 11434: http://{url.netloc}:11434{url.path}"
-        )
-    elif url.hostname in ("localhost", "127.0.0.1", "::1"):
-        hint = (
-            "start it; inside a container, localhost is the container itself: try "
-            "host.docker.internal"
-        )
-    return ServerUnreachable(
-        f"server {_place(target)} cannot be reached: {why}", hint, may_pass_on=may_pass_on
-    )
+def unreachable(target: Target, reason: str, *, may_pass_on: bool) -> ServerUnreachable:
+    """The error of a server that gave no answer, with what usually helps as a hint."""
+    message = f"{_cannot_be_reached(target)}{reason}"
+    return ServerUnreachable(message, _connection_hint(target), may_pass_on=may_pass_on)
 
 
 def reason_of(error: ServerUnreachable, target: Target) -> str:
-    """The reason alone, for a message that says it in another place."""
-    return error.message.removeprefix(f"server {_place(target)} cannot be reached: ")
+    """The reason that `unreachable` was given, for a message that says the rest otherwise."""
+    return error.message.removeprefix(_cannot_be_reached(target))
 
 
 def refused(target: Target, path: str, answer: Answer, model: str | None) -> AdminError:
-    """What an answer other than 200 means."""
+    """The error that an answer other than 200 means; `model` is the one that was asked for.
+
+    `may_pass_on` is True where the request was not taken on.
+    """
     refusal = _refusal(answer.body)
-    said = f": {scrubbed(refusal.text, target)}" if refusal.text else ""
+    explanation = ""
+    if refusal.text:
+        explanation = f": {scrubbed(refusal.text, target)}"
     if refusal.prompt_too_long:
         return _prompt_too_long(target, refusal)
     if 300 <= answer.status < 400:
-        host = scrubbed(_host(answer.location), target)
-        message = f"server {target.ref} redirects {path} to {host}; redirects are not followed"
-        return UpstreamError(message, "register the server under the URL that answers itself")
+        return _redirected(target, path, answer.location)
     if answer.status == 401 or (answer.status == 403 and not refusal.text):
-        return _unauthorized(target, answer.status, said)
+        return _unauthorized(target, answer.status, explanation)
     is_away = answer.status in AWAY
     if answer.status in (429, 503):
-        message = f"server {target.ref} is busy ({answer.status}){said}"
+        message = f"server {target.ref} is busy ({answer.status}){explanation}"
         return ServerBusy(message, "try again later", may_pass_on=is_away)
     if answer.status == 404 and model is not None and refusal.text:
-        hint = (
-            f"read again what it has: ollama-admin discover {target.ref.id}"
-            if target.ref.id
-            else None
-        )
-        return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
+        return _model_not_found(target, model)
     if answer.status in (404, 405) and not refusal.text:
-        hint = (
-            "speak v1 to it, or check the path in its URL"
-            if target.api_version is ApiVersion.NATIVE
-            else None
-        )
-        return UpstreamError(f"server {target.ref} knows no {path} ({answer.status})", hint)
-    return UpstreamError(
-        f"server {target.ref} answered {answer.status} to {path}{said}", may_pass_on=is_away
-    )
+        return _path_not_known(target, path, answer.status)
+    message = f"server {target.ref} answered {answer.status} to {path}{explanation}"
+    return UpstreamError(message, may_pass_on=is_away)
 
 
 def scrubbed(text: str, target: Target) -> str:
@@ -139,11 +125,24 @@ def scrubbed(text: str, target: Target) -> str:
     return text[:ERROR_TEXT_LIMIT]
 
 
-def _host(location: str | None) -> str:
-    try:
-        return urlsplit(location or "").hostname or "elsewhere"
-    except ValueError:
-        return "elsewhere"
+def _cannot_be_reached(target: Target) -> str:
+    server = target.ref.url
+    if target.ref.name:
+        server = f"{target.ref.name} ({target.ref.url})"
+    return f"server {server} cannot be reached: "
+
+
+def _connection_hint(target: Target) -> str:
+    url = urlsplit(target.ref.url)
+    if url.scheme == "http" and url.port is None:
+        right_url = f"http://{url.netloc}:11434{url.path}"
+        return f"the URL means port 80; Ollama listens on 11434: {right_url}"
+    if url.hostname in ("localhost", "127.0.0.1", "::1"):
+        return (
+            "start it; inside a container, localhost is the container itself: try "
+            "host.docker.internal"
+        )
+    return "check that it is running and that this machine may connect to it"
 
 
 def _refusal(body: bytes) -> wire.Refusal:
@@ -154,33 +153,52 @@ def _refusal(body: bytes) -> wire.Refusal:
 
 
 def _prompt_too_long(target: Target, refusal: wire.Refusal) -> PromptTooLong:
-    numbers = ""
+    message = f"the prompt does not fit into the model's context on server {target.ref}"
     if refusal.prompt_tokens and refusal.context_tokens:
-        numbers = f": {refusal.prompt_tokens} tokens, the context has {refusal.context_tokens}"
+        message += f": {refusal.prompt_tokens} tokens, the context has {refusal.context_tokens}"
     hint = (
         "give it a larger context with --option num_ctx=N, or let it be cut with --allow-truncate"
     )
-    return PromptTooLong(
-        f"the prompt does not fit into the model's context on server {target.ref}{numbers}", hint
-    )
+    return PromptTooLong(message, hint)
 
 
-def _unauthorized(target: Target, status: int, said: str) -> ServerUnauthorized:
-    update = f": ollama-admin server update {target.ref.id}" if target.ref.id else ""
+def _redirected(target: Target, path: str, location: str | None) -> UpstreamError:
+    host = scrubbed(_host(location), target)
+    message = f"server {target.ref} redirects {path} to {host}; redirects are not followed"
+    return UpstreamError(message, "register the server under the URL that answers itself")
+
+
+def _host(location: str | None) -> str:
+    try:
+        return urlsplit(location or "").hostname or "elsewhere"
+    except ValueError:
+        return "elsewhere"
+
+
+def _unauthorized(target: Target, status: int, explanation: str) -> ServerUnauthorized:
+    hint, option = "a proxy in front of it wants credentials", "--auth ..."
     if target.secrets:
-        hint = (
-            "it does not accept the credentials; give "
-            f"others{update and f'{update} --secret-stdin'}"
-        )
-    else:
-        hint = f"a proxy in front of it wants credentials{update and f'{update} --auth ...'}"
+        hint, option = "it does not accept the credentials; give others", "--secret-stdin"
+    if target.ref.id:
+        hint += f": ollama-admin server update {target.ref.id} {option}"
     if status == 403:
         hint += "; or it refuses this host name: see OLLAMA_HOST on the server"
-    return ServerUnauthorized(f"server {target.ref} refused the request ({status}){said}", hint)
+    message = f"server {target.ref} refused the request ({status}){explanation}"
+    return ServerUnauthorized(message, hint)
 
 
-def _place(target: Target) -> str:
-    return f"{target.ref.name} ({target.ref.url})" if target.ref.name else target.ref.url
+def _model_not_found(target: Target, model: str) -> ModelNotFound:
+    hint = None
+    if target.ref.id:
+        hint = f"read again what it has: ollama-admin discover {target.ref.id}"
+    return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
+
+
+def _path_not_known(target: Target, path: str, status: int) -> UpstreamError:
+    hint = None
+    if target.api_version is ApiVersion.NATIVE:
+        hint = "speak v1 to it, or check the path in its URL"
+    return UpstreamError(f"server {target.ref} knows no {path} ({status})", hint)
 
 
 def _reason(exc: Exception) -> str:

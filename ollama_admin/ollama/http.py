@@ -1,11 +1,11 @@
-"""The one factory of HTTP clients: nothing from the environment, no redirects, every wait
-bounded.
+"""The one way to a server, by httpx: nothing from the environment, no redirects, every wait
+bounded. Bytes go in, a `Response` comes out.
 """
 
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 
 from ollama_admin.domain.secret import Secret
-from ollama_admin.errors import InvalidInput
-from ollama_admin.ollama.addresses import refuse_connected_address, refuse_written_address
+from ollama_admin.errors import AddressRefused, InvalidInput
+from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
+from ollama_admin.ollama.response import Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,12 @@ IDLE_ORIGINS = 100  # whose connections are kept after their last request
 # just then on its way would fail, so we close it first.
 KEPT = 4.0  # seconds
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=8, keepalive_expiry=KEPT)
-_HEADERS = [
+# of every request that has no other of that name
+_HEADERS = (
     (b"Accept", b"*/*"),
     (b"Accept-Encoding", b"identity"),
     (b"User-Agent", b"ollama-admin"),
-]
+)
 
 
 @dataclass(slots=True)
@@ -77,30 +79,44 @@ class HTTP:
         self._proxy = proxy
         self._ca_file = ca_file
         self._any_address = any_address
-        waits = httpx.Timeout(times.first_byte, connect=times.connect, pool=times.connect)
-        self._extensions: dict[str, Any] = {"timeout": waits.as_dict()}
+        self._extensions: dict[str, Any] = {"timeout": self._waits(times.first_byte)}
         if not any_address:
-            self._extensions["trace"] = refuse_connected_address
+            self._extensions["trace"] = _refuse_connected_address
         self._pools: dict[str, _Pool] = {}
 
     @asynccontextmanager
     async def send(
-        self, method: str, url: str, headers: dict[str, str], body: Any = None
-    ) -> AsyncIterator[httpx.Response]:
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes | None = None,
+        *,
+        silence: float | None = None,
+    ) -> AsyncIterator[Response]:
         """The response with its body unread; leaving the block closes what was not read, which
         cancels upstream.
+
+        `silence` is how many seconds the connection may be silent, None the time for a first byte.
+        Raises httpx's exceptions, which `faults.translated` translates, and AddressRefused.
         """
         if not self._any_address:
             refuse_written_address(url)
-        # httpx itself would take ASCII only
-        encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         request = httpx.Request(
-            method, url, headers=_HEADERS + encoded, json=body, extensions=self._extensions
+            method,
+            url,
+            headers=_with_defaults(headers),
+            content=body,
+            extensions=self._extensions_for(silence),
         )
         async with self._transport(url) as transport:
             response = await transport.handle_async_request(request)
             try:
-                yield response
+                yield Response(
+                    status=response.status_code,
+                    headers=response.headers.raw,
+                    chunks=response.aiter_raw(),
+                )
             finally:
                 await response.aclose()
 
@@ -114,9 +130,8 @@ class HTTP:
         scheme, _, rest = url.partition("://")
         origin = f"{scheme}://{rest.partition('/')[0]}"
         pool = self._pools.pop(origin, None) or _Pool(self._new_transport(scheme))
-        self._pools[origin] = (
-            pool  # as the last one: those that nobody has used for longest come first
-        )
+        # put in as the last one: those that nobody has used for longest come first
+        self._pools[origin] = pool
         pool.users += 1
         try:
             yield pool.transport
@@ -126,8 +141,8 @@ class HTTP:
             await self._close_idle()
 
     async def _close_idle(self) -> None:
-        """Close what nobody will use again, and what is too much; what was not used for longest
-        comes first.
+        """Close the pools that were not used for `KEPT` seconds, and of others what is over
+        `IDLE_ORIGINS`; the one that was not used for longest is the first.
         """
         old = asyncio.get_running_loop().time() - KEPT
         for origin, pool in list(self._pools.items()):
@@ -139,13 +154,24 @@ class HTTP:
                 del self._pools[origin]
                 await pool.transport.aclose()
 
+    def _extensions_for(self, silence: float | None) -> dict[str, Any]:
+        if silence is None:
+            return self._extensions
+        return self._extensions | {"timeout": self._waits(silence)}
+
+    def _waits(self, silence: float) -> dict[str, float]:
+        connect = self.times.connect
+        return {"connect": connect, "pool": connect, "read": silence, "write": silence}
+
     def _new_transport(self, scheme: str) -> httpx.AsyncHTTPTransport:
-        needs_tls = scheme == "https" or (self._proxy and self._proxy.reveal().startswith("https"))
+        proxy = None
+        if self._proxy:
+            proxy = self._proxy.reveal()
+        certificates = self._no_certificates
+        if scheme == "https" or (proxy and proxy.startswith("https")):
+            certificates = self._certificates
         return httpx.AsyncHTTPTransport(
-            verify=self._certificates if needs_tls else self._no_certificates,
-            proxy=self._proxy.reveal() if self._proxy else None,
-            trust_env=False,
-            limits=_LIMITS,
+            verify=certificates, proxy=proxy, trust_env=False, limits=_LIMITS
         )
 
     @cached_property
@@ -155,6 +181,32 @@ class HTTP:
     @cached_property
     def _no_certificates(self) -> ssl.SSLContext:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # accepts nothing, and plain http needs none
+
+
+def _with_defaults(given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers that are sent: ours where none was given, then those that were given. No
+    compression can be asked for.
+    """
+    headers = [pair for pair in given if pair[0].lower() != b"accept-encoding"]
+    names = {name.lower() for name, _ in headers}
+    return [pair for pair in _HEADERS if pair[0].lower() not in names] + headers
+
+
+async def _refuse_connected_address(event: str, info: dict[str, Any]) -> None:
+    """For httpx's extension `trace`: look at the address that a name led to, before anything is
+    sent there.
+
+    The name is looked up by the connection itself, so no other answer of the name service can come
+    in between. Connections that are used again were looked at when they were made.
+    """
+    if event != "connection.connect_tcp.complete":
+        return
+    stream = info["return_value"]
+    try:
+        refuse_address(stream.get_extra_info("server_addr")[0])
+    except AddressRefused:
+        await stream.aclose()
+        raise
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -10,8 +10,9 @@ LINE_LIMIT = 4 * 1024 * 1024  # bytes; Ollama's own client reads lines of at mos
 async def lines(
     chunks: AsyncIterator[bytes], limit: int = LINE_LIMIT
 ) -> AsyncGenerator[bytes, None]:
-    """Lines that are not blank, without their ends; a last one without an end counts. BadAnswer
-    over `limit`.
+    """The lines that are not blank, without their ends; a last one without an end counts.
+
+    Raises BadAnswer for a line of more than `limit` bytes.
     """
     rest = bytearray()
     async for chunk in chunks:
@@ -19,16 +20,16 @@ async def lines(
         rest += chunk
         start = 0
         while (end := rest.find(b"\n", max(start, searched))) >= 0:
-            _check(end - start, limit)
+            _refuse_long_line(end - start, limit)
             if line := bytes(rest[start:end]).strip():
                 yield line
             start = end + 1
         del rest[:start]
-        _check(len(rest), limit)
+        _refuse_long_line(len(rest), limit)
     if line := bytes(rest).strip():
         yield line
 
 
-def _check(length: int, limit: int) -> None:
+def _refuse_long_line(length: int, limit: int) -> None:
     if length > limit:
         raise BadAnswer(f"a line of the answer is longer than {limit // 2**20} MiB")

@@ -3,9 +3,10 @@
 Reads tolerantly: unknown fields appear every few weeks.
 """
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,12 +20,15 @@ NAME_LIMIT = 500
 # of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
 VALUES_LIMIT = 300_000
 
-
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 
 class BadAnswer(Exception):
-    """What was sent is not what an Ollama server sends; `Endpoint` names the server."""
+    """What was sent is not what an Ollama server sends.
+
+    Not one of `errors.py`: here nobody knows which server it was. `faults.translated` makes it an
+    UpstreamError that names the server.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,14 @@ class Refusal:
     @property
     def prompt_too_long(self) -> bool:
         return self.context_tokens is not None or "longer than the context length" in self.text
+
+
+def dumps(document: Any) -> bytes:
+    """The document as compact JSON in UTF-8, its keys in their order; ValueError for what JSON
+    cannot say.
+    """
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode()
 
 
 def loads(data: bytes) -> Any:
@@ -54,15 +66,17 @@ def loads(data: bytes) -> Any:
 
 def version(document: Any) -> str | None:
     """The version that `/api/version` tells, None when this is not that answer."""
-    found = document.get("version") if isinstance(document, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= 100 and "\0" not in found else None
+    if not isinstance(document, dict):
+        return None
+    text = document.get("version")
+    if not isinstance(text, str) or not 0 < len(text) <= 100 or "\0" in text:
+        return None
+    return text
 
 
 def listed_models(document: Any) -> list[ListedModel]:
     """The models of `/api/tags`; null stands for none."""
-    entries = _list(_object(document, "the answer"), "models")
-    if len(entries) > MODELS_LIMIT:
-        raise BadAnswer(f"the server lists {len(entries)} models, more than {MODELS_LIMIT}")
+    entries = _entries(document, "models")
     return _distinct(
         [_listed_model(entry, f"models[{index}]") for index, entry in enumerate(entries)]
     )
@@ -70,16 +84,8 @@ def listed_models(document: Any) -> list[ListedModel]:
 
 def v1_models(document: Any) -> list[ListedModel]:
     """The models of `/v1/models`: names and nothing else that could be relied on."""
-    entries = _list(_object(document, "the answer"), "data")
-    if len(entries) > MODELS_LIMIT:
-        raise BadAnswer(f"the server lists {len(entries)} models, more than {MODELS_LIMIT}")
-    models = [_object(entry, f"data[{index}]") for index, entry in enumerate(entries)]
-    return _distinct(
-        [
-            ListedModel(name=_name(model, "id", f"data[{index}].id"))
-            for index, model in enumerate(models)
-        ]
-    )
+    entries = _entries(document, "data")
+    return _distinct([_v1_model(entry, f"data[{index}]") for index, entry in enumerate(entries)])
 
 
 def build_details(document: Any) -> BuildDetails:
@@ -87,12 +93,11 @@ def build_details(document: Any) -> BuildDetails:
     alone.
     """
     show = _object(document, "the answer")
-    capabilities = _list(show, "capabilities", required=False)
-    info = show.get("model_info")
-    info = info if isinstance(info, dict) else {}
+    capabilities = _texts(_list(show, "capabilities", required=False))
+    info = _object_or_empty(show, "model_info")
     architecture = info.get("general.architecture")
     return BuildDetails(
-        capabilities=tuple(sorted({item for item in _texts(capabilities) if len(item) <= 100})),
+        capabilities=tuple(sorted({name for name in capabilities if len(name) <= 100})),
         context_length=_count(info.get(f"{architecture}.context_length")),
         embedding_length=_count(info.get(f"{architecture}.embedding_length")),
     )
@@ -111,32 +116,21 @@ def native_event(line: bytes) -> StreamEvent:
     record = _object(loads(line), "a line of the answer")
     if "error" in record:
         return StreamEvent(error=refusal(record).text)
-    message = record.get("message")
-    said = message if isinstance(message, dict) else record
-    done = record.get("done") is True
-    return StreamEvent(
+    message, text_key = record.get("message"), "content"
+    if not isinstance(message, dict):  # `/api/generate` has none
+        message, text_key = record, "response"
+    event = StreamEvent(
         model=_optional_text(record, "model"),
-        response=_optional_text(said, "content" if said is message else "response") or "",
-        thinking=_optional_text(said, "thinking") or "",
-        done=done,
+        response=_optional_text(message, text_key) or "",
+        thinking=_optional_text(message, "thinking") or "",
         done_reason=_optional_text(record, "done_reason"),
         is_remote=bool(record.get("remote_host") or record.get("remote_model")),
-        tool_calls=_tool_calls(said),
+        tool_calls=_tool_calls(message),
         record=record,
-        **(_numbers(record) if done else {}),
     )
-
-
-def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the last record tells of the whole answer."""
-    return {
-        "created_at": _time(record.get("created_at")),
-        "total_duration": _count(record.get("total_duration")),
-        "load_duration": _count(record.get("load_duration")),
-        "eval_duration": _count(record.get("eval_duration")),
-        "prompt_tokens": _count(record.get("prompt_eval_count")),
-        "output_tokens": _count(record.get("eval_count")),
-    }
+    if record.get("done") is True:
+        return _last_event(event, record)
+    return event
 
 
 def v1_event(line: bytes) -> StreamEvent | None:
@@ -154,12 +148,9 @@ def v1_event(line: bytes) -> StreamEvent | None:
     record = _object(loads(value), "a line of the answer")
     if record.get("error"):
         return StreamEvent(error=refusal(record).text)
-    choices = _list(record, "choices", required=False)
-    choice = _object(choices[0], "choices[0]") if choices else {}
-    delta = choice.get("delta")
-    delta = delta if isinstance(delta, dict) else {}
-    usage = record.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    choice = _first_choice(record)
+    delta = _object_or_empty(choice, "delta")
+    usage = _object_or_empty(record, "usage")
     return StreamEvent(
         model=_optional_text(record, "model"),
         response=_optional_text(delta, "content") or "",
@@ -176,65 +167,113 @@ def refusal(document: Any) -> Refusal:
     """The text of an error body in any of its shapes; the inference process's own comes as JSON
     inside a string.
     """
-    error = document.get("error") if isinstance(document, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
+    error = _error(document)
+    message = error.get("message")
     if not isinstance(message, str):
         message = ""
     nested = _nested(message)
     if nested is not None:
         return refusal(nested)
+    return Refusal(
+        text=_storable(message),
+        prompt_tokens=_count(error.get("n_prompt_tokens")),
+        context_tokens=_count(error.get("n_ctx")),
+    )
+
+
+def _error(document: Any) -> dict[str, Any]:
+    """The error of a body as an object with a message, empty where there is none."""
+    if not isinstance(document, dict):
+        return {}
+    error = document.get("error")
     if isinstance(error, dict):
-        return Refusal(
-            text=_excerpt(message),
-            prompt_tokens=_count(error.get("n_prompt_tokens")),
-            context_tokens=_count(error.get("n_ctx")),
-        )
-    return Refusal(text=_excerpt(message))
+        return error
+    return {"message": error}
 
 
-def _excerpt(text: str) -> str:
-    """An error's text as it can be kept: PostgreSQL stores no NUL."""
+def _storable(text: str) -> str:
+    """The text without NUL, which PostgreSQL cannot store."""
     return text.replace("\0", "\\x00")
 
 
 def _nested(text: str) -> dict[str, Any] | None:
+    """The error body that stands as JSON in a text, None when it is none."""
     if not text.lstrip().startswith("{"):
         return None
     try:
         inner = loads(text.encode())
     except (BadAnswer, UnicodeEncodeError):
         return None
-    return inner if isinstance(inner, dict) and "error" in inner else None
+    if not isinstance(inner, dict) or "error" not in inner:
+        return None
+    return inner
+
+
+def _last_event(event: StreamEvent, record: Mapping[str, Any]) -> StreamEvent:
+    """The event with what only the last record tells: numbers of the whole answer."""
+    return replace(
+        event,
+        done=True,
+        created_at=_time(record.get("created_at")),
+        total_duration=_count(record.get("total_duration")),
+        load_duration=_count(record.get("load_duration")),
+        eval_duration=_count(record.get("eval_duration")),
+        prompt_tokens=_count(record.get("prompt_eval_count")),
+        output_tokens=_count(record.get("eval_count")),
+    )
+
+
+def _first_choice(record: Mapping[str, Any]) -> dict[str, Any]:
+    choices = _list(record, "choices", required=False)
+    if not choices:
+        return {}
+    return _object(choices[0], "choices[0]")
+
+
+def _entries(document: Any, key: str) -> list[Any]:
+    """The list of models under `key`; BadAnswer for more than one server may have."""
+    entries = _list(_object(document, "the answer"), key)
+    if len(entries) > MODELS_LIMIT:
+        raise BadAnswer(f"the server lists {len(entries)} models, more than {MODELS_LIMIT}")
+    return entries
 
 
 def _listed_model(entry: Any, path: str) -> ListedModel:
     model = _object(entry, path)
-    details = model.get("details")
-    details = details if isinstance(details, dict) else {}
-    inside = f"{path}.details"
-    families = details.get("families")
+    details, details_path = _object_or_empty(model, "details"), f"{path}.details"
     return ListedModel(
         name=_name(model, "name", f"{path}.name"),
         digest=_digest(model.get("digest"), path),
         size=_count(model.get("size")),
-        format=_stored_text(details, "format", inside),
-        family=_stored_text(details, "family", inside),
-        families=tuple(_texts(families)) if isinstance(families, list) else None,
-        parameter_size=_stored_text(details, "parameter_size", inside),
-        quantization_level=_stored_text(details, "quantization_level", inside),
+        format=_stored_text(details, "format", details_path),
+        family=_stored_text(details, "family", details_path),
+        families=_families(details),
+        parameter_size=_stored_text(details, "parameter_size", details_path),
+        quantization_level=_stored_text(details, "quantization_level", details_path),
         modified_at=_time(model.get("modified_at")),
         remote_host=_stored_text(model, "remote_host", path),
         remote_model=_stored_text(model, "remote_model", path),
     )
 
 
-def _tool_calls(said: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
-    return tuple(
-        call for call in _list(said, "tool_calls", required=False) if isinstance(call, dict)
-    )
+def _v1_model(entry: Any, path: str) -> ListedModel:
+    return ListedModel(name=_name(_object(entry, path), "id", f"{path}.id"))
+
+
+def _families(details: Mapping[str, Any]) -> tuple[str, ...] | None:
+    families = details.get("families")
+    if not isinstance(families, list):
+        return None
+    return tuple(_texts(families))
+
+
+def _tool_calls(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
+    calls = _list(message, "tool_calls", required=False)
+    return tuple(call for call in calls if isinstance(call, dict))
 
 
 def _distinct(models: list[ListedModel]) -> list[ListedModel]:
+    """One model of each name: the last, in the place of the first."""
     return list({model.name: model for model in models}.values())
 
 
@@ -244,6 +283,14 @@ def _object(value: Any, path: str) -> dict[str, Any]:
             f"the answer is not what Ollama sends: {path} is {_kind(value)}, not an object"
         )
     return value
+
+
+def _object_or_empty(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key, an empty one where there is none."""
+    value = parent.get(key)
+    if isinstance(value, dict):
+        return value
+    return {}
 
 
 def _list(parent: Mapping[str, Any], key: str, *, required: bool = True) -> list[Any]:
@@ -273,41 +320,51 @@ def _texts(values: list[Any]) -> list[str]:
 def _digest(value: Any, path: str) -> str | None:
     if value is None or value == "":
         return None
-    found = _DIGEST.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
+    match = None
+    if isinstance(value, str):
+        match = _DIGEST.fullmatch(value)
+    if match is None:
         raise BadAnswer(
             f"the answer is not what Ollama sends: {path}.digest is not a sha256 digest"
         )
-    return found[1].lower()
+    return match[1].lower()
 
 
 def _optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str | None:
+    """The text under a key, None where there is none; `path` leads to the parent, for the error."""
     value = parent.get(key)
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        place = f"{path}.{key}" if path else key
-        raise BadAnswer(f"the answer is not what Ollama sends: {place} is {_kind(value)}, not text")
+        if path:
+            key = f"{path}.{key}"
+        raise BadAnswer(f"the answer is not what Ollama sends: {key} is {_kind(value)}, not text")
     return value
 
 
 def _stored_text(parent: Mapping[str, Any], key: str, path: str) -> str | None:
     value = _optional_text(parent, key, path)
-    if value is not None and "\0" in value:  # the place is put together only then
+    if value is not None and "\0" in value:
         raise BadAnswer(f"{path}.{key} has a character that cannot be stored")
     return value
 
 
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**63 else None
+    """A number that a column can hold, None for anything else."""
+    if type(value) is int and 0 <= value < 2**63:
+        return value
+    return None
 
 
 def _time(value: Any) -> datetime | None:
+    """A time in UTC; None for what is no time, or does not say its zone."""
     if not isinstance(value, str):
         return None
     try:
-        found = datetime.fromisoformat(value)
-        return found.astimezone(UTC) if found.tzinfo else None
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is None:
+            return None
+        return time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

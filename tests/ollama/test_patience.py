@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ollama_admin.ollama.patience import Patience
+from ollama_admin.ollama.patience import PieceTimer
 
 LONG = 30.0
 
@@ -22,17 +22,17 @@ async def held() -> AsyncIterator[int]:
 
 
 async def test_items_come_as_they_are_and_then_no_more() -> None:
-    patience, found = Patience(), items(0, 0.001, 0)
-    assert [await patience.next_of(found, LONG) for _ in range(3)] == [0, 1, 2]
+    timer, found = PieceTimer(), items(0, 0.001, 0)
+    assert [await timer.next_of(found, LONG) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(StopAsyncIteration):
-        await patience.next_of(found, LONG)
-    patience.close()
+        await timer.next_of(found, LONG)
+    timer.close()
 
 
 async def test_a_wait_that_takes_longer_is_an_error() -> None:
-    patience = Patience()
+    timer = PieceTimer()
     with pytest.raises(TimeoutError):
-        await patience.next_of(held(), 0.01)
+        await timer.next_of(held(), 0.01)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -40,43 +40,43 @@ async def test_a_wait_that_takes_longer_is_an_error() -> None:
 
 async def test_each_wait_has_its_own_time() -> None:
     """The first one is long, so the timer is set anew for the second, which is short."""
-    patience = Patience()
-    assert await patience.next_of(items(0), LONG) == 0
+    timer = PieceTimer()
+    assert await timer.next_of(items(0), LONG) == 0
     with pytest.raises(TimeoutError):
-        await patience.next_of(held(), 0.01)
+        await timer.next_of(held(), 0.01)
 
 
 async def test_timer_of_an_earlier_wait_ends_no_later_one() -> None:
-    patience, gate = Patience(), asyncio.Event()
+    timer, gate = PieceTimer(), asyncio.Event()
 
     async def later() -> AsyncIterator[int]:
         await gate.wait()
         yield 7
 
-    assert await patience.next_of(items(0), 0.01) == 0
+    assert await timer.next_of(items(0), 0.01) == 0
     asyncio.get_running_loop().call_later(0.05, gate.set)  # the first timer has gone off by then
-    assert await patience.next_of(later(), LONG) == 7
+    assert await timer.next_of(later(), LONG) == 7
 
 
 async def test_nothing_is_late_while_nobody_waits() -> None:
-    patience = Patience()
-    assert await patience.next_of(items(0), 0.01) == 0
+    timer = PieceTimer()
+    assert await timer.next_of(items(0), 0.01) == 0
     await asyncio.sleep(0.03)
-    assert await patience.next_of(items(0), LONG) == 0
-    patience.close()
+    assert await timer.next_of(items(0), LONG) == 0
+    timer.close()
 
 
 async def test_cancellation_from_outside_stays_a_cancellation() -> None:
-    task = asyncio.create_task(Patience().next_of(held(), LONG))
+    task = asyncio.create_task(PieceTimer().next_of(held(), LONG))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_cancellation_at_the_moment_of_the_end_of_patience_stays_one() -> None:
-    patience = Patience()
-    task = asyncio.create_task(patience.next_of(held(), 0.0))
+async def test_cancellation_at_the_moment_when_the_time_is_over_stays_one() -> None:
+    timer = PieceTimer()
+    task = asyncio.create_task(timer.next_of(held(), 0.0))
     asyncio.get_running_loop().call_later(0.0, task.cancel)
     done, _ = await asyncio.wait({task}, timeout=LONG)
     assert done == {task}
@@ -89,4 +89,4 @@ async def test_error_of_the_items_comes_through() -> None:
         yield 0
 
     with pytest.raises(ValueError, match="broken"):
-        await Patience().next_of(broken(), LONG)
+        await PieceTimer().next_of(broken(), LONG)

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -664,3 +665,33 @@ def test_any_listing_is_read_or_refused_and_what_is_read_can_be_stored(document:
         )
         assert model.size is None or 0 <= model.size < 2**63
         assert model.modified_at is None or model.modified_at.tzinfo is UTC
+
+
+# What is sent
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+NUMBER = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+BODY = st.dictionaries(
+    TEXT,
+    st.recursive(
+        st.none() | st.booleans() | NUMBER | TEXT,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+        max_leaves=10,
+    ),
+)
+
+
+@given(BODY)
+def test_a_body_is_the_bytes_that_httpx_would_make_of_it(document: Any) -> None:
+    assert wire.dumps(document) == httpx.Request("POST", "http://gpu", json=document).content
+
+
+def test_a_body_is_compact_and_keeps_the_order_of_its_keys() -> None:
+    assert wire.dumps({"b": [1, 2.50], "a": {"é": None}}) == '{"b":[1,2.5],"a":{"é":null}}'.encode()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_what_json_cannot_say_is_not_sent(number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        wire.dumps({"temperature": number})

@@ -91,12 +91,30 @@ def test_no_other_module_makes_a_client_or_a_request(name: str) -> None:
         assert attributes_of(tree, "asyncio") & SOCKETS == set()
 
 
-def test_httpx_is_imported_in_the_three_modules_that_speak_it() -> None:
+def test_httpx_is_imported_where_it_sends_and_where_its_errors_are_translated() -> None:
     assert {name for name, tree in MODULES.items() if "httpx" in imported(tree)} == {
         FACTORY,
-        "ollama/endpoint.py",
         "ollama/faults.py",
     }
+
+
+def test_what_a_request_gives_back_has_nothing_of_httpx() -> None:
+    """So that another transport can stand behind `Response` without a change above it."""
+    assert imported(MODULES["ollama/response.py"]) == {
+        "collections.abc",
+        "collections.abc.AsyncIterator",
+        "collections.abc.Sequence",
+        "dataclasses",
+        "dataclasses.dataclass",
+    }
+    (send,) = (
+        node
+        for node in ast.walk(MODULES[FACTORY])
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "send"
+    )
+    assert "httpx" not in ast.unparse(send.args)
+    assert send.returns is not None
+    assert ast.unparse(send.returns) == "AsyncIterator[Response]"
 
 
 def test_the_factory_makes_one_kind_of_transport_with_every_safeguard() -> None:
@@ -120,15 +138,29 @@ def test_every_request_asks_for_no_compression_and_has_its_times() -> None:
         call for call in calls(MODULES[FACTORY]) if ast.unparse(call.func) == "httpx.Request"
     )
     told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-    assert told["extensions"] == "self._extensions"
-    assert "_HEADERS" in told["headers"]
+    assert told["extensions"] == "self._extensions_for(silence)"
+    assert told["headers"] == "_with_defaults(headers)"
     assert (b"Accept-Encoding", b"identity") in http._HEADERS
+    for given in ([], [(b"accept-ENCODING", b"gzip")], [(b"Accept", b"text/html")]):
+        sent = http._with_defaults(given)
+        encodings = [value for name, value in sent if name.lower() == b"accept-encoding"]
+        assert encodings == [b"identity"]
     assert HTTP(Times())._extensions["timeout"] == {
         "connect": 5.0,
         "pool": 5.0,
         "read": 600.0,
         "write": 600.0,
     }
+
+
+@pytest.mark.parametrize("any_address", [True, False])
+def test_a_request_with_its_own_silence_keeps_every_other_safeguard(any_address: bool) -> None:
+    usual = HTTP(Times(), any_address=any_address)
+    assert usual._extensions_for(None) is usual._extensions
+    own = usual._extensions_for(7.0)
+    assert own["timeout"] == {"connect": 5.0, "pool": 5.0, "read": 7.0, "write": 7.0}
+    assert own.get("trace") is usual._extensions.get("trace")
+    assert ("trace" in own) is not any_address
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
