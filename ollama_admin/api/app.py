@@ -42,12 +42,14 @@ def create_app(client: Client, limits: Limits) -> FastAPI:
 def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is not None:
         return app.openapi_schema
-    found = get_openapi(
+    document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    for path, operations in found["paths"].items():
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["security"] = [] if path in OPEN else [{"token": []}]
-    app.openapi_schema = found
-    return found
+            operation["security"] = [{"token": []}]
+            if path in OPEN:
+                operation["security"] = []
+    app.openapi_schema = document
+    return document

@@ -98,24 +98,20 @@ class Guard:
 
     def _refuse_foreign_host(self, headers: Headers) -> None:
         """A name that only somebody else's name service leads here: a page in a browser asks so."""
-        own = headers.getlist("host")
-        if len(own) != 1 or _host_of(own[0]) not in self._hosts:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or _host_of(hosts[0]) not in self._hosts:
             raise Refused(
                 403,
                 "this host name is not served here",
                 "allow it with: ollama-admin serve --allow-host",
             )
         for origin in headers.getlist("origin"):
-            if urlsplit(origin).netloc.lower() != own[0].lower():
+            if urlsplit(origin).netloc.lower() != hosts[0].lower():
                 raise Refused(403, "requests of other origins are refused")
 
     def _refuse_stranger(self, headers: Headers) -> None:
-        given = headers.getlist("authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if (
-            not hmac.compare_digest(_hashed(token.strip()), self._token)
-            or scheme.lower() != "bearer"
-        ):
+        token = _bearer_token(headers)
+        if token is None or not hmac.compare_digest(_hashed(token), self._token):
             challenge = {"WWW-Authenticate": 'Bearer realm="ollama-admin"'}
             hint = "send the header: Authorization: Bearer TOKEN"
             raise Refused(401, "the bearer token is missing or wrong", hint, headers=challenge)
@@ -130,14 +126,27 @@ def _is_open(scope: Mapping[str, Any]) -> bool:
     return scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER)
 
 
+def _bearer_token(headers: Headers) -> str | None:
+    """The one token that a request sends; None where it sends no such token, or several."""
+    values = headers.getlist("authorization")
+    if len(values) != 1:
+        return None
+    scheme, _, token = values[0].partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return token.strip()
+
+
 def _hashed(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _host_of(header: str) -> str | None:
     """The name in a Host header; None for what is no name and no address."""
-    found = _HOST.fullmatch(header.lower())
-    return found and found["host"].strip("[]")
+    match = _HOST.fullmatch(header.lower())
+    if match is None:
+        return None
+    return match["host"].strip("[]")
 
 
 def _refuse_ambiguous_framing(headers: Headers) -> None:
@@ -153,12 +162,7 @@ def _refuse_other_content(method: str, headers: Headers) -> None:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if method in SAFE or not has_body:
         return
-    kind, *parameters = (
-        part.strip().lower() for part in headers.get("content-type", "").split(";")
-    )
-    if kind != "application/json" or any(
-        parameter not in ("charset=utf-8", 'charset="utf-8"') for parameter in parameters
-    ):
+    if not _is_json_in_utf8(headers.get("content-type", "")):
         raise Refused(
             415,
             "the body is not sent as application/json in UTF-8",
@@ -166,3 +170,10 @@ def _refuse_other_content(method: str, headers: Headers) -> None:
         )
     if headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "the body is compressed")
+
+
+def _is_json_in_utf8(content_type: str) -> bool:
+    parts = [part.strip().lower() for part in content_type.split(";")]
+    if parts[0] != "application/json":
+        return False
+    return all(part in ("charset=utf-8", 'charset="utf-8"') for part in parts[1:])

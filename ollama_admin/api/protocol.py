@@ -36,7 +36,8 @@ class DeadlineProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (it says the same each time)
-        headers = [*_UNREADABLE.raw_headers, (b"connection", b"close")]
+        headers = list(_UNREADABLE.raw_headers)
+        headers.append((b"connection", b"close"))
         events = (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
             h11.Data(data=bytes(_UNREADABLE.body)),

@@ -36,16 +36,21 @@ def model_key(name: str) -> str:
     to Ollama.
     """
     path, tag = _split_tag(name)
-    *rest, model = path.split("/")
-    namespace = rest.pop() if rest else DEFAULT_NAMESPACE
-    host = "/".join(rest) or DEFAULT_HOST
+    parts = path.split("/")
+    model = parts.pop()
+    namespace = DEFAULT_NAMESPACE
+    if parts:
+        namespace = parts.pop()
+    host = "/".join(parts) or DEFAULT_HOST
     return f"{host}/{namespace}/{model}:{tag}".casefold()
 
 
 def short_model_name(key: str) -> str:
     """A key as people write it: without the default host and namespace, always with its tag."""
     path = key.removeprefix(f"{DEFAULT_HOST}/")
-    return key if path == key else path.removeprefix(f"{DEFAULT_NAMESPACE}/")
+    if path == key:
+        return key
+    return path.removeprefix(f"{DEFAULT_NAMESPACE}/")
 
 
 def is_cloud_name(name: str) -> bool:

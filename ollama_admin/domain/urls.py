@@ -25,7 +25,9 @@ class ServerURL:
     api: bool = False
 
     def __str__(self) -> str:
-        return f"{self.url}/v1" if self.v1 else self.url
+        if self.v1:
+            return f"{self.url}/v1"
+        return self.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +57,11 @@ def server_url(text: str) -> ServerURL:
 def split_userinfo(text: str) -> tuple[str, Userinfo | None]:
     """The text without `user:password@`, and what stood there (None when nothing did)."""
     text = text.strip()
-    found = _USERINFO.match(text)
-    if not found:
+    match = _USERINFO.match(text)
+    if not match:
         return text, None
-    username, _, password = found["info"].partition(":")
-    url = (found["scheme"] or "") + text[found.end() :]
+    username, _, password = match["info"].partition(":")
+    url = (match["scheme"] or "") + text[match.end() :]
     return url, Userinfo(username=unquote(username), password=unquote(password))
 
 
@@ -68,20 +70,27 @@ def origin(url: str) -> str:
     bound to.
     """
     parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def _shown(text: str) -> str:
     """A refused URL for a message: without what could be a secret."""
-    return ascii("***" if "@" in text else re.split(r"[?#]", text, maxsplit=1)[0][:200])
+    if "@" in text:
+        return "'***'"
+    without_query = re.split(r"[?#]", text, maxsplit=1)[0]
+    return ascii(without_query[:200])
 
 
 def _normalise(text: str) -> ServerURL:
     bare = "://" not in text
     _refuse_characters(text)
+    whole = f"http://{text}" if bare else text
     try:
-        parts = urlsplit(f"http://{text}" if bare else text)
+        parts = urlsplit(whole)
         _refuse_bare_ipv6(parts.netloc, text)
         port = parts.port
     except ValueError as exc:
@@ -100,9 +109,11 @@ def _normalise(text: str) -> ServerURL:
         raise InvalidInput(
             f"{_shown(text)} is not a server URL: its port is not between 1 and 65535", _ACCEPTED
         )
-    host = _host(parts.netloc, parts.hostname or "", text)
-    port = port or (OLLAMA_PORT if bare else None)
-    authority = host if port in (None, DEFAULT_PORTS[parts.scheme]) else f"{host}:{port}"
+    authority = _host(parts.netloc, parts.hostname or "", text)
+    if bare and port is None:
+        port = OLLAMA_PORT
+    if port not in (None, DEFAULT_PORTS[parts.scheme]):
+        authority = f"{authority}:{port}"
     prefix, v1, api = _prefix(parts.path, text)
     return ServerURL(url=f"{parts.scheme}://{authority}{prefix}", v1=v1, api=api)
 

@@ -53,8 +53,8 @@ def every_route(router: Any) -> set[tuple[str, str]]:
 async def test_every_route_stands_in_one_of_the_two_tables(sqlite_url: str) -> None:
     async with Client(database_url=sqlite_url, environ={}) as client:
         routes = every_route(create_app(client, Limits()))
-    guarded = {(method, path.replace("/1", "/{server_id}")) for method, path in NEEDS_DATABASE}
-    assert routes == guarded | {("GET", path) for path in OPEN}
+    needing = {(method, path.replace("/1", "/{server_id}")) for method, path in NEEDS_DATABASE}
+    assert routes == needing | {("GET", path) for path in OPEN}
     assert OPEN - {"/docs/{name}"} == guard.OPEN
 
 
