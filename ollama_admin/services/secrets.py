@@ -32,6 +32,8 @@ class SecretsStatus:
 
 
 class StoredSecrets:
+    """Credentials as they are stored: whether they can be read, and the change of their key."""
+
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
         self._settings = settings
@@ -39,31 +41,28 @@ class StoredSecrets:
     async def status(self) -> SecretsStatus:
         """Count what is stored, by whether it can be read; no value is shown."""
         servers, unreadable_rows = await self._db.read(store.readable)
-        broken = tuple(row.ref.name or row.ref.url for row in unreadable_rows)
-        total = sum(1 for server in servers for _ in _sealed(server))
+        broken = [row.ref.name or row.ref.url for row in unreadable_rows]
+        values = [value for server in servers for value in _sealed(server)]
         try:
             keys = load_keys(self._settings)
             vault = Vault(keys)
         except AdminError as exc:
-            holders = tuple(server.name for server in servers if any(_sealed(server))) + broken
+            holders = [server.name for server in servers if any(_sealed(server))]
             return SecretsStatus(
                 key_source=None,
                 keys=0,
-                secrets=total,
+                secrets=len(values),
                 stale=0,
-                unreadable=holders,
+                unreadable=tuple(holders + broken),
                 problem=exc.message,
             )
-        stale = sum(
-            1 for server in servers for value in _sealed(server) if not vault.is_newest(value)
-        )
-        unreadable = tuple(server.name for server in servers if not _opens(vault, server)) + broken
+        closed = [server.name for server in servers if not _opens(vault, server)]
         return SecretsStatus(
             key_source=keys.source,
             keys=len(keys.keys),
-            secrets=total,
-            stale=stale,
-            unreadable=unreadable,
+            secrets=len(values),
+            stale=sum(not vault.is_newest(value) for value in values),
+            unreadable=tuple(closed + broken),
         )
 
     async def rotate(self) -> SecretsStatus:
@@ -83,9 +82,10 @@ class StoredSecrets:
 
     def _add_key(self, connection: Any, newest: Secret) -> None:
         """Seal all rows with a new key; from before the commit, both keys are in the file."""
-        held = load_keys(self._settings)
-        keys = [newest, *held.keys]
-        _reseal(connection, Vault(Keys(source=held.source, keys=tuple(keys))))
+        older = load_keys(self._settings)
+        keys = [newest]
+        keys += older.keys
+        _reseal(connection, Vault(Keys(source=older.source, keys=tuple(keys))))
         write_key_file(own_key_file(self._settings), keys, replace=True)
 
     def _drop_older_keys(self, _: Any, newest: Secret) -> None:
@@ -111,10 +111,10 @@ def _reseal(connection: Any, vault: Vault) -> None:
         if not any(_sealed(server)):
             continue
         secret = SECRET_FIELDS.get(server.auth_type)
+        config = dict(server.auth_config)
         try:
-            config = {
-                k: vault.reseal(v) if k == secret else v for k, v in server.auth_config.items()
-            }
+            if secret in config:
+                config[secret] = vault.reseal(config[secret])
             headers = {name: vault.reseal(value) for name, value in server.headers.items()}
         except SecretUnavailable as exc:
             hint = f"give its credentials again: ollama-admin server update {server.id}"
