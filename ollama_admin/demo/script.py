@@ -100,9 +100,11 @@ class _Step:
     async def __call__(self, *words: str, expect: int = 0) -> None:
         self._say(f"\n$ ollama-admin {shlex.join(words)}")
         sys.stdout.flush()
-        command = (sys.executable, "-m", "ollama_admin", *words)
         process = await asyncio.create_subprocess_exec(
-            *command,
+            sys.executable,
+            "-m",
+            "ollama_admin",
+            *words,
             cwd=self._folder,
             env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,
@@ -116,8 +118,7 @@ class _Step:
 
 
 def _hostile(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    return {
-        **environ,
+    return dict(environ) | {
         "OLLAMA_ADMIN_DATABASE_URL": _database_url(folder),
         "OLLAMA_MODEL": "llama3.2:3b",
         "OLLAMA_HOST": "http://127.0.0.1:9",

@@ -23,7 +23,7 @@ from ollama_admin.legacy.servers import Field, FieldValue, LegacyServer, Skipped
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """`slot` and `prefix` are those of the URL's variable; `index` is the place in a list, None
+    """`slot` and `prefix` are those of the URL's variable; `index` is the position in a list, None
     outside of one.
     """
 

@@ -177,16 +177,16 @@ def _filled(
     references: dict[str, None] = {}
     unfilled: dict[str, None] = {}
     end = 0
-    for found in _REFERENCE.finditer(value):
-        name, default = found["name"], found["default"]
+    for match in _REFERENCE.finditer(value):
+        name, default = match["name"], match["default"]
         references[name] = None
         given = default
         if name in known:
             given = known[name]
         if given is None:
             unfilled[name] = None
-        pieces += [value[end : found.start()], given or ""]
-        end = found.end()
+        pieces += [value[end : match.start()], given or ""]
+        end = match.end()
         room -= len(given or "")
         if room < 0:
             raise InvalidInput(

@@ -278,7 +278,7 @@ def _parts(variable: Understood) -> list[str]:
 
 
 def _attach_configs(reading: FileReading, variable: Understood) -> None:
-    """Open WebUI's settings of each URL: an object keyed by the place in the list, in old files by
+    """Open WebUI's settings of each URL: an object keyed by the index in the list, in old files by
     the URL.
     """
     binding = variable.binding
