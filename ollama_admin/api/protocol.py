@@ -1,4 +1,4 @@
-"""Connections whose clients must say what they want in time."""
+"""Connections whose clients have a deadline for what they want to say."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,9 @@ _UNREADABLE = JSONDocument(
 
 
 class DeadlineProtocol(H11Protocol):
-    """uvicorn's, which would wait for ever for the head or the body of a request."""
+    """uvicorn's protocol, with a deadline for the head and for the body of each request: it would
+    wait for ever.
+    """
 
     def __init__(self, *args: Any, limits: Limits, **more: Any) -> None:
         super().__init__(*args, **more)
