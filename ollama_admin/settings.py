@@ -72,7 +72,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`database_url` is in SQLAlchemy's spelling; it, the key and the proxy may hold passwords and
+    """`database_url` is in SQLAlchemy's spelling. It, keys, tokens and the proxy hold passwords and
     are never shown.
 
     `dynamic_servers` says whether a request to the REST API may name the URL of a server that no
@@ -109,14 +109,14 @@ class Settings:
             values["database_url"] = _default_database_url()
         return cls(sources=sources, **values)
 
-    def shown(self, setting: Setting) -> str | None:
+    def describe(self, setting: Setting) -> str | None:
         """The value of a setting in words that hold no secret; None when it has none."""
         value = getattr(self, setting.field)
         if value is None:
             return None
         return setting.show(value)
 
-    def source(self, setting: Setting) -> str:
+    def source_of(self, setting: Setting) -> str:
         """Where the value of a setting comes from: `option`, the variable's name, or `default`."""
         return self.sources.get(setting.field, "default")
 
@@ -137,24 +137,24 @@ def ignored_variables(environ: Mapping[str, str]) -> list[str]:
     return sorted(name for name in environ if name.upper() in IGNORED_VARIABLES)
 
 
-@dataclass(frozen=True, slots=True)
 class _Choice:
-    """A setting of two words, of which the first means yes."""
+    """A setting that is one of two words, of which `yes` is read as true."""
 
-    variable: str
-    yes: str
-    no: str
+    def __init__(self, variable: str, *, yes: str, no: str) -> None:
+        self._variable = variable
+        self._yes = yes
+        self._no = no
 
     def parse(self, text: str) -> bool:
-        if text not in (self.yes, self.no):
-            problem = f"{self.variable} is {text[:100]!a}, neither {self.yes} nor {self.no}"
+        if text not in (self._yes, self._no):
+            problem = f"{self._variable} is {text[:100]!a}, neither {self._yes} nor {self._no}"
             raise InvalidInput(problem, "set it to one of them, or unset it")
-        return text == self.yes
+        return text == self._yes
 
     def show(self, is_yes: bool) -> str:
         if is_yes:
-            return self.yes
-        return self.no
+            return self._yes
+        return self._no
 
 
 def _api_token(text: str) -> Secret:

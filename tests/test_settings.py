@@ -28,7 +28,7 @@ def test_the_table_has_every_setting_once() -> None:
 
 def test_every_setting_shows_itself_without_a_secret() -> None:
     settings = Settings.read(ALL)
-    assert {setting.name: settings.shown(setting) for setting in SETTINGS} == {
+    assert {setting.name: settings.describe(setting) for setting in SETTINGS} == {
         "database": "set",
         "secret key": "set",
         "secret key file": "/run/key",
@@ -42,10 +42,10 @@ def test_every_setting_shows_itself_without_a_secret() -> None:
 
 
 def test_every_setting_says_where_it_comes_from() -> None:
-    assert {s.variable: Settings.read(ALL).source(s) for s in SETTINGS} == {
+    assert {s.variable: Settings.read(ALL).source_of(s) for s in SETTINGS} == {
         name: name for name in ALL
     }
-    sources = [Settings.read({}, URL).source(setting) for setting in SETTINGS]
+    sources = [Settings.read({}, URL).source_of(setting) for setting in SETTINGS]
     assert sources == ["option"] + ["default"] * (len(SETTINGS) - 1)
 
 

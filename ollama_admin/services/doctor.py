@@ -131,10 +131,10 @@ def shown_database(settings: Settings) -> str:
 
 
 def _in_force(setting: Setting, settings: Settings) -> SettingInForce:
-    value = settings.shown(setting)
+    value = settings.describe(setting)
     if setting.variable == DATABASE_URL:  # where its password ends, the store alone can tell
         value = shown_database(settings)
-    return SettingInForce(name=setting.name, value=value, source=settings.source(setting))
+    return SettingInForce(name=setting.name, value=value, source=settings.source_of(setting))
 
 
 def _problem(text: str) -> Finding:
