@@ -15,9 +15,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 import ollama_admin
-from ollama_admin.cli.coercion import coerce_lightly
 from ollama_admin.cli.context import Shell, new_shell, shell_of
 from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.startup import coerce_lightly
 from ollama_admin.errors import AdminError
 
 PROGRAM = "ollama-admin"

@@ -10,33 +10,31 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
 from ollama_admin.domain.secret import Reference, Secret
+from ollama_admin.domain.servers import SECRET_FIELDS, AuthType
 from ollama_admin.errors import InvalidInput
 
 SECRET_LIMIT = 64 * 1024  # bytes
 _USUAL_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_SECRET_FIELDS = {"basic": "password", "bearer": "token", "api_key": "key"}
 
 
-class AuthChoice(StrEnum):
-    NONE = "none"
-    BASIC = "basic"
-    BEARER = "bearer"
-    API_KEY = "api_key"
+class AuthColumns(TypedDict):
+    """The keyword arguments of the services that are about credentials."""
+
+    auth_type: AuthType | None
+    auth_config: Mapping[str, str | Secret | Reference] | None
+    headers: Mapping[str, Secret | Reference] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthOptions:
-    """What the options said; `columns` reads the secret and gives the keyword arguments of the
-    services.
-    """
+    """What the options say. Reading the secret is a step of its own: it may ask a person."""
 
-    auth: AuthChoice | None
+    auth: AuthType | None
     username: str | None
     header_name: str | None
     secret_stdin: bool
@@ -45,11 +43,13 @@ class AuthOptions:
     header: list[str] | None
     header_ref: list[str] | None
 
-    def columns(self, current: str | None = None) -> dict[str, Any]:
-        """`auth_type`, `auth_config`, `headers`, each None where nothing was given; `current` is
-        the row's own type.
+    def columns(self, current: AuthType | None = None) -> AuthColumns:
+        """Read the secret, and give the keyword arguments of the services, each None where nothing
+        was given. `current` is the type that the row has now.
         """
-        kind = self.auth or (current if self._is_about_secret else None)
+        kind = self.auth
+        if self.needs_current:
+            kind = current
         if kind is None and self._is_about_secret:
             raise InvalidInput(
                 "a secret or a user name is given without its kind",
@@ -72,13 +72,16 @@ class AuthOptions:
             or self.secret_ref
         )
 
-    def _config(self, kind: str | None) -> dict[str, Any] | None:
+    def _config(self, kind: AuthType | None) -> dict[str, str | Secret | Reference] | None:
         if kind is None:
             return None
-        config: dict[str, Any] = {"username": self.username, "header_name": self.header_name}
-        config = {key: value for key, value in config.items() if value is not None}
-        if kind != "none" or self._is_about_secret:
-            config[_SECRET_FIELDS.get(kind, "secret")] = self._secret()
+        config: dict[str, str | Secret | Reference] = {}
+        if self.username is not None:
+            config["username"] = self.username
+        if self.header_name is not None:
+            config["header_name"] = self.header_name
+        if kind is not AuthType.NONE or self._is_about_secret:
+            config[SECRET_FIELDS.get(kind, "secret")] = self._secret()
         return config
 
     def _secret(self) -> Secret | Reference:
@@ -117,28 +120,41 @@ class AuthOptions:
 
 def takes_auth(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options to a command, which gets them as `auth: AuthOptions`."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "auth"]
-    added = [
+
+    def with_auth(**given: Any) -> None:
+        auth_given = {name: given.pop(name) for name in _OPTIONS}
+        command(auth=AuthOptions(**auth_given), **given)
+
+    parameters = _own_parameters(command) + _auth_parameters()
+    with_auth.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_auth.__annotations__ = {param.name: param.annotation for param in parameters}
+    with_auth.__name__, with_auth.__doc__ = command.__name__, command.__doc__
+    return with_auth
+
+
+def _own_parameters(command: Callable[..., None]) -> list[inspect.Parameter]:
+    """The command's own options and arguments, by keyword."""
+    parameters = inspect.signature(command).parameters.values()
+    return [
+        param.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for param in parameters
+        if param.name != "auth"
+    ]
+
+
+def _auth_parameters() -> list[inspect.Parameter]:
+    return [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
         )
         for name, (annotation, default) in _OPTIONS.items()
     ]
 
-    def with_auth(**given: Any) -> None:
-        command(auth=AuthOptions(**{name: given.pop(name) for name in _OPTIONS}), **given)
-
-    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    with_auth.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]
-    with_auth.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *added)}
-    with_auth.__name__, with_auth.__doc__ = command.__name__, command.__doc__
-    return with_auth
-
 
 _OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "auth": (
         Annotated[
-            AuthChoice | None,
+            AuthType | None,
             typer.Option("--auth", help="How it asks for credentials.", show_default=False),
         ],
         None,
@@ -200,9 +216,10 @@ def _from_variable(name: str) -> Secret:
     value = os.environ.get(name)
     if not value:
         # what does not look like a variable may be the secret itself, given in the wrong place
-        shown = name if _USUAL_VARIABLE.fullmatch(name) else "that was named"
+        if not _USUAL_VARIABLE.fullmatch(name):
+            name = "that was named"
         raise InvalidInput(
-            f"the variable {shown} is not set, or empty", "export it first, or use --secret-stdin"
+            f"the variable {name} is not set, or empty", "export it first, or use --secret-stdin"
         )
     return Secret(value)
 

@@ -18,6 +18,7 @@ import typer
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption, complete_server
+from ollama_admin.cli.views.explanation import print_explanation
 from ollama_admin.domain.answers import Piece, Reply
 from ollama_admin.domain.requests import DEFAULT_WAIT, ThinkLevel
 from ollama_admin.domain.values import Json
@@ -181,10 +182,7 @@ async def _answer(client: Any, asked: dict[str, Any], printer: "_Printer") -> Re
 
 def _explain(shell: Shell, asked: dict[str, Any]) -> None:
     found = shell.run(lambda client: client.explain(**asked))
-    if shell.output.json:
-        shell.output.data(found)
-    else:
-        shell.tables().explanation(shell.output, found)
+    shell.show(found, print_explanation)
 
 
 @contextmanager

@@ -12,11 +12,6 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
-class ApiVersionChoice(StrEnum):
-    NATIVE = "native"
-    V1 = "v1"
-
-
 _PLAIN = re.compile(r"[\w.@%+=,/-]+")
 
 
@@ -56,8 +51,3 @@ CapabilityFilter = Annotated[
 ]
 EVERYONE = "Also inactive ones."
 EveryoneOption = Annotated[bool, typer.Option("--all", help=EVERYONE)]
-
-
-def one_target(servers: list[str] | None, everyone: bool) -> bool:
-    """Whether exactly one server was asked for by name: its failure is then the command's own."""
-    return not everyone and len(servers or []) == 1

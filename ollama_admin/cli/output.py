@@ -24,10 +24,6 @@ class Output:
         """One JSON document, in ASCII: other encodings would let control characters through."""
         self.line(json.dumps(document(value), indent=2))
 
-    def items(self) -> "JSONList":
-        """The same for a list that comes in parts."""
-        return JSONList(self)
-
     def record(self, value: Any) -> None:
         """One line of NDJSON, at once."""
         self.line(json.dumps(document(value)))
@@ -36,6 +32,10 @@ class Output:
     def line(self, text: str) -> None:
         """A line of our own; foreign text in it is already safe."""
         print(text, file=self.stdout)
+
+    def sentence(self, text: str) -> None:
+        """A line that says what was done or found; names in it are made safe."""
+        self.line(safe_text(text))
 
     def error(self, error: AdminError) -> None:
         if self.json:

@@ -18,9 +18,17 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, insert, update
 from typer.testing import CliRunner
 
-from ollama_admin.cli import import_env, render
 from ollama_admin.cli.app import app
+from ollama_admin.cli.context import print_table
 from ollama_admin.cli.output import Output
+from ollama_admin.cli.progress import DiscoverProgress
+from ollama_admin.cli.tables import ListTable
+from ollama_admin.cli.views.discover import print_discovered
+from ollama_admin.cli.views.import_env import described
+from ollama_admin.cli.views.lists import ListView
+from ollama_admin.cli.views.models import group_list, model_list
+from ollama_admin.cli.views.servers import print_checks, print_server, server_list
+from ollama_admin.cli.views.texts import print_facts
 from ollama_admin.client import Client
 from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelHolder
 from ollama_admin.domain.servers import (
@@ -80,8 +88,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def whole(printer: render.Parts[Any], items: list[Any]) -> None:
+def whole(output: Output, view: ListView[Any], items: list[Any]) -> None:
     """Print a list that comes in one part."""
+    printer = ListTable(output, view)
     printer.add(items)
     printer.end()
 
@@ -175,6 +184,10 @@ def group_of(text: str) -> ModelGroup:
     return ModelGroup(name=text, builds=2, servers=limit)
 
 
+def facts_of(text: str) -> list[tuple[str, object]]:
+    return [(name, getattr(ref(text), name)) for name in ServerRef.__slots__]
+
+
 def ref(text: str) -> ServerRef:
     return ServerRef(id=1, name=text or None, url=text)
 
@@ -185,15 +198,15 @@ def ref(text: str) -> ServerRef:
 @settings(quick, max_examples=2000)
 def test_tables_show_any_text_without_control_characters(text: str) -> None:
     tables: list[tuple[Callable[[Output], None], int | None]] = [
-        (lambda out: whole(render.servers(out), [server_row(text)]), 2),
-        (lambda out: render.server(out, server_row(text)), 17),
-        (lambda out: whole(render.models(out), [model_row(text)]), 2),
-        (lambda out: whole(render.model_groups(out), [group_of(text)]), 2),
-        (lambda out: render.checks(out, [check_of(text)]), 3),
-        (lambda out: render.discovered(out, discovered_of(text)), 5),
-        (lambda out: render.facts(out, ref(text)), 3),
-        (lambda out: render.table(out, ["NAME"], [(text,)]), 2),
-        (lambda out: render.sentence(out, text), 1),
+        (lambda out: whole(out, server_list(), [server_row(text)]), 2),
+        (lambda out: print_server(out, server_row(text)), 17),
+        (lambda out: whole(out, model_list(), [model_row(text)]), 2),
+        (lambda out: whole(out, group_list(), [group_of(text)]), 2),
+        (lambda out: print_checks(out, [check_of(text)]), 3),
+        (lambda out: print_discovered(out, discovered_of(text)), 5),
+        (lambda out: print_facts(out, facts_of(text)), 3),
+        (lambda out: print_table(out, ["NAME"], [(text,)]), 2),
+        (lambda out: out.sentence(text), 1),
     ]
     for show, lines in tables:
         assert_harmless(printed(show), lines=lines)
@@ -208,9 +221,9 @@ def test_tables_on_a_terminal_of_any_width_hold_no_control_characters_but_our_ow
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     for show in (
-        lambda out: whole(render.servers(out), [server_row(text)]),
-        lambda out: whole(render.models(out), [model_row(text)]),
-        lambda out: render.discovered(out, discovered_of(text)),
+        lambda out: whole(out, server_list(), [server_row(text)]),
+        lambda out: whole(out, model_list(), [model_row(text)]),
+        lambda out: print_discovered(out, discovered_of(text)),
     ):
         assert_harmless(without_styles(printed(show, terminal=True)))
 
@@ -219,7 +232,7 @@ def test_tables_on_a_terminal_of_any_width_hold_no_control_characters_but_our_ow
 @quick
 def test_a_progress_bar_shows_no_foreign_text_as_markup_or_control(text: str) -> None:
     def show(out: Output) -> None:
-        with render.DiscoverProgress(out) as progress:
+        with DiscoverProgress(out) as progress:
             progress.start(2)
             for result in discovered_of(text):
                 progress.result(result)
@@ -445,7 +458,7 @@ def test_whatever_an_env_file_says_its_plan_is_harmless(text: str, tmp_path: Pat
         return
     for entry in found.entries:
         assert_harmless(
-            printed(lambda out, entry=entry: render.sentence(out, import_env._described(entry))),
+            printed(lambda out, entry=entry: out.sentence(described(entry))),
             lines=1,
         )
 
@@ -469,8 +482,8 @@ def test_a_pipe_gets_whole_cells_and_no_escapes(
     name = "gpu" * 30
 
     def show(out: Output) -> None:
-        whole(render.servers(out), [server_row(name)])
-        with render.DiscoverProgress(out) as progress:
+        whole(out, server_list(), [server_row(name)])
+        with DiscoverProgress(out) as progress:
             progress.start(2)
             progress.result(discovered_of(name)[0])
 
