@@ -16,6 +16,7 @@ import typer
 
 from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.domain.servers import SECRET_FIELDS, AuthType
+from ollama_admin.domain.values import Given
 from ollama_admin.errors import InvalidInput
 
 SECRET_LIMIT = 64 * 1024  # bytes
@@ -26,7 +27,7 @@ class AuthColumns(TypedDict):
     """The keyword arguments of the services that are about credentials."""
 
     auth_type: AuthType | None
-    auth_config: Mapping[str, str | Secret | Reference] | None
+    auth_config: Mapping[str, Given] | None
     headers: Mapping[str, Secret | Reference] | None
 
 
@@ -72,10 +73,10 @@ class AuthOptions:
             or self.secret_ref
         )
 
-    def _config(self, kind: AuthType | None) -> dict[str, str | Secret | Reference] | None:
+    def _config(self, kind: AuthType | None) -> dict[str, Given] | None:
         if kind is None:
             return None
-        config: dict[str, str | Secret | Reference] = {}
+        config: dict[str, Given] = {}
         if self.username is not None:
             config["username"] = self.username
         if self.header_name is not None:
@@ -232,7 +233,9 @@ def _from_person() -> Secret:
 
 
 def _from_stdin() -> Secret:
-    data = sys.stdin.buffer.read(SECRET_LIMIT + 1) if sys.stdin is not None else b""
+    data = b""
+    if sys.stdin is not None:
+        data = sys.stdin.buffer.read(SECRET_LIMIT + 1)
     if len(data) > SECRET_LIMIT:
         raise InvalidInput(f"the secret on stdin is longer than {SECRET_LIMIT // 1024} KiB")
     try:

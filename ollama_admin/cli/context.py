@@ -226,7 +226,7 @@ class Shell:
 
 
 def shell_of(context: typer.Context, output: str | None) -> Shell:
-    """The shell of a command, told of the command's own `--output`."""
+    """The shell of a command, which prints as the command's own `--output` says."""
     shell: Shell = context.find_root().obj
     if output is not None:
         shell.output.json = output == "json"

@@ -60,7 +60,7 @@ def migrate(  # long because each option is a line
         shell.show(shell.schema_status(wait=wait), _print_status)
     else:
         reached = shell.upgrade_schema(
-            to=to, wait=wait, lock_timeout=lock_timeout, on_revision=partial(_tell_applied, shell)
+            to=to, wait=wait, lock_timeout=lock_timeout, on_revision=partial(_print_applied, shell)
         )
         shell.show(reached, _print_revision)
 
@@ -81,8 +81,8 @@ def _check(to: str | None, wait: float, lock_timeout: float) -> None:
         )
 
 
-def _tell_applied(shell: Shell, revision: str) -> None:
-    """Say at once what is done: with JSON there is one document at the end."""
+def _print_applied(shell: Shell, revision: str) -> None:
+    """Print each revision at once; with JSON there is only one document, at the end."""
     if not shell.output.json:
         shell.output.line(f"applied {revision}")
 

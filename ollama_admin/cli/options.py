@@ -20,7 +20,7 @@ def complete_server(context: typer.Context, incomplete: str) -> list[str]:
     have ids.
     """
     root = context.find_root()
-    # no command has run that would have told it
+    # the root command, which sets it, does not run before completion
     root.obj.database_url = root.params.get("database_url")
     return [name for name in root.obj.server_names(incomplete) if _PLAIN.fullmatch(name)]
 

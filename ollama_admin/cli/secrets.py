@@ -6,7 +6,7 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
-from ollama_admin.cli.views.secrets import print_status
+from ollama_admin.cli.views.texts import print_fields
 
 if TYPE_CHECKING:
     from ollama_admin.services.secrets import SecretsStatus
@@ -50,6 +50,6 @@ def generate_key(context: typer.Context, output: OutputOption = None) -> None:
 
 
 def _end(shell: Shell, status: "SecretsStatus") -> None:
-    shell.show(status, print_status)
+    shell.show(status, print_fields)
     if status.unreadable:
         raise typer.Exit(UNREADABLE)

@@ -95,9 +95,9 @@ def add(
             default_model=default_model,
             **credentials,
         )
-        return await _looked_at(shell, client, added, check=check, discover=discover)
+        return await _check_or_discover(shell, client, added, check=check, discover=discover)
 
-    _show(shell, shell.run(work), "added")
+    _show_changed(shell, shell.run(work), "added")
 
 
 @app.command("list")
@@ -176,9 +176,9 @@ def update(  # long because each option is a line or two, here and in the call
             clear=clear or (),
             **credentials,
         )
-        return await _looked_at(shell, client, changed, check=check, discover=discover)
+        return await _check_or_discover(shell, client, changed, check=check, discover=discover)
 
-    _show(shell, shell.run(work), "changed")
+    _show_changed(shell, shell.run(work), "changed")
 
 
 @app.command("remove")
@@ -205,14 +205,14 @@ def remove(
 def enable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
     """Let a server be chosen again."""
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.servers.enable(server)), "enabled")
+    _show_changed(shell, shell.run(lambda client: client.servers.enable(server)), "enabled")
 
 
 @app.command("disable")
 def disable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
     """Keep a server out of every choice."""
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.servers.disable(server)), "disabled")
+    _show_changed(shell, shell.run(lambda client: client.servers.disable(server)), "disabled")
 
 
 @app.command("set-default")
@@ -221,7 +221,9 @@ def set_default(
 ) -> None:
     """Make a server the default one."""
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.servers.set_default(server)), "made default:")
+    _show_changed(
+        shell, shell.run(lambda client: client.servers.set_default(server)), "made default:"
+    )
 
 
 @app.command("check")
@@ -238,10 +240,10 @@ def check_servers(
     end_with_results(shell, checks, views.print_checks, is_one_named=one_named)
 
 
-async def _looked_at(
+async def _check_or_discover(
     shell: Shell, client: "Client", server: Server, *, check: bool, discover: bool
 ) -> Server:
-    """The row after the questions that the options ask for; what fails is a note, the row stays."""
+    """Check or discover a server, as the options say, and give its row; a failure is a note."""
     if not check and not discover:
         return server
     if discover:
@@ -262,5 +264,5 @@ def _confirm(shell: Shell, question: str) -> None:
         raise typer.Abort
 
 
-def _show(shell: Shell, server: Server, done: str) -> None:
-    shell.show_done(server, views.changed_server(server, done))
+def _show_changed(shell: Shell, server: Server, change: str) -> None:
+    shell.show_done(server, views.changed_server(server, change))

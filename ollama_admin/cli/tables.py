@@ -50,11 +50,11 @@ class Table:
             self._natural = [
                 max(width, cell_len(cell)) for width, cell in zip(self._natural, row, strict=True)
             ]
-        drawn = self._empty()
+        table = self._new_rich_table()
         for row in safe_rows:
-            drawn.add_row(*map(Text, row))
+            table.add_row(*map(Text, row))
         with self._console.capture() as captured:
-            self._console.print(drawn)
+            self._console.print(table)
         for line in captured.get().splitlines():
             self._output.line(line.rstrip())
         self._is_begun = True
@@ -63,8 +63,8 @@ class Table:
         """The cells that there is room for, without control characters."""
         return [safe_text(cell) if cell else "-" for cell in row[: len(self._headings)]]
 
-    def _empty(self) -> RichTable:
-        """A table of rich with our columns and no rows."""
+    def _new_rich_table(self) -> RichTable:
+        """A table with our columns and no rows yet; headings are printed once."""
         table = RichTable(
             box=None,
             padding=(0, GAP, 0, 0),

@@ -28,7 +28,7 @@ from ollama_admin.cli.views.import_env import described
 from ollama_admin.cli.views.lists import ListView
 from ollama_admin.cli.views.models import group_list, model_list
 from ollama_admin.cli.views.servers import print_checks, print_server, server_list
-from ollama_admin.cli.views.texts import print_facts
+from ollama_admin.cli.views.texts import print_fields
 from ollama_admin.client import Client
 from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelHolder
 from ollama_admin.domain.servers import (
@@ -184,10 +184,6 @@ def group_of(text: str) -> ModelGroup:
     return ModelGroup(name=text, builds=2, servers=limit)
 
 
-def facts_of(text: str) -> list[tuple[str, object]]:
-    return [(name, getattr(ref(text), name)) for name in ServerRef.__slots__]
-
-
 def ref(text: str) -> ServerRef:
     return ServerRef(id=1, name=text or None, url=text)
 
@@ -204,7 +200,7 @@ def test_tables_show_any_text_without_control_characters(text: str) -> None:
         (lambda out: whole(out, group_list(), [group_of(text)]), 2),
         (lambda out: print_checks(out, [check_of(text)]), 3),
         (lambda out: print_discovered(out, discovered_of(text)), 5),
-        (lambda out: print_facts(out, facts_of(text)), 3),
+        (lambda out: print_fields(out, ref(text)), 3),
         (lambda out: print_table(out, ["NAME"], [(text,)]), 2),
         (lambda out: out.sentence(text), 1),
     ]

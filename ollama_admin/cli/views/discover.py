@@ -1,4 +1,4 @@
-"""How it is shown what discovery found."""
+"""How the results of discovery are shown."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def print_report(output: Output, report: "Report") -> None:
-    """Print settings, database, key and servers, then what was found wrong."""
+    """Print settings, database, key and servers, then every finding."""
     _print_settings(output, report)
     output.line("")
     if report.servers:

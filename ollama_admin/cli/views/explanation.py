@@ -1,4 +1,4 @@
-"""How it is shown which server would answer, and why no other."""
+"""How an explanation of a choice is shown: which server would answer, and why no other."""
 
 from typing import TYPE_CHECKING
 

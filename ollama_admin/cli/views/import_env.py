@@ -1,4 +1,4 @@
-"""How it is shown what the lines of legacy `.env` files became."""
+"""How the import of legacy `.env` files is shown: what each line became."""
 
 from typing import TYPE_CHECKING
 

@@ -65,9 +65,9 @@ def print_server(output: Output, server: Server) -> None:
     print_facts(output, facts)
 
 
-def changed_server(server: Server, done: str) -> str:
+def changed_server(server: Server, change: str) -> str:
     """What became of a row, with what was learnt of the server if it was asked."""
-    sentence = f"{done} server {server.id}, {server.name}: {server.url}"
+    sentence = f"{change} server {server.id}, {server.name}: {server.url}"
     if server.status is ServerStatus.UNKNOWN:
         return sentence
     version = f", Ollama {server.version}" if server.version else ""

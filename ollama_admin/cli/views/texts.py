@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from ollama_admin.cli.output import Output
+from ollama_admin.domain.values import fields_of
 from ollama_admin.safe_text import safe_text
 
 # seconds, the longest first
@@ -74,6 +75,15 @@ def seconds(ms: int | None) -> str | None:
 def text_of(value: object) -> str | None:
     """The text of a value, None where there is none."""
     return None if value is None else str(value)
+
+
+def print_fields(output: Output, value: object) -> None:
+    """Print every field of an object of the domain, one a line."""
+    facts = []
+    for name, field in fields_of(value).items():
+        text = ", ".join(field) if isinstance(field, tuple) else field
+        facts.append((name.replace("_", " "), text))
+    print_facts(output, facts)
 
 
 def print_facts(output: Output, facts: Iterable[tuple[str, object]]) -> None:
