@@ -7,7 +7,7 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import EveryoneOption, OutputOption, ServersArgument
-from ollama_admin.cli.results import end_with_results, is_one_named
+from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views.discover import print_discovered
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def discover(
 ) -> None:
     """Read what servers hold into the database. Without S, all active servers."""
     shell = shell_of(context, output)
-    one_named = is_one_named(servers, everyone)
+    one_named = names_one_server(servers, everyone)
     results = _discover(shell, servers or (), everyone, timeout, concurrency, prune)
     end_with_results(shell, results, print_discovered, is_one_named=one_named)
 

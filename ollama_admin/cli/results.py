@@ -50,7 +50,7 @@ def end(*, has_failures: bool) -> None:
         raise typer.Exit(PARTLY)
 
 
-def is_one_named(servers: list[str] | None, everyone: bool) -> bool:
+def names_one_server(servers: list[str] | None, everyone: bool) -> bool:
     """Whether exactly one server is asked for by name. Raises InvalidInput for names and `--all`
     together.
     """

@@ -13,7 +13,7 @@ from ollama_admin.cli.options import (
     ServerArgument,
     ServersArgument,
 )
-from ollama_admin.cli.results import end_with_results, is_one_named
+from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import InvalidInput
@@ -235,7 +235,7 @@ def check_servers(
 ) -> None:
     """Ask servers whether they answer. Without S, all active ones."""
     shell = shell_of(context, output)
-    one_named = is_one_named(servers, everyone)
+    one_named = names_one_server(servers, everyone)
     checks = shell.run(lambda client: client.servers.check(servers or (), all=everyone))
     end_with_results(shell, checks, views.print_checks, is_one_named=one_named)
 
