@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command("import-env")
-def import_env(
+def import_env(  # long because each option is a line or two
     context: typer.Context,
     files: Annotated[
         list[Path] | None,

@@ -54,7 +54,7 @@ CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask wheth
 
 @app.command("add")
 @takes_auth
-def add(
+def add(  # long because each option is a line or two, here and in the call
     context: typer.Context,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)
