@@ -46,6 +46,12 @@ async def test_each_wait_has_its_own_time() -> None:
         await timer.next_of(held(), 0.01)
 
 
+async def test_a_wait_without_a_limit_outlives_the_timer_of_an_earlier_one() -> None:
+    timer = PieceTimer()
+    assert await timer.next_of(items(0), 0.01) == 0
+    assert await timer.next_of(items(0.05), None) == 0
+
+
 async def test_timer_of_an_earlier_wait_ends_no_later_one() -> None:
     timer, gate = PieceTimer(), asyncio.Event()
 
