@@ -115,9 +115,12 @@ class Endpoint:
         at the server.
 
         `path` begins with `/` and may have a query; it goes out as it is written, but for `.` and
-        `..`, which are resolved, and for characters that no URL may hold. The server's own headers
-        and credentials come before `headers` of the same name. Without `patience` the server may
-        load a model first. Raises what `faults.translated` makes of errors, here and in the chunks.
+        `..`, which are resolved, and for characters that no URL may hold. The server's own headers,
+        with its credentials, replace `headers` of the same name; compression is never asked for.
+        Without `patience` the server may load a model first.
+
+        Raises UpstreamError and what is under it, here and where a chunk is read. Its `may_pass_on`
+        is about the server's work: who has handed on a chunk may ask no other server.
         """
         if not path.startswith("/"):
             raise InvalidInput("the path of a request does not begin with '/'")

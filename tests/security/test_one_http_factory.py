@@ -145,6 +145,15 @@ def test_every_request_asks_for_no_compression_and_has_its_times() -> None:
         sent = http._with_defaults(given)
         encodings = [value for name, value in sent if name.lower() == b"accept-encoding"]
         assert encodings == [b"identity"]
+
+
+def test_a_header_that_is_given_stands_alone() -> None:
+    given = [(b"user-agent", b"openai/1.0"), (b"X-A", b"1"), (b"x-a", b"2")]
+    accept = [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
+    assert http._with_defaults(given) == accept + given
+
+
+def test_the_usual_times_of_a_request_are_those_of_the_connection() -> None:
     assert HTTP(Times())._extensions["timeout"] == {
         "connect": 5.0,
         "pool": 5.0,
