@@ -59,12 +59,9 @@ class Discovery:
             lambda listings: self._db.write(store.store_listings, listings, prune=prune)
         )
 
-        async def one(server: Server | store_servers.Unreadable) -> DiscoverResult:
-            if isinstance(server, store_servers.Unreadable):
-                result = DiscoverResult(server=server.ref, error=server.error)
-            else:
-                async with limit.take():
-                    result = await self._discover(server, timeout, builds, rows)
+        async def one(server: Server) -> DiscoverResult:
+            async with limit.take():
+                result = await self._discover(server, timeout, builds, rows)
             on_result(result)
             return result
 
@@ -150,7 +147,7 @@ class Discovery:
 
 def _chosen(
     connection: Any, servers: Sequence[int | str], *, everyone: bool
-) -> tuple[Sequence[Server | store_servers.Unreadable], dict[str, str]]:
+) -> tuple[Sequence[Server], dict[str, str]]:
     """The servers of a run, and the pinned digests by key."""
     return targets(connection, servers, everyone=everyone), store_pins.digests(connection)
 

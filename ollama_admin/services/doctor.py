@@ -17,7 +17,7 @@ from ollama_admin.services.servers import Servers
 from ollama_admin.settings import Settings, ignored_variables
 from ollama_admin.store.database import Database
 from ollama_admin.store.engines import shown_url
-from ollama_admin.store.servers import readable
+from ollama_admin.store.servers import all_servers
 from ollama_admin.store.tables import HEAD
 from ollama_admin.vault import own_key_file
 
@@ -100,8 +100,7 @@ class Doctor:
         revision: str | None = None
         try:
             secrets = await self._secrets.status()
-            servers, unreadable = await self._db.read(readable)
-            findings += [Finding(level="problem", text=_with_hint(row.error)) for row in unreadable]
+            servers = await self._db.read(all_servers)
             rows = {server.id: server for server in servers}
             checks = await self._servers.check(all=True)
             healths = tuple(

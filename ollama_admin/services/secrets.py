@@ -19,8 +19,7 @@ class SecretsStatus:
     """`key_source` is where the key comes from, None when there is none; the counts are of stored
     values.
 
-    `stale` ones are under an older key; `unreadable` names the servers whose values no key opens,
-    or whose row cannot be read.
+    `stale` ones are under an older key; `unreadable` names the servers whose values no key opens.
     """
 
     key_source: str | None
@@ -38,14 +37,13 @@ class StoredSecrets:
 
     async def status(self) -> SecretsStatus:
         """Count what is stored, by whether it can be read; no value is shown."""
-        servers, unreadable_rows = await self._db.read(store.readable)
-        broken = tuple(row.ref.name or row.ref.url for row in unreadable_rows)
+        servers = await self._db.read(store.all_servers)
         total = sum(1 for server in servers for _ in _sealed(server))
         try:
             keys = load_keys(self._settings)
             vault = Vault(keys)
         except AdminError as exc:
-            holders = tuple(server.name for server in servers if any(_sealed(server))) + broken
+            holders = tuple(server.name for server in servers if any(_sealed(server)))
             return SecretsStatus(
                 key_source=None,
                 keys=0,
@@ -57,7 +55,7 @@ class StoredSecrets:
         stale = sum(
             1 for server in servers for value in _sealed(server) if not vault.is_newest(value)
         )
-        unreadable = tuple(server.name for server in servers if not _opens(vault, server)) + broken
+        unreadable = tuple(server.name for server in servers if not _opens(vault, server))
         return SecretsStatus(
             key_source=keys.source,
             keys=len(keys.keys),

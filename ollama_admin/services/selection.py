@@ -84,14 +84,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Servers, and the models and the pin of one name; `unreadable` are servers whose rows cannot
-    be read.
-    """
+    """Servers, and the models and the pin of one name."""
 
     servers: tuple[Server, ...]
     models: tuple[Model, ...]
     pin: Pin | None
-    unreadable: tuple[store_servers.Unreadable, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +182,6 @@ class Selection:
         known = await self._db.read(catalogue, model)
         demand = demanded(request, model, known.pin)
         verdicts = routing.judge_servers(known.servers, known.models, model, request, demand)
-        for row in known.unreadable:
-            self._note(f"{row.error.message}; it is passed over")
         chosen = [verdict for verdict in verdicts if verdict.is_eligible]
         for verdict in verdicts:
             if verdict.obstacle in _TOLD:
@@ -295,10 +290,8 @@ def default_server(connection: Any, capability: str | None) -> Server:
         missing = "no model is named, and there is no default server"
         hint = "name one with --model, or set a default: ollama-admin server set-default S"
     else:
-        servers, _ = store_servers.readable(connection)
-        able = (
-            s for s in servers if s.is_active and routing.has_capability(s.capabilities, capability)
-        )
+        servers = store_servers.all_servers(connection, inactive=False)
+        able = (s for s in servers if routing.has_capability(s.capabilities, capability))
         chosen = next(able, None)
         missing, hint = (
             f"no model is named, and no active server has the capability {capability!r}",
@@ -353,13 +346,11 @@ def catalogue(connection: Any, name: str, *, everyone: bool = False) -> Catalogu
     other ones too.
     """
     if everyone:
-        servers, unreadable = store_servers.readable(connection)
+        servers = store_servers.all_servers(connection)
     else:
-        servers, unreadable = store_servers.holders(connection, store_models.meanings(name))
+        servers = store_servers.holders(connection, store_models.meanings(name))
     models, pin = store_models.named(connection, name)
-    return Catalogue(
-        servers=tuple(servers), models=tuple(models), pin=pin, unreadable=tuple(unreadable)
-    )
+    return Catalogue(servers=tuple(servers), models=tuple(models), pin=pin)
 
 
 def refuse_ambiguous(verdicts: Sequence[Verdict]) -> None:

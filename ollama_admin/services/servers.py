@@ -92,49 +92,40 @@ class Servers:
         return self._auth.masked(await self._db.write(insert))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
-        """Every row, inactive ones too, in the order in which servers are chosen; a note for each
-        unreadable one.
-        """
+        """Every row, inactive ones too, in the order in which servers are chosen."""
         return [server async for batch in self.stream(capability=capability) for server in batch]
 
     async def stream(
         self, *, capability: str | None = None
     ) -> AsyncGenerator[Sequence[Server], None]:
-        """The same, PAGE at a time; a row that is removed meanwhile is left out."""
+        """Every row in the order in which servers are chosen, PAGE at a time; one that is removed
+        meanwhile is left out.
+        """
         ids = await self._db.read(store.ids)
         for start in range(0, len(ids), PAGE):
-            yield self._shown(
-                await self._db.read(store.among, ids[start : start + PAGE]), capability
-            )
+            rows = await self._db.read(store.among, ids[start : start + PAGE])
+            yield self._masked_with(rows, capability)
 
     async def page(
         self, *, after: int = 0, limit: int = 100, capability: str | None = None
     ) -> Sequence[Server]:
-        """The same rows by id, those after `after`: rows that come and go make none appear twice or
-        be left out.
+        """Rows by id, those after `after`: rows that come and go make none appear twice or be left
+        out.
         """
-        found: Sequence[Server] = []
+        servers: list[Server] = []
         while True:
-            readable, unreadable = await self._db.read(store.page, after, PAGE)
-            found = [*found, *self._shown((readable, unreadable), capability)]
-            seen = [*(server.id for server in readable), *(row.ref.id or 0 for row in unreadable)]
-            if len(found) >= limit or len(seen) < PAGE:
-                return found[:limit]
-            after = max(seen)
+            rows = await self._db.read(store.page, after, PAGE)
+            servers.extend(self._masked_with(rows, capability))
+            if len(servers) >= limit or len(rows) < PAGE:
+                return servers[:limit]
+            after = rows[-1].id
 
-    def _shown(
-        self, rows: tuple[Sequence[Server], Sequence[store.Unreadable]], capability: str | None
-    ) -> Sequence[Server]:
-        """Those rows with the capability, masked; a note for each one that cannot be read."""
-        for row in rows[1]:
-            self._note(f"{row.error.message}; {row.error.hint}")
-        wanted = capability and capability.casefold()
-        able = (
-            server
-            for server in rows[0]
-            if not wanted or wanted in map(str.casefold, server.capabilities)
-        )
-        return [self._auth.masked(server) for server in able]
+    def _masked_with(self, rows: Sequence[Server], capability: str | None) -> Sequence[Server]:
+        """Those rows with the capability (None: all), their secrets masked."""
+        if capability:
+            wanted = capability.casefold()
+            rows = [row for row in rows if wanted in map(str.casefold, row.capabilities)]
+        return [self._auth.masked(row) for row in rows]
 
     async def names(self, beginning: str = "") -> Sequence[str]:
         """The names that begin so, whatever their case."""
@@ -251,15 +242,7 @@ class Servers:
             lambda results: self._db.write(store.record_checks, results)
         )
 
-        async def bounded(server: Server | store.Unreadable) -> CheckResult:
-            if isinstance(server, store.Unreadable):
-                return CheckResult(
-                    server=server.ref,
-                    status=ServerStatus.ERROR,
-                    version=None,
-                    ms=0,
-                    error=server.error,
-                )
+        async def bounded(server: Server) -> CheckResult:
             async with limit.take():
                 return await rows.add(await self._check(server))
 
@@ -281,20 +264,12 @@ class Servers:
         )
 
 
-def targets(
-    connection: Any, servers: Sequence[int | str], *, everyone: bool
-) -> Sequence[Server | store.Unreadable]:
-    """The rows named (each once), or all active ones, or with `everyone` all; those that cannot be
-    read come last.
-    """
-    if servers:
-        return list(
-            {
-                found.id: found for found in (store.find(connection, server) for server in servers)
-            }.values()
-        )
-    found, unreadable = store.readable(connection, inactive=everyone)
-    return [*found, *unreadable]
+def targets(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> Sequence[Server]:
+    """The rows named (each once), or all active ones, or with `everyone` all."""
+    if not servers:
+        return store.all_servers(connection, inactive=everyone)
+    named = [store.find(connection, server) for server in servers]
+    return list({server.id: server for server in named}.values())
 
 
 async def version_of(endpoint: "Endpoint", server: Server) -> str | None:

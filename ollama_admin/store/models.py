@@ -31,8 +31,8 @@ from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import rows
 from ollama_admin.store import servers as store_servers
-from ollama_admin.store.dialects import UnreadJSON
-from ollama_admin.store.tables import json_document, models, pins, servers
+from ollama_admin.store.dialects import JSONDocument, UnreadJSON
+from ollama_admin.store.tables import models, pins, servers
 
 T = TypeVar("T")
 KnownDetails = Mapping[str | None, dict[str, Any]]  # columns by digest
@@ -456,7 +456,7 @@ def _known_rows(
         for name in (*_LISTED_COLUMNS, "id", "server_id", "is_available", *DETAIL_COLUMNS)
     ]
     unread = [
-        type_coerce(column, UnreadJSON) if column.type is json_document else column
+        type_coerce(column, UnreadJSON) if isinstance(column.type, JSONDocument) else column
         for column in columns
     ]
     query = select(*unread).where(models.c.server_id.in_(server_ids))

@@ -56,32 +56,16 @@ class NewServer:
     headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
-    """A row that another program wrote, and that this one cannot read; the error says so."""
+def all_servers(connection: Connection, *, inactive: bool = True) -> list[Server]:
+    """Every row, or every active one, in the order in which servers are chosen.
 
-    ref: ServerRef
-    error: DatabaseUnavailable
-
-
-def all_servers(connection: Connection) -> list[Server]:
-    """Every row, in the order in which servers are chosen; raises DatabaseUnavailable if one cannot
-    be read.
-    """
-    found, unreadable = readable(connection)
-    if unreadable:
-        raise unreadable[0].error
-    return found
-
-
-def readable(
-    connection: Connection, *, inactive: bool = True
-) -> tuple[list[Server], list[Unreadable]]:
-    """The rows that can be read, in the order in which servers are chosen, and those that
-    cannot.
+    Like each function here that gives back servers, raises DatabaseUnavailable for a row that
+    another program wrote and that cannot be read.
     """
     query = _preferred(connection.dialect.name)
-    return _readable(connection, query if inactive else query.where(servers.c.is_active), {})
+    if not inactive:
+        query = query.where(servers.c.is_active)
+    return _read(connection, query)
 
 
 def names(connection: Connection, beginning: str) -> list[str]:
@@ -98,16 +82,13 @@ def ids(connection: Connection) -> list[int]:
     return list(connection.scalars(order))
 
 
-def among(
-    connection: Connection, server_ids: Collection[int]
-) -> tuple[list[Server], list[Unreadable]]:
-    """As `readable`, of the rows with these ids."""
-    return _readable(
-        connection, _preferred(connection.dialect.name).where(servers.c.id.in_(server_ids)), {}
-    )
+def among(connection: Connection, server_ids: Collection[int]) -> list[Server]:
+    """The rows with these ids, in the order in which servers are chosen."""
+    query = _preferred(connection.dialect.name)
+    return _read(connection, query.where(servers.c.id.in_(server_ids)))
 
 
-def page(connection: Connection, after: int, limit: int) -> tuple[list[Server], list[Unreadable]]:
+def page(connection: Connection, after: int, limit: int) -> list[Server]:
     """Up to `limit` rows by id, beginning after an id."""
     query = (
         _select(connection.dialect.name)
@@ -115,12 +96,14 @@ def page(connection: Connection, after: int, limit: int) -> tuple[list[Server], 
         .order_by(servers.c.id)
         .limit(limit)
     )
-    return _readable(connection, query, {})
+    return _read(connection, query)
 
 
-def holders(connection: Connection, keys: Collection[str]) -> tuple[list[Server], list[Unreadable]]:
-    """The same of the servers that list a model with one of these keys."""
-    return _readable(connection, _holders(connection.dialect.name), {"keys": list(keys)})
+def holders(connection: Connection, keys: Collection[str]) -> list[Server]:
+    """The servers that list a model with one of these keys, in the order in which they are
+    chosen.
+    """
+    return _read(connection, _holders(connection.dialect.name), keys=list(keys))
 
 
 def find_ref(connection: Connection, server: int | str) -> ServerRef:
@@ -311,25 +294,27 @@ def _columns(dialect: str) -> tuple[ColumnElement[Any], ...]:
     return (*servers.c, slots.in_use(dialect).label("slots_in_use"))
 
 
-def _readable(
-    connection: Connection, query: Select[Any], values: Mapping[str, Any]
-) -> tuple[list[Server], list[Unreadable]]:
+def _read(connection: Connection, query: Select[Any], **values: Any) -> list[Server]:
     try:
-        return [
-            _server(row)
-            for row in connection.execute(query, {**values, **slots.moment(connection)})
-        ], []
-    except rows.UNREADABLE:
-        refs = [_ref(row) for row in connection.execute(query.with_only_columns(*_REF), values)]
-    found, unreadable = [], []
-    for ref in refs:
-        try:
-            found.append(
-                _one(connection, _select(connection.dialect.name).where(servers.c.id == ref.id))
+        found = connection.execute(query, values | slots.moment(connection))
+        return [_server(row) for row in found]
+    except rows.UNREADABLE as exc:
+        raise _unreadable(connection, query, values) from exc
+
+
+def _unreadable(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any]
+) -> DatabaseUnavailable:
+    """The error for the first row of a query that cannot be read: SQL cannot check every value."""
+    for row in connection.execute(query.with_only_columns(*_REF), values).all():
+        column = rows.unreadable_column(connection, servers, row.id, _READERS)
+        if column is not None:
+            return DatabaseUnavailable(
+                f"server {row.id}, {_ref(row).name!a}: its {column} cannot be read; "
+                "another program wrote it",
+                f"mend it in the database, or: ollama-admin server remove {row.id}",
             )
-        except DatabaseUnavailable as exc:
-            unreadable.append(Unreadable(ref=ref, error=exc))
-    return [server for server in found if server is not None], unreadable
+    return DatabaseUnavailable("a row of ollama_servers could not be read", "run the command again")
 
 
 _REF = (servers.c.id, servers.c.name, servers.c.url)
@@ -363,19 +348,12 @@ def _server(row: Row[Any]) -> Server:
 
 
 def _one(connection: Connection, query: Select[Any]) -> Server | None:
-    """The row of a query that means one at most; raises DatabaseUnavailable when it cannot be
-    read.
-    """
+    """The row of a query that means one at most."""
     try:
         row = connection.execute(query, slots.moment(connection)).first()
         return None if row is None else _server(row)
     except rows.UNREADABLE as exc:
-        ref = _ref(connection.execute(query.with_only_columns(*_REF)).one())
-        column = rows.unreadable_column(connection, servers, ref.id or 0, _READERS)
-        raise DatabaseUnavailable(
-            f"server {ref.id}, {ref.name!a}: its {column} cannot be read; another program wrote it",
-            f"mend it in the database, or: ollama-admin server remove {ref.id}",
-        ) from exc
+        raise _unreadable(connection, query, {}) from exc
 
 
 def _is(server: int | str) -> Any:
