@@ -117,60 +117,65 @@ def upgrade() -> None:
 
 def _upgrade_sqlite(connection: sa.Connection) -> None:
     for table in KEYS:
-        _refuse_broken_rows(connection, table, _values(table, OLDER))
-        _refuse_broken_rows(connection, table, _types(table, ON_SQLITE))
-        _refuse_broken_rows(connection, table, _values(table, VALUES))
+        conditions = _values(table, OLDER) + _types(table, ON_SQLITE) + _values(table, VALUES)
+        _refuse_broken_rows(connection, table, conditions)
+    query = "SELECT tbl_name, type, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    parts = connection.exec_driver_sql(query).all()
+    last_ids = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all()
     # a view of somebody's on a table that is away for a moment is no reason to fail
     connection.exec_driver_sql("PRAGMA legacy_alter_table = ON")
     for table in KEYS:
-        _rebuild(connection, table, _constraints(table, ON_SQLITE))
+        of_table = [(part.type, part.sql) for part in parts if part.tbl_name == table]
+        _rebuild(connection, table, of_table)
     connection.exec_driver_sql("PRAGMA legacy_alter_table = OFF")
+    connection.exec_driver_sql("DELETE FROM sqlite_sequence")
+    for name, last_id in last_ids:
+        connection.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, last_id))
 
 
 def _upgrade_postgresql() -> None:
     # nobody writes between the look at the rows and the constraint
     op.execute(f"LOCK TABLE {', '.join(KEYS)} IN ACCESS EXCLUSIVE MODE")
     for table in KEYS:
+        conditions = _types(table, ON_POSTGRESQL) + _values(table, VALUES)
+        if not conditions:
+            continue
         if not op.get_context().as_sql:
-            _refuse_broken_rows(op.get_bind(), table, _types(table, ON_POSTGRESQL))
-            _refuse_broken_rows(op.get_bind(), table, _values(table, VALUES))
-        constraints = _constraints(table, ON_POSTGRESQL)
-        if constraints:
-            added = ", ".join(f"ADD {constraint}" for constraint in constraints)
-            op.execute(f"ALTER TABLE {table} {added}")
+            _refuse_broken_rows(op.get_bind(), table, conditions)
+        added = ", ".join(f"ADD {constraint}" for constraint in _constraints(table, ON_POSTGRESQL))
+        op.execute(f"ALTER TABLE {table} {added}")
 
 
-def _types(table: str, conditions: Mapping[str, str]) -> dict[str, str]:
-    """The conditions on a table's columns, for those types that the database has one for."""
-    return {
-        column: conditions[kind].format(column)
+def _types(table: str, conditions: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Columns with the condition on their type, for those types that the database has one for."""
+    return [
+        (column, conditions[kind].format(column))
         for kind, columns in TYPES[table].items()
         if kind in conditions
         for column in columns.split()
-    }
-
-
-def _values(table: str, conditions: Mapping[tuple[str, str], str]) -> dict[str, str]:
-    return {column: condition for (of, column), condition in conditions.items() if of == table}
-
-
-def _constraints(table: str, conditions: Mapping[str, str]) -> list[str]:
-    named = {f"{column}_type": condition for column, condition in _types(table, conditions).items()}
-    named |= _values(table, VALUES)
-    return [
-        f"CONSTRAINT ck_{table}_{name} CHECK ({condition})" for name, condition in named.items()
     ]
 
 
-def _refuse_broken_rows(connection: sa.Connection, table: str, conditions: dict[str, str]) -> None:
+def _values(table: str, conditions: Mapping[tuple[str, str], str]) -> list[tuple[str, str]]:
+    """Columns with the condition on their value."""
+    return [(column, condition) for (of, column), condition in conditions.items() if of == table]
+
+
+def _constraints(table: str, type_conditions: Mapping[str, str]) -> list[str]:
+    named = [(f"{column}_type", condition) for column, condition in _types(table, type_conditions)]
+    return [
+        f"CONSTRAINT ck_{table}_{name} CHECK ({condition})"
+        for name, condition in named + _values(table, VALUES)
+    ]
+
+
+def _refuse_broken_rows(
+    connection: sa.Connection, table: str, conditions: list[tuple[str, str]]
+) -> None:
     """Raise DatabaseUnavailable for the first row that breaks a condition; it says no value but the
     row's key.
     """
-    if not conditions:
-        return
-    broken = " ".join(
-        f"WHEN NOT ({condition}) THEN '{column}'" for column, condition in conditions.items()
-    )
+    broken = " ".join(f"WHEN NOT ({condition}) THEN '{column}'" for column, condition in conditions)
     key = ", ".join(KEYS[table])
     rows = f"SELECT CASE {broken} END AS broken, {key} FROM {table}"  # noqa: S608 (our own names)
     row = connection.exec_driver_sql(
@@ -185,33 +190,20 @@ def _refuse_broken_rows(connection: sa.Connection, table: str, conditions: dict[
         )
 
 
-def _rebuild(connection: sa.Connection, table: str, constraints: list[str]) -> None:
-    """SQLite adds no constraint to a table: make another one, and give it the rows and the name.
+def _rebuild(connection: sa.Connection, table: str, parts: list[tuple[str, str]]) -> None:
+    """Make another table with the constraints, and give it the rows, the name, and what belonged to
+    it (`parts`, as kind and SQL): SQLite adds no constraint to a table.
 
     By the text that made the table, and not as Alembic's batch mode does: that forgets triggers and
-    indexes of expressions, and the highest id that was ever given out.
+    indexes of expressions.
     """
-    of_table = (table,)
-    made = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", of_table
-    ).scalar_one()
-    others = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type IN ('index', 'trigger')"
-        " AND sql IS NOT NULL",
-        of_table,
-    ).scalars()
-    statements = list(others)
-    last_id = connection.exec_driver_sql(
-        "SELECT seq FROM sqlite_sequence WHERE name = ?", of_table
-    ).scalar()
+    (made,) = (sql for kind, sql in parts if kind == "table")
     columns = made[made.index("(") : made.rindex(")")].rstrip()
-    lines = ", \n\t".join([columns, *constraints])
+    lines = ", \n\t".join([columns, *_constraints(table, ON_SQLITE)])
     connection.exec_driver_sql(f"CREATE TABLE new_{table} {lines}\n)")
     connection.exec_driver_sql(f"INSERT INTO new_{table} SELECT * FROM {table}")  # noqa: S608
     connection.exec_driver_sql(f"DROP TABLE {table}")
     connection.exec_driver_sql(f"ALTER TABLE new_{table} RENAME TO {table}")
-    for statement in statements:
-        connection.exec_driver_sql(statement)
-    if last_id is not None:
-        connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", of_table)
-        connection.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, last_id))
+    for kind, sql in parts:
+        if kind in ("index", "trigger"):
+            connection.exec_driver_sql(sql)
