@@ -12,7 +12,7 @@ from ollama_admin.rules.versions import version_key
 from ollama_admin.services.servers import Connect, status_after, targets, version_of
 from ollama_admin.services.tasks import Batches, WorkLimit, together
 from ollama_admin.services.upstream_auth import UpstreamAuth
-from ollama_admin.store import models as store
+from ollama_admin.store import listings as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database

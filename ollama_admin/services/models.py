@@ -109,14 +109,14 @@ class Models:
         ids, pinned = await self._db.read(_servers_and_pins, servers)
         is_named = None if name is None else partial(_matches, pattern=name)
         found = self._db.stream(
-            store.each_place,
+            store.each_entry,
             server_ids=ids,
             everything=all,
             is_named=is_named,
             capabilities=capability is not None,
         )
-        whole: list[list[store.Place]] = []
-        begun: list[store.Place] = []  # rows of one key, of which the next batch may have more
+        whole: list[list[store.ModelEntry]] = []
+        begun: list[store.ModelEntry] = []  # rows of one key, of which the next batch may have more
         async with aclosing(found) as batches:
             async for batch in batches:
                 if whole:
@@ -131,11 +131,13 @@ class Models:
 _KEY = attrgetter("name_key")
 
 
-def _groups(whole: Sequence[Sequence[store.Place]], pinned: Mapping[str, str]) -> list[ModelGroup]:
+def _groups(
+    whole: Sequence[Sequence[store.ModelEntry]], pinned: Mapping[str, str]
+) -> list[ModelGroup]:
     """Of rows that have a key in common; ids of servers that are not Ollama are opaque, and a group
     of their own.
     """
-    groups: dict[tuple[str, str], list[store.Place]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[store.ModelEntry]] = defaultdict(list)
     for limit in whole:
         for place in limit:
             groups[place.name_key, "" if place.digest else place.name].append(place)
@@ -164,7 +166,7 @@ def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
     return model if digest is None else replace(model, pinned=digest)
 
 
-def _group(limit: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
+def _group(limit: list[store.ModelEntry], pinned: Mapping[str, str]) -> ModelGroup:
     name = limit[0].name
     return ModelGroup(
         name=name,
@@ -177,7 +179,7 @@ def _group(limit: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
     )
 
 
-def _is_wanted(model: Model | store.Place, name: str | None, capability: str | None) -> bool:
+def _is_wanted(model: Model | store.ModelEntry, name: str | None, capability: str | None) -> bool:
     if name is not None and not _matches(model.name, name):
         return False
     return capability is None or has_capability(model.capabilities or (), capability)

@@ -10,6 +10,7 @@ from ollama_admin.domain.models import CONSTANT_DIGESTS
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.store.dialects import insert_or
+from ollama_admin.store.servers import by_preference
 from ollama_admin.store.tables import models, pins, servers
 
 # put together once: it is in every request
@@ -86,11 +87,9 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
         .join(servers, servers.c.id == models.c.server_id)
         .where(models.c.name_key == model_key(name), models.c.digest.is_not(None))
         .where(models.c.family.is_distinct_from(CONSTANT_DIGESTS))
-        .order_by(
-            servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name
-        )
     )
-    return [Holding(**row._mapping) for row in connection.execute(query)]
+    rows = connection.execute(by_preference(query).order_by(models.c.name))
+    return [Holding(**row._mapping) for row in rows]
 
 
 def put(connection: Connection, name: str, digest: str) -> Pin:
