@@ -108,12 +108,12 @@ def store_listings(
 
 def store_details(connection: Connection, details: Mapping[str, BuildDetails]) -> None:
     """Write what is known of each digest to all its rows, whichever server they belong to."""
-    for digest, known in details.items():
+    for digest, build in details.items():
         # old servers tell no capabilities: NULL, to be asked again
         values = {
-            "capabilities": list(known.capabilities) or None,
-            "context_length": known.context_length,
-            "embedding_length": known.embedding_length,
+            "capabilities": list(build.capabilities) or None,
+            "context_length": build.context_length,
+            "embedding_length": build.embedding_length,
         }
         connection.execute(update(models).where(models.c.digest == digest).values(values))
 

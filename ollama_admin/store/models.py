@@ -167,12 +167,12 @@ def named(
     values = {"keys": meanings(name), "key": model_key(name)}
     try:
         rows = connection.execute(query, values).all()
-        found = [_model_of(_COLUMNS, row[: len(_COLUMNS)]) for row in rows]
+        available = [_model_of(_COLUMNS, row[: len(_COLUMNS)]) for row in rows]
     except readers.UNREADABLE as exc:
         raise _unreadable(connection, query, values) from exc
     if not rows:
         return [], store_pins.for_name(connection, name)
-    return found, _joined_pin(rows[0])
+    return available, _joined_pin(rows[0])
 
 
 def meanings(name: str) -> list[str]:

@@ -49,7 +49,7 @@ def digests(connection: Connection) -> dict[str, str]:
 
 def checked(connection: Connection) -> list[CheckedPin]:
     """Every pin by name, with what active servers list under its name."""
-    held = (
+    listed = (
         select(models.c.name_key, models.c.digest)
         .join(servers, servers.c.id == models.c.server_id)
         .where(models.c.is_available, servers.c.is_active, models.c.digest.is_not(None))
@@ -58,10 +58,10 @@ def checked(connection: Connection) -> list[CheckedPin]:
     query = (
         select(
             pins,
-            _counted(held.c.digest == pins.c.digest, "agree"),
-            _counted(held.c.digest != pins.c.digest, "differ"),
+            _counted(listed.c.digest == pins.c.digest, "agree"),
+            _counted(listed.c.digest != pins.c.digest, "differ"),
         )
-        .outerjoin(held, held.c.name_key == pins.c.name_key)
+        .outerjoin(listed, listed.c.name_key == pins.c.name_key)
         .group_by(pins.c.name_key)
         .order_by(pins.c.name, pins.c.name_key)
     )
@@ -72,6 +72,7 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
     """Rows of a name that tell its build, vanished ones and those of inactive servers too, by
     server preference.
     """
+    is_remote = models.c.remote_host.is_not(None) | models.c.remote_model.is_not(None)
     query = (
         select(
             models.c.server_id,
@@ -79,9 +80,7 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
             models.c.name,
             models.c.digest,
             models.c.is_available,
-            (models.c.remote_host.is_not(None) | models.c.remote_model.is_not(None)).label(
-                "is_remote"
-            ),
+            is_remote.label("is_remote"),
             (models.c.is_available & servers.c.is_active).label("counts"),
         )
         .join(servers, servers.c.id == models.c.server_id)
@@ -102,9 +101,13 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
         select(pins.c.digest).where(pins.c.name_key == key).with_for_update()
     )
     values = {"name": name, "digest": digest, "updated_at": now}
-    upsert = insert_or(connection, pins).values(name_key=key, created_at=now, **values)
-    upsert = upsert.on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
-    return _pin(connection.execute(upsert.returning(pins)).one(), before)
+    upsert = (
+        insert_or(connection, pins)
+        .values(values | {"name_key": key, "created_at": now})
+        .on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
+        .returning(pins)
+    )
+    return _pin(connection.execute(upsert).one(), before)
 
 
 def remove(connection: Connection, name: str) -> Pin | None:

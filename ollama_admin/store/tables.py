@@ -151,8 +151,8 @@ pins = Table(
     CheckConstraint("digest <> ''", name="digest"),
 )
 
-# A row is a place for one request at a server, and stays: who holds it is told by `token`, which
-# only grows, and until when by `expires_at`, seconds of the clock that `clock` names (see
+# A row is a slot for one request at a server, and stays: `token`, which only grows, says whose
+# lease it is, and `expires_at` until when, in seconds of the clock that `clock` names (see
 # `store/slots.py`).
 slots = Table(
     "ollama_slots",
