@@ -106,3 +106,9 @@ async def eventually(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not happened():
             await asyncio.sleep(0.005)
+
+
+async def renewed(rows: SlotRows) -> None:
+    """Wait until slot 1 is renewed again."""
+    before = rows.expiry()
+    await eventually(lambda: rows.expiry() > before)

@@ -13,11 +13,13 @@ from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable, ServerBusy, ServerInactive, ServerNotFound
 from ollama_admin.services import queues
-from ollama_admin.services.leases import Lease, LeaseTimes
+from ollama_admin.services.leases import Lease, LeaseTimes, uptime
 from ollama_admin.services.slots import Slots
+from ollama_admin.store.database import LEASE_THREADS
+from ollama_admin.store.slots import LeaseKey, hold_off_leases
 from tests.conftest import migrate
 from tests.postgres import OwnPostgresServer
-from tests.slot_rows import SECONDS, Row, SlotRows, eventually
+from tests.slot_rows import SECONDS, Row, SlotRows, eventually, renewed
 
 FAST = LeaseTimes(ttl=2.0, renew=0.1, margin=0.5)
 LONG = float(SECONDS)  # to wait for what will happen
@@ -631,12 +633,6 @@ async def held_by_a_task(
     return await given, end
 
 
-async def renewed(rows: SlotRows) -> None:
-    """Slot 1 is renewed from now on."""
-    before = rows.expiry()
-    await eventually(lambda: rows.expiry() > before)
-
-
 async def test_lease_is_renewed_while_its_task_lives_and_no_longer(
     client: Client, fast: Slots, other: Slots, rows: SlotRows
 ) -> None:
@@ -663,6 +659,51 @@ async def test_task_that_touches_a_lease_takes_it_over(
     for _ in range(3):
         await renewed(rows)
     assert lease.is_trusted
+
+
+async def test_lease_is_trusted_until_its_margin_and_over_at_its_end(client: Client) -> None:
+    times = LeaseTimes(ttl=3000, renew=1, margin=1000)
+    key = LeaseKey(server_id=1, slot=1, token=1)
+    server = await add(client)
+
+    def renewed_before(seconds: float) -> tuple[bool, bool]:
+        lease = Lease(server, key, uptime() - seconds, times, lambda _: None)
+        return lease.is_trusted, lease.is_over
+
+    assert [renewed_before(seconds) for seconds in (0, 1900, 2100, 2900, 3000)] == [
+        (True, False),
+        (True, False),
+        (False, False),
+        (False, False),
+        (False, True),
+    ]
+
+
+async def test_renewals_go_on_while_others_wait_for_the_database(
+    migrated_postgres_url: str,
+) -> None:
+    """Nothing is granted at one server meanwhile, and more ask for it than there are threads."""
+    rows = SlotRows(migrated_postgres_url)
+    async with Client(
+        database_url=migrated_postgres_url,
+        environ={},
+        lease_times=LeaseTimes(ttl=60, renew=0.05, margin=1),
+    ) as client:
+        mine, wanted = await add(client), await add(client, "gpu-2", limit=10)
+        lease = await client._slots.first_free([mine], wait=0)
+        with rows.transaction() as connection:
+            hold_off_leases(connection, wanted.id)
+            asking = [
+                asyncio.create_task(client._slots.first_free([wanted], wait=0))
+                for _ in range(LEASE_THREADS + 1)
+            ]
+            await eventually(rows.waiting)
+            for _ in range(3):
+                await renewed(rows)
+            assert not any(task.done() for task in asking)
+        await asyncio.gather(*asking)
+        assert lease.is_trusted
+    rows.close()
 
 
 async def test_many_leases_are_renewed_at_once_while_some_are_given_back(
