@@ -488,6 +488,15 @@ async def test_of_several_obstacles_the_one_that_is_worth_telling_is_named(
         assert candidates["one"] == (False, reason)
 
 
+async def test_a_pin_is_named_before_a_stored_digest_that_is_missing(client: Client) -> None:
+    async with FakeOllama(REMOTE) as fake, FakeOllama(ONE) as preferred:
+        await register(client, fake, preferred)
+        await client.servers.update("two", priority=1)
+        await client.pins.set("alpha", digest=ONE.digest)
+        _, candidates = await explained(client, verified=True)
+        assert candidates["one"] == (False, NO_PROOF.replace("--digest", "pin"))
+
+
 async def test_an_explanation_of_a_model_that_nobody_has(client: Client, fakes: Fakes) -> None:
     await register(client, fakes[0])
     found = await client.explain(model="nothing")

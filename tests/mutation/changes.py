@@ -1,0 +1,100 @@
+"""The small changes that are made to a module: what a slip of the hand would do.
+
+A comparison moves its bound, a condition turns round, a number is one off, an argument gets lost, a
+statement is not there. Texts, annotations and decorators stay as they are.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_PASSED_OVER = ("annotation", "returns", "decorator_list", "bases")
+_ORDERS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
+_OPPOSITES = {ast.Eq: ast.NotEq, ast.Is: ast.IsNot, ast.In: ast.NotIn, ast.And: ast.Or} | {
+    ast.NotEq: ast.Eq, ast.IsNot: ast.Is, ast.NotIn: ast.In, ast.Or: ast.And
+}  # fmt: skip
+_ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult} | {
+    ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult
+}  # fmt: skip
+_OTHER: dict[type[ast.AST], Any] = _ORDERS | _OPPOSITES | _ARITHMETIC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change of a tree: `holder[key]` becomes `new`."""
+
+    lines: range
+    text: str
+    holder: Any
+    key: Any
+    new: ast.AST
+
+
+def changes(node: ast.AST, inside: str = "") -> Iterator[Change]:
+    """Every change that can be made below a node, in the order of the code."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        inside = f"{inside}.{node.name}".removeprefix(".")
+    for field, value in ast.iter_fields(node):
+        holder, keys = (
+            (value, range(len(value))) if isinstance(value, list) else (vars(node), [field])
+        )
+        for key in keys:
+            child = holder[key]
+            if not isinstance(child, ast.AST) or field in _PASSED_OVER:
+                continue
+            for new in (*_conditions(child, field), *_expressions(child), *_statements(child)):
+                was = ast.unparse(child).partition("\n")[0]
+                becomes = "nothing" if isinstance(new, ast.Pass) else ast.unparse(new)
+                yield Change(
+                    lines=range(child.lineno, child.end_lineno + 1),
+                    text=f"{inside}: {was} => {becomes}".replace("\n   ", ""),
+                    holder=holder,
+                    key=key,
+                    new=ast.fix_missing_locations(ast.copy_location(new, child)),
+                )
+            yield from changes(child, inside)
+
+
+def _conditions(node: ast.AST, field: str) -> Iterator[ast.AST]:
+    """A condition turned round, where no change of its operator does that."""
+    match node:
+        case ast.UnaryOp(op=ast.Not()) | ast.comprehension():
+            pass
+        case ast.Compare(ops=[op]) if type(op) in _OPPOSITES:
+            pass
+        case _ if field in ("test", "ifs"):
+            yield ast.UnaryOp(ast.Not(), node)
+
+
+def _expressions(node: ast.AST) -> Iterator[ast.AST]:
+    match node:
+        case ast.Compare(ops=[op]):
+            yield ast.Compare(node.left, [_OTHER[type(op)]()], node.comparators)
+        case ast.BoolOp():
+            yield ast.BoolOp(_OTHER[type(node.op)](), node.values)
+        case ast.BinOp() if type(node.op) in _OTHER:
+            yield ast.BinOp(node.left, _OTHER[type(node.op)](), node.right)
+        case ast.UnaryOp(op=ast.Not()):
+            yield node.operand
+        case ast.Constant(value=bool()):
+            yield ast.Constant(not node.value)
+        case ast.Constant(value=int() | float()):
+            yield from (ast.Constant(node.value + 1), ast.Constant(node.value - 1))
+        case ast.keyword(arg=str(), value=value) if not isinstance(value, ast.Constant):
+            yield ast.keyword(node.arg, ast.Constant(None))
+        case ast.Tuple() if all(isinstance(part, ast.Constant) for part in node.elts[1:]):
+            for index in range(len(node.elts)):
+                yield ast.Tuple(node.elts[:index] + node.elts[index + 1 :], node.ctx)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    match node:
+        case ast.Return(value=ast.expr()) if ast.unparse(node.value) != "None":
+            yield ast.Return(ast.Constant(None))
+        case ast.ExceptHandler() if not isinstance(node.body[-1], ast.Raise):
+            yield ast.ExceptHandler(node.type, node.name, [ast.Raise()])
+        case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.AugAssign():
+            yield ast.Pass()
+        case ast.Expr(value=ast.Call() | ast.Await()) | ast.Raise() | ast.Continue() | ast.Break():
+            yield ast.Pass()
