@@ -8,19 +8,18 @@ A changed module is in the memory of a forked process only: no file is touched.
 """
 
 import ast
-import importlib
-import json
+import gc
 import os
 import signal
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
@@ -32,76 +31,82 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "ollama_admin"
 WORKERS = 2
 BAR = 20  # of so many changes one may survive
-LONGEST = 300  # seconds for the tests of one change; `PYTEST` says how long one test may hang
+LONGEST = 300  # seconds for the tests of one change
 PYTEST = (
-    *("-q", "-p", "no:cacheprovider", "--timeout", "20"),
-    *("-m", "not chaos and not system", "-k", "not postgresql"),  # once is enough
-    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # of what `HEAVY` has loaded
+    *("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:xdist"),
+    *("-m", "not chaos and not system", "-k", "not postgresql"),  # one database is enough
 )
 COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
-HEAVY = (
-    "alembic",
-    "cryptography.fernet",
-    "httpx",
-    "hypothesis",
-    "psycopg",
-    "sqlalchemy",
-    "typer.testing",
-)
 
 SLOTS = ("services/test_slots.py", "services/test_generate_slots.py")
 GENERATE = (*SLOTS, "services/test_chat.py", "services/test_pins.py", "services/test_generate_*.py")
-# Which tests look at which modules: of them those run that execute the line that is changed.
-TESTS: Mapping[str, Sequence[str]] = {
-    "rules/*.py": ("rules/test_*.py", *GENERATE),
-    "services/dispatch.py": GENERATE,
-    "services/generate.py": GENERATE,
-    "services/selection.py": GENERATE,
-    "services/slots.py": SLOTS,
-    "services/leases.py": SLOTS,
-    "services/queues.py": SLOTS,
-    "vault.py": (
-        "security/test_vault.py",
-        "security/test_credentials.py",
-        "security/test_files.py",
-    ),
+VAULT = ("security/test_vault.py", "security/test_credentials.py", "security/test_files.py")
+# Which tests look at which modules: of them those run that execute the lines that are changed.
+TESTS: Mapping[Sequence[str], Sequence[str]] = {
+    ("rules/*.py",): ("rules/test_*.py",),
+    ("services/slots.py", "services/leases.py", "services/queues.py"): SLOTS,
+    ("services/dispatch.py", "services/generate.py", "services/selection.py"): GENERATE,
+    ("vault.py",): VAULT,
 }
-Baseline = Mapping[str, Mapping[int, Sequence[str]]]  # tests by file and line, quick ones first
+PATIENCE = 4  # a test hangs when it takes so many times as long as the longest without a change
 
 
-class Stopwatch:
+class Baseline:
+    """Tests on the code as it is: the seconds of each, and those that execute each line of a
+    file.
+    """
+
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.tests: dict[str, dict[int, set[str]]] = {}
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
 
+    def read(self, data: CoverageData) -> None:
+        for file in data.measured_files():
+            self.tests[file] = {
+                line: {name.partition("|")[0] for name in names if name}
+                for line, names in data.contexts_by_lineno(file).items()
+            }
 
-class Changed(SourceFileLoader):
-    """Finds and loads one module, from the tree that it was given."""
+    def reached(self, file: str, change: Change) -> list[str]:
+        """The tests that execute what is changed, quick ones first; all of the file's for what is
+        executed on import.
+        """
+        by_line = self.tests.get(file, {})
+        lines = change.lines if change.function else by_line
+        return sorted({t for line in lines for t in by_line.get(line, ())}, key=self.seconds.get)
 
-    def __init__(self, name: str, file: Path, tree: ast.Module) -> None:
-        super().__init__(name, str(file))
-        self._tree = tree
+    def timeout(self, tests: Sequence[str]) -> float:
+        return max(5, PATIENCE * max(self.seconds[test] for test in tests))
+
+
+class Module(SourceFileLoader):
+    """A module of the package, loaded from a tree that can be changed."""
+
+    def __init__(self, name: str) -> None:
+        self.file = PACKAGE / name
+        self.tree = ast.parse(self.file.read_text())
+        super().__init__(f"ollama_admin.{name[:-3].replace('/', '.')}", str(self.file))
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
         return spec_from_file_location(name, self.path, loader=self) if name == self.name else None
 
     def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = compile(self._tree, self.path, "exec")
+        code: CodeType = compile(self.tree, self.path, "exec")
         return code
 
 
 def main(asked: Sequence[str]) -> int:
     os.chdir(ROOT)
-    for name in HEAVY:  # once, before the processes are forked
-        importlib.import_module(name)
     reasons = tomllib.loads((Path(__file__).parent / "survivors.toml").read_text())
     made = survived = unexplained = 0
-    for pattern, tests in TESTS.items():
-        names = [file.relative_to(PACKAGE).as_posix() for file in sorted(PACKAGE.glob(pattern))]
+    for patterns, tests in TESTS.items():
+        files = [file for pattern in patterns for file in sorted(PACKAGE.glob(pattern))]
+        names = [file.relative_to(PACKAGE).as_posix() for file in files]
         names = [name for name in names if not asked or name in asked]
-        baseline = _baseline(tests) if names else {}
+        baseline = _baseline(tests) if names else Baseline()
         for name in names:
             count, survivors = _tried(name, baseline)
             made += count
@@ -109,34 +114,43 @@ def main(asked: Sequence[str]) -> int:
             for change in survivors:
                 reason = reasons.get(name, {}).get(change.text)
                 unexplained += reason is None
-                print(
-                    f"  line {change.lines[0]}, {change.text}\n    {reason or 'WHY?'}", flush=True
-                )
+                print(f"  {change.lines[0]}: {change.text}\n      {reason or 'WHY?'}", flush=True)
     print(f"{made} changes, {survived} survived, {unexplained} of them without a reason")
     return int(unexplained > 0 or survived * BAR > made)
 
 
+def _baseline(tests: Sequence[str]) -> Baseline:
+    """Run the tests on the code as it is, to hear how long each takes and what it executes.
+
+    In this process: what they load needs no loading in those that are forked.
+    """
+    files = [str(file) for pattern in tests for file in sorted((ROOT / "tests").glob(pattern))]
+    baseline = Baseline()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["COVERAGE_FILE"] = f"{folder}/lines"
+        if pytest.main([*PYTEST, *COVERAGE, *files], plugins=[baseline]):
+            raise SystemExit("tests fail without any change")
+        data = CoverageData(f"{folder}/lines")
+        data.read()
+        baseline.read(data)
+    return baseline
+
+
 def _tried(name: str, baseline: Baseline) -> tuple[int, list[Change]]:
     """How many changes were made to a module, and those that no test noticed."""
-    began, file = time.monotonic(), PACKAGE / name
-    tree = ast.parse(file.read_text())
-    module = Changed(f"ollama_admin.{name[:-3].replace('/', '.')}", file, tree)
-    every, survivors = list(changes(tree)), []
+    began, module = time.monotonic(), Module(name)
+    every, survivors = list(changes(module.tree)), []
     running: dict[int, tuple[Change, float]] = {}
     for change in every:
-        if tests := _reached(baseline.get(str(file), {}), change.lines):
-            pid = _forked(_test, change, tests, module)
+        if tests := baseline.reached(module.path, change):
+            pid = _forked(change, module, ["--timeout", str(baseline.timeout(tests)), *tests])
             running[pid] = (change, time.monotonic() + LONGEST)
         else:
             survivors.append(change)
         survivors += _ended(running, WORKERS - 1)
     survivors += _ended(running, 0)
-    share = len(survivors) / max(len(every), 1)
-    print(
-        f"{name}: {len(every)} changes, {len(survivors)} survived ({share:.1%}), "
-        f"{time.monotonic() - began:.0f} s",
-        flush=True,
-    )
+    share, seconds = len(survivors) / max(len(every), 1), time.monotonic() - began
+    print(f"{name}: {len(every)} changes, {share:.1%} survived, {seconds:.0f} s", flush=True)
     return len(every), survivors
 
 
@@ -155,64 +169,43 @@ def _ended(running: dict[int, tuple[Change, float]], most: int) -> list[Change]:
     return survivors
 
 
-def _reached(tests_by_line: Mapping[int, Sequence[str]], lines: range) -> list[str]:
-    """The tests that execute one of the lines; all of them for what is executed on import."""
-    if any(tests_by_line.get(line) == [""] for line in lines):
-        lines = range(max(tests_by_line) + 1)
-    reached = [test for line in lines for test in tests_by_line.get(line, ()) if test]
-    return list(dict.fromkeys(reached))
-
-
-def _forked(work: Callable[..., int], *given: object) -> int:
-    """The process that does the work and ends with its exit code; what it prints is not seen."""
+def _forked(change: Change, module: Module, tests: Sequence[str]) -> int:
+    """A process that makes the change, and ends with 0 when all tests pass."""
     pid = os.fork()
     if pid == 0:
         nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
+        for standard in (0, 1, 2):
+            os.dup2(nowhere, standard)
         code = 70
         try:
-            code = work(*given)
+            change.holder[change.key] = change.new
+            _put_into_force(module, change)
+            code = int(pytest.main([*PYTEST, "-x", *tests]))
         finally:
             os._exit(code)
     return pid
 
 
-def _test(change: Change, tests: Sequence[str], module: Changed) -> int:
-    change.holder[change.key] = change.new
+def _put_into_force(module: Module, change: Change) -> None:
+    """Give the function its new code; what is executed on import is imported anew, by everybody."""
+    if change.function:
+        codes = {code.co_qualname: code for code in _codes(module.get_code(module.name))}
+        functions = [some for some in gc.get_objects() if isinstance(some, FunctionType)]
+        for function in functions:
+            code = function.__code__
+            if code.co_filename == module.path and code.co_qualname == change.function:
+                function.__code__ = codes[change.function]
+        return
+    ours = (str(PACKAGE), str(ROOT / "tests"))
+    for name, loaded in list(sys.modules.items()):
+        if (getattr(loaded, "__file__", None) or "").startswith(ours):
+            del sys.modules[name]
     sys.meta_path.insert(0, module)
-    return int(pytest.main([*PYTEST, "-x", *tests]))
 
 
-def _baseline(tests: Sequence[str]) -> Baseline:
-    """Run the tests on the code as it is, to hear how long each takes and what it executes."""
-    files = [str(file) for pattern in tests for file in sorted((ROOT / "tests").glob(pattern))]
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.monotonic()
-        _, status = os.waitpid(_forked(_measure, files, folder), 0)
-        if status:
-            raise SystemExit(f"tests fail without any change: pytest {' '.join(files)}")
-        seconds = json.loads((Path(folder) / "seconds").read_text())
-        data = CoverageData(f"{folder}/lines")
-        data.read()
-        print(f"{len(seconds)} tests in {time.monotonic() - began:.0f} s", flush=True)
-        return {
-            file: {
-                line: sorted(
-                    {name.partition("|")[0] for name in names}, key=lambda t: seconds.get(t, 0)
-                )
-                for line, names in data.contexts_by_lineno(file).items()
-            }
-            for file in data.measured_files()
-        }
-
-
-def _measure(files: Sequence[str], folder: str) -> int:
-    os.environ["COVERAGE_FILE"] = f"{folder}/lines"
-    stopwatch = Stopwatch()
-    code = int(pytest.main([*PYTEST, *COVERAGE, *files], plugins=[stopwatch]))
-    (Path(folder) / "seconds").write_text(json.dumps(stopwatch.seconds))
-    return code
+def _codes(code: CodeType) -> list[CodeType]:
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return inner + [deeper for part in inner for deeper in _codes(part)]
 
 
 if __name__ == "__main__":

@@ -22,38 +22,47 @@ _OTHER: dict[type[ast.AST], Any] = _ORDERS | _OPPOSITES | _ARITHMETIC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of a tree: `holder[key]` becomes `new`."""
+    """`holder[key]` becomes `new`; `function` is empty for what is executed on import."""
 
     lines: range
+    function: str
     text: str
     holder: Any
     key: Any
     new: ast.AST
 
 
-def changes(node: ast.AST, inside: str = "") -> Iterator[Change]:
+def changes(node: ast.AST, inside: str = "", function: str = "") -> Iterator[Change]:
     """Every change that can be made below a node, in the order of the code."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        inside = f"{inside}.{node.name}".removeprefix(".")
+    if isinstance(node, ast.ClassDef) and not function:
+        inside = f"{inside}{node.name}."
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        function = function or f"{inside}{node.name}"
     for field, value in ast.iter_fields(node):
         holder, keys = (
             (value, range(len(value))) if isinstance(value, list) else (vars(node), [field])
         )
+        within = "" if field in ("defaults", "kw_defaults") else function
         for key in keys:
             child = holder[key]
             if not isinstance(child, ast.AST) or field in _PASSED_OVER:
                 continue
-            for new in (*_conditions(child, field), *_expressions(child), *_statements(child)):
+            for new in (
+                *_conditions(child, field),
+                *_expressions(child, field),
+                *_statements(child),
+            ):
                 was = ast.unparse(child).partition("\n")[0]
                 becomes = "nothing" if isinstance(new, ast.Pass) else ast.unparse(new)
                 yield Change(
                     lines=range(child.lineno, child.end_lineno + 1),
-                    text=f"{inside}: {was} => {becomes}".replace("\n   ", ""),
+                    function=within,
+                    text=f"{function or inside}: {was} => {becomes}".replace("\n   ", ""),
                     holder=holder,
                     key=key,
                     new=ast.fix_missing_locations(ast.copy_location(new, child)),
                 )
-            yield from changes(child, inside)
+            yield from changes(child, inside, within)
 
 
 def _conditions(node: ast.AST, field: str) -> Iterator[ast.AST]:
@@ -67,7 +76,7 @@ def _conditions(node: ast.AST, field: str) -> Iterator[ast.AST]:
             yield ast.UnaryOp(ast.Not(), node)
 
 
-def _expressions(node: ast.AST) -> Iterator[ast.AST]:
+def _expressions(node: ast.AST, field: str) -> Iterator[ast.AST]:
     match node:
         case ast.Compare(ops=[op]):
             yield ast.Compare(node.left, [_OTHER[type(op)]()], node.comparators)
@@ -83,9 +92,8 @@ def _expressions(node: ast.AST) -> Iterator[ast.AST]:
             yield from (ast.Constant(node.value + 1), ast.Constant(node.value - 1))
         case ast.keyword(arg=str(), value=value) if not isinstance(value, ast.Constant):
             yield ast.keyword(node.arg, ast.Constant(None))
-        case ast.Tuple() if all(isinstance(part, ast.Constant) for part in node.elts[1:]):
-            for index in range(len(node.elts)):
-                yield ast.Tuple(node.elts[:index] + node.elts[index + 1 :], node.ctx)
+        case ast.Constant(value=str()) if field == "elts":
+            yield ast.Constant("")
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

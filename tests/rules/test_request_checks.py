@@ -23,6 +23,7 @@ from ollama_admin.rules.request_checks import (
     V1_OPTIONS,
     check,
     check_keep_alive,
+    decoded_image,
     unknown_options,
     v1_obstacle,
 )
@@ -128,6 +129,98 @@ def test_what_can_be_asked_is_accepted(asked: GenerateRequest) -> None:
 )
 def test_what_no_server_could_answer_is_refused(asked: GenerateRequest, reason: str) -> None:
     assert reason in refusal(asked)
+
+
+WHOLE_NUMBERS = """num_keep seed num_predict top_k repeat_last_n num_ctx num_batch num_gpu main_gpu
+num_thread draft_num_predict"""
+NUMBERS = """top_p min_p typical_p temperature repeat_penalty presence_penalty frequency_penalty"""
+
+
+def test_every_option_of_ollama_is_checked_for_its_type() -> None:
+    assert dict(OPTION_TYPES) == {
+        **dict.fromkeys(WHOLE_NUMBERS.split(), int),
+        **dict.fromkeys(NUMBERS.split(), float),
+        "use_mmap": bool,
+        "stop": list,
+    }
+
+
+def conversation(*messages: Any, **asked: Any) -> GenerateRequest:
+    return GenerateRequest(**{"messages": messages, **asked})
+
+
+ENCODED = base64.b64encode(PNG).decode()
+SAID = {"role": "user", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        conversation(SAID),
+        conversation(SAID | {"images": [ENCODED]}),
+        conversation(SAID | {"images": []}),
+        conversation({"role": "assistant", "content": None}),
+        conversation({"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}),
+        conversation(SAID, tools=({"type": "function"},)),
+        conversation(verbatim=True),
+        request(prompt="", verbatim=True),
+    ],
+    ids=repr,
+)
+def test_a_conversation_is_accepted_as_ollama_takes_it(asked: GenerateRequest) -> None:
+    check(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (conversation(SAID, prompt="hi"), "messages are given beside a prompt"),
+        (conversation(SAID, system="be brief"), "messages are given beside a prompt"),
+        (conversation(SAID, images=(PNG,)), "messages are given beside a prompt"),
+        (conversation(), "there are no messages"),
+        (conversation(SAID, {"content": "hi"}), "messages[1] has no role"),
+        (conversation({"role": "", "content": "hi"}), "messages[0] has no role"),
+        (conversation({"role": 1, "content": "hi"}), "messages[0] has no role"),
+        (conversation({"role": "user", "content": 1}), "the content of messages[0] is not text"),
+        (conversation(SAID | {"images": ENCODED}), "images of messages[0]: not an image in base64"),
+        (conversation(SAID | {"images": ["$$$$"]}), "images of messages[0]: not an image"),
+        (conversation(SAID | {"images": [None]}), "images of messages[0]: not an image"),
+        (conversation(SAID | {"x": math.nan}), "messages[0] cannot be written as JSON"),
+        (conversation(SAID, tools=({"x": math.nan},)), "the tools cannot be written as JSON"),
+        (request(wait=-1), "the time to wait is not 0 seconds or more"),
+        (request(wait=math.nan), "the time to wait is not 0 seconds or more"),
+        (request(digest="abc"), "digest 'abc' is not 12 to 64 hex digits"),
+        (request(auth_type="none"), "credentials are given for a server that has its own"),
+        (request(auth_config={}), "credentials are given for a server that has its own"),
+        (request(headers={}), "credentials are given for a server that has its own"),
+        (request(verified=True, no_verify=True), "--verified and --no-verify are both given"),
+        (request(digest="a" * 12, verified=True), "--digest and --verified are both given"),
+        (request(digest="a" * 12, no_verify=True), "--digest and --no-verify are both given"),
+    ],
+    ids=repr,
+)
+def test_what_is_given_wrongly_or_twice_is_refused(asked: GenerateRequest, reason: str) -> None:
+    assert reason in refusal(asked)
+
+
+@pytest.mark.parametrize("text", [f" {ENCODED}", ENCODED.rstrip("="), "iVBORx==", "", "é", 7, None])
+def test_an_image_has_one_spelling(text: object) -> None:
+    assert decoded_image("it", ENCODED) == PNG
+    with pytest.raises(InvalidInput, match=r"^it: not an image in base64$"):
+        decoded_image("it", text)
+
+
+def test_what_was_asked_exactly_at_a_limit_is_accepted() -> None:
+    for asked in (
+        request(wait=0),
+        request(timeout=0.5),
+        request(digest="a" * 12),
+        request(verified=True),
+        request(no_verify=True),
+        request(server_url="http://h", auth_type="none", auth_config={}, headers={}),
+    ):
+        check(asked)
+    check(request(prompt=""), needs_prompt=False)
 
 
 @pytest.mark.parametrize("value", [0, -1, 300, "5m", "1h30m", "1.5h", "-1s", "100ms", "0s", "10µs"])
@@ -290,11 +383,19 @@ def test_a_v1_call_names_the_kind_of_an_image(image: bytes, kind: str) -> None:
         (request(think=False), "--think"),
         (request(options={"seed": 1, "num_ctx": 1}), "--option num_ctx"),
         (request(options={"mirostat": 1}), "--option mirostat"),
+        (conversation(SAID, tools=({"type": "function"},)), "tools"),
+        (request(prompt=""), "an empty prompt, which only loads the model"),
+        (request(native={"raw": True}), "raw"),
+        (conversation(SAID, SAID | {"tool_name": "f"}), "tool_name of a message"),
     ],
     ids=repr,
 )
 def test_v1_names_what_it_cannot_carry(asked: GenerateRequest, obstacle: str) -> None:
     assert v1_obstacle(asked) == obstacle
+
+
+def test_v1_carries_a_conversation_with_images() -> None:
+    assert v1_obstacle(conversation(SAID | {"images": [ENCODED]})) is None
 
 
 def test_an_option_that_no_ollama_reads_is_named() -> None:
