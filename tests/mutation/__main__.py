@@ -34,7 +34,12 @@ BAR = 20  # of so many changes one may survive
 LONGEST = 300  # seconds for the tests of one change
 PYTEST = (
     *("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:xdist"),
-    *("-m", "not chaos and not system", "-k", "not postgresql"),  # one database is enough
+    *(
+        "-m",
+        "not chaos and not system",
+        "-k",
+        "not [postgresql and not -postgresql",
+    ),  # one database is enough
 )
 COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
 
@@ -48,7 +53,7 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ("services/dispatch.py", "services/generate.py", "services/selection.py"): GENERATE,
     ("vault.py",): VAULT,
 }
-PATIENCE = 4  # a test hangs when it takes so many times as long as the longest without a change
+PATIENCE = 4  # a test hangs when it takes so many times as long as without a change
 
 
 class Baseline:
@@ -71,15 +76,18 @@ class Baseline:
             }
 
     def reached(self, file: str, change: Change) -> list[str]:
-        """The tests that execute what is changed, quick ones first; all of the file's for what is
-        executed on import.
+        """The tests that execute what is changed, quick ones first; all for what is executed on
+        import.
         """
         by_line = self.tests.get(file, {})
-        lines = change.lines if change.function else by_line
-        return sorted({t for line in lines for t in by_line.get(line, ())}, key=self.seconds.get)
+        reached = {test for line in change.lines for test in by_line.get(line, ())}
+        return sorted(reached if change.function else self.seconds, key=self.seconds.__getitem__)
 
-    def timeout(self, tests: Sequence[str]) -> float:
-        return max(5, PATIENCE * max(self.seconds[test] for test in tests))
+    def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
+        for item in items:
+            if item.nodeid in self.seconds:
+                seconds = max(3, PATIENCE * self.seconds[item.nodeid])
+                item.add_marker(pytest.mark.timeout(seconds, method="thread"))  # ends the process
 
 
 class Module(SourceFileLoader):
@@ -143,7 +151,7 @@ def _tried(name: str, baseline: Baseline) -> tuple[int, list[Change]]:
     running: dict[int, tuple[Change, float]] = {}
     for change in every:
         if tests := baseline.reached(module.path, change):
-            pid = _forked(change, module, ["--timeout", str(baseline.timeout(tests)), *tests])
+            pid = _forked(change, module, tests, baseline)
             running[pid] = (change, time.monotonic() + LONGEST)
         else:
             survivors.append(change)
@@ -169,7 +177,7 @@ def _ended(running: dict[int, tuple[Change, float]], most: int) -> list[Change]:
     return survivors
 
 
-def _forked(change: Change, module: Module, tests: Sequence[str]) -> int:
+def _forked(change: Change, module: Module, tests: Sequence[str], baseline: Baseline) -> int:
     """A process that makes the change, and ends with 0 when all tests pass."""
     pid = os.fork()
     if pid == 0:
@@ -180,7 +188,7 @@ def _forked(change: Change, module: Module, tests: Sequence[str]) -> int:
         try:
             change.holder[change.key] = change.new
             _put_into_force(module, change)
-            code = int(pytest.main([*PYTEST, "-x", *tests]))
+            code = int(pytest.main([*PYTEST, "-x", *tests], plugins=[baseline]))
         finally:
             os._exit(code)
     return pid

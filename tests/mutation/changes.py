@@ -42,6 +42,7 @@ def changes(node: ast.AST, inside: str = "", function: str = "") -> Iterator[Cha
         holder, keys = (
             (value, range(len(value))) if isinstance(value, list) else (vars(node), [field])
         )
+        is_list = field == "elts" and all(isinstance(part, ast.Constant) for part in value)
         within = "" if field in ("defaults", "kw_defaults") else function
         for key in keys:
             child = holder[key]
@@ -49,7 +50,7 @@ def changes(node: ast.AST, inside: str = "", function: str = "") -> Iterator[Cha
                 continue
             for new in (
                 *_conditions(child, field),
-                *_expressions(child, field),
+                *_expressions(child, is_listed=is_list),
                 *_statements(child),
             ):
                 was = ast.unparse(child).partition("\n")[0]
@@ -76,7 +77,7 @@ def _conditions(node: ast.AST, field: str) -> Iterator[ast.AST]:
             yield ast.UnaryOp(ast.Not(), node)
 
 
-def _expressions(node: ast.AST, field: str) -> Iterator[ast.AST]:
+def _expressions(node: ast.AST, *, is_listed: bool) -> Iterator[ast.AST]:
     match node:
         case ast.Compare(ops=[op]):
             yield ast.Compare(node.left, [_OTHER[type(op)]()], node.comparators)
@@ -92,7 +93,7 @@ def _expressions(node: ast.AST, field: str) -> Iterator[ast.AST]:
             yield from (ast.Constant(node.value + 1), ast.Constant(node.value - 1))
         case ast.keyword(arg=str(), value=value) if not isinstance(value, ast.Constant):
             yield ast.keyword(node.arg, ast.Constant(None))
-        case ast.Constant(value=str()) if field == "elts":
+        case ast.Constant(value=str()) if is_listed:
             yield ast.Constant("")
 
 
