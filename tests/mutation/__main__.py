@@ -187,14 +187,14 @@ def _forked(change: Change, module: Module, tests: Sequence[str], baseline: Base
         code = 70
         try:
             change.holder[change.key] = change.new
-            _put_into_force(module, change)
+            put_into_force(module, change)
             code = int(pytest.main([*PYTEST, "-x", *tests], plugins=[baseline]))
         finally:
             os._exit(code)
     return pid
 
 
-def _put_into_force(module: Module, change: Change) -> None:
+def put_into_force(module: Module, change: Change) -> None:
     """Give the function its new code; what is executed on import is imported anew, by everybody."""
     if change.function:
         codes = {code.co_qualname: code for code in _codes(module.get_code(module.name))}
