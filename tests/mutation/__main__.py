@@ -83,11 +83,21 @@ class Baseline:
         reached = {test for line in change.lines for test in by_line.get(line, ())}
         return sorted(reached if change.function else self.seconds, key=self.seconds.__getitem__)
 
+
+class FirstFailure:
+    """Ends the process when a test fails or hangs; what it leaves behind might never end."""
+
+    def __init__(self, usual: Mapping[str, float]) -> None:
+        self._usual = usual  # seconds
+
     def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
         for item in items:
-            if item.nodeid in self.seconds:
-                seconds = max(3, PATIENCE * self.seconds[item.nodeid])
-                item.add_marker(pytest.mark.timeout(seconds, method="thread"))  # ends the process
+            seconds = max(3, PATIENCE * self._usual[item.nodeid])
+            item.add_marker(pytest.mark.timeout(seconds, method="thread"))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            os._exit(1)
 
 
 class Module(SourceFileLoader):
@@ -151,7 +161,7 @@ def _tried(name: str, baseline: Baseline) -> tuple[int, list[Change]]:
     running: dict[int, tuple[Change, float]] = {}
     for change in every:
         if tests := baseline.reached(module.path, change):
-            pid = _forked(change, module, tests, baseline)
+            pid = _forked(change, module, tests, baseline.seconds)
             running[pid] = (change, time.monotonic() + LONGEST)
         else:
             survivors.append(change)
@@ -177,7 +187,9 @@ def _ended(running: dict[int, tuple[Change, float]], most: int) -> list[Change]:
     return survivors
 
 
-def _forked(change: Change, module: Module, tests: Sequence[str], baseline: Baseline) -> int:
+def _forked(
+    change: Change, module: Module, tests: Sequence[str], usual: Mapping[str, float]
+) -> int:
     """A process that makes the change, and ends with 0 when all tests pass."""
     pid = os.fork()
     if pid == 0:
@@ -188,7 +200,7 @@ def _forked(change: Change, module: Module, tests: Sequence[str], baseline: Base
         try:
             change.holder[change.key] = change.new
             put_into_force(module, change)
-            code = int(pytest.main([*PYTEST, "-x", *tests], plugins=[baseline]))
+            code = int(pytest.main([*PYTEST, "-x", *tests], plugins=[FirstFailure(usual)]))
         finally:
             os._exit(code)
     return pid
