@@ -1,6 +1,9 @@
 """Leases and queues of one process, beside those of another one on the same database."""
 
 import asyncio
+import gc
+import os
+import platform
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -106,6 +109,7 @@ async def test_first_server_in_the_order_that_has_room_is_taken(
         refused.value.message
         == "all servers that could answer are at their limits: one (1), two (2)"
     )
+    assert (refused.value.hint or "").endswith("server update 1 --max-concurrent N")
     assert [server.slots_in_use for server in await client.servers.list()] == [1, 2]
 
 
@@ -123,6 +127,13 @@ async def test_full_server_is_told_with_its_limit_and_what_to_do(
         "wait longer with --wait, or raise it: ollama-admin server update 1 --max-concurrent N"
     )
     assert (refused.value.code, refused.value.exit_code) == ("server_busy", 6)
+
+
+async def test_row_of_a_slot_says_who_holds_it(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
+    await slots.first_free([await add(client)], wait=0)
+    assert rows.all() == [Row(1, 1, f"{platform.node()}:{os.getpid()}", True)]
 
 
 async def test_limit_holds_for_two_processes(client: Client, slots: Slots, other: Slots) -> None:
@@ -393,6 +404,25 @@ async def test_slot_granted_to_a_request_that_was_cancelled_is_given_back(
         assert task.cancelled()
     await eventually(lambda: rows.all() == [Row(1, 1, None, False)])  # granted, and given back
     assert (await slots.first_free([server], wait=0)).token == 2
+
+
+async def test_refusal_of_a_request_that_was_cancelled_is_nobodys_error(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
+    server = await add(client)
+    await client.servers.remove(1)
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    with rows.blocked():
+        task = asyncio.create_task(slots.first_free([server], wait=0))
+        await eventually(lambda: bool(slots._tasks))
+        await steps()
+        task.cancel()
+        await asyncio.wait([task])
+    await eventually(lambda: not slots._tasks)
+    await steps()
+    gc.collect()
+    assert unheard == []
 
 
 async def test_slot_granted_while_the_last_one_leaves_the_queue_is_given_back(
@@ -697,13 +727,48 @@ async def test_renewals_go_on_while_others_wait_for_the_database(
                 asyncio.create_task(client._slots.first_free([wanted], wait=0))
                 for _ in range(LEASE_THREADS + 1)
             ]
-            await eventually(rows.waiting)
+            await eventually(lambda: rows.waiting() == LEASE_THREADS - 1)
             for _ in range(3):
                 await renewed(rows)
             assert not any(task.done() for task in asking)
         await asyncio.gather(*asking)
         assert lease.is_trusted
     rows.close()
+
+
+async def test_lease_that_was_waited_for_is_renewed_for_its_task(
+    client: Client, fast: Slots, other: Slots, notes: list[str], rows: SlotRows
+) -> None:
+    server = await add(client)
+    lease = await other.first_free([server], wait=0)
+
+    async def ask() -> None:
+        async with await fast.first_free([server], wait=LONG):
+            await renewed(rows)
+            await renewed(rows)
+
+    asking = asyncio.create_task(ask())
+    await eventually(lambda: notes != [])
+    await lease.release()
+    await asking
+
+
+async def test_renewed_lease_is_trusted_anew(client: Client, slots: Slots) -> None:
+    lease = await slots.first_free([await add(client)], wait=0)
+    lease._renewed = uptime() - 599
+    assert not lease.is_trusted
+    await slots._renew()
+    assert lease.is_trusted
+
+
+async def test_lease_of_the_longest_age_is_not_renewed_once_more(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
+    lease = await slots.first_free([await add(client)], wait=0)
+    lease._since = uptime() - LeaseTimes().longest
+    before = rows.expiry()
+    await slots._renew()
+    assert rows.expiry() == before
 
 
 async def test_many_leases_are_renewed_at_once_while_some_are_given_back(
@@ -837,6 +902,18 @@ async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
         assert notes == [
             "slots cannot be renewed: the database cannot be reached; tried again every 0.05 s"
         ]
+
+
+async def test_database_that_is_away_is_told_once_each_time(away: Away, notes: list[str]) -> None:
+    async with opened(away, notes, LeaseTimes(ttl=600, renew=300)) as (slots, server):
+        await slots.first_free([server], wait=0)
+        for times in (1, 2):
+            await away.stop()
+            for _ in range(3):
+                await slots._renew()
+            assert [note.split(":")[0] for note in notes] == ["slots cannot be renewed"] * times
+            await away.start()
+            await slots._renew()
 
 
 async def test_lease_is_lost_when_the_database_is_away_for_longer_than_its_life(
