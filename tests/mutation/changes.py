@@ -99,7 +99,7 @@ def _expressions(node: ast.AST, *, is_listed: bool) -> Iterator[ast.AST]:
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
     match node:
-        case ast.Return(value=ast.expr()) if ast.unparse(node.value) != "None":
+        case ast.Return(value=ast.expr()) if ast.unparse(node.value) not in ("None", "False"):
             yield ast.Return(ast.Constant(None))
         case ast.ExceptHandler() if not isinstance(node.body[-1], ast.Raise):
             yield ast.ExceptHandler(node.type, node.name, [ast.Raise()])

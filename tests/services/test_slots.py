@@ -15,7 +15,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable, ServerBusy, ServerInactive, ServerNotFound
-from ollama_admin.services import queues
+from ollama_admin.services import leases, queues
 from ollama_admin.services.leases import Lease, LeaseTimes, uptime
 from ollama_admin.services.slots import Slots
 from ollama_admin.store.database import LEASE_THREADS
@@ -691,22 +691,31 @@ async def test_task_that_touches_a_lease_takes_it_over(
     assert lease.is_trusted
 
 
-async def test_lease_is_trusted_until_its_margin_and_over_at_its_end(client: Client) -> None:
-    times = LeaseTimes(ttl=3000, renew=1, margin=1000)
+async def test_lease_is_trusted_until_its_margin_and_over_at_its_end(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = LeaseTimes(ttl=3000, renew=1, margin=1000, longest=4000)
     key = LeaseKey(server_id=1, slot=1, token=1)
     server = await add(client)
+    monkeypatch.setattr(leases, "uptime", lambda: 10_000.0)
 
-    def renewed_before(seconds: float) -> tuple[bool, bool]:
-        lease = Lease(server, key, uptime() - seconds, times, lambda _: None)
-        return lease.is_trusted, lease.is_over
+    def since(seconds: float) -> tuple[bool, bool, bool]:
+        lease = Lease(server, key, 10_000 - seconds, times, lambda _: None)
+        return lease.is_trusted, lease.is_over, lease.is_too_old
 
-    assert [renewed_before(seconds) for seconds in (0, 1900, 2100, 2900, 3000)] == [
-        (True, False),
-        (True, False),
-        (False, False),
-        (False, False),
-        (False, True),
+    assert [since(seconds) for seconds in (0, 1999, 2000, 2999, 3000, 3999, 4000)] == [
+        (True, False, False),
+        (True, False, False),
+        (False, False, False),
+        (False, False, False),
+        (False, True, False),
+        (False, True, False),
+        (False, True, True),
     ]
+
+
+def test_lease_lives_for_15_seconds_and_is_renewed_every_5_for_4_hours_at_most() -> None:
+    assert LeaseTimes() == LeaseTimes(ttl=15, renew=5, margin=2, longest=4 * 60 * 60)
 
 
 async def test_renewals_go_on_while_others_wait_for_the_database(
