@@ -69,7 +69,7 @@ def changes(node: ast.AST, inside: str = "", function: str = "") -> Iterator[Cha
 def _conditions(node: ast.AST, field: str) -> Iterator[ast.AST]:
     """A condition turned round, where no change of its operator does that."""
     match node:
-        case ast.UnaryOp(op=ast.Not()) | ast.comprehension():
+        case ast.UnaryOp(op=ast.Not()) | ast.comprehension() | ast.Name(id="TYPE_CHECKING"):
             pass
         case ast.Compare(ops=[op]) if type(op) in _OPPOSITES:
             pass
