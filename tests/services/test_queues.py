@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ollama_admin.errors import ServerInactive
 from ollama_admin.services import queues
 from ollama_admin.services.queues import Queue, QueuedRequest
 
@@ -47,6 +48,25 @@ async def test_pauses_are_short_at_first_grow_by_a_fifth_and_have_a_bound(
     assert longest[20:] == [0.025]  # after a lease was handed over
     assert [round(low, 5) for low, _ in bounds] == [round(high / 5, 5) for _, high in bounds]
     assert [await request.lease() for request in requests] == [first, second]
+
+
+async def test_a_request_that_is_refused_at_once_leaves_the_queue_to_the_next() -> None:
+    answers: list[Any] = [refusal := ServerInactive("off"), lease := AnyLease()]
+    queue, requests = Queue(), [QueuedRequest(even_inactive=even) for even in (False, True)]
+    for request in requests:
+        request.enter(queue)
+
+    async def ask(even_inactive: bool) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, ServerInactive):
+            raise answer
+        return answer
+
+    await queue.serve(ask)
+    with pytest.raises(ServerInactive) as refused:
+        await requests[0].lease()
+    assert refused.value is refusal
+    assert await requests[1].lease() is lease
 
 
 async def test_a_request_that_has_a_lease_takes_no_other_and_fails_no_more() -> None:
