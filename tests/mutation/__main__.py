@@ -76,11 +76,11 @@ class Baseline:
             }
 
     def reached(self, file: str, change: Change) -> list[str]:
-        """The tests that execute what is changed, quick ones first; all for what is executed on
-        import.
+        """The tests that execute the function that is changed, quick ones first; all for what is
+        executed on import.
         """
         by_line = self.tests.get(file, {})
-        reached = {test for line in change.lines for test in by_line.get(line, ())}
+        reached = {test for line in change.around for test in by_line.get(line, ())}
         return sorted(reached if change.function else self.seconds, key=self.seconds.__getitem__)
 
 
@@ -132,7 +132,7 @@ def main(asked: Sequence[str]) -> int:
             for change in survivors:
                 reason = reasons.get(name, {}).get(change.text)
                 unexplained += reason is None
-                print(f"  {change.lines[0]}: {change.text}\n      {reason or 'WHY?'}", flush=True)
+                print(f"  {change.line}: {change.text}\n      {reason or 'WHY?'}", flush=True)
     print(f"{made} changes, {survived} survived, {unexplained} of them without a reason")
     return int(unexplained > 0 or survived * BAR > made)
 

@@ -24,7 +24,8 @@ _OTHER: dict[type[ast.AST], Any] = _ORDERS | _OPPOSITES | _ARITHMETIC
 class Change:
     """`holder[key]` becomes `new`; `function` is empty for what is executed on import."""
 
-    lines: range
+    line: int
+    around: range  # the lines of its function: tracing of single ones misses some after an await
     function: str
     text: str
     holder: Any
@@ -32,11 +33,14 @@ class Change:
     new: ast.AST
 
 
-def changes(node: ast.AST, inside: str = "", function: str = "") -> Iterator[Change]:
+def changes(
+    node: ast.AST, inside: str = "", function: str = "", around: range = range(0)
+) -> Iterator[Change]:
     """Every change that can be made below a node, in the order of the code."""
     if isinstance(node, ast.ClassDef) and not function:
         inside = f"{inside}{node.name}."
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        around = around or range(node.lineno, node.end_lineno + 1)
         function = function or f"{inside}{node.name}"
     for field, value in ast.iter_fields(node):
         holder, keys = (
@@ -56,14 +60,15 @@ def changes(node: ast.AST, inside: str = "", function: str = "") -> Iterator[Cha
                 was = ast.unparse(child).partition("\n")[0]
                 becomes = "nothing" if isinstance(new, ast.Pass) else ast.unparse(new)
                 yield Change(
-                    lines=range(child.lineno, child.end_lineno + 1),
+                    line=child.lineno,
+                    around=around,
                     function=within,
                     text=f"{function or inside}: {was} => {becomes}".replace("\n   ", ""),
                     holder=holder,
                     key=key,
                     new=ast.fix_missing_locations(ast.copy_location(new, child)),
                 )
-            yield from changes(child, inside, within)
+            yield from changes(child, inside, within, around)
 
 
 def _conditions(node: ast.AST, field: str) -> Iterator[ast.AST]:
