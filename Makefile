@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 QUICK := not chaos and not system
 PARALLEL := -n 3 --dist worksteal
 
-.PHONY: demo test coverage test-system check lint fmt bench chaos fuzz clean
+.PHONY: demo test coverage test-system check lint fmt bench chaos fuzz mutate clean
 
 demo: $(READY)
 	$(BIN)/ollama-admin demo
@@ -42,6 +42,9 @@ chaos: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/pytest -n 2 --timeout 3600 --hypothesis-profile=fuzz tests/api/test_schema.py
+
+mutate: $(READY)
+	$(BIN)/python -m tests.mutation
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

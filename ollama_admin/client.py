@@ -1,76 +1,89 @@
 """The facade: everything the command line and the REST API can do, from Python.
 
-A service is loaded when it is first used, so that listing servers pays for nothing else.
+A service is loaded when it is asked for, so that listing servers pays for nothing else.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from copy import copy
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from ollama_admin.domain.callers import Policy, Way
+from ollama_admin.domain.callers import Caller, log_note
+from ollama_admin.services.resources import Resources
 from ollama_admin.settings import Settings
-from ollama_admin.store.database import Database
 
 if TYPE_CHECKING:
     from ollama_admin.domain.answers import Reply
     from ollama_admin.domain.explanations import Explanation
     from ollama_admin.domain.models import DiscoverResult
-    from ollama_admin.domain.requests import Asked, AskedOfAny, GenerateRequest
-    from ollama_admin.domain.secret import Secret
+    from ollama_admin.domain.requests import GenerateRequest, Message
     from ollama_admin.domain.servers import Target
-    from ollama_admin.domain.values import Json
     from ollama_admin.ollama.endpoint import Endpoint
-    from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.ollama.http import Times
+    from ollama_admin.services.dispatch import Dispatch
     from ollama_admin.services.doctor import Report
-    from ollama_admin.services.generate import Generation, Stream
+    from ollama_admin.services.generate import Stream
     from ollama_admin.services.import_env import ImportResult
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.models import Models
     from ollama_admin.services.pins import Pins
     from ollama_admin.services.receipts import Receipts
-    from ollama_admin.services.recorder import Recorder
     from ollama_admin.services.secrets import StoredSecrets
+    from ollama_admin.services.selection import Selection
     from ollama_admin.services.servers import Servers
-    from ollama_admin.services.slots import Slots
-    from ollama_admin.services.upstream_auth import UpstreamAuth, Value
-    from ollama_admin.vault import Vault
 
-Note = Callable[[str], None]
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+    def _takes_fields_of(
+        _: Callable[P, GenerateRequest],
+    ) -> Callable[[Callable[..., T]], Callable[Concatenate[Client, P], T]]: ...
+
+    takes_a_request = _takes_fields_of(GenerateRequest)
+else:
+
+    def takes_a_request(method: Any) -> Any:
+        """Type checkers see the fields of `GenerateRequest` as the keyword arguments; at run time
+        that class is loaded when a request is made.
+        """
+        return method
 
 
 class Client:
     """`async with Client() as client:` - the settings are those of the command line.
 
     `on_note` hears what a person should know although nothing failed (default: the logger
-    `ollama_admin`). `way` is what receipts say of where requests came from, `policy` what those who
-    ask may do. Every failure is one of `ollama_admin.errors`.
+    `ollama_admin`). Every failure is one of `ollama_admin.errors`.
     """
 
     def __init__(
         self,
         *,
         database_url: str | None = None,
-        environ: Mapping[str, str] = os.environ,
-        on_note: Note | None = None,
+        environ: Mapping[str, str] | None = None,
+        on_note: Callable[[str], None] = log_note,
         times: Times | None = None,
-        way: Way = Way.PYTHON,
-        policy: Policy | None = None,
         lease_times: LeaseTimes | None = None,
+        caller: Caller | None = None,
     ) -> None:
-        self._settings = Settings.read(environ, database_url)
-        self._note = on_note or logging.getLogger("ollama_admin").warning
-        self._times = times
-        self._way = way
-        self._policy = policy or Policy()
-        self._lease_times = lease_times
-        self._environ = environ
-        self._db = Database(self._settings, self._create_schema)
+        if environ is None:
+            environ = os.environ
+        settings = Settings.read(environ, database_url)
+        self._resources = Resources(settings, environ, on_note, times, lease_times)
+        self._caller = caller or Caller(note=on_note)
+
+    def for_caller(self, caller: Caller) -> Self:
+        """The same client as somebody else's: what that caller may do, and where notes go to.
+
+        They share connections and slots; close the one that was opened.
+        """
+        client = copy(self)
+        client._caller = caller
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,47 +100,43 @@ class Client:
         """Give back slots, write the receipts that are not written yet, and close every
         connection.
         """
-        try:
-            for name in ("_http", "_slots", "_recorder"):
-                if name in self.__dict__:  # it was used
-                    await getattr(self, name).aclose()
-        finally:
-            self._db.close()
+        await self._resources.aclose()
 
-    @cached_property
+    @property
     def servers(self) -> Servers:
         """The rows of servers, and the question whether they answer."""
         from ollama_admin.services.servers import Servers
 
-        return Servers(self._db, self._connect, self._auth, self._note)
+        resources = self._resources
+        return Servers(resources.db, self._connect, resources.auth, self._caller.note)
 
-    @cached_property
+    @property
     def models(self) -> Models:
         """The catalogue as discovery left it."""
         from ollama_admin.services.models import Models
 
-        return Models(self._db)
+        return Models(self._resources.db)
 
-    @cached_property
+    @property
     def pins(self) -> Pins:
         """Which build a name means, on every server."""
         from ollama_admin.services.pins import Pins
 
-        return Pins(self._db, self._note)
+        return Pins(self._resources.db, self._caller.note)
 
-    @cached_property
+    @property
     def receipts(self) -> Receipts:
         """What became of requests."""
         from ollama_admin.services.receipts import Receipts
 
-        return Receipts(self._db)
+        return Receipts(self._resources.db)
 
-    @cached_property
+    @property
     def secrets(self) -> StoredSecrets:
         """The state and the change of the key that stored secrets are encrypted with."""
         from ollama_admin.services.secrets import StoredSecrets
 
-        return StoredSecrets(self._db, self._settings)
+        return StoredSecrets(self._resources.db, self._resources.settings)
 
     async def discover(
         self,
@@ -145,7 +154,8 @@ class Client:
         """
         from ollama_admin.services.discover import Discovery
 
-        return await Discovery(self._db, self._connect, self._auth).run(
+        discovery = Discovery(self._resources.db, self._connect, self._resources.auth)
+        return await discovery.run(
             servers,
             all=all,
             timeout=timeout,
@@ -155,62 +165,63 @@ class Client:
             on_result=on_result,
         )
 
-    async def generate(self, *, prompt: str, **asked: Unpack[Asked]) -> Reply:
-        """The whole answer, from exactly the model that was named, or an error."""
-        async with self.stream(prompt=prompt, **asked) as stream:
+    @takes_a_request
+    async def generate(self, **asked: Any) -> Reply:
+        """The whole answer, from exactly the model that was named, or an error.
+
+        Keyword arguments are the fields of `Question`, `Route` and `Terms` in `domain/requests.py`.
+        """
+        async with self.stream(**asked) as stream:
             async for _ in stream:
                 pass
             return stream.reply
 
-    def stream(self, *, prompt: str, **asked: Unpack[Asked]) -> Stream:
-        """The pieces of the answer as they come. Use it in `async with` to cancel upstream when
-        leaving early.
+    @takes_a_request
+    def stream(self, **asked: Any) -> Stream:
+        """The pieces of the answer as they come; keyword arguments are those of `generate`.
+
+        Use it in `async with` to cancel upstream when leaving early.
         """
         from ollama_admin.domain.requests import GenerateRequest
 
-        return self.ask(GenerateRequest(prompt=prompt, **asked))
+        return self.ask(GenerateRequest(**asked))
 
     async def chat(
-        self,
-        *,
-        messages: Sequence[Mapping[str, Json]],
-        tools: Sequence[Mapping[str, Json]] = (),
-        **asked: Unpack[AskedOfAny],
+        self, *, messages: Sequence[Message], tools: Sequence[Message] = (), **asked: Any
     ) -> Reply:
-        """The whole answer to a conversation. Messages and tools are as in Ollama's `/api/chat`."""
-        async with self.stream_chat(messages=messages, tools=tools, **asked) as stream:
-            async for _ in stream:
-                pass
-            return stream.reply
+        """The whole answer to a conversation. Messages and tools are as in Ollama's `/api/chat`;
+        further keyword arguments are those of `generate`.
+        """
+        return await self.generate(messages=tuple(messages), tools=tuple(tools), **asked)
 
     def stream_chat(
-        self,
-        *,
-        messages: Sequence[Mapping[str, Json]],
-        tools: Sequence[Mapping[str, Json]] = (),
-        **asked: Unpack[AskedOfAny],
+        self, *, messages: Sequence[Message], tools: Sequence[Message] = (), **asked: Any
     ) -> Stream:
-        """As `chat`, in pieces; use it as `stream`."""
-        from ollama_admin.domain.requests import GenerateRequest
+        """The pieces of an answer to a conversation; arguments are those of `chat`."""
+        return self.stream(messages=tuple(messages), tools=tuple(tools), **asked)
 
-        return self.ask(GenerateRequest(messages=tuple(messages), tools=tuple(tools), **asked))
+    def ask(self, request: GenerateRequest, *, path: str | None = None) -> Stream:
+        """The answer to a request that is already put together.
 
-    def ask(self, request: GenerateRequest) -> Stream:
-        """The answer to a request that is already put together."""
-        from ollama_admin.services.generate import Stream
+        With `path`, of Ollama's own API, it goes there as it is; see `Generation.run`.
+        """
+        from ollama_admin.services.generate import Generation, Stream
 
-        return Stream(self._generation().run(request))
+        generation = Generation(self._dispatch())
+        return Stream(generation.run(request, self._caller, path))
 
     async def ready(self) -> None:
         """Raise DatabaseUnavailable unless the database can be used now."""
-        await self._db.check()
+        await self._resources.db.check()
 
-    async def explain(self, *, prompt: str = "", **asked: Unpack[Asked]) -> Explanation:
-        """Which server would answer, and why no other; nothing is sent."""
+    @takes_a_request
+    async def explain(self, **asked: Any) -> Explanation:
+        """Which server would answer, and why no other; no prompt is sent."""
         from ollama_admin.domain.requests import GenerateRequest
         from ollama_admin.services.explain import Explaining
 
-        return await Explaining(self._db).explain(GenerateRequest(prompt=prompt, **asked))
+        explaining = Explaining(self._resources.db, self._selection(), self._connect)
+        return await explaining.explain(GenerateRequest(**asked), self._caller)
 
     async def import_env(
         self,
@@ -223,70 +234,33 @@ class Client:
         """Turn legacy `.env` entries into rows; see `EnvImport.run`."""
         from ollama_admin.services.import_env import EnvImport
 
-        return await EnvImport(self._db, self._auth).run(
-            files, environ, dry_run=dry_run, update=update
-        )
+        importing = EnvImport(self._resources.db, self._resources.auth)
+        return await importing.run(files, environ, dry_run=dry_run, update=update)
 
     async def doctor(self) -> Report:
         """Settings, database, key and servers, with what is wrong."""
         from ollama_admin.services.doctor import Doctor
 
-        return await Doctor(
-            self._db, self._settings, self.servers, self.secrets, self._environ
-        ).examine()
+        resources = self._resources
+        doctor = Doctor(
+            resources.db, resources.settings, self.servers, self.secrets, resources.environ
+        )
+        return await doctor.examine()
 
-    @cached_property
-    def _http(self) -> HTTP:
-        from ollama_admin.ollama.http import HTTP, Times
+    def _dispatch(self) -> Dispatch:
+        from ollama_admin.services.dispatch import Dispatch
 
-        settings, times = self._settings, self._times or Times()
-        return HTTP(times, settings.proxy, settings.ca_file, any_address=self._policy.any_address)
+        slots, recorder = self._resources.slots, self._resources.recorder
+        return Dispatch(self._selection(), slots, recorder, self._connect)
 
-    @cached_property
-    def _auth(self) -> UpstreamAuth:
-        from ollama_admin.services.upstream_auth import UpstreamAuth
-
-        return UpstreamAuth(self._open_vault, self._read_secret, self._environ)
-
-    @cached_property
-    def _slots(self) -> Slots:
-        from ollama_admin.services.slots import Slots
-
-        return Slots(self._db, self._note, self._lease_times)
-
-    @cached_property
-    def _recorder(self) -> Recorder:
-        from ollama_admin.services.recorder import Recorder
-
-        return Recorder(self._db, self._settings.receipts, self._note)
-
-    def _generation(self) -> Generation:
-        from ollama_admin.services.generate import Generation
+    def _selection(self) -> Selection:
         from ollama_admin.services.selection import Selection
 
-        selection = Selection(self._db, self._connect, self._auth, self._note, self._policy)
-        return Generation(
-            selection, self._slots, self._recorder, self._connect, self._note, self._way
-        )
+        return Selection(self._resources.db, self._connect, self._resources.auth)
 
     def _connect(self, target: Target, timeout: float | None) -> Endpoint:
+        """The way to a server; addresses that this caller may not reach are refused on it."""
         from ollama_admin.ollama.endpoint import Endpoint
 
-        return Endpoint(self._http, target, timeout)
-
-    def _open_vault(self, *, create: bool) -> Vault:
-        from ollama_admin.vault import Vault, load_keys
-
-        # each time: another process may rotate the key
-        return Vault(load_keys(self._settings, create=create))
-
-    @staticmethod
-    def _read_secret(value: Value, environ: Mapping[str, str]) -> Secret:
-        from ollama_admin.vault import resolve
-
-        return resolve(value, environ)
-
-    def _create_schema(self) -> None:
-        from ollama_admin.store.migrations import upgrade
-
-        upgrade(self._settings)
+        any_address = self._caller.rights.any_address
+        return Endpoint(self._resources.http, target, timeout, any_address=any_address)

@@ -29,7 +29,9 @@ def document(value: Any) -> Any:
             return {str(key): document(item) for key, item in value.items()}
     if hasattr(value, "document"):
         return document(value.document())
-    return document(fields_of(value)) if is_dataclass(value) else value
+    if is_dataclass(value):
+        return document(fields_of(value))
+    return value
 
 
 def results(items: Any, failed: int) -> dict[str, Any]:

@@ -17,9 +17,11 @@ _C1_STRINGS = frozenset("\x90\x98\x9d\x9e\x9f")
 
 def safe_text(text: str) -> str:
     """One line that shows what is there: each unsafe character as its escape, as in `\\x1b`."""
-    return _UNSAFE.sub(
-        lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text
-    )
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape", "surrogatepass").decode()
 
 
 class _State(Enum):
@@ -60,7 +62,7 @@ class TerminalFilter:
             case _State.STRING:
                 self._state = self._in_string(character)
             case _State.STRING_ESCAPE:
-                self._state = _State.TEXT if character == "\\" else _State.STRING
+                self._state = self._after_string_escape(character)
         return False
 
     def _in_text(self, character: str) -> bool:
@@ -86,4 +88,12 @@ class TerminalFilter:
     def _in_string(character: str) -> _State:
         if character in "\x07\x9c":
             return _State.TEXT
-        return _State.STRING_ESCAPE if character == "\x1b" else _State.STRING
+        if character == "\x1b":
+            return _State.STRING_ESCAPE
+        return _State.STRING
+
+    @staticmethod
+    def _after_string_escape(character: str) -> _State:
+        if character == "\\":
+            return _State.TEXT
+        return _State.STRING

@@ -1,10 +1,14 @@
 """What the program is told from outside: options and `OLLAMA_ADMIN_*`, never `.env` or another
 variable.
+
+`SETTINGS`, at the end, is the one list of the variables: `Settings.read`, `doctor` and the check of
+the README's table go by it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ollama_admin.domain.secret import Secret
@@ -43,18 +47,40 @@ IGNORED_VARIABLES = (
 _POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 
 
+def _only_whether(_: Any) -> str:
+    return "set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A variable that this program obeys, and all that is known of it.
+
+    `field` of `Settings` holds its value. `name` is what people call it; `default` and `meaning`
+    are the cells of its row in the README. `parse` makes the value of the variable's text: None is
+    the same as a variable that is not set. `show` puts the value into words that hold no secret;
+    what is not told how to show itself is only said to be set.
+    """
+
+    variable: str
+    field: str
+    name: str
+    default: str
+    meaning: str
+    parse: Callable[[str], object]
+    show: Callable[[Any], str] = _only_whether
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`database_url` is in SQLAlchemy's spelling; it, the key and the proxy may hold passwords and
+    """`database_url` is in SQLAlchemy's spelling. It, keys, tokens and the proxy hold passwords and
     are never shown.
 
-    `database_source` says where the URL comes from: `option`, the variable's name, or `default`.
     `dynamic_servers` says whether a request to the REST API may name the URL of a server that no
-    row has.
+    row has. `sources` says by field where a value comes from, `option` or the variable's name; a
+    field that is not in it has its default.
     """
 
     database_url: str = field(repr=False)
-    database_source: str = "option"
     secret_key: Secret | None = None
     secret_key_file: Path | None = None
     proxy: Secret | None = None
@@ -62,28 +88,37 @@ class Settings:
     receipts: bool = True
     api_token: Secret | None = None
     dynamic_servers: bool = True
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], database_url: str | None = None) -> "Settings":
         """An option wins over the environment, the environment over the default file."""
-        given = database_url if database_url is not None else environ.get(DATABASE_URL)
-        source = (
-            "option" if database_url is not None else "default" if given is None else DATABASE_URL
-        )
-        key_file, ca_file = environ.get(SECRET_KEY_FILE), environ.get(CA_FILE)
-        return cls(
-            database_url=_default_database_url() if given is None else _database_url(given),
-            database_source=source,
-            secret_key=_secret(environ.get(SECRET_KEY)),
-            secret_key_file=Path(key_file).absolute() if key_file else None,
-            proxy=_proxy(environ.get(PROXY)),
-            ca_file=Path(ca_file).absolute() if ca_file else None,
-            receipts=_is_first_of(RECEIPTS, environ.get(RECEIPTS, "on"), "on", "off"),
-            api_token=_api_token(environ.get(API_TOKEN)),
-            dynamic_servers=_is_first_of(
-                DYNAMIC_SERVERS, environ.get(DYNAMIC_SERVERS, "allow"), "allow", "registered"
-            ),
-        )
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for setting in SETTINGS:
+            text, source = environ.get(setting.variable), setting.variable
+            if setting.variable == DATABASE_URL and database_url is not None:
+                text, source = database_url, "option"
+            if text is None:
+                continue
+            value = setting.parse(text)
+            if value is not None:
+                values[setting.field] = value
+                sources[setting.field] = source
+        if "database_url" not in values:
+            values["database_url"] = _default_database_url()
+        return cls(sources=sources, **values)
+
+    def describe(self, setting: Setting) -> str | None:
+        """The value of a setting in words that hold no secret; None when it has none."""
+        value = getattr(self, setting.field)
+        if value is None:
+            return None
+        return setting.show(value)
+
+    def source_of(self, setting: Setting) -> str:
+        """Where the value of a setting comes from: `option`, the variable's name, or `default`."""
+        return self.sources.get(setting.field, "default")
 
     @property
     def is_postgresql(self) -> bool:
@@ -102,41 +137,58 @@ def ignored_variables(environ: Mapping[str, str]) -> list[str]:
     return sorted(name for name in environ if name.upper() in IGNORED_VARIABLES)
 
 
-def _is_first_of(variable: str, value: str, first: str, second: str) -> bool:
-    if value not in (first, second):
-        problem = f"{variable} is {value[:100]!a}, neither {first} nor {second}"
-        raise InvalidInput(problem, "set it to one of them, or unset it")
-    return value == first
+class _Choice:
+    """A setting that is one of two words, of which `yes` is read as true."""
+
+    def __init__(self, variable: str, *, yes: str, no: str) -> None:
+        self._variable = variable
+        self._yes = yes
+        self._no = no
+
+    def parse(self, text: str) -> bool:
+        if text not in (self._yes, self._no):
+            problem = f"{self._variable} is {text[:100]!a}, neither {self._yes} nor {self._no}"
+            raise InvalidInput(problem, "set it to one of them, or unset it")
+        return text == self._yes
+
+    def show(self, is_yes: bool) -> str:
+        if is_yes:
+            return self._yes
+        return self._no
 
 
-def _api_token(value: str | None) -> Secret | None:
-    if value is None:
-        return None
+def _api_token(text: str) -> Secret:
     # a header could not carry it
-    if not value or not value.isascii() or not value.isprintable() or " " in value:
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise InvalidInput(
             f"{API_TOKEN} is empty, or has a character that is not printable ASCII",
             "unset it to have one made",
         )
-    return Secret(value)
+    return Secret(text)
 
 
-def _secret(value: str | None) -> Secret | None:
-    return None if value is None else Secret(value)
+def _file(text: str) -> Path | None:
+    if not text:
+        return None
+    return Path(text).absolute()
 
 
-def _proxy(value: str | None) -> Secret | None:
-    if not value:
+def _proxy(text: str) -> Secret | None:
+    if not text:
         return None
     try:
-        parts = urlsplit(value)
+        parts = urlsplit(text)
         is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         is_usable = False
-    if not is_usable or not value.isascii() or not value.isprintable() or " " in value:
+    if not is_usable or not text.isascii() or not text.isprintable() or " " in text:
         # which may hold a password
         raise InvalidInput(f"{PROXY} is not an http:// or https:// URL")
-    return Secret(value)
+    return Secret(text)
+
+
+def _host(url: Secret) -> str:
+    return urlsplit(url.reveal()).hostname or ""
 
 
 def _database_url(text: str) -> str:
@@ -168,3 +220,80 @@ def _default_database_url() -> str:
     if not path.is_absolute():  # no HOME, and the user is unknown to the system
         raise InvalidInput("there is no home folder to keep the database in", f"set {DATABASE_URL}")
     return f"sqlite:///{path}"
+
+
+_RECEIPTS = _Choice(RECEIPTS, yes="on", no="off")
+_DYNAMIC_SERVERS = _Choice(DYNAMIC_SERVERS, yes="allow", no="registered")
+
+SETTINGS = (
+    Setting(
+        variable=DATABASE_URL,
+        field="database_url",
+        name="database",
+        default="an SQLite file in your data folder",
+        meaning="`postgresql://user@host:5432/database`, `sqlite:////absolute/path.db` or "
+        "`sqlite:///relative.db`",
+        parse=_database_url,
+    ),
+    Setting(
+        variable=SECRET_KEY,
+        field="secret_key",
+        name="secret key",
+        default="SQLite: a key file beside the database",
+        meaning="The key of the secrets; several with commas between them, newest first",
+        parse=Secret,
+    ),
+    Setting(
+        variable=SECRET_KEY_FILE,
+        field="secret_key_file",
+        name="secret key file",
+        default="",
+        meaning="A file with the key, or with one on each line, instead of the variable",
+        parse=_file,
+        show=str,
+    ),
+    Setting(
+        variable=PROXY,
+        field="proxy",
+        name="proxy",
+        default="no proxy",
+        meaning="`http://user:password@host:3128`; all requests to servers go through it",
+        parse=_proxy,
+        show=_host,
+    ),
+    Setting(
+        variable=CA_FILE,
+        field="ca_file",
+        name="CA file",
+        default="the authorities that certifi lists",
+        meaning="A PEM file of the certificate authorities to trust instead",
+        parse=_file,
+        show=str,
+    ),
+    Setting(
+        variable=RECEIPTS,
+        field="receipts",
+        name="receipts",
+        default="`on`",
+        meaning="`off` writes no receipts",
+        parse=_RECEIPTS.parse,
+        show=_RECEIPTS.show,
+    ),
+    Setting(
+        variable=API_TOKEN,
+        field="api_token",
+        name="API token",
+        default="one is made",
+        meaning="The bearer token of the REST API",
+        parse=_api_token,
+    ),
+    Setting(
+        variable=DYNAMIC_SERVERS,
+        field="dynamic_servers",
+        name="dynamic servers",
+        default="`allow`",
+        meaning="`registered`: the REST API refuses URLs that no server has",
+        parse=_DYNAMIC_SERVERS.parse,
+        show=_DYNAMIC_SERVERS.show,
+    ),
+)

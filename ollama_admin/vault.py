@@ -48,8 +48,9 @@ class Vault:
 
     def seal(self, value: Secret | Reference, origin: str) -> str:
         """Ciphertext that opens for this origin only."""
-        kind = "secret" if isinstance(value, Secret) else "reference"
-        text = value.reveal() if isinstance(value, Secret) else str(value)
+        kind, text = "reference", str(value)
+        if isinstance(value, Secret):
+            kind, text = "secret", value.reveal()
         return self._newest.encrypt(json.dumps([kind, origin, text]).encode()).decode()
 
     def open(self, sealed: object, origin: str) -> Secret | Reference:
@@ -62,10 +63,12 @@ class Vault:
                 f"the credentials stored for {origin} were given for {bound}",
                 "give them again: server update --auth",
             )
-        return Secret(text) if kind == "secret" else _reference(text)
+        if kind == "secret":
+            return Secret(text)
+        return _reference(text)
 
     def reseal(self, sealed: object) -> str:
-        """The same under the newest key."""
+        """The ciphertext of what was sealed, under the newest key and for the origin it had."""
         self._opened(sealed)
         return self._all.rotate(str(sealed).encode()).decode()
 
@@ -93,12 +96,11 @@ def resolve(value: Secret | Reference, environ: Mapping[str, str]) -> Secret:
     """
     if isinstance(value, Secret):
         return value
+    if value.kind == "env":
+        text = environ.get(value.name, "")
+    else:
+        text = _read(Path(value.name), REFERENCE_HINT)
     try:
-        text = (
-            environ.get(value.name, "")
-            if value.kind == "env"
-            else _read(Path(value.name), REFERENCE_HINT)
-        )
         check_header_value(f"secret in {value}", text)
     except InvalidInput as exc:
         raise SecretUnavailable(exc.message, REFERENCE_HINT) from exc
@@ -139,25 +141,30 @@ def write_key_file(path: Path, keys: list[Secret], *, replace: bool) -> None:
     try:
         for folder in reversed(path.parents):
             folder.mkdir(mode=0o700, exist_ok=True)
-        # 0600, and nobody else's file
-        descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-        unfinished = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write("".join(f"{key.reveal()}\n" for key in keys))
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                unfinished.replace(path)
-            else:
-                with contextlib.suppress(FileExistsError):
-                    os.link(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        _write_private_file(path, "".join(f"{key.reveal()}\n" for key in keys), replace=replace)
     except OSError as exc:
         raise SecretUnavailable(
             f"the key file {path} cannot be written: {exc.strerror}", KEY_HINT
         ) from exc
+
+
+def _write_private_file(path: Path, text: str, *, replace: bool) -> None:
+    """Put a whole file there at once; a reader never sees a part of it."""
+    # 0600, and nobody else's file
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            unfinished.replace(path)
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _reference(text: str) -> Reference:

@@ -87,10 +87,10 @@ class SlotRows:
                 connection.execute(text("LOCK TABLE ollama_slots IN ACCESS EXCLUSIVE MODE"))
             yield
 
-    def waiting(self) -> bool:
-        """Whether a statement waits for a lock (PostgreSQL)."""
+    def waiting(self) -> int:
+        """How many statements wait for a lock (PostgreSQL)."""
         with self._engine.connect() as connection:
-            return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+            return int(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
 
     def _change(self, statement: str, **values: Any) -> None:
         with self.transaction() as connection:
@@ -106,3 +106,9 @@ async def eventually(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not happened():
             await asyncio.sleep(0.005)
+
+
+async def renewed(rows: SlotRows) -> None:
+    """Wait until slot 1 is renewed again."""
+    before = rows.expiry()
+    await eventually(lambda: rows.expiry() > before)

@@ -87,7 +87,7 @@ loaded = lambda: [name for name, module in sys.modules.items() if module is not 
 atexit.register(lambda: print("\\n" + json.dumps(loaded()), file=sys.stderr))
 main()
 """
-PRINTER = ("rich.table", "rich.console", "ollama_admin.cli.render")
+PRINTER = ("rich", "ollama_admin.cli.tables", "ollama_admin.cli.progress")
 NETWORK = ("httpx", "httpcore", "anyio", "ollama_admin.ollama")
 REQUESTS = (
     "ollama_admin.services.generate",
@@ -124,9 +124,11 @@ def test_help_and_version_load_the_command_line_alone(words: tuple[str, ...]) ->
     assert loaded & {*NEVER, *DATABASE, *NETWORK, *PRINTER, *REQUESTS, "asyncio", "hmac"} == set()
     commands_loaded = {name for name in loaded if name.startswith("ollama_admin.cli.")} - {
         f"ollama_admin.cli.{name}"
-        for name in ("app", "coercion", "context", "output", "options", "auth")
+        for name in ("app", "startup", "context", "output", "options", "auth")
     }
-    assert commands_loaded == ({"ollama_admin.cli.servers"} if words[0] == "server" else set())
+    servers = {"servers", "results", "lists", "views", "views.servers", "views.texts"}
+    expected = {f"ollama_admin.cli.{name}" for name in servers} if words[0] == "server" else set()
+    assert commands_loaded == expected
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from ollama_admin.api.bodies import StrictRoute
 from ollama_admin.api.problems import JSONDocument
 from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors
 from ollama_admin.api.streams import AnswerResponse, Dialect
+from ollama_admin.client import Client
 from ollama_admin.documents import document
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import model_key
@@ -20,21 +21,8 @@ from ollama_admin.rules.request_checks import decoded_image
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["answers"])
 
 NDJSON = "application/x-ndjson"
-# Fields that go on as they are. The others are read here, or sent under the same name by way of the
-# request.
-_NATIVE = ("suffix", "template", "context", "raw", "logprobs", "top_logprobs", "truncate", "shift")
-_SAME = (
-    "model",
-    "prompt",
-    "system",
-    "format",
-    "options",
-    "think",
-    "keep_alive",
-    "server",
-    "server_url",
-    "digest",
-)
+# What goes into the request under the name that it has in the body.
+_FIELDS = set(GenerateRequest.__dataclass_fields__) - {"images", "messages", "tools"}
 _ERRORS = errors(404, 409, 502, body=True, shape=schemas.OllamaProblem)
 
 
@@ -45,8 +33,8 @@ def _answers(shape: type[Any]) -> dict[int | str, dict[str, Any]]:
             "description": "one record a line, as without a stream but in pieces",
         }
     }
-    found = {"model": shape, "description": "the answer", "content": {NDJSON: stream}}
-    return {200: found, **_ERRORS}
+    answer = {"model": shape, "description": "the answer", "content": {NDJSON: stream}}
+    return {200: answer} | _ERRORS
 
 
 @router.post("/api/generate", responses=_answers(schemas.GenerateAnswer))
@@ -60,7 +48,7 @@ async def generate(request: Request, client: ClientDep, body: schemas.GenerateBo
         decoded_image(f"images[{index}]", image) for index, image in enumerate(body.images or ())
     )
     asked = GenerateRequest(**_fields(body), images=images)
-    return _answer(request, client.ask(asked), Dialect.GENERATE, body)
+    return _answer(request, client, asked, Dialect.GENERATE, body)
 
 
 @router.post("/api/chat", responses=_answers(schemas.ChatAnswer))
@@ -68,9 +56,11 @@ async def chat(request: Request, client: ClientDep, body: schemas.ChatBody) -> R
     """Answer a conversation, as Ollama does; the rest is as for generate."""
     given = body.model_dump(include={"messages", "tools"}, exclude_unset=True, exclude_none=True)
     asked = GenerateRequest(
-        **_fields(body), messages=tuple(given["messages"]), tools=tuple(given.get("tools") or ())
+        **_fields(body),
+        messages=tuple(given["messages"]),
+        tools=tuple(given.get("tools") or ()),
     )
-    return _answer(request, client.ask(asked), Dialect.CHAT, body)
+    return _answer(request, client, asked, Dialect.CHAT, body)
 
 
 @router.get(
@@ -90,23 +80,24 @@ async def tags(client: ClientDep) -> Response:
 
 
 def _fields(body: schemas.GenerateBody | schemas.ChatBody) -> dict[str, Any]:
-    given = body.model_dump(include={*_SAME, *_NATIVE}, exclude_unset=True, exclude_none=True)
-    same = {name: given[name] for name in _SAME if name in given}
-    return {
-        **same,
-        "native": {name: given[name] for name in _NATIVE if name in given},
-        "verbatim": True,
-    }
+    """Nothing is added to what the client asks for: so it may be cut, unless it says otherwise."""
+    given = body.model_dump(include=_FIELDS, exclude_unset=True, exclude_none=True)
+    return given | {"allow_truncate": True}
 
 
 def _answer(
-    request: Request, stream: Any, dialect: Dialect, body: schemas.GenerateBody | schemas.ChatBody
+    request: Request,
+    client: Client,
+    asked: GenerateRequest,
+    dialect: Dialect,
+    body: schemas.GenerateBody | schemas.ChatBody,
 ) -> Response:
+    path = request.url.path
     return AnswerResponse(
-        stream,
+        client.ask(asked, path=path),
         dialect,
         model=body.model,
-        path=request.url.path,
+        path=path,
         live=body.stream is not False,
         write_idle=request.app.state.limits.write_idle,
     )

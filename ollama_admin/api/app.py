@@ -10,6 +10,7 @@ from ollama_admin.api import answers, health, models, problems, servers
 from ollama_admin.api.bodies import Limits
 from ollama_admin.api.guard import OPEN
 from ollama_admin.client import Client
+from ollama_admin.domain.callers import Rights
 
 _DESCRIPTION = """Servers and models of a fleet of Ollama servers, and answers from exactly the one
 that was named.
@@ -19,8 +20,10 @@ bearer token.
 """
 
 
-def create_app(client: Client, limits: Limits) -> FastAPI:
-    """The routes over an open client. It checks no token: `Guard` stands before it."""
+def create_app(client: Client, limits: Limits, rights: Rights) -> FastAPI:
+    """The routes over an open client, for callers with these rights. `Guard` stands before it: it
+    checks no token, and the guard says where notes go.
+    """
     app = FastAPI(
         title="ollama-admin",
         version=ollama_admin.__version__,
@@ -32,6 +35,7 @@ def create_app(client: Client, limits: Limits) -> FastAPI:
     )
     app.state.client = client
     app.state.limits = limits
+    app.state.rights = rights
     for noun in (servers, models, answers, health):
         app.include_router(noun.router)
     problems.install(app)
@@ -42,12 +46,14 @@ def create_app(client: Client, limits: Limits) -> FastAPI:
 def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is not None:
         return app.openapi_schema
-    found = get_openapi(
+    document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    for path, operations in found["paths"].items():
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["security"] = [] if path in OPEN else [{"token": []}]
-    app.openapi_schema = found
-    return found
+            operation["security"] = [{"token": []}]
+            if path in OPEN:
+                operation["security"] = []
+    app.openapi_schema = document
+    return document

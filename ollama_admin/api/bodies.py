@@ -29,7 +29,9 @@ class Limits:
     write_idle: float = 120.0  # a client that reads nothing for so long has left
 
     def of(self, path: str) -> int:
-        return self.body_large if path in ("/api/generate", "/api/chat") else self.body
+        if path in ("/api/generate", "/api/chat"):
+            return self.body_large
+        return self.body
 
 
 class StrictRequest(Request):
@@ -46,7 +48,7 @@ class StrictRequest(Request):
         return self._json
 
     async def _read(self, limits: Limits) -> bytes:
-        found, most = bytearray(), limits.of(self.url.path)
+        body, most = bytearray(), limits.of(self.url.path)
         chunks = self.stream()
         try:
             async with asyncio.timeout(limits.body_time):
@@ -54,9 +56,9 @@ class StrictRequest(Request):
                     async with asyncio.timeout(limits.body_idle):
                         chunk = await anext(chunks, None)
                     if chunk is None:
-                        return bytes(found)
-                    found += chunk
-                    if len(found) > most:
+                        return bytes(body)
+                    body += chunk
+                    if len(body) > most:
                         raise too_large(most)
         except TimeoutError as exc:
             raise Refused(
@@ -86,26 +88,27 @@ def _document(body: bytes) -> Any:
     if sum(map(body.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
         raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
     try:
-        found = strict_json.loads(body)
+        document = strict_json.loads(body)
     except RecursionError as exc:
         raise Refused(400, f"the body is nested deeper than {DEPTH} levels") from exc
     except ValueError as exc:
         hint = "UTF-8; no key twice in an object; no NaN, infinity or half characters"
         raise Refused(400, "the body is not JSON that can be read", hint) from exc
-    if _is_deeper(found, DEPTH):
+    if _is_deeper(document, DEPTH):
         raise Refused(400, f"the body is nested deeper than {DEPTH} levels")
-    return found
+    return document
 
 
 def _is_deeper(document: Any, levels: int) -> bool:
     level = [document]
     for _ in range(levels):
-        inner = [
-            item.values() if isinstance(item, dict) else item
-            for item in level
-            if isinstance(item, dict | list)
-        ]
-        level = [item for items in inner for item in items]
-        if not level:
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if not inner:
             return False
+        level = inner
     return True

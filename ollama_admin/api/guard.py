@@ -25,6 +25,10 @@ _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 LEFT = 499  # in the log: the client left before it was answered
 REQUEST_ID = "X-Request-Id"
+NOTE = "X-Ollama-Admin-Note"  # one for each note that comes before the answer begins
+NOTE_TO = "ollama_admin.note"  # in the scope: a function that takes a note for who asks
+NOTES_LIMIT = 10
+NOTE_LENGTH = 500  # characters
 _FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -40,12 +44,15 @@ class _Visit:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     status: int = LEFT
     began: float = field(default_factory=time.monotonic)
+    notes: list[str] = field(default_factory=list)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self.id
+            for text in self.notes[:NOTES_LIMIT]:
+                headers.append(NOTE, _as_header(text))
             for name, value in _FIXED_HEADERS.items():
                 headers.setdefault(name, value)
         await self.send_on(message)
@@ -75,6 +82,12 @@ class Guard:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")
         visit = _Visit(send)
+
+        def note(text: str) -> None:
+            visit.notes.append(text)
+            self._log(f"{visit.id} note: {text}")
+
+        scope[NOTE_TO] = note
         try:
             await self._admit(scope, receive, visit.send)
         finally:
@@ -98,24 +111,20 @@ class Guard:
 
     def _refuse_foreign_host(self, headers: Headers) -> None:
         """A name that only somebody else's name service leads here: a page in a browser asks so."""
-        own = headers.getlist("host")
-        if len(own) != 1 or _host_of(own[0]) not in self._hosts:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or _host_of(hosts[0]) not in self._hosts:
             raise Refused(
                 403,
                 "this host name is not served here",
                 "allow it with: ollama-admin serve --allow-host",
             )
         for origin in headers.getlist("origin"):
-            if urlsplit(origin).netloc.lower() != own[0].lower():
+            if urlsplit(origin).netloc.lower() != hosts[0].lower():
                 raise Refused(403, "requests of other origins are refused")
 
     def _refuse_stranger(self, headers: Headers) -> None:
-        given = headers.getlist("authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if (
-            not hmac.compare_digest(_hashed(token.strip()), self._token)
-            or scheme.lower() != "bearer"
-        ):
+        token = _bearer_token(headers)
+        if token is None or not hmac.compare_digest(_hashed(token), self._token):
             challenge = {"WWW-Authenticate": 'Bearer realm="ollama-admin"'}
             hint = "send the header: Authorization: Bearer TOKEN"
             raise Refused(401, "the bearer token is missing or wrong", hint, headers=challenge)
@@ -130,14 +139,33 @@ def _is_open(scope: Mapping[str, Any]) -> bool:
     return scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER)
 
 
+def _bearer_token(headers: Headers) -> str | None:
+    """The one token that a request sends; None where it sends no such token, or several."""
+    values = headers.getlist("authorization")
+    if len(values) != 1:
+        return None
+    scheme, _, token = values[0].partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return token.strip()
+
+
 def _hashed(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
+def _as_header(text: str) -> str:
+    """A note as a header can carry it; names in it may be of any alphabet."""
+    shown = text[:NOTE_LENGTH].encode("ascii", "backslashreplace").decode()
+    return re.sub(r"[^ -~]", " ", shown)
+
+
 def _host_of(header: str) -> str | None:
     """The name in a Host header; None for what is no name and no address."""
-    found = _HOST.fullmatch(header.lower())
-    return found and found["host"].strip("[]")
+    match = _HOST.fullmatch(header.lower())
+    if match is None:
+        return None
+    return match["host"].strip("[]")
 
 
 def _refuse_ambiguous_framing(headers: Headers) -> None:
@@ -153,12 +181,7 @@ def _refuse_other_content(method: str, headers: Headers) -> None:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if method in SAFE or not has_body:
         return
-    kind, *parameters = (
-        part.strip().lower() for part in headers.get("content-type", "").split(";")
-    )
-    if kind != "application/json" or any(
-        parameter not in ("charset=utf-8", 'charset="utf-8"') for parameter in parameters
-    ):
+    if not _is_json_in_utf8(headers.get("content-type", "")):
         raise Refused(
             415,
             "the body is not sent as application/json in UTF-8",
@@ -166,3 +189,10 @@ def _refuse_other_content(method: str, headers: Headers) -> None:
         )
     if headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "the body is compressed")
+
+
+def _is_json_in_utf8(content_type: str) -> bool:
+    parts = [part.strip().lower() for part in content_type.split(";")]
+    if parts[0] != "application/json":
+        return False
+    return all(part in ("charset=utf-8", 'charset="utf-8"') for part in parts[1:])

@@ -42,28 +42,26 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 _POLICY = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' "
-    "'unsafe-inline'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 }
 
-
-_FOREIGN: dict[int | str, dict[str, Any]] = {
-    403: {"model": schemas.Problem, "description": "the Host is foreign"}
+_HEALTHZ: dict[int | str, dict[str, Any]] = {
+    200: {"model": schemas.State},
+    403: {"model": schemas.Problem, "description": "the Host is foreign"},
 }
+_READYZ: dict[int | str, dict[str, Any]] = _HEALTHZ | {503: {"model": schemas.Problem}}
 
 
-@router.get("/healthz", responses={200: {"model": schemas.State}, **_FOREIGN})
+@router.get("/healthz", responses=_HEALTHZ)
 async def healthz() -> Response:
     """Whether this process answers."""
     return JSONDocument({"status": "ok"})
 
 
-@router.get(
-    "/readyz",
-    responses={200: {"model": schemas.State}, 503: {"model": schemas.Problem}, **_FOREIGN},
-)
+@router.get("/readyz", responses=_READYZ)
 async def readyz(request: Request, client: ClientDep) -> Response:
     """Whether requests can be served: the database is there, and its schema is this version's."""
     try:

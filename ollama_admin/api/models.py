@@ -1,6 +1,6 @@
 """`/api/models`: the catalogue as discovery left it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -12,38 +12,37 @@ from ollama_admin.client import Client
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["models"])
 
+_MODELS: dict[int | str, dict[str, Any]] = {200: {"model": list[schemas.Model]}}
 
-@router.get("/api/models", responses={200: {"model": list[schemas.Model]}, **errors()})
+
+@router.get("/api/models", responses=_MODELS | errors())
 async def list_models(
-    request: Request, client: ClientDep, asked: Annotated[schemas.ModelFilter, Query()]
+    request: Request, client: ClientDep, query: Annotated[schemas.ModelFilter, Query()]
 ) -> Response:
     """Models of all servers, by id."""
-    return await _page(request, client, asked, None)
+    return await _page(request, client, query, None)
 
 
-@router.get(
-    "/api/servers/{server_id}/models",
-    responses={200: {"model": list[schemas.Model]}, **errors(404)},
-)
+@router.get("/api/servers/{server_id}/models", responses=_MODELS | errors(404))
 async def list_models_of(
     request: Request,
     client: ClientDep,
     server_id: ServerId,
-    asked: Annotated[schemas.ModelFilter, Query()],
+    query: Annotated[schemas.ModelFilter, Query()],
 ) -> Response:
     """Models of one server, by id."""
-    return await _page(request, client, asked, server_id)
+    return await _page(request, client, query, server_id)
 
 
 async def _page(
-    request: Request, client: Client, asked: schemas.ModelFilter, server: int | None
+    request: Request, client: Client, query: schemas.ModelFilter, server: int | None
 ) -> Response:
-    found = await client.models.page(
+    models = await client.models.page(
         server,
-        after=asked.cursor,
-        limit=asked.limit,
-        name=asked.name,
-        capability=asked.capability,
-        all=asked.all,
+        after=query.cursor,
+        limit=query.limit,
+        name=query.name,
+        capability=query.capability,
+        all=query.all,
     )
-    return page(request, found, asked.limit)
+    return page(request, models, query.limit)

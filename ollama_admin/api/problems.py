@@ -64,32 +64,32 @@ def problem(
     path: str, status: int, error: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
     """The response of a failure; `error` is what stands under that key."""
-    retry = {"Retry-After": RETRY_AFTER} if status == 503 else {}
-    return JSONDocument(shown(path, error), status, {**(headers or {}), **retry})
+    all_headers = dict(headers or {})
+    if status == 503:
+        all_headers["Retry-After"] = RETRY_AFTER
+    return JSONDocument(shown(path, error), status, all_headers)
 
 
 def shown(path: str, error: Mapping[str, Any]) -> dict[str, Any]:
     """The document of an error, in the shape that clients of this path read."""
-    return (
-        {"error": error["message"], "code": error["code"]}
-        if path in AS_OLLAMA
-        else {"error": dict(error)}
-    )
+    if path in AS_OLLAMA:
+        return {"error": error["message"], "code": error["code"]}
+    return {"error": dict(error)}
 
 
 def described(error: AdminError) -> dict[str, Any]:
-    existing = {"existing_id": error.existing_id} if isinstance(error, ServerExists) else {}
-    return {**error.document(), **existing}
+    """What stands under `error`, with the id of the server that is in the way of another."""
+    fields: dict[str, Any] = dict(error.document())
+    if isinstance(error, ServerExists):
+        fields["existing_id"] = error.existing_id
+    return fields
 
 
 def refusal(path: str, refused: HTTPException) -> Response:
     """The response of a request that no route takes, or that a check refused."""
-    message = (
-        str(refused.detail)
-        if isinstance(refused, Refused)
-        else _MESSAGES.get(refused.status_code, "refused")
-    )
-    hint = refused.hint if isinstance(refused, Refused) else None
+    message, hint = _MESSAGES.get(refused.status_code, "refused"), None
+    if isinstance(refused, Refused):
+        message, hint = str(refused.detail), refused.hint
     error = {
         "code": _CODES.get(refused.status_code, "bad_request"),
         "message": message,
@@ -118,8 +118,8 @@ async def _refused(request: Request, exc: Exception) -> Response:
 
 async def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)  # noqa: S101
-    found = [f"{_place(error['loc'])}: {_reason(error)}" for error in exc.errors()[:10]]
-    error = {"code": "invalid_input", "message": "; ".join(found), "hint": "see /docs"}
+    reasons = [f"{_location(error['loc'])}: {_reason(error)}" for error in exc.errors()[:10]]
+    error = {"code": "invalid_input", "message": "; ".join(reasons), "hint": "see /docs"}
     return problem(request.url.path, 422, error)
 
 
@@ -132,14 +132,16 @@ async def _bug(request: Request, _: Exception) -> Response:
     return problem(request.url.path, 500, error)
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    """Where in the request something is wrong. A name that looks like none of ours is the client's
-    own text.
-    """
-    parts = [str(part) for part in location]
-    return ".".join(
-        part if part.isdigit() or _PLAIN_NAME.fullmatch(part) else "(a name)" for part in parts[:6]
-    )
+def _location(location: tuple[int | str, ...]) -> str:
+    """Where in the request something is wrong."""
+    return ".".join(_printable(str(part)) for part in location[:6])
+
+
+def _printable(part: str) -> str:
+    """A part of a location; a name that looks like none of ours is the client's own text."""
+    if part.isdigit() or _PLAIN_NAME.fullmatch(part):
+        return part
+    return "(a name)"
 
 
 def _reason(error: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Connections whose clients must say what they want in time."""
+"""Connections whose clients have a deadline for what they want to say."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,9 @@ _UNREADABLE = JSONDocument(
 
 
 class DeadlineProtocol(H11Protocol):
-    """uvicorn's, which would wait for ever for the head or the body of a request."""
+    """uvicorn's protocol, with a deadline for the head and for the body of each request: it would
+    wait for ever.
+    """
 
     def __init__(self, *args: Any, limits: Limits, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -36,7 +38,8 @@ class DeadlineProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (it says the same each time)
-        headers = [*_UNREADABLE.raw_headers, (b"connection", b"close")]
+        headers = list(_UNREADABLE.raw_headers)
+        headers.append((b"connection", b"close"))
         events = (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
             h11.Data(data=bytes(_UNREADABLE.body)),

@@ -7,9 +7,11 @@ from fastapi import Depends, Path, Request
 from fastapi.responses import Response
 
 from ollama_admin.api import schemas
+from ollama_admin.api.guard import NOTE_TO
 from ollama_admin.api.problems import JSONDocument
 from ollama_admin.client import Client
 from ollama_admin.documents import document
+from ollama_admin.domain.callers import Caller, Way
 
 T = TypeVar("T")
 
@@ -25,15 +27,18 @@ _MEANINGS = {
     415: "the body is not JSON",
     422: "something in the request is not as it must be",
     502: "the Ollama server failed",
-    503: "the database, or a place at an Ollama server, is not available now",
+    503: "the database, or a slot at an Ollama server, is not available now",
 }
 _ANYWHERE = (400, 401, 403, 422, 503)
 _WITH_BODY = (408, 413, 415)
 
 
 def client_of(request: Request) -> Client:
-    client: Client = request.app.state.client
-    return client
+    """The client as whoever asks may use it; notes go to them, too."""
+    state = request.app.state
+    caller = Caller(way=Way.API, rights=state.rights, note=request.scope[NOTE_TO])
+    client: Client = state.client
+    return client.for_caller(caller)
 
 
 ClientDep = Annotated[Client, Depends(client_of)]
@@ -52,16 +57,18 @@ def errors(
     *statuses: int, body: bool = False, shape: type[Any] = schemas.Problem
 ) -> dict[int | str, dict[str, Any]]:
     """The documentation of a route's failures, with those that any route has."""
-    all_of_it = sorted({*_ANYWHERE, *statuses, *(_WITH_BODY if body else ())})
-    return {status: {"model": shape, "description": _MEANINGS[status]} for status in all_of_it}
+    every = set(_ANYWHERE) | set(statuses)
+    if body:
+        every |= set(_WITH_BODY)
+    return {status: {"model": shape, "description": _MEANINGS[status]} for status in sorted(every)}
 
 
-def page(request: Request, found: Sequence[Any], limit: int) -> Response:
+def page(request: Request, rows: Sequence[Any], limit: int) -> Response:
     """A bare list of rows in the order of their ids, with the way to the next page where there may
     be one.
     """
     headers = {}
-    if len(found) == limit:
-        following = request.url.include_query_params(cursor=found[-1].id)
+    if len(rows) == limit:
+        following = request.url.include_query_params(cursor=rows[-1].id)
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return JSONDocument(document(found), headers=headers)
+    return JSONDocument(document(rows), headers=headers)

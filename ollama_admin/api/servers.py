@@ -1,5 +1,6 @@
 """`/api/servers`: the rows, and what their servers are asked for."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -10,31 +11,41 @@ from ollama_admin.api.bodies import StrictRoute
 from ollama_admin.api.problems import JSONDocument
 from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, page
 from ollama_admin.documents import document, results
+from ollama_admin.domain.models import DiscoverResult
 from ollama_admin.domain.secret import MASK
+from ollama_admin.domain.servers import CheckResult
 from ollama_admin.errors import InvalidInput, ServerExists
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["servers"])
 
-_CONFLICT: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+
+_CONFLICT: Responses = {
     409: {"model": schemas.ExistingProblem, "description": "another server has this name or URL"}
 }
 
 
-@router.get("/api/servers", responses={200: {"model": list[schemas.Server]}, **errors()})
+def _answers(status: int, shape: Any, failures: Responses) -> Responses:
+    """The documentation of a route that answers with this status and shape, or fails."""
+    documented: Responses = {status: {"model": shape}}
+    return documented | failures
+
+
+@router.get("/api/servers", responses=_answers(200, list[schemas.Server], errors()))
 async def list_servers(
-    request: Request, client: ClientDep, asked: Annotated[schemas.ServerFilter, Query()]
+    request: Request, client: ClientDep, query: Annotated[schemas.ServerFilter, Query()]
 ) -> Response:
     """All servers, inactive ones too, by id."""
-    found = await client.servers.page(
-        after=asked.cursor, limit=asked.limit, capability=asked.capability
+    servers = await client.servers.page(
+        after=query.cursor, limit=query.limit, capability=query.capability
     )
-    return page(request, found, asked.limit)
+    return page(request, servers, query.limit)
 
 
 @router.post(
     "/api/servers",
     status_code=201,
-    responses={201: {"model": schemas.Server}, **errors(body=True), **_CONFLICT},
+    responses=_answers(201, schemas.Server, errors(body=True) | _CONFLICT),
 )
 async def add_server(client: ClientDep, new: schemas.NewServer) -> Response:
     """Add a server. Nothing is asked of it: see check and discover."""
@@ -49,7 +60,7 @@ async def add_server(client: ClientDep, new: schemas.NewServer) -> Response:
     return JSONDocument(document(added), 201, {"Location": f"/api/servers/{added.id}"})
 
 
-@router.get("/api/servers/{server_id}", responses={200: {"model": schemas.Server}, **errors(404)})
+@router.get("/api/servers/{server_id}", responses=_answers(200, schemas.Server, errors(404)))
 async def show_server(client: ClientDep, server_id: ServerId) -> Response:
     """One server."""
     return JSONDocument(document(await client.servers.show(server_id)))
@@ -57,7 +68,7 @@ async def show_server(client: ClientDep, server_id: ServerId) -> Response:
 
 @router.patch(
     "/api/servers/{server_id}",
-    responses={200: {"model": schemas.Server}, **errors(404, body=True), **_CONFLICT},
+    responses=_answers(200, schemas.Server, errors(404, body=True) | _CONFLICT),
 )
 async def change_server(
     client: ClientDep, server_id: ServerId, change: schemas.ServerChange
@@ -83,9 +94,7 @@ async def remove_server(
     return Response(status_code=204)
 
 
-@router.post(
-    "/api/servers/{server_id}/check", responses={200: {"model": schemas.Checks}, **errors(404)}
-)
+@router.post("/api/servers/{server_id}/check", responses=_answers(200, schemas.Checks, errors(404)))
 async def check_server(client: ClientDep, server_id: ServerId) -> Response:
     """Ask a server whether it answers, and note what it said."""
     return _results(await client.servers.check([server_id]))
@@ -93,7 +102,7 @@ async def check_server(client: ClientDep, server_id: ServerId) -> Response:
 
 @router.post(
     "/api/servers/{server_id}/discover",
-    responses={200: {"model": schemas.Discoveries}, **errors(404)},
+    responses=_answers(200, schemas.Discoveries, errors(404)),
 )
 async def discover_server(
     client: ClientDep, server_id: ServerId, options: Annotated[schemas.DiscoverOptions, Query()]
@@ -102,7 +111,7 @@ async def discover_server(
     return _results(await client.discover([server_id], prune=options.prune))
 
 
-@router.post("/api/discover", responses={200: {"model": schemas.Discoveries}, **errors()})
+@router.post("/api/discover", responses=_answers(200, schemas.Discoveries, errors()))
 async def discover(
     client: ClientDep, options: Annotated[schemas.DiscoverAllOptions, Query()]
 ) -> Response:
@@ -112,26 +121,31 @@ async def discover(
     return _results(await client.discover(all=options.all, prune=options.prune))
 
 
-def _results(found: Any) -> Response:
-    return JSONDocument(results(found, sum(result.error is not None for result in found)))
+def _results(outcomes: Sequence[CheckResult] | Sequence[DiscoverResult]) -> Response:
+    """One result for each server, and how many failed."""
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    return JSONDocument(results(outcomes, failed))
 
 
 def _columns(given: schemas.Strict) -> dict[str, Any]:
-    """What is given, but for null; plain secrets only."""
+    """The columns that are given, nulls left out.
+
+    Raises InvalidInput for a credential that is a reference or a mask.
+    """
     columns = given.model_dump(exclude_unset=True, exclude_none=True)
     for name in ("auth_config", "headers"):
-        for key, value in (columns.get(name) or {}).items():
+        for key, value in columns.get(name, {}).items():
             _refuse_what_is_no_secret(f"{name}.{key}", value)
     return columns
 
 
-def _refuse_what_is_no_secret(place: str, value: str) -> None:
+def _refuse_what_is_no_secret(field: str, value: str) -> None:
     if value.startswith(("env:", "file:")):
         raise InvalidInput(
-            f"{place[:100]!a} is a reference, and references cannot be set through the API",
+            f"{field[:100]!a} is a reference, and references cannot be set through the API",
             "set it on the server's own machine: ollama-admin server update --secret-ref",
         )
     if value == MASK:
         raise InvalidInput(
-            f"{place[:100]!a} is the asterisks that stand for a secret", "leave it out to keep it"
+            f"{field[:100]!a} is the asterisks that stand for a secret", "leave it out to keep it"
         )

@@ -15,7 +15,7 @@ from ollama_admin.api.bodies import Limits
 from ollama_admin.api.guard import Guard
 from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Policy
+from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
 from ollama_admin.settings import API_TOKEN, DYNAMIC_SERVERS, Settings
@@ -58,9 +58,9 @@ class Stop:
         self.asked.set()
 
 
-def policy(settings: Settings) -> Policy:
+def rights(settings: Settings) -> Rights:
     """What those who ask the API may do, who need not own this machine."""
-    return Policy(
+    return Rights(
         dynamic_servers=settings.dynamic_servers, inactive_by_url=False, any_address=False
     )
 
@@ -95,7 +95,7 @@ async def serve(
     """
     with listen(options) as listener:
         token = _token(settings, say)
-        app = create_app(client, options.limits)
+        app = create_app(client, options.limits, rights(settings))
         guard = Guard(app, token=token, hosts=options.hosts, limits=options.limits, log=log)
         server = _Server(_config(guard, options))
         _introduce(listener, settings, options, say)
@@ -169,7 +169,9 @@ def _introduce(
     listener: socket.socket, settings: Settings, options: Options, say: Callable[[str], None]
 ) -> None:
     host, port = listener.getsockname()[:2]
-    place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if ":" in host:
+        host = f"[{host}]"
+    url = f"http://{host}:{port}"
     say(
         "refused are requests without the token, and for other hosts than "
         f"{', '.join(sorted(options.hosts))}"
@@ -182,12 +184,12 @@ def _introduce(
         )
     else:
         say("requests may name registered servers only")
-    if host not in LOOPBACK:
+    if host.strip("[]") not in LOOPBACK:
         say(
             "it is reachable from other machines, and speaks no TLS: put a proxy that does in "
             "front of it"
         )
-    say(f"listening on {place}, documentation at {place}/docs")
+    say(f"listening on {url}, documentation at {url}/docs")
 
 
 async def _say_whether_ready(client: Client, say: Callable[[str], None]) -> None:

@@ -4,7 +4,7 @@ end with theirs.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,7 +43,7 @@ class AnswerResponse(Response):
     """Nothing is sent before the first record or the failure is there, so that the status tells
     which it is.
 
-    A client that leaves ends the work at once, whatever that waits for: a place, the first token or
+    A client that leaves ends the work at once, whatever that waits for: a slot, the first token or
     the next one.
     """
 
@@ -77,11 +77,10 @@ class AnswerResponse(Response):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._stream as stream:
-                await (
-                    self._pass_on(stream, send)
-                    if self._live
-                    else self._gather(stream, scope, receive, send)
-                )
+                if self._live:
+                    await self._pass_on(stream, send)
+                else:
+                    await self._gather(stream, scope, receive, send)
         except AdminError as exc:
             await self._fail(described(exc), exc.http_status, scope, receive, send)
         except ReaderGoneError:
@@ -96,8 +95,7 @@ class AnswerResponse(Response):
     async def _gather(self, stream: Stream, scope: Scope, receive: Receive, send: Send) -> None:
         logprobs: list[Any] = []
         async for piece in stream:
-            more = (piece.record or {}).get("logprobs")
-            logprobs += more if isinstance(more, list) else []
+            logprobs += _logprobs(piece.record or {})
         self._begun = self._ended = True
         whole = _whole(stream.reply, self._dialect, logprobs)
         await JSONDocument(whole)(scope, receive, send)
@@ -113,10 +111,8 @@ class AnswerResponse(Response):
         await self._end(send)
 
     async def _send_line(self, record: dict[str, Any], send: Send) -> None:
-        line = (
-            json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-            + b"\n"
-        )
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        line = text.encode() + b"\n"
         async with _while_read(self._write_idle):
             if not self._begun:
                 self._begun = True
@@ -168,12 +164,8 @@ def _record(piece: Piece, dialect: Dialect, model: str) -> dict[str, Any]:
     """A record in mid-answer: as the server sent it, or made for a server that speaks v1."""
     if piece.record is not None:
         return dict(piece.record)
-    return {
-        "model": model,
-        "created_at": _now(),
-        **_said(piece.response, piece.thinking, dialect),
-        "done": False,
-    }
+    record = {"model": model, "created_at": _now()}
+    return record | _content(piece.response, piece.thinking, dialect) | {"done": False}
 
 
 def _last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
@@ -185,16 +177,25 @@ def _last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
 def _whole(reply: Reply, dialect: Dialect, logprobs: list[Any]) -> dict[str, Any]:
     """The last record with all that was said before."""
     last = _last(reply, dialect)
-    own = last.get("logprobs")
-    logprobs = logprobs + (own if isinstance(own, list) else [])
-    said = _said(reply.response, reply.thinking, dialect)
-    calls = {"tool_calls": [dict(call) for call in reply.tool_calls]} if reply.tool_calls else {}
+    content = _content(reply.response, reply.thinking, dialect)
+    message = content
     if dialect is Dialect.CHAT:
         kept = last.get("message")
-        said = {"message": (kept if isinstance(kept, dict) else {}) | said["message"] | calls}
-    else:
-        said |= calls
-    return last | said | ({"logprobs": logprobs} if logprobs else {})
+        message = content["message"]
+        if isinstance(kept, dict):
+            message = kept | message
+        content["message"] = message
+    if reply.tool_calls:
+        message["tool_calls"] = [dict(call) for call in reply.tool_calls]
+    logprobs = logprobs + _logprobs(last)
+    if logprobs:
+        content["logprobs"] = logprobs
+    return last | content
+
+
+def _logprobs(record: Mapping[str, Any]) -> list[Any]:
+    logprobs = record.get("logprobs")
+    return logprobs if isinstance(logprobs, list) else []
 
 
 def _made_last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
@@ -204,23 +205,20 @@ def _made_last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
         "prompt_eval_count": stats.prompt_tokens,
         "eval_count": stats.output_tokens,
     }
-    return {
-        "model": reply.model,
-        "created_at": _now(),
-        **_said("", "", dialect),
-        "done": True,
-        "done_reason": reply.done_reason,
-        **{name: number for name, number in numbers.items() if number is not None},
-    }
+    record: dict[str, Any] = {"model": reply.model, "created_at": _now()}
+    record |= _content("", "", dialect)
+    record |= {"done": True, "done_reason": reply.done_reason}
+    return record | {name: number for name, number in numbers.items() if number is not None}
 
 
-def _said(response: str, thinking: str, dialect: Dialect) -> dict[str, Any]:
-    thought = {"thinking": thinking} if thinking else {}
+def _content(response: str, thinking: str, dialect: Dialect) -> dict[str, Any]:
+    """Text and thinking, where clients of the dialect look for them."""
+    thoughts = {"thinking": thinking} if thinking else {}
     match dialect:
         case Dialect.GENERATE:
-            return {"response": response, **thought}
+            return {"response": response} | thoughts
         case Dialect.CHAT:
-            return {"message": {"role": "assistant", "content": response, **thought}}
+            return {"message": {"role": "assistant", "content": response} | thoughts}
         case _:
             assert_never(dialect)
 

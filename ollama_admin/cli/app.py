@@ -15,9 +15,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 import ollama_admin
-from ollama_admin.cli.coercion import coerce_lightly
 from ollama_admin.cli.context import Shell, new_shell, shell_of
 from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.startup import coerce_lightly
 from ollama_admin.errors import AdminError
 
 PROGRAM = "ollama-admin"
@@ -58,7 +58,9 @@ class RootGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, load_command(name) if name and command else None, rest
+        if name and command:
+            return name, load_command(name), rest
+        return name, None, rest
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         argv = list(sys.argv[1:] if args is None else args)
@@ -72,14 +74,17 @@ class RootGroup(TyperGroup):
         except TyperException as exc:
             shell.output.problem("invalid_input", *_usage(exc))
             code = exc.exit_code
-        sys.exit(code if isinstance(code, int) else 0)
+        if not isinstance(code, int):  # what a command gives back is no exit code
+            code = 0
+        sys.exit(code)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
-        shell = extra.get("obj")  # none where somebody only looks at the options
-        # help is printed while the options are read
-        with _exit_codes(shell) if shell else contextlib.nullcontext():
+        shell = extra.get("obj")
+        if shell is None:  # somebody only looks at the options
+            return super().make_context(info_name, args, parent, **extra)
+        with _exit_codes(shell):  # help is printed while the options are read
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
@@ -159,11 +164,7 @@ def root(
     shell.database_url = database_url
     if context.invoked_subcommand is None:
         context.fail("no command is given")
-    if (
-        database_url
-        and "@" in database_url
-        and ":" in database_url.split("://", 1)[-1].rpartition("@")[0]
-    ):
+    if database_url and _has_password(database_url):
         shell.output.note(
             "the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL"
         )
@@ -186,7 +187,14 @@ def main() -> None:
     typer.main.get_command(app).main()
 
 
+def _has_password(database_url: str) -> bool:
+    """Whether a user stands in the URL with a password; the URL need not be a good one."""
+    before_host = database_url.split("://", 1)[-1].rpartition("@")[0]
+    return ":" in before_host
+
+
 def _usage(exc: TyperException) -> tuple[str, str]:
+    """Message and hint of an error in the words of a command."""
     context = getattr(exc, "ctx", None)
     path = context.command_path if context else PROGRAM
     return exc.format_message().rstrip("."), f"see: {path} --help"

@@ -4,52 +4,80 @@ A secret is never an argument: those show in process lists and shell histories.
 """
 
 import getpass
-import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import typer
 
+from ollama_admin.cli.options import takes
 from ollama_admin.domain.secret import Reference, Secret
+from ollama_admin.domain.servers import SECRET_FIELDS, AuthType
+from ollama_admin.domain.values import Given
 from ollama_admin.errors import InvalidInput
 
 SECRET_LIMIT = 64 * 1024  # bytes
 _USUAL_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_SECRET_FIELDS = {"basic": "password", "bearer": "token", "api_key": "key"}
 
 
-class AuthChoice(StrEnum):
-    NONE = "none"
-    BASIC = "basic"
-    BEARER = "bearer"
-    API_KEY = "api_key"
+class AuthColumns(TypedDict):
+    """The keyword arguments of the services that are about credentials."""
+
+    auth_type: AuthType | None
+    auth_config: Mapping[str, Given] | None
+    headers: Mapping[str, Secret | Reference] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthOptions:
-    """What the options said; `columns` reads the secret and gives the keyword arguments of the
-    services.
-    """
+    """What the options say. Reading the secret is a step of its own: it may ask a person."""
 
-    auth: AuthChoice | None
-    username: str | None
-    header_name: str | None
-    secret_stdin: bool
-    secret_env: str | None
-    secret_ref: str | None
-    header: list[str] | None
-    header_ref: list[str] | None
+    auth: Annotated[
+        AuthType | None,
+        typer.Option("--auth", help="How it asks for credentials.", show_default=False),
+    ] = None
+    username: Annotated[
+        str | None, typer.Option(metavar="U", help="For --auth basic.", show_default=False)
+    ] = None
+    header_name: Annotated[
+        str | None,
+        typer.Option(metavar="H", help="For --auth api_key; X-API-Key if not given."),
+    ] = None
+    secret_stdin: Annotated[
+        bool, typer.Option("--secret-stdin", help="Read the secret from stdin.")
+    ] = False
+    secret_env: Annotated[
+        str | None, typer.Option(metavar="VAR", help="Read the secret from this variable, now.")
+    ] = None
+    secret_ref: Annotated[
+        str | None,
+        typer.Option(
+            metavar="env:VAR|file:PATH",
+            help="Keep only where the secret is; read it at each use.",
+        ),
+    ] = None
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="Send this header too; for public values."),
+    ] = None
+    header_ref: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="K=env:VAR|file:PATH",
+            help="Send this header too; its value is read at each use.",
+        ),
+    ] = None
 
-    def columns(self, current: str | None = None) -> dict[str, Any]:
-        """`auth_type`, `auth_config`, `headers`, each None where nothing was given; `current` is
-        the row's own type.
+    def columns(self, current: AuthType | None = None) -> AuthColumns:
+        """Read the secret, and give the keyword arguments of the services, each None where nothing
+        was given. `current` is the type that the row has now.
         """
-        kind = self.auth or (current if self._is_about_secret else None)
+        kind = self.auth
+        if self.needs_current:
+            kind = current
         if kind is None and self._is_about_secret:
             raise InvalidInput(
                 "a secret or a user name is given without its kind",
@@ -72,13 +100,16 @@ class AuthOptions:
             or self.secret_ref
         )
 
-    def _config(self, kind: str | None) -> dict[str, Any] | None:
+    def _config(self, kind: AuthType | None) -> dict[str, Given] | None:
         if kind is None:
             return None
-        config: dict[str, Any] = {"username": self.username, "header_name": self.header_name}
-        config = {key: value for key, value in config.items() if value is not None}
-        if kind != "none" or self._is_about_secret:
-            config[_SECRET_FIELDS.get(kind, "secret")] = self._secret()
+        config: dict[str, Given] = {}
+        if self.username is not None:
+            config["username"] = self.username
+        if self.header_name is not None:
+            config["header_name"] = self.header_name
+        if kind is not AuthType.NONE or self._is_about_secret:
+            config[SECRET_FIELDS.get(kind, "secret")] = self._secret()
         return config
 
     def _secret(self) -> Secret | Reference:
@@ -115,94 +146,17 @@ class AuthOptions:
         return dict(pairs)
 
 
-def takes_auth(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets them as `auth: AuthOptions`."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "auth"]
-    added = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-        )
-        for name, (annotation, default) in _OPTIONS.items()
-    ]
-
-    def with_auth(**given: Any) -> None:
-        command(auth=AuthOptions(**{name: given.pop(name) for name in _OPTIONS}), **given)
-
-    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    with_auth.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]
-    with_auth.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *added)}
-    with_auth.__name__, with_auth.__doc__ = command.__name__, command.__doc__
-    return with_auth
-
-
-_OPTIONS: Mapping[str, tuple[Any, Any]] = {
-    "auth": (
-        Annotated[
-            AuthChoice | None,
-            typer.Option("--auth", help="How it asks for credentials.", show_default=False),
-        ],
-        None,
-    ),
-    "username": (
-        Annotated[
-            str | None, typer.Option(metavar="U", help="For --auth basic.", show_default=False)
-        ],
-        None,
-    ),
-    "header_name": (
-        Annotated[
-            str | None,
-            typer.Option(metavar="H", help="For --auth api_key; X-API-Key if not given."),
-        ],
-        None,
-    ),
-    "secret_stdin": (
-        Annotated[bool, typer.Option("--secret-stdin", help="Read the secret from stdin.")],
-        False,
-    ),
-    "secret_env": (
-        Annotated[
-            str | None, typer.Option(metavar="VAR", help="Read the secret from this variable, now.")
-        ],
-        None,
-    ),
-    "secret_ref": (
-        Annotated[
-            str | None,
-            typer.Option(
-                metavar="env:VAR|file:PATH",
-                help="Keep only where the secret is; read it at each use.",
-            ),
-        ],
-        None,
-    ),
-    "header": (
-        Annotated[
-            list[str] | None,
-            typer.Option(metavar="K=V", help="Send this header too; for public values."),
-        ],
-        None,
-    ),
-    "header_ref": (
-        Annotated[
-            list[str] | None,
-            typer.Option(
-                metavar="K=env:VAR|file:PATH",
-                help="Send this header too; its value is read at each use.",
-            ),
-        ],
-        None,
-    ),
-}
+takes_auth = takes("auth", AuthOptions)
 
 
 def _from_variable(name: str) -> Secret:
     value = os.environ.get(name)
     if not value:
         # what does not look like a variable may be the secret itself, given in the wrong place
-        shown = name if _USUAL_VARIABLE.fullmatch(name) else "that was named"
+        if not _USUAL_VARIABLE.fullmatch(name):
+            name = "that was named"
         raise InvalidInput(
-            f"the variable {shown} is not set, or empty", "export it first, or use --secret-stdin"
+            f"the variable {name} is not set, or empty", "export it first, or use --secret-stdin"
         )
     return Secret(value)
 
@@ -215,7 +169,9 @@ def _from_person() -> Secret:
 
 
 def _from_stdin() -> Secret:
-    data = sys.stdin.buffer.read(SECRET_LIMIT + 1) if sys.stdin is not None else b""
+    data = b""
+    if sys.stdin is not None:
+        data = sys.stdin.buffer.read(SECRET_LIMIT + 1)
     if len(data) > SECRET_LIMIT:
         raise InvalidInput(f"the secret on stdin is longer than {SECRET_LIMIT // 1024} KiB")
     try:

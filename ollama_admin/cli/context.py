@@ -4,30 +4,32 @@ Heavy parts are loaded here, and only when a command asks for them.
 """
 
 import contextlib
-import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from ollama_admin.cli.output import Output
+from ollama_admin.cli.output import JSONList, Output
+from ollama_admin.cli.startup import end_of_loading
 from ollama_admin.errors import AdminError, InvalidInput
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
+    from ollama_admin.api.serving import Options
+    from ollama_admin.cli.lists import Cells, ListView
+    from ollama_admin.cli.progress import DiscoverProgress
+    from ollama_admin.cli.tables import ListTable
     from ollama_admin.client import Client
+    from ollama_admin.domain.secret import Secret
     from ollama_admin.settings import Settings
+    from ollama_admin.store.migrations import SchemaStatus
 
 T = TypeVar("T")
 
 TERMINATED = 143
-# new objects after which to look for garbage; at 700, as usual, it takes a tenth of `discover`
-GARBAGE = 20_000
 
 
 class Shell:
@@ -49,9 +51,10 @@ class Shell:
         import asyncio
 
         from ollama_admin.client import Client
-        from ollama_admin.domain.callers import Way
+        from ollama_admin.domain.callers import Caller, Way
 
-        _end_of_loading()
+        end_of_loading()
+        caller = Caller(way=Way.CLI, note=self.output.note)
         terminated = asyncio.Event()
         task = asyncio.current_task()
 
@@ -63,7 +66,7 @@ class Shell:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
         try:
             async with Client(
-                database_url=self.database_url, on_note=self.output.note, way=Way.CLI
+                database_url=self.database_url, on_note=self.output.note, caller=caller
             ) as client:
                 return await work(client)
         except asyncio.CancelledError:
@@ -71,28 +74,132 @@ class Shell:
                 raise typer.Exit(TERMINATED) from None
             raise
 
-    def serve(self, options: dict[str, Any], log: Callable[[str], None]) -> None:
-        """Run the REST API until a signal ends it."""
-        import asyncio
+    def show(self, value: T, view: Callable[[Output, T], None]) -> None:
+        """Print a value: as JSON where that is asked for, else as the view says."""
+        if self.output.json:
+            self.output.data(value)
+        else:
+            view(self.output, value)
 
-        asyncio.run(self._serve(self.api(), options, log))
+    def show_done(self, value: object, sentence: str) -> None:
+        """Print what was done: a value as JSON where that is asked for, else one sentence."""
+        if self.output.json:
+            self.output.data(value)
+        else:
+            self.output.sentence(sentence)
 
-    async def _serve(
-        self, api: "ModuleType", options: dict[str, Any], log: Callable[[str], None]
+    def show_list(
+        self,
+        read: Callable[["Client"], AsyncGenerator[Sequence[T], None]],
+        view: "ListView[T]",
     ) -> None:
+        """Print a list that comes in parts: as JSON where that is asked for, else as a table."""
+        printer = self._list_printer(view)
+        self.run(lambda client: _print_parts(printer, read(client)))
+
+    def _list_printer(self, view: "ListView[T]") -> "JSONList | ListTable[T]":
+        if self.output.json:
+            return JSONList(self.output)
+        from ollama_admin.cli.tables import ListTable
+
+        return ListTable(self.output, view)
+
+    def discover_progress(self) -> "DiscoverProgress":
+        """A bar on stderr that shows how many servers have answered."""
+        from ollama_admin.cli.progress import DiscoverProgress
+
+        return DiscoverProgress(self.output)
+
+    def serve(
+        self,
+        *,
+        host: str,
+        port: int,
+        allow_hosts: Sequence[str],
+        grace: float,
+        log: Callable[[str], None],
+    ) -> None:
+        """Run the REST API until a signal ends it; InvalidInput where the packages of the extra
+        `server` are not there.
+        """
         import asyncio
 
-        from ollama_admin.client import Client
-        from ollama_admin.domain.callers import Way
+        try:
+            from ollama_admin.api.serving import Options
+        except ModuleNotFoundError as exc:
+            if exc.name is None or exc.name.startswith("ollama_admin"):
+                raise
+            raise InvalidInput(
+                f"the REST API needs packages that are not installed ({exc.name})",
+                "pip install 'ollama-admin[server]'",
+            ) from exc
+        options = Options(host=host, port=port, allow_hosts=allow_hosts, grace=grace)
+        asyncio.run(self._serve(options, log))
 
-        _end_of_loading()
-        settings, say, stop = self.settings(), self.output.note, api.Stop()
+    async def _serve(self, options: "Options", log: Callable[[str], None]) -> None:
+        import asyncio
+
+        from ollama_admin.api import serving
+        from ollama_admin.client import Client
+
+        end_of_loading()
+        settings, say, stop = self.settings(), self.output.note, serving.Stop()
         for sign in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(sign, stop)
-        async with Client(
-            database_url=self.database_url, on_note=say, way=Way.API, policy=api.policy(settings)
-        ) as client:
-            await api.serve(client, settings, api.Options(**options), stop=stop, say=say, log=log)
+        async with Client(database_url=self.database_url, on_note=say) as client:
+            await serving.serve(client, settings, options, stop=stop, say=say, log=log)
+
+    def pending_sql(self, *, wait: float) -> str:
+        """The SQL that `upgrade_schema` would run; `wait` is seconds for the database to come
+        up.
+        """
+        from ollama_admin.services import migrate
+
+        return migrate.pending_sql(self.settings(), wait=wait)
+
+    def schema_status(self, *, wait: float) -> "SchemaStatus":
+        """Where the schema stands; `wait` is seconds for the database to come up."""
+        from ollama_admin.services import migrate
+
+        return migrate.status(self.settings(), wait=wait)
+
+    def require_nothing_pending(self, *, wait: float) -> "SchemaStatus":
+        """Where the schema stands; PendingMigrations when `upgrade_schema` would do something."""
+        from ollama_admin.services import migrate
+
+        return migrate.require_nothing_pending(self.settings(), wait=wait)
+
+    def upgrade_schema(
+        self,
+        *,
+        to: str | None,
+        wait: float,
+        lock_timeout: float,
+        on_revision: Callable[[str], None],
+    ) -> "SchemaStatus":
+        """Bring the schema to a revision (default: the newest); times are in seconds."""
+        from ollama_admin.services import migrate
+
+        return migrate.upgrade(
+            self.settings(),
+            to=to,
+            wait=wait,
+            lock_timeout=lock_timeout,
+            on_revision=on_revision,
+            on_note=self.output.note,
+        )
+
+    def run_demo(self, *, keep: bool) -> None:
+        """Play the demo; `keep` leaves its database."""
+        from ollama_admin.demo import script
+
+        script.run(self.output.line, keep=keep)
+
+    def new_key(self) -> "Secret":
+        """A key for stored secrets, which is kept nowhere."""
+        from ollama_admin import vault
+
+        return vault.new_key()
 
     def server_names(self, beginning: str) -> Sequence[str]:
         """For shell completion, which has nowhere to print an error and must not make a
@@ -109,67 +216,18 @@ class Shell:
         return sys.stdin is not None and sys.stdin.isatty() and not self.output.json
 
     def settings(self) -> "Settings":
+        """What the environment and `--database-url` say."""
         from ollama_admin.settings import Settings
 
         return Settings.read(os.environ, self.database_url)
 
-    def tables(self) -> "ModuleType":
-        """The printer of tables, with what it brings."""
-        from ollama_admin.cli import render
-
-        return render
-
-    def api(self) -> "ModuleType":
-        """The REST API, with the packages of the extra `server`."""
-        try:
-            from ollama_admin.api import serving
-        except ModuleNotFoundError as exc:
-            if exc.name is None or exc.name.startswith("ollama_admin"):
-                raise
-            raise InvalidInput(
-                f"the REST API needs packages that are not installed ({exc.name})",
-                "pip install 'ollama-admin[server]'",
-            ) from exc
-        return serving
-
-    def migrations(self) -> "ModuleType":
-        from ollama_admin.services import migrate
-
-        return migrate
-
-    def vault(self) -> "ModuleType":
-        from ollama_admin import vault
-
-        return vault
-
-    def demo(self) -> "ModuleType":
-        from ollama_admin.demo import script
-
-        return script
-
 
 def shell_of(context: typer.Context, output: str | None) -> Shell:
-    """The shell of a command, told of the command's own `--output`."""
+    """The shell of a command, which prints as the command's own `--output` says."""
     shell: Shell = context.find_root().obj
     if output is not None:
         shell.output.json = output == "json"
     return shell
-
-
-async def print_parts(printer: Any, parts: AsyncGenerator[Sequence[Any], None]) -> None:
-    """Print a list that comes in parts, and leave nothing of it open.
-
-    A reader who has stopped holds up the writing, and with it the loop: so a signal ends the
-    program by itself.
-    """
-    import asyncio
-
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    async with contextlib.aclosing(parts):
-        async for part in parts:
-            printer.add(part)
-    printer.end()
 
 
 def new_shell(argv: list[str]) -> Shell:
@@ -183,8 +241,28 @@ def new_shell(argv: list[str]) -> Shell:
     return Shell(Output(json=asked, stdout=sys.stdout, stderr=sys.stderr))
 
 
-def _end_of_loading() -> None:
-    """Look for garbage from here on, but never in what is loaded; see `__main__`."""
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
-    gc.enable()
+def print_table(
+    output: Output, headings: Sequence[str], rows: Iterable["Cells"], more: Sequence[str] = ()
+) -> None:
+    """Print a table that is all there; `more` are columns for wide terminals."""
+    from ollama_admin.cli.tables import Table
+
+    Table(output, headings, more).print(rows)
+
+
+async def _print_parts(
+    printer: "JSONList | ListTable[T]", parts: AsyncGenerator[Sequence[T], None]
+) -> None:
+    """Print a list that comes in parts, and leave nothing of it open.
+
+    A reader who has stopped holds up the writing, and with it the loop: so a signal ends the
+    program by itself.
+    """
+    import asyncio
+
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    async with contextlib.aclosing(parts):
+        async for part in parts:
+            printer.add(part)
+    printer.end()

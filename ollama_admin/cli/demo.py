@@ -20,5 +20,4 @@ def demo(
 
     Each command is printed before it runs, in a temporary database.
     """
-    shell = shell_of(context, None)
-    shell.demo().run(shell.output.line, keep=keep)
+    shell_of(context, None).run_demo(keep=keep)

@@ -1,17 +1,17 @@
 """`ollama-admin discover`"""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
-from ollama_admin.cli.options import EveryoneOption, OutputOption, ServersArgument, one_target
-from ollama_admin.documents import results
-from ollama_admin.domain.models import DiscoverResult
-from ollama_admin.errors import InvalidInput
+from ollama_admin.cli.options import EveryoneOption, OutputOption, ServersArgument
+from ollama_admin.cli.results import end_with_results, names_one_server
+from ollama_admin.cli.views.discover import print_discovered
 
-PARTLY = 7
-
+if TYPE_CHECKING:
+    from ollama_admin.domain.models import DiscoverResult
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -35,35 +35,27 @@ def discover(
 ) -> None:
     """Read what servers hold into the database. Without S, all active servers."""
     shell = shell_of(context, output)
-    if servers and everyone:
-        raise InvalidInput("servers and --all are both given", "leave one of them out")
-    found = _run(shell, servers or [], everyone, timeout, concurrency, prune)
-    failed = [result.error for result in found if result.error]
-    if failed and one_target(servers, everyone):
-        raise failed[0]
-    if shell.output.json:
-        shell.output.data(results(found, len(failed)))
-    else:
-        shell.tables().discovered(shell.output, found)
-    if failed:
-        raise typer.Exit(PARTLY)
+    one_named = names_one_server(servers, everyone)
+    results = _discover(shell, servers or (), everyone, timeout, concurrency, prune)
+    end_with_results(shell, results, print_discovered, is_one_named=one_named)
 
 
-def _run(
+def _discover(
     shell: Shell,
-    servers: list[str],
+    servers: Sequence[str],
     everyone: bool,
     timeout: float | None,
     concurrency: int | None,
     prune: bool,
-) -> list[DiscoverResult]:
+) -> "Sequence[DiscoverResult]":
+    """Discover, with a bar on a terminal that shows how far it has come."""
     if shell.output.json:
         return shell.run(
             lambda client: client.discover(
                 servers, all=everyone, timeout=timeout, concurrency=concurrency, prune=prune
             )
         )
-    with shell.tables().DiscoverProgress(shell.output) as progress:
+    with shell.discover_progress() as progress:
         return shell.run(
             lambda client: client.discover(
                 servers,

@@ -1,12 +1,18 @@
 """`ollama-admin migrate`"""
 
-from typing import Annotated
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.output import Output
 from ollama_admin.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ollama_admin.store.migrations import SchemaStatus
 
 LONGEST_LOCK_TIMEOUT = 86_400
 
@@ -45,29 +51,18 @@ def migrate(  # long because each option is a line
         raise InvalidInput("--check, --status and --sql exclude each other", "give one of them")
     _check(to, wait, lock_timeout)
     shell = shell_of(context, output)
-    settings, service, out = shell.settings(), shell.migrations(), shell.output
     if sql:
-        text = service.pending_sql(settings, wait=wait)
-        out.data({"sql": text}) if out.json else out.line(text.rstrip() or "-- nothing is pending")
-        return
-    if check:
-        found = service.require_nothing_pending(settings, wait=wait)
+        text = shell.pending_sql(wait=wait)
+        shell.show({"sql": text}, _print_sql)
+    elif check:
+        shell.show(shell.require_nothing_pending(wait=wait), _print_revision)
     elif status:
-        found = service.status(settings, wait=wait)
+        shell.show(shell.schema_status(wait=wait), _print_status)
     else:
-        say = (lambda _: None) if out.json else (lambda revision: out.line(f"applied {revision}"))
-        found = service.upgrade(
-            settings, to=to, wait=wait, lock_timeout=lock_timeout, on_revision=say, on_note=out.note
+        reached = shell.upgrade_schema(
+            to=to, wait=wait, lock_timeout=lock_timeout, on_revision=partial(_print_applied, shell)
         )
-    if out.json:
-        out.data(found)
-    elif status:
-        out.line(f"current  {found.current or '-'}")
-        out.line(f"head     {found.head}")
-        out.line(f"pending  {', '.join(found.pending) or '-'}")
-    else:
-        pending = f", pending: {', '.join(found.pending)}" if found.pending else ""
-        out.line(f"the schema is at {found.current}{pending}")
+        shell.show(reached, _print_revision)
 
 
 def _check(to: str | None, wait: float, lock_timeout: float) -> None:
@@ -84,3 +79,24 @@ def _check(to: str | None, wait: float, lock_timeout: float) -> None:
         raise InvalidInput(
             f"--lock-timeout is not above 0 and at most {LONGEST_LOCK_TIMEOUT} seconds"
         )
+
+
+def _print_applied(shell: Shell, revision: str) -> None:
+    """Print each revision at once; with JSON there is only one document, at the end."""
+    if not shell.output.json:
+        shell.output.line(f"applied {revision}")
+
+
+def _print_sql(output: Output, document: Mapping[str, str]) -> None:
+    output.line(document["sql"].rstrip() or "-- nothing is pending")
+
+
+def _print_status(output: Output, status: "SchemaStatus") -> None:
+    output.line(f"current  {status.current or '-'}")
+    output.line(f"head     {status.head}")
+    output.line(f"pending  {', '.join(status.pending) or '-'}")
+
+
+def _print_revision(output: Output, status: "SchemaStatus") -> None:
+    pending = f", pending: {', '.join(status.pending)}" if status.pending else ""
+    output.line(f"the schema is at {status.current}{pending}")

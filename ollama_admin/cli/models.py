@@ -1,11 +1,12 @@
 """`ollama-admin models`"""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ollama_admin.cli.context import print_parts, shell_of
+from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument
+from ollama_admin.cli.views.models import group_list, model_list
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -31,15 +32,17 @@ def models(
     This is what the last discovery found.
     """
     shell = shell_of(context, output)
-    wanted = {"name": name, "capability": capability, "all": everything}
-    tables = None if shell.output.json else shell.tables()
-
-    async def work(client: Any) -> None:
-        if by_model:
-            printer = tables.model_groups(shell.output) if tables else shell.output.items()
-            await print_parts(printer, client.models.stream_by_model(servers or (), **wanted))
-        else:
-            printer = tables.models(shell.output) if tables else shell.output.items()
-            await print_parts(printer, client.models.stream(servers or (), **wanted))
-
-    shell.run(work)
+    if by_model:
+        shell.show_list(
+            lambda client: client.models.stream_by_model(
+                servers or (), name=name, capability=capability, all=everything
+            ),
+            group_list(),
+        )
+    else:
+        shell.show_list(
+            lambda client: client.models.stream(
+                servers or (), name=name, capability=capability, all=everything
+            ),
+            model_list(),
+        )

@@ -1,20 +1,20 @@
 """Options and arguments that several commands take."""
 
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import fields
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+Command = Callable[..., None]
 
 
 class OutputFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
-
-
-class ApiVersionChoice(StrEnum):
-    NATIVE = "native"
-    V1 = "v1"
 
 
 _PLAIN = re.compile(r"[\w.@%+=,/-]+")
@@ -25,7 +25,7 @@ def complete_server(context: typer.Context, incomplete: str) -> list[str]:
     have ids.
     """
     root = context.find_root()
-    # no command has run that would have told it
+    # the root command, which sets it, does not run before completion
     root.obj.database_url = root.params.get("database_url")
     return [name for name in root.obj.server_names(incomplete) if _PLAIN.fullmatch(name)]
 
@@ -58,6 +58,38 @@ EVERYONE = "Also inactive ones."
 EveryoneOption = Annotated[bool, typer.Option("--all", help=EVERYONE)]
 
 
-def one_target(servers: list[str] | None, everyone: bool) -> bool:
-    """Whether exactly one server was asked for by name: its failure is then the command's own."""
-    return not everyone and len(servers or []) == 1
+def takes(name: str, options: type[Any], *, first: bool = False) -> Callable[[Command], Command]:
+    """Add options to a command, which gets them together as its argument `name`.
+
+    `options` is a dataclass whose fields are annotated as options. With `first` they stand before
+    the command's own in its help.
+    """
+
+    def decorate(command: Command) -> Command:
+        added = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=field.type,
+            )
+            for field in fields(options)
+        ]
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(command).parameters.values()
+            if parameter.name != name
+        ]
+        parameters = added + own if first else own + added
+
+        def with_options(**given: Any) -> None:
+            values = {parameter.name: given.pop(parameter.name) for parameter in added}
+            given[name] = options(**values)
+            command(**given)
+
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+        with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
+        return with_options
+
+    return decorate

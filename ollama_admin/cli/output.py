@@ -24,10 +24,6 @@ class Output:
         """One JSON document, in ASCII: other encodings would let control characters through."""
         self.line(json.dumps(document(value), indent=2))
 
-    def items(self) -> "JSONList":
-        """The same for a list that comes in parts."""
-        return JSONList(self)
-
     def record(self, value: Any) -> None:
         """One line of NDJSON, at once."""
         self.line(json.dumps(document(value)))
@@ -37,45 +33,49 @@ class Output:
         """A line of our own; foreign text in it is already safe."""
         print(text, file=self.stdout)
 
+    def sentence(self, text: str) -> None:
+        """A line that says what was done or found; names in it are made safe."""
+        self.line(safe_text(text))
+
     def error(self, error: AdminError) -> None:
         if self.json:
-            self._tell(json.dumps({"error": error.document()}))
+            self._to_stderr(json.dumps({"error": error.document()}))
             return
-        self._tell(f"error: {safe_text(error.message)}")
+        self._to_stderr(f"error: {safe_text(error.message)}")
         if error.hint:
-            self._tell(f"hint: {safe_text(error.hint)}")
+            self._to_stderr(f"hint: {safe_text(error.hint)}")
 
     def problem(self, code: str, message: str, hint: str | None = None) -> None:
         """An error that no class of ours stands for, as one of usage."""
         described = {"code": code, "message": message, "hint": hint}
         if self.json:
-            self._tell(json.dumps({"error": described}))
+            self._to_stderr(json.dumps({"error": described}))
             return
-        self._tell(f"error: {safe_text(message)}")
+        self._to_stderr(f"error: {safe_text(message)}")
         if hint:
-            self._tell(f"hint: {hint}")
+            self._to_stderr(f"hint: {hint}")
 
     def note(self, text: str) -> None:
-        self._tell(f"note: {safe_text(text)}")
+        self._to_stderr(f"note: {safe_text(text)}")
 
     def log(self, text: str) -> None:
         """A line of a program that runs on."""
-        self._tell(safe_text(text))
+        self._to_stderr(safe_text(text))
 
     def detail(self, text: str) -> None:
         """For `--verbose` only."""
         if self.verbose:
-            self._tell(f"detail: {safe_text(text)}")
+            self._to_stderr(f"detail: {safe_text(text)}")
 
     def agreed(self, question: str) -> bool:
         """Ask a person on stderr; anything but y or yes, the end of input too, is a no."""
         print(f"{question} [y/N]: ", end="", file=self.stderr, flush=True)
         typed = sys.stdin.buffer.readline()
         if not typed.endswith(b"\n"):
-            self._tell("")
+            self._to_stderr("")
         return typed.strip().lower() in (b"y", b"yes")
 
-    def _tell(self, text: str) -> None:
+    def _to_stderr(self, text: str) -> None:
         print(text, file=self.stderr, flush=True)
 
 
@@ -88,7 +88,7 @@ class JSONList:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._waiting: Sequence[Any] = ()
-        self._opened = False
+        self._is_begun = False
 
     def add(self, items: Sequence[Any]) -> None:
         if items:
@@ -97,11 +97,12 @@ class JSONList:
 
     def end(self) -> None:
         self._print()
-        self._output.line("\n]" if self._opened else "[]")
+        self._output.line("\n]" if self._is_begun else "[]")
 
     def _print(self) -> None:
         for item in self._waiting:
-            shown = indent(json.dumps(document(item), indent=2), "  ")
-            self._output.stdout.write(f",\n{shown}" if self._opened else f"[\n{shown}")
-            self._opened = True
+            text = indent(json.dumps(document(item), indent=2), "  ")
+            before = "," if self._is_begun else "["
+            self._output.stdout.write(f"{before}\n{text}")
+            self._is_begun = True
         self._waiting = ()

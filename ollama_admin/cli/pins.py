@@ -6,8 +6,8 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.options import OutputOption, complete_server
+from ollama_admin.cli.views.pins import pinned, print_pins
 from ollama_admin.domain.digests import short
-from ollama_admin.domain.pins import Pin
 
 app = typer.Typer(
     help="Say which build of a model a name means, on every server.",
@@ -44,53 +44,23 @@ def set_pin(
     differ, nothing is pinned, and the error shows who has what. A pin that is there is replaced.
     """
     shell = shell_of(context, output)
-    pin: Pin = shell.run(lambda client: client.pins.set(name, digest=digest, server=server))
-    if shell.output.json:
-        shell.output.data(pin)
-    else:
-        shell.tables().sentence(
-            shell.output, f"pinned {pin.name} to {short(pin.digest)}{_replaced(pin)}"
-        )
+    pin = shell.run(lambda client: client.pins.set(name, digest=digest, server=server))
+    shell.show_done(pin, pinned(pin))
 
 
 @app.command("list")
 def list_pins(context: typer.Context, output: OutputOption = None) -> None:
     """List pins, and on how many active servers the name is this build or another one."""
     shell = shell_of(context, output)
-    found = shell.run(lambda client: client.pins.list())
-    if shell.output.json:
-        shell.output.data(found)
-    elif not found:
-        shell.output.note("no pins; set one with: ollama-admin pin set NAME")
-    else:
-        tables = shell.tables()
-        rows = [
-            (
-                pin.name,
-                short(pin.digest),
-                str(pin.agree),
-                str(pin.differ),
-                tables.age(pin.updated_at),
-            )
-            for pin in found
-        ]
-        tables.table(shell.output, ["NAME", "DIGEST", "AGREE", "DIFFER", "SET"], rows)
+    shell.show(shell.run(lambda client: client.pins.list()), print_pins)
 
 
 @app.command("remove")
 def remove(context: typer.Context, name: NameArgument, output: OutputOption = None) -> None:
     """Remove a pin. Any build of that name may answer again."""
     shell = shell_of(context, output)
-    removed: Pin = shell.run(lambda client: client.pins.remove(name))
-    if shell.output.json:
-        shell.output.data({"removed": {"name": removed.name, "digest": removed.digest}})
-    else:
-        shell.tables().sentence(
-            shell.output, f"removed the pin of {removed.name} to {short(removed.digest)}"
-        )
-
-
-def _replaced(pin: Pin) -> str:
-    if pin.before is None:
-        return ""
-    return " (as before)" if pin.before == pin.digest else f" (was {short(pin.before)})"
+    pin = shell.run(lambda client: client.pins.remove(name))
+    shell.show_done(
+        {"removed": {"name": pin.name, "digest": pin.digest}},
+        f"removed the pin of {pin.name} to {short(pin.digest)}",
+    )

@@ -1,9 +1,15 @@
 """`ollama-admin secrets ...`"""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.views.texts import print_fields
+
+if TYPE_CHECKING:
+    from ollama_admin.services.secrets import SecretsStatus
 
 UNREADABLE = 5
 
@@ -21,7 +27,7 @@ def status(context: typer.Context, output: OutputOption = None) -> None:
     Exit 5 if one is unreadable.
     """
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.secrets.status()))
+    _end(shell, shell.run(lambda client: client.secrets.status()))
 
 
 @app.command("rotate")
@@ -32,21 +38,18 @@ def rotate(context: typer.Context, output: OutputOption = None) -> None:
     drop the old one. With the key file of an SQLite database, the new key is made here.
     """
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.secrets.rotate()))
+    _end(shell, shell.run(lambda client: client.secrets.rotate()))
 
 
 @app.command("generate-key")
 def generate_key(context: typer.Context, output: OutputOption = None) -> None:
     """Print a new key. Keep it where only ollama-admin can read it; nothing is stored."""
     shell = shell_of(context, output)
-    key = shell.vault().new_key().reveal()
-    if shell.output.json:
-        shell.output.data({"key": key})
-    else:
-        shell.output.line(key)
+    key = shell.new_key().reveal()
+    shell.show_done({"key": key}, key)
 
 
-def _show(shell: Shell, found: object) -> None:
-    shell.output.data(found) if shell.output.json else shell.tables().facts(shell.output, found)
-    if getattr(found, "unreadable", ()):
+def _end(shell: Shell, status: "SecretsStatus") -> None:
+    shell.show(status, print_fields)
+    if status.unreadable:
         raise typer.Exit(UNREADABLE)

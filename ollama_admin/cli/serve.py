@@ -46,4 +46,4 @@ def serve(
         with contextlib.suppress(OSError):
             shell.output.log(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
 
-    shell.serve({"host": host, "port": port, "allow_hosts": allow_host or (), "grace": grace}, log)
+    shell.serve(host=host, port=port, allow_hosts=allow_host or (), grace=grace, log=log)

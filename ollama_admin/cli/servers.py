@@ -1,32 +1,30 @@
 """`ollama-admin server ...`"""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ollama_admin.cli.auth import AuthOptions, takes_auth
-from ollama_admin.cli.context import Shell, print_parts, shell_of
+from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import (
-    ApiVersionChoice,
     CapabilityFilter,
     EveryoneOption,
     OutputOption,
     ServerArgument,
     ServersArgument,
-    one_target,
 )
-from ollama_admin.documents import results
+from ollama_admin.cli.results import end_with_results, names_one_server
+from ollama_admin.cli.views import servers as views
+from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ollama_admin.domain.servers import CheckResult, Server, ServerRef
-
-PARTLY = 7
+    from ollama_admin.client import Client
 
 app = typer.Typer(help="Add, list and change servers.", add_completion=False, rich_markup_mode=None)
 
 ApiVersionOption = Annotated[
-    ApiVersionChoice | None,
+    ApiVersion | None,
     typer.Option(help="Dialect to speak; a URL that ends in /v1 means v1.", show_default=False),
 ]
 CapabilitiesOption = Annotated[
@@ -56,7 +54,7 @@ CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask wheth
 
 @app.command("add")
 @takes_auth
-def add(
+def add(  # long because each option is a line or two, here and in the call
     context: typer.Context,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)
@@ -84,7 +82,7 @@ def add(
     shell = shell_of(context, output)
     credentials = auth.columns()
 
-    async def work(client: Any) -> "Server":
+    async def work(client: "Client") -> Server:
         added = await client.servers.add(
             name=name,
             url=url,
@@ -97,9 +95,9 @@ def add(
             default_model=default_model,
             **credentials,
         )
-        return await _looked_at(shell, client, added, check=check, discover=discover)
+        return await _check_or_discover(shell, client, added, check=check, discover=discover)
 
-    _show(shell, shell.run(work), "added")
+    _show_changed(shell, shell.run(work), "added")
 
 
 @app.command("list")
@@ -108,19 +106,16 @@ def list_servers(
 ) -> None:
     """List all servers, inactive ones marked."""
     shell = shell_of(context, output)
-    printer = shell.output.items() if shell.output.json else shell.tables().servers(shell.output)
-    shell.run(lambda client: print_parts(printer, client.servers.stream(capability=capability)))
+    shell.show_list(
+        lambda client: client.servers.stream(capability=capability), views.server_list()
+    )
 
 
 @app.command("show")
 def show(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
     """Show everything about a server."""
     shell = shell_of(context, output)
-    found = shell.run(lambda client: client.servers.show(server))
-    if shell.output.json:
-        shell.output.data(found)
-    else:
-        shell.tables().server(shell.output, found)
+    shell.show(shell.run(lambda client: client.servers.show(server)), views.print_server)
 
 
 @app.command("update")
@@ -161,14 +156,12 @@ def update(  # long because each option is a line or two, here and in the call
     """
     shell = shell_of(context, output)
     # the secret is read between two runs: inside one, Ctrl-C would wait for it
-    current = (
-        shell.run(lambda client: client.servers.show(server)).auth_type
-        if auth.needs_current
-        else None
-    )
+    current = None
+    if auth.needs_current:
+        current = shell.run(lambda client: client.servers.show(server)).auth_type
     credentials = auth.columns(current)
 
-    async def work(client: Any) -> "Server":
+    async def work(client: "Client") -> Server:
         changed = await client.servers.update(
             server,
             name=name,
@@ -183,9 +176,9 @@ def update(  # long because each option is a line or two, here and in the call
             clear=clear or (),
             **credentials,
         )
-        return await _looked_at(shell, client, changed, check=check, discover=discover)
+        return await _check_or_discover(shell, client, changed, check=check, discover=discover)
 
-    _show(shell, shell.run(work), "changed")
+    _show_changed(shell, shell.run(work), "changed")
 
 
 @app.command("remove")
@@ -198,32 +191,28 @@ def remove(
 ) -> None:
     """Remove a server and what is known of its models. Nothing is deleted on the server itself."""
     shell = shell_of(context, output)
-    found: ServerRef = shell.run(lambda client: client.servers.find(server))
+    row = shell.run(lambda client: client.servers.find(server))
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
-        _confirm(
-            shell, f"Remove server {found.name!a} ({found.url}) and its models from the database?"
-        )
-    removed: ServerRef = shell.run(
-        lambda client: client.servers.remove(found.id or server, force=force)
+        _confirm(shell, f"Remove server {row.name!a} ({row.url}) and its models from the database?")
+    removed = shell.run(lambda client: client.servers.remove(row.id or server, force=force))
+    shell.show_done(
+        {"removed": {"id": removed.id, "name": removed.name}},
+        f"removed server {removed.id}, {removed.name}",
     )
-    if shell.output.json:
-        shell.output.data({"removed": {"id": removed.id, "name": removed.name}})
-    else:
-        shell.tables().sentence(shell.output, f"removed server {removed.id}, {removed.name}")
 
 
 @app.command("enable")
 def enable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
     """Let a server be chosen again."""
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.servers.enable(server)), "enabled")
+    _show_changed(shell, shell.run(lambda client: client.servers.enable(server)), "enabled")
 
 
 @app.command("disable")
 def disable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
     """Keep a server out of every choice."""
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.servers.disable(server)), "disabled")
+    _show_changed(shell, shell.run(lambda client: client.servers.disable(server)), "disabled")
 
 
 @app.command("set-default")
@@ -232,7 +221,9 @@ def set_default(
 ) -> None:
     """Make a server the default one."""
     shell = shell_of(context, output)
-    _show(shell, shell.run(lambda client: client.servers.set_default(server)), "made default:")
+    _show_changed(
+        shell, shell.run(lambda client: client.servers.set_default(server)), "made default:"
+    )
 
 
 @app.command("check")
@@ -244,36 +235,26 @@ def check_servers(
 ) -> None:
     """Ask servers whether they answer. Without S, all active ones."""
     shell = shell_of(context, output)
-    if servers and everyone:
-        raise InvalidInput("servers and --all are both given", "leave one of them out")
+    one_named = names_one_server(servers, everyone)
     checks = shell.run(lambda client: client.servers.check(servers or (), all=everyone))
-    failed = [check.error for check in checks if check.error]
-    if failed and one_target(servers, everyone):
-        raise failed[0]
-    if shell.output.json:
-        shell.output.data(results(checks, len(failed)))
-    else:
-        shell.tables().checks(shell.output, checks)
-    if failed:
-        raise typer.Exit(PARTLY)
+    end_with_results(shell, checks, views.print_checks, is_one_named=one_named)
 
 
-async def _looked_at(
-    shell: Shell, client: Any, server: "Server", *, check: bool, discover: bool
-) -> "Server":
-    """The row after the questions that the options ask for; what fails is a note, the row stays."""
-    error = None
+async def _check_or_discover(
+    shell: Shell, client: "Client", server: Server, *, check: bool, discover: bool
+) -> Server:
+    """Check or discover a server, as the options say, and give its row; a failure is a note."""
+    if not check and not discover:
+        return server
     if discover:
         error = (await client.discover([server.id]))[0].error
-    elif check:
-        checked: CheckResult = (await client.servers.check([server.id]))[0]
-        error = checked.error
+    else:
+        error = (await client.servers.check([server.id]))[0].error
     if error is not None:
         shell.output.note(f"{error.message} (the server is kept)")
         if error.hint:
             shell.output.note(error.hint)
-    found: Server = await client.servers.show(server.id) if check or discover else server
-    return found
+    return await client.servers.show(server.id)
 
 
 def _confirm(shell: Shell, question: str) -> None:
@@ -283,8 +264,5 @@ def _confirm(shell: Shell, question: str) -> None:
         raise typer.Abort
 
 
-def _show(shell: Shell, server: "Server", done: str) -> None:
-    if shell.output.json:
-        shell.output.data(server)
-    else:
-        shell.tables().changed_server(shell.output, done, server)
+def _show_changed(shell: Shell, server: Server, change: str) -> None:
+    shell.show_done(server, views.changed_server(server, change))

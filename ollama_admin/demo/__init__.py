@@ -1,0 +1,1 @@
+"""`ollama-admin demo`: the real commands, against two simulated servers."""

@@ -84,7 +84,8 @@ async def _play(say: Say, folder: Path) -> None:
 
 def _legacy_env(general: str, small: str) -> str:
     return (
-        f"OLLAMA_URL_1={general}/v1\nOLLAMA_CAPABILITIES_1=general,vision\nOLLAMA_MAX_CONCURRENT_1=2\n"
+        f"OLLAMA_URL_1={general}/v1\nOLLAMA_CAPABILITIES_1=general,vision\n"
+        "OLLAMA_MAX_CONCURRENT_1=2\n"
         f"OLLAMA_URL_2={small}\nOLLAMA_MODEL=llama3.2:3b\nOLLAMA_KEEP_ALIVE=5m\n"
     )
 
@@ -100,9 +101,11 @@ class _Step:
     async def __call__(self, *words: str, expect: int = 0) -> None:
         self._say(f"\n$ ollama-admin {shlex.join(words)}")
         sys.stdout.flush()
-        command = (sys.executable, "-m", "ollama_admin", *words)
         process = await asyncio.create_subprocess_exec(
-            *command,
+            sys.executable,
+            "-m",
+            "ollama_admin",
+            *words,
             cwd=self._folder,
             env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,
@@ -116,8 +119,7 @@ class _Step:
 
 
 def _hostile(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    return {
-        **environ,
+    return dict(environ) | {
         "OLLAMA_ADMIN_DATABASE_URL": _database_url(folder),
         "OLLAMA_MODEL": "llama3.2:3b",
         "OLLAMA_HOST": "http://127.0.0.1:9",

@@ -68,11 +68,11 @@ class Stats:
     """Times in ms: total and first token by our clock, load by the server's. None is not told."""
 
     total_ms: int
-    load_ms: int | None
-    prompt_tokens: int | None
-    output_tokens: int | None
-    tokens_per_second: float | None
-    time_to_first_token_ms: int | None
+    load_ms: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    tokens_per_second: float | None = None
+    time_to_first_token_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

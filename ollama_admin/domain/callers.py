@@ -1,11 +1,13 @@
-"""The front doors that requests come in by, and what each of them lets them do."""
+"""Who asks: by which front door, what they may do, and who hears what they should know."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class Way(StrEnum):
-    """By which front door a request came in."""
+    """The front door by which a request came in, as receipts call it."""
 
     CLI = "cli"
     API = "api"
@@ -13,14 +15,28 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What a front door lets requests do: everything, where the one who asks owns this machine.
+class Rights:
+    """What a caller may do: everything, where the one who asks owns this machine.
 
     `dynamic_servers`: name the URL of a server that no row has. `inactive_by_url`: reach an
-    inactive row by its URL. `any_address`: connect to link-local, multicast, unspecified and
-    metadata addresses.
+    inactive row by its URL. `any_address`: have link-local, multicast, unspecified and metadata
+    addresses connected to.
     """
 
     dynamic_servers: bool = True
     inactive_by_url: bool = True
     any_address: bool = True
+
+
+def log_note(text: str) -> None:
+    """Tell the logger `ollama_admin`, where nobody else listens."""
+    logging.getLogger("ollama_admin").warning(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Comes with each request. `note` hears what the caller should know though nothing failed."""
+
+    way: Way = Way.PYTHON
+    rights: Rights = field(default_factory=Rights)
+    note: Callable[[str], None] = log_note

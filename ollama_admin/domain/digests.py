@@ -14,15 +14,17 @@ def digest_prefix(text: str) -> str:
     """The hex digits in lower case, with `sha256:` taken off; InvalidInput unless there are 12 to
     64 of them.
     """
-    found = _PREFIX.fullmatch(text.lower())
-    if found is None:
+    match = _PREFIX.fullmatch(text.lower())
+    if match is None:
         raise InvalidInput(
             f"digest {text[:100]!a} is not {SHOWN} to {WHOLE} hex digits",
             "see them with: ollama-admin models",
         )
-    return found[1]
+    return match[1]
 
 
 def short(digest: str | None) -> str:
     """A digest as messages show it."""
-    return digest[:SHOWN] if digest else "-"
+    if not digest:
+        return "-"
+    return digest[:SHOWN]

@@ -6,7 +6,7 @@ from ollama_admin.domain.servers import ServerRef, ServerStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class ExplainedServer:
     """What would become of one server if a request were made now; `reason` is None where nothing is
     to be said.
 
@@ -17,12 +17,12 @@ class Candidate:
     server: ServerRef
     eligible: bool
     reason: str | None
-    digest: str | None
-    priority: int | None
-    slots_in_use: int | None
-    max_concurrent: int | None
-    status: ServerStatus | None
-    catalogue_age_s: int | None
+    digest: str | None = None
+    priority: int | None = None
+    slots_in_use: int | None = None
+    max_concurrent: int | None = None
+    status: ServerStatus | None = None
+    catalogue_age_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,4 +40,4 @@ class Explanation:
     """
 
     chosen: Chosen | None
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ExplainedServer, ...]

@@ -1,6 +1,9 @@
 """Rules for the names of servers and models."""
 
 import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 from ollama_admin.errors import InvalidInput
 
@@ -9,6 +12,42 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 SERVER_NAME_LIMIT = 100
 MODEL_NAME_LIMIT = 500
+
+
+class HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=HasName)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A model's name as somebody spelt it, taken apart once. Equal keys are one name to Ollama, in
+    whatever spelling.
+    """
+
+    text: str
+    key: str
+    is_cloud: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take a name apart; InvalidInput for a text that cannot be one."""
+        path, tag = _split_tag(model_name(text))
+        return cls(text, _key(path, tag), _is_cloud_tag(tag))
+
+    def among(self, models: Iterable[Named]) -> list[Named]:
+        """Those that have this name, to Ollama: in whatever spelling."""
+        return [
+            model
+            for model in models
+            if model.name == self.text or model_key(model.name) == self.key
+        ]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def server_name(text: str) -> str:
@@ -36,24 +75,22 @@ def model_key(name: str) -> str:
     to Ollama.
     """
     path, tag = _split_tag(name)
-    *rest, model = path.split("/")
-    namespace = rest.pop() if rest else DEFAULT_NAMESPACE
-    host = "/".join(rest) or DEFAULT_HOST
-    return f"{host}/{namespace}/{model}:{tag}".casefold()
+    return _key(path, tag)
 
 
 def short_model_name(key: str) -> str:
     """A key as people write it: without the default host and namespace, always with its tag."""
     path = key.removeprefix(f"{DEFAULT_HOST}/")
-    return key if path == key else path.removeprefix(f"{DEFAULT_NAMESPACE}/")
+    if path == key:
+        return key
+    return path.removeprefix(f"{DEFAULT_NAMESPACE}/")
 
 
 def is_cloud_name(name: str) -> bool:
     """Whether Ollama itself would send this name's prompt to ollama.com (tag `cloud`, or one ending
     in `-cloud`).
     """
-    tag = _split_tag(name)[1].casefold()
-    return tag == "cloud" or tag.endswith("-cloud")
+    return _is_cloud_tag(_split_tag(name)[1])
 
 
 def without_cloud(name: str) -> str:
@@ -81,6 +118,21 @@ def model_name(text: str) -> str:
             f"model name {text!a} has a space at its ends or a character that cannot be printed"
         )
     return text
+
+
+def _key(path: str, tag: str) -> str:
+    parts = path.split("/")
+    model = parts.pop()
+    namespace = DEFAULT_NAMESPACE
+    if parts:
+        namespace = parts.pop()
+    host = "/".join(parts) or DEFAULT_HOST
+    return f"{host}/{namespace}/{model}:{tag}".casefold()
+
+
+def _is_cloud_tag(tag: str) -> bool:
+    folded = tag.casefold()
+    return folded == "cloud" or folded.endswith("-cloud")
 
 
 def _split_tag(name: str) -> tuple[str, str]:

@@ -14,9 +14,9 @@ from ollama_admin.domain.values import fields_of
 class Receipt:
     """A row of `ollama_receipts`: what became of one request; never the prompt or the answer.
 
-    `outcome` is `ok`, `cancelled`, or the code of the error. `server` is None when none was chosen,
-    and the counts and times are None where they were not told. `attempts` counts the servers that
-    were tried. `id` is None before it is written.
+    `outcome` is `ok`, `cancelled`, or the code of the error. `server` is the one that was tried
+    last, None when none was; counts and times are None where they are not known. `attempts` counts
+    the servers that were tried. `id` is None before it is written.
     """
 
     id: int | None = None
@@ -34,8 +34,11 @@ class Receipt:
 
     def document(self) -> dict[str, Any]:
         """The numbers stand beside the rest, as the columns do."""
-        told = dict.fromkeys(Stats.__slots__) if self.stats is None else fields_of(self.stats)
-        return {name: value for name, value in fields_of(self).items() if name != "stats"} | told
+        values = fields_of(self)
+        del values["stats"]
+        if self.stats is None:
+            return values | dict.fromkeys(Stats.__slots__)
+        return values | fields_of(self.stats)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

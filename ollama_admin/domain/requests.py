@@ -1,83 +1,132 @@
-"""What is asked of a model: the request, and the keyword arguments that make one."""
+"""What is asked of a model, in three nouns: what is said, who may answer, and on which terms.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+A new option is a field of one of them, and an entry in the doors that offer it. What Ollama's API
+has under the name of a field of `Question` is sent as it is, to servers that can carry it.
+"""
 
-from ollama_admin.domain.servers import AuthType
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from ollama_admin.domain.callers import Caller
+from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.servers import ApiVersion, AuthType
 from ollama_admin.domain.values import Given, Json
 
 DEFAULT_WAIT = 300.0  # seconds that a request waits for a slot at a server
 
 ThinkLevel = Literal["low", "medium", "high", "max"]
+Message = Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateRequest:
-    """What was asked for. `timeout` in seconds bounds the whole; None leaves it to the per-step
-    limits.
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is said to a model: a prompt, or a conversation in `messages`, as Ollama's API takes it.
 
-    `wait` is seconds for a free place at a server. `digest` (12 to 64 hex digits) and `verified`
-    (the stored digest) demand a build; `no_verify` leaves the look at the build out.
-
-    `messages` is a conversation to be answered instead of a prompt, each message as Ollama takes
-    it. `native` holds further fields of Ollama's own API, sent as they are. `verbatim` is for
-    callers that speak that API themselves: nothing is added to what they ask for, and they get the
-    records as the server sent them.
+    Fields have the names that they have there; None leaves one out. `images` are files as they are,
+    which go beside the prompt; those of messages are in base64 already. `truncate` and `shift` are
+    what the client itself wants done with a prompt that does not fit.
     """
 
     prompt: str = ""
-    messages: tuple[Mapping[str, Json], ...] | None = None
-    tools: tuple[Mapping[str, Json], ...] = ()
-    native: Mapping[str, Json] = field(default_factory=dict)
-    verbatim: bool = False
-    model: str | None = None
-    server: int | str | None = None
-    server_url: str | None = None
-    capability: str | None = None
+    messages: Sequence[Message] | None = None
     system: str | None = None
-    images: tuple[bytes, ...] = ()
+    images: Sequence[bytes] = ()
+    tools: Sequence[Message] = ()
     format: Literal["json"] | Mapping[str, Json] | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     think: bool | ThinkLevel | None = None
     keep_alive: float | str | None = None
-    timeout: float | None = None
-    wait: float = DEFAULT_WAIT
-    digest: str | None = None
-    verified: bool = False
-    no_verify: bool = False
-    allow_remote: bool = False
-    allow_truncate: bool = False
+    suffix: str | None = None
+    template: str | None = None
+    context: Sequence[int] | None = None
+    raw: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
+
+    def uncut(self) -> "Question":
+        """The same, to be refused by a server whose context it does not fit: left to itself, it
+        would cut the prompt and say nothing.
+        """
+        return replace(self, truncate=False, shift=False)
+
+    def said(self) -> dict[str, Any]:
+        """The fields that say something, by name: those that are not as they are by default."""
+        values = {field.name: getattr(self, field.name) for field in fields(Question)}
+        return {name: value for name, value in values.items() if value != _DEFAULTS[name]}
+
+
+_DEFAULTS = vars(Question())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Who may answer: a model, and the one server of the fleet that is named, or the one at a URL.
+
+    `capability` leaves servers and models that have it. The last three are the credentials for a
+    server at `server_url` that no row has.
+    """
+
+    model: str | None = None
+    server: int | str | None = None
+    server_url: str | None = None
+    capability: str | None = None
     auth_type: AuthType | str | None = None
     auth_config: Mapping[str, Given] | None = field(default=None, repr=False)
     headers: Mapping[str, Given] | None = field(default=None, repr=False)
 
 
-class AskedOfAny(TypedDict, total=False):
-    """The keyword arguments of `Client` that all questions have: fields of `GenerateRequest`."""
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On which terms an answer is accepted.
 
-    model: str | None
-    server: int | str | None
-    server_url: str | None
-    capability: str | None
-    format: Literal["json"] | Mapping[str, Json] | None
-    options: Mapping[str, Json]
-    think: bool | ThinkLevel | None
-    keep_alive: float | str | None
-    timeout: float | None
-    wait: float
-    digest: str | None
-    verified: bool
-    no_verify: bool
-    allow_remote: bool
-    allow_truncate: bool
-    auth_type: AuthType | str | None
-    auth_config: Mapping[str, Given] | None
-    headers: Mapping[str, Given] | None
+    `digest` (12 to 64 hex digits) and `verified` (the stored digest) demand a build; `no_verify`
+    leaves the look at the build out. `allow_remote` lets the prompt leave the fleet,
+    `allow_truncate` lets a server cut it. `wait` is seconds for a free slot at a server; `timeout`
+    is seconds for the whole, where None leaves it to the limits of each step.
+    """
+
+    digest: str | None = None
+    verified: bool = False
+    no_verify: bool = False
+    allow_remote: bool = False
+    allow_truncate: bool = False
+    wait: float = DEFAULT_WAIT
+    timeout: float | None = None
 
 
-class Asked(AskedOfAny, total=False):
-    """The keyword arguments of `generate` and `stream` beside the prompt."""
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(Question, Route, Terms):
+    """All three together: the keyword arguments of `Client`, the options of `generate`."""
 
-    system: str | None
-    images: tuple[bytes, ...]
+    def question(self) -> Question:
+        """What is said, and nothing else: it goes to a server field by field."""
+        return Question(**self._values(Question))
+
+    def route(self) -> Route:
+        """Who may answer, and nothing else."""
+        return Route(**self._values(Route))
+
+    def terms(self) -> Terms:
+        """On which terms, and nothing else."""
+        return Terms(**self._values(Terms))
+
+    def _values(self, noun: type[Question | Route | Terms]) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(noun)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the way to an answer depends on, whatever is carried there.
+
+    `name` is the model that the route names, if it does. `cannot_carry` names, for each dialect
+    that cannot express what is carried, what is lacking.
+    """
+
+    name: ModelName | None
+    route: Route
+    terms: Terms
+    caller: Caller
+    cannot_carry: Mapping[ApiVersion, str] = field(default_factory=dict)

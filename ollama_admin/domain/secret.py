@@ -1,4 +1,4 @@
-"""Values that must not be seen, and the names of limit where they are kept."""
+"""Values that must not be seen, and references to where they are kept."""
 
 import re
 from dataclasses import dataclass

@@ -18,10 +18,10 @@ def loads(data: bytes) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    document = dict(pairs)
+    if len(document) != len(pairs):
         raise ValueError("a repeated key")
-    return found
+    return document
 
 
 def _refuse_constant(name: str) -> None:

@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 from ollama_admin.errors import InvalidInput
 
 _AGE = re.compile(r"([0-9]{1,9})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 
 
 def point_in_time(text: str, now: datetime) -> datetime:
@@ -14,12 +20,14 @@ def point_in_time(text: str, now: datetime) -> datetime:
     `24h`, `30m`.
     """
     try:
-        found = _AGE.fullmatch(text)
-        if found:
-            return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        age = _AGE.fullmatch(text)
+        if age:
+            return now - int(age[1]) * _UNITS[age[2]]
         if "-" in text:  # 20260101 could be meant otherwise
             time = datetime.fromisoformat(text)
-            return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+            if time.tzinfo is None:
+                return time.replace(tzinfo=UTC)
+            return time.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise InvalidInput(

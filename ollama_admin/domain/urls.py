@@ -25,7 +25,9 @@ class ServerURL:
     api: bool = False
 
     def __str__(self) -> str:
-        return f"{self.url}/v1" if self.v1 else self.url
+        if self.v1:
+            return f"{self.url}/v1"
+        return self.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +57,11 @@ def server_url(text: str) -> ServerURL:
 def split_userinfo(text: str) -> tuple[str, Userinfo | None]:
     """The text without `user:password@`, and what stood there (None when nothing did)."""
     text = text.strip()
-    found = _USERINFO.match(text)
-    if not found:
+    match = _USERINFO.match(text)
+    if not match:
         return text, None
-    username, _, password = found["info"].partition(":")
-    url = (found["scheme"] or "") + text[found.end() :]
+    username, _, password = match["info"].partition(":")
+    url = (match["scheme"] or "") + text[match.end() :]
     return url, Userinfo(username=unquote(username), password=unquote(password))
 
 
@@ -68,41 +70,47 @@ def origin(url: str) -> str:
     bound to.
     """
     parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    return f"{parts.scheme}://{host}:{port}"
 
 
-def _shown(text: str) -> str:
+def _no_url(text: str, reason: str, hint: str | None = None) -> InvalidInput:
+    """The error for a text that is no server URL; what could be a secret is left out of it."""
+    return InvalidInput(f"{_masked(text)} is not a server URL: {reason}", hint)
+
+
+def _masked(text: str) -> str:
     """A refused URL for a message: without what could be a secret."""
-    return ascii("***" if "@" in text else re.split(r"[?#]", text, maxsplit=1)[0][:200])
+    if "@" in text:
+        return "'***'"
+    without_query = re.split(r"[?#]", text, maxsplit=1)[0]
+    return ascii(without_query[:200])
 
 
 def _normalise(text: str) -> ServerURL:
     bare = "://" not in text
     _refuse_characters(text)
+    whole = f"http://{text}" if bare else text
     try:
-        parts = urlsplit(f"http://{text}" if bare else text)
+        parts = urlsplit(whole)
         _refuse_bare_ipv6(parts.netloc, text)
         port = parts.port
     except ValueError as exc:
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: its host or port cannot be read", _ACCEPTED
-        ) from exc
+        raise _no_url(text, "its host or port cannot be read", _ACCEPTED) from exc
     if parts.scheme not in DEFAULT_PORTS:
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: the scheme is neither http nor https", _ACCEPTED
-        )
+        raise _no_url(text, "the scheme is neither http nor https", _ACCEPTED)
     if parts.query or parts.fragment or "?" in text or "#" in text:
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: it has a query or a fragment", _ACCEPTED
-        )
+        raise _no_url(text, "it has a query or a fragment", _ACCEPTED)
     if port == 0 or parts.netloc.endswith(":"):
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: its port is not between 1 and 65535", _ACCEPTED
-        )
-    host = _host(parts.netloc, parts.hostname or "", text)
-    port = port or (OLLAMA_PORT if bare else None)
-    authority = host if port in (None, DEFAULT_PORTS[parts.scheme]) else f"{host}:{port}"
+        raise _no_url(text, "its port is not between 1 and 65535", _ACCEPTED)
+    authority = _host(parts.netloc, parts.hostname or "", text)
+    if bare and port is None:
+        port = OLLAMA_PORT
+    if port not in (None, DEFAULT_PORTS[parts.scheme]):
+        authority = f"{authority}:{port}"
     prefix, v1, api = _prefix(parts.path, text)
     return ServerURL(url=f"{parts.scheme}://{authority}{prefix}", v1=v1, api=api)
 
@@ -113,37 +121,25 @@ def _refuse_characters(text: str) -> None:
     if len(text) > 2000:
         raise InvalidInput("the server URL is longer than 2000 characters")
     if not text.isascii():
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: not ASCII", "write the host in its xn-- form"
-        )
+        raise _no_url(text, "not ASCII", "write the host in its xn-- form")
     if not text.isprintable() or " " in text or "\\" in text:
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: it has a space, a backslash or a control "
-            "character"
-        )
+        raise _no_url(text, "it has a space, a backslash or a control character")
 
 
 def _refuse_bare_ipv6(netloc: str, text: str) -> None:
     if netloc.count(":") > 1 and not netloc.startswith("["):
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: an IPv6 address stands in brackets",
-            "write [::1]:11434",
-        )
+        raise _no_url(text, "an IPv6 address stands in brackets", "write [::1]:11434")
 
 
 def _host(netloc: str, host: str, text: str) -> str:
     if netloc.startswith("["):
         # urlsplit forgets what stands between the bracket and the port
         if not _BRACKETED.fullmatch(netloc):
-            raise InvalidInput(
-                f"{_shown(text)} is not a server URL: something follows its address", _ACCEPTED
-            )
+            raise _no_url(text, "something follows its address", _ACCEPTED)
         return _ipv6(host, text)
     labels = host.split(".")
     if not host or len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: its host is not a name or an address", _ACCEPTED
-        )
+        raise _no_url(text, "its host is not a name or an address", _ACCEPTED)
     if _LOOKS_NUMERIC.fullmatch(labels[-1]):
         return _ipv4(host, text)
     return host
@@ -154,54 +150,44 @@ def _ipv4(host: str, text: str) -> str:
         address = ipaddress.IPv4Address(host)
     except ValueError as exc:
         hint = "write all four numbers, as in 127.0.0.1"
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: its host is not a full IPv4 address", hint
-        ) from exc
-    return _usable(address, str(address), text)
+        raise _no_url(text, "its host is not a full IPv4 address", hint) from exc
+    _refuse_unspecified(address, text)
+    return str(address)
 
 
 def _ipv6(host: str, text: str) -> str:
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError as exc:
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: its host is not an IPv6 address"
-        ) from exc
+        raise _no_url(text, "its host is not an IPv6 address") from exc
     if address.scope_id:
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: an address with a zone cannot be used"
-        )
+        raise _no_url(text, "an address with a zone cannot be used")
     if address.ipv4_mapped:
         raise InvalidInput(
-            f"{_shown(text)} is an IPv4 address in IPv6 form", f"write {address.ipv4_mapped}"
+            f"{_masked(text)} is an IPv4 address in IPv6 form", f"write {address.ipv4_mapped}"
         )
-    return _usable(address, f"[{address}]", text)
+    _refuse_unspecified(address, text)
+    return f"[{address}]"
 
 
-def _usable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, shown: str, text: str) -> str:
+def _refuse_unspecified(address: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -> None:
     if address.is_unspecified:
         raise InvalidInput(
-            f"{_shown(text)} is an address to listen on, not one to connect to",
+            f"{_masked(text)} is an address to listen on, not one to connect to",
             "write 127.0.0.1 for this machine, or the server's own address",
         )
-    return shown
 
 
 def _prefix(path: str, text: str) -> tuple[str, bool, bool]:
     path = path.rstrip("/")
     segments = path.split("/")[1:]
     if any(segment in ("", ".", "..") for segment in segments):
-        raise InvalidInput(
-            f"{_shown(text)} is not a server URL: its path has an empty, '.' or '..' part"
-        )
+        raise _no_url(text, "its path has an empty, '.' or '..' part")
     if segments and segments[-1] == "v1":
         return path.removesuffix("/v1"), True, False
     if segments and segments[-1] == "api":
         rest = path.removesuffix("/api")
         if rest.endswith(("/v1", "/api")):
-            raise InvalidInput(
-                f"{_shown(text)} is not a server URL: it ends with two API paths",
-                "leave one of them out",
-            )
+            raise _no_url(text, "it ends with two API paths", "leave one of them out")
         return rest, False, True
     return path, False, False

@@ -20,7 +20,8 @@ from ollama_admin.legacy.servers import (
     Sourced,
 )
 
-Held: TypeAlias = str | Secret | Reference | AdminError  # the error of a secret that cannot be read
+# the error of a secret that cannot be read
+Held: TypeAlias = str | Secret | Reference | AdminError
 # what a row's credentials are, by fields in small letters
 Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]
 
@@ -38,8 +39,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
+    """What becomes of one value of a legacy server; `sourced` says where it stands."""
+
     field: str
-    told: Sourced
+    sourced: Sourced
     state: State
     why: str | None = None
 
@@ -67,26 +70,24 @@ class Comparison:
     @property
     def columns(self) -> Mapping[str, FieldValue]:
         """What is to be written, but for credentials."""
-        return {
-            field: told.value for field, told in self.server.fields.items() if field in self._new
-        }
+        fields = self.server.fields.items()
+        return {field: sourced.value for field, sourced in fields if field in self._new}
 
     @property
     def auth(self) -> NewAuth | None:
         """The credentials to be written: the auth type and its fields together, headers one by
         one.
         """
-        told = self.server.auth
-        config = {field: value for field, value in told.items() if not field.startswith(HEADERS)}
-        headers = _under(
-            HEADERS, {field: value for field, value in told.items() if field in self._new}
-        )
-        if self._new.isdisjoint(config):
-            return NewAuth(headers=headers) if headers else None
-        kind = str(config.pop(AUTH_TYPE).value)
-        return NewAuth(
-            auth_type=kind, auth_config=_under(AUTH_CONFIG, config), headers=headers or None
-        )
+        auth = self.server.auth
+        new = {field: sourced for field, sourced in auth.items() if field in self._new}
+        headers = _under(HEADERS, new) or None
+        if any(not field.startswith(HEADERS) for field in new):
+            kind = str(auth[AUTH_TYPE].value)
+            config = _under(AUTH_CONFIG, auth)
+            return NewAuth(auth_type=kind, auth_config=config, headers=headers)
+        if headers is None:
+            return None
+        return NewAuth(headers=headers)
 
     @property
     def _new(self) -> set[str]:
@@ -95,10 +96,11 @@ class Comparison:
     @property
     def can_be_default(self) -> bool:
         """Whether the row has this URL afterwards, and is active."""
-        active = self.columns.get("is_active", self.row.is_active if self.row else True)
-        return bool(active) and not any(
-            v.field in ("url", "name") and v.state in _OPEN for v in self.verdicts
-        )
+        is_active = self.row is None or self.row.is_active
+        if not self.columns.get("is_active", is_active):
+            return False
+        open_fields = {verdict.field for verdict in self.verdicts if verdict.state in _OPEN}
+        return open_fields.isdisjoint(("url", "name"))
 
 
 _OPEN = (State.CONFLICT, State.IGNORED)
@@ -139,17 +141,18 @@ def _rows(servers: Sequence[Server], legacy: Sequence[LegacyServer]) -> list[Ser
 
 
 def _as_new(server: LegacyServer, owners: set[str], taken: set[str]) -> Comparison:
-    told = server.fields["name"]
-    name = server.name
-    if told.given and names.server_key(name) in owners:
+    name, is_given = server.name, server.fields["name"].given
+    if is_given and names.server_key(name) in owners:
         verdicts = tuple(_waiting(server, "name", "the name belongs to a server with another URL"))
         return Comparison(server=server, row=None, name=name, verdicts=verdicts)
-    if not told.given and names.server_key(name) in taken:
+    if not is_given and names.server_key(name) in taken:
         name = next(free for free in numbered(name) if names.server_key(free) not in taken)
-    server = replace(server, fields={**server.fields, "name": replace(told, value=name)})
+    fields = dict(server.fields)
+    fields["name"] = replace(fields["name"], value=name)
+    server = replace(server, fields=fields)
     verdicts = tuple(
-        Verdict(field=field, told=told, state=State.NEW, why=told.remark)
-        for field, told in server.told.items()
+        Verdict(field=field, sourced=sourced, state=State.NEW, why=sourced.remark)
+        for field, sourced in server.everything.items()
     )
     return Comparison(server=server, row=None, name=name, verdicts=verdicts)
 
@@ -160,42 +163,40 @@ def _verdicts(
     if server.url != row.url and not update:
         yield from _waiting(server, "url", f"the server {row.name!r} has the URL {row.url}")
         return
-    for field, told in server.fields.items():
-        if not told.given:
+    for field, sourced in server.fields.items():
+        if not sourced.given:
             continue
-        state, why = _judge(field, told.value, row)
+        state, why = _compare_field(field, sourced.value, row)
         if state is State.CONFLICT and update:
-            state, why = State.NEW, f"replaces {_shown(_current(row, field))}"
+            state, why = State.NEW, f"replaces {_words(_current(row, field))}"
         if field == "name" and state is State.NEW and names.server_key(server.name) in owners:
             state, why = State.CONFLICT, "the name belongs to another server"
         if field == "url":
-            why = _joined(why, *_url_remarks(server, row))
-        yield Verdict(field=field, told=told, state=state, why=why)
-    held = stored(row) if server.auth and not _moved(server, row) else {}
-    yield from _auth_verdicts(server, held, update=update)
+            why = _joined([why, _api_version_remark(server, row), _dropping_remark(server, row)])
+        yield Verdict(field=field, sourced=sourced, state=state, why=why)
+    current: Mapping[str, Held] = {}
+    if server.auth and not _moved(server, row):
+        current = stored(row)
+    yield from _auth_verdicts(server, current, update=update)
 
 
 def _waiting(server: LegacyServer, cause: Field, why: str) -> Iterator[Verdict]:
     """A conflict over which server is meant: nothing else can be said of it."""
-    for field, told in server.told.items():
+    waits = f"waits until the {cause} is settled"
+    for field, sourced in server.everything.items():
         if field == cause:
-            yield Verdict(field=field, told=told, state=State.CONFLICT, why=why)
-        elif told.given:
-            yield Verdict(
-                field=field,
-                told=told,
-                state=State.IGNORED,
-                why=f"waits until the {cause} is settled",
-            )
+            yield Verdict(field=field, sourced=sourced, state=State.CONFLICT, why=why)
+        elif sourced.given:
+            yield Verdict(field=field, sourced=sourced, state=State.IGNORED, why=waits)
 
 
-def _judge(field: Field, value: FieldValue, row: Server) -> tuple[State, str | None]:
+def _compare_field(field: Field, value: FieldValue, row: Server) -> tuple[State, str | None]:
     current = _current(row, field)
     if current in (None, ()):
         return State.NEW, None
     if _same(field, value, current, row):
         return State.UNCHANGED, None
-    return State.CONFLICT, f"the server has {_shown(current)}"
+    return State.CONFLICT, f"the server has {_words(current)}"
 
 
 def _current(row: Server, field: Field) -> FieldValue | None:
@@ -213,11 +214,16 @@ def _same(field: Field, value: FieldValue, current: FieldValue | None, row: Serv
     return value == current
 
 
-def _url_remarks(server: LegacyServer, row: Server) -> Iterator[str]:
+def _api_version_remark(server: LegacyServer, row: Server) -> str | None:
     if "api_version" in server.fields and row.api_version is ApiVersion.NATIVE:
-        yield "the URL ends in /v1; the server's api_version is native and stays so"
+        return "the URL ends in /v1; the server's api_version is native and stays so"
+    return None
+
+
+def _dropping_remark(server: LegacyServer, row: Server) -> str | None:
     if _moved(server, row) and (row.auth_config or row.headers):
-        yield f"the credentials stored for {urls.origin(row.url)} are dropped"
+        return f"the credentials stored for {urls.origin(row.url)} are dropped"
+    return None
 
 
 def _moved(server: LegacyServer, row: Server) -> bool:
@@ -226,59 +232,62 @@ def _moved(server: LegacyServer, row: Server) -> bool:
 
 
 def _auth_verdicts(
-    server: LegacyServer, held: Mapping[str, Held], *, update: bool
+    server: LegacyServer, stored: Mapping[str, Held], *, update: bool
 ) -> Iterator[Verdict]:
     other_type = (
-        AUTH_TYPE in held
+        AUTH_TYPE in stored
         and AUTH_TYPE in server.auth
-        and held[AUTH_TYPE] != server.auth[AUTH_TYPE].value
+        and stored[AUTH_TYPE] != server.auth[AUTH_TYPE].value
     )
-    for field, told in server.auth.items():
-        current = held.get(field.casefold())
+    for field, sourced in server.auth.items():
+        current = stored.get(field.casefold())
         state, why = State.NEW, None
         if field.startswith(AUTH_CONFIG) and other_type:
             if not update:
                 state, why = State.IGNORED, f"waits until the {AUTH_TYPE} is settled"
-        elif current is not None and _equal(field, told.value, current):
+        elif current is not None and _equal(field, sourced.value, current):
             state = State.UNCHANGED
+        elif current is not None and update:
+            why = f"replaces {_named(current)}"
         elif current is not None:
             state, why = State.CONFLICT, f"the server has {_named(current)}"
-            if update:
-                state, why = State.NEW, f"replaces {_named(current)}"
-        if told.given or state is not State.UNCHANGED:
-            yield Verdict(field=field, told=told, state=state, why=_joined(why, told.remark))
+        if sourced.given or state is not State.UNCHANGED:
+            why = _joined([why, sourced.remark])
+            yield Verdict(field=field, sourced=sourced, state=state, why=why)
 
 
-def _equal(field: str, told: FieldValue, current: Held) -> bool:
+def _equal(field: str, value: FieldValue, current: Held) -> bool:
     if field == f"{AUTH_CONFIG}header_name":
-        return str(told).casefold() == str(current).casefold()
-    return current == told
+        return str(value).casefold() == str(current).casefold()
+    return current == value
 
 
-def _joined(*remarks: str | None) -> str | None:
+def _joined(remarks: Sequence[str | None]) -> str | None:
     return "; ".join(filter(None, remarks)) or None
 
 
-def _named(held: Held) -> str:
-    match held:
+def _named(value: Held) -> str:
+    match value:
         case Secret():
             return "another secret"
         case Reference():
-            return f"the reference {held}"
+            return f"the reference {value}"
         case AdminError():
-            return f"a secret that cannot be read: {held.message}"
+            return f"a secret that cannot be read: {value.message}"
         case str():
-            return held
+            return value
 
 
 def _under(prefix: str, fields: Mapping[str, Sourced]) -> dict[str, str | Secret]:
     """The values of the fields with this prefix, by the rest of their names."""
     return {
-        field.removeprefix(prefix): told.value
-        for field, told in fields.items()
-        if field.startswith(prefix) and isinstance(told.value, str | Secret)
+        field.removeprefix(prefix): sourced.value
+        for field, sourced in fields.items()
+        if field.startswith(prefix) and isinstance(sourced.value, str | Secret)
     }
 
 
-def _shown(value: FieldValue | None) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+def _words(value: FieldValue | None) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value)

@@ -28,7 +28,9 @@ _SPOKEN: Mapping[str, frozenset[AuthType]] = {
     "basic": frozenset({AuthType.BASIC}),
     "bearer": frozenset({AuthType.BEARER}),
     "token": frozenset({AuthType.BEARER, AuthType.API_KEY}),
-    **dict.fromkeys(("api_key", "api-key", "apikey"), frozenset({AuthType.API_KEY})),
+    "api_key": frozenset({AuthType.API_KEY}),
+    "api-key": frozenset({AuthType.API_KEY}),
+    "apikey": frozenset({AuthType.API_KEY}),
 }
 _NOT_SPOKEN = ("session", "system_oauth", "digest", "negotiate", "ntlm")
 _INFERRED = {
@@ -59,7 +61,7 @@ class Piece:
 
     @property
     def sources(self) -> tuple[Binding, ...]:
-        return self.source, *self.also
+        return (self.source, *self.also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,12 @@ class Credential:
     secret: Part
     subject: Part | None = None
 
+    @property
+    def parts(self) -> list[Part]:
+        if self.subject is None:
+            return [self.secret]
+        return [self.secret, self.subject]
+
 
 def credential(pieces: Mapping[Role, Piece]) -> Credential | None:
     """The one credential that the pieces make; None when they are incomplete or of a kind that is
@@ -89,25 +97,29 @@ def credential(pieces: Mapping[Role, Piece]) -> Credential | None:
     `api_key`.
     """
     spoken = _SPOKEN.get(_scheme(pieces), frozenset())
-    return next(
-        (found for found in _candidates(pieces) if found and found.auth_type in spoken), None
-    )
+    for candidate in _candidates(pieces):
+        if candidate is not None and candidate.auth_type in spoken:
+            return candidate
+    return None
 
 
 def auth_fields(pieces: Mapping[Role, Piece]) -> tuple[dict[str, Sourced], list[Skipped]]:
     """What the pieces say, by field, and what of them goes nowhere."""
-    found = credential(pieces)
-    fields = _credential_fields(found, pieces.get(Role.SCHEME)) if found else {}
-    used = [part.piece for part in (found.secret, found.subject) if part] if found else []
-    skipped = [
-        Skipped(binding=source, why=_why(role, pieces, found), field=skipped_field(role))
-        for role, piece in pieces.items()
-        if role is not Role.HEADERS and not (role is Role.SCHEME and found)
-        if piece not in used
-        for source in piece.sources
-    ]
+    chosen = credential(pieces)
+    fields: dict[str, Sourced] = {}
+    used = []
+    if chosen is not None:
+        fields = _credential_fields(chosen, pieces.get(Role.SCHEME))
+        used = [part.piece for part in chosen.parts]
+    skipped = []
+    for role, piece in pieces.items():
+        if role is Role.HEADERS or piece in used or (role is Role.SCHEME and chosen):
+            continue
+        why = _why(role, pieces, chosen)
+        name = skipped_field(role)
+        skipped += [Skipped(binding=source, why=why, field=name) for source in piece.sources]
     if Role.HEADERS in pieces:
-        headers, others = _header_fields(pieces[Role.HEADERS], found)
+        headers, others = _header_fields(pieces[Role.HEADERS], chosen)
         fields |= headers
         skipped += others
     return fields, skipped
@@ -138,7 +150,9 @@ def _candidates(pieces: Mapping[Role, Piece]) -> Iterator[Credential | None]:
 
 
 def _scheme(pieces: Mapping[Role, Piece]) -> str:
-    return pieces[Role.SCHEME].value.strip().lower() if Role.SCHEME in pieces else ""
+    if Role.SCHEME not in pieces:
+        return ""
+    return pieces[Role.SCHEME].value.strip().lower()
 
 
 def _basic(username: Part, password: Part) -> Credential | None:
@@ -161,11 +175,14 @@ def _from_basic(text: str, piece: Piece) -> Credential | None:
 
 def _from_key(piece: Piece, header: Piece | None, scheme: str) -> Credential:
     secret = Part(_without("bearer", piece.value), piece)
-    name = header.value.strip() if header else ""
-    if header and not _name_problem(name) and name.lower() != "authorization":
-        return Credential(auth_type=AuthType.API_KEY, subject=Part(name, header), secret=secret)
-    kind = AuthType.API_KEY if scheme.startswith("api") and not header else AuthType.BEARER
-    return Credential(auth_type=kind, secret=secret)
+    if header is None:
+        is_api_key = scheme.startswith("api")
+        kind = AuthType.API_KEY if is_api_key else AuthType.BEARER
+        return Credential(auth_type=kind, secret=secret)
+    name = header.value.strip()
+    if _name_problem(name) or name.lower() == "authorization":
+        return Credential(auth_type=AuthType.BEARER, secret=secret)
+    return Credential(auth_type=AuthType.API_KEY, subject=Part(name, header), secret=secret)
 
 
 def _from_header(line: str, piece: Piece) -> Credential | None:
@@ -191,26 +208,34 @@ def _from_header(line: str, piece: Piece) -> Credential | None:
 def _without(scheme: str, text: str) -> str:
     """The text without the word that names an auth scheme; its other blanks stay."""
     word, blank, rest = text.partition(" ")
-    return rest.lstrip(" ") if blank and word.lower() == scheme else text
+    if blank and word.lower() == scheme:
+        return rest.lstrip(" ")
+    return text
 
 
-def _credential_fields(found: Credential, scheme: Piece | None) -> dict[str, Sourced]:
-    kind, secret = found.auth_type, found.secret
-    auth_type = Sourced(
-        value=kind.value, source=secret.piece.source, given=False, remark=_INFERRED[kind]
-    )
-    fields = {AUTH_TYPE: _told(kind.value, scheme) if scheme else auth_type}
-    if found.subject:
-        _check_value(found.subject.piece.source, OPEN_FIELDS[kind], found.subject.text)
-        if kind is AuthType.BASIC and ":" in found.subject.text:
-            raise values.problem(found.subject.piece.source, "holds a user name with a ':' in it")
-        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = _told(found.subject.text, found.subject.piece)
+def _credential_fields(chosen: Credential, scheme: Piece | None) -> dict[str, Sourced]:
+    kind, secret, subject = chosen.auth_type, chosen.secret, chosen.subject
+    fields = {AUTH_TYPE: _auth_type(chosen, scheme)}
+    if subject:
+        _check_value(subject.piece.source, OPEN_FIELDS[kind], subject.text)
+        if kind is AuthType.BASIC and ":" in subject.text:
+            raise values.problem(subject.piece.source, "holds a user name with a ':' in it")
+        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = _sourced(subject.text, subject.piece)
     name = SECRET_FIELDS[kind]
     _check_value(secret.piece.source, f"{kind} {name}", secret.text)
-    return fields | {AUTH_CONFIG + name: _told(Secret(secret.text), secret.piece)}
+    fields[AUTH_CONFIG + name] = _sourced(Secret(secret.text), secret.piece)
+    return fields
 
 
-def _told(value: str | Secret, piece: Piece) -> Sourced:
+def _auth_type(chosen: Credential, scheme: Piece | None) -> Sourced:
+    kind = chosen.auth_type
+    if scheme:
+        return _sourced(kind.value, scheme)
+    source = chosen.secret.piece.source
+    return Sourced(value=kind.value, source=source, given=False, remark=_INFERRED[kind])
+
+
+def _sourced(value: str | Secret, piece: Piece) -> Sourced:
     return Sourced(value=value, source=piece.source, also=piece.also, remark=piece.remark)
 
 
@@ -221,43 +246,49 @@ def _check_value(source: Binding, what: str, text: str) -> None:
         raise InvalidInput(f"{source.place}: {exc.message}", exc.hint) from exc
 
 
-def _why(role: Role, pieces: Mapping[Role, Piece], found: Credential | None) -> str:
+def _why(role: Role, pieces: Mapping[Role, Piece], chosen: Credential | None) -> str:
     """Why a piece is in no credential."""
     scheme, partner = _scheme(pieces), _PARTNERS.get(role)
     if scheme not in _SPOKEN:
-        return (
-            f"{scheme} authentication is not spoken" if scheme in _NOT_SPOKEN else _unknown(scheme)
-        )
+        return _why_not_spoken(scheme)
     complete = role is Role.KEY or partner in pieces
-    if found and (complete or partner is None):
-        return _another(found)
-    return f"the auth scheme is {scheme}" if complete else _INCOMPLETE[role]
+    if chosen and (complete or partner is None):
+        return _another(chosen)
+    if complete:
+        return f"the auth scheme is {scheme}"
+    return _INCOMPLETE[role]
 
 
-def _unknown(scheme: str) -> str:
-    return "the auth scheme is none" if scheme == "none" else "the auth scheme is not known"
+def _why_not_spoken(scheme: str) -> str:
+    if scheme in _NOT_SPOKEN:
+        return f"{scheme} authentication is not spoken"
+    if scheme == "none":
+        return "the auth scheme is none"
+    return "the auth scheme is not known"
 
 
-def _another(found: Credential) -> str:
-    return f"another credential counts: {found.secret.piece.source.place}"
+def _another(chosen: Credential) -> str:
+    return f"another credential counts: {chosen.secret.piece.source.place}"
 
 
 def _header_fields(
-    piece: Piece, found: Credential | None
+    piece: Piece, chosen: Credential | None
 ) -> tuple[dict[str, Sourced], list[Skipped]]:
     """The extra headers of a JSON object; an Authorization in it is no extra header, but a
     credential.
     """
     document = _document(piece)
     fields: dict[str, Sourced] = {}
-    skips = [] if document else [("headers", "no JSON object of headers")]
-    taken = _own_header(found)
+    skips = []
+    if not document:
+        skips.append(("headers", "no JSON object of headers"))
+    taken = _own_header(chosen)
     for name, value in document.items():
         if name.casefold() == "authorization":
-            if found is None or found.secret.piece is not piece:
-                skips.append(
-                    (HEADERS + name, _another(found) if found else "no credential that can be read")
-                )
+            if chosen is None:
+                skips.append((HEADERS + name, "no credential that can be read"))
+            elif chosen.secret.piece is not piece:
+                skips.append((HEADERS + name, _another(chosen)))
             continue
         why = _name_problem(name) or _value_problem(value, twice=name.casefold() in taken)
         if why or not isinstance(value, str):
@@ -265,7 +296,7 @@ def _header_fields(
             continue
         _check_value(piece.source, f"header {name}", value)
         taken.add(name.casefold())
-        fields[HEADERS + name] = _told(Secret(value), piece)
+        fields[HEADERS + name] = _sourced(Secret(value), piece)
     return fields, [
         Skipped(binding=source, why=why, field=name)
         for name, why in skips
@@ -279,14 +310,19 @@ def _document(piece: Piece) -> dict[str, Json]:
         document = json.loads(piece.value)
     except (ValueError, RecursionError):
         return {}
-    return document if isinstance(document, dict) else {}
+    if not isinstance(document, dict):
+        return {}
+    return document
 
 
-def _own_header(found: Credential | None) -> set[str]:
+def _own_header(chosen: Credential | None) -> set[str]:
     """The header that the credential itself is sent in, if it is one of its own."""
-    if found is None or found.auth_type is not AuthType.API_KEY:
+    if chosen is None or chosen.auth_type is not AuthType.API_KEY:
         return set()
-    return {(found.subject.text if found.subject else DEFAULT_API_KEY_HEADER).casefold()}
+    name = DEFAULT_API_KEY_HEADER
+    if chosen.subject:
+        name = chosen.subject.text
+    return {name.casefold()}
 
 
 def _name_problem(name: str) -> str | None:
@@ -302,4 +338,6 @@ def _value_problem(value: Json, *, twice: bool) -> str | None:
         return "a header without a text"
     if twice:
         return "a header that is given twice"
-    return PLACEHOLDER if values.is_placeholder(value.strip()) else None
+    if values.is_placeholder(value.strip()):
+        return PLACEHOLDER
+    return None

@@ -23,7 +23,7 @@ from ollama_admin.legacy.servers import Field, FieldValue, LegacyServer, Skipped
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """`slot` and `prefix` are those of the URL's variable; `index` is the place in a list, None
+    """`slot` and `prefix` are those of the URL's variable; `index` is the position in a list, None
     outside of one.
     """
 
@@ -52,9 +52,13 @@ class Draft:
     @property
     def order(self) -> tuple[int, int]:
         """The unnumbered server first, then lists, numbers and words; lines decide within each."""
+        if self.slot is None and self.index is None:
+            return 0, 0
         if self.slot is None:
-            return (0, 0) if self.index is None else (1, 0)
-        return (2, int(self.slot)) if self.slot.isdecimal() else (3, 0)
+            return 1, 0
+        if self.slot.isdecimal():
+            return 2, int(self.slot)
+        return 3, 0
 
     @property
     def holds_secret(self) -> bool:
@@ -99,9 +103,9 @@ class Draft:
 
     def say_same(self, name: Field, source: Binding) -> None:
         """Note a variable that says again what a field already holds."""
-        told = self.fields[name]
-        if source != told.source and source not in told.also:
-            self.fields[name] = replace(told, also=(*told.also, source))
+        known = self.fields[name]
+        if source != known.source and source not in known.also:
+            self.fields[name] = replace(known, also=(*known.also, source))
 
     def skip(self, source: Binding, why: str, column: str | None = None) -> None:
         self.skips.append(Skipped(binding=source, why=why, field=column))
@@ -113,40 +117,46 @@ class Draft:
             self.skips.append(Skipped(binding=source, why=why, minor=True))
 
     def absorb(self, other: "Draft") -> None:
-        """Take over what another variable says of the same URL; what is already told counts."""
-        for name, told in other.fields.items():
-            if told.given:
-                self._set(name, told.value, told.source)
-                for again in told.also:
-                    self._set(name, told.value, again)
+        """Take over what another variable says of the same URL; what is already known counts."""
+        for name, sourced in other.fields.items():
+            if sourced.given:
+                self._set(name, sourced.value, sourced.source)
+                for again in sourced.also:
+                    self._set(name, sourced.value, again)
         self._absorb_auth(other.pieces)
         self.skips += other.skips
 
     def names(self) -> Iterator[str]:
         """Names after what names the server, the shortest first, without end."""
-        slots = [self.slot] if self.slot else []
-        slots += [str(self.index + 1)] if self.index is not None else []
-        yield _name(self.prefix, "ollama", *slots)
-        variable = _name(self.source.key, *([slots[-1]] if self.index is not None else []))
+        words = [self.prefix, "ollama"]
+        if self.slot:
+            words.append(self.slot)
+        variable_words = [self.source.key]
+        if self.index is not None:
+            number = str(self.index + 1)
+            words.append(number)
+            variable_words.append(number)
+        yield _name(words)
+        variable = _name(variable_words)
         yield variable
         yield from numbered(variable)
 
     def finished(self, name: Sourced) -> tuple[LegacyServer, list[Skipped]]:
         """The server, and what goes nowhere: each reason once for each variable."""
         auth, skipped = auth_fields(self.pieces)
-        server = LegacyServer(fields={"name": name, **self.fields}, auth=auth)
-        return server, [
-            replace(skip, server=server.name) for skip in dict.fromkeys([*self.skips, *skipped])
-        ]
+        fields: dict[Field, Sourced] = {"name": name}
+        server = LegacyServer(fields=fields | self.fields, auth=auth)
+        reasons = dict.fromkeys(self.skips + skipped)
+        return server, [replace(skip, server=server.name) for skip in reasons]
 
     def _set(self, name: Field, value: FieldValue, source: Binding) -> None:
-        told = self.fields.get(name)
-        if told is None:
+        known = self.fields.get(name)
+        if known is None:
             self.fields[name] = Sourced(value=value, source=source)
-        elif told.value == value:
+        elif known.value == value:
             self.say_same(name, source)
         else:
-            self.skip(source, f"another value counts: {_shown(told, source)}", name)
+            self.skip(source, f"another value counts: {_where(known.source, source)}", name)
 
     def _tell_model(self, text: str, source: Binding) -> None:
         if values.is_model_list(text):
@@ -159,18 +169,17 @@ class Draft:
             self._set("default_model", values.model_name(source, text), source)
 
     def _tell_auth(self, role: Role, piece: Piece) -> None:
-        told = self.pieces.get(role)
+        known = self.pieces.get(role)
         if values.is_placeholder(piece.value.strip(), key=role is Role.KEY):
             self.skip(piece.source, PLACEHOLDER, skipped_field(role))
-        elif told is None:
+        elif known is None:
             self.pieces[role] = piece
-        elif told.value == piece.value:
-            again = dict.fromkeys(
-                source for source in (*told.also, *piece.sources) if source != told.source
-            )
-            self.pieces[role] = replace(told, also=tuple(again))
+        elif known.value == piece.value:
+            sources = dict.fromkeys(known.also + piece.sources)
+            sources.pop(known.source, None)
+            self.pieces[role] = replace(known, also=tuple(sources))
         else:
-            self._skip_piece(role, piece, f"another value counts: {told.source.place}")
+            self._skip_piece(role, piece, f"another value counts: {known.source.place}")
 
     def _absorb_auth(self, others: dict[Role, Piece]) -> None:
         """Take over a credential as a whole: the user of one variable never gets the password of
@@ -200,11 +209,13 @@ def numbered(name: str) -> Iterator[str]:
         number += 1
 
 
-def _name(*words: str) -> str:
+def _name(words: list[str]) -> str:
     joined = "-".join(word for word in words if word).lower()
     return re.sub(r"[^a-z0-9.]+", "-", joined)[:SERVER_NAME_LIMIT].strip("-")
 
 
-def _shown(told: Sourced, source: Binding) -> str:
-    here = told.source.file == source.file and told.source.line is not None
-    return f"{told.source.key}, line {told.source.line}" if here else told.source.place
+def _where(binding: Binding, beside: Binding) -> str:
+    """Where a variable stands; its file is left out where it is that of `beside`."""
+    if binding.file == beside.file and binding.line is not None:
+        return f"{binding.key}, line {binding.line}"
+    return binding.place

@@ -54,8 +54,9 @@ class Binding:
         """Where it stands, for a message."""
         if self.file is None:
             return f"environment variable {self.key}"
-        where = self.file if self.line is None else f"{self.file}, line {self.line}"
-        return f"{where}: {self.key}"
+        if self.line is None:
+            return f"{self.file}: {self.key}"
+        return f"{self.file}, line {self.line}: {self.key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,25 +177,27 @@ def _filled(
     references: dict[str, None] = {}
     unfilled: dict[str, None] = {}
     end = 0
-    for found in _REFERENCE.finditer(value):
-        name, default = found["name"], found["default"]
+    for match in _REFERENCE.finditer(value):
+        name, default = match["name"], match["default"]
         references[name] = None
-        given = known.get(name) if name in known else default
+        given = default
+        if name in known:
+            given = known[name]
         if given is None:
             unfilled[name] = None
-        pieces += [value[end : found.start()], given or ""]
-        end = found.end()
+        pieces += [value[end : match.start()], given or ""]
+        end = match.end()
         room -= len(given or "")
         if room < 0:
             raise InvalidInput(
                 f"{file}, line {line}: its ${{...}} references make the values too long"
             )
-    filled = "".join([*pieces, value[end:]])
+    pieces.append(value[end:])
     return Binding(
         file=file,
         line=line,
         key=key,
-        value=filled,
+        value="".join(pieces),
         references=tuple(references),
         unfilled=tuple(unfilled),
     )

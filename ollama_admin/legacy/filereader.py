@@ -17,7 +17,7 @@ CHAT = "chat"  # the one purpose that a default model has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Understood:
     """A variable that is understood, with its value."""
 
     binding: Binding
@@ -27,7 +27,7 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class FileReading:
-    """What one file holds. `lengths` counts the limit of each list of URLs, those without a server
+    """What one file holds. `lengths` counts the parts of each list of URLs, those without a server
     too.
     """
 
@@ -53,45 +53,52 @@ class FileReading:
         return [draft for draft in self.drafts if draft.prefix == prefix] or self.drafts
 
     def listed(self, prefix: str) -> tuple[dict[int, Draft], int]:
-        """The servers of the first list under a prefix by their place in it, and the number of
-        limit.
+        """The servers of the first list under a prefix by their index in it, and the length of the
+        list.
         """
         group = self.group(prefix)
         source = next((draft.source for draft in group if draft.index is not None), None)
         if source is None:
             return {}, 0
-        found = {
+        drafts = {
             draft.index: draft
             for draft in group
             if draft.source == source and draft.index is not None
         }
-        return found, self.lengths[source]
+        return drafts, self.lengths[source]
 
 
 def read_file(file: EnvFile) -> FileReading:
     reading = FileReading(file=file.file)
-    found = _understood(file, reading)
+    variables = _understand(file, reading)
     ports = {
-        (item.known.prefix, item.known.slot): item for item in found if item.known.role is Role.PORT
+        (variable.known.prefix, variable.known.slot): variable
+        for variable in variables
+        if variable.known.role is Role.PORT
     }
-    for item in found:
-        if item.known.role is Role.URL:
-            _add_servers(reading, item, ports.get((item.known.prefix, item.known.slot)))
+    for variable in variables:
+        if variable.known.role is Role.URL:
+            port = ports.get((variable.known.prefix, variable.known.slot))
+            _add_servers(reading, variable, port)
     reading.drafts.sort(key=lambda draft: draft.order)
-    for item in sorted(found, key=lambda item: item.known.rank):
-        if item.known.role is not Role.URL:
-            _attach(reading, item)
-    secrets = any(item.known.role in SECRET_ROLES for item in found) or any(
-        d.holds_secret for d in reading.drafts
-    )
-    reading.exposes_secrets = file.readable_by_others and secrets
-    _account_for_all(reading, found)
+    for variable in sorted(variables, key=lambda variable: variable.known.rank):
+        if variable.known.role is not Role.URL:
+            _attach(reading, variable)
+    if file.readable_by_others:
+        reading.exposes_secrets = _holds_secrets(reading, variables)
+    _account_for_all(reading, variables)
     return reading
 
 
-def _understood(file: EnvFile, reading: FileReading) -> list[Found]:
+def _holds_secrets(reading: FileReading, variables: list[Understood]) -> bool:
+    if any(variable.known.role in SECRET_ROLES for variable in variables):
+        return True
+    return any(draft.holds_secret for draft in reading.drafts)
+
+
+def _understand(file: EnvFile, reading: FileReading) -> list[Understood]:
     last = {binding.key.upper(): binding for binding in file.bindings}
-    found = []
+    variables = []
     for binding in file.bindings:
         known = layouts.recognise(binding.key, binding.value)
         winner = last[binding.key.upper()]
@@ -107,8 +114,8 @@ def _understood(file: EnvFile, reading: FileReading) -> list[Found]:
         else:
             text = _usable(reading, binding, known)
             if text is not None:
-                found.append(Found(binding=binding, known=known, text=text))
-    return found
+                variables.append(Understood(binding=binding, known=known, text=text))
+    return variables
 
 
 def _usable(reading: FileReading, binding: Binding, known: Recognised) -> str | None:
@@ -121,10 +128,10 @@ def _usable(reading: FileReading, binding: Binding, known: Recognised) -> str | 
     if binding.unfilled:
         needed = ", ".join(f"${{{name}}}" for name in binding.unfilled)
         reading.skip(binding, f"needs {needed}, which no line before it sets")
+    elif binding.value is None:
+        reading.skip(binding, "no value: written without =")
     elif not text.strip():
-        reading.skip(
-            binding, "no value" if binding.value is not None else "no value: written without ="
-        )
+        reading.skip(binding, "no value")
     elif known.role in AUTH_ROLES and values.is_placeholder(
         text.strip(), key=known.role is Role.KEY
     ):
@@ -132,46 +139,44 @@ def _usable(reading: FileReading, binding: Binding, known: Recognised) -> str | 
     elif "OLLAMA" not in binding.key.upper() and not values.is_model_name(text):
         reading.skip(binding, "no name of a model")
     else:
-        return values.checked(
-            binding, text, many=known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
-        )
+        many = known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
+        return values.checked(binding, text, many=many)
     return None
 
 
-def _add_servers(reading: FileReading, found: Found, port: Found | None) -> None:
-    binding, text = found.binding, found.text
-    if not (found.known.many or values.is_list(text)):
-        _add_server(reading, found, values.Item(index=0, url=text), port)
+def _add_servers(reading: FileReading, variable: Understood, port: Understood | None) -> None:
+    binding, text = variable.binding, variable.text
+    if not (variable.known.many or values.is_list(text)):
+        _add_server(reading, variable, values.Item(index=0, url=text), port)
         return
     items = values.items(binding, text)
     reading.lengths[binding] = max((item.index + 1 for item in items), default=0)
     for item in items:
-        _add_server(reading, found, item, None, index=item.index)
+        _add_server(reading, variable, item, None, index=item.index)
 
 
 def _add_server(
     reading: FileReading,
-    found: Found,
+    variable: Understood,
     item: values.Item,
-    port: Found | None,
+    port: Understood | None,
     index: int | None = None,
 ) -> None:
-    binding, text = found.binding, item.url
+    binding, text = variable.binding, item.url
     why = _no_server(text)
     if why:
         reading.skip(binding, why, "url")
         return
     with_port = text
     if Role.PORT in item.values:
-        with_port = values.with_port(
-            text, values.whole_number(binding, item.values[Role.PORT], 1, 65535)
-        )
+        number = values.whole_number(binding, item.values[Role.PORT], 1, 65535)
+        with_port = values.with_port(text, number)
     elif port:
-        with_port = values.with_port(text, values.whole_number(port.binding, port.text, 1, 65535))
+        number = values.whole_number(port.binding, port.text, 1, 65535)
+        with_port = values.with_port(text, number)
     url, userinfo = values.server_url(binding, with_port)
-    draft = Draft(
-        url=url, source=binding, prefix=found.known.prefix, slot=found.known.slot, index=index
-    )
+    known = variable.known
+    draft = Draft(url=url, source=binding, prefix=known.prefix, slot=known.slot, index=index)
     if port and with_port != text:
         draft.say_same("url", port.binding)
     if userinfo:
@@ -188,26 +193,31 @@ def _no_server(text: str) -> str | None:
         return OWN_PATH
     if values.is_listen_address(text):
         return LISTEN
-    return PLACEHOLDER if values.is_placeholder(text) else None
+    if values.is_placeholder(text):
+        return PLACEHOLDER
+    return None
 
 
-def _attach(reading: FileReading, found: Found) -> None:
-    known = found.known
+def _attach(reading: FileReading, variable: Understood) -> None:
+    known, binding = variable.known, variable.binding
     if known.role is Role.PORT:
-        if not any(found.binding in draft.fields["url"].also for draft in reading.drafts):
-            reading.skip(found.binding, "no URL without a port to which it could belong", "url")
+        if not any(binding in draft.fields["url"].also for draft in reading.drafts):
+            reading.skip(binding, "no URL without a port to which it could belong", "url")
     elif known.role is Role.CONFIGS:
-        _attach_configs(reading, found)
-    elif known.many or (
-        known.role in NUMBER_ROLES and known.slot is None and len(_parts(found)) > 1
-    ):
-        _attach_parallel(reading, found)
+        _attach_configs(reading, variable)
+    elif known.many or _is_list_of_numbers(variable):
+        _attach_parallel(reading, variable)
     else:
-        _attach_one(reading, found)
+        _attach_one(reading, variable)
 
 
-def _attach_one(reading: FileReading, found: Found) -> None:
-    known, binding = found.known, found.binding
+def _is_list_of_numbers(variable: Understood) -> bool:
+    known = variable.known
+    return known.role in NUMBER_ROLES and known.slot is None and len(_parts(variable)) > 1
+
+
+def _attach_one(reading: FileReading, variable: Understood) -> None:
+    known, binding = variable.known, variable.binding
     draft = _target(reading, known)
     if draft is None:
         reading.skip(binding, _no_target(reading, known))
@@ -216,19 +226,21 @@ def _attach_one(reading: FileReading, found: Found) -> None:
     elif "OLLAMA" not in binding.key.upper() and "default_model" in draft.fields:
         reading.skip(binding, "only counts where no Ollama variable names a model")
     else:
-        draft.tell(known.role, found.text, binding)
+        draft.tell(known.role, variable.text, binding)
 
 
 def _target(reading: FileReading, known: Recognised) -> Draft | None:
+    """The server that a variable belongs to, if there is one."""
     group = reading.group(known.prefix)
-    same = next(
-        (draft for draft in group if draft.slot == known.slot and known.slot is not None), None
-    )
-    if same:
-        return same
+    if known.slot is not None:
+        for draft in group:
+            if draft.slot == known.slot:
+                return draft
     if known.slot is None or (known.role is Role.MODEL and known.slot == CHAT):
         return reading.unnumbered(known.prefix) or next(iter(group), None)
-    return reading.unnumbered(known.prefix) if known.slot == "1" else None
+    if known.slot == "1":
+        return reading.unnumbered(known.prefix)
+    return None
 
 
 def _no_target(reading: FileReading, known: Recognised) -> str:
@@ -236,81 +248,85 @@ def _no_target(reading: FileReading, known: Recognised) -> str:
         return "there is no server to which it could belong"
     if known.slot.isdecimal():
         return f"no server has the number {known.slot}"
-    return PURPOSE if known.role is Role.MODEL else f"no server is called {known.slot}"
+    if known.role is Role.MODEL:
+        return PURPOSE
+    return f"no server is called {known.slot}"
 
 
-def _attach_parallel(reading: FileReading, found: Found) -> None:
-    drafts, length = reading.listed(found.known.prefix)
-    parts = _parts(found)
+def _attach_parallel(reading: FileReading, variable: Understood) -> None:
+    drafts, length = reading.listed(variable.known.prefix)
+    parts = _parts(variable)
     if not drafts:
-        reading.skip(found.binding, "there is no list of servers to which it could belong")
+        reading.skip(variable.binding, "there is no list of servers to which it could belong")
     elif len(parts) != length:
         source = next(iter(drafts.values())).source
         raise values.problem(
-            found.binding,
+            variable.binding,
             f"has {len(parts)} entries, and {source.key} has {length} servers",
             "give each server one entry, in the same order",
         )
     else:
         for index, part in enumerate(parts):
             if part and index in drafts:
-                drafts[index].tell(found.known.role, part, found.binding)
+                drafts[index].tell(variable.known.role, part, variable.binding)
 
 
-def _parts(found: Found) -> list[str]:
-    if found.text.startswith("["):
-        return values.json_texts(found.binding, found.text)
-    return values.parallel_texts(found.text)
+def _parts(variable: Understood) -> list[str]:
+    if variable.text.startswith("["):
+        return values.json_texts(variable.binding, variable.text)
+    return values.parallel_texts(variable.text)
 
 
-def _attach_configs(reading: FileReading, found: Found) -> None:
-    """Open WebUI's settings of each URL: an object keyed by the place in the list, in old files by
+def _attach_configs(reading: FileReading, variable: Understood) -> None:
+    """Open WebUI's settings of each URL: an object keyed by the index in the list, in old files by
     the URL.
     """
-    binding = found.binding
-    drafts, length = reading.listed(found.known.prefix)
-    single = reading.unnumbered(found.known.prefix)
+    binding = variable.binding
+    drafts, length = reading.listed(variable.known.prefix)
+    single = reading.unnumbered(variable.known.prefix)
     if not drafts and single:
         drafts, length = {0: single}, 1
-    document = values.parsed_json(binding, found.text)
+    document = values.parsed_json(binding, variable.text)
     if not isinstance(document, dict):
         raise values.problem(binding, "is JSON, but no object")
     for key, config in document.items():
         if not isinstance(config, dict):
             raise values.problem(binding, f"is JSON whose key {key[:100]!a} holds no object")
-        draft = drafts.get(_place(binding, key, drafts, length))
+        draft = drafts.get(_config_index(binding, key, drafts, length))
         if draft is None:
             continue
-        told, unused = values.json_fields(binding, config)
-        for role, text in told.items():
+        texts, unused = values.json_fields(binding, config)
+        for role, text in texts.items():
             draft.tell(role, text, binding)
         draft.skip_keys(binding, unused)
 
 
-def _place(binding: Binding, key: str, drafts: dict[int, Draft], length: int) -> int:
+def _config_index(binding: Binding, key: str, drafts: dict[int, Draft], length: int) -> int:
+    """The index of the server that a key of the settings means; -1 when it means none."""
     if key.isdecimal() and key.isascii():
-        place = int(key[:10])
-        if place >= length:
+        index = int(key[:10])
+        if index >= length:
             raise values.problem(
-                binding, f"has an entry {place}, and there are {length} servers, counted from 0"
+                binding, f"has an entry {index}, and there are {length} servers, counted from 0"
             )
-        return place
+        return index
     try:
         url = values.server_url(binding, key)[0]
     except InvalidInput:
         return -1
-    return next((place for place, draft in drafts.items() if draft.url.url == url.url), -1)
+    return next((index for index, draft in drafts.items() if draft.url.url == url.url), -1)
 
 
-def _account_for_all(reading: FileReading, found: list[Found]) -> None:
+def _account_for_all(reading: FileReading, variables: list[Understood]) -> None:
     """Skip what was understood and still said nothing, such as an empty list."""
     used = {skip.binding for skip in reading.skipped} | set(reading.unrelated)
     for draft in reading.drafts:
-        used |= {skip.binding for skip in draft.skips} | {
-            source for piece in draft.pieces.values() for source in piece.sources
-        }
-        for told in draft.fields.values():
-            used |= {told.source, *told.also}
-    for item in found:
-        if item.binding not in used:
-            reading.skip(item.binding, "says nothing that is kept")
+        used.update(skip.binding for skip in draft.skips)
+        for piece in draft.pieces.values():
+            used.update(piece.sources)
+        for sourced in draft.fields.values():
+            used.add(sourced.source)
+            used.update(sourced.also)
+    for variable in variables:
+        if variable.binding not in used:
+            reading.skip(variable.binding, "says nothing that is kept")

@@ -233,18 +233,20 @@ def recognise(key: str, value: str | None = None) -> Recognised | Unused | None:
         return Unused(why=OWN_SETTING)
     if name in _SERVER_SETTINGS or (name == "OLLAMA_MODELS" and _is_folder(value or "")):
         return Unused(why=SERVER_SETTING)
-    found = next((match for form in _FORMS if (match := form.fullmatch(name[:KEY_LIMIT]))), None)
-    if (
-        found is None
-        or len(name) > KEY_LIMIT
-        or (found["prefix"] or "").partition("_")[0] in _SWITCHES
-    ):
+    if len(name) > KEY_LIMIT:
         return Unused(why=NOT_UNDERSTOOD)
-    return _from_form(found)
+    for form in _FORMS:
+        match = form.fullmatch(name)
+        if match is not None:
+            return _from_form(match)
+    return Unused(why=NOT_UNDERSTOOD)
 
 
-def _from_form(found: re.Match[str]) -> Recognised | Unused:
-    groups = found.groupdict()
+def _from_form(match: re.Match[str]) -> Recognised | Unused:
+    groups = match.groupdict()
+    prefix = match["prefix"] or ""
+    if prefix.partition("_")[0] in _SWITCHES:
+        return Unused(why=NOT_UNDERSTOOD)
     word = groups.get("role") or "URL"
     slot = groups.get("slot")
     if word in _REASONS:
@@ -254,7 +256,7 @@ def _from_form(found: re.Match[str]) -> Recognised | Unused:
     role, many = _BY_WORD[word]
     return Recognised(
         role=role,
-        prefix=found["prefix"] or "",
+        prefix=prefix,
         slot=slot and slot.lower(),
         many=many,
         rank=_RANKS.index(word),
@@ -279,7 +281,8 @@ def _any_of(words: str) -> str:
     return "|".join(sorted(words.split(), key=len, reverse=True))
 
 
-_ROLE = f"(?P<role>{_any_of(' '.join([*_BY_WORD, *_REASONS]))})"
+_ROLE_WORDS = " ".join(list(_BY_WORD) + list(_REASONS))
+_ROLE = f"(?P<role>{_any_of(_ROLE_WORDS)})"
 _KIND = f"(?:{_any_of(_KINDS)})"
 _NAMED_SLOT = (
     rf"[0-9]{{1,4}}(?:\.[0-9])?[BM]|{_any_of(_WORDS)}"  # a model size, as in 14B, is no number

@@ -44,7 +44,7 @@ class PlanEntry:
             "variable": self.variable,
             "server": self.server,
             "field": self.field,
-            "value": [*self.value] if isinstance(self.value, tuple) else self.value,
+            "value": list(self.value) if isinstance(self.value, tuple) else self.value,
             "state": self.state.value,
             "why": self.why,
         }
@@ -107,21 +107,24 @@ def plan(
     After the changes are made, a second plan holds nothing new.
     """
     compared = compare(servers, legacy.servers, stored, update=update)
-    default = None if any(row.is_default for row in servers) else _first_usable(compared)
-    told = [entry for comparison in compared for entry in _entries(comparison, default)]
-    entries = told + [_ignored(skip) for skip in legacy.skipped]
+    default = _new_default(servers, compared)
+    kept = [entry for comparison in compared for entry in _entries(comparison, default)]
+    entries = kept + [_ignored(skip) for skip in legacy.skipped]
     entries.sort(key=_file_order(legacy))
     return Plan(
         entries=tuple(entries),
         changes=tuple(_changes(compared, default)),
         counts=_counts(entries, legacy),
-        deletable=_deletable(told, legacy, {State.NEW, State.UNCHANGED}),
-        deletable_now=_deletable(told, legacy, {State.UNCHANGED}),
+        deletable=_deletable(kept, legacy, {State.NEW, State.UNCHANGED}),
+        deletable_now=_deletable(kept, legacy, {State.UNCHANGED}),
         warnings=legacy.warnings,
     )
 
 
-def _first_usable(compared: Sequence[Comparison]) -> Comparison | None:
+def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> Comparison | None:
+    """The server that becomes the default: the first that can, where no row is it already."""
+    if any(row.is_default for row in servers):
+        return None
     return next((comparison for comparison in compared if comparison.can_be_default), None)
 
 
@@ -129,9 +132,12 @@ def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iter
     for comparison in compared:
         make_default = comparison is default
         columns, auth = comparison.columns, comparison.auth
+        server_id = None
+        if comparison.row is not None:
+            server_id = comparison.row.id
         if columns or auth or make_default:
             yield Change(
-                server_id=comparison.row.id if comparison.row else None,
+                server_id=server_id,
                 name=comparison.name,
                 columns=columns,
                 auth=auth,
@@ -141,11 +147,12 @@ def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iter
 
 def _entries(comparison: Comparison, default: Comparison | None) -> Iterator[PlanEntry]:
     for verdict in comparison.verdicts:
-        told = verdict.told
-        yield _entry(comparison, told.source, verdict.field, told.value, verdict.state, verdict.why)
-        for again in told.also:
+        field, value = verdict.field, verdict.sourced.value
+        source = verdict.sourced.source
+        yield _entry(comparison, source, field, value, verdict.state, verdict.why)
+        for again in verdict.sourced.also:
             state, why = _again(verdict)
-            yield _entry(comparison, again, verdict.field, told.value, state, why)
+            yield _entry(comparison, again, field, value, state, why)
     if comparison is default:
         source = comparison.server.fields["url"].source
         yield _entry(comparison, source, "is_default", True, State.NEW, "no server was the default")
@@ -154,8 +161,8 @@ def _entries(comparison: Comparison, default: Comparison | None) -> Iterator[Pla
 def _again(verdict: Verdict) -> tuple[State, str]:
     """What becomes of a variable that says the same as another."""
     if verdict.state in (State.NEW, State.UNCHANGED):
-        return State.UNCHANGED, f"the same as {verdict.told.source.place}"
-    return State.IGNORED, f"waits for {verdict.told.source.place}"
+        return State.UNCHANGED, f"the same as {verdict.sourced.source.place}"
+    return State.IGNORED, f"waits for {verdict.sourced.source.place}"
 
 
 def _entry(
@@ -192,8 +199,8 @@ def _ignored(skip: Skipped) -> PlanEntry:
 
 
 def _file_order(legacy: Legacy) -> Callable[[PlanEntry], tuple[int, int]]:
-    limit = {file: place for place, file in enumerate(legacy.files)}
-    return lambda entry: (limit[entry.file], entry.line or 0)
+    order = {file: index for index, file in enumerate(legacy.files)}
+    return lambda entry: (order[entry.file], entry.line or 0)
 
 
 def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
@@ -201,7 +208,7 @@ def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
     for entry in entries:
         states.setdefault(entry.spot, set()).add(entry.state)
     unknown = {_spot(skip.binding) for skip in legacy.skipped if skip.unknown}
-    kinds = Counter(_kind(found, spot in unknown) for spot, found in states.items())
+    kinds = Counter(_kind(states[spot], spot in unknown) for spot in states)
     return Counts(
         seen=len(legacy.bindings),
         imported=kinds["imported"],
@@ -217,10 +224,12 @@ def _kind(states: set[State], unknown: bool) -> str:
         return "conflict"
     if states & {State.NEW, State.UNCHANGED}:
         return "imported"
-    return "unknown" if unknown else "skipped"
+    if unknown:
+        return "unknown"
+    return "skipped"
 
 
-def _deletable(told: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -> tuple[Spot, ...]:
+def _deletable(kept: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -> tuple[Spot, ...]:
     """The lines of which the database says all that we keep, in the order of the files.
 
     An overruled line goes with the one that overrules it, for it would count again. A line stays as
@@ -229,18 +238,18 @@ def _deletable(told: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -
     shadows = {
         _spot(skip.binding): _spot(skip.shadowed_by) for skip in legacy.skipped if skip.shadowed_by
     }
-    stays = {entry.spot for entry in told if entry.state not in settled}
+    stays = {entry.spot for entry in kept if entry.state not in settled}
     stays |= {
         _spot(skip.binding) for skip in legacy.skipped if not (skip.minor or skip.shadowed_by)
     }
-    free = ({entry.spot for entry in told} | shadows.keys()) - stays
+    free = ({entry.spot for entry in kept} | shadows.keys()) - stays
     free = {spot for spot in free if spot[1] is not None and "OLLAMA" in spot[2].upper()}
     while True:
-        kept = {spot for spot in free if shadows.get(spot, spot) not in free}
-        kept |= free & _mentioned(legacy, free)
-        if not kept:
+        needed = {spot for spot in free if shadows.get(spot, spot) not in free}
+        needed |= free & _mentioned(legacy, free)
+        if not needed:
             return tuple(spot for spot in map(_spot, legacy.bindings) if spot in free)
-        free -= kept
+        free -= needed
 
 
 def _mentioned(legacy: Legacy, free: set[Spot]) -> set[Spot]:

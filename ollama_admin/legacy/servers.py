@@ -50,8 +50,10 @@ class LegacyServer:
     auth: Mapping[str, Sourced] = field(default_factory=dict)
 
     @property
-    def told(self) -> Mapping[str, Sourced]:
-        return {**{str(name): value for name, value in self.fields.items()}, **self.auth}
+    def everything(self) -> Mapping[str, Sourced]:
+        """The columns, then the fields of credentials."""
+        columns: dict[str, Sourced] = {str(name): value for name, value in self.fields.items()}
+        return columns | dict(self.auth)
 
     @property
     def name(self) -> str:

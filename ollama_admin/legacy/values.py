@@ -55,7 +55,10 @@ def problem(binding: Binding, text: str, hint: str | None = None) -> InvalidInpu
 
 def checked(binding: Binding, text: str, *, many: bool = False) -> str:
     """The text, or InvalidInput for a control character; a list may hold tabs and line ends."""
-    if (_CONTROL_IN_LIST if many else _CONTROL).search(text):
+    control = _CONTROL
+    if many:
+        control = _CONTROL_IN_LIST
+    if control.search(text):
         raise problem(
             binding, "holds a control character", "remove it: the value is taken as it is"
         )
@@ -64,10 +67,11 @@ def checked(binding: Binding, text: str, *, many: bool = False) -> str:
 
 def is_placeholder(text: str, *, key: bool = False) -> bool:
     """Whether a value only stands for one that somebody should have filled in."""
-    text = _BEARER.sub("", text) if key else text
-    return (key and not text) or bool(
-        _PLACEHOLDER.fullmatch(text) or (key and _PLACEHOLDER_KEY.fullmatch(text))
-    )
+    if key:
+        text = _BEARER.sub("", text)
+        if not text or _PLACEHOLDER_KEY.fullmatch(text):
+            return True
+    return bool(_PLACEHOLDER.fullmatch(text))
 
 
 def is_listen_address(text: str) -> bool:
@@ -130,9 +134,10 @@ def is_model_list(text: str) -> bool:
 
 def capabilities(binding: Binding, text: str) -> tuple[str, ...]:
     """The words of a list with commas, semicolons or JSON, each once."""
-    parts = (
-        json_texts(binding, text) if text.lstrip().startswith("[") else re.split(r"[,;\r\n]", text)
-    )
+    if text.lstrip().startswith("["):
+        parts = json_texts(binding, text)
+    else:
+        parts = re.split(r"[,;\r\n]", text)
     words = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     if not words or any(len(word) > LABEL_LIMIT or not word.isprintable() for word in words):
         raise problem(
@@ -175,7 +180,7 @@ def items(binding: Binding, text: str) -> list[Item]:
 
 def parallel_texts(text: str) -> list[str]:
     """The parts of a list, stripped; empty ones at the end are no parts."""
-    separator = ";" if ";" in text else ("," if "," in text else "\n")
+    separator = next((mark for mark in (";", ",") if mark in text), "\n")
     parts = [part.strip() for part in re.sub(r"\r\n?", "\n", text).split(separator)]
     if len(parts) == 1 and all("://" in part for part in text.split()):
         parts = text.split()
@@ -187,11 +192,10 @@ def parallel_texts(text: str) -> list[str]:
 def parsed_json(binding: Binding, text: str) -> Json:
     try:
         document: Json = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        where = (
-            f" (line {exc.lineno} of the value)" if isinstance(exc, json.JSONDecodeError) else ""
-        )
-        raise problem(binding, f"is not valid JSON{where}") from None
+    except json.JSONDecodeError as exc:
+        raise problem(binding, f"is not valid JSON (line {exc.lineno} of the value)") from None
+    except (ValueError, RecursionError):
+        raise problem(binding, "is not valid JSON") from None
     return document
 
 
@@ -224,7 +228,8 @@ def _json_items(binding: Binding, document: Json) -> list[Item]:
             return _json_items(binding, inner)
         if Role.URL in json_fields(binding, document)[0]:
             return [_object_item(binding, 0, document)]
-        return [_named_item(binding, index, *pair) for index, pair in enumerate(document.items())]
+        named = enumerate(document.items())
+        return [_named_item(binding, index, name, entry) for index, (name, entry) in named]
     if isinstance(document, list):
         return [_list_item(binding, index, entry) for index, entry in enumerate(document)]
     raise problem(binding, "is JSON, but no list of servers")
@@ -242,7 +247,8 @@ def _named_item(binding: Binding, index: int, name: str, entry: Json) -> Item:
     if isinstance(entry, str) and entry.strip():
         return Item(index=index, url=checked(binding, entry.strip()), values={Role.NAME: name})
     if isinstance(entry, dict):
-        return _object_item(binding, index, {"name": name, **entry})
+        named: dict[str, Json] = {"name": name}
+        return _object_item(binding, index, named | entry)
     raise problem(binding, f"is JSON whose entry {index + 1} is no server")
 
 
@@ -255,14 +261,11 @@ def _object_item(binding: Binding, index: int, entry: Mapping[str, Json]) -> Ite
 
 
 def _text_item(index: int, text: str) -> Item:
-    found = (
-        None if _IPV6.match(text) else (_NAMED.fullmatch(text) or _NAMED_BY_COLON.fullmatch(text))
-    )
-    if found:
-        return Item(
-            index=index, url=found["url"].strip(), values={Role.NAME: found["name"].strip()}
-        )
-    return Item(index=index, url=text)
+    named = _NAMED.fullmatch(text) or _NAMED_BY_COLON.fullmatch(text)
+    if named is None or _IPV6.match(text):
+        return Item(index=index, url=text)
+    name = named["name"].strip()
+    return Item(index=index, url=named["url"].strip(), values={Role.NAME: name})
 
 
 def _json_text(binding: Binding, key: str, value: Json) -> str:

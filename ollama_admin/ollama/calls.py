@@ -1,24 +1,18 @@
 """The bodies of requests for an answer: exactly what was asked for, in the server's dialect."""
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ollama_admin.domain.requests import Question
 from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.rules import v1
 
-if TYPE_CHECKING:
-    from ollama_admin.domain.requests import GenerateRequest
-
-V1_OPTIONS = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "seed": "seed",
-    "stop": "stop",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "num_predict": "max_tokens",
-}
+GENERATE, CHAT = "/api/generate", "/api/chat"
+# What a prompt is made of; every other field of a question goes into a body under its own name.
+_PROMPT = frozenset(("prompt", "messages", "system", "images"))
 
 _IMAGE_TYPES = (
     (b"\x89PNG", "image/png"),
@@ -34,82 +28,89 @@ class Call:
     """A path and the JSON that is posted to it."""
 
     path: str
-    body: dict[str, Any]
+    body: bytes
 
 
-def call(request: "GenerateRequest", model: str, api_version: ApiVersion) -> Call:
-    """The call that asks `model` (spelt as the server lists it) for what `request` says, always
+def json_body(document: Any) -> bytes:
+    """The document as compact JSON in UTF-8, its keys in their order; ValueError for what JSON
+    cannot say.
+    """
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def call(question: Question, model: str, api_version: ApiVersion, path: str | None = None) -> Call:
+    """The call that asks `model` (spelt as the server lists it) for what `question` says, always
     streaming.
+
+    `path` is for who speaks Ollama's API: None takes the one that tells thinking and answer apart.
     """
     if api_version is ApiVersion.V1:
-        return _v1(request, model)
-    return _native(request, model)
+        return _v1(question, model)
+    return _native(question, model, path or _native_path(question))
 
 
-def _native(request: "GenerateRequest", model: str) -> Call:
+def _native_path(question: Question) -> str:
+    """Only `/api/chat` tells the thinking of every model apart: on `/api/generate` it may come
+    inside the answer.
+    """
+    if question.messages is not None or question.think is not None:
+        return CHAT
+    return GENERATE
+
+
+def _native(question: Question, model: str, path: str) -> Call:
     body: dict[str, Any] = {"model": model, "stream": True}
-    body |= request.native
-    if not (request.allow_truncate or request.verbatim):
-        # without them a prompt that does not fit is cut and nothing said
-        body |= {"truncate": False, "shift": False}
-    optional = {
-        "options": dict(request.options) or None,
-        "format": _format(request),
-        "keep_alive": request.keep_alive,
-        "think": request.think,
-    }
-    body |= {key: value for key, value in optional.items() if value is not None}
-    if request.messages is not None:
-        body["messages"] = list(request.messages)
-        if request.tools:
-            body["tools"] = list(request.tools)
-        return Call(path="/api/chat", body=body)
-    images = [_base64(image) for image in request.images]
-    if request.think is None or request.verbatim:
-        prompt = {"prompt": request.prompt, "system": request.system, "images": images}
+    for name, value in question.said().items():
+        if name not in _PROMPT:
+            body[name] = _json(value)
+    images = [_base64(image) for image in question.images]
+    if question.messages is not None:
+        body["messages"] = list(question.messages)
+    elif path == GENERATE:
+        prompt = {"prompt": question.prompt, "system": question.system, "images": images}
         body |= {key: value for key, value in prompt.items() if value}
-        return Call(path="/api/generate", body=body)
-    # only /api/chat tells the thinking of every model apart: on /api/generate it may come inside
-    # the answer
-    message: dict[str, Any] = {"role": "user", "content": request.prompt}
-    if images:
-        message["images"] = images
-    body["messages"] = _after_system(request, message)
-    return Call(path="/api/chat", body=body)
-
-
-def _v1(request: "GenerateRequest", model: str) -> Call:
-    if request.messages is None:
-        message = _v1_message("user", request.prompt, request.images)
-        messages = _after_system(request, message)
     else:
-        messages = [_v1_message_of(message) for message in request.messages]
+        message: dict[str, Any] = {"role": "user", "content": question.prompt}
+        if images:
+            message["images"] = images
+        body["messages"] = _after_system(question, message)
+    return Call(path=path, body=json_body(body))
+
+
+def _json(value: Any) -> Any:
+    """A value as `json` encodes it."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _v1(question: Question, model: str) -> Call:
+    if question.messages is None:
+        message = _v1_message("user", question.prompt, question.images)
+        messages = _after_system(question, message)
+    else:
+        messages = [_v1_message_of(message) for message in question.messages]
     body: dict[str, Any] = {
         "model": model,
         "messages": messages,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    body |= {V1_OPTIONS[key]: value for key, value in request.options.items()}
-    if request.format == "json":
+    body |= {v1.OPTIONS[key]: value for key, value in question.options.items()}
+    if question.format == "json":
         body["response_format"] = {"type": "json_object"}
-    elif request.format is not None:
-        schema = {"name": "answer", "schema": dict(request.format)}
+    elif question.format is not None:
+        schema = {"name": "answer", "schema": dict(question.format)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return Call(path="/v1/chat/completions", body=body)
+    return Call(path="/v1/chat/completions", body=json_body(body))
 
 
-def _format(request: "GenerateRequest") -> str | dict[str, Any] | None:
-    if isinstance(request.format, Mapping):
-        return dict(request.format)
-    return request.format
-
-
-def _after_system(request: "GenerateRequest", message: dict[str, Any]) -> list[dict[str, Any]]:
+def _after_system(question: Question, message: dict[str, Any]) -> list[dict[str, Any]]:
     """The message of the user, behind the system prompt where there is one."""
-    if not request.system:
+    if not question.system:
         return [message]
-    return [{"role": "system", "content": request.system}, message]
+    return [{"role": "system", "content": question.system}, message]
 
 
 def _v1_message_of(message: Mapping[str, Any]) -> dict[str, Any]:

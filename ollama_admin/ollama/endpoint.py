@@ -11,23 +11,27 @@ from ollama_admin.domain.models import BuildDetails, ListedModel
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import InvalidInput, ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.calls import Call, call
-from ollama_admin.ollama.faults import Answer, reason_of, refused, scrubbed, translated, unreachable
+from ollama_admin.ollama.calls import Call, call, json_body
+from ollama_admin.ollama.faults import reason_of, refused, scrubbed, translated, unreachable
 from ollama_admin.ollama.http import HTTP
-from ollama_admin.ollama.lines import lines
-from ollama_admin.ollama.patience import Patience, PieceTimer
-from ollama_admin.ollama.response import Response
-from ollama_admin.ollama.wire import BadAnswer
+from ollama_admin.ollama.response import (
+    Answer,
+    BadAnswer,
+    Patience,
+    PieceTimer,
+    Response,
+    lines,
+    read_json,
+    read_whole,
+    refuse_encoding,
+)
 
 if TYPE_CHECKING:
-    from ollama_admin.domain.requests import GenerateRequest
+    from ollama_admin.domain.requests import Question
 
 T = TypeVar("T")
 Headers = Sequence[tuple[bytes, bytes]]
 
-# bytes of an answer that is read as a whole: 800 for each model that may be listed
-BODY_LIMIT = 8 * 1024 * 1024
-ERROR_BODY_LIMIT = 64 * 1024
 END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
 NOT_OLLAMA = (400, 404, 405, 501)  # how other programs answer `/api/version`
 JSON_HEADERS = ((b"Content-Type", b"application/json"),)
@@ -40,56 +44,61 @@ class Endpoint:
 
     `timeout` is seconds for each metadata call in all; None takes the usual ten. Raises the errors
     under UpstreamError, ModelNotFound for a name the server does not have, and SecretUnavailable
-    before anything is sent.
+    before anything is sent. Without `any_address` some addresses are not connected to, see
+    `addresses.py`.
     """
 
-    def __init__(self, http: HTTP, target: Target, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        http: HTTP,
+        target: Target,
+        timeout: float | None = None,
+        *,
+        any_address: bool = True,
+    ) -> None:
         self._http = http
         self._target = target
+        self._any_address = any_address
         self._timeout = timeout or http.times.metadata
 
     async def version(self) -> str | None:
         """Ollama's version; None when the server answers and is not Ollama."""
-        answer = await self._whole("GET", "/api/version")
-        if answer.status in NOT_OLLAMA:
-            return None
-        if answer.status != 200:
-            raise refused(self._target, "/api/version", answer, None)
-        try:
-            return wire.version(wire.loads(answer.body))
-        except BadAnswer:
-            return None
+        async with self._answer("GET", "/api/version") as answer:
+            if answer.status in NOT_OLLAMA:
+                return None
+            if answer.status != 200:
+                raise refused(self._target, "/api/version", answer, None)
+            try:
+                return wire.version(read_json(answer.body))
+            except BadAnswer:
+                return None
 
     async def models(self, *, is_ollama: bool) -> list[ListedModel]:
         """What the server lists, with digests where it is Ollama."""
-        path, read = "/v1/models", wire.v1_models
         if is_ollama:
-            path, read = "/api/tags", wire.listed_models
-        return self._document(path, await self._whole("GET", path), read)
+            return await self._document("GET", "/api/tags", wire.listed_models)
+        return await self._document("GET", "/v1/models", wire.v1_models)
 
     async def show(self, model: str) -> BuildDetails:
         """What the server tells of the build that the name stands for."""
-        path, body = "/api/show", wire.dumps({"model": model})
-        answer = await self._whole("POST", path, headers=JSON_HEADERS, body=body)
-        return self._document(path, answer, wire.build_details, model)
+        return await self._document("POST", "/api/show", wire.build_details, model)
 
     async def running_context(self, model: str) -> int | None:
         """Tokens of context that a loaded model has; None when the server does not tell."""
-        answer = await self._whole("GET", "/api/ps")
-        return self._document(
-            "/api/ps", answer, lambda document: wire.running_context(document, model)
+        return await self._document(
+            "GET", "/api/ps", lambda document: wire.running_context(document, model)
         )
 
     async def generate(
-        self, request: "GenerateRequest", model: str
+        self, question: "Question", model: str, path: str | None = None
     ) -> AsyncGenerator[StreamEvent, None]:
         """The records of an answer as they arrive. Closing the generator cancels the generation
-        upstream.
+        upstream. `path` is that of `calls.call`.
 
         Raises StreamInterrupted once a record has come, and before that what `stream` raises.
         """
         has_begun, characters = False, 0
-        asked = call(request, model, self._target.api_version)
+        asked = call(question, model, self._target.api_version, path)
         try:
             async with aclosing(self._events(asked, model)) as events:
                 async for event in events:
@@ -115,27 +124,22 @@ class Endpoint:
         at the server.
 
         `path` begins with `/` and may have a query; it goes out as it is written, but for `.` and
-        `..`, which are resolved, and for characters that no URL may hold. The server's own headers
-        and credentials come before `headers` of the same name. Without `patience` the server may
-        load a model first. Raises what `faults.translated` makes of errors, here and in the chunks.
+        `..`, which are resolved, and for characters that no URL may hold. The server's own headers,
+        with its credentials, replace `headers` of the same name; compression is never asked for.
+        Without `patience` the server may load a model first.
+
+        Raises UpstreamError and what is under it, here and where a chunk is read. Its `may_pass_on`
+        is about the server's work: who has handed on a chunk may ask no other server.
         """
         if not path.startswith("/"):
             raise InvalidInput("the path of a request does not begin with '/'")
         patience = patience or self._model_patience
         name = path.partition("?")[0]  # errors never repeat a query
-        with translated(self._target, name):
-            async with AsyncExitStack() as stack:
-                async with self._within(patience.first_byte, is_answering=True):
-                    sending = self._http.send(
-                        method,
-                        self._target.ref.url + path,
-                        self._with_own(headers),
-                        body,
-                        silence=patience.silence,
-                    )
-                    response = await stack.enter_async_context(sending)
-                chunks = aclosing(self._chunks(response, name, patience))
-                yield replace(response, chunks=await stack.enter_async_context(chunks))
+        async with (
+            self._sent(method, path, headers, body, patience) as response,
+            aclosing(self._chunks(response, name, patience)) as chunks,
+        ):
+            yield replace(response, chunks=chunks)
 
     @asynccontextmanager
     async def stream(
@@ -158,22 +162,21 @@ class Endpoint:
         async with asking as response:
             if response.status != 200:
                 async with self._within(self._timeout):
-                    answer = await _read_whole(response)
+                    answer = await read_whole(response)
                 raise refused(self._target, path.partition("?")[0], answer, model)
-            _refuse_encoding(response)
+            refuse_encoding(response)
             yield response
 
     async def _events(self, asked: Call, model: str) -> AsyncGenerator[StreamEvent, None]:
-        read: Callable[[bytes], StreamEvent | None] = wire.native_event
-        if self._target.api_version is ApiVersion.V1:
-            read = wire.v1_event
-        body = wire.dumps(asked.body)
+        is_v1 = self._target.api_version is ApiVersion.V1
         async with (
-            self.stream("POST", asked.path, headers=JSON_HEADERS, body=body, model=model) as answer,
+            self.stream(
+                "POST", asked.path, headers=JSON_HEADERS, body=asked.body, model=model
+            ) as answer,
             aclosing(lines(answer.chunks)) as records,
         ):
             async for record in records:
-                event = read(record)
+                event = wire.v1_event(record) if is_v1 else wire.native_event(read_json(record))
                 if event is None:
                     continue
                 if event.error is not None:
@@ -191,22 +194,52 @@ class Endpoint:
             )
         return StreamInterrupted(message, "what was shown is incomplete; ask again")
 
-    async def _whole(
-        self, method: str, path: str, *, headers: Headers = (), body: bytes | None = None
-    ) -> Answer:
-        """A whole answer of any status, within the metadata timeout."""
-        asking = self.request(method, path, headers=headers, body=body, patience=NO_LIMITS)
-        async with self._within(self._timeout), asking as response:
-            return await _read_whole(response)
-
-    def _document(
-        self, path: str, answer: Answer, read: Callable[[Any], T], model: str | None = None
+    async def _document(
+        self, method: str, path: str, read: Callable[[Any], T], model: str | None = None
     ) -> T:
-        """What `read` makes of the JSON of an answer; raises what a status other than 200 means."""
-        if answer.status != 200:
-            raise refused(self._target, path, answer, model)
-        with translated(self._target, path):
-            return read(wire.loads(answer.body))
+        """What `read` makes of the JSON of an answer, about `model` where one is named; raises what
+        a status other than 200 means.
+        """
+        headers: Headers = ()
+        body = None
+        if model is not None and method == "POST":
+            headers, body = JSON_HEADERS, json_body({"model": model})
+        async with self._answer(method, path, headers, body) as answer:
+            if answer.status != 200:
+                raise refused(self._target, path, answer, model)
+            return read(read_json(answer.body))
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, headers: Headers = (), body: bytes | None = None
+    ) -> AsyncIterator[Answer]:
+        """A whole answer of any status, within the metadata timeout; what is wrong with it is told
+        as the server's fault.
+        """
+        async with (
+            self._within(self._timeout),
+            self._sent(method, path, headers, body, NO_LIMITS) as response,
+        ):
+            yield await read_whole(response)
+
+    @asynccontextmanager
+    async def _sent(
+        self, method: str, path: str, headers: Headers, body: bytes | None, patience: Patience
+    ) -> AsyncIterator[Response]:
+        """The response to a request, its head complete within the time for the first byte."""
+        with translated(self._target, path.partition("?")[0]):
+            async with AsyncExitStack() as stack:
+                async with self._within(patience.first_byte, is_answering=True):
+                    sending = self._http.send(
+                        method,
+                        self._target.ref.url + path,
+                        self._with_own(headers),
+                        body,
+                        silence=silence_of(patience),
+                        any_address=self._any_address,
+                    )
+                    response = await stack.enter_async_context(sending)
+                yield response
 
     async def _chunks(
         self, response: Response, path: str, patience: Patience
@@ -257,17 +290,13 @@ class Endpoint:
         return own + [pair for pair in headers if pair[0].lower() not in names]
 
 
-async def _read_whole(response: Response) -> Answer:
-    """The whole answer, or the beginning of one that is no 200."""
-    _refuse_encoding(response)
-    body = bytearray()
-    async for chunk in response.chunks:
-        body += chunk
-        if response.status != 200 and len(body) > ERROR_BODY_LIMIT:
-            break
-        if len(body) > BODY_LIMIT:
-            raise BadAnswer(f"the answer is longer than {BODY_LIMIT // 2**20} MiB")
-    return Answer(status=response.status, location=response.header("location"), body=bytes(body))
+def silence_of(patience: Patience) -> float | None:
+    """Seconds that a connection may be silent; None where one of both waits has no limit of its
+    own.
+    """
+    if patience.first_byte is None or patience.idle is None:
+        return None
+    return max(patience.first_byte, patience.idle)
 
 
 async def _read_to_the_end(records: AsyncIterator[bytes]) -> None:
@@ -278,10 +307,3 @@ async def _read_to_the_end(records: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(END_PATIENCE):
             async for _ in records:
                 pass
-
-
-def _refuse_encoding(response: Response) -> None:
-    """We ask for no compression: a compressed body could be a bomb."""
-    encoding = response.header("content-encoding")
-    if encoding is not None and encoding.lower() != "identity":
-        raise BadAnswer("the answer is compressed, which was not asked for")

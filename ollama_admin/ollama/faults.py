@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,7 +24,7 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.wire import BadAnswer
+from ollama_admin.ollama.response import Answer, BadAnswer, read_json
 
 ERROR_TEXT_LIMIT = 500  # characters of what a server says
 # a full queue, or a proxy whose server is away: the request was not taken on
@@ -42,17 +41,6 @@ _PHASES = (
     (httpx.WriteError, "the connection broke"),
     (httpx.CloseError, "the connection broke"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A response that was read as a whole; `location` is where a redirect leads, None without
-    one.
-    """
-
-    status: int
-    location: str | None
-    body: bytes
 
 
 @contextmanager
@@ -147,7 +135,7 @@ def _connection_hint(target: Target) -> str:
 
 def _refusal(body: bytes) -> wire.Refusal:
     try:
-        return wire.refusal(wire.loads(body))
+        return wire.refusal(read_json(body))
     except BadAnswer:
         return wire.Refusal(text="")
 

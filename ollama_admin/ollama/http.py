@@ -59,9 +59,8 @@ class HTTP:
     looks through every connection for every request, which takes 1 ms at 100 servers and 10 at
     1,000.
 
-    A transport has no cookies, no redirects, and nothing from the environment or `.netrc`. Without
-    `any_address`, the addresses that `addresses.py` names are not connected to. A proxy looks names
-    up itself: what it connects to is its own business.
+    A transport has no cookies, no redirects, and nothing from the environment or `.netrc`. A proxy
+    looks names up itself: what it connects to is its own business.
     """
 
     def __init__(
@@ -69,8 +68,6 @@ class HTTP:
         times: Times,
         proxy: Secret | None = None,
         ca_file: Path | None = None,
-        *,
-        any_address: bool = True,
     ) -> None:
         # they log the heads of answers, which may repeat what was sent
         for name in ("httpx", "httpcore"):
@@ -78,11 +75,7 @@ class HTTP:
         self.times = times
         self._proxy = proxy
         self._ca_file = ca_file
-        self._any_address = any_address
-        self._extensions: dict[str, Any] = {"timeout": self._waits(times.first_byte)}
-        if not any_address:
-            self._extensions["trace"] = _refuse_connected_address
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[tuple[str, bool], _Pool] = {}
 
     @asynccontextmanager
     async def send(
@@ -93,23 +86,26 @@ class HTTP:
         body: bytes | None = None,
         *,
         silence: float | None = None,
+        any_address: bool = True,
     ) -> AsyncIterator[Response]:
         """The response with its body unread; leaving the block closes what was not read, which
         cancels upstream.
 
         `silence` is how many seconds the connection may be silent, None the time for a first byte.
-        Raises httpx's exceptions, which `faults.translated` translates, and AddressRefused.
+        Without `any_address`, the addresses that `addresses.py` names are not connected to, and no
+        connection is used that was made with it. Raises httpx's exceptions, which
+        `faults.translated` translates, and AddressRefused.
         """
-        if not self._any_address:
+        if not any_address:
             refuse_written_address(url)
         request = httpx.Request(
             method,
             url,
             headers=_with_defaults(headers),
             content=body,
-            extensions=self._extensions_for(silence),
+            extensions=self._extensions(silence, any_address=any_address),
         )
-        async with self._transport(url) as transport:
+        async with self._transport(url, any_address) as transport:
             response = await transport.handle_async_request(request)
             try:
                 yield Response(
@@ -126,42 +122,45 @@ class HTTP:
             await pool.transport.aclose()
 
     @asynccontextmanager
-    async def _transport(self, url: str) -> AsyncIterator[httpx.AsyncHTTPTransport]:
+    async def _transport(
+        self, url: str, any_address: bool
+    ) -> AsyncIterator[httpx.AsyncHTTPTransport]:
         scheme, _, rest = url.partition("://")
-        origin = f"{scheme}://{rest.partition('/')[0]}"
-        pool = self._pools.pop(origin, None) or _Pool(self._new_transport(scheme))
+        key = (f"{scheme}://{rest.partition('/')[0]}", any_address)
+        pool = self._pools.pop(key, None) or _Pool(self._new_transport(scheme))
         # put in as the last one: those that nobody has used for longest come first
-        self._pools[origin] = pool
+        self._pools[key] = pool
         pool.users += 1
         try:
             yield pool.transport
         finally:
             pool.users -= 1
             pool.used = asyncio.get_running_loop().time()
-            await self._close_idle()
+            if len(self._pools) > 1:
+                await self._close_idle()
 
     async def _close_idle(self) -> None:
         """Close the pools that were not used for `KEPT` seconds, and of others what is over
         `IDLE_ORIGINS`; the one that was not used for longest is the first.
         """
         old = asyncio.get_running_loop().time() - KEPT
-        for origin, pool in list(self._pools.items()):
+        for key, pool in list(self._pools.items()):
             if pool.users:
                 continue
             if pool.used >= old and len(self._pools) <= IDLE_ORIGINS:
                 return
-            if self._pools.get(origin) is pool:
-                del self._pools[origin]
+            if self._pools.get(key) is pool:
+                del self._pools[key]
                 await pool.transport.aclose()
 
-    def _extensions_for(self, silence: float | None) -> dict[str, Any]:
-        if silence is None:
-            return self._extensions
-        return self._extensions | {"timeout": self._waits(silence)}
-
-    def _waits(self, silence: float) -> dict[str, float]:
+    def _extensions(self, silence: float | None, *, any_address: bool) -> dict[str, Any]:
         connect = self.times.connect
-        return {"connect": connect, "pool": connect, "read": silence, "write": silence}
+        if silence is None:
+            silence = self.times.first_byte
+        waits = {"connect": connect, "pool": connect, "read": silence, "write": silence}
+        if any_address:
+            return {"timeout": waits}
+        return {"timeout": waits, "trace": _refuse_connected_address}
 
     def _new_transport(self, scheme: str) -> httpx.AsyncHTTPTransport:
         proxy = None

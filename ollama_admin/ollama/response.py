@@ -1,7 +1,32 @@
-"""A server's answer in terms of HTTP, whatever has carried it."""
+"""A server's response in terms of HTTP, whatever has carried it, and how its body is read: in
+pieces that come in time, in lines of a bounded length, and as JSON that has one meaning.
+"""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ollama_admin.domain import strict_json
+
+T = TypeVar("T")
+
+LINE_LIMIT = 4 * 1024 * 1024  # bytes; Ollama's own client reads lines of at most 8 MB
+# of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
+VALUES_LIMIT = 300_000
+
+
+# bytes of an answer that is read as a whole: 800 for each model that may be listed
+BODY_LIMIT = 8 * 1024 * 1024
+ERROR_BODY_LIMIT = 64 * 1024
+
+
+class BadAnswer(Exception):
+    """What was sent is not what an Ollama server sends.
+
+    Not one of `errors.py`: here nobody knows which server it was. `faults.translated` makes it an
+    UpstreamError that names the server.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +49,146 @@ class Response:
         if not values:
             return None
         return _text(b", ".join(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Seconds that one request waits for a part of its answer; None sets no limit of its own.
+
+    `first_byte` is the time for the head, and once more for the first piece: some servers send the
+    head at once and then load the model. `idle` is the longest pause between two pieces.
+    """
+
+    first_byte: float | None
+    idle: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response that was read as a whole; `location` is where a redirect leads, None without
+    one.
+    """
+
+    status: int
+    location: str | None
+    body: bytes
+
+
+class PieceTimer:
+    """Bounds the wait for each piece of a stream, by one timer for all of them.
+
+    `asyncio.timeout` makes a timer for each wait: for each token of an answer, that takes longer
+    than to read the token. One task at a time waits; `close` when no more pieces are wanted.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._until: float | None = None  # by the loop's clock; None while nothing is waited for
+        self._waiting: asyncio.Task[object] | None = None
+        self._is_over = False
+
+    async def next_of(self, pieces: AsyncIterator[T], seconds: float | None) -> T:
+        """The next piece; TimeoutError when it takes longer than that, StopAsyncIteration when
+        there is none. None waits as long as it takes.
+        """
+        if seconds is None:
+            return await anext(pieces)
+        self._waiting = asyncio.current_task()
+        self._until = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._until:
+            self._set_timer(self._until)
+        try:
+            return await anext(pieces)
+        except asyncio.CancelledError:
+            if self._is_over and self._waiting is not None and not self._waiting.uncancel():
+                raise TimeoutError from None
+            raise
+        finally:
+            self._until = self._waiting = None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set_timer(self, time: float) -> None:
+        self.close()
+        self._timer = self._loop.call_at(time, self._end_late_wait)
+
+    def _end_late_wait(self) -> None:
+        self._timer = None
+        if self._until is None or self._waiting is None:
+            return
+        if self._loop.time() < self._until:  # of a later wait than the one it was set for
+            self._set_timer(self._until)
+        else:
+            self._is_over = True
+            self._waiting.cancel()
+
+
+async def read_whole(response: Response) -> Answer:
+    """The whole answer, or the beginning of one that is no 200."""
+    refuse_encoding(response)
+    body = bytearray()
+    async for chunk in response.chunks:
+        body += chunk
+        if response.status != 200 and len(body) > ERROR_BODY_LIMIT:
+            break
+        if len(body) > BODY_LIMIT:
+            raise BadAnswer(f"the answer is longer than {BODY_LIMIT // 2**20} MiB")
+    location = None
+    if response.status != 200:
+        location = response.header("location")
+    return Answer(status=response.status, location=location, body=bytes(body))
+
+
+async def lines(
+    chunks: AsyncIterator[bytes], limit: int = LINE_LIMIT
+) -> AsyncGenerator[bytes, None]:
+    """The lines that are not blank, without their ends; a last one without an end counts. Bytes are
+    split, so that U+2028 inside a JSON string is no line end.
+
+    Raises BadAnswer for a line of more than `limit` bytes.
+    """
+    rest = bytearray()
+    async for chunk in chunks:
+        searched = len(rest)
+        rest += chunk
+        start = 0
+        while (end := rest.find(b"\n", max(start, searched))) >= 0:
+            if end - start > limit:
+                raise _long_line(limit)
+            if line := bytes(rest[start:end]).strip():
+                yield line
+            start = end + 1
+        del rest[:start]
+        if len(rest) > limit:
+            raise _long_line(limit)
+    if line := bytes(rest).strip():
+        yield line
+
+
+def refuse_encoding(response: Response) -> None:
+    """We ask for no compression: a compressed body could be a bomb."""
+    encoding = response.header("content-encoding")
+    if encoding is not None and encoding.lower() != "identity":
+        raise BadAnswer("the answer is compressed, which was not asked for")
+
+
+def read_json(data: bytes) -> Any:
+    """JSON in UTF-8, read strictly; BadAnswer for anything else."""
+    if len(data) > VALUES_LIMIT and sum(map(data.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
+        raise BadAnswer(f"the answer holds more than {VALUES_LIMIT} values")
+    try:
+        return strict_json.loads(data)
+    except RecursionError as exc:
+        raise BadAnswer("the answer is not JSON that can be read: nested too deep") from exc
+    except ValueError as exc:
+        raise BadAnswer("the answer is not JSON that can be read") from exc
+
+
+def _long_line(limit: int) -> BadAnswer:
+    return BadAnswer(f"a line of the answer is longer than {limit // 2**20} MiB")
 
 
 def _text(value: bytes) -> str:

@@ -3,32 +3,21 @@
 Reads tolerantly: unknown fields appear every few weeks.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_admin.domain import strict_json
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.models import BuildDetails, ListedModel
 from ollama_admin.domain.values import Json
+from ollama_admin.ollama.response import BadAnswer, read_json
 
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
-# of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
-VALUES_LIMIT = 300_000
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
-
-
-class BadAnswer(Exception):
-    """What was sent is not what an Ollama server sends.
-
-    Not one of `errors.py`: here nobody knows which server it was. `faults.translated` makes it an
-    UpstreamError that names the server.
-    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,26 +31,6 @@ class Refusal:
     @property
     def prompt_too_long(self) -> bool:
         return self.context_tokens is not None or "longer than the context length" in self.text
-
-
-def dumps(document: Any) -> bytes:
-    """The document as compact JSON in UTF-8, its keys in their order; ValueError for what JSON
-    cannot say.
-    """
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode()
-
-
-def loads(data: bytes) -> Any:
-    """JSON in UTF-8, read strictly; BadAnswer for anything else."""
-    if len(data) > VALUES_LIMIT and sum(map(data.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
-        raise BadAnswer(f"the answer holds more than {VALUES_LIMIT} values")
-    try:
-        return strict_json.loads(data)
-    except RecursionError as exc:
-        raise BadAnswer("the answer is not JSON that can be read: nested too deep") from exc
-    except ValueError as exc:
-        raise BadAnswer("the answer is not JSON that can be read") from exc
 
 
 def version(document: Any) -> str | None:
@@ -111,9 +80,9 @@ def running_context(document: Any, name: str) -> int | None:
     return None
 
 
-def native_event(line: bytes) -> StreamEvent:
-    """A line of `/api/generate` or `/api/chat`."""
-    record = _object(loads(line), "a line of the answer")
+def native_event(document: Any) -> StreamEvent:
+    """A record of `/api/generate` or `/api/chat`, as its line was read."""
+    record = _object(document, "a line of the answer")
     if "error" in record:
         return StreamEvent(error=refusal(record).text)
     message, text_key = record.get("message"), "content"
@@ -140,12 +109,12 @@ def v1_event(line: bytes) -> StreamEvent | None:
     field, _, value = line.partition(b":")
     value = value.strip()
     if field == b"error":  # llama.cpp's spelling of an error in mid-stream
-        return StreamEvent(error=refusal({"error": loads(value)}).text)
+        return StreamEvent(error=refusal({"error": read_json(value)}).text)
     if field != b"data" or not value:
         return None
     if value == b"[DONE]":
         return StreamEvent(done=True)
-    record = _object(loads(value), "a line of the answer")
+    record = _object(read_json(value), "a line of the answer")
     if record.get("error"):
         return StreamEvent(error=refusal(record).text)
     choice = _first_choice(record)
@@ -201,7 +170,7 @@ def _nested(text: str) -> dict[str, Any] | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        inner = loads(text.encode())
+        inner = read_json(text.encode())
     except (BadAnswer, UnicodeEncodeError):
         return None
     if not isinstance(inner, dict) or "error" not in inner:

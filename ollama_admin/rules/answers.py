@@ -34,7 +34,7 @@ class Answer:
     needs_reason: bool
     allow_remote: bool
     started: float
-    verbatim: bool = False
+    every_record: bool = False
     response: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
     tool_calls: list[Mapping[str, Json]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Answer:
     def take(self, event: StreamEvent, now: float) -> Piece | None:
         """Accept a record and give back what it says, or raise what it proves to be wrong.
 
-        For a verbatim request every record of a native server is a piece, but for the last one: it
+        With `every_record` each record of a native server is a piece, but for the last one, which
         is `record`.
         """
         if event.error is not None:
@@ -65,14 +65,19 @@ class Answer:
         self._note_numbers(event)
         self.record = event.record
         says_something = bool(event.response or event.thinking or event.tool_calls)
-        is_piece = not (self.verbatim and event.done) and (
-            says_something or (self.verbatim and event.record is not None)
-        )
+        is_piece = says_something
+        if self.every_record:
+            is_piece = not event.done and (says_something or event.record is not None)
         if not (says_something or is_piece):
             return None
         if not self.is_named:
             raise ModelMismatch(f"server {self.server} does not say which model answers")
-        if self.first_at is None and says_something:
+        if says_something:
+            self._keep(event, now)
+        return _piece(event) if is_piece else None
+
+    def _keep(self, event: StreamEvent, now: float) -> None:
+        if self.first_at is None:
             self.first_at = now
         self.length += len(event.response) + len(event.thinking)
         if self.length > ANSWER_LIMIT:
@@ -84,7 +89,6 @@ class Answer:
         self.response.append(event.response)
         self.thinking.append(event.thinking)
         self.tool_calls += event.tool_calls
-        return _piece(event) if is_piece else None
 
     def require_end(self) -> None:
         """Raise StreamInterrupted unless the server said that it was done."""

@@ -5,11 +5,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.digests import digest_prefix
-from ollama_admin.domain.names import model_name
-from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.requests import (
+    GenerateRequest,
+    Message,
+    Question,
+    Request,
+    Route,
+    Terms,
+)
+from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
+from ollama_admin.rules import v1
 
 # Options that Ollama knows, by the type it insists on: it answers 500 to another one, and ignores
 # unknown names.
@@ -45,10 +55,6 @@ OPTION_TYPES: Mapping[str, type] = {
     "use_mmap": bool,
     "stop": list,
 }
-V1_OPTIONS = frozenset(
-    ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "num_predict")
-)
-V1_MESSAGE = frozenset(("role", "content", "images"))
 _TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
@@ -58,31 +64,29 @@ _TYPE_NAMES = {
 _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 
 
-def check(request: GenerateRequest, *, needs_prompt: bool = True) -> None:
-    """Raise InvalidInput for what no server could answer as asked."""
-    _check_text("prompt", request.prompt)
-    if request.messages is not None:
-        _check_messages(request, request.messages)
-    # Ollama loads the model and says nothing
-    elif needs_prompt and not request.prompt and not request.verbatim:
-        raise InvalidInput("the prompt is empty", "write it after the command, or pipe it in")
-    if request.system is not None:
-        _check_text("system text", request.system)
-    if request.model is not None:
-        model_name(request.model)
-    _check_target(request)
-    _check_format(request.format)
-    for key, value in request.options.items():
-        _check_option(key, value)
-    if request.keep_alive is not None:
-        check_keep_alive(request.keep_alive)
-    if request.timeout is not None and not request.timeout > 0:
-        raise InvalidInput("the timeout is not above 0 seconds")
-    if not request.wait >= 0:
-        raise InvalidInput("the time to wait is not 0 seconds or more")
-    if request.digest is not None:
-        digest_prefix(request.digest)
-    _check_proof(request)
+def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = True) -> Request:
+    """The request, or InvalidInput for what no server could answer as asked.
+
+    With `needs_content` an empty prompt or conversation is refused, too: Ollama would load the
+    model and say nothing.
+    """
+    _check_question(asked, needs_content=needs_content)
+    _check_terms(asked)
+    _check_route(asked)
+    name = None
+    if asked.model is not None:
+        name = ModelName.parse(asked.model)
+    cannot_carry = {}
+    obstacle = v1.obstacle(asked)
+    if obstacle is not None:
+        cannot_carry[ApiVersion.V1] = obstacle
+    return Request(
+        name=name,
+        route=asked.route(),
+        terms=asked.terms(),
+        caller=caller,
+        cannot_carry=cannot_carry,
+    )
 
 
 def check_keep_alive(value: float | str) -> None:
@@ -93,45 +97,37 @@ def check_keep_alive(value: float | str) -> None:
         )
 
 
-def v1_obstacle(request: GenerateRequest) -> str | None:
-    """The first thing asked for that the OpenAI-compatible API cannot carry."""
-    if request.keep_alive is not None:
-        return "--keep-alive"
-    if request.think is not None:
-        return "--think"
-    if request.tools:
-        return "tools"
-    if not (request.prompt or request.messages):
-        return "an empty prompt, which only loads the model"
-    inexpressible = (
-        *(f"--option {key}" for key in request.options if key not in V1_OPTIONS),
-        *request.native,
-        *(
-            f"{key} of a message"
-            for message in request.messages or ()
-            for key in message
-            if key not in V1_MESSAGE
-        ),
-    )
-    return next(iter(inexpressible), None)
-
-
 def unknown_options(options: Mapping[str, Json]) -> list[str]:
     """Option names that no Ollama known to us reads; it would ignore them."""
     return [key for key in options if key not in OPTION_TYPES]
 
 
-def _check_messages(request: GenerateRequest, messages: Sequence[Mapping[str, Json]]) -> None:
-    if request.prompt or request.system or request.images:
+def _check_question(question: Question, *, needs_content: bool) -> None:
+    _check_text("prompt", question.prompt)
+    if question.messages is not None:
+        _check_messages(question, question.messages)
+    if needs_content and not question.prompt and question.messages is None:
+        raise InvalidInput("the prompt is empty", "write it after the command, or pipe it in")
+    if needs_content and question.messages is not None and not question.messages:
+        raise InvalidInput("there are no messages")
+    if question.system is not None:
+        _check_text("system text", question.system)
+    _check_format(question.format)
+    for key, value in question.options.items():
+        _check_option(key, value)
+    if question.keep_alive is not None:
+        check_keep_alive(question.keep_alive)
+
+
+def _check_messages(question: Question, messages: Sequence[Message]) -> None:
+    if question.prompt or question.system or question.images:
         raise InvalidInput(
             "messages are given beside a prompt, a system text or images",
             "put them into the messages",
         )
-    if not messages and not request.verbatim:
-        raise InvalidInput("there are no messages")
     for index, message in enumerate(messages):
         _check_message(f"messages[{index}]", message)
-    _check_json("the tools", [dict(tool) for tool in request.tools])
+    _check_json("the tools", [dict(tool) for tool in question.tools])
 
 
 def _check_message(what: str, message: Mapping[str, Json]) -> None:
@@ -159,36 +155,38 @@ def decoded_image(what: str, text: object) -> bytes:
     return image
 
 
-def _check_target(request: GenerateRequest) -> None:
-    if request.server is not None and request.server_url is not None:
+def _check_route(route: Route) -> None:
+    if route.server is not None and route.server_url is not None:
         raise InvalidInput(
             "both a server and a server URL are given", "leave one of --server and --server-url out"
         )
-    given = (request.auth_type, request.auth_config, request.headers)
-    if request.server_url is None and any(part is not None for part in given):
+    given = (route.auth_type, route.auth_config, route.headers)
+    if route.server_url is None and any(part is not None for part in given):
         raise InvalidInput(
             "credentials are given for a server that has its own",
             "they go with --server-url, or with: server update",
         )
-    if request.capability is not None and (
-        request.server is not None or request.server_url is not None
-    ):
+    is_one_named = route.server is not None or route.server_url is not None
+    if route.capability is not None and is_one_named:
         raise InvalidInput(
             "a capability chooses among servers, and one is named already",
             "leave --capability or the server out",
         )
 
 
-def _check_proof(request: GenerateRequest) -> None:
-    given = [
-        option
-        for option, is_given in (
-            ("--digest", request.digest is not None),
-            ("--verified", request.verified),
-            ("--no-verify", request.no_verify),
-        )
-        if is_given
-    ]
+def _check_terms(terms: Terms) -> None:
+    if terms.timeout is not None and not terms.timeout > 0:
+        raise InvalidInput("the timeout is not above 0 seconds")
+    if not terms.wait >= 0:
+        raise InvalidInput("the time to wait is not 0 seconds or more")
+    if terms.digest is not None:
+        digest_prefix(terms.digest)
+    looks = {
+        "--digest": terms.digest is not None,
+        "--verified": terms.verified,
+        "--no-verify": terms.no_verify,
+    }
+    given = [option for option, is_given in looks.items() if is_given]
     if len(given) > 1:
         raise InvalidInput(f"{' and '.join(given)} are both given", "leave one of them out")
 

@@ -1,37 +1,34 @@
 """Which server answers, decided on data alone."""
 
-import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from ollama_admin.domain.digests import short
+from ollama_admin.domain.digests import digest_prefix, short
 from ollama_admin.domain.models import ListedModel, Model
-from ollama_admin.domain.names import is_cloud_name, model_key, short_model_name
-from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.pins import Pin
+from ollama_admin.domain.requests import Terms
 from ollama_admin.domain.servers import ApiVersion, Server
-from ollama_admin.errors import ModelAmbiguous, RemoteNotAllowed
-from ollama_admin.rules.request_checks import v1_obstacle
+from ollama_admin.errors import Conflict, ModelAmbiguous
+from ollama_admin.rules.candidates import Demand
 
 AnyModel = TypeVar("AnyModel", bound=ListedModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """The build that must answer: a digest or the beginning of one, and what demands it, as users
-    know it.
+class Criteria:
+    """What servers are judged by. `cannot_carry` names, for each dialect that cannot express the
+    request, what it cannot carry.
     """
 
-    digest: str
-    by: str
-
-    def allows(self, digest: str | None) -> bool:
-        return digest is not None and digest.startswith(self.digest)
-
-    def __str__(self) -> str:
-        return f"{short(self.digest)} ({self.by})"
+    name: ModelName
+    terms: Terms
+    capability: str | None = None
+    demand: Demand | None = None
+    cannot_carry: Mapping[ApiVersion, str]
 
 
 class Obstacle(StrEnum):
@@ -45,6 +42,7 @@ class Obstacle(StrEnum):
     REMOTE = "the model runs at a remote host"
     NOT_DEMANDED = "another build than the demanded one"
     OTHER_BUILD = "another build than the first server's"
+    REFUSED = "it may not be asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,98 +65,121 @@ class Verdict:
         return self.obstacle is None
 
 
-def means(listed: str, asked: str, *, is_ollama: bool) -> bool:
-    """Whether a listed name is the one asked for; ids of other servers are compared byte for
+def named(models: Sequence[AnyModel], name: ModelName, *, is_ollama: bool) -> list[AnyModel]:
+    """Those of a server's models that the name means; ids of other servers are compared byte for
     byte.
     """
-    return model_key(listed) == model_key(asked) if is_ollama else listed == asked
+    if is_ollama:
+        return name.among(models)
+    return [model for model in models if model.name == name.text]
 
 
 def judge_servers(
-    servers: Iterable[Server],
-    models: Sequence[Model],
-    asked: str,
-    request: GenerateRequest,
-    demand: Demand | None = None,
+    servers: Iterable[Server], models: Sequence[Model], criteria: Criteria
 ) -> list[Verdict]:
     """What becomes of each server, in the order default, priority, id. The first eligible one's
-    digest is the build.
+    digest is the build. `models` are the rows that `store.models.named` finds for the name.
     """
-    listed: dict[int, list[Model]] = defaultdict(list)
+    rows: dict[int, list[Model]] = defaultdict(list)
     for model in models:
-        listed[model.server_id].append(model)
+        rows[model.server_id].append(model)
     verdicts = [
-        _judge(server, listed[server.id], asked, request, demand)
-        for server in sorted(servers, key=preference)
+        _judge(server, rows[server.id], criteria) for server in sorted(servers, key=preference)
     ]
-    first = next((verdict for verdict in verdicts if verdict.is_eligible), None)
-    return [verdict if first is None else _of_one_build(verdict, first) for verdict in verdicts]
+    first = next((verdict for verdict in verdicts if verdict.obstacle is None), None)
+    if first is None:
+        return verdicts
+    return [_of_one_build(verdict, first) for verdict in verdicts]
 
 
-def _judge(
-    server: Server,
-    models: Sequence[Model],
-    asked: str,
-    request: GenerateRequest,
-    demand: Demand | None,
-) -> Verdict:
-    is_ollama = bool(server.is_ollama)
-    named = [model for model in models if means(model.name, asked, is_ollama=is_ollama)]
-    able = tuple(model for model in named if _is_capable(server, model, request.capability))
-    obstacle, why = _first_obstacle(server, named, able, request, demand)
+def first_choice(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The first one that may answer, or that only an ambiguous name keeps from it; None for none.
+
+    A name that means several models of the preferred server is nobody else's to answer.
+    """
+    for verdict in verdicts:
+        if verdict.obstacle in (None, Obstacle.AMBIGUOUS):
+            return verdict
+    return None
+
+
+def _judge(server: Server, rows: Sequence[Model], criteria: Criteria) -> Verdict:
+    if server.version is None:  # not Ollama
+        rows = named(rows, criteria.name, is_ollama=False)
+    able = tuple(rows)
+    if criteria.capability is not None:
+        able = tuple(model for model in rows if _has(criteria.capability, server, model))
+    obstacle, why = _first_obstacle(server, rows, able, criteria)
     return Verdict(server=server, models=able, obstacle=obstacle, why=why)
 
 
 def _first_obstacle(
-    server: Server,
-    named: Sequence[Model],
-    able: Sequence[Model],
-    request: GenerateRequest,
-    demand: Demand | None,
+    server: Server, rows: Sequence[Model], able: Sequence[Model], criteria: Criteria
 ) -> tuple[Obstacle | None, str]:
-    """What stands in the way, in the order in which it is worth telling; `able` are those of
-    `named` with the capability.
+    """What stands in the way, in the order in which it is worth telling; `able` are those of `rows`
+    with the capability.
     """
-    option = v1_obstacle(request) if server.api_version is ApiVersion.V1 else None
     if not server.is_active:
         return Obstacle.INACTIVE, "it is inactive"
-    if not named:
+    if not rows:
         return Obstacle.LACKS, "it does not list the model"
     if not able:
-        return Obstacle.CAPABILITY, f"it has it without the capability {request.capability!r}"
-    if option is not None:
-        return Obstacle.OPTION, f"v1 cannot carry {option}"
+        why = f"it has it without the capability {criteria.capability!r}"
+        return Obstacle.CAPABILITY, why
+    if server.api_version in criteria.cannot_carry:
+        lacking = criteria.cannot_carry[server.api_version]
+        return Obstacle.OPTION, f"{server.api_version} cannot carry {lacking}"
     if len(able) > 1:
         return Obstacle.AMBIGUOUS, "several of its models have that name"
-    [model] = able
-    if demand and model.is_remote:
+    return _obstacle_of_build(able[0], criteria)
+
+
+def _obstacle_of_build(model: Model, criteria: Criteria) -> tuple[Obstacle | None, str]:
+    demand, terms = criteria.demand, criteria.terms
+    is_remote = criteria.name.is_cloud or bool(model.remote_host or model.remote_model)
+    if demand and is_remote:
         why = f"the model runs at a remote host, which proves no build; demanded is {demand}"
         return Obstacle.NOT_DEMANDED, why
-    if request.verified and (not model.build or model.is_remote):
+    if terms.verified and (is_remote or not model.build):
         return Obstacle.NOT_DEMANDED, "no digest of it is stored that --verified could demand"
-    if model.is_remote and not request.allow_remote:
+    if is_remote and not terms.allow_remote:
         return Obstacle.REMOTE, "the model runs at a remote host"
     if demand and not demand.allows(model.build):
-        why = f"its build is {_shown(model.build)}, demanded is {demand}"
+        why = f"its build is {_digest(model.build)}, demanded is {demand}"
         return Obstacle.NOT_DEMANDED, why
     return None, ""
 
 
 def _of_one_build(verdict: Verdict, first: Verdict) -> Verdict:
     """Servers with another digest drop out, and one without a digest is equal to none."""
-    if (
-        not verdict.is_eligible
-        or verdict is first
-        or (verdict.digest and verdict.digest == first.digest)
-    ):
+    if verdict.obstacle is not None or verdict is first:
         return verdict
-    own, its = _shown(verdict.digest), _shown(first.digest)
-    why = f"its build is {own}, that of {first.server.name} is {its}"
+    own, its = verdict.digest, first.digest
+    if own and own == its:
+        return verdict
+    why = f"its build is {_digest(own)}, that of {first.server.name} is {_digest(its)}"
     return replace(verdict, obstacle=Obstacle.OTHER_BUILD, why=why)
 
 
-def _shown(digest: str | None) -> str:
+def _digest(digest: str | None) -> str:
     return short(digest) if digest else "unknown"
+
+
+def demanded(terms: Terms, name: ModelName, pin: Pin | None) -> Demand | None:
+    """The build that the terms or a pin demand; nobody can ask for less than the pin."""
+    asked = None if terms.digest is None else digest_prefix(terms.digest)
+    if pin is None:
+        return None if asked is None else Demand(digest=asked, by="--digest")
+    pinned = f"model {name.text!r} is pinned to {short(pin.digest)}"
+    hint = (
+        f"ask for what is pinned, or change it: ollama-admin pin set {pin.name} or pin remove "
+        f"{pin.name}"
+    )
+    if terms.no_verify:
+        raise Conflict(f"{pinned}, and --no-verify would not look", hint)
+    if asked is not None and not pin.digest.startswith(asked):
+        raise Conflict(f"{pinned}, demanded is {short(asked)}", hint)
+    return Demand(digest=pin.digest, by="pin")
 
 
 def preference(server: Server) -> tuple[bool, int, int]:
@@ -175,41 +196,19 @@ def only_one(models: Sequence[AnyModel], server: str) -> AnyModel:
     random.
     """
     if len(models) > 1:
-        names = ", ".join(repr(model.name) for model in models)
-        raise ModelAmbiguous(
-            f"server {server} has {len(models)} models of that name: {names}",
-            "Ollama would pick one at random; rename or delete one on the server",
-        )
+        raise ambiguous(models, server)
     return models[0]
 
 
-def refuse_remote(name: str, model: ListedModel | None, request: GenerateRequest) -> None:
-    """Raise RemoteNotAllowed for a prompt that would leave the fleet unasked."""
-    if request.allow_remote:
-        return
-    if is_cloud_name(name) or (model is not None and model.is_remote):
-        raise remote_refused(name, model)
-
-
-def remote_refused(name: str, model: ListedModel | None) -> RemoteNotAllowed:
-    """The error of a prompt that would leave the fleet unasked."""
-    host = (model and model.remote_host) or "ollama.com"
-    return RemoteNotAllowed(
-        f"model {name!r} runs at {host}: the prompt would leave the fleet",
-        "allow it with --allow-remote",
+def ambiguous(models: Sequence[ListedModel], server: str) -> ModelAmbiguous:
+    """The error of a name that means several models of a server."""
+    names = ", ".join(repr(model.name) for model in models)
+    return ModelAmbiguous(
+        f"server {server} has {len(models)} models of that name: {names}",
+        "Ollama would pick one at random; rename or delete one on the server",
     )
 
 
-def nearest(asked: str, names: Iterable[str]) -> list[str]:
-    """Up to three names that look like the one asked for."""
-    by_key = {short_model_name(model_key(name)): name for name in names}
-    wanted = short_model_name(model_key(asked))
-    same_model = [key for key in by_key if key.rpartition(":")[0] == wanted.rpartition(":")[0]]
-    close = difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.7)
-    return [by_key[key] for key in dict.fromkeys([*same_model, *close])][:3]
-
-
-def _is_capable(server: Server, model: Model, capability: str | None) -> bool:
-    return capability is None or has_capability(
-        (*server.capabilities, *(model.capabilities or ())), capability
-    )
+def _has(capability: str, server: Server, model: Model) -> bool:
+    able = server.capabilities + (model.capabilities or ())
+    return has_capability(able, capability)

@@ -4,23 +4,36 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ollama_admin.domain.models import BuildDetails, DiscoverResult, ListedModel, OffPin
+from ollama_admin.domain.models import BuildDetails, DiscoverResult, OffPin
 from ollama_admin.domain.names import model_key
-from ollama_admin.domain.servers import CheckResult, Server
+from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreachable
 from ollama_admin.rules.versions import version_key
-from ollama_admin.services.servers import Connect, status_after, targets, version_of
+from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
+from ollama_admin.services.servers import Connect, check_result, version_of
 from ollama_admin.services.tasks import Batches, WorkLimit, together
 from ollama_admin.services.upstream_auth import UpstreamAuth
-from ollama_admin.store import models as store
+from ollama_admin.store import listings as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 
 PART = 40  # digests that one connection is enough for
-PARTS = 4
+PARTS = 4  # connections to one server, at most
 
 Listings = Batches[store.Listing, store.ListingChanges | None]
+
+
+class _Holder(NamedTuple):
+    """A server that holds a digest under some name; `newness` is the key of its version."""
+
+    newness: tuple[int, int, int]
+    server: Server
+    name: str
+
+
+# of each digest, the servers that hold it, in the order in which they are asked for its details
+Share = Mapping[str, Sequence[_Holder]]
 
 
 class Discovery:
@@ -42,11 +55,12 @@ class Discovery:
         on_start: Callable[[int], None] = lambda _: None,
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
-        """Ask the servers (default: the active ones). `on_result` hears of each when stored.
+        """Ask the servers (default: the active ones) and store what they list.
 
+        `on_start` is given the number of servers, `on_result` each result once it is stored.
         `timeout` is seconds for each call. `concurrency` is how many servers are asked at once;
-        None leaves it to what the fleet makes useful. A server that fails keeps its rows, and costs
-        the others nothing.
+        None leaves it to WorkLimit. A server that fails keeps its rows, and costs the others
+        nothing.
         """
         if concurrency is not None and concurrency < 1:
             raise InvalidInput("concurrency is below 1")
@@ -55,86 +69,67 @@ class Discovery:
         chosen, pinned = await self._db.read(_chosen, servers, everyone=all)
         on_start(len(chosen))
         limit, builds = WorkLimit(concurrency), _Builds(pinned)
-        rows: Listings = Batches(
-            lambda listings: self._db.write(store.store_listings, listings, prune=prune)
+        listings: Listings = Batches(
+            lambda batch: self._db.write(store.store_listings, batch, prune=prune)
         )
 
-        async def one(server: Server | store_servers.Unreadable) -> DiscoverResult:
-            if isinstance(server, store_servers.Unreadable):
-                result = DiscoverResult(server=server.ref, error=server.error)
-            else:
-                async with limit.take():
-                    result = await self._discover(server, timeout, builds, rows)
-            on_result(result)
-            return result
+        async def ask(server: Server) -> store.Listing:
+            return await self._read(server, timeout)
 
-        results = await together(one(server) for server in chosen)
+        async def record(outcome: Answered[store.Listing] | Failed) -> DiscoverResult:
+            if isinstance(outcome, Failed):
+                return await self._record_failure(outcome)
+            return await _record_listing(outcome, listings, builds)
+
+        results = await ask_each(chosen, ask, record, limit=limit, on_result=on_result)
         await self._learn(builds, timeout, limit)
         return results
 
-    async def _discover(
-        self, server: Server, timeout: float | None, builds: "_Builds", rows: Listings
-    ) -> DiscoverResult:
-        try:
-            version, listed = await self._read(server, timeout)
-        except AdminError as exc:
-            failure = CheckResult(
-                server=server.ref, status=status_after(exc), version=None, ms=0, error=exc
-            )
-            await self._db.write(store_servers.record_checks, [failure])
-            return DiscoverResult(server=server.ref, error=exc)
-        changes = await rows.add(store.Listing(server=server.ref, version=version, models=listed))
-        if changes is None:
-            gone = Conflict(
-                f"server {server.name} was removed or moved to another URL meanwhile",
-                "discover again",
-            )
-            return DiscoverResult(server=server.ref, error=gone)
-        builds.listed(server, version, listed, changes.without_details)
-        return DiscoverResult(
-            server=server.ref,
-            added=changes.added,
-            changed=changes.changed,
-            unchanged=changes.unchanged,
-            vanished=changes.vanished,
-            pruned=changes.pruned,
-            off_pin=builds.off_pin(version, listed),
-        )
-
-    async def _read(
-        self, server: Server, timeout: float | None
-    ) -> tuple[str | None, list[ListedModel]]:
+    async def _read(self, server: Server, timeout: float | None) -> store.Listing:
         endpoint = self._connect(self._auth.target(server), timeout)
         version = await version_of(endpoint, server)
-        listed = await endpoint.models(is_ollama=version is not None)
-        if not listed:  # one empty answer is not enough to call everything gone
-            listed = await endpoint.models(is_ollama=version is not None)
-        return version, listed
+        models = await endpoint.models(is_ollama=version is not None)
+        if not models:  # one empty answer is not enough to call everything gone
+            models = await endpoint.models(is_ollama=version is not None)
+        return store.Listing(server=server.ref, version=version, models=models)
+
+    async def _record_failure(self, failure: Failed) -> DiscoverResult:
+        """Note that the server failed; its models stay as they were."""
+        await self._db.write(store_servers.record_checks, [check_result(failure)])
+        return DiscoverResult(server=failure.server.ref, error=failure.error)
 
     async def _learn(self, builds: "_Builds", timeout: float | None, limit: WorkLimit) -> None:
-        """Ask `/api/show` once for every digest whose facts no row knows."""
+        """Ask `/api/show` once for every digest whose details no row knows, and store them."""
 
-        async def ask(
-            share: Mapping[str, Sequence[_Holder]],
-        ) -> list[tuple[str, BuildDetails | None]]:
+        async def read(share: Share) -> dict[str, BuildDetails]:
             async with limit.take():
-                return [
-                    (digest, await self._facts(holders, builds, timeout))
-                    for digest, holders in share.items()
-                ]
+                return await self._read_share(share, builds, timeout)
 
-        answers = await together(map(ask, builds.shared_out()))
-        known = {
-            digest: facts for several in answers for digest, facts in several if facts is not None
-        }
-        if known:
-            await self._db.write(store.store_details, known)
+        details: dict[str, BuildDetails] = {}
+        for answers in await together(map(read, builds.shared_out())):
+            details |= answers
+        if details:
+            await self._db.write(store.store_details, details)
 
-    async def _facts(
-        self, holders: Sequence["_Holder"], builds: "_Builds", timeout: float | None
+    async def _read_share(
+        self, share: Share, builds: "_Builds", timeout: float | None
+    ) -> dict[str, BuildDetails]:
+        """The details of the digests of a share, one read after the other.
+
+        A digest that nobody tells them of is left out until the next discovery.
+        """
+        details = {}
+        for digest, holders in share.items():
+            answer = await self._read_details(holders, builds, timeout)
+            if answer is not None:
+                details[digest] = answer
+        return details
+
+    async def _read_details(
+        self, holders: Sequence[_Holder], builds: "_Builds", timeout: float | None
     ) -> BuildDetails | None:
-        """The facts as the newest server tells them; None leaves them unknown until the next
-        discovery.
+        """The details of a build from the first of its holders that tells them; None where none
+        does.
         """
         for _, server, name in holders:
             if server.id in builds.failed:
@@ -148,19 +143,35 @@ class Discovery:
         return None
 
 
+async def _record_listing(
+    outcome: Answered[store.Listing], listings: Listings, builds: "_Builds"
+) -> DiscoverResult:
+    """Store what a server lists, and keep in `builds` whom to ask for the facts of what is new."""
+    server, listing = outcome.server, outcome.answer
+    changes = await listings.add(listing)
+    if changes is None:
+        gone = Conflict(
+            f"server {server.name} was removed or moved to another URL meanwhile",
+            "discover again",
+        )
+        return DiscoverResult(server=server.ref, error=gone)
+    builds.add(server, listing, changes.without_details)
+    return DiscoverResult(
+        server=server.ref,
+        added=changes.added,
+        changed=changes.changed,
+        unchanged=changes.unchanged,
+        vanished=changes.vanished,
+        pruned=changes.pruned,
+        off_pin=builds.off_pin(listing),
+    )
+
+
 def _chosen(
     connection: Any, servers: Sequence[int | str], *, everyone: bool
-) -> tuple[Sequence[Server | store_servers.Unreadable], dict[str, str]]:
+) -> tuple[Sequence[Server], dict[str, str]]:
     """The servers of a run, and the pinned digests by key."""
     return targets(connection, servers, everyone=everyone), store_pins.digests(connection)
-
-
-class _Holder(NamedTuple):
-    """A server that holds a digest under some name; `newness` is the key of its version."""
-
-    newness: tuple[int, int, int]
-    server: Server
-    name: str
 
 
 class _Builds:
@@ -168,56 +179,53 @@ class _Builds:
 
     def __init__(self, pinned: Mapping[str, str]) -> None:
         self._pinned = pinned
-        self.holders: dict[str, list[_Holder]] = defaultdict(list)
+        self._holders: dict[str, list[_Holder]] = defaultdict(list)
+        self._without_details: set[str] = set()
         self.failed: set[int] = set()
-        self._without_facts: set[str] = set()
 
-    def listed(
-        self,
-        server: Server,
-        version: str | None,
-        models: list[ListedModel],
-        without_details: Collection[str],
-    ) -> None:
-        self._without_facts |= set(without_details)
-        newness = version_key(version) if version else None
-        for model in models:
-            if model.digest and not model.is_remote and newness:
-                self.holders[model.digest].append(_Holder(newness, server, model.name))
+    def add(self, server: Server, listing: store.Listing, without_details: Collection[str]) -> None:
+        """Note who holds the digests that a server lists, and of which no row knows the details."""
+        self._without_details.update(without_details)
+        if not listing.version:
+            return
+        newness = version_key(listing.version)
+        for model in listing.models:
+            if model.digest and not model.is_remote:
+                self._holders[model.digest].append(_Holder(newness, server, model.name))
 
-    def off_pin(self, version: str | None, models: list[ListedModel]) -> tuple[OffPin, ...]:
-        """The models of an Ollama server that are another build than the one their name is pinned
-        to.
+    def off_pin(self, listing: store.Listing) -> tuple[OffPin, ...]:
+        """The models of an Ollama server, by name, that are another build than the one their name
+        is pinned to.
         """
-        found = []
-        for model in (
-            sorted(models, key=lambda model: model.name) if version and self._pinned else ()
-        ):
+        if not listing.version or not self._pinned:
+            return ()
+        off_pin = []
+        for model in sorted(listing.models, key=lambda model: model.name):
             pinned = self._pinned.get(model_key(model.name))
             if pinned and model.digest and model.digest != pinned:
-                found.append(OffPin(name=model.name, digest=model.digest, pinned=pinned))
-        return tuple(found)
+                off_pin.append(OffPin(name=model.name, digest=model.digest, pinned=pinned))
+        return tuple(off_pin)
 
-    def shared_out(self) -> list[dict[str, list["_Holder"]]]:
-        """For each server, the digests whose facts it is asked for, one after the other over the
-        connection it has; a long share comes in parts. With each digest its holders, newest first;
-        of equals, who has the least to tell.
+    def shared_out(self) -> list[Share]:
+        """For each server, the digests whose details it is asked for, one after the other over the
+        connection it has; a long share comes in parts.
+
+        With each digest come its holders, newest first; of equals, the one with the smallest share.
         """
         shares: dict[int, dict[str, list[_Holder]]] = defaultdict(dict)
-        for digest in sorted(self._without_facts & self.holders.keys()):
+        for digest in sorted(self._without_details & self._holders.keys()):
             # of equals the one that listed last comes first, whose connection is the most likely to
             # be open still
-            newest = sorted(self.holders[digest], key=lambda holder: holder.newness)[::-1]
+            newest = sorted(self._holders[digest], key=lambda holder: holder.newness)[::-1]
             equals = [holder for holder in newest if holder.newness == newest[0].newness]
             first = min(equals, key=lambda holder: len(shares.get(holder.server.id, ())))
-            shares[first.server.id][digest] = [
-                first,
-                *(holder for holder in newest if holder is not first),
-            ]
+            holders = [first]
+            holders += [holder for holder in newest if holder is not first]
+            shares[first.server.id][digest] = holders
         return [part for share in shares.values() for part in _parted(share)]
 
 
-def _parted(share: dict[str, list[_Holder]]) -> list[dict[str, list[_Holder]]]:
-    """In as many parts as are worth a connection each: one where few digests are new."""
+def _parted(share: dict[str, list[_Holder]]) -> list[Share]:
+    """The share in as many parts as are worth a connection each: one where few digests are new."""
     parts = min(PARTS, -(-len(share) // PART))
     return [dict(list(share.items())[number::parts]) for number in range(parts)]

@@ -2,22 +2,21 @@
 
 import glob
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ollama_admin import settings as names
 from ollama_admin.domain.servers import AuthType, CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import AdminError
 from ollama_admin.rules.versions import version_key
 from ollama_admin.services.secrets import SecretsStatus, StoredSecrets
 from ollama_admin.services.servers import Servers
-from ollama_admin.settings import Settings, ignored_variables
+from ollama_admin.settings import DATABASE_URL, SETTINGS, Setting, Settings, ignored_variables
 from ollama_admin.store.database import Database
 from ollama_admin.store.engines import shown_url
-from ollama_admin.store.servers import readable
+from ollama_admin.store.servers import all_servers
 from ollama_admin.store.tables import HEAD
 from ollama_admin.vault import own_key_file
 
@@ -66,10 +65,10 @@ class Report:
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
-        return (
-            *self.findings,
-            *(finding for health in self.servers for finding in health.findings),
-        )
+        findings = list(self.findings)
+        for health in self.servers:
+            findings += health.findings
+        return tuple(findings)
 
 
 class Doctor:
@@ -90,30 +89,22 @@ class Doctor:
     async def examine(self) -> Report:
         """Look at settings, database, key and servers; what fails is a finding, never an error."""
         ignored = tuple(ignored_variables(self._environ))
-        findings = [
-            Finding(level="warning", text=f"{name} is set and has no effect here")
-            for name in ignored
-        ]
+        findings = [_warning(f"{name} is set and has no effect here") for name in ignored]
         findings += _file_findings(self._settings)
         secrets: SecretsStatus | None = None
         healths: tuple[ServerHealth, ...] = ()
         revision: str | None = None
         try:
             secrets = await self._secrets.status()
-            servers, unreadable = await self._db.read(readable)
-            findings += [Finding(level="problem", text=_with_hint(row.error)) for row in unreadable]
-            rows = {server.id: server for server in servers}
-            checks = await self._servers.check(all=True)
-            healths = tuple(
-                _health(rows[check.server.id], check) for check in checks if check.server.id in rows
-            )
+            servers = await self._db.read(all_servers)
+            healths = await self._examine_servers(servers)
             revision = HEAD
         except AdminError as exc:
-            findings.append(Finding(level="problem", text=_with_hint(exc)))
+            findings.append(_problem(_with_hint(exc)))
         if secrets is not None:
             findings += _secret_findings(secrets, self._settings)
         return Report(
-            settings=tuple(_in_force(self._settings, self._environ)),
+            settings=tuple(_in_force(setting, self._settings) for setting in SETTINGS),
             ignored_variables=ignored,
             revision=revision,
             head=HEAD,
@@ -122,65 +113,44 @@ class Doctor:
             findings=tuple(findings),
         )
 
+    async def _examine_servers(self, servers: Sequence[Server]) -> tuple[ServerHealth, ...]:
+        """Ask every server; one that was added or removed meanwhile is left out."""
+        rows = {server.id: server for server in servers}
+        checks = await self._servers.check(all=True)
+        return tuple(
+            _health(rows[check.server.id], check) for check in checks if check.server.id in rows
+        )
 
-def database_place(settings: Settings) -> str:
-    """The database without its password."""
+
+def shown_database(settings: Settings) -> str:
+    """The URL of the database without its password."""
     if not settings.is_postgresql:
         return f"sqlite:///{settings.sqlite_path}"
     return shown_url(settings)
 
 
-def _in_force(settings: Settings, environ: Mapping[str, str]) -> list[SettingInForce]:
-    receipts_source = names.RECEIPTS if names.RECEIPTS in environ else "default"
-    key_source = names.SECRET_KEY if settings.secret_key is not None else "default"
-    proxy = urlsplit(settings.proxy.reveal()).hostname if settings.proxy else None
-    ca_file = str(settings.ca_file) if settings.ca_file else None
-    key_file = str(settings.secret_key_file) if settings.secret_key_file else None
-    return [
-        SettingInForce(
-            name="database", value=database_place(settings), source=settings.database_source
-        ),
-        SettingInForce(
-            name="secret key",
-            value="set" if settings.secret_key is not None else None,
-            source=key_source,
-        ),
-        SettingInForce(
-            name="secret key file",
-            value=key_file,
-            source=names.SECRET_KEY_FILE if key_file else "default",
-        ),
-        SettingInForce(name="proxy", value=proxy, source=names.PROXY if proxy else "default"),
-        SettingInForce(
-            name="CA file", value=ca_file, source=names.CA_FILE if ca_file else "default"
-        ),
-        SettingInForce(
-            name="receipts", value="on" if settings.receipts else "off", source=receipts_source
-        ),
-    ]
+def _in_force(setting: Setting, settings: Settings) -> SettingInForce:
+    value = settings.describe(setting)
+    if setting.variable == DATABASE_URL:  # where its password ends, the store alone can tell
+        value = shown_database(settings)
+    return SettingInForce(name=setting.name, value=value, source=settings.source_of(setting))
+
+
+def _problem(text: str) -> Finding:
+    return Finding(level="problem", text=text)
+
+
+def _warning(text: str) -> Finding:
+    return Finding(level="warning", text=text)
 
 
 def _health(row: Server, check: CheckResult) -> ServerHealth:
     findings = []
     if check.error is not None:
-        findings.append(
-            Finding(level="problem" if row.is_active else "warning", text=_with_hint(check.error))
-        )
-    if check.version and (0, 0, 0) < version_key(check.version) < SAFE_VERSION:
-        text = (
-            f"Ollama {check.version} has known holes; bring it to "
-            f"{'.'.join(map(str, SAFE_VERSION))} or newer"
-        )
-        findings.append(Finding(level="warning", text=text))
-    parts = urlsplit(row.url)
-    has_credentials = row.auth_type is not AuthType.NONE or bool(row.headers)
-    if not _is_loopback(parts.hostname or ""):
-        if has_credentials and parts.scheme == "http":
-            text = "its credentials travel over plain http: everybody on the way can read them"
-            findings.append(Finding(level="warning", text=text))
-        if not has_credentials and check.error is None:
-            text = "it answers without credentials to whoever reaches its port"
-            findings.append(Finding(level="warning", text=text))
+        level: Literal["problem", "warning"] = "problem" if row.is_active else "warning"
+        findings.append(Finding(level=level, text=_with_hint(check.error)))
+    findings += _version_findings(check.version)
+    findings += _exposure_findings(row, answers=check.error is None)
     return ServerHealth(
         server=row.ref,
         status=check.status,
@@ -190,51 +160,72 @@ def _health(row: Server, check: CheckResult) -> ServerHealth:
     )
 
 
+def _version_findings(version: str | None) -> list[Finding]:
+    if not version or not (0, 0, 0) < version_key(version) < SAFE_VERSION:
+        return []
+    safe = ".".join(map(str, SAFE_VERSION))
+    return [_warning(f"Ollama {version} has known holes; bring it to {safe} or newer")]
+
+
+def _exposure_findings(row: Server, *, answers: bool) -> list[Finding]:
+    """What others on the way to the server, or at its port, can do."""
+    parts = urlsplit(row.url)
+    if _is_loopback(parts.hostname or ""):
+        return []
+    if row.auth_type is not AuthType.NONE or row.headers:
+        if parts.scheme != "http":
+            return []
+        text = "its credentials travel over plain http: everybody on the way can read them"
+        return [_warning(text)]
+    if answers:
+        return [_warning("it answers without credentials to whoever reaches its port")]
+    return []
+
+
 def _secret_findings(status: SecretsStatus, settings: Settings) -> list[Finding]:
-    found = []
+    findings = []
     has_key = settings.secret_key is not None or settings.secret_key_file is not None
     if has_key and status.problem and not status.secrets:
-        found.append(Finding(level="warning", text=f"no secret can be stored: {status.problem}"))
+        findings.append(_warning(f"no secret can be stored: {status.problem}"))
     if status.secrets and status.problem:
-        found.append(
-            Finding(
-                level="problem",
-                text=f"{status.secrets} stored secrets cannot be read: {status.problem}",
-            )
-        )
+        text = f"{status.secrets} stored secrets cannot be read: {status.problem}"
+        findings.append(_problem(text))
     elif status.unreadable:
-        text = (
-            f"the key does not open the secrets of {', '.join(status.unreadable)}; give them "
-            "again with server update"
-        )
-        found.append(Finding(level="problem", text=text))
+        servers = ", ".join(status.unreadable)
+        text = f"the key does not open the secrets of {servers}; give them again with server update"
+        findings.append(_problem(text))
     if status.stale:
         text = f"{status.stale} secrets are under an older key; run: ollama-admin secrets rotate"
-        found.append(Finding(level="warning", text=text))
-    return found
+        findings.append(_warning(text))
+    return findings
 
 
 def _file_findings(settings: Settings) -> list[Finding]:
-    """Files that others on this machine can read."""
-    files = [("key file", settings.secret_key_file)]
-    if not settings.is_postgresql:
-        path = settings.sqlite_path
-        files += [("database file", path), ("key file", own_key_file(settings))]
-        files += [
-            ("log", path.with_name(f"{path.name}-wal")),
-            ("index of the log", path.with_name(f"{path.name}-shm")),
-        ]
-        files += [
-            ("backup", backup)
-            for backup in sorted(path.parent.glob(f"{glob.escape(path.name)}.bak-*"))
-        ]
+    """Warn of files that others on this machine can read."""
     return [
-        Finding(
-            level="warning", text=f"the {what} {path} can be read by others; run: chmod 600 {path}"
-        )
-        for what, path in files
-        if path is not None and _is_open_to_others(path)
+        _warning(f"the {what} {path} can be read by others; run: chmod 600 {path}")
+        for what, path in _private_files(settings)
+        if _is_open_to_others(path)
     ]
+
+
+def _private_files(settings: Settings) -> list[tuple[str, Path]]:
+    """The files that hold secrets, prompts or keys, and what each is called."""
+    files = []
+    if settings.secret_key_file is not None:
+        files.append(("key file", settings.secret_key_file))
+    if settings.is_postgresql:
+        return files
+    path = settings.sqlite_path
+    files += [
+        ("database file", path),
+        ("key file", own_key_file(settings)),
+        ("log", path.with_name(f"{path.name}-wal")),
+        ("index of the log", path.with_name(f"{path.name}-shm")),
+    ]
+    backups = sorted(path.parent.glob(f"{glob.escape(path.name)}.bak-*"))
+    files += [("backup", backup) for backup in backups]
+    return files
 
 
 def _is_open_to_others(path: Path) -> bool:
@@ -252,4 +243,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _with_hint(error: AdminError) -> str:
-    return f"{error.message} ({error.hint})" if error.hint else error.message
+    if not error.hint:
+        return error.message
+    return f"{error.message} ({error.hint})"

@@ -1,144 +1,139 @@
-"""Which server would answer a request, and why no other: the rules of a choice, without a request
-to anybody.
+"""Which server would answer a request, and why no other: the plan of the request, shown.
+
+Nothing is decided here. The plan is the one that answering begins with, and where a build is
+demanded the list of a candidate is read as it would be before sending. No prompt is sent.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from ollama_admin.domain import urls
-from ollama_admin.domain.explanations import Candidate, Chosen, Explanation
-from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.domain.callers import Caller
+from ollama_admin.domain.explanations import Chosen, ExplainedServer, Explanation
+from ollama_admin.domain.requests import GenerateRequest, Request
 from ollama_admin.domain.servers import Server, ServerRef
-from ollama_admin.rules import routing
-from ollama_admin.rules.request_checks import check
-from ollama_admin.rules.routing import Obstacle, Verdict
-from ollama_admin.services.selection import (
-    catalogue,
-    default_server,
-    demanded,
-    model_for,
-    refuse_ambiguous,
-)
+from ollama_admin.errors import ModelNotFound, UpstreamError
+from ollama_admin.rules.candidates import Candidate
+from ollama_admin.rules.request_checks import checked
+from ollama_admin.rules.routing import Verdict
+from ollama_admin.services import proof
+from ollama_admin.services.dispatch import passes_on
+from ollama_admin.services.selection import Plan, Selection
+from ollama_admin.services.servers import Connect
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 
-NOT_ASKED = "another server is named"
+Refused = dict[ServerRef, str]  # candidates that would not be asked after all, and why
 
 
 class Explaining:
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, selection: Selection, connect: Connect) -> None:
         self._db = db
+        self._selection = selection
+        self._connect = connect
 
-    async def explain(self, request: GenerateRequest) -> Explanation:
-        """Judge every server as `Generation` would, by the catalogue alone; nothing is sent."""
-        check(request, needs_prompt=False)
-        named, dynamic = await self._named(request)
-        model = model_for(request, named) if named is not None else (request.model or "")
-        known = await self._db.read(catalogue, model, everyone=True)
-        demand = demanded(request, model, known.pin)
-        verdicts = routing.judge_servers(known.servers, known.models, model, request, demand)
-        if dynamic is not None:
-            others = [_candidate(verdict, eligible=False, reason=NOT_ASKED) for verdict in verdicts]
-            return Explanation(
-                chosen=Chosen(server=dynamic, digest=None), candidates=(_unknown(dynamic), *others)
-            )
-        if named is not None:
-            return _of_one(named, verdicts, by_url=request.server_url is not None)
-        refuse_ambiguous(verdicts)
-        return _of_all(verdicts)
+    async def explain(self, asked: GenerateRequest, caller: Caller) -> Explanation:
+        """Judge every server as answering would. Raises what is wrong with the request itself."""
+        silent = replace(caller, note=lambda _: None)
+        if not asked.prompt and asked.messages is None:
+            asked = replace(asked, prompt="as if there were one")
+        request = checked(asked, silent)
+        plan = await self._selection.plan(request, lambda _: None, everyone=True)
+        refused = _refused_by(plan)
+        chosen = await self._first_willing(request, plan, refused)
+        servers = [_explained(verdict, chosen, refused) for verdict in plan.verdicts]
+        if plan.named is not None:
+            servers += _of_dynamic(plan, refused)
+            rows = await self._db.read(store_servers.all_servers)
+            servers += [_not_asked(row) for row in rows if row.id != plan.named.id]
+        return Explanation(chosen=_chosen(plan, chosen), candidates=tuple(servers))
 
-    async def _named(self, request: GenerateRequest) -> tuple[Server | None, ServerRef | None]:
-        """The row that the request is bound to, or the place that no row has."""
-        if request.server_url is not None:
-            url = urls.server_url(request.server_url).url
-            row = await self._db.read(store_servers.find_url, url)
-            return row, None if row is not None else ServerRef(id=None, name=None, url=url)
-        if request.server is not None:
-            return await self._db.read(store_servers.find, request.server), None
-        if request.model is None:
-            return await self._db.read(default_server, request.capability), None
-        return None, None
-
-
-def _of_all(verdicts: Sequence[Verdict]) -> Explanation:
-    eligible = [verdict for verdict in verdicts if verdict.is_eligible]
-    free = [verdict for verdict in eligible if not _is_full(verdict.server)]
-    chosen = next(iter(free or eligible), None)
-    candidates = []
-    for verdict in verdicts:
-        reason: str | None = verdict.why or None
-        if verdict.is_eligible and _is_full(verdict.server):
-            reason = f"all its {verdict.server.max_concurrent} limit are in use"
-            reason += "; the request would wait for one" if verdict is chosen else ""
-        candidates.append(
-            _candidate(verdict, eligible=verdict is chosen or verdict in free, reason=reason)
-        )
-    return Explanation(chosen=_chosen(chosen), candidates=tuple(candidates))
+    async def _first_willing(
+        self, request: Request, plan: Plan, refused: Refused
+    ) -> Candidate | None:
+        """The candidate that would be asked: the first with a free slot, else the first one."""
+        free = [candidate for candidate in plan.candidates if not _is_full(candidate.server)]
+        full = [candidate for candidate in plan.candidates if _is_full(candidate.server)]
+        if request.terms.wait <= 0:
+            full = []
+        for candidate in free + full:
+            if candidate.demand is None:
+                return candidate
+            endpoint = self._connect(candidate.target, None)
+            try:
+                await proof.before_sending(candidate, request.terms, endpoint)
+            except (UpstreamError, ModelNotFound) as exc:
+                refused[candidate.target.ref] = exc.message
+                if not passes_on(exc):
+                    return None
+            else:
+                return candidate
+        return None
 
 
-def _of_one(named: Server, verdicts: Sequence[Verdict], *, by_url: bool) -> Explanation:
-    """Of a request that names its server: what the catalogue lacks, the server itself is asked
-    for.
-    """
-    candidates, chosen = [], None
-    for verdict in verdicts:
-        if verdict.server.id != named.id:
-            candidates.append(_candidate(verdict, eligible=False, reason=NOT_ASKED))
-            continue
-        obstacle = verdict.obstacle
-        lacks = obstacle is Obstacle.LACKS
-        is_asked = (
-            obstacle in (None, Obstacle.OTHER_BUILD)
-            or lacks
-            or (by_url and obstacle is Obstacle.INACTIVE)
-        )
-        chosen = verdict if is_asked else None
-        reason = (
-            "its catalogue lacks the model: it is asked itself"
-            if lacks
-            else (None if is_asked else verdict.why)
-        )
-        if is_asked and reason is None and _is_full(named):
-            reason = (
-                f"all its {named.max_concurrent} limit are in use; the request would wait for one"
-            )
-        candidates.append(_candidate(verdict, eligible=is_asked, reason=reason))
-    return Explanation(chosen=_chosen(chosen), candidates=tuple(candidates))
+def _refused_by(plan: Plan) -> Refused:
+    """What the plan's refusal says of servers that the rules alone would let answer."""
+    if plan.refusal is None:
+        return {}
+    able = [verdict.server.ref for verdict in plan.verdicts if verdict.obstacle is None]
+    reasons = dict.fromkeys(able, "the server before it may not be asked")
+    if able:
+        reasons[able[0]] = plan.refusal.message
+    elif plan.named is not None and not plan.verdicts:
+        reasons[plan.named] = plan.refusal.message
+    return reasons
 
 
-def _is_full(server: Server) -> bool:
-    return server.slots_in_use >= server.max_concurrent
+def _chosen(plan: Plan, candidate: Candidate | None) -> Chosen | None:
+    if candidate is None:
+        return None
+    ref = candidate.target.ref
+    digests = [verdict.digest for verdict in plan.verdicts if verdict.server.id == ref.id]
+    return Chosen(server=ref, digest=digests[0] if digests else None)
 
 
-def _chosen(verdict: Verdict | None) -> Chosen | None:
-    return None if verdict is None else Chosen(server=verdict.server.ref, digest=verdict.digest)
-
-
-def _candidate(verdict: Verdict, *, eligible: bool, reason: str | None) -> Candidate:
+def _explained(verdict: Verdict, chosen: Candidate | None, refused: Refused) -> ExplainedServer:
     server = verdict.server
+    is_chosen = chosen is not None and chosen.target.ref == server.ref
+    is_able = verdict.obstacle is None and server.ref not in refused
+    reason = refused.get(server.ref, verdict.why) or None
+    if is_able and _is_full(server):
+        reason = f"all its {server.max_concurrent} slots are in use"
+        if is_chosen:
+            reason += "; the request would wait for one"
+    is_eligible = is_chosen or (is_able and not _is_full(server))
+    return _row(server, verdict.digest, reason, is_eligible=is_eligible)
+
+
+def _not_asked(server: Server) -> ExplainedServer:
+    return _row(server, None, "another server is named", is_eligible=False)
+
+
+def _row(
+    server: Server, digest: str | None, reason: str | None, *, is_eligible: bool
+) -> ExplainedServer:
     seen = server.last_discovered_at
-    return Candidate(
+    age = None if seen is None else int((datetime.now(UTC) - seen).total_seconds())
+    return ExplainedServer(
         server=server.ref,
-        eligible=eligible,
+        eligible=is_eligible,
         reason=reason,
-        digest=verdict.digest,
+        digest=digest,
         priority=server.priority,
         slots_in_use=server.slots_in_use,
         max_concurrent=server.max_concurrent,
         status=server.status,
-        catalogue_age_s=None if seen is None else int((datetime.now(UTC) - seen).total_seconds()),
+        catalogue_age_s=age,
     )
 
 
-def _unknown(server: ServerRef) -> Candidate:
-    return Candidate(
-        server=server,
-        eligible=True,
-        reason="it is not in the database: it is asked itself",
-        digest=None,
-        priority=None,
-        slots_in_use=None,
-        max_concurrent=None,
-        status=None,
-        catalogue_age_s=None,
-    )
+def _of_dynamic(plan: Plan, refused: Refused) -> Sequence[ExplainedServer]:
+    """The server at a URL that no row has, if the request is bound to one."""
+    if plan.named is None or plan.named.id is not None:
+        return ()
+    reason = refused.get(plan.named, "it is not in the database: it is asked itself")
+    return (ExplainedServer(server=plan.named, eligible=plan.named not in refused, reason=reason),)
+
+
+def _is_full(server: Server | None) -> bool:
+    return server is not None and server.slots_in_use >= server.max_concurrent

@@ -12,11 +12,11 @@ from ollama_admin.domain.servers import OPEN_FIELDS, SECRET_FIELDS, ApiVersion, 
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import AdminError
 from ollama_admin.legacy import envfile
-from ollama_admin.legacy.comparison import Held
+from ollama_admin.legacy.comparison import Held, NewAuth
 from ollama_admin.legacy.plan import Change, Counts, Plan, PlanEntry, Spot, plan
 from ollama_admin.legacy.reader import read
 from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, Legacy
-from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
+from ollama_admin.services.upstream_auth import GivenAuth, UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 
@@ -66,7 +66,9 @@ class EnvImport:
         Raises InvalidInput, before anything is written, for a file or a value that cannot be read,
         and SecretUnavailable when there is no key for the secrets to be stored.
         """
-        paths = list(dict.fromkeys(files or ([] if environ is not None else [DEFAULT_FILE])))
+        if not files and environ is None:
+            files = [DEFAULT_FILE]
+        paths = list(dict.fromkeys(files or ()))
         legacy = await asyncio.to_thread(_read_all, paths, environ)
         if dry_run:
             planned = await self._db.read(_plan_only, self._auth, legacy, update)
@@ -85,7 +87,9 @@ def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legac
 
 
 def _plan_only(connection: Any, auth: UpstreamAuth, legacy: Legacy, update: bool) -> Plan:
-    return plan(store.all_servers(connection), legacy, lambda row: _held(auth, row), update=update)
+    return plan(
+        store.all_servers(connection), legacy, lambda row: _stored(auth, row), update=update
+    )
 
 
 def _plan_and_apply(
@@ -97,7 +101,7 @@ def _plan_and_apply(
     return planned, tuple(_apply(connection, auth, change) for change in planned.changes)
 
 
-def _held(auth: UpstreamAuth, row: Server) -> dict[str, Held]:
+def _stored(auth: UpstreamAuth, row: Server) -> dict[str, Held]:
     """A row's credentials by the fields of the plan; an error stands for each secret when they
     cannot be opened.
     """
@@ -109,29 +113,30 @@ def _held(auth: UpstreamAuth, row: Server) -> dict[str, Held]:
         secret, headers = opened.secret, opened.headers
     except AdminError as exc:
         secret, headers = exc, dict.fromkeys(row.headers, exc)
-    held = {HEADERS + name.casefold(): value for name, value in headers.items()}
-    if kind is not AuthType.NONE and secret is not None:
-        held |= {AUTH_TYPE: kind.value, AUTH_CONFIG + SECRET_FIELDS[kind]: secret}
-        if kind in OPEN_FIELDS:
-            held[AUTH_CONFIG + OPEN_FIELDS[kind]] = str(row.auth_config.get(OPEN_FIELDS[kind]))
-    return held
+    fields = {HEADERS + name.casefold(): value for name, value in headers.items()}
+    if kind is AuthType.NONE or secret is None:
+        return fields
+    fields[AUTH_TYPE] = kind.value
+    fields[AUTH_CONFIG + SECRET_FIELDS[kind]] = secret
+    if kind in OPEN_FIELDS:
+        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = str(row.auth_config.get(OPEN_FIELDS[kind]))
+    return fields
 
 
 def _apply(connection: Any, auth: UpstreamAuth, change: Change) -> int:
+    """Write a change; gives back the id of its row."""
     columns: dict[str, Any] = dict(change.columns)
-    given = (
-        (change.auth.auth_type, change.auth.auth_config, change.auth.headers)
-        if change.auth
-        else (None, None, None)
-    )
     if change.make_default:
         columns["is_default"] = True
+    new = change.auth or NewAuth()
+    given = GivenAuth(auth_type=new.auth_type, auth_config=new.auth_config, headers=new.headers)
     if change.server_id is not None:
         before = store.find(connection, change.server_id)
-        columns |= changed_columns(auth, before, columns.get("url", before.url), *given)
+        columns |= changed_columns(auth, before, columns.get("url", before.url), given)
         return store.change(connection, before.id, columns).id
     version = ApiVersion(columns.pop("api_version", ApiVersion.NATIVE))
-    columns |= auth.columns(read_auth(*given), columns["url"])
+    credentials = read_auth(given.auth_type, given.auth_config, given.headers)
+    columns |= auth.columns(credentials, columns["url"])
     return store.add(connection, store.NewServer(api_version=version, **columns)).id
 
 

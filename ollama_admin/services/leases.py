@@ -4,11 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from ollama_admin.domain.servers import Server
 from ollama_admin.store.slots import LeaseKey
+
+# Seconds of a clock that nobody sets and that runs on while the machine sleeps, where there is one.
+uptime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 GiveBack = Callable[["Lease"], asyncio.Task[None]]  # begins to release a lease
 
@@ -37,20 +41,27 @@ class LeaseTimes:
 class Lease:
     """A slot held for one request, until `release` or the end of `async with`.
 
-    It is renewed while the task that last called `touch` (at first the one that was given the
-    lease) is not done.
+    It is renewed while the task `owner` is not done: whoever takes what the slot was for sets it,
+    since an answer may go from task to task.
     """
 
     def __init__(
-        self, server: Server, key: LeaseKey, sent: float, times: LeaseTimes, give_back: GiveBack
+        self,
+        server: Server,
+        key: LeaseKey,
+        sent: float,
+        times: LeaseTimes,
+        give_back: GiveBack,
+        note: Callable[[str], None],
     ) -> None:
         self.server = server
         self.key = key
+        self.note = note
         self._give_back = give_back
         self._times = times
         self._since = sent
         self._renewed = sent
-        self._owner: asyncio.Task[Any] | None = None
+        self.owner: asyncio.Task[Any] | None = None
         self._returning: asyncio.Task[None] | None = None
         self.lost = False
 
@@ -80,15 +91,11 @@ class Lease:
 
     @property
     def is_owned(self) -> bool:
-        return self._owner is not None and not self._owner.done()
+        return self.owner is not None and not self.owner.done()
 
     @property
     def is_too_old(self) -> bool:
         return uptime() >= self._since + self._times.longest
-
-    def touch(self) -> None:
-        """Make the current task the one whose end ends the renewals."""
-        self._owner = asyncio.current_task()
 
     def renewed(self, sent: float) -> None:
         """`sent` is when the statement that renewed it was sent."""
@@ -112,10 +119,3 @@ class Lease:
         traceback: TracebackType | None,
     ) -> None:
         await self.release()
-
-
-def uptime() -> float:
-    """Seconds of a clock that nobody sets and that runs on while the machine sleeps, where there is
-    one.
-    """
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

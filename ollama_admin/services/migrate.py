@@ -67,13 +67,13 @@ def status(settings: Settings, *, wait: float = 0) -> SchemaStatus:
 
 
 def require_nothing_pending(settings: Settings, *, wait: float = 0) -> SchemaStatus:
-    """The step for CI: raises PendingMigrations when `upgrade` would do something."""
-    found = status(settings, wait=wait)
-    if found.pending:
+    """Raise PendingMigrations when `upgrade` would do something: the step for CI."""
+    schema = status(settings, wait=wait)
+    if schema.pending:
         raise PendingMigrations(
-            f"pending migrations: {', '.join(found.pending)}", "run: ollama-admin migrate"
+            f"pending migrations: {', '.join(schema.pending)}", "run: ollama-admin migrate"
         )
-    return found
+    return schema
 
 
 def pending_sql(settings: Settings, *, wait: float = 0) -> str:
@@ -88,5 +88,7 @@ def _delete_old_receipts(settings: Settings, on_note: Callable[[str], None]) -> 
     except AdminError as exc:
         on_note(f"old receipts could not be deleted: {exc.message}")
         return
-    if count:
-        on_note(f"deleted {count} receipt{'' if count == 1 else 's'} older than {KEPT.days} days")
+    if count == 1:
+        on_note(f"deleted 1 receipt older than {KEPT.days} days")
+    elif count:
+        on_note(f"deleted {count} receipts older than {KEPT.days} days")

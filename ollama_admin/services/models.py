@@ -1,7 +1,7 @@
 """The catalogue of models as discovery left it."""
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -20,6 +20,8 @@ from ollama_admin.store.servers import find_ref
 
 PAGE = 1000  # rows that are read at once
 
+Run = list[store.ModelEntry]  # rows that have a key in common
+
 
 class Models:
     def __init__(self, db: Database) -> None:
@@ -33,13 +35,13 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> list[Model]:
-        """Available models of the servers (default: the active ones); `all` adds vanished and
-        inactive ones.
+        """Available models of the servers (default: the active ones); `all` adds vanished models
+        and inactive servers.
 
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
-        found = self.stream(servers, name=name, capability=capability, all=all)
-        return [model async for batch in found for model in batch]
+        batches = self.stream(servers, name=name, capability=capability, all=all)
+        return [model async for batch in batches for model in batch]
 
     async def stream(
         self,
@@ -49,20 +51,18 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> AsyncGenerator[Sequence[Model], None]:
-        """The same, a batch at a time, so that the longest list needs no memory. Close it when
-        leaving early.
+        """The models of `list`, a batch at a time, so that the longest list needs no memory.
+
+        Close it when leaving early: it keeps a transaction open.
         """
         ids, pinned = await self._db.read(_servers_and_pins, servers)
-        is_named = None if name is None else partial(_matches, pattern=name)
-        async with aclosing(
-            self._db.stream(store.each, server_ids=ids, everything=all, is_named=is_named)
-        ) as batches:
+        rows = self._db.stream(
+            store.each, server_ids=ids, everything=all, is_named=_name_filter(name)
+        )
+        async with aclosing(rows) as batches:
             async for batch in batches:
-                yield [
-                    _with_pin(model, pinned)
-                    for model in batch
-                    if _is_wanted(model, name, capability)
-                ]
+                wanted = [row for row in batch if _is_wanted(row, name, capability)]
+                yield [_with_pin(row, pinned) for row in wanted]
 
     async def page(
         self,
@@ -74,15 +74,18 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> Sequence[Model]:
-        """The same models by id, those after `after`; rows that come and go make none appear twice
-        or be left out.
+        """At most `limit` models of the server (default: of all active ones) by id, from the first
+        one after the id `after`; the filters are those of `list`.
+
+        Rows that come and go between two pages make no other appear twice or be left out.
         """
-        found: list[Model] = []
+        models: list[Model] = []
         while True:
             rows, pinned = await self._db.read(_page, server, after, everything=all)
-            found += [_with_pin(row, pinned) for row in rows if _is_wanted(row, name, capability)]
-            if len(found) >= limit or len(rows) < PAGE:
-                return found[:limit]
+            wanted = [row for row in rows if _is_wanted(row, name, capability)]
+            models.extend(_with_pin(row, pinned) for row in wanted)
+            if len(models) >= limit or len(rows) < PAGE:
+                return models[:limit]
             after = rows[-1].id
 
     async def by_model(
@@ -93,9 +96,9 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> tuple[ModelGroup, ...]:
-        """The same models grouped by name, with the number of distinct builds."""
-        found = self.stream_by_model(servers, name=name, capability=capability, all=all)
-        return tuple([group async for batch in found for group in batch])
+        """The models of `list` grouped by name, with the number of distinct builds."""
+        batches = self.stream_by_model(servers, name=name, capability=capability, all=all)
+        return tuple([group async for batch in batches for group in batch])
 
     async def stream_by_model(
         self,
@@ -105,78 +108,108 @@ class Models:
         capability: str | None = None,
         all: bool = False,
     ) -> AsyncGenerator[Sequence[ModelGroup], None]:
-        """The same, a batch at a time; a group is never cut in two."""
+        """The groups of `by_model`, a batch at a time; a group is never cut in two.
+
+        Close it when leaving early: it keeps a transaction open.
+        """
         ids, pinned = await self._db.read(_servers_and_pins, servers)
-        is_named = None if name is None else partial(_matches, pattern=name)
-        found = self._db.stream(
-            store.each_place,
+        entries = self._db.stream(
+            store.each_entry,
             server_ids=ids,
             everything=all,
-            is_named=is_named,
+            is_named=_name_filter(name),
             capabilities=capability is not None,
         )
-        whole: list[list[store.Place]] = []
-        begun: list[store.Place] = []  # rows of one key, of which the next batch may have more
-        async with aclosing(found) as batches:
+        complete: list[Run] = []
+        last: Run = []
+        async with aclosing(entries) as batches:
             async for batch in batches:
-                if whole:
-                    yield _groups(whole, pinned)
-                wanted = (place for place in batch if _is_wanted(place, name, capability))
-                *whole, begun = [list(rows) for _, rows in groupby((*begun, *wanted), _KEY)] or [
-                    begun
-                ]
-        yield _groups([*whole, begun], pinned)
+                if complete:
+                    yield _groups(complete, pinned)
+                wanted = [entry for entry in batch if _is_wanted(entry, name, capability)]
+                complete, last = _runs(last + wanted)
+        complete.append(last)
+        yield _groups(complete, pinned)
 
 
 _KEY = attrgetter("name_key")
 
 
-def _groups(whole: Sequence[Sequence[store.Place]], pinned: Mapping[str, str]) -> list[ModelGroup]:
-    """Of rows that have a key in common; ids of servers that are not Ollama are opaque, and a group
-    of their own.
+def _runs(entries: Sequence[store.ModelEntry]) -> tuple[list[Run], Run]:
+    """Entries, which are in the order of their keys, by key; the last key's apart, as the next
+    batch may have more of it.
     """
-    groups: dict[tuple[str, str], list[store.Place]] = defaultdict(list)
-    for rows in whole:
-        for place in rows:
-            groups[place.name_key, "" if place.digest else place.name].append(place)
-    return [_group(rows, pinned) for rows in groups.values()]
+    runs = [list(run) for _, run in groupby(entries, _KEY)]
+    if not runs:
+        return [], []
+    last = runs.pop()
+    return runs, last
+
+
+def _groups(runs: Sequence[Run], pinned: Mapping[str, str]) -> list[ModelGroup]:
+    """Group the entries of each key by name.
+
+    Names of servers that are not Ollama are opaque: each exact spelling is a group of its own.
+    """
+    groups: dict[tuple[str, str], Run] = defaultdict(list)
+    for run in runs:
+        for entry in run:
+            key = (entry.name_key, "")
+            if not entry.digest:
+                key = (entry.name_key, entry.name)
+            groups[key].append(entry)
+    return [_group(entries, pinned) for entries in groups.values()]
+
+
+def _name_filter(pattern: str | None) -> Callable[[str], bool] | None:
+    if pattern is None:
+        return None
+    return partial(_matches, pattern=pattern)
 
 
 def _servers_and_pins(
     connection: Any, servers: Sequence[int | str]
 ) -> tuple[Sequence[int] | None, dict[str, str]]:
-    """The ids of the servers that are named, and the pinned digests by key."""
-    refs = [find_ref(connection, server) for server in servers]
-    ids = [ref.id for ref in refs if ref.id is not None] if servers else None
+    """The ids of the servers that are named (None where none is), and the pinned digests by key."""
+    ids: list[int] | None = None
+    if servers:
+        refs = [find_ref(connection, server) for server in servers]
+        ids = [ref.id for ref in refs if ref.id is not None]
     return ids, store_pins.digests(connection)
 
 
 def _page(
     connection: Any, server: int | str | None, after: int, *, everything: bool
 ) -> tuple[list[Model], dict[str, str]]:
-    ids = None if server is None else [find_ref(connection, server).id or 0]
-    found = store.page(connection, after, PAGE, server_ids=ids, everything=everything)
-    return found, store_pins.digests(connection)
+    servers = [] if server is None else [server]
+    ids, pinned = _servers_and_pins(connection, servers)
+    rows = store.page(connection, after, PAGE, server_ids=ids, everything=everything)
+    return rows, pinned
 
 
 def _with_pin(model: Model, pinned: Mapping[str, str]) -> Model:
-    digest = pinned.get(model_key(model.name)) if pinned else None
-    return model if digest is None else replace(model, pinned=digest)
+    if not pinned:
+        return model
+    digest = pinned.get(model_key(model.name))
+    if digest is None:
+        return model
+    return replace(model, pinned=digest)
 
 
-def _group(rows: list[store.Place], pinned: Mapping[str, str]) -> ModelGroup:
-    name = rows[0].name
+def _group(entries: Run, pinned: Mapping[str, str]) -> ModelGroup:
+    name = entries[0].name
     return ModelGroup(
         name=name,
-        builds=len({place.digest for place in rows if place.digest}),
+        builds=len({entry.digest for entry in entries if entry.digest}),
         pinned=pinned.get(model_key(name)),
         servers=tuple(
-            ModelHolder(server=p.server, digest=p.digest, is_available=p.is_available) for p in rows
+            ModelHolder(server=entry.server, digest=entry.digest, is_available=entry.is_available)
+            for entry in entries
         ),
     )
 
 
-def _is_wanted(model: Model | store.Place, name: str | None, capability: str | None) -> bool:
+def _is_wanted(model: Model | store.ModelEntry, name: str | None, capability: str | None) -> bool:
     if name is not None and not _matches(model.name, name):
         return False
     return capability is None or has_capability(model.capabilities or (), capability)

@@ -7,7 +7,7 @@ from ollama_admin.domain import names
 from ollama_admin.domain.digests import WHOLE, digest_prefix, short
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
-from ollama_admin.rules.routing import nearest
+from ollama_admin.rules.absence import nearest
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store
 from ollama_admin.store import servers as store_servers
@@ -25,7 +25,7 @@ class Pins:
     async def set(
         self, name: str, *, digest: str | None = None, server: int | str | None = None
     ) -> Pin:
-        """Say which digest a name means, over what was said before.
+        """Write which digest a name means, over the pin that it has.
 
         That is `digest` (a prefix of one that the catalogue knows, or all of it), else the one that
         `server`, or every active server that lists the name, has. Raises Conflict where they
@@ -34,11 +34,14 @@ class Pins:
         names.model_name(name)
         if digest is not None and server is not None:
             raise InvalidInput("a digest and a server are both given", "leave one of the two out")
-        prefix = None if digest is None else digest_prefix(digest)
-        pin, held = await self._db.write(_set, name, prefix, server)
-        if not any(holding.counts and holding.digest == pin.digest for holding in held):
+        prefix = None
+        if digest is not None:
+            prefix = digest_prefix(digest)
+        pin, holdings = await self._db.write(_set, name, prefix, server)
+        pinned = [holding for holding in holdings if holding.digest == pin.digest]
+        if not any(holding.counts for holding in pinned):
             self._note(f"no active server is known to have build {short(pin.digest)} of {pin.name}")
-        if any(holding.is_remote and holding.digest == pin.digest for holding in held):
+        if any(holding.is_remote for holding in pinned):
             self._note(
                 f"{pin.name} is a remote model: no server can prove its build, so nothing answers "
                 "while it is pinned"
@@ -60,74 +63,84 @@ class Pins:
 def _set(
     connection: Any, name: str, prefix: str | None, server: int | str | None
 ) -> tuple[Pin, Sequence[Holding]]:
-    held = store.holdings(connection, name)
-    digest = (
-        _agreed(connection, name, held, server) if prefix is None else _known(name, prefix, held)
-    )
-    listed = (holding.name for holding in held if holding.counts)  # as people see it in `models`
-    spelling = next(listed, None) or names.short_model_name(names.model_key(name))
-    return store.put(connection, spelling, digest), held
+    holdings = store.holdings(connection, name)
+    if prefix is None:
+        digest = _agreed(connection, name, holdings, server)
+    else:
+        digest = _known(name, prefix, holdings)
+    return store.put(connection, _spelling(name, holdings), digest), holdings
 
 
-def _known(name: str, prefix: str, held: Sequence[Holding]) -> str:
+def _spelling(name: str, holdings: Sequence[Holding]) -> str:
+    """The name as people see it in `models`; in its shortest form where no active server lists
+    it.
+    """
+    for holding in holdings:
+        if holding.counts:
+            return holding.name
+    return names.short_model_name(names.model_key(name))
+
+
+def _known(name: str, prefix: str, holdings: Sequence[Holding]) -> str:
     """The digest that a prefix stands for among the known ones of a name."""
     if len(prefix) == WHOLE:
         return prefix
-    found = sorted({holding.digest for holding in held if holding.digest.startswith(prefix)})
-    if not found:
-        known = f"known builds: {_pairs(held)}" if held else "no build of it is known"
+    digests = sorted({holding.digest for holding in holdings if holding.digest.startswith(prefix)})
+    if not digests:
+        known = "no build of it is known"
+        if holdings:
+            known = f"known builds: {_pairs(holdings)}"
         raise ModelNotFound(
             f"no known build of {name!r} begins with {prefix}",
             f"{known}; all {WHOLE} digits will do",
         )
-    if len(found) > 1:
+    if len(digests) > 1:
         raise Conflict(
-            f"{len(found)} builds of {name!r} begin with {prefix}",
-            f"give more of: {', '.join(found)}",
+            f"{len(digests)} builds of {name!r} begin with {prefix}",
+            f"give more of: {', '.join(digests)}",
         )
-    return found[0]
+    return digests[0]
 
 
-def _agreed(connection: Any, name: str, held: Sequence[Holding], server: int | str | None) -> str:
+def _agreed(
+    connection: Any, name: str, holdings: Sequence[Holding], server: int | str | None
+) -> str:
     """The one digest of a name on the server, or on all active ones that list it."""
     if server is None:
         subject, hint = "the active servers", "choose one with --digest D or --server S"
-        holders = [holding for holding in held if holding.counts]
+        nobody = "no active server lists"
+        listing = [holding for holding in holdings if holding.counts]
     else:
-        chosen = store_servers.find(connection, server)
-        subject, hint = f"server {chosen.name}", "choose one with --digest D"
-        holders = [
-            holding for holding in held if holding.server_id == chosen.id and holding.is_available
-        ]
-    digests = {holding.digest for holding in holders}
+        row = store_servers.find(connection, server)
+        subject, hint = f"server {row.name}", "choose one with --digest D"
+        nobody = f"{subject} does not list"
+        on_server = [holding for holding in holdings if holding.server_id == row.id]
+        listing = [holding for holding in on_server if holding.is_available]
+    digests = {holding.digest for holding in listing}
     if not digests:
-        raise _unlisted(
-            connection,
-            name,
-            "no active server lists" if server is None else f"{subject} does not list",
-        )
+        raise _unlisted(connection, name, nobody)
     if len(digests) > 1:
-        raise Conflict(f"{len(digests)} builds of {name!r} on {subject}: {_pairs(holders)}", hint)
+        raise Conflict(f"{len(digests)} builds of {name!r} on {subject}: {_pairs(listing)}", hint)
     return digests.pop()
 
 
 def _unlisted(connection: Any, name: str, nobody: str) -> ModelNotFound:
     near = nearest(name, store_models.similar_names(connection, name))
+    hint = "read what servers have with: ollama-admin discover"
     if names.model_key(name) in map(names.model_key, near):
         hint = (
             "whoever lists it tells no digest of a build, or is not asked here; see: "
             "ollama-admin models --by-model"
         )
-    else:
-        hint = (
-            f"nearest: {', '.join(near)}"
-            if near
-            else "read what servers have with: ollama-admin discover"
-        )
+    elif near:
+        hint = f"nearest: {', '.join(near)}"
     return ModelNotFound(f"{nobody} model {name!r} with a digest", hint)
 
 
-def _pairs(holders: Sequence[Holding]) -> str:
-    pairs = list(dict.fromkeys(f"{holding.server} {short(holding.digest)}" for holding in holders))
-    more = f" and {len(pairs) - PAIRS} more" if len(pairs) > PAIRS else ""
-    return ", ".join(pairs[:PAIRS]) + more
+def _pairs(holdings: Sequence[Holding]) -> str:
+    """The servers with their digests, PAIRS of them at most, as a message lists them."""
+    pairs = list(dict.fromkeys(f"{holding.server} {short(holding.digest)}" for holding in holdings))
+    text = ", ".join(pairs[:PAIRS])
+    if len(pairs) > PAIRS:
+        text += f" and {len(pairs) - PAIRS} more"
+    return text

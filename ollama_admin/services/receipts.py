@@ -8,8 +8,8 @@ from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.receipts import Wanted
 
-KEPT = timedelta(days=90)
-LIMIT = 50
+KEPT = timedelta(days=90)  # migrating deletes receipts that are older, and so does prune
+LIMIT = 50  # receipts that are listed when no number is given
 MOST = 2**31 - 1
 
 
@@ -25,15 +25,15 @@ class Receipts:
         since: datetime | None = None,
     ) -> list[ReceiptStats]:
         """Counts, tokens and times of each model on each server, the most used first."""
-        return await self._db.read(
-            store.stats, Wanted(server=server, model=model, since=_aware(since))
-        )
+        wanted = Wanted(server=server, model=model, since=_aware(since))
+        return await self._db.read(store.stats, wanted)
 
     async def prune(self, *, before: datetime | None = None) -> int:
         """Delete the receipts that are older than `before` (default: 90 days ago); gives back how
         many.
         """
-        return await self._db.write(store.delete_before, _aware(before) or datetime.now(UTC) - KEPT)
+        oldest = _aware(before) or datetime.now(UTC) - KEPT
+        return await self._db.write(store.delete_before, oldest)
 
     async def list(
         self,
@@ -44,8 +44,10 @@ class Receipts:
         failed: bool = False,
         limit: int = LIMIT,
     ) -> list[Receipt]:
-        """The newest first. `server` is an id or a name, also of one that was removed; `failed`
-        keeps errors only.
+        """Receipts, the newest first, `limit` at most.
+
+        `server` is an id or a name, also of one that was removed; `failed` leaves out what was
+        answered.
         """
         if type(limit) is not int or not 1 <= limit <= MOST:
             raise InvalidInput(f"the limit is a whole number from 1 to {MOST}, not {limit!a}")

@@ -53,7 +53,9 @@ class Recorder:
             self._writer = None
 
     async def _write_batch(self, batch: list[Receipt]) -> None:
-        what = "the receipt" if len(batch) == 1 else f"{len(batch)} receipts"
+        what = "the receipt"
+        if len(batch) > 1:
+            what = f"{len(batch)} receipts"
         try:
             await self._db.write(store.add, batch)
         except AdminError as exc:

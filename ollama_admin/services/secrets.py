@@ -19,8 +19,7 @@ class SecretsStatus:
     """`key_source` is where the key comes from, None when there is none; the counts are of stored
     values.
 
-    `stale` ones are under an older key; `unreadable` names the servers whose values no key opens,
-    or whose row cannot be read.
+    `stale` ones are under an older key; `unreadable` names the servers whose values no key opens.
     """
 
     key_source: str | None
@@ -32,46 +31,44 @@ class SecretsStatus:
 
 
 class StoredSecrets:
+    """Credentials as they are stored: whether they can be read, and the change of their key."""
+
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
         self._settings = settings
 
     async def status(self) -> SecretsStatus:
-        """Count what is stored, by whether it can be read; no value is shown."""
-        servers, unreadable_rows = await self._db.read(store.readable)
-        broken = tuple(row.ref.name or row.ref.url for row in unreadable_rows)
-        total = sum(1 for server in servers for _ in _sealed(server))
+        """Count what is stored, by whether it can be read; no value is part of the result."""
+        servers = await self._db.read(store.all_servers)
+        values = [value for server in servers for value in _sealed(server)]
         try:
             keys = load_keys(self._settings)
             vault = Vault(keys)
         except AdminError as exc:
-            holders = tuple(server.name for server in servers if any(_sealed(server))) + broken
+            holders = [server.name for server in servers if any(_sealed(server))]
             return SecretsStatus(
                 key_source=None,
                 keys=0,
-                secrets=total,
+                secrets=len(values),
                 stale=0,
-                unreadable=holders,
+                unreadable=tuple(holders),
                 problem=exc.message,
             )
-        stale = sum(
-            1 for server in servers for value in _sealed(server) if not vault.is_newest(value)
-        )
-        unreadable = tuple(server.name for server in servers if not _opens(vault, server)) + broken
+        closed = [server.name for server in servers if not _opens(vault, server)]
         return SecretsStatus(
             key_source=keys.source,
             keys=len(keys.keys),
-            secrets=total,
-            stale=stale,
-            unreadable=unreadable,
+            secrets=len(values),
+            stale=sum(not vault.is_newest(value) for value in values),
+            unreadable=tuple(closed),
         )
 
     async def rotate(self) -> SecretsStatus:
-        """Encrypt everything again under the newest key, in one transaction; nothing changes if one
-        cannot be read.
+        """Encrypt everything again under the newest key, in one transaction; nothing changes where
+        one secret cannot be read.
 
         An SQLite database with a key file of its own gets a new key; others take the first of the
-        keys they are told.
+        keys in their settings.
         """
         if not self._has_own_key:
             await self._db.write(_reseal, Vault(load_keys(self._settings)))
@@ -83,14 +80,15 @@ class StoredSecrets:
 
     def _add_key(self, connection: Any, newest: Secret) -> None:
         """Seal all rows with a new key; from before the commit, both keys are in the file."""
-        held = load_keys(self._settings)
-        keys = [newest, *held.keys]
-        _reseal(connection, Vault(Keys(source=held.source, keys=tuple(keys))))
+        older = load_keys(self._settings)
+        keys = [newest]
+        keys += older.keys
+        _reseal(connection, Vault(Keys(source=older.source, keys=tuple(keys))))
         write_key_file(own_key_file(self._settings), keys, replace=True)
 
     def _drop_older_keys(self, _: Any, newest: Secret) -> None:
         """Leave the new key alone in the file, unless another rotation has begun; the transaction
-        holds it off.
+        keeps the next one waiting.
         """
         if load_keys(self._settings).keys[0] == newest:
             write_key_file(own_key_file(self._settings), [newest], replace=True)
@@ -111,10 +109,10 @@ def _reseal(connection: Any, vault: Vault) -> None:
         if not any(_sealed(server)):
             continue
         secret = SECRET_FIELDS.get(server.auth_type)
+        config = dict(server.auth_config)
         try:
-            config = {
-                k: vault.reseal(v) if k == secret else v for k, v in server.auth_config.items()
-            }
+            if secret in config:
+                config[secret] = vault.reseal(config[secret])
             headers = {name: vault.reseal(value) for name, value in server.headers.items()}
         except SecretUnavailable as exc:
             hint = f"give its credentials again: ollama-admin server update {server.id}"

@@ -1,32 +1,31 @@
-"""Where a request may go: the servers that the rules allow, in order, and the build that must
+"""Where a request may go: the candidates that the rules leave, in order, and the build that must
 answer.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from ollama_admin.domain import names, urls
-from ollama_admin.domain.callers import Policy
-from ollama_admin.domain.digests import digest_prefix, short
-from ollama_admin.domain.models import CONSTANT_DIGESTS, ListedModel, Model
+from ollama_admin.domain import urls
+from ollama_admin.domain.models import Model
+from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.pins import Pin
-from ollama_admin.domain.requests import GenerateRequest
-from ollama_admin.domain.servers import ApiVersion, Server, Target
+from ollama_admin.domain.requests import Request
+from ollama_admin.domain.servers import ApiVersion, Server, ServerRef, Target
 from ollama_admin.errors import (
-    Conflict,
+    AdminError,
     InvalidInput,
     ModelMismatch,
     ModelNotFound,
-    RemoteNotAllowed,
     SecretUnavailable,
     ServerInactive,
     ServerNotFound,
     UpstreamError,
 )
-from ollama_admin.rules import routing
-from ollama_admin.rules.request_checks import v1_obstacle
-from ollama_admin.rules.routing import Demand, Obstacle, Verdict
+from ollama_admin.rules import absence, candidates, routing
+from ollama_admin.rules.candidates import Candidate, Demand
+from ollama_admin.rules.routing import Criteria, Obstacle, Verdict
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.upstream_auth import Auth, UpstreamAuth, read_auth
 from ollama_admin.store import models as store_models
@@ -34,7 +33,8 @@ from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 
-_TOLD = (
+# A note names the servers that are passed over for these: somebody may not expect it.
+_NOTED = (
     Obstacle.OPTION,
     Obstacle.AMBIGUOUS,
     Obstacle.REMOTE,
@@ -42,190 +42,221 @@ _TOLD = (
     Obstacle.OTHER_BUILD,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A place for a request. `model` is the server's own spelling, `listed` what is known of it.
-
-    `server` is None for a dynamic server. `listed` is a row of the catalogue, or what the server
-    listed just now.
-    """
-
-    target: Target
-    server: Server | None
-    model: str
-    listed: ListedModel | None
-    version: str | None
-    is_ollama: bool
-
-    @property
-    def is_remote(self) -> bool:
-        return names.is_cloud_name(self.model) or (
-            self.listed is not None and self.listed.is_remote
-        )
-
-    @property
-    def shows_digests(self) -> bool:
-        """Whether the server's list tells which build a name stands for."""
-        return self.is_ollama and not (
-            self.listed is not None and self.listed.family == CONSTANT_DIGESTS
-        )
-
-    @property
-    def stored_digest(self) -> str | None:
-        """The digest of the catalogue."""
-        return self.listed.build if isinstance(self.listed, Model) and self.is_ollama else None
-
-    @property
-    def listed_now(self) -> ListedModel | None:
-        """What the server's own list said a moment ago, if it was asked."""
-        return None if isinstance(self.listed, Model) else self.listed
+Asking = Callable[[ServerRef], None]  # hears of a server before it is asked for its list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Servers, and the models and the pin of one name; `unreadable` are servers whose rows cannot
-    be read.
-    """
+    """Servers, and the models and the pin of one name."""
 
-    servers: tuple[Server, ...]
-    models: tuple[Model, ...]
+    servers: Sequence[Server]
+    models: Sequence[Model]
     pin: Pin | None
-    unreadable: tuple[store_servers.Unreadable, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`choices`, best first. With several of them, all stand for one build, and the next is asked
-    if one is away.
+    """Who may answer. Of several `candidates`, best first, all stand for one build, and the next is
+    asked if one is away; with none, `refusal` says why.
+
+    `verdicts` are what the rules say of the servers that were looked at, in order of preference;
+    `named` is the one server that the request is bound to, if it is to one.
     """
 
-    choices: tuple[Choice, ...]
-    demand: Demand | None
-
-    def demand_on(self, choice: Choice) -> Demand | None:
-        """Another server than the first answers with the first one's build, or not at all."""
-        first = self.choices[0]
-        if self.demand is not None or choice is first or first.stored_digest is None:
-            return self.demand
-        return Demand(digest=first.stored_digest, by=f"the build of server {first.target.ref}")
+    candidates: tuple[Candidate, ...] = ()
+    demand: Demand | None = None
+    refusal: AdminError | None = None
+    verdicts: Sequence[Verdict] = ()
+    named: ServerRef | None = None
 
 
 class Selection:
-    """Reads the catalogue, and asks a server for what the catalogue does not say. Sends no
-    prompt.
-    """
+    """Reads the catalogue, and asks a server for what it does not say. Sends no prompt."""
 
-    def __init__(
-        self,
-        db: Database,
-        connect: Connect,
-        auth: UpstreamAuth,
-        note: Callable[[str], None],
-        policy: Policy,
-    ) -> None:
+    def __init__(self, db: Database, connect: Connect, auth: UpstreamAuth) -> None:
         self._db = db
         self._connect = connect
         self._auth = auth
-        self._note = note
-        self._policy = policy
 
-    async def plan(self, request: GenerateRequest) -> Plan:
-        """The choices that the rules leave, at least one; the errors say which rule left none."""
-        if request.server_url is not None:
-            return await self._at_url(request, urls.server_url(request.server_url))
-        if request.server is not None:
-            server = await self._db.read(store_servers.find, request.server)
-            return await self._on_server(request, active(server))
-        if request.model is None:
-            return await self._on_server(
-                request, await self._db.read(default_server, request.capability)
-            )
-        return await self._among_all(request, request.model)
+    async def plan(self, request: Request, asking: Asking, *, everyone: bool = False) -> Plan:
+        """Who may answer, and why no other.
 
-    async def _at_url(self, request: GenerateRequest, url: urls.ServerURL) -> Plan:
+        With `everyone` there is a verdict also on servers that do not list the model. Raises what
+        is wrong with the request itself; what keeps every server from answering is the plan's
+        `refusal`.
+        """
+        route = request.route
+        if route.server_url is not None:
+            return await self._at_url(request, urls.server_url(route.server_url), asking)
+        if route.server is not None:
+            server = await self._db.read(store_servers.find, route.server)
+            return await self._on_server(request, server, asking)
+        if request.name is None:
+            server = await self._db.read(default_server, route.capability)
+            return await self._on_server(request, server, asking)
+        return await self._among_all(request, request.name, asking, everyone=everyone)
+
+    async def _at_url(self, request: Request, url: urls.ServerURL, asking: Asking) -> Plan:
+        route, rights = request.route, request.caller.rights
         server = await self._db.read(store_servers.find_url, url.url)
-        if server is None and not self._policy.dynamic_servers:
-            raise ServerNotFound(
-                f"no server has the URL {url}", "only registered servers may be named here: add it"
-            )
+        given = read_auth(route.auth_type, route.auth_config, route.headers)
         if server is None:
-            target = self._auth.dynamic(url, _given_credentials(request))
-            return await self._only(request, _named(request), target, None)
-        if _given_credentials(request) != Auth():
+            return await self._on_dynamic(request, url, given, asking)
+        if given != Auth():
             raise InvalidInput(
                 f"server {server.name} has this URL, and its own credentials",
                 "leave the auth options out, or update it",
             )
-        if not self._policy.inactive_by_url:
-            active(server)
-        if not server.is_active:
-            self._note(f"server {server.name} is inactive; it is asked because its URL was given")
-        return await self._on_server(request, server, ApiVersion.V1 if url.v1 else None)
+        even_inactive = rights.inactive_by_url
+        if even_inactive and not server.is_active:
+            request.caller.note(
+                f"server {server.name} is inactive; it is asked because its URL was given"
+            )
+        spoken = ApiVersion.V1 if url.v1 else None
+        return await self._on_server(request, server, asking, spoken, even_inactive=even_inactive)
+
+    async def _on_dynamic(
+        self, request: Request, url: urls.ServerURL, given: Auth, asking: Asking
+    ) -> Plan:
+        """The server at a URL that no row has."""
+        if not request.caller.rights.dynamic_servers:
+            raise ServerNotFound(
+                f"no server has the URL {url}", "only registered servers may be named here: add it"
+            )
+        name = request.name
+        if name is None:
+            raise InvalidInput(
+                "no model is named, and a server that is not registered has no default",
+                "use --model",
+            )
+        target = partial(self._auth.dynamic, url, given)
+        pin = await self._db.read(store_pins.for_name, name)
+        demand = routing.demanded(request.terms, name, pin)
+        plan = await self._approved(request, name, target, None, (), demand, asking)
+        return replace(plan, named=ServerRef(id=None, name=None, url=url.url))
 
     async def _on_server(
-        self, request: GenerateRequest, server: Server, spoken: ApiVersion | None = None
+        self,
+        request: Request,
+        server: Server,
+        asking: Asking,
+        spoken: ApiVersion | None = None,
+        *,
+        even_inactive: bool = False,
     ) -> Plan:
-        model = model_for(request, server)
-        if request.model is None:
-            self._note(f"using the default model of server {server.name}: {model}")
-        return await self._only(request, model, self._auth.target(server, spoken), server)
+        """The one server that is meant; `spoken` is the dialect, where its URL was given so."""
+        if not server.is_active and not even_inactive:
+            verdict = Verdict(server=server, obstacle=Obstacle.INACTIVE, why="it is inactive")
+            return Plan(refusal=inactive(server), verdicts=(verdict,), named=server.ref)
+        name = request.name
+        if name is None:
+            name = ModelName.parse(default_model(server))
+            request.caller.note(f"using the default model of server {server.name}: {name}")
+        rows, pin = await self._db.read(_known_of, name, server)
+        demand = routing.demanded(request.terms, name, pin)
+        target = partial(self._auth.target, server, spoken)
+        plan = await self._approved(request, name, target, server, rows, demand, asking)
+        verdict = _verdict_on_named(server, rows, plan.refusal)
+        return replace(plan, verdicts=(verdict,), named=server.ref)
 
-    async def _only(
-        self, request: GenerateRequest, model: str, target: Target, server: Server | None
+    async def _among_all(
+        self, request: Request, name: ModelName, asking: Asking, *, everyone: bool
     ) -> Plan:
-        """The one server that was asked for."""
-        pin, rows = await self._db.read(_known_of, model, server)
-        choice = await self._resolved(model, target, server, rows)
-        demand = _with_stored(request, choice, demanded(request, model, pin))
-        _refuse_what_cannot_be_asked(request, choice, demand)
-        return Plan(choices=(choice,), demand=demand)
-
-    async def _among_all(self, request: GenerateRequest, model: str) -> Plan:
-        known = await self._db.read(catalogue, model)
-        demand = demanded(request, model, known.pin)
-        verdicts = routing.judge_servers(known.servers, known.models, model, request, demand)
-        for row in known.unreadable:
-            self._note(f"{row.error.message}; it is passed over")
-        chosen = [verdict for verdict in verdicts if verdict.is_eligible]
-        for verdict in verdicts:
-            if verdict.obstacle in _TOLD:
-                self._note(f"server {verdict.server.name} is passed over: {verdict.why}")
-        refuse_ambiguous(verdicts)
-        if not chosen:
-            raise await self.not_found(request, model, verdicts, demand)
-        first = chosen[0]
-        choice = await self._resolved(
-            model, self._auth.target(first.server), first.server, first.models
+        known = await self._db.read(catalogue, name, everyone=everyone)
+        demand = routing.demanded(request.terms, name, known.pin)
+        criteria = Criteria(
+            name=name,
+            terms=request.terms,
+            capability=request.route.capability,
+            demand=demand,
+            cannot_carry=request.cannot_carry,
         )
-        demand = _with_stored(request, choice, demand)
-        _refuse_what_cannot_be_asked(request, choice, demand)
-        # no look at the build would show that it is the same one
-        others = [] if choice.is_remote else chosen[1:]
-        rest = (found for other in others if (found := self._next(other)) is not None)
-        return Plan(choices=(choice, *rest), demand=demand)
+        verdicts = routing.judge_servers(known.servers, known.models, criteria)
+        for verdict in verdicts:
+            if verdict.obstacle in _NOTED:
+                request.caller.note(f"server {verdict.server.name} is passed over: {verdict.why}")
+        preferred = routing.first_choice(verdicts)
+        if preferred is None:
+            refusal = await self._nobody(criteria, verdicts)
+            return Plan(refusal=refusal, demand=demand, verdicts=verdicts)
+        if preferred.obstacle is not None:
+            refusal = routing.ambiguous(preferred.models, preferred.server.name)
+            return Plan(refusal=refusal, demand=demand, verdicts=verdicts)
+        server = preferred.server
+        target = partial(self._auth.target, server)
+        plan = await self._approved(request, name, target, server, preferred.models, demand, asking)
+        if not plan.candidates:
+            return replace(plan, verdicts=verdicts)
+        return self._with_others(request, name, plan, verdicts)
 
-    def _next(self, verdict: Verdict) -> Choice | None:
-        """A choice after the first; None where its credentials cannot be read, which spoils no
-        other server.
+    def _with_others(
+        self, request: Request, name: ModelName, plan: Plan, verdicts: Sequence[Verdict]
+    ) -> Plan:
+        """The plan with those who are asked when the first one is away: they answer with its build,
+        or not at all.
+        """
+        [first] = plan.candidates
+        others: list[Candidate] = []
+        results: list[Verdict] = []
+        for verdict in verdicts:
+            server = verdict.server
+            is_first = first.server is not None and server.id == first.server.id
+            # no look at the build would show that a remote model is the same one
+            if is_first or first.is_remote or verdict.obstacle is not None:
+                results.append(verdict)
+                continue
+            try:
+                target = self._auth.target(server)
+            except SecretUnavailable as exc:  # spoils no other server
+                request.caller.note(f"server {server.name} is passed over: {exc.message}")
+                results.append(replace(verdict, obstacle=Obstacle.REFUSED, why=exc.message))
+            else:
+                other = candidates.from_row(target, server, verdict.models[0], name)
+                others.append(replace(other, demand=plan.demand or _build_of(first)))
+                results.append(verdict)
+        return replace(plan, candidates=(first, *others), verdicts=results)
+
+    async def _approved(
+        self,
+        request: Request,
+        name: ModelName,
+        target: Callable[[], Target],
+        server: Server | None,
+        rows: Sequence[Model],
+        demand: Demand | None,
+        asking: Asking,
+    ) -> Plan:
+        """A plan of one candidate, or the reason why that one may not be asked. `target` opens its
+        credentials.
         """
         try:
-            return _from_row(self._auth.target(verdict.server), verdict.server, verdict.models[0])
-        except SecretUnavailable as exc:
-            self._note(f"server {verdict.server.name} is passed over: {exc.message}")
-            return None
+            candidate = await self._resolved(name, target(), server, rows, asking)
+            demand = candidates.demand_of(candidate, request.terms, demand)
+        except AdminError as exc:
+            return Plan(demand=demand, refusal=exc)
+        refusal = candidates.refusal(candidate, request.terms, demand, request.cannot_carry)
+        if refusal is not None:
+            return Plan(demand=demand, refusal=refusal)
+        return Plan(candidates=(replace(candidate, demand=demand),), demand=demand)
 
     async def _resolved(
-        self, model: str, target: Target, server: Server | None, rows: Sequence[Model]
-    ) -> Choice:
-        """Find the server's own spelling of the name, asking the server for what the catalogue does
-        not say.
-        """
-        is_ollama = server.is_ollama if server else None
-        if server and is_ollama and rows:
-            return _from_row(target, server, routing.only_one(rows, str(target.ref)))
+        self,
+        name: ModelName,
+        target: Target,
+        server: Server | None,
+        rows: Sequence[Model],
+        asking: Asking,
+    ) -> Candidate:
+        """Find the server's own spelling of the name, asking it for what the catalogue lacks."""
+        if server is not None and server.version is not None and rows:
+            if len(rows) > 1:
+                raise routing.ambiguous(rows, server.name)
+            return candidates.from_row(target, server, rows[0], name)
+        is_ollama, version = None, None
+        if server is not None:
+            is_ollama, version = server.is_ollama, server.version
+        asking(target.ref)
         endpoint = self._connect(target, None)
-        version = server.version if server else None
         if is_ollama is None:
             version = await endpoint.version()
             is_ollama = version is not None
@@ -234,56 +265,40 @@ class Selection:
             raise UpstreamError(f"server {target.ref} answers, but not as Ollama", hint)
         # a program that is not Ollama may answer for any name: its own list decides, each time
         listed = await endpoint.models(is_ollama=is_ollama)
-        found = [known for known in listed if routing.means(known.name, model, is_ollama=is_ollama)]
-        if not found and not is_ollama:
-            raise _unknown(model, target, [known.name for known in listed])
-        known = routing.only_one(found, str(target.ref)) if found else None
-        return Choice(
-            target=target,
-            server=server,
-            model=known.name if known else model,
-            listed=known,
-            version=version,
-            is_ollama=is_ollama,
-        )
+        meant = routing.named(listed, name, is_ollama=is_ollama)
+        if not meant and not is_ollama:
+            raise absence.not_listed(name.text, target.ref, [model.name for model in listed])
+        model = routing.only_one(meant, str(target.ref)) if meant else None
+        return candidates.from_list(target, server, name, model, version, is_ollama=is_ollama)
 
-    async def not_found(
-        self,
-        request: GenerateRequest,
-        asked: str,
-        verdicts: Sequence[Verdict],
-        demand: Demand | None,
-    ) -> ModelNotFound | ModelMismatch | RemoteNotAllowed:
-        """The error for a name that no active server may answer, with what comes nearest as its
-        hint.
-        """
+    async def _nobody(self, criteria: Criteria, verdicts: Sequence[Verdict]) -> AdminError:
+        """The error for a name that no active server may answer, with what comes nearest."""
+        text = criteria.name.text
         by_obstacle = {verdict.obstacle: verdict for verdict in reversed(verdicts)}
         if Obstacle.NOT_DEMANDED in by_obstacle:
-            wanted = demand or "the stored one (--verified)"
-            message = (
-                f"no active server has the build of model {asked!r} that is demanded: {wanted}"
-            )
+            wanted = criteria.demand or "the stored one (--verified)"
             return ModelMismatch(
-                message, "see which builds there are: ollama-admin models --by-model"
+                f"no active server has the build of model {text!r} that is demanded: {wanted}",
+                "see which builds there are: ollama-admin models --by-model",
             )
         if Obstacle.REMOTE in by_obstacle:
-            return routing.remote_refused(asked, by_obstacle[Obstacle.REMOTE].models[0])
-        known = await self._db.read(store_models.similar_names, asked)
-        with_capability = (
-            f" with the capability {request.capability!r}" if request.capability else ""
+            return candidates.remote_refused(text, by_obstacle[Obstacle.REMOTE].models[0])
+        known = await self._db.read(store_models.similar_names, text)
+        with_capability = ""
+        if criteria.capability:
+            with_capability = f" with the capability {criteria.capability!r}"
+        return ModelNotFound(
+            f"no active server has model {text!r}{with_capability}",
+            absence.hint(text, verdicts, known),
         )
-        hint = _hint_of_absence(asked, verdicts, known)
-        return ModelNotFound(f"no active server has model {asked!r}{with_capability}", hint)
 
 
-def active(server: Server) -> Server:
-    """The server, or ServerInactive: it was named, but is kept out of every choice."""
-    if not server.is_active:
-        raise ServerInactive(
-            f"server {server.name} is inactive",
-            f"enable it with: ollama-admin server enable {server.id}",
-        )
-    return server
+def inactive(server: Server) -> ServerInactive:
+    """The error for a server that was named, but is kept out of every choice."""
+    return ServerInactive(
+        f"server {server.name} is inactive",
+        f"enable it with: ollama-admin server enable {server.id}",
+    )
 
 
 def default_server(connection: Any, capability: str | None) -> Server:
@@ -295,15 +310,10 @@ def default_server(connection: Any, capability: str | None) -> Server:
         missing = "no model is named, and there is no default server"
         hint = "name one with --model, or set a default: ollama-admin server set-default S"
     else:
-        servers, _ = store_servers.readable(connection)
-        able = (
-            s for s in servers if s.is_active and routing.has_capability(s.capabilities, capability)
-        )
-        chosen = next(able, None)
-        missing, hint = (
-            f"no model is named, and no active server has the capability {capability!r}",
-            "use --model",
-        )
+        able = store_servers.all_servers(connection, inactive=False)
+        chosen = _first_able(able, capability)
+        missing = f"no model is named, and no active server has the capability {capability!r}"
+        hint = "use --model"
     if chosen is None:
         raise InvalidInput(missing, hint)
     if not chosen.is_active:
@@ -314,160 +324,56 @@ def default_server(connection: Any, capability: str | None) -> Server:
     return chosen
 
 
-def model_for(request: GenerateRequest, server: Server) -> str:
-    """The name asked for, else the server's default model."""
-    if request.model is not None:
-        return request.model
+def default_model(server: Server) -> str:
+    """The model that a server answers with when none is named; InvalidInput when it has none."""
     if server.default_model is None:
         raise InvalidInput(
             f"no model is named, and server {server.name} has no default model",
-            f"name one with --model, or set it: ollama-admin server update {server.id} "
-            "--default-model M",
+            "name one with --model, or set it: ollama-admin server update "
+            f"{server.id} --default-model M",
         )
     return server.default_model
 
 
-def demanded(request: GenerateRequest, model: str, pin: Pin | None) -> Demand | None:
-    """The build that the request or a pin demands; a request cannot ask for less than the pin."""
-    asked = None if request.digest is None else digest_prefix(request.digest)
-    if pin is None:
-        return None if asked is None else Demand(digest=asked, by="--digest")
-    hint = (
-        f"ask for what is pinned, or change it: ollama-admin pin set {pin.name} or pin remove "
-        f"{pin.name}"
-    )
-    if request.no_verify:
-        raise Conflict(
-            f"model {model!r} is pinned to {short(pin.digest)}, and --no-verify would not look",
-            hint,
-        )
-    if asked is not None and not pin.digest.startswith(asked):
-        raise Conflict(
-            f"model {model!r} is pinned to {short(pin.digest)}, demanded is {short(asked)}", hint
-        )
-    return Demand(digest=pin.digest, by="pin")
-
-
-def catalogue(connection: Any, name: str, *, everyone: bool = False) -> Catalogue:
+def catalogue(connection: Any, name: ModelName, *, everyone: bool = False) -> Catalogue:
     """What the database says of a name and of the servers that list it; with `everyone`, of the
     other ones too.
     """
     if everyone:
-        servers, unreadable = store_servers.readable(connection)
+        servers = store_servers.all_servers(connection)
     else:
-        servers, unreadable = store_servers.holders(connection, store_models.meanings(name))
+        servers = store_servers.holders(connection, store_models.meanings(name))
     models, pin = store_models.named(connection, name)
-    return Catalogue(
-        servers=tuple(servers), models=tuple(models), pin=pin, unreadable=tuple(unreadable)
-    )
+    return Catalogue(servers=servers, models=models, pin=pin)
 
 
-def refuse_ambiguous(verdicts: Sequence[Verdict]) -> None:
-    """Raise ModelAmbiguous where the server that is preferred has several models of that name."""
-    eligible = (
-        verdict
-        for verdict in verdicts
-        if verdict.is_eligible or verdict.obstacle is Obstacle.AMBIGUOUS
-    )
-    first = next(eligible, None)
-    if first is not None and not first.is_eligible:
-        routing.only_one(first.models, first.server.name)
+def _build_of(first: Candidate) -> Demand | None:
+    """The demand that the others answer with the build of the first."""
+    if first.stored_digest is None:
+        return None
+    return Demand(digest=first.stored_digest, by=f"the build of server {first.target.ref}")
 
 
-def _known_of(connection: Any, model: str, server: Server | None) -> tuple[Pin | None, list[Model]]:
-    if server is None or not server.is_ollama:
-        return store_pins.for_name(connection, model), []
-    rows, pin = store_models.named(connection, model, server.id)
-    return pin, rows
+def _known_of(
+    connection: Any, name: ModelName, server: Server
+) -> tuple[Sequence[Model], Pin | None]:
+    """The rows of an Ollama server that the name means, and the name's pin."""
+    if not server.is_ollama:
+        return [], store_pins.for_name(connection, name)
+    return store_models.named(connection, name, server.id)
 
 
-def _from_row(target: Target, server: Server, row: Model) -> Choice:
-    return Choice(
-        target=target,
-        server=server,
-        model=row.name,
-        listed=row,
-        version=server.version,
-        is_ollama=bool(server.is_ollama),
-    )
+def _first_able(servers: Sequence[Server], capability: str) -> Server | None:
+    for server in servers:
+        if routing.has_capability(server.capabilities, capability):
+            return server
+    return None
 
 
-def _with_stored(request: GenerateRequest, choice: Choice, demand: Demand | None) -> Demand | None:
-    """With `--verified` also the digest that the last discovery stored, which must be the one
-    demanded otherwise.
-    """
-    if not request.verified:
-        return demand
-    stored, ref = choice.stored_digest, choice.target.ref
-    if stored is None:
-        use = (
-            f"ollama-admin discover {ref.id}"
-            if ref.id
-            else "--digest, for a server not in the database"
-        )
-        raise ModelMismatch(
-            f"no digest of model {choice.model!r} is stored for server {ref}", f"use {use}"
-        )
-    if demand is not None and not demand.allows(stored):
-        message = (
-            f"of model {choice.model!r} on server {ref} the build {short(stored)} is "
-            f"stored, demanded is {demand}"
-        )
-        raise ModelMismatch(message, "leave --verified out, or change the pin")
-    return Demand(digest=stored, by="--verified")
-
-
-def _refuse_what_cannot_be_asked(
-    request: GenerateRequest, choice: Choice, demand: Demand | None
-) -> None:
-    ref = choice.target.ref
-    if demand is not None and choice.is_remote:
-        raise ModelMismatch(
-            f"model {choice.model!r} answers from a remote host, which proves no build: {demand}"
-        )
-    if demand is not None and not choice.shows_digests:
-        raise ModelMismatch(
-            f"server {ref} is not Ollama and shows no digests; demanded is {demand}"
-        )
-    routing.refuse_remote(choice.model, choice.listed, request)
-    obstacle = v1_obstacle(request) if choice.target.api_version is ApiVersion.V1 else None
-    if obstacle:
-        command = f": ollama-admin server update {ref.id} --api-version native" if ref.id else ""
-        raise InvalidInput(
-            f"server {ref} is spoken to as v1, which cannot carry {obstacle}",
-            f"leave it out, or if the server is Ollama speak native to it{command}",
-        )
-
-
-def _given_credentials(request: GenerateRequest) -> Auth:
-    return read_auth(request.auth_type, request.auth_config, request.headers)
-
-
-def _named(request: GenerateRequest) -> str:
-    if request.model is None:
-        raise InvalidInput(
-            "no model is named, and a server that is not registered has no default", "use --model"
-        )
-    return request.model
-
-
-def _hint_of_absence(asked: str, verdicts: Sequence[Verdict], known: list[str]) -> str:
-    holders = [v.server.name for v in verdicts if v.obstacle is Obstacle.INACTIVE and v.models]
-    near = routing.nearest(asked, known)
-    if holders:
-        return f"inactive servers have it: {', '.join(holders)}"
-    if any(verdict.obstacle is Obstacle.CAPABILITY for verdict in verdicts):
-        return "it is there, without that capability: see ollama-admin models -o json"
-    if near:
-        return f"nearest: {', '.join(near)}"
-    if not known:
-        return "no models are known yet: run ollama-admin discover"
-    return (
-        "see what there is: ollama-admin models; after a change on a server: ollama-admin discover"
-    )
-
-
-def _unknown(model: str, target: Target, listed: list[str]) -> ModelNotFound:
-    near = routing.nearest(model, listed) or listed[:3]
-    hint = f"it lists: {', '.join(near)}" if near else "it lists no models"
-    return ModelNotFound(f"server {target.ref} does not list model {model!r}", hint)
+def _verdict_on_named(server: Server, rows: Sequence[Model], refusal: AdminError | None) -> Verdict:
+    verdict = Verdict(server=server, models=tuple(rows))
+    if refusal is not None:
+        return replace(verdict, obstacle=Obstacle.REFUSED, why=refusal.message)
+    if not rows:
+        return replace(verdict, why="its catalogue lacks the model: it is asked itself")
+    return verdict

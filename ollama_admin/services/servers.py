@@ -1,6 +1,5 @@
 """Servers: the rows, and the question whether they answer."""
 
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,15 +22,20 @@ from ollama_admin.errors import (
     ServerUnreachable,
     UpstreamError,
 )
-from ollama_admin.services.tasks import Batches, WorkLimit, together
-from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
+from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
+from ollama_admin.services.tasks import Batches, WorkLimit
+from ollama_admin.services.upstream_auth import (
+    GivenAuth,
+    UpstreamAuth,
+    changed_columns,
+    read_auth,
+)
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
-GivenAuth = tuple[AuthType | str | None, Mapping[str, Given] | None, Mapping[str, Given] | None]
 Connect = Callable[[Target, float | None], "Endpoint"]
 
 INT_LIMIT = 2**31 - 1
@@ -75,16 +79,16 @@ class Servers:
         new = store.NewServer(
             name=names.server_name(name),
             url=parsed.url,
-            api_version=_api_version(api_version) or _spoken(parsed),
+            api_version=_api_version(api_version) or _api_of(parsed),
             capabilities=_capabilities(capabilities),
             max_concurrent=_within(max_concurrent, "max_concurrent", 1),
             priority=_within(priority, "priority", -INT_LIMIT),
             is_default=is_default,
             is_active=is_active,
-            default_model=None if default_model is None else names.model_name(default_model),
+            default_model=_default_model(default_model),
         )
 
-        # seals while writers are held off: the key cannot change meanwhile
+        # seals while writers are locked out: the key cannot change meanwhile
         def insert(connection: Any) -> Server:
             sealed = self._auth.columns(credentials, parsed.url)
             return store.add(connection, replace(new, **sealed))
@@ -92,49 +96,42 @@ class Servers:
         return self._auth.masked(await self._db.write(insert))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
-        """Every row, inactive ones too, in the order in which servers are chosen; a note for each
-        unreadable one.
-        """
+        """Every row, inactive ones too, in the order in which servers are chosen."""
         return [server async for batch in self.stream(capability=capability) for server in batch]
 
     async def stream(
         self, *, capability: str | None = None
     ) -> AsyncGenerator[Sequence[Server], None]:
-        """The same, PAGE at a time; a row that is removed meanwhile is left out."""
+        """Every row in the order in which servers are chosen, at most PAGE at a time.
+
+        A row that is removed meanwhile is left out.
+        """
         ids = await self._db.read(store.ids)
         for start in range(0, len(ids), PAGE):
-            yield self._shown(
-                await self._db.read(store.among, ids[start : start + PAGE]), capability
-            )
+            rows = await self._db.read(store.among, ids[start : start + PAGE])
+            yield self._masked_with(rows, capability)
 
     async def page(
         self, *, after: int = 0, limit: int = 100, capability: str | None = None
     ) -> Sequence[Server]:
-        """The same rows by id, those after `after`: rows that come and go make none appear twice or
-        be left out.
-        """
-        found: Sequence[Server] = []
-        while True:
-            readable, unreadable = await self._db.read(store.page, after, PAGE)
-            found = [*found, *self._shown((readable, unreadable), capability)]
-            seen = [*(server.id for server in readable), *(row.ref.id or 0 for row in unreadable)]
-            if len(found) >= limit or len(seen) < PAGE:
-                return found[:limit]
-            after = max(seen)
+        """At most `limit` rows by id, from the first one after the id `after`.
 
-    def _shown(
-        self, rows: tuple[Sequence[Server], Sequence[store.Unreadable]], capability: str | None
-    ) -> Sequence[Server]:
-        """Those rows with the capability, masked; a note for each one that cannot be read."""
-        for row in rows[1]:
-            self._note(f"{row.error.message}; {row.error.hint}")
-        wanted = capability and capability.casefold()
-        able = (
-            server
-            for server in rows[0]
-            if not wanted or wanted in map(str.casefold, server.capabilities)
-        )
-        return [self._auth.masked(server) for server in able]
+        Rows that come and go between two pages make no other appear twice or be left out.
+        """
+        servers: list[Server] = []
+        while True:
+            rows = await self._db.read(store.page, after, PAGE)
+            servers.extend(self._masked_with(rows, capability))
+            if len(servers) >= limit or len(rows) < PAGE:
+                return servers[:limit]
+            after = rows[-1].id
+
+    def _masked_with(self, rows: Sequence[Server], capability: str | None) -> Sequence[Server]:
+        """Those rows with the capability (None: all), their secrets masked."""
+        if capability:
+            wanted = capability.casefold()
+            rows = [row for row in rows if wanted in map(str.casefold, row.capabilities)]
+        return [self._auth.masked(row) for row in rows]
 
     async def names(self, beginning: str = "") -> Sequence[str]:
         """The names that begin so, whatever their case."""
@@ -182,22 +179,22 @@ class Servers:
             is_active=is_active,
             default_model=default_model,
         )
-        return await self._update(server, values, (auth_type, auth_config, headers), clear)
+        given = GivenAuth(auth_type=auth_type, auth_config=auth_config, headers=headers)
+        return await self._update(server, values, given, clear)
 
     async def _update(
-        self, server: int | str, values: dict[str, Any], given_auth: GivenAuth, clear: Sequence[str]
+        self, server: int | str, values: dict[str, Any], given: GivenAuth, clear: Sequence[str]
     ) -> Server:
-        if not values and all(part is None for part in given_auth):
+        if not values and given.is_nothing:
             raise InvalidInput(
                 "nothing to change was given", "see: ollama-admin server update --help"
             )
-        before, after = await self._db.write(self._change, server, values, given_auth, clear)
-        if (before.auth_config or before.headers) and urls.origin(before.url) != urls.origin(
-            after.url
-        ):
+        before, after = await self._db.write(self._change, server, values, given, clear)
+        had_credentials = before.auth_config or before.headers
+        if had_credentials and urls.origin(before.url) != urls.origin(after.url):
+            origin = urls.origin(before.url)
             self._note(
-                f"the credentials that server {after.name} had for {urls.origin(before.url)} were "
-                "dropped; "
+                f"the credentials that server {after.name} had for {origin} were dropped; "
                 "only what was given with the new URL is kept"
             )
         return self._auth.masked(after)
@@ -207,15 +204,15 @@ class Servers:
         connection: Any,
         server: int | str,
         values: dict[str, Any],
-        given_auth: GivenAuth,
+        given: GivenAuth,
         clear: Sequence[str],
     ) -> tuple[Server, Server]:
         """The row before and after, in one transaction."""
         if values.get("is_default"):
-            store.lock_writers(connection)  # before any row is held: two orders would deadlock
+            store.lock_writers(connection)  # before any row is locked: two orders would deadlock
         before = store.find(connection, server, hold=True)
         url = values.get("url", before.url)
-        columns = changed_columns(self._auth, before, url, *given_auth, clear=clear)
+        columns = changed_columns(self._auth, before, url, given, clear=clear)
         return before, store.change(connection, before.id, values | columns)
 
     async def remove(self, server: int | str, *, force: bool = False) -> ServerRef:
@@ -244,62 +241,25 @@ class Servers:
     async def check(
         self, servers: Sequence[int | str] = (), *, all: bool = False
     ) -> tuple[CheckResult, ...]:
-        """Ask servers for their version (default: the active ones) and note what they said."""
+        """Ask servers for their version (default: the active ones) and record what they said."""
         chosen = await self._db.read(targets, servers, everyone=all)
-        limit = WorkLimit()
-        rows = Batches[CheckResult, CheckResult](
-            lambda results: self._db.write(store.record_checks, results)
+        checks = Batches[CheckResult, CheckResult](
+            lambda batch: self._db.write(store.record_checks, batch)
         )
 
-        async def bounded(server: Server | store.Unreadable) -> CheckResult:
-            if isinstance(server, store.Unreadable):
-                return CheckResult(
-                    server=server.ref,
-                    status=ServerStatus.ERROR,
-                    version=None,
-                    ms=0,
-                    error=server.error,
-                )
-            async with limit.take():
-                return await rows.add(await self._check(server))
+        async def record(outcome: Answered[str | None] | Failed) -> CheckResult:
+            return await checks.add(check_result(outcome))
 
-        return tuple(await together(bounded(server) for server in chosen))
+        return tuple(await ask_each(chosen, self._ask_version, record, limit=WorkLimit()))
 
-    async def _check(self, server: Server) -> CheckResult:
-        started = time.monotonic()
-        version, error = None, None
-        try:
-            version = await version_of(self._connect(self._auth.target(server), None), server)
-        except AdminError as exc:
-            error = exc
-        return CheckResult(
-            server=server.ref,
-            status=status_after(error),
-            version=version,
-            ms=round((time.monotonic() - started) * 1000),
-            error=error,
-        )
-
-
-def targets(
-    connection: Any, servers: Sequence[int | str], *, everyone: bool
-) -> Sequence[Server | store.Unreadable]:
-    """The rows named (each once), or all active ones, or with `everyone` all; those that cannot be
-    read come last.
-    """
-    if servers:
-        return list(
-            {
-                found.id: found for found in (store.find(connection, server) for server in servers)
-            }.values()
-        )
-    found, unreadable = store.readable(connection, inactive=everyone)
-    return [*found, *unreadable]
+    async def _ask_version(self, server: Server) -> str | None:
+        return await version_of(self._connect(self._auth.target(server), None), server)
 
 
 async def version_of(endpoint: "Endpoint", server: Server) -> str | None:
-    """Ollama's version, None for a v1 server that is not Ollama; a native one that is not is an
-    UpstreamError.
+    """Ask a server for Ollama's version; None of a v1 server that is not Ollama.
+
+    A native one that is not Ollama is an UpstreamError.
     """
     version = await endpoint.version()
     if version is None and server.api_version is ApiVersion.NATIVE:
@@ -313,36 +273,58 @@ async def version_of(endpoint: "Endpoint", server: Server) -> str | None:
     return version
 
 
-def status_after(error: AdminError | None) -> ServerStatus:
-    """What people are shown for the outcome of a check."""
-    if error is None:
-        return ServerStatus.ONLINE
-    if isinstance(error, ServerUnreachable):
-        return ServerStatus.OFFLINE
-    return (
-        ServerStatus.UNAUTHORIZED if isinstance(error, ServerUnauthorized) else ServerStatus.ERROR
+def check_result(outcome: Answered[str | None] | Failed) -> CheckResult:
+    """What is recorded of a server that was asked for its version."""
+    if isinstance(outcome, Failed):
+        return CheckResult(
+            server=outcome.server.ref,
+            status=_status_after(outcome.error),
+            version=None,
+            ms=outcome.ms,
+            error=outcome.error,
+        )
+    return CheckResult(
+        server=outcome.server.ref,
+        status=ServerStatus.ONLINE,
+        version=outcome.answer,
+        ms=outcome.ms,
     )
 
 
-def _spoken(url: urls.ServerURL) -> ApiVersion:
-    return ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
+def _status_after(error: AdminError) -> ServerStatus:
+    if isinstance(error, ServerUnreachable):
+        return ServerStatus.OFFLINE
+    if isinstance(error, ServerUnauthorized):
+        return ServerStatus.UNAUTHORIZED
+    return ServerStatus.ERROR
+
+
+def _api_of(url: urls.ServerURL) -> ApiVersion:
+    """The API that a URL as it was given speaks for: v1 where it ended in /v1."""
+    if url.v1:
+        return ApiVersion.V1
+    return ApiVersion.NATIVE
 
 
 def _api_version(value: ApiVersion | str | None) -> ApiVersion | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else ApiVersion(value)
+        return ApiVersion(value)
     except ValueError as exc:
         raise InvalidInput(f"api_version {value!a} is neither native nor v1") from exc
 
 
+def _default_model(name: str | None) -> str | None:
+    if name is None:
+        return None
+    return names.model_name(name)
+
+
 def _capabilities(values: Sequence[str]) -> tuple[str, ...]:
     for value in values:
-        if (
-            not value.strip()
-            or value != value.strip()
-            or len(value) > 100
-            or not value.isprintable()
-        ):
+        is_trimmed = value == value.strip()
+        if not value or not is_trimmed or len(value) > 100 or not value.isprintable():
             raise InvalidInput(
                 f"capability {value[:100]!a} is not a word of 1-100 printable characters"
             )
@@ -364,7 +346,7 @@ def _new_values(clear: Sequence[str], **given: Any) -> dict[str, Any]:
     if url is not None:
         values["url"] = url.url
         if url.v1 or url.api:
-            values.setdefault("api_version", _spoken(url))
+            values.setdefault("api_version", _api_of(url))
     return values | _cleared(clear, values)
 
 

@@ -34,8 +34,8 @@ class Slots:
         self._times = times or LeaseTimes()
         self._holder = f"{platform.node()}:{os.getpid()}"
         self._queues: dict[int, Queue] = {}
-        self._held: set[Lease] = set()
-        self._none_held = asyncio.Event()
+        self._leases: set[Lease] = set()
+        self._none_left = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
         self._is_away = False
         # one thread is left to renew and to release
@@ -44,46 +44,49 @@ class Slots:
         self._is_closed = False
 
     async def first_free(
-        self, servers: Sequence[Server], *, wait: float, even_inactive: bool = False
+        self,
+        servers: Sequence[Server],
+        *,
+        wait: float,
+        even_inactive: bool = False,
+        note: Callable[[str], None] | None = None,
     ) -> Lease:
         """A slot at the first of the servers that has a free one, else at the first that gets one
         in `wait` seconds.
 
         Nobody overtakes: a server that others wait for in this process counts as full. Raises
-        ServerBusy, and ServerNotFound or ServerInactive when no server is left that could key
-        one.
+        ServerBusy, and ServerNotFound or ServerInactive when no server is left that could
+        give one. `note` hears of waiting, and of what becomes of the lease.
         """
+        note = note or self._note
         full: list[Server] = []
         refused: ServerNotFound | ServerInactive | None = None
         for server in servers:
             self._require_open()
+            if server.id in self._queues:
+                full.append(server)
+                continue
             try:
-                lease = (
-                    None
-                    if server.id in self._queues
-                    else await self._acquire(server, even_inactive)
-                )
+                lease = await self._acquire(server, even_inactive)
             except (ServerNotFound, ServerInactive) as exc:  # changed since the caller read it
                 refused = refused or exc
                 continue
             if lease is not None:
-                lease.touch()
-                return lease
+                return _handed_over(lease, note)
             full.append(server)
         if not full:
             raise refused or ValueError("no server is given")
         if wait <= 0:
             raise ServerBusy(_at_limit(full), _hint(full))
-        lease = await self._wait(full, wait, even_inactive)
-        lease.touch()
-        return lease
+        lease = await self._wait(full, wait, even_inactive, note)
+        return _handed_over(lease, note)
 
     async def aclose(self) -> None:
         """Send everybody away, give back what is held, and wait for all that was begun."""
         self._is_closed = True
         for queue in list(self._queues.values()):
             queue.fail(_closed())
-        for lease in list(self._held):
+        for lease in list(self._leases):
             self._start(lease.release())
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -92,7 +95,13 @@ class Slots:
         """Begin to release a lease; use `Lease.release`."""
         return self._start(self._release(lease))
 
-    async def _wait(self, servers: Sequence[Server], wait: float, even_inactive: bool) -> Lease:
+    async def _wait(
+        self,
+        servers: Sequence[Server],
+        wait: float,
+        even_inactive: bool,
+        note: Callable[[str], None],
+    ) -> Lease:
         self._require_open()
         waiting = QueuedRequest(even_inactive=even_inactive)
         open_to = [server for server in servers if not self._is_full(server)]
@@ -100,7 +109,7 @@ class Slots:
             raise ServerBusy(
                 f"{_at_limit(servers)}, and too many requests wait already", _hint(servers)
             )
-        self._note(f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end")
+        note(f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end")
         for server in open_to:
             waiting.enter(self._queue(server))
         try:
@@ -174,7 +183,7 @@ class Slots:
             )
         if key is None:
             return None
-        lease = Lease(server, key, sent, self._times, self._give_back)
+        lease = Lease(server, key, sent, self._times, self._give_back, self._note)
         self._keep(lease)
         if self._is_closed:
             await lease.release()
@@ -182,15 +191,15 @@ class Slots:
         return lease
 
     def _keep(self, lease: Lease) -> None:
-        self._held.add(lease)
-        self._none_held.clear()
+        self._leases.add(lease)
+        self._none_left.clear()
         if self._renewal is None or self._renewal.done():
-            self._renewal = self._start(self._renew_while_held())
+            self._renewal = self._start(self._renew_while_any())
 
     def _forget(self, lease: Lease) -> None:
-        self._held.discard(lease)
-        if not self._held:
-            self._none_held.set()
+        self._leases.discard(lease)
+        if not self._leases:
+            self._none_left.set()
 
     async def _release(self, lease: Lease) -> None:
         self._forget(lease)
@@ -199,24 +208,24 @@ class Slots:
         try:
             await self._db.lease(store.release, lease.key)
         except AdminError as exc:
-            self._note(
+            lease.note(
                 f"the slot at server {lease.server.name} was not given back: {exc.message}; "
                 f"it becomes free by itself within {self._times.ttl:g} s"
             )
-        queue = self._queues.get(lease.server_id)
+        queue = self._queues.get(lease.key.server_id)
         if queue is not None:
             queue.wake()
 
-    async def _renew_while_held(self) -> None:
-        while self._held:
+    async def _renew_while_any(self) -> None:
+        while self._leases:
             try:
                 async with asyncio.timeout(self._times.renew):
-                    await self._none_held.wait()
+                    await self._none_left.wait()
             except TimeoutError:
                 await self._renew()
 
     async def _renew(self) -> None:
-        due = [lease for lease in list(self._held) if self._is_due(lease)]
+        due = [lease for lease in list(self._leases) if self._is_due(lease)]
         if not due:
             return
         sent = uptime()
@@ -234,13 +243,13 @@ class Slots:
         for lease in due:
             if lease.key in kept:
                 lease.renewed(sent)
-            elif lease in self._held:  # else it was given back meanwhile
+            elif lease in self._leases:  # else it was given back meanwhile
                 self._lose(lease)
 
     def _is_due(self, lease: Lease) -> bool:
         if lease.is_too_old:
             self._forget(lease)
-            self._note(
+            lease.note(
                 f"the request at server {lease.server.name} has held its slot for "
                 f"{self._times.longest:g} s; "
                 "it is not renewed any more"
@@ -253,7 +262,7 @@ class Slots:
     def _lose(self, lease: Lease) -> None:
         lease.lost = True
         self._forget(lease)
-        self._note(
+        lease.note(
             f"the slot at server {lease.server.name} was lost, the database was out of reach or "
             "this process stood "
             "still; the answer goes on, beside those that the server's limit allows"
@@ -269,6 +278,13 @@ class Slots:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _handed_over(lease: Lease, note: Callable[[str], None]) -> Lease:
+    """The lease as the current task's; `note` hears what becomes of it."""
+    lease.owner = asyncio.current_task()
+    lease.note = note
+    return lease
 
 
 def _closed() -> RuntimeError:

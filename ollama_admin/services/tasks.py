@@ -9,14 +9,17 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-QUICK = 32  # that may be at work at once and have not taken long yet
+QUICK = 32  # pieces of work that run at once and have taken less than LONG
 LONG = 0.25  # seconds
-MOST = 128  # that may be at work at once
-BATCH = 32  # things that are written at once
+MOST = 128  # pieces of work that run at once, the long ones too
+BATCH = 32  # items that are written at once
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results in order; the first error cancels the rest and is raised as itself."""
+    """Run the coroutines side by side; their results in order.
+
+    The first error cancels the rest and is raised as itself.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in work]
@@ -26,29 +29,32 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 class WorkLimit:
-    """How many may be at work at once: the number that was named, or as many as the fleet makes
-    useful.
+    """Limits how many pieces of work run at once, such as questions to servers.
 
-    More than a few servers that answer at once only wait for this process, and one that takes long
-    keeps nothing busy. So who holds a place for LONG gives it to somebody else and goes on beside:
-    many are asked at once where they are slow, and a few that are silent hold up nobody.
+    With `at_once` it is that number. Without, QUICK of those that are quick, and MOST of all. More
+    that are quick would only wait for this process; one that has run for LONG keeps nothing busy
+    here, so it makes room for another quick one and runs on. Thus many slow servers are asked at
+    once, and a few silent ones hold up nobody.
     """
 
     def __init__(self, at_once: int | None = None) -> None:
-        self._all = asyncio.Semaphore(MOST if at_once is None else at_once)
-        self._quick = asyncio.Semaphore(QUICK) if at_once is None else None
+        self._quick: asyncio.Semaphore | None = None
+        if at_once is None:
+            at_once = MOST
+            self._quick = asyncio.Semaphore(QUICK)
+        self._all = asyncio.Semaphore(at_once)
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[None]:
-        """Wait for a place, and hold it in the block."""
+        """Wait until the limit lets one more run; the block is that piece of work."""
         async with self._all:
             if self._quick is None:
                 yield
                 return
             await self._quick.acquire()
-            with ExitStack() as held:
-                held.callback(self._quick.release)
-                longer = asyncio.get_running_loop().call_later(LONG, held.close)
+            with ExitStack() as counted:
+                counted.callback(self._quick.release)
+                longer = asyncio.get_running_loop().call_later(LONG, counted.close)
                 try:
                     yield
                 finally:
@@ -56,10 +62,11 @@ class WorkLimit:
 
 
 class Batches(Generic[Item, Result]):
-    """Writes things in batches: what came in while the last batch was written goes into the next
-    one, BATCH at most.
+    """Writes items in batches: those that come in while one batch is written make up the next one,
+    BATCH at most.
 
-    Transactions of their own would wait for each other, and on SQLite sleep in between.
+    A transaction for each item would wait for the others, and on SQLite sleep in between. `write`
+    gives back one result for each item, in order.
     """
 
     def __init__(self, write: Callable[[list[Item]], Awaitable[Sequence[Result]]]) -> None:
@@ -68,8 +75,9 @@ class Batches(Generic[Item, Result]):
         self._turn = asyncio.Lock()
 
     async def add(self, item: Item) -> Result:
-        """What came of it, once it is written. An error of a batch is raised by one of those whose
-        things are in it, and cancels the others.
+        """Have the item written, and wait for its result.
+
+        An error of a batch is raised to one of those whose items are in it, and cancels the others.
         """
         written: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))

@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, quote_plus
 
@@ -41,6 +40,19 @@ class Auth:
     subject: str | None = None
     secret: Value | None = None
     headers: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAuth:
+    """Credentials for a row as somebody gives them, in the columns' terms; None is not given."""
+
+    auth_type: AuthType | str | None = None
+    auth_config: Mapping[str, Given] | None = None
+    headers: Mapping[str, Given] | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.auth_type is None and self.auth_config is None and self.headers is None
 
 
 def read_auth(
@@ -94,59 +106,64 @@ class UpstreamAuth:
         if credentials.secret is not None:
             if kind in OPEN_FIELDS:
                 config[OPEN_FIELDS[kind]] = credentials.subject
-            config[SECRET_FIELDS[kind]] = self._open_vault(create=True).seal(
-                credentials.secret, origin
-            )
-        headers = {
-            name: self._open_vault(create=True).seal(v, origin)
-            for name, v in credentials.headers.items()
-        }
+            config[SECRET_FIELDS[kind]] = self._sealed(credentials.secret, origin)
+        headers = {name: self._sealed(value, origin) for name, value in credentials.headers.items()}
         return {"auth_type": kind, "auth_config": config, "headers": headers}
 
+    def _sealed(self, value: Value, origin: str) -> Json:
+        return self._open_vault(create=True).seal(value, origin)
+
     def opened(self, server: Server) -> Auth:
-        """What a row holds; SecretUnavailable when it cannot be opened for the row's own origin."""
+        """The credentials of a row; SecretUnavailable when they cannot be opened for the row's own
+        origin.
+        """
         kind = server.auth_type
         if kind is AuthType.NONE and not server.headers:
             return Auth()
         origin = urls.origin(server.url)
         vault = self._open_vault(create=False)
-        subject = server.auth_config.get(OPEN_FIELDS.get(kind, ""))
+        secret = None
+        if kind is not AuthType.NONE:
+            secret = vault.open(server.auth_config.get(SECRET_FIELDS[kind]), origin)
         return Auth(
             auth_type=kind,
-            subject=None if subject is None else str(subject),
-            secret=None
-            if kind is AuthType.NONE
-            else vault.open(server.auth_config.get(SECRET_FIELDS[kind]), origin),
+            subject=_stored_subject(server),
+            secret=secret,
             headers={name: vault.open(sealed, origin) for name, sealed in server.headers.items()},
         )
 
     def target(self, server: Server, api_version: ApiVersion | None = None) -> Target:
-        """Where requests to a row go, with its credentials read now; SecretUnavailable names the
-        server.
+        """Where requests to a row's server go, with its credentials read now; SecretUnavailable
+        names the server.
         """
+        api_version = api_version or server.api_version
+        if server.auth_type is AuthType.NONE and not server.headers:
+            return Target(ref=server.ref, api_version=api_version)
         try:
-            return self._target(server.ref, api_version or server.api_version, self.opened(server))
+            return self._target(server.ref, api_version, self.opened(server))
         except SecretUnavailable as exc:
             raise SecretUnavailable(f"server {server.name}: {exc.message}", exc.hint) from exc
 
     def dynamic(self, url: urls.ServerURL, credentials: Auth) -> Target:
         """Where requests to a URL go that no row has."""
-        version = ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
+        version = ApiVersion.NATIVE
+        if url.v1:
+            version = ApiVersion.V1
         return self._target(ServerRef(id=None, name=None, url=url.url), version, credentials)
 
     def masked(self, server: Server) -> Server:
-        """The row as it may be shown: references as they were given, secrets as asterisks."""
+        """The row with references as they were given, and asterisks for secrets."""
         if not server.auth_config and not server.headers:
             return server
-        secret = SECRET_FIELDS.get(server.auth_type)
         origin = urls.origin(server.url)
-        config = {
-            k: self._shown(v, origin) if k == secret else v for k, v in server.auth_config.items()
-        }
-        headers = {name: self._shown(value, origin) for name, value in server.headers.items()}
+        config = dict(server.auth_config)
+        secret = SECRET_FIELDS.get(server.auth_type)
+        if secret is not None and secret in config:
+            config[secret] = self._masked(config[secret], origin)
+        headers = {name: self._masked(value, origin) for name, value in server.headers.items()}
         return replace(server, auth_config=config, headers=headers)
 
-    def _shown(self, sealed: Json, origin: str) -> Json:
+    def _masked(self, sealed: Json, origin: str) -> Json:
         try:
             value = self._open_vault(create=False).open(sealed, origin)
         except AdminError:
@@ -154,48 +171,45 @@ class UpstreamAuth:
         return str(value)
 
     def _target(self, ref: ServerRef, version: ApiVersion, credentials: Auth) -> Target:
-        plain = {
+        headers = {
             name: self._resolve(value, self._environ) for name, value in credentials.headers.items()
         }
-        secrets = [value.reveal() for value in plain.values()]
+        secrets = [value.reveal() for value in headers.values()]
         if credentials.secret is not None:
             secret = self._resolve(credentials.secret, self._environ).reveal()
-            secrets.append(secret)
             name, value = _authorization(credentials, secret)
-            plain[name] = Secret(value)
-            secrets += [value, value.removeprefix("Basic ")]
-        return Target(ref=ref, api_version=version, headers=plain, secrets=_forms(secrets))
+            headers[name] = Secret(value)
+            secrets += [secret, value, value.removeprefix("Basic ")]
+        return Target(ref=ref, api_version=version, headers=headers, secrets=_forms(secrets))
 
 
 def changed_columns(
-    auth: UpstreamAuth,
-    before: Server,
-    url: str,
-    auth_type: AuthType | str | None,
-    auth_config: Mapping[str, Given] | None,
-    headers: Mapping[str, Given] | None,
-    *,
-    clear: Sequence[str] = (),
+    auth: UpstreamAuth, before: Server, url: str, given: GivenAuth, *, clear: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The columns of a row whose credentials or URL change: what is not given again stays, at the
-    same origin only.
+    """The columns of a row whose credentials or URL change.
+
+    What is not given again stays, at the same origin only, unless `clear` names it: "auth" or
+    "headers".
     """
     moved = urls.origin(url) != urls.origin(before.url)
-    if auth_type is None and auth_config is None and headers is None and not moved:
+    if given.is_nothing and not moved:
         return {}
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {
+        "auth_type": before.auth_type,
+        "auth_config": dict(before.auth_config),
+        "headers": dict(before.headers),
+    }
     if moved or "auth" in clear:
         columns |= {"auth_type": AuthType.NONE, "auth_config": {}}
-    else:
-        columns |= {"auth_type": before.auth_type, "auth_config": dict(before.auth_config)}
-    columns["headers"] = {} if moved or "headers" in clear else dict(before.headers)
-    if auth_type is not None or auth_config is not None:
-        kind = auth_type or before.auth_type
-        given = _with_same_subject(before, kind, dict(auth_config or {}))
-        sealed = auth.columns(read_auth(kind, given, None), url)
+    if moved or "headers" in clear:
+        columns["headers"] = {}
+    if given.auth_type is not None or given.auth_config is not None:
+        kind = given.auth_type or before.auth_type
+        config = _with_same_subject(before, kind, dict(given.auth_config or {}))
+        sealed = auth.columns(read_auth(kind, config, None), url)
         columns |= {"auth_type": sealed["auth_type"], "auth_config": sealed["auth_config"]}
-    if headers is not None:
-        fresh = auth.columns(read_auth(None, None, headers), url)["headers"]
+    if given.headers is not None:
+        fresh = auth.columns(read_auth(None, None, given.headers), url)["headers"]
         columns["headers"] = _replaced(columns["headers"], fresh)
     kind, subject = AuthType(columns["auth_type"]), columns["auth_config"].get("header_name")
     _refuse_twice(columns["headers"], kind, subject)
@@ -219,6 +233,13 @@ def _replaced(headers: Mapping[str, Json], fresh: Mapping[str, Json]) -> dict[st
     return kept | dict(fresh)
 
 
+def _stored_subject(server: Server) -> str | None:
+    subject = server.auth_config.get(OPEN_FIELDS.get(server.auth_type, ""))
+    if subject is None:
+        return None
+    return str(subject)
+
+
 def _authorization(credentials: Auth, secret: str) -> tuple[str, str]:
     match credentials.auth_type:
         case AuthType.BASIC:
@@ -234,19 +255,23 @@ def _forms(secrets: list[str]) -> tuple[Secret, ...]:
     """As they are, in base64, in a URL, in JSON; the longest first, so that a form inside another
     does not hide it.
     """
-    forms = {
-        form
-        for text in secrets
-        for form in (text, text.upper(), text.lower(), json.dumps(text)[1:-1])
-    }
-    for text, encoding in product(secrets, ("utf-8", "latin-1")):
-        encoded = text.encode(encoding, "replace")
-        forms |= {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}
-        forms |= {
-            encode(encoded).decode().rstrip("=")
-            for encode in (base64.b64encode, base64.urlsafe_b64encode)
-        }
+    forms: set[str] = set()
+    for text in secrets:
+        forms |= {text, text.upper(), text.lower(), json.dumps(text)[1:-1]}
+        for encoding in ("utf-8", "latin-1"):
+            forms |= _encoded(text.encode(encoding, "replace"))
     return tuple(Secret(form) for form in sorted(forms, key=len, reverse=True))
+
+
+def _encoded(secret: bytes) -> set[str]:
+    """A secret as URLs and base64 write it."""
+    return {
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        base64.b64encode(secret).decode().rstrip("="),
+        base64.urlsafe_b64encode(secret).decode().rstrip("="),
+    }
 
 
 def _auth_type(value: AuthType | str | None) -> AuthType:
@@ -276,9 +301,10 @@ def _value(what: str, given: Given | None) -> Value:
         )
     if isinstance(given, Reference):
         return Reference.parse(str(given))  # by the rules, however it was made
-    value = given if isinstance(given, Secret) else Secret(str(given))
-    check_header_value(what, value.reveal())
-    return value
+    if not isinstance(given, Secret):
+        given = Secret(str(given))
+    check_header_value(what, given.reveal())
+    return given
 
 
 def _refuse_twice(headers: Mapping[str, object], kind: AuthType, subject: str | None) -> None:
@@ -287,11 +313,15 @@ def _refuse_twice(headers: Mapping[str, object], kind: AuthType, subject: str | 
         raise InvalidInput(
             "the header Authorization is given as a header", "give it with --auth basic or bearer"
         )
-    own = (subject or "").casefold() if kind is AuthType.API_KEY else None
-    if len(set(folded)) != len(folded) or own in folded:
+    if kind is AuthType.API_KEY:
+        folded.append((subject or "").casefold())
+    if len(set(folded)) != len(folded):
         raise InvalidInput("a header is given twice")
 
 
 def _wanted(kind: AuthType) -> str:
+    """The hint for a field that this kind of auth has not."""
     fields = [name for name in (OPEN_FIELDS.get(kind), SECRET_FIELDS.get(kind)) if name]
-    return f"it takes {' and '.join(fields)}" if fields else "choose another --auth"
+    if not fields:
+        return "choose another --auth"
+    return f"it takes {' and '.join(fields)}"

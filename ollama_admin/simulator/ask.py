@@ -97,12 +97,14 @@ def read_generate(body: Mapping[str, object]) -> Ask:
         raise RefusedError(400, "raw mode does not support template, system, or context")
     prompt = str(body.get("prompt") or "")
     texts = [("system", str(body.get("system") or "")), ("user", prompt)]
-    messages = [_message(role, text) for role, text in texts if text]
+    messages: tuple[Message, ...] = ()
+    if prompt:
+        messages = tuple(_message(role, text) for role, text in texts if text)
     return _read_native(
         body,
         kind="generate",
         name=name,
-        messages=tuple(messages) if prompt else (),
+        messages=messages,
         has_images=bool(body.get("images")),
     )
 
@@ -125,7 +127,10 @@ def read_v1_chat(body: Mapping[str, object]) -> Ask:
     if not listed:
         raise RefusedError(400, "[] is too short - 'messages'")
     parts = [part for message in listed for part in _list_of_objects(message.get("content"))]
+    num_predict = None
     limit = body.get("max_tokens")
+    if isinstance(limit, int):
+        num_predict = limit
     return Ask(
         kind="chat",
         name=read_name(body, empty=RefusedError(400, "model is required")),
@@ -135,7 +140,7 @@ def read_v1_chat(body: Mapping[str, object]) -> Ask:
         has_tools=bool(body.get("tools")),
         think=body.get("reasoning_effort") not in (None, "none"),
         truncate=False,
-        num_predict=limit if isinstance(limit, int) else None,
+        num_predict=num_predict,
     )
 
 
@@ -177,8 +182,9 @@ def _read_native(
 
 
 def _read_options(body: Mapping[str, object]) -> dict[str, int]:
-    given = body.get("options")
-    options = given if isinstance(given, dict) else {}
+    options = body.get("options")
+    if not isinstance(options, dict):
+        return {}
     read: dict[str, int] = {}
     for name in _INTEGER_OPTIONS:
         value = options.get(name)
@@ -216,7 +222,9 @@ def _text_of(message: Mapping[str, object]) -> str:
 
 
 def _list_of_objects(value: object) -> list[dict[str, object]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    return [item for item in value if isinstance(item, dict)]
 
 
 def _describe_syntax(error: json.JSONDecodeError) -> str:

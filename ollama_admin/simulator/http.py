@@ -57,7 +57,10 @@ class Reply:
         headers = dict(self.headers) | {"Content-Length": str(len(self.body))}
         if self.content_type:
             headers["Content-Type"] = self.content_type
-        return encode_head(self.status, headers) + (b"" if head_only else self.body)
+        head = encode_head(self.status, headers)
+        if head_only:
+            return head
+        return head + self.body
 
 
 def encode_json(value: object) -> bytes:
@@ -71,10 +74,8 @@ def encode_head(status: int, headers: Mapping[str, str]) -> bytes:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown"
-    lines = [
-        f"HTTP/1.1 {status} {phrase}",
-        *(f"{name}: {value}" for name, value in headers.items()),
-    ]
+    lines = [f"HTTP/1.1 {status} {phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
@@ -109,7 +110,9 @@ class Connection:
         del self._received[: end + 4]
         headers = _parse_headers(head[1:])
         raw = await self._read_body(headers)
-        return None if raw is None else _parse_request(head[0], headers, raw)
+        if raw is None:
+            return None
+        return _parse_request(head[0], headers, raw)
 
     async def client_left(self) -> None:
         """Returns when the client has gone; what it sends meanwhile is kept for later."""

@@ -53,7 +53,9 @@ def derive_digest(name: str, build: str) -> str:
 
 def with_tag(name: str) -> str:
     """The name as the server lists it: `alpha` becomes `alpha:latest`."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:{DEFAULT_TAG}"
+    if ":" in name.rpartition("/")[2]:
+        return name
+    return f"{name}:{DEFAULT_TAG}"
 
 
 def full_name(name: str) -> str:

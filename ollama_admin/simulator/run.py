@@ -43,7 +43,9 @@ def check_abilities(ask: Ask, model: SimulatedModel, version: tuple[int, ...]) -
     if ask.has_suffix and "insert" not in model.capabilities:
         raise RefusedError(400, f"{full_name(ask.name)} does not support insert")
     if ask.think and "thinking" not in model.capabilities:
-        shown = full_name(ask.name) if version < TRUNCATE_SINCE else f'"{ask.name}"'
+        shown = f'"{ask.name}"'
+        if version < TRUNCATE_SINCE:
+            shown = full_name(ask.name)
         raise RefusedError(400, f"{shown} does not support thinking")
     if ask.has_images and "vision" not in model.capabilities:
         text = "Multimodal data provided, but model does not support multimodal requests."
@@ -56,10 +58,9 @@ def plan_run(ask: Ask, model: SimulatedModel, version: tuple[int, ...], context:
     if ask.only_loads:
         return Run(num_ctx=num_ctx, done_reason="unload" if ask.unload else "load")
     prompt_tokens = _fit_prompt(ask, num_ctx, version)
-    room = num_ctx - prompt_tokens if not ask.shift else _RUNAWAY_CONTEXTS * num_ctx
-    wanted = ask.num_predict if ask.num_predict and ask.num_predict > 0 else room
+    limit = _output_limit(ask, num_ctx, prompt_tokens)
     tokens, output_tokens, done_reason = _speak(
-        ask, model, limit=max(0, min(wanted, room)), stops_loops=_stops_loops(ask, version)
+        ask, model, limit=limit, stops_loops=_stops_loops(ask, version)
     )
     return Run(
         tokens=tokens,
@@ -68,6 +69,16 @@ def plan_run(ask: Ask, model: SimulatedModel, version: tuple[int, ...], context:
         num_ctx=num_ctx,
         done_reason=done_reason,
     )
+
+
+def _output_limit(ask: Ask, num_ctx: int, prompt_tokens: int) -> int:
+    """How many tokens the answer may have; one that shifts its context is stopped far later."""
+    room = num_ctx - prompt_tokens
+    if ask.shift:
+        room = _RUNAWAY_CONTEXTS * num_ctx
+    if ask.num_predict and ask.num_predict > 0:
+        room = min(ask.num_predict, room)
+    return max(0, room)
 
 
 def _speak(
@@ -93,14 +104,17 @@ def _think(ask: Ask, model: SimulatedModel) -> list[Token]:
         return []
     words = _split(model.thinking)
     if ask.kind == "generate":
-        return [Token(text) for text in ("<think>", *words, "</think>")]
+        words.insert(0, "<think>")
+        words.append("</think>")
+        return [Token(text) for text in words]
     return [Token(text, is_thinking=True) for text in words]
 
 
 def _split(text: str) -> list[str]:
     """Words that joined are the text again."""
-    first, *others = text.split(" ")
-    return [word for word in (first, *(f" {word}" for word in others)) if word]
+    words = [f" {word}" for word in text.split(" ")]
+    words[0] = words[0].removeprefix(" ")
+    return [word for word in words if word]
 
 
 def _repeat(text: str) -> Iterator[Token]:

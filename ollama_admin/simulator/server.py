@@ -134,8 +134,9 @@ class SimulatedServer(SocketServer):
 
     def local_path(self, request: RecordedRequest) -> str:
         """The path below `prefix`; empty when it is not below it."""
-        is_below = request.path.startswith(self.prefix)
-        return request.path.removeprefix(self.prefix) if is_below else ""
+        if not request.path.startswith(self.prefix):
+            return ""
+        return request.path.removeprefix(self.prefix)
 
     async def answer(self, connection: Connection, request: RecordedRequest) -> None:
         path = self.local_path(request)
@@ -175,16 +176,12 @@ class SimulatedServer(SocketServer):
 
     async def _ps(self, connection: Connection, request: RecordedRequest) -> None:
         tells_context = self._numbers >= _PS_CONTEXT_SINCE
-        loaded = sorted(self._loaded.values(), key=lambda one: one.expires_at, reverse=True)
-        entries = [
-            ps_entry(
-                one.name,
-                one.model,
-                expires_at=one.expires_at,
-                num_ctx=one.num_ctx if tells_context else None,
-            )
-            for one in loaded
-        ]
+        entries = []
+        for one in sorted(self._loaded.values(), key=lambda one: one.expires_at, reverse=True):
+            entry = ps_entry(one.name, one.model, expires_at=one.expires_at)
+            if tells_context:
+                entry["context_length"] = one.num_ctx
+            entries.append(entry)
         await _send(connection, request, Reply(body=encode_json({"models": entries})))
 
     async def _show(self, connection: Connection, request: RecordedRequest) -> None:
@@ -297,9 +294,11 @@ class SimulatedServer(SocketServer):
 
     def _load(self, ask: Ask, model: SimulatedModel, run: Run) -> None:
         """A runner keeps the name that loaded it, whatever name is asked for later."""
-        known = self._loaded.get(model.digest)
+        name = find_listed(self.models, ask.name) or ask.name
+        if model.digest in self._loaded:
+            name = self._loaded[model.digest].name
         self._loaded[model.digest] = _Loaded(
-            name=known.name if known else find_listed(self.models, ask.name) or ask.name,
+            name=name,
             model=model,
             num_ctx=run.num_ctx,
             expires_at=self.clock() + _KEEP_ALIVE,
@@ -310,11 +309,15 @@ class SimulatedServer(SocketServer):
         return sorted(listed, key=lambda item: item[1].modified_at, reverse=True)
 
     def _list_as(self, name: str) -> str:
-        return name if self.version is None else with_tag(name)
+        if self.version is None:
+            return name
+        return with_tag(name)
 
     @property
     def _numbers(self) -> tuple[int, ...]:
-        return parse_version(self.version) if self.version else _NOT_OLLAMA
+        if not self.version:
+            return _NOT_OLLAMA
+        return parse_version(self.version)
 
 
 async def _root(connection: Connection, request: RecordedRequest) -> None:

@@ -1,7 +1,7 @@
 """A server on a loopback socket: connections, what was asked, and who left before the end."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -68,7 +68,7 @@ class SocketServer:
             return
         server.close()
         while self._serving:
-            await _cancel(*self._serving)
+            await _cancel(self._serving)
         await server.wait_closed()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -117,7 +117,7 @@ class SocketServer:
             if _was_abandoned(answering) and not connection.was_ended:
                 self._left(request)
         finally:
-            await _cancel(answering, leaving)
+            await _cancel((answering, leaving))
             self.in_flight -= 1
             self._changed.set()
         if not answering.cancelled():
@@ -139,7 +139,8 @@ def _was_abandoned(answering: asyncio.Task[None]) -> bool:
     return not answering.done() or isinstance(answering.exception(), ConnectionError)
 
 
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    tasks = tuple(tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -55,7 +55,9 @@ class GenerateShape:
         return encode_json(record) + b"\n"
 
     def last(self, run: Run) -> list[bytes]:
-        return [self.whole((), run) + b"\n"] if run.done_reason else []
+        if not run.done_reason:
+            return []
+        return [self.whole((), run) + b"\n"]
 
     def whole(self, tokens: Sequence[Token], run: Run) -> bytes:
         at = self._clock()
@@ -80,7 +82,9 @@ class GenerateShape:
 
     def _text(self, text: str, thinking: str) -> JsonObject:
         fields: JsonObject = {"response": text}
-        return fields | ({"thinking": thinking} if thinking else {})
+        if thinking:
+            fields["thinking"] = thinking
+        return fields
 
     def _context(self) -> JsonObject:
         return {"context": _CONTEXT}
@@ -89,7 +93,9 @@ class GenerateShape:
 class ChatShape(GenerateShape):
     def _text(self, text: str, thinking: str) -> JsonObject:
         message = {"role": "assistant", "content": text}
-        return {"message": message | ({"thinking": thinking} if thinking else {})}
+        if thinking:
+            message["thinking"] = thinking
+        return {"message": message}
 
     def _context(self) -> JsonObject:
         return {}
@@ -111,44 +117,40 @@ class V1Shape:
         if token.is_thinking:
             text = {"content": "", "reasoning": token.text}
         delta, self._role = self._role | text, {}
-        return self._event([_choice(delta, None)])
+        return _event(self._chunk([_choice(delta, None)]))
 
     def last(self, run: Run) -> list[bytes]:
         if run.done_reason is None:
             return []
-        pieces = [self._event([_choice({}, run.done_reason)])]
+        pieces = [_event(self._chunk([_choice({}, run.done_reason)]))]
         if self._include_usage:
-            pieces.append(self._event([], more={"usage": _usage(run)}))
-        return [*pieces, b"data: [DONE]\n\n"]
+            pieces.append(_event(self._chunk([]) | {"usage": _usage(run)}))
+        pieces.append(b"data: [DONE]\n\n")
+        return pieces
 
     def whole(self, tokens: Sequence[Token], run: Run) -> bytes:
         text, thinking = _join(tokens)
         message: JsonObject = {"role": "assistant", "content": text}
-        message |= {"reasoning": thinking} if thinking else {}
-        choice = {"index": 0, "message": message, "finish_reason": run.done_reason}
-        fields = self._fields("chat.completion", self._name)
-        return encode_json(fields | {"choices": [choice], "usage": _usage(run)}) + b"\n"
+        if thinking:
+            message["reasoning"] = thinking
+        choice: JsonObject = {"index": 0, "message": message, "finish_reason": run.done_reason}
+        record = self._record("chat.completion", [choice]) | {"usage": _usage(run)}
+        return encode_json(record) + b"\n"
 
     def killed(self) -> bytes:
-        return self._event([_choice({"content": ""}, None)], name="")
+        return _event(self._chunk([_choice({"content": ""}, None)]) | {"model": ""})
 
-    def _event(
-        self,
-        choices: list[JsonObject],
-        *,
-        name: str | None = None,
-        more: JsonObject | None = None,
-    ) -> bytes:
-        fields = self._fields("chat.completion.chunk", self._name if name is None else name)
-        return b"data: " + encode_json(fields | {"choices": choices} | (more or {})) + b"\n\n"
+    def _chunk(self, choices: list[JsonObject]) -> JsonObject:
+        return self._record("chat.completion.chunk", choices)
 
-    def _fields(self, kind: str, name: str) -> JsonObject:
+    def _record(self, kind: str, choices: list[JsonObject]) -> JsonObject:
         return {
             "id": self._id,
             "object": kind,
             "created": self._created,
-            "model": name,
+            "model": self._name,
             "system_fingerprint": "fp_ollama",
+            "choices": choices,
         }
 
 
@@ -178,15 +180,14 @@ def tags_entry(name: str, model: SimulatedModel, *, with_lengths: bool) -> JsonO
     if with_lengths:
         details["context_length"] = model.context_length
         details["embedding_length"] = model.embedding_length
-        told = [c for c in model.capabilities if c in ("insert", "vision", "audio")]
-        entry["capabilities"] = ["completion", *told]
+        capabilities = ["completion"]
+        capabilities += [c for c in model.capabilities if c in ("insert", "vision", "audio")]
+        entry["capabilities"] = capabilities
     return entry
 
 
-def ps_entry(
-    name: str, model: SimulatedModel, *, expires_at: datetime, num_ctx: int | None
-) -> JsonObject:
-    entry: JsonObject = {
+def ps_entry(name: str, model: SimulatedModel, *, expires_at: datetime) -> JsonObject:
+    return {
         "name": name,
         "model": name,
         "size": model.size * 4,
@@ -195,7 +196,6 @@ def ps_entry(
         "expires_at": format_time(expires_at),
         "size_vram": 0,
     }
-    return entry | ({} if num_ctx is None else {"context_length": num_ctx})
 
 
 def show_record(name: str, model: SimulatedModel) -> JsonObject:
@@ -244,18 +244,17 @@ def _details(model: SimulatedModel) -> JsonObject:
 
 def _model_info(model: SimulatedModel) -> JsonObject:
     family = model.family
-    pooling = {f"{family}.pooling_type": 1} if "embedding" in model.capabilities else {}
-    return {
+    info: JsonObject = {
         "general.architecture": family,
         "general.file_type": 0,
         "general.parameter_count": 538848,
         f"{family}.block_count": 1,
         f"{family}.context_length": model.context_length,
         f"{family}.embedding_length": model.embedding_length,
-        **pooling,
-        "tokenizer.ggml.model": "llama",
-        "tokenizer.ggml.tokens": None,
     }
+    if "embedding" in model.capabilities:
+        info[f"{family}.pooling_type"] = 1
+    return info | {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": None}
 
 
 def _join(tokens: Sequence[Token]) -> tuple[str, str]:
@@ -283,6 +282,10 @@ def _usage(run: Run) -> JsonObject:
         "completion_tokens": run.output_tokens,
         "total_tokens": run.prompt_tokens + run.output_tokens,
     }
+
+
+def _event(record: JsonObject) -> bytes:
+    return b"data: " + encode_json(record) + b"\n\n"
 
 
 def _choice(delta: JsonObject, finish_reason: str | None) -> JsonObject:

@@ -10,10 +10,18 @@ from sqlalchemy.types import TypeEngine
 
 
 class JSONDocument(TypeDecorator[Any]):
-    """JSONB on PostgreSQL, JSON on SQLite; None is NULL."""
+    """JSONB on PostgreSQL, JSON on SQLite; None is NULL.
+
+    `shape` is what the column's CHECK constraint lets in: "object", or "texts" for an array of
+    strings.
+    """
 
     impl = JSON(none_as_null=True)
     cache_ok = True
+
+    def __init__(self, shape: str) -> None:
+        super().__init__()
+        self.shape = shape
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name != "postgresql":

@@ -148,7 +148,7 @@ def _refused_by_constraint(orig: Any) -> AdminError:
     ):
         return InvalidInput("the database does not accept one of the values")
     diagnostics = getattr(orig, "diag", None)
-    subject = (diagnostics.constraint_name if diagnostics else None) or str(orig)
+    subject = getattr(diagnostics, "constraint_name", None) or str(orig)
     if "name_key" in subject:
         return ServerExists("a server of that name was just added by somebody else")
     if "url" in subject:
@@ -162,14 +162,18 @@ def _postgres(exc: sa.DBAPIError, state: str | None) -> AdminError:
     if state in _BUSY:
         return DatabaseBusy(_BUSY[state], "try again in a moment")
     if state in _UNAVAILABLE:
-        return DatabaseUnavailable(*_UNAVAILABLE[state])
+        problem, hint = _UNAVAILABLE[state]
+        return DatabaseUnavailable(problem, hint)
     if state in ("42P01", "42703"):
         return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)
     if isinstance(exc, (sa.OperationalError, sa.InterfaceError)):
         text = str(exc.orig).lower()
-        found = (problem for mark, problem in _CONNECT_PROBLEMS if mark in text)
-        default = ("the database cannot be reached", "check host and port, and that it is running")
-        return DatabaseUnavailable(*next(found, default))
+        for mark, (problem, hint) in _CONNECT_PROBLEMS:
+            if mark in text:
+                return DatabaseUnavailable(problem, hint)
+        return DatabaseUnavailable(
+            "the database cannot be reached", "check host and port, and that it is running"
+        )
     if isinstance(exc, sa.ProgrammingError) and state is None:
         return InvalidInput("the database URL cannot be used", "check what follows the ? in it")
     if isinstance(exc, sa.DataError):

@@ -199,7 +199,7 @@ def _revisions() -> tuple[str, ...]:
         with warnings.catch_warnings(action="error", category=UserWarning):
             script = ScriptDirectory.from_config(_config())
             heads = script.get_heads()
-            found = tuple(revision.revision for revision in reversed(list(script.walk_revisions())))
+            newest_first = [revision.revision for revision in script.walk_revisions()]
     except (CommandError, UserWarning) as exc:
         raise SchemaOutOfDate(
             f"the migrations cannot be read: {exc}", "reinstall ollama-admin"
@@ -209,7 +209,7 @@ def _revisions() -> tuple[str, ...]:
             f"the migrations have not one head but {len(heads)}: {', '.join(sorted(heads))}",
             "reinstall ollama-admin",
         )
-    return found
+    return tuple(reversed(newest_first))
 
 
 def _position(revisions: tuple[str, ...], current: str | None) -> int:
@@ -228,7 +228,9 @@ def _existing(target: str, revisions: tuple[str, ...]) -> str:
 
 
 def _config(buffer: StringIO | None = None) -> Config:
-    config = Config(output_buffer=buffer) if buffer else Config()
+    config = Config()
+    if buffer is not None:
+        config.output_buffer = buffer
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config

@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, select
 
 from ollama_admin.domain.models import CONSTANT_DIGESTS
-from ollama_admin.domain.names import model_key
+from ollama_admin.domain.names import ModelName, model_key
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.store.dialects import insert_or
+from ollama_admin.store.servers import by_preference
 from ollama_admin.store.tables import models, pins, servers
 
 # put together once: it is in every request
@@ -32,9 +33,9 @@ class Holding:
     counts: bool
 
 
-def for_name(connection: Connection, name: str) -> Pin | None:
+def for_name(connection: Connection, name: ModelName) -> Pin | None:
     """The pin of a model name, in any spelling of it."""
-    row = connection.execute(_OF_NAME, {"key": model_key(name)}).first()
+    row = connection.execute(_OF_NAME, {"key": name.key}).first()
     return None if row is None else _pin(row)
 
 
@@ -48,7 +49,7 @@ def digests(connection: Connection) -> dict[str, str]:
 
 def checked(connection: Connection) -> list[CheckedPin]:
     """Every pin by name, with what active servers list under its name."""
-    held = (
+    listed = (
         select(models.c.name_key, models.c.digest)
         .join(servers, servers.c.id == models.c.server_id)
         .where(models.c.is_available, servers.c.is_active, models.c.digest.is_not(None))
@@ -57,10 +58,10 @@ def checked(connection: Connection) -> list[CheckedPin]:
     query = (
         select(
             pins,
-            _counted(held.c.digest == pins.c.digest, "agree"),
-            _counted(held.c.digest != pins.c.digest, "differ"),
+            _counted(listed.c.digest == pins.c.digest, "agree"),
+            _counted(listed.c.digest != pins.c.digest, "differ"),
         )
-        .outerjoin(held, held.c.name_key == pins.c.name_key)
+        .outerjoin(listed, listed.c.name_key == pins.c.name_key)
         .group_by(pins.c.name_key)
         .order_by(pins.c.name, pins.c.name_key)
     )
@@ -71,6 +72,7 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
     """Rows of a name that tell its build, vanished ones and those of inactive servers too, by
     server preference.
     """
+    is_remote = models.c.remote_host.is_not(None) | models.c.remote_model.is_not(None)
     query = (
         select(
             models.c.server_id,
@@ -78,19 +80,15 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
             models.c.name,
             models.c.digest,
             models.c.is_available,
-            (models.c.remote_host.is_not(None) | models.c.remote_model.is_not(None)).label(
-                "is_remote"
-            ),
+            is_remote.label("is_remote"),
             (models.c.is_available & servers.c.is_active).label("counts"),
         )
         .join(servers, servers.c.id == models.c.server_id)
         .where(models.c.name_key == model_key(name), models.c.digest.is_not(None))
         .where(models.c.family.is_distinct_from(CONSTANT_DIGESTS))
-        .order_by(
-            servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id, models.c.name
-        )
     )
-    return [Holding(**row._mapping) for row in connection.execute(query)]
+    rows = connection.execute(by_preference(query).order_by(models.c.name))
+    return [Holding(**row._mapping) for row in rows]
 
 
 def put(connection: Connection, name: str, digest: str) -> Pin:
@@ -103,9 +101,13 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
         select(pins.c.digest).where(pins.c.name_key == key).with_for_update()
     )
     values = {"name": name, "digest": digest, "updated_at": now}
-    upsert = insert_or(connection, pins).values(name_key=key, created_at=now, **values)
-    upsert = upsert.on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
-    return _pin(connection.execute(upsert.returning(pins)).one(), before)
+    upsert = (
+        insert_or(connection, pins)
+        .values(values | {"name_key": key, "created_at": now})
+        .on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
+        .returning(pins)
+    )
+    return _pin(connection.execute(upsert).one(), before)
 
 
 def remove(connection: Connection, name: str) -> Pin | None:

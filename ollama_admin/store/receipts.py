@@ -1,13 +1,14 @@
 """SQL on `ollama_receipts`.
 
 Names are compared in Python, folded as everywhere, and the rows are then chosen by the spellings
-that were found.
+that mean the name.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -16,14 +17,15 @@ from sqlalchemy import (
     Connection,
     Double,
     Row,
+    and_,
     case,
     cast,
     delete,
     func,
     insert,
     inspect,
-    or_,
     select,
+    true,
 )
 
 from ollama_admin.domain.answers import Proof, Stats
@@ -70,11 +72,13 @@ def newest(connection: Connection, wanted: Wanted, limit: int) -> list[Receipt]:
     """The newest first; raises ServerNotFound for a server that neither a row nor a receipt
     knows.
     """
-    query = select(receipts).where(*_conditions(connection, wanted))
-    rows = connection.execute(
-        query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc()).limit(limit)
+    query = (
+        select(receipts)
+        .where(_condition(connection, wanted))
+        .order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
+        .limit(limit)
     )
-    return [_receipt(row) for row in rows]
+    return [_receipt(row) for row in connection.execute(query)]
 
 
 def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
@@ -84,8 +88,8 @@ def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
     Percentiles are by nearest rank: the least time that at least so many of a hundred do not
     exceed.
     """
-    asked = _ranked(_conditions(connection, wanted)).subquery()
-    counted = _counted(asked).subquery()
+    ranked = _ranked(_condition(connection, wanted)).subquery()
+    counted = _counted(ranked).subquery()
     query = (
         select(counted, receipts.c.server_id, receipts.c.server_name, receipts.c.server_url)
         .join(receipts, receipts.c.id == counted.c.last)
@@ -119,8 +123,8 @@ def tidy(settings: Settings, before: datetime) -> int:
             engine.dispose()
 
 
-def _conditions(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [true()]
     if wanted.since is not None:
         conditions.append(receipts.c.created_at >= wanted.since)
     if wanted.failed:
@@ -129,7 +133,7 @@ def _conditions(connection: Connection, wanted: Wanted) -> list[ColumnElement[bo
         conditions.append(_of_server(connection, wanted.server))
     if wanted.model is not None:
         conditions.append(_of_model(connection, wanted.model))
-    return conditions
+    return and_(*conditions)
 
 
 def _of_server(connection: Connection, server: int | str) -> ColumnElement[bool]:
@@ -137,18 +141,16 @@ def _of_server(connection: Connection, server: int | str) -> ColumnElement[bool]
     it was asked.
     """
     try:
-        known = store_servers.find(connection, server).id
+        server_id = store_servers.find(connection, server).id
     except ServerNotFound:
         condition = _of_former_server(connection, str(server))
         if connection.scalar(select(receipts.c.id).where(condition).limit(1)) is None:
             raise
         return condition
-    same_row = receipts.c.server_id == known
-    return (
-        same_row
-        if str(server).isdecimal()
-        else same_row | _of_former_server(connection, str(server))
-    )
+    same_row = receipts.c.server_id == server_id
+    if str(server).isdecimal():
+        return same_row
+    return same_row | _of_former_server(connection, str(server))
 
 
 def _of_former_server(connection: Connection, server: str) -> ColumnElement[bool]:
@@ -166,15 +168,14 @@ def _of_model(connection: Connection, model: str) -> ColumnElement[bool]:
     """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves
     anyway.
     """
-    columns = (receipts.c.asked_model, receipts.c.model)
-    spellings = {
-        name for column in columns for name in connection.scalars(select(column).distinct()) if name
-    }
+    asked_names = connection.scalars(select(receipts.c.asked_model).distinct()).all()
+    sent_names = connection.scalars(select(receipts.c.model).distinct()).all()
+    spellings = {name for name in chain(asked_names, sent_names) if name}
     meant = [name for name in spellings if model_key(name) == model_key(model)]
-    return or_(*(column.in_(meant) for column in columns))
+    return receipts.c.asked_model.in_(meant) | receipts.c.model.in_(meant)
 
 
-def _ranked(conditions: Sequence[ColumnElement[bool]]) -> Any:
+def _ranked(condition: ColumnElement[bool]) -> Any:
     """Receipts with the group that each belongs to, and the rank of its time to first token in that
     group.
     """
@@ -182,9 +183,13 @@ def _ranked(conditions: Sequence[ColumnElement[bool]]) -> Any:
     dynamic_url = case((receipts.c.server_id.is_(None), receipts.c.server_url))
     group = (model, receipts.c.server_id, dynamic_url)
     time = receipts.c.time_to_first_token_ms
-    needed = ("id", "server_id", "outcome", "prompt_tokens", "output_tokens", "tokens_per_second")
     return select(
-        *(receipts.c[name] for name in needed),
+        receipts.c.id,
+        receipts.c.server_id,
+        receipts.c.outcome,
+        receipts.c.prompt_tokens,
+        receipts.c.output_tokens,
+        receipts.c.tokens_per_second,
         time,
         model.label("group_model"),
         dynamic_url.label("group_url"),
@@ -192,66 +197,94 @@ def _ranked(conditions: Sequence[ColumnElement[bool]]) -> Any:
         func.count(time)
         .over(partition_by=group, order_by=time.nulls_last(), rows=(None, None))
         .label("timed"),
-    ).where(*conditions)
+    ).where(condition)
 
 
-def _counted(asked: Any) -> Any:
-    has_rate = asked.c.output_tokens.is_not(None) & asked.c.tokens_per_second.is_not(None)
-    tokens = cast(asked.c.output_tokens, Double)
-    seconds = func.sum(tokens / asked.c.tokens_per_second).filter(has_rate)
+def _counted(ranked: Any) -> Any:
+    has_rate = ranked.c.output_tokens.is_not(None) & ranked.c.tokens_per_second.is_not(None)
+    tokens = cast(ranked.c.output_tokens, Double)
+    seconds = func.sum(tokens / ranked.c.tokens_per_second).filter(has_rate)
     return select(
-        asked.c.group_model.label("model"),
-        func.max(asked.c.id).label("last"),
+        ranked.c.group_model.label("model"),
+        func.max(ranked.c.id).label("last"),
         func.count().label("count"),
-        func.count().filter(asked.c.outcome.not_in(NO_FAILURE)).label("failures"),
-        cast(func.sum(asked.c.prompt_tokens), BigInteger).label("prompt_tokens"),
-        cast(func.sum(asked.c.output_tokens), BigInteger).label("output_tokens"),
+        func.count().filter(ranked.c.outcome.not_in(NO_FAILURE)).label("failures"),
+        cast(func.sum(ranked.c.prompt_tokens), BigInteger).label("prompt_tokens"),
+        cast(func.sum(ranked.c.output_tokens), BigInteger).label("output_tokens"),
         (func.sum(tokens).filter(has_rate) / func.nullif(seconds, 0.0)).label("tokens_per_second"),
-        _percentile(asked, 50),
-        _percentile(asked, 95),
-    ).group_by(asked.c.group_model, asked.c.server_id, asked.c.group_url)
+        _percentile(ranked, 50),
+        _percentile(ranked, 95),
+    ).group_by(ranked.c.group_model, ranked.c.server_id, ranked.c.group_url)
 
 
-def _percentile(asked: Any, percent: int) -> Any:
-    is_reached = asked.c.rank * 100 >= asked.c.timed * percent
+def _percentile(ranked: Any, percent: int) -> Any:
+    is_reached = ranked.c.rank * 100 >= ranked.c.timed * percent
     return (
-        func.min(asked.c.time_to_first_token_ms)
+        func.min(ranked.c.time_to_first_token_ms)
         .filter(is_reached)
         .label(f"time_to_first_token_p{percent}_ms")
     )
 
 
 def _columns(receipt: Receipt) -> dict[str, Any]:
-    server = receipt.server
-    return {
+    columns: dict[str, Any] = {
         "created_at": receipt.created_at,
         "way": receipt.way,
         "asked_model": _text(receipt.asked_model),
         "model": _text(receipt.model),
-        "server_id": server and server.id,
-        "server_name": _text(server.name if server else None),
-        "server_url": _text(server.url if server else None),
         "digest": _text(receipt.digest),
         "proof": receipt.proof,
         "verified": receipt.verified,
         "outcome": receipt.outcome,
         "attempts": receipt.attempts,
-        "tokens_per_second": _rate(receipt.stats.tokens_per_second if receipt.stats else None),
-        **{name: _count(getattr(receipt.stats, name, None)) for name in _COUNTS},
+    }
+    return columns | _server_columns(receipt.server) | _stats_columns(receipt.stats)
+
+
+def _server_columns(server: ServerRef | None) -> dict[str, Any]:
+    if server is None:
+        return {"server_id": None, "server_name": None, "server_url": None}
+    return {
+        "server_id": server.id,
+        "server_name": _text(server.name),
+        "server_url": _text(server.url),
     }
 
 
+def _stats_columns(stats: Stats | None) -> dict[str, Any]:
+    if stats is None:
+        return dict.fromkeys(_COUNTS) | {"tokens_per_second": None}
+    columns: dict[str, Any] = {name: _count(getattr(stats, name)) for name in _COUNTS}
+    return columns | {"tokens_per_second": _rate(stats.tokens_per_second)}
+
+
 def _receipt(row: Row[Any]) -> Receipt:
-    values = dict(row._mapping)
-    told = {name: values.pop(name) for name in (*_COUNTS, "tokens_per_second")}
     return Receipt(
-        **{name: value for name, value in values.items() if not name.startswith("server_")}
-        | {
-            "way": Way(row.way),
-            "server": _server(row),
-            "proof": row.proof and Proof(row.proof),
-            "stats": None if row.total_ms is None else Stats(**told),
-        }
+        id=row.id,
+        created_at=row.created_at,
+        way=Way(row.way),
+        asked_model=row.asked_model,
+        model=row.model,
+        server=_server(row),
+        digest=row.digest,
+        proof=row.proof and Proof(row.proof),
+        verified=row.verified,
+        outcome=row.outcome,
+        attempts=row.attempts,
+        stats=_answer_stats(row),
+    )
+
+
+def _answer_stats(row: Row[Any]) -> Stats | None:
+    if row.total_ms is None:
+        return None
+    return Stats(
+        prompt_tokens=row.prompt_tokens,
+        output_tokens=row.output_tokens,
+        tokens_per_second=row.tokens_per_second,
+        total_ms=row.total_ms,
+        load_ms=row.load_ms,
+        time_to_first_token_ms=row.time_to_first_token_ms,
     )
 
 

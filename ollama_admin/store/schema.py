@@ -17,8 +17,8 @@ def revision(connection: Connection) -> str | None:
     """The revision written in the database, None where there is none."""
     if not connection.scalar(text(_HAS_VERSION_TABLE[connection.dialect.name])):
         return None
-    found = connection.scalar(text("SELECT max(version_num) FROM alembic_version"))
-    return None if found is None else str(found)
+    version = connection.scalar(text("SELECT max(version_num) FROM alembic_version"))
+    return None if version is None else str(version)
 
 
 def require_head(engine: Engine) -> None:

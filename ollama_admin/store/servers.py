@@ -34,7 +34,7 @@ from ollama_admin.domain.servers import (
 )
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
-from ollama_admin.store import rows, slots
+from ollama_admin.store import readers, slots
 from ollama_admin.store.tables import models, servers
 
 
@@ -56,58 +56,44 @@ class NewServer:
     headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
-    """A row that another program wrote, and that this one cannot read; the error says so."""
-
-    ref: ServerRef
-    error: DatabaseUnavailable
-
-
-def all_servers(connection: Connection) -> list[Server]:
-    """Every row, in the order in which servers are chosen; raises DatabaseUnavailable if one cannot
-    be read.
+def by_preference(query: Select[Any]) -> Select[Any]:
+    """Put the servers of a query in the order in which they are chosen, as `preference` of
+    `rules/routing.py` does with servers that were read.
     """
-    found, unreadable = readable(connection)
-    if unreadable:
-        raise unreadable[0].error
-    return found
+    return query.order_by(servers.c.is_default.desc(), servers.c.priority.desc(), servers.c.id)
 
 
-def readable(
-    connection: Connection, *, inactive: bool = True
-) -> tuple[list[Server], list[Unreadable]]:
-    """The rows that can be read, in the order in which servers are chosen, and those that
-    cannot.
+def all_servers(connection: Connection, *, inactive: bool = True) -> list[Server]:
+    """Every row, or every active one, in the order in which servers are chosen.
+
+    Like each function here that gives back servers, raises DatabaseUnavailable for a row that
+    another program wrote and that cannot be read.
     """
     query = _preferred(connection.dialect.name)
-    return _readable(connection, query if inactive else query.where(servers.c.is_active), {})
+    if not inactive:
+        query = query.where(servers.c.is_active)
+    return _read(connection, query)
 
 
 def names(connection: Connection, beginning: str) -> list[str]:
     """The names of rows that begin so, whatever their case, by name."""
-    alike = servers.c.name_key.startswith(server_key(beginning), autoescape=True)
-    return list(
-        connection.scalars(select(servers.c.name).where(alike).order_by(servers.c.name_key))
-    )
+    begins_so = servers.c.name_key.startswith(server_key(beginning), autoescape=True)
+    query = select(servers.c.name).where(begins_so).order_by(servers.c.name_key)
+    return list(connection.scalars(query))
 
 
 def ids(connection: Connection) -> list[int]:
-    """The ids of all rows, in the same order."""
-    order = select(servers.c.id).order_by(servers.c.is_default.desc(), *_PREFERENCE)
-    return list(connection.scalars(order))
+    """The ids of all rows, in the order in which servers are chosen."""
+    return list(connection.scalars(by_preference(select(servers.c.id))))
 
 
-def among(
-    connection: Connection, server_ids: Collection[int]
-) -> tuple[list[Server], list[Unreadable]]:
-    """As `readable`, of the rows with these ids."""
-    return _readable(
-        connection, _preferred(connection.dialect.name).where(servers.c.id.in_(server_ids)), {}
-    )
+def among(connection: Connection, server_ids: Collection[int]) -> list[Server]:
+    """The rows with these ids, in the order in which servers are chosen."""
+    query = _preferred(connection.dialect.name)
+    return _read(connection, query.where(servers.c.id.in_(server_ids)))
 
 
-def page(connection: Connection, after: int, limit: int) -> tuple[list[Server], list[Unreadable]]:
+def page(connection: Connection, after: int, limit: int) -> list[Server]:
     """Up to `limit` rows by id, beginning after an id."""
     query = (
         _select(connection.dialect.name)
@@ -115,21 +101,22 @@ def page(connection: Connection, after: int, limit: int) -> tuple[list[Server], 
         .order_by(servers.c.id)
         .limit(limit)
     )
-    return _readable(connection, query, {})
+    return _read(connection, query)
 
 
-def holders(connection: Connection, keys: Collection[str]) -> tuple[list[Server], list[Unreadable]]:
-    """The same of the servers that list a model with one of these keys."""
-    return _readable(connection, _holders(connection.dialect.name), {"keys": list(keys)})
+def holders(connection: Connection, keys: Collection[str]) -> list[Server]:
+    """The servers that list a model with one of these keys, in the order in which they are
+    chosen.
+    """
+    return _read(connection, _holders(connection.dialect.name), keys=list(keys))
 
 
 def find_ref(connection: Connection, server: int | str) -> ServerRef:
     """Which row an id or a name means, whatever else it holds; raises ServerNotFound."""
-    row = connection.execute(select(*_REF).where(_is(server))).first()
+    query = select(servers.c.id, servers.c.name, servers.c.url).where(_is(server))
+    row = connection.execute(query).first()
     if row is None:
-        raise ServerNotFound(
-            f"no server {_called(server)}", "list them with: ollama-admin server list"
-        )
+        raise _not_found(server)
     return _ref(row)
 
 
@@ -140,14 +127,12 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
     already).
     """
     query = _select(connection.dialect.name).where(_is(server))
-    if hold:  # its key stays: a grant that makes the server's first slots need not wait
+    if hold:  # its key stays: a lease that makes the server's first slots need not wait
         query = query.with_for_update(of=servers, key_share=True)
-    found = _one(connection, query)
-    if found is None:
-        raise ServerNotFound(
-            f"no server {_called(server)}", "list them with: ollama-admin server list"
-        )
-    return found
+    row = _one(connection, query)
+    if row is None:
+        raise _not_found(server)
+    return row
 
 
 def find_url(connection: Connection, url: str) -> Server | None:
@@ -169,7 +154,7 @@ def add(connection: Connection, new: NewServer) -> Server:
     now = datetime.now(UTC)
     values = {name: getattr(new, name) for name in NewServer.__slots__}
     values |= {"name_key": server_key(new.name), "created_at": now, "updated_at": now}
-    row = connection.execute(insert(servers).values(**values).returning(servers)).one()
+    row = connection.execute(insert(servers).values(values).returning(servers)).one()
     return _server(row)
 
 
@@ -187,21 +172,29 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     if "name" in values:
         values["name_key"] = server_key(values["name"])
     moves = values.get("url", current.url) != current.url
-    values |= _UNKNOWN_STATE if moves else {}
-    changed = (
-        update(servers)
-        .where(servers.c.id == current.id)
-        .values(**values, updated_at=datetime.now(UTC))
-    )
-    told = changed.returning(*_columns(connection.dialect.name))
-    row = connection.execute(told, slots.moment(connection)).first()
-    if row is None:
+    if moves:
+        values |= _UNKNOWN_STATE
+    changed = _update(connection, current.id, values)
+    if changed is None:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
     if moves:  # after the server's row, as discovery does: two writers in two orders would deadlock
         connection.execute(
             update(models).where(models.c.server_id == current.id).values(is_available=False)
         )
-    return _server(row)
+    return changed
+
+
+def _update(connection: Connection, server_id: int, values: dict[str, Any]) -> Server | None:
+    """The row with these values; None for one that is no longer there."""
+    slots_in_use = slots.in_use(connection.dialect.name).label("slots_in_use")
+    query = (
+        update(servers)
+        .where(servers.c.id == server_id)
+        .values(values | {"updated_at": datetime.now(UTC)})
+        .returning(servers, slots_in_use)
+    )
+    row = connection.execute(query, slots.moment(connection)).first()
+    return None if row is None else _server(row)
 
 
 def remove(connection: Connection, server: int | str, *, force: bool = False) -> ServerRef:
@@ -210,72 +203,40 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
     Raises Conflict while requests run there, without `force`. With it they lose their slots and end
     as they would.
     """
-    found = find_ref(connection, server)
-    slots.hold_off_leases(connection, found.id or 0)
+    ref = find_ref(connection, server)
+    slots.hold_off_leases(connection, ref.id or 0)
+    count = slots.in_use(connection.dialect.name)
     in_use = connection.scalar(
-        select(slots.in_use(connection.dialect.name)).where(servers.c.id == found.id),
-        slots.moment(connection),
+        select(count).where(servers.c.id == ref.id), slots.moment(connection)
     )
     if in_use and not force:
         running = "1 request runs" if in_use == 1 else f"{in_use} requests run"
         raise Conflict(
-            f"{running} at server {found.name}",
+            f"{running} at server {ref.name}",
             "wait until they have ended, or remove it all the same with --force",
         )
-    if not connection.execute(delete(servers).where(servers.c.id == found.id)).rowcount:
+    if not connection.execute(delete(servers).where(servers.c.id == ref.id)).rowcount:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
-    return found
+    return ref
 
 
 def record_checks(connection: Connection, results: Sequence[CheckResult]) -> Sequence[CheckResult]:
     """Note what checks saw, and give it back. An unreachable server keeps the version it had."""
     # two runs take the rows in one order
     for result in sorted(results, key=lambda result: result.server.id or 0):
-        values: dict[str, Any] = {
-            "status": result.status,
-            "last_error": result.error and result.error.message,
-        }
+        values: dict[str, Any] = {"status": result.status}
         if result.error is None:
-            values |= {"version": result.version, "last_seen_at": datetime.now(UTC)}
-        connection.execute(update(servers).where(_is_still(result.server)).values(**values))
+            values["last_error"] = None
+            values["version"] = result.version
+            values["last_seen_at"] = datetime.now(UTC)
+        else:
+            values["last_error"] = result.error.message
+        ref = result.server
+        unmoved = (servers.c.id == ref.id) & (servers.c.url == ref.url)
+        connection.execute(update(servers).where(unmoved).values(values))
     return results
 
 
-def record_listings(
-    connection: Connection, versions: Mapping[ServerRef, str | None], now: datetime
-) -> set[int]:
-    """Note that servers of these versions listed their models, and hold their rows until the
-    transaction ends.
-
-    Gives back the ids of those that were not removed or moved to another URL meanwhile.
-    """
-    # the UPDATE takes it anyway, but `lock_writers` may come in between
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE ollama_servers IN ROW EXCLUSIVE MODE"))
-    urls = {server.id: server.url for server in versions}
-    held = select(servers.c.id, servers.c.url).where(servers.c.id.in_(urls)).order_by(servers.c.id)
-    still = {
-        row.id
-        for row in connection.execute(held.with_for_update(key_share=True))
-        if row.url == urls[row.id]
-    }
-    told = [
-        {"server_id": server.id, "told": version}
-        for server, version in versions.items()
-        if server.id in still
-    ]
-    if told:
-        seen = update(servers).where(servers.c.id == bindparam("server_id"))
-        online: dict[str, Any] = {
-            "status": ServerStatus.ONLINE,
-            "version": bindparam("told"),
-            "last_error": None,
-        }
-        connection.execute(seen.values(**online, last_seen_at=now, last_discovered_at=now), told)
-    return still
-
-
-_PREFERENCE = (servers.c.priority.desc(), servers.c.id)
 # of another URL: what was learnt at the old one says nothing about it
 _UNKNOWN_STATE: dict[str, Any] = {
     "status": ServerStatus.UNKNOWN,
@@ -291,12 +252,12 @@ _UNKNOWN_STATE: dict[str, Any] = {
 
 @cache
 def _select(dialect: str) -> Select[Any]:
-    return select(*_columns(dialect))
+    return select(servers, slots.in_use(dialect).label("slots_in_use"))
 
 
 @cache
 def _preferred(dialect: str) -> Select[Any]:
-    return _select(dialect).order_by(servers.c.is_default.desc(), *_PREFERENCE)
+    return by_preference(_select(dialect))
 
 
 @cache
@@ -307,75 +268,69 @@ def _holders(dialect: str) -> Select[Any]:
     )
 
 
-def _columns(dialect: str) -> tuple[ColumnElement[Any], ...]:
-    return (*servers.c, slots.in_use(dialect).label("slots_in_use"))
-
-
-def _readable(
-    connection: Connection, query: Select[Any], values: Mapping[str, Any]
-) -> tuple[list[Server], list[Unreadable]]:
+def _read(connection: Connection, query: Select[Any], **values: Any) -> list[Server]:
     try:
-        return [
-            _server(row)
-            for row in connection.execute(query, {**values, **slots.moment(connection)})
-        ], []
-    except rows.UNREADABLE:
-        refs = [_ref(row) for row in connection.execute(query.with_only_columns(*_REF), values)]
-    found, unreadable = [], []
-    for ref in refs:
-        try:
-            found.append(
-                _one(connection, _select(connection.dialect.name).where(servers.c.id == ref.id))
+        rows = connection.execute(query, values | slots.moment(connection))
+        return [_server(row) for row in rows]
+    except readers.UNREADABLE as exc:
+        raise _unreadable(connection, query, values) from exc
+
+
+def _unreadable(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any]
+) -> DatabaseUnavailable:
+    """The error for the first row of a query that cannot be read: SQL cannot check every value."""
+    refs = query.with_only_columns(servers.c.id, servers.c.name, servers.c.url)
+    for row in connection.execute(refs, values).all():
+        column = readers.unreadable_column(connection, servers, row.id, _READERS)
+        if column is not None:
+            return DatabaseUnavailable(
+                f"server {row.id}, {_ref(row).name!a}: its {column} cannot be read; "
+                "another program wrote it",
+                f"mend it in the database, or: ollama-admin server remove {row.id}",
             )
-        except DatabaseUnavailable as exc:
-            unreadable.append(Unreadable(ref=ref, error=exc))
-    return [server for server in found if server is not None], unreadable
+    return DatabaseUnavailable("a row of ollama_servers could not be read", "run the command again")
 
 
-_REF = (servers.c.id, servers.c.name, servers.c.url)
-_READERS: rows.Readers = {
-    "name": rows.text,
-    "url": rows.url,
+_READERS: readers.Readers = {
+    "name": readers.text,
+    "url": readers.url,
     "api_version": ApiVersion,
-    "capabilities": rows.texts,
-    "max_concurrent": rows.number,
-    "priority": rows.number,
-    "default_model": rows.optional(rows.text),
+    "capabilities": readers.texts,
+    "max_concurrent": readers.number,
+    "priority": readers.number,
+    "default_model": readers.optional(readers.text),
     "auth_type": AuthType,
-    "auth_config": rows.json_object,
-    "headers": rows.json_object,
+    "auth_config": readers.json_object,
+    "headers": readers.json_object,
     "status": ServerStatus,
-    "version": rows.optional(rows.text),
-    "last_error": rows.optional(rows.text),
+    "version": readers.optional(readers.text),
+    "last_error": readers.optional(readers.text),
 }
 
 
 def _ref(row: Row[Any, Any, Any]) -> ServerRef:
-    # SQLite: bytes
-    name, url = (value if isinstance(value, str) else ascii(value) for value in (row.name, row.url))
-    return ServerRef(id=row.id, name=name, url=url)
+    return ServerRef(id=row.id, name=_printable(row.name), url=_printable(row.url))
+
+
+def _printable(value: Any) -> str:
+    """A text; of what SQLite let in past its checks, how Python writes it."""
+    return value if isinstance(value, str) else ascii(value)
 
 
 def _server(row: Row[Any]) -> Server:
-    values = rows.read_values(zip(row._fields, row, strict=True), _READERS)
+    values = readers.read_values(zip(row._fields, row, strict=True), _READERS)
     del values["name_key"]
     return Server(**values)
 
 
 def _one(connection: Connection, query: Select[Any]) -> Server | None:
-    """The row of a query that means one at most; raises DatabaseUnavailable when it cannot be
-    read.
-    """
+    """The row of a query that means one at most."""
     try:
         row = connection.execute(query, slots.moment(connection)).first()
         return None if row is None else _server(row)
-    except rows.UNREADABLE as exc:
-        ref = _ref(connection.execute(query.with_only_columns(*_REF)).one())
-        column = rows.unreadable_column(connection, servers, ref.id or 0, _READERS)
-        raise DatabaseUnavailable(
-            f"server {ref.id}, {ref.name!a}: its {column} cannot be read; another program wrote it",
-            f"mend it in the database, or: ollama-admin server remove {ref.id}",
-        ) from exc
+    except readers.UNREADABLE as exc:
+        raise _unreadable(connection, query, {}) from exc
 
 
 def _is(server: int | str) -> Any:
@@ -393,8 +348,10 @@ def row_id(digits: str) -> int:
     return min(int(digits[:20]), 2**63 - 1)
 
 
-def _is_still(server: ServerRef) -> Any:
-    return (servers.c.id == server.id) & (servers.c.url == server.url)
+def _not_found(server: int | str) -> ServerNotFound:
+    return ServerNotFound(
+        f"no server {_called(server)}", "list them with: ollama-admin server list"
+    )
 
 
 def _called(server: int | str) -> str:
@@ -404,20 +361,24 @@ def _called(server: int | str) -> str:
 def _refuse_taken(
     connection: Connection, name: str | None, url: str | None, but: int | None
 ) -> None:
-    for column, value, what in (
-        (servers.c.name_key, name and server_key(name), f"the name {name!r}"),
-        (servers.c.url, url, f"the URL {url}"),
-    ):
-        taken = select(servers.c.id, servers.c.name).where(
-            column == value, servers.c.id != (but or 0)
+    if name:
+        is_same = servers.c.name_key == server_key(name)
+        _refuse_other(connection, is_same, but, f"the name {name!r}")
+    if url:
+        _refuse_other(connection, servers.c.url == url, but, f"the URL {url}")
+
+
+def _refuse_other(
+    connection: Connection, condition: ColumnElement[bool], but: int | None, what: str
+) -> None:
+    query = select(servers.c.id, servers.c.name).where(condition, servers.c.id != (but or 0))
+    row = connection.execute(query).first()
+    if row is not None:
+        raise ServerExists(
+            f"{what} is taken by server {row.id}, {row.name!r}",
+            f"see it with: ollama-admin server show {row.id}",
+            existing_id=row.id,
         )
-        row = connection.execute(taken).first() if value else None
-        if row:
-            raise ServerExists(
-                f"{what} is taken by server {row.id}, {row.name!r}",
-                f"see it with: ollama-admin server show {row.id}",
-                existing_id=row.id,
-            )
 
 
 def lock_writers(connection: Connection) -> None:

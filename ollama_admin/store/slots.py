@@ -90,7 +90,7 @@ def acquire(
     """
     _share_limit(connection, server_id)
     take = _take(connection.dialect.name, even_inactive=even_inactive)
-    values = {"at_server": server_id, "by": holder, "seconds": ttl, **moment(connection)}
+    values = {"at_server": server_id, "by": holder, "seconds": ttl} | moment(connection)
     while True:
         row = connection.execute(take, values).first()
         if row is not None:
@@ -102,30 +102,34 @@ def acquire(
         _make(connection, server_id, made + 1)
 
 
-def renew(connection: Connection, grants: Sequence[LeaseKey], ttl: float) -> frozenset[LeaseKey]:
+def renew(connection: Connection, leases: Sequence[LeaseKey], ttl: float) -> frozenset[LeaseKey]:
     """Let those leases that are not over yet live for `ttl` seconds from now; gives back which they
     are.
     """
-    here = CLOCKS[connection.dialect.name]
-    keys = [(grant.server_id, grant.slot, grant.token) for grant in grants]
-    mine = tuple_(slots.c.server_id, slots.c.slot, slots.c.token).in_(keys)
-    renewed = update(slots).where(mine, here.is_live()).values(expires_at=here.now + ttl)
-    told = renewed.returning(slots.c.server_id, slots.c.slot, slots.c.token)
-    rows = connection.execute(told, moment(connection))
+    clock = CLOCKS[connection.dialect.name]
+    keys = [(lease.server_id, lease.slot, lease.token) for lease in leases]
+    is_ours = tuple_(slots.c.server_id, slots.c.slot, slots.c.token).in_(keys)
+    query = (
+        update(slots)
+        .where(is_ours, clock.is_live())
+        .values(expires_at=clock.now + ttl)
+        .returning(slots.c.server_id, slots.c.slot, slots.c.token)
+    )
+    rows = connection.execute(query, moment(connection))
     return frozenset(
         LeaseKey(server_id=row.server_id, slot=row.slot, token=row.token) for row in rows
     )
 
 
-def release(connection: Connection, grant: LeaseKey) -> bool:
-    """Free the slot; False, and nothing done, when it has been granted to somebody else since."""
-    mine = (
-        (slots.c.server_id == grant.server_id)
-        & (slots.c.slot == grant.slot)
-        & (slots.c.token == grant.token)
+def release(connection: Connection, lease: LeaseKey) -> bool:
+    """Free the slot; False, and nothing done, when somebody else has leased it since."""
+    is_ours = (
+        (slots.c.server_id == lease.server_id)
+        & (slots.c.slot == lease.slot)
+        & (slots.c.token == lease.token)
     )
-    freed = update(slots).where(mine).values(holder=None, clock="", expires_at=0)
-    return connection.execute(freed).rowcount == 1
+    query = update(slots).where(is_ours).values(holder=None, clock="", expires_at=0)
+    return connection.execute(query).rowcount == 1
 
 
 @cache
@@ -141,16 +145,18 @@ def in_use(dialect: str) -> ScalarSelect[int]:
 
 
 def hold_off_leases(connection: Connection, server_id: int) -> None:
-    """Wait for grants that are on their way, and let none begin until the transaction ends.
+    """Wait for leases that are being taken, and let no other be taken until the transaction ends.
 
-    Without it a grant by the old limit and one by the new limit could pass each other. Renewals and
+    Without it a lease by the old limit and one by the new limit could pass each other. Renewals and
     releases go on.
     """
     _advisory_lock(connection, func.pg_advisory_xact_lock, server_id)
 
 
 def _share_limit(connection: Connection, server_id: int) -> None:
-    """Hold the limit as it is until the transaction ends, together with other grants."""
+    """Hold the limit as it is until the transaction ends, together with others who take a
+    lease.
+    """
     _advisory_lock(connection, func.pg_advisory_xact_lock_shared, server_id)
 
 
@@ -167,34 +173,36 @@ def _take(dialect: str, *, even_inactive: bool) -> Update:
     Slots above a lowered limit may still be held; each of them closes one of the slots below. The
     statement is kept: to put it together takes longer than to run it.
     """
-    here = CLOCKS[dialect]
+    clock = CLOCKS[dialect]
     free = (
         select(slots.c.slot)
         .join(servers, servers.c.id == slots.c.server_id)
-        .where(slots.c.server_id == bindparam("at_server"), ~here.is_live())
+        .where(slots.c.server_id == bindparam("at_server"), ~clock.is_live())
         .where(slots.c.slot <= servers.c.max_concurrent)
-        .where(slots.c.slot + _live_above(here) <= servers.c.max_concurrent)
+        .where(slots.c.slot + _live_above(clock) <= servers.c.max_concurrent)
         .order_by(slots.c.slot)
         .limit(1)
         .with_for_update(of=slots, skip_locked=True)
     )
     if not even_inactive:
         free = free.where(servers.c.is_active)
-    found = select(free.cte("free").c.slot).scalar_subquery()
+    free_slot = select(free.cte("free").c.slot).scalar_subquery()
     lease = {
+        "token": slots.c.token + 1,
         "holder": bindparam("by"),
-        "clock": here.name,
-        "expires_at": here.now + bindparam("seconds", type_=Double),
+        "clock": clock.name,
+        "expires_at": clock.now + bindparam("seconds", type_=Double),
     }
     return (
         update(slots)
-        .where(slots.c.server_id == bindparam("at_server"), slots.c.slot == found)
-        .values(token=slots.c.token + 1, **lease)
+        .where(slots.c.server_id == bindparam("at_server"), slots.c.slot == free_slot)
+        .values(lease)
         .returning(slots.c.slot, slots.c.token)
     )
 
 
-def _live_above(here: Clock) -> ScalarSelect[int]:
+def _live_above(clock: Clock) -> ScalarSelect[int]:
+    """How many live leases there are of higher slots than the row's."""
     higher = slots.alias("higher")
     return (
         select(func.count())
@@ -202,7 +210,7 @@ def _live_above(here: Clock) -> ScalarSelect[int]:
         .where(
             higher.c.server_id == slots.c.server_id,
             higher.c.slot > slots.c.slot,
-            here.is_live(higher),
+            clock.is_live(higher),
         )
         .correlate(slots)
         .scalar_subquery()
@@ -218,10 +226,10 @@ def _made_and_limit(
         .where(slots.c.server_id == server_id)
         .scalar_subquery()
     )
-    limit = (servers.c.name, servers.c.is_active, servers.c.max_concurrent)
-    row = connection.execute(
-        select(*limit, made.label("made")).where(servers.c.id == server_id)
-    ).first()
+    query = select(
+        servers.c.name, servers.c.is_active, servers.c.max_concurrent, made.label("made")
+    )
+    row = connection.execute(query.where(servers.c.id == server_id)).first()
     if row is None:
         raise ServerNotFound(
             f"no server with id {server_id}", "list them with: ollama-admin server list"
@@ -247,15 +255,14 @@ def _host_clock() -> tuple[str, float]:
     day.
     """
     boot = _boot(_BOOT_ID)
-    return (
-        ("time of day", time.time())
-        if boot is None
-        else (boot, time.clock_gettime(time.CLOCK_BOOTTIME))
-    )
+    if boot is None:
+        return "time of day", time.time()
+    return boot, time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @cache
 def _boot(file: Path) -> str | None:
     """Kept: no process lives longer than its boot."""
-    has_clock = hasattr(time, "CLOCK_BOOTTIME") and file.exists()
-    return file.read_text(encoding="ascii").strip() if has_clock else None
+    if not hasattr(time, "CLOCK_BOOTTIME") or not file.exists():
+        return None
+    return file.read_text(encoding="ascii").strip()

@@ -1,5 +1,8 @@
 """The tables at head. `migrations/versions/` says how they came to be; a test compares the two.
 
+Each column has a constraint for its type where the database has none: SQLite stores any value in
+any column, and both take JSON of any shape.
+
 What PostgreSQL alone has (the condition of an index, a fill factor) is said there: naming a dialect
 here would load it.
 """
@@ -28,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -47,18 +50,19 @@ class UTCDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("a naive time")
         return value and value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         return value and (
             value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         )
 
 
-json_document = JSONDocument()
+json_object = JSONDocument("object")
+json_texts = JSONDocument("texts")
 identity = BigInteger().with_variant(Integer, "sqlite")  # AUTOINCREMENT exists for INTEGER only
 
 servers = Table(
@@ -69,15 +73,15 @@ servers = Table(
     Column("name_key", Text, nullable=False),
     Column("url", Text, nullable=False),
     Column("api_version", Text, nullable=False),
-    Column("capabilities", json_document, nullable=False),
+    Column("capabilities", json_texts, nullable=False),
     Column("max_concurrent", Integer, nullable=False, server_default=text("1")),
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
     Column("default_model", Text),
     Column("auth_type", Text, nullable=False, server_default=text("'none'")),
-    Column("auth_config", json_document, nullable=False),
-    Column("headers", json_document, nullable=False),
+    Column("auth_config", json_object, nullable=False),
+    Column("headers", json_object, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'unknown'")),
     Column("version", Text),
     Column("last_error", Text),
@@ -87,6 +91,8 @@ servers = Table(
     Column("updated_at", UTCDateTime, nullable=False),
     UniqueConstraint("name_key"),
     UniqueConstraint("url"),
+    CheckConstraint("name <> ''", name="name"),
+    CheckConstraint("url <> ''", name="url"),
     CheckConstraint("api_version IN ('native', 'v1')", name="api_version"),
     CheckConstraint("auth_type IN ('none', 'basic', 'bearer', 'api_key')", name="auth_type"),
     CheckConstraint("max_concurrent >= 1", name="max_concurrent"),
@@ -115,12 +121,12 @@ models = Table(
     Column("size", BigInteger),
     Column("format", Text),
     Column("family", Text),
-    Column("families", json_document),
+    Column("families", json_texts),
     Column("parameter_size", Text),
     Column("quantization_level", Text),
     Column("context_length", BigInteger),
     Column("embedding_length", BigInteger),
-    Column("capabilities", json_document),
+    Column("capabilities", json_texts),
     Column("modified_at", UTCDateTime),
     Column("remote_host", Text),
     Column("remote_model", Text),
@@ -140,10 +146,13 @@ pins = Table(
     Column("digest", Text, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    CheckConstraint("name_key <> ''", name="name_key"),
+    CheckConstraint("name <> ''", name="name"),
+    CheckConstraint("digest <> ''", name="digest"),
 )
 
-# A row is a place for one request at a server, and stays: who holds it is told by `token`, which
-# only grows, and until when by `expires_at`, seconds of the clock that `clock` names (see
+# A row is a slot for one request at a server, and stays: `token`, which only grows, says whose
+# lease it is, and `expires_at` until when, in seconds of the clock that `clock` names (see
 # `store/slots.py`).
 slots = Table(
     "ollama_slots",
@@ -157,6 +166,8 @@ slots = Table(
     Column("clock", Text, nullable=False, server_default=text("''")),
     Column("expires_at", Double, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("server_id", "slot"),
+    CheckConstraint("slot >= 1", name="slot"),
+    CheckConstraint("token >= 0", name="token"),
 )
 
 # No foreign key: what a server answered is told after it was removed, too. Never the prompt or the
@@ -184,5 +195,50 @@ receipts = Table(
     Column("load_ms", BigInteger),
     Column("time_to_first_token_ms", BigInteger),
     CheckConstraint("way IN ('cli', 'api', 'python')", name="way"),
+    CheckConstraint(
+        "proof IN ('digest', 'drift', 'changed', 'unread', 'remote', 'name')", name="proof"
+    ),
+    CheckConstraint("attempts >= 0", name="attempts"),
     sqlite_autoincrement=True,
 )
+
+_STORED = {  # what SQLite stores of a value; NULL is for NOT NULL to refuse
+    Text: "typeof({0}) IN ('text', 'null')",
+    Boolean: "{0} IN (0, 1)",
+    Integer: "typeof({0}) IN ('integer', 'null') AND {0} BETWEEN -2147483648 AND 2147483647",
+    BigInteger: "typeof({0}) IN ('integer', 'null')",
+    Double: "typeof({0}) IN ('real', 'null')",
+    UTCDateTime: "typeof({0}) IN ('text', 'null')"
+    " AND {0} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'",
+}
+_STORED_JSON = (
+    "typeof({0}) IN ('text', 'null')"
+    " AND CASE WHEN json_valid({0}) THEN json_type({0}) = '{1}' ELSE {0} IS NULL END"
+)
+_STRINGS_ONLY = (
+    """ AND NOT jsonb_path_exists({0}, 'strict $[*] ? (@.type() != "string")', '{{}}', true)"""
+)
+_JSON_SHAPES = {  # by shape: the type in SQLite's words, and the condition on PostgreSQL
+    "object": ("object", "jsonb_typeof({0}) = 'object'"),
+    "texts": ("array", "jsonb_typeof({0}) = 'array'" + _STRINGS_ONLY),
+}
+
+
+def _check_types(table: Table) -> None:
+    for column in table.columns:
+        name = column.name
+        if isinstance(column.type, JSONDocument):
+            sqlite_type, on_postgresql = _JSON_SHAPES[column.type.shape]
+            _check_type(table, name, "postgresql", on_postgresql.format(name))
+            _check_type(table, name, "sqlite", _STORED_JSON.format(name, sqlite_type))
+        elif column.autoincrement is not True:  # SQLite itself takes nothing but a number there
+            _check_type(table, name, "sqlite", _STORED[type(column.type)].format(name))
+
+
+def _check_type(table: Table, column: str, dialect: str, condition: str) -> None:
+    constraint = CheckConstraint(condition, name=f"{column}_type").ddl_if(dialect=dialect)
+    table.append_constraint(constraint)
+
+
+for _table in metadata.tables.values():
+    _check_types(_table)

@@ -14,9 +14,8 @@ from typing import Any, Self
 import httpx
 
 from ollama_admin.api.bodies import Limits
-from ollama_admin.api.serving import Options, Stop, policy, serve
+from ollama_admin.api.serving import Options, Stop, serve
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Way
 from ollama_admin.ollama.http import Times
 from ollama_admin.services.leases import LeaseTimes
 from ollama_admin.settings import Settings
@@ -125,8 +124,6 @@ class Service:
             environ=self._environ,
             on_note=self._say,
             times=self._times,
-            way=Way.API,
-            policy=policy(settings),
             lease_times=QUICK,
         ) as client:
             await serve(

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Policy
 from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama import addresses, http
 from tests.api.conftest import Serve, register
@@ -139,5 +138,8 @@ def test_a_redirect_is_not_followed(sqlite_api: Service, fakes: Serve) -> None:
 
 
 async def test_whoever_owns_the_machine_may_go_anywhere(sqlite_url: str) -> None:
-    async with Client(database_url=sqlite_url, environ={}, policy=Policy()) as client:
-        assert "trace" not in client._http._extensions
+    async with Client(database_url=sqlite_url, environ={}) as client:
+        assert client._caller.rights.any_address
+        http = client._resources.http
+        assert "trace" not in http._extensions(None, any_address=True)
+        assert "trace" in http._extensions(None, any_address=False)

@@ -444,3 +444,44 @@ def test_receipts_say_by_which_way_requests_came(
             ("api", "ok")
         ]
     connection.close()
+
+
+# notes
+
+
+def test_notes_go_to_the_one_who_asked(sqlite_api: Service, fakes: Serve) -> None:
+    """In headers until the answer begins, and in the log with the number of the request."""
+    one, two = fakes(OLD), fakes(NEW)
+    register(sqlite_api, one, two)
+    said = len(sqlite_api.said)
+    answer = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi"})
+    (note,) = answer.headers.get_list("X-Ollama-Admin-Note")
+    assert note.startswith("server two is passed over: its build is")
+    number = answer.headers["X-Request-Id"]
+    assert f"{number} note: {note}" in sqlite_api.logged
+    assert sqlite_api.said[said:] == []  # what has no request is said elsewhere
+
+
+def test_a_note_that_comes_after_the_answer_began_is_in_the_log(
+    sqlite_api: Service, fakes: Serve
+) -> None:
+    fake = fakes(OLD)
+    register(sqlite_api, fake)
+    fake.call(lambda: fake.fakes[0].point("alpha", NEW))
+    answer = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi"})
+    assert lines(answer)[-1]["proof"] == "drift"
+    number = answer.headers["X-Request-Id"]
+    notes = [line for line in sqlite_api.logged if line.startswith(f"{number} note: ")]
+    assert len(notes) == 1
+    assert "it was moved" in notes[0]
+
+
+def test_a_note_in_a_header_is_plain_ascii(sqlite_api: Service, fakes: Serve) -> None:
+    register(sqlite_api, fakes(OLD))
+    other = {"name": "gerät 1", "url": fakes(NEW).url}
+    assert sqlite_api.ask("POST", "/api/servers", other).status_code == 201
+    sqlite_api.ask("POST", "/api/discover")
+    answer = sqlite_api.ask("POST", GENERATE, {"model": "alpha", "prompt": "hi"})
+    (note,) = answer.headers.get_list("X-Ollama-Admin-Note")
+    assert note.isascii()
+    assert "ger\\xe4t" in note

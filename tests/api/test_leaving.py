@@ -86,7 +86,7 @@ def test_a_client_that_leaves_the_queue_takes_no_slot(sqlite_api: Service, fakes
         first.sendall(asked())
         fake.run(hold.reached.wait(), SECONDS)
         second.sendall(asked())
-        until(lambda: any("waiting up to" in line for line in sqlite_api.said))
+        until(lambda: any("waiting up to" in line for line in sqlite_api.logged))
         second.close()
         fake.call(hold.release.set)
         assert b'"done":true' in read_all(first)

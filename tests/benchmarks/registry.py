@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from ollama_admin.cli.app import app
 from ollama_admin.client import Client
 from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.rules.request_checks import checked
 from ollama_admin.settings import DATABASE_URL, Settings
 from ollama_admin.store.tables import servers
 from tests.benchmarks.measuring import (
@@ -157,11 +158,11 @@ async def _choose(client: Client, name: str) -> tuple[float, float]:
     """All that `generate` does before it sends the request: ms of the plan, and of the plan with
     the slot it takes.
     """
-    began, generation = time.perf_counter(), client._generation()
-    request = GenerateRequest(prompt="hi", model=name)
-    plan = await generation._selection.plan(request)
+    began, dispatch = time.perf_counter(), client._dispatch()
+    request = checked(GenerateRequest(prompt="hi", model=name), client._caller)
+    plan = await dispatch._selection.plan(request, lambda _: None)
     planned = time.perf_counter()
-    _, lease = await generation._place(request, list(plan.choices))
+    _, lease = await dispatch._slot(request, list(plan.candidates))
     if lease is None:
         raise BenchmarkError(f"no slot was given for {name}")
     taken = time.perf_counter()
@@ -178,7 +179,7 @@ async def _read_row(client: Client, number: int) -> float:
         return connection.execute(select(servers).where(servers.c.id == number)).one()
 
     began = time.perf_counter()
-    await client._db.read(read)
+    await client._resources.db.read(read)
     return (time.perf_counter() - began) * 1000
 
 

@@ -45,7 +45,7 @@ async def test_process_that_stood_still_neither_renews_nor_gives_back_what_other
             await eventually(lambda: counter.running == {1: 1})
             os.kill(frozen, signal.SIGSTOP)
             awake = uptime() + 2 * TTL
-            mine = await client._slots.first_free([server], wait=SECONDS)
+            mine = await client._resources.slots.first_free([server], wait=SECONDS)
             assert mine.token == 2
             await eventually(lambda: uptime() > awake)
             os.kill(frozen, signal.SIGCONT)

@@ -47,7 +47,9 @@ async def work(url: str, port: int, count: int, ttl: float) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
                 asking = (
-                    ask_for_ever(client._slots, server, port) if port else answer_for_ever(client)
+                    ask_for_ever(client._resources.slots, server, port)
+                    if port
+                    else answer_for_ever(client)
                 )
                 group.create_task(asking)
 

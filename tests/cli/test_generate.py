@@ -628,7 +628,7 @@ def test_image_that_is_no_file_is_refused(sqlite_cli: Cli, tmp_path: Path, name:
 def test_image_longer_than_the_limit_is_refused(
     sqlite_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ollama_admin.cli.generate.FILE_LIMIT", 8)
+    monkeypatch.setattr("ollama_admin.cli.request_options.FILE_LIMIT", 8)
     (tmp_path / "a.png").write_bytes(PNG)
     assert (
         "longer than"

@@ -78,7 +78,7 @@ def test_stdin_that_is_not_text_is_refused(
 def test_stdin_over_the_limit_is_refused(
     sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ollama_admin.cli.generate.PROMPT_LIMIT", 10)
+    monkeypatch.setattr("ollama_admin.cli.prompts.PROMPT_LIMIT", 10)
     assert sqlite_cli(*words, stdin=b"x" * 10).exit_code == 0
     ran = sqlite_cli.json(*words, stdin=b"x" * 11)
     assert ran.failure == (2, "invalid_input")

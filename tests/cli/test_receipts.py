@@ -71,7 +71,7 @@ def write(request: pytest.FixtureRequest) -> Write:
 
 async def _record(new: Receipt) -> None:
     async with Client(environ=os.environ) as client:
-        client._recorder.record(new)
+        client._resources.recorder.record(new)
 
 
 def receipt(**values: Any) -> Receipt:

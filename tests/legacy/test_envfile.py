@@ -130,6 +130,20 @@ def test_references_that_multiply_are_refused() -> None:
         envfile.parse(text, ".env")
 
 
+@pytest.mark.parametrize("shape", ["one value", "many values"])
+def test_filled_values_have_four_million_characters_together_and_no_more(shape: str) -> None:
+    """`A` has a quarter of them, and is there in full three times more at most."""
+
+    def filled(times: int) -> str:
+        many = "".join(f"B{number}=${{A}}\n" for number in range(times))
+        return f"A={'x' * 2**20}\n" + (f"B={'${A}' * times}" if shape == "one value" else many)
+
+    values = [binding.value or "" for binding in envfile.parse(filled(3), ".env")]
+    assert sum(len(value) for value in values) == 4 * 2**20
+    with pytest.raises(InvalidInput, match=r"^\.env, line [25]: .* make the values too long$"):
+        envfile.parse(filled(4), ".env")
+
+
 def test_a_long_run_of_blanks_costs_no_time() -> None:
     started = time.monotonic()
     with pytest.raises(InvalidInput, match=r"^\.env, line 2: .*blanks"):

@@ -801,7 +801,7 @@ def test_any_variables_are_read_or_refused_and_all_are_accounted_for(
     told_by = {
         binding
         for server in found.servers
-        for told in server.told.values()
+        for told in server.everything.values()
         for binding in (told.source, *told.also)
     }
     seen = told_by | {skip.binding for skip in found.skipped} | set(found.unrelated)

@@ -383,6 +383,55 @@ async def test_a_refusal_that_drips_is_given_up(fake: FakeOllama) -> None:
     assert type(error) is ServerUnreachable
 
 
+REFUSAL = b"HTTP/1.1 500 No\r\n\r\n"
+PASSED_ON: dict[str, tuple[Fault, list[str]]] = {
+    "hangs up": (Raw(()), list(CALLS)),
+    "resets": (Raw((), Ending.RESET), list(CALLS)),
+    "no HTTP": (Raw((b"SSH-2.0-OpenSSH_9.6\r\n",)), list(CALLS)),
+    "silent": (Silence(), [name for name in CALLS if name != "generate"]),
+    "breaks off before a record": (Raw((CHUNKED,)), list(CALLS)),
+    "a refusal without an end": (Raw((REFUSAL + b"x",), Ending.KEEP), list(CALLS)),
+    "no piece after the head": (
+        Raw((CHUNKED,), Ending.KEEP),
+        [name for name in CALLS if name != "generate"],
+    ),
+    "400": (Answer(400, {"error": "no"}), []),
+    "401": (Answer(401), []),
+    "404": (Answer(404, {"error": "no"}), []),
+    "429": (Answer(429), []),
+    "500": (Answer(500), []),
+    "502": (Answer(502), list(CALLS)),
+    "503": (Answer(503), list(CALLS)),
+    "504": (Answer(504), list(CALLS)),
+    "redirect": (redirect("http://far.example/"), []),
+    "compressed": (Answer(200, b"x", headers={"Content-Encoding": "gzip"}), []),
+    "junk": (Answer(200, "<html>"), []),
+}
+
+
+ENDLESS = ("silent", "a refusal without an end", "no piece after the head")
+
+
+@pytest.mark.parametrize("fault", PASSED_ON)
+async def test_a_request_is_passed_on_only_where_the_model_cannot_be_at_work_on_it(
+    fake: FakeOllama, fault: str
+) -> None:
+    played, expected = PASSED_ON[fault]
+    times = Times(metadata=30, first_byte=30)  # for what is answered, however slow the machine is
+    if fault in ENDLESS:
+        times = Times(metadata=0.1, first_byte=0.5)
+    passed_on = []
+    for name, (path, calling) in CALLS.items():
+        fake.script_always(path, played)
+        async with endpoint(fake.url, times) as asked:
+            try:
+                await calling(asked)
+            except AdminError as error:
+                if getattr(error, "may_pass_on", False):
+                    passed_on.append(name)
+    assert passed_on == expected
+
+
 async def test_a_metadata_call_takes_the_time_that_it_is_given(fake: FakeOllama) -> None:
     fake.script_always("/api/version", Silence())
     http = HTTP(TIMES)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ollama_admin.ollama.lines import LINE_LIMIT, lines
-from ollama_admin.ollama.wire import BadAnswer
+from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, lines
 
 # Everything that str.splitlines takes for a line end, but the two that cannot stand in a JSON
 # string.

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ollama_admin.ollama.patience import PieceTimer
+from ollama_admin.ollama.response import PieceTimer
 
 LONG = 30.0
 
@@ -44,6 +44,12 @@ async def test_each_wait_has_its_own_time() -> None:
     assert await timer.next_of(items(0), LONG) == 0
     with pytest.raises(TimeoutError):
         await timer.next_of(held(), 0.01)
+
+
+async def test_a_wait_without_a_limit_outlives_the_timer_of_an_earlier_one() -> None:
+    timer = PieceTimer()
+    assert await timer.next_of(items(0), 0.01) == 0
+    assert await timer.next_of(items(0.05), None) == 0
 
 
 async def test_timer_of_an_earlier_wait_ends_no_later_one() -> None:

@@ -20,11 +20,10 @@ from ollama_admin.errors import (
     ServerUnreachable,
     UpstreamError,
 )
-from ollama_admin.ollama import wire
-from ollama_admin.ollama.endpoint import JSON_HEADERS, Endpoint
+from ollama_admin.ollama.calls import json_body
+from ollama_admin.ollama.endpoint import JSON_HEADERS, Endpoint, silence_of
 from ollama_admin.ollama.http import HTTP, Times
-from ollama_admin.ollama.lines import lines
-from ollama_admin.ollama.patience import Patience
+from ollama_admin.ollama.response import Patience, lines, read_json
 from ollama_admin.simulator.http import encode_chunk
 from tests.fake_ollama import (
     Answer,
@@ -42,7 +41,7 @@ SHORT = 0.05  # seconds
 HASTY = Times(connect=2, metadata=SHORT, first_byte=SHORT, idle=SHORT)
 LONG = Patience(first_byte=5, idle=5)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-PULL = wire.dumps({"model": "alpha"})
+PULL = json_body({"model": "alpha"})
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ async def test_the_progress_of_a_pull_comes_record_by_record(fake: FakeOllama) -
     ):
         arrived = []
         async for line in lines(response.chunks):
-            arrived.append(wire.loads(line))
+            arrived.append(read_json(line))
             go_on.set()  # the second record is sent when the first one was read
     assert arrived == [json.loads(record) for record in records]
     assert arrived[-1] == {"status": "success"}
@@ -95,7 +94,7 @@ async def test_a_pull_may_pause_longer_than_an_answer(fake: FakeOllama) -> None:
         endpoint(fake.url, HASTY) as asked,
         asked.stream("POST", "/api/pull", body=PULL, patience=LONG) as response,
     ):
-        statuses = [wire.loads(line)["status"] async for line in lines(response.chunks)]
+        statuses = [read_json(line)["status"] async for line in lines(response.chunks)]
     assert statuses == ["x", "success"]
 
 
@@ -135,10 +134,10 @@ async def test_a_piece_that_takes_longer_than_its_patience_is_given_up(
 
 
 def test_the_connection_may_be_silent_as_long_as_the_most_patient_wait() -> None:
-    assert Patience(first_byte=2, idle=3).silence == 3
-    assert Patience(first_byte=3, idle=2).silence == 3
-    assert Patience(first_byte=None, idle=2).silence is None
-    assert Patience(first_byte=2, idle=None).silence is None
+    assert silence_of(Patience(first_byte=2, idle=3)) == 3
+    assert silence_of(Patience(first_byte=3, idle=2)) == 3
+    assert silence_of(Patience(first_byte=None, idle=2)) is None
+    assert silence_of(Patience(first_byte=2, idle=None)) is None
 
 
 # a relay: bytes in, bytes out
@@ -344,7 +343,7 @@ async def test_what_cannot_be_read_names_the_server_and_the_path_without_its_que
     async with endpoint(fake.url) as asked:
         with pytest.raises(UpstreamError) as caught:
             async with asked.request("GET", "/x?key=hunter2") as response:
-                wire.loads(await anext(response.chunks))
+                read_json(await anext(response.chunks))
         with pytest.raises(UpstreamError) as refused:
             async with asked.stream("GET", "/x?key=hunter2"):
                 raise AssertionError
@@ -393,3 +392,15 @@ async def test_a_header_with_the_end_of_a_line_is_never_sent(
             async with asked.request("GET", "/x", headers=[header]):
                 raise AssertionError
     assert fake.requests == []
+
+
+async def test_a_connection_that_was_free_to_go_anywhere_is_not_lent_to_who_is_not(
+    fake: FakeOllama,
+) -> None:
+    """Only a connection that is made is looked at: so each kind of caller has its own."""
+    http = HTTP(TIMES)
+    target = Target(ref=ServerRef(id=1, name="gpu", url=fake.url), api_version=ApiVersion.NATIVE)
+    for any_address in (True, False, True):
+        assert await Endpoint(http, target, any_address=any_address).version() == "0.33.0"
+    assert sorted(http._pools) == [(fake.url, False), (fake.url, True)]
+    await http.aclose()

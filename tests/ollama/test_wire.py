@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.models import BuildDetails, ListedModel
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.wire import BadAnswer, Refusal
+from ollama_admin.ollama.calls import json_body
+from ollama_admin.ollama.response import BadAnswer, read_json
+from ollama_admin.ollama.wire import Refusal
 from tests.fake_ollama import Recording
 
 DIGEST = "a" * 64
 
 
 def recorded(name: str) -> Any:
-    return wire.loads(Recording.load(name).body)
+    return read_json(Recording.load(name).body)
 
 
 def refusal_of(name: str) -> Refusal:
@@ -152,7 +154,11 @@ def test_the_context_of_a_loaded_model() -> None:
 
 
 def native(name: str) -> list[StreamEvent]:
-    return [wire.native_event(line) for line in Recording.load(name).body.splitlines() if line]
+    return [
+        wire.native_event(read_json(line))
+        for line in Recording.load(name).body.splitlines()
+        if line
+    ]
 
 
 def v1(name: str) -> list[StreamEvent]:
@@ -201,10 +207,12 @@ def test_a_silent_end_is_no_end() -> None:
 
 def test_a_remote_model_is_known_by_its_records() -> None:
     event = wire.native_event(
-        b'{"model":"m","remote_host":"https://ollama.com","response":"x","done":false}'
+        read_json(b'{"model":"m","remote_host":"https://ollama.com","response":"x","done":false}')
     )
     assert event.is_remote
-    assert wire.native_event(b'{"model":"m","remote_model":"m:big","response":"x"}').is_remote
+    assert wire.native_event(
+        read_json(b'{"model":"m","remote_model":"m:big","response":"x"}')
+    ).is_remote
     assert not native("generate-stream")[0].is_remote
 
 
@@ -262,7 +270,7 @@ def test_a_line_of_a_v1_stream(line: bytes, event: StreamEvent | None) -> None:
 )
 def test_a_native_line_of_another_shape_is_refused(line: bytes) -> None:
     with pytest.raises(BadAnswer):
-        wire.native_event(line)
+        wire.native_event(read_json(line))
 
 
 @pytest.mark.parametrize(
@@ -286,12 +294,12 @@ def test_a_v1_line_of_another_shape_is_refused(line: bytes) -> None:
 @pytest.mark.parametrize("value", [-1, 2**63, True, 1.5, "7", None])
 def test_a_count_that_is_none_is_unknown(value: Any) -> None:
     line = json.dumps({"model": "m", "done": True, "eval_count": value}).encode()
-    assert wire.native_event(line).output_tokens is None
+    assert wire.native_event(read_json(line)).output_tokens is None
 
 
 @pytest.mark.parametrize("done", [None, 1, "true", [True]])
 def test_only_true_is_done(done: Any) -> None:
-    assert not wire.native_event(json.dumps({"model": "m", "done": done}).encode()).done
+    assert not wire.native_event(read_json(json.dumps({"model": "m", "done": done}).encode())).done
 
 
 # Refusals
@@ -434,7 +442,7 @@ def test_an_error_text_can_be_stored() -> None:
 )
 def test_what_is_not_strictly_json_is_refused(data: bytes) -> None:
     with pytest.raises(BadAnswer, match="not JSON that can be read"):
-        wire.loads(data)
+        read_json(data)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +459,7 @@ def test_what_is_not_strictly_json_is_refused(data: bytes) -> None:
     ids=lambda value: repr(value)[:24],
 )
 def test_json_is_read_as_it_is(data: bytes, value: Any) -> None:
-    read = wire.loads(data)
+    read = read_json(data)
     assert read == (value if value is not None else json.loads(data))
 
 
@@ -468,13 +476,13 @@ def test_json_is_read_as_it_is(data: bytes, value: Any) -> None:
     st.booleans(),
 )
 def test_any_json_arrives_unchanged(value: Any, escaped: bool) -> None:
-    assert wire.loads(json.dumps(value, ensure_ascii=escaped).encode()) == value
+    assert read_json(json.dumps(value, ensure_ascii=escaped).encode()) == value
 
 
 @given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
 def test_any_bytes_are_json_or_a_bad_answer(data: bytes) -> None:
     with contextlib.suppress(BadAnswer):
-        json.dumps(wire.loads(data), allow_nan=False)
+        json.dumps(read_json(data), allow_nan=False)
 
 
 # Lists of another shape
@@ -684,14 +692,14 @@ BODY = st.dictionaries(
 
 @given(BODY)
 def test_a_body_is_the_bytes_that_httpx_would_make_of_it(document: Any) -> None:
-    assert wire.dumps(document) == httpx.Request("POST", "http://gpu", json=document).content
+    assert json_body(document) == httpx.Request("POST", "http://gpu", json=document).content
 
 
 def test_a_body_is_compact_and_keeps_the_order_of_its_keys() -> None:
-    assert wire.dumps({"b": [1, 2.50], "a": {"é": None}}) == '{"b":[1,2.5],"a":{"é":null}}'.encode()
+    assert json_body({"b": [1, 2.50], "a": {"é": None}}) == '{"b":[1,2.5],"a":{"é":null}}'.encode()
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_what_json_cannot_say_is_not_sent(number: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        wire.dumps({"temperature": number})
+        json_body({"temperature": number})

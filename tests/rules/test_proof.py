@@ -72,6 +72,10 @@ def test_another_build_than_the_one_just_listed_is_not_proven_by_standing_still(
     assert proof(None, listed(OTHER), before=listed(ONE)) == Judgement(proof=Proof.CHANGED)
 
 
+def test_a_list_without_digests_proves_the_name_only() -> None:
+    assert proof(ONE, listed(None)) == Judgement(proof=Proof.NAME)
+
+
 digests = st.sampled_from([ONE, OTHER])
 times = st.sampled_from([BEFORE, STARTED, WHILE, None])
 rows = st.one_of(st.none(), st.builds(listed, st.one_of(st.none(), digests), times))

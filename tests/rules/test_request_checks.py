@@ -7,24 +7,24 @@ import dataclasses
 import json
 import math
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ollama_admin.domain.requests import Asked, GenerateRequest
+from ollama_admin.domain.callers import Caller
+from ollama_admin.domain.requests import GenerateRequest, Question, Route, Terms
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import InvalidInput
-from ollama_admin.ollama import calls
 from ollama_admin.ollama.calls import call
+from ollama_admin.rules import v1
 from ollama_admin.rules.request_checks import (
     OPTION_TYPES,
-    V1_OPTIONS,
-    check,
     check_keep_alive,
+    checked,
+    decoded_image,
     unknown_options,
-    v1_obstacle,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -35,23 +35,38 @@ def request(**asked: Any) -> GenerateRequest:
     return GenerateRequest(**{"prompt": "hi", **asked})
 
 
+def sent_by(asked: Question, version: ApiVersion = ApiVersion.NATIVE) -> Any:
+    """The body that arrives when the model m is asked."""
+    return json.loads(call(asked, "m", version).body)
+
+
 def refusal(asked: GenerateRequest) -> str:
     with pytest.raises(InvalidInput) as caught:
-        check(asked)
+        checked(asked, Caller())
     assert caught.value.message.isprintable()
     return caught.value.message
 
 
-# `chat` takes the first two, `ask` all of them
-OF_OTHER_METHODS = ("messages", "tools", "native", "verbatim")
+def test_a_request_is_what_is_said_who_may_answer_and_the_terms() -> None:
+    nouns = (Question, Route, Terms)
+    names = [field.name for noun in nouns for field in dataclasses.fields(noun)]
+    assert len(set(names)) == len(names)
+    assert {field.name for field in dataclasses.fields(GenerateRequest)} == set(names)
 
 
-def test_the_client_takes_every_field_of_a_request() -> None:
-    hints = get_type_hints(GenerateRequest)
-    fields = {field.name: hints[field.name] for field in dataclasses.fields(GenerateRequest)}
-    for name in ("prompt", *OF_OTHER_METHODS):
-        del fields[name]
-    assert get_type_hints(Asked) == fields
+def test_nothing_but_what_is_said_is_in_the_question() -> None:
+    asked = request(
+        model="m", server_url="http://h", auth_config={"token": "t"}, digest="a" * 12, think=True
+    )
+    assert asked.question() == Question(prompt="hi", think=True)
+    assert asked.route() == Route(model="m", server_url="http://h", auth_config={"token": "t"})
+    assert asked.terms() == Terms(digest="a" * 12)
+
+
+@pytest.mark.parametrize("version", list(ApiVersion))
+def test_neither_route_nor_terms_go_to_a_server(version: ApiVersion) -> None:
+    asked = request(server="gpu", headers={"X-Key": "secret"}, digest="a" * 12, wait=1)
+    assert call(asked, "m", version) == call(Question(prompt="hi"), "m", version)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +99,7 @@ def test_the_client_takes_every_field_of_a_request() -> None:
     ids=repr,
 )
 def test_what_can_be_asked_is_accepted(asked: GenerateRequest) -> None:
-    check(asked)
+    checked(asked, Caller())
 
 
 @pytest.mark.parametrize(
@@ -130,6 +145,97 @@ def test_what_no_server_could_answer_is_refused(asked: GenerateRequest, reason: 
     assert reason in refusal(asked)
 
 
+WHOLE_NUMBERS = """num_keep seed num_predict top_k repeat_last_n num_ctx num_batch num_gpu main_gpu
+num_thread draft_num_predict"""
+NUMBERS = """top_p min_p typical_p temperature repeat_penalty presence_penalty frequency_penalty"""
+
+
+def test_every_option_of_ollama_is_checked_for_its_type() -> None:
+    assert dict(OPTION_TYPES) == {
+        **dict.fromkeys(WHOLE_NUMBERS.split(), int),
+        **dict.fromkeys(NUMBERS.split(), float),
+        "use_mmap": bool,
+        "stop": list,
+    }
+
+
+def conversation(*messages: Any, **asked: Any) -> GenerateRequest:
+    return GenerateRequest(**{"messages": messages, **asked})
+
+
+ENCODED = base64.b64encode(PNG).decode()
+SAID = {"role": "user", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        conversation(SAID),
+        conversation(SAID | {"images": [ENCODED]}),
+        conversation(SAID | {"images": []}),
+        conversation({"role": "assistant", "content": None}),
+        conversation({"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}),
+        conversation(SAID, tools=({"type": "function"},)),
+    ],
+    ids=repr,
+)
+def test_a_conversation_is_accepted_as_ollama_takes_it(asked: GenerateRequest) -> None:
+    checked(asked, Caller())
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (conversation(SAID, prompt="hi"), "messages are given beside a prompt"),
+        (conversation(SAID, system="be brief"), "messages are given beside a prompt"),
+        (conversation(SAID, images=(PNG,)), "messages are given beside a prompt"),
+        (conversation(), "there are no messages"),
+        (conversation(SAID, {"content": "hi"}), "messages[1] has no role"),
+        (conversation({"role": "", "content": "hi"}), "messages[0] has no role"),
+        (conversation({"role": 1, "content": "hi"}), "messages[0] has no role"),
+        (conversation({"role": "user", "content": 1}), "the content of messages[0] is not text"),
+        (conversation(SAID | {"images": ENCODED}), "images of messages[0]: not an image in base64"),
+        (conversation(SAID | {"images": ["$$$$"]}), "images of messages[0]: not an image"),
+        (conversation(SAID | {"images": [None]}), "images of messages[0]: not an image"),
+        (conversation(SAID | {"x": math.nan}), "messages[0] cannot be written as JSON"),
+        (conversation(SAID, tools=({"x": math.nan},)), "the tools cannot be written as JSON"),
+        (request(wait=-1), "the time to wait is not 0 seconds or more"),
+        (request(wait=math.nan), "the time to wait is not 0 seconds or more"),
+        (request(digest="abc"), "digest 'abc' is not 12 to 64 hex digits"),
+        (request(auth_type="none"), "credentials are given for a server that has its own"),
+        (request(auth_config={}), "credentials are given for a server that has its own"),
+        (request(headers={}), "credentials are given for a server that has its own"),
+        (request(verified=True, no_verify=True), "--verified and --no-verify are both given"),
+        (request(digest="a" * 12, verified=True), "--digest and --verified are both given"),
+        (request(digest="a" * 12, no_verify=True), "--digest and --no-verify are both given"),
+    ],
+    ids=repr,
+)
+def test_what_is_given_wrongly_or_twice_is_refused(asked: GenerateRequest, reason: str) -> None:
+    assert reason in refusal(asked)
+
+
+@pytest.mark.parametrize("text", [f" {ENCODED}", ENCODED.rstrip("="), "iVBORx==", "", "é", 7, None])
+def test_an_image_has_one_spelling(text: object) -> None:
+    assert decoded_image("it", ENCODED) == PNG
+    with pytest.raises(InvalidInput, match=r"^it: not an image in base64$"):
+        decoded_image("it", text)
+
+
+def test_what_was_asked_exactly_at_a_limit_is_accepted() -> None:
+    for asked in (
+        request(wait=0),
+        request(timeout=0.5),
+        request(digest="a" * 12),
+        request(verified=True),
+        request(no_verify=True),
+        request(server_url="http://h", auth_type="none", auth_config={}, headers={}),
+    ):
+        checked(asked, Caller())
+    for empty in (request(prompt=""), conversation()):
+        checked(empty, Caller(), needs_content=False)
+
+
 @pytest.mark.parametrize("value", [0, -1, 300, "5m", "1h30m", "1.5h", "-1s", "100ms", "0s", "10µs"])
 def test_a_keep_alive_is_seconds_or_a_duration(value: int | str) -> None:
     check_keep_alive(value)
@@ -163,23 +269,19 @@ def test_what_was_accepted_can_be_sent_and_arrives_unchanged(
 ) -> None:
     asked = request(prompt=prompt, options=options, format=form)
     try:
-        check(asked)
+        checked(asked, Caller())
     except InvalidInput:
         return
-    body = json.loads(
-        json.dumps(
-            call(asked, "m", ApiVersion.NATIVE).body, ensure_ascii=False, allow_nan=False
-        ).encode()
-    )
+    body = sent_by(asked)
     assert body["prompt"] == prompt
     assert body.get("options", {}) == options
     assert body.get("format") == form
 
 
 def test_a_native_call_asks_for_the_whole_prompt_and_names_only_what_was_asked() -> None:
-    sent = call(request(), "alpha:latest", ApiVersion.NATIVE)
+    sent = call(request().question().uncut(), "alpha:latest", ApiVersion.NATIVE)
     assert sent.path == "/api/generate"
-    assert sent.body == {
+    assert json.loads(sent.body) == {
         "model": "alpha:latest",
         "prompt": "hi",
         "stream": True,
@@ -189,7 +291,7 @@ def test_a_native_call_asks_for_the_whole_prompt_and_names_only_what_was_asked()
 
 
 def test_allowing_a_cut_leaves_the_fields_out() -> None:
-    body = call(request(allow_truncate=True, think=True), "m", ApiVersion.NATIVE).body
+    body = sent_by(request(think=True))
     assert "truncate" not in body
     assert "shift" not in body
 
@@ -202,7 +304,7 @@ def test_a_native_call_carries_everything_that_was_asked() -> None:
         options={"num_ctx": 8192},
         keep_alive=0,
     )
-    body = call(asked, "m", ApiVersion.NATIVE).body
+    body = sent_by(asked)
     assert body["system"] == "be brief"
     assert [base64.b64decode(image) for image in body["images"]] == [PNG]
     assert body["format"] == SCHEMA
@@ -212,14 +314,16 @@ def test_a_native_call_carries_everything_that_was_asked() -> None:
 
 @pytest.mark.parametrize("think", [True, False, "high"])
 def test_a_call_with_think_goes_to_chat(think: bool | str) -> None:
-    sent = call(request(system="be brief", images=(PNG,), think=think), "m", ApiVersion.NATIVE)
+    asked = request(system="be brief", images=(PNG,), think=think).uncut()
+    sent = call(asked, "m", ApiVersion.NATIVE)
     assert sent.path == "/api/chat"
-    assert sent.body["think"] is think or sent.body["think"] == think
-    assert sent.body["messages"] == [
+    body = json.loads(sent.body)
+    assert body["think"] is think or body["think"] == think
+    assert body["messages"] == [
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "hi", "images": [base64.b64encode(PNG).decode()]},
     ]
-    assert (sent.body["truncate"], sent.body["shift"]) == (False, False)
+    assert (body["truncate"], body["shift"]) == (False, False)
 
 
 def test_a_v1_call_carries_all_that_v1_can() -> None:
@@ -232,16 +336,16 @@ def test_a_v1_call_carries_all_that_v1_can() -> None:
         "frequency_penalty": 0.2,
         "num_predict": 3,
     }
-    assert set(options) == V1_OPTIONS == set(calls.V1_OPTIONS)
+    assert set(options) == set(v1.OPTIONS)
     asked = request(system="be brief", images=(PNG,), format=SCHEMA, options=options)
-    assert v1_obstacle(asked) is None
+    assert v1.obstacle(asked) is None
     sent = call(asked, "m", ApiVersion.V1)
     image = {
         "type": "image_url",
         "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
     }
     assert sent.path == "/v1/chat/completions"
-    assert sent.body == {
+    assert json.loads(sent.body) == {
         "model": "m",
         "messages": [
             {"role": "system", "content": "be brief"},
@@ -264,7 +368,7 @@ def test_a_v1_call_carries_all_that_v1_can() -> None:
 
 
 def test_a_v1_call_asks_for_json_in_its_own_words() -> None:
-    body = call(request(format="json"), "m", ApiVersion.V1).body
+    body = sent_by(request(format="json"), ApiVersion.V1)
     assert body["response_format"] == {"type": "json_object"}
 
 
@@ -279,7 +383,7 @@ def test_a_v1_call_asks_for_json_in_its_own_words() -> None:
     ],
 )
 def test_a_v1_call_names_the_kind_of_an_image(image: bytes, kind: str) -> None:
-    content = call(request(images=(image,)), "m", ApiVersion.V1).body["messages"][0]["content"]
+    content = sent_by(request(images=(image,)), ApiVersion.V1)["messages"][0]["content"]
     assert content[1]["image_url"]["url"].startswith(f"data:{kind};base64,")
 
 
@@ -290,11 +394,19 @@ def test_a_v1_call_names_the_kind_of_an_image(image: bytes, kind: str) -> None:
         (request(think=False), "--think"),
         (request(options={"seed": 1, "num_ctx": 1}), "--option num_ctx"),
         (request(options={"mirostat": 1}), "--option mirostat"),
+        (conversation(SAID, tools=({"type": "function"},)), "tools"),
+        (request(prompt=""), "an empty prompt, which only loads the model"),
+        (request(raw=True), "raw"),
+        (conversation(SAID, SAID | {"tool_name": "f"}), "tool_name of a message"),
     ],
     ids=repr,
 )
 def test_v1_names_what_it_cannot_carry(asked: GenerateRequest, obstacle: str) -> None:
-    assert v1_obstacle(asked) == obstacle
+    assert v1.obstacle(asked) == obstacle
+
+
+def test_v1_carries_a_conversation_with_images() -> None:
+    assert v1.obstacle(conversation(SAID | {"images": [ENCODED]})) is None
 
 
 def test_an_option_that_no_ollama_reads_is_named() -> None:

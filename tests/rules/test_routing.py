@@ -8,20 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.models import ListedModel, Model
-from ollama_admin.domain.requests import GenerateRequest
-from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStatus
-from ollama_admin.errors import ModelAmbiguous, RemoteNotAllowed
+from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.requests import GenerateRequest, Terms
+from ollama_admin.domain.servers import (
+    ApiVersion,
+    AuthType,
+    Server,
+    ServerRef,
+    ServerStatus,
+    Target,
+)
+from ollama_admin.errors import AdminError, ModelAmbiguous, RemoteNotAllowed
+from ollama_admin.rules.candidates import Demand, from_list, refusal
+from ollama_admin.rules.request_checks import checked
 from ollama_admin.rules.routing import (
-    Demand,
+    Criteria,
     Obstacle,
+    Verdict,
     has_capability,
     judge_servers,
-    means,
-    nearest,
+    named,
     only_one,
     preference,
-    refuse_remote,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,14 +82,32 @@ def model(server_id: int, name: str = "alpha:latest", **columns: Any) -> Model:
     return Model(**(usual | columns))
 
 
+def judge(
+    servers: list[Server],
+    models: list[Model],
+    asked: str = "alpha",
+    request: GenerateRequest = ASKED,
+    demand: Demand | None = None,
+) -> list[Verdict]:
+    """The verdicts, of the rows that the catalogue finds under the name."""
+    name = ModelName.parse(asked)
+    criteria = Criteria(
+        name=name,
+        terms=request.terms(),
+        capability=request.capability,
+        demand=demand,
+        cannot_carry=checked(request, Caller()).cannot_carry,
+    )
+    is_ollama = {server.id: bool(server.is_ollama) for server in servers}
+    rows = [model for model in models if named([model], name, is_ollama=is_ollama[model.server_id])]
+    return judge_servers(servers, rows, criteria)
+
+
 def ranked(
     servers: list[Server], models: list[Model], asked: str, request: GenerateRequest = ASKED
 ) -> list[int]:
-    return [
-        verdict.server.id
-        for verdict in judge_servers(servers, models, asked, request)
-        if verdict.is_eligible
-    ]
+    verdicts = judge(servers, models, asked, request)
+    return [verdict.server.id for verdict in verdicts if verdict.obstacle is None]
 
 
 def judged(
@@ -89,9 +117,7 @@ def judged(
     demand: Demand | None = None,
 ) -> dict[int, Obstacle | None]:
     """What keeps each server from answering for alpha."""
-    return {
-        v.server.id: v.obstacle for v in judge_servers(servers, models, "alpha", request, demand)
-    }
+    return {v.server.id: v.obstacle for v in judge(servers, models, "alpha", request, demand)}
 
 
 def test_the_default_comes_first_then_the_higher_priority_then_the_older_row() -> None:
@@ -135,13 +161,15 @@ def test_names_are_folded_on_ollama_and_compared_byte_for_byte_elsewhere() -> No
     servers = [server(1), server(2, **NOT_OLLAMA), server(3, **NOT_OLLAMA)]
     models = [model(1, "Alpha:latest"), model(2, "Alpha:latest"), model(3, "alpha")]
     assert judged(servers, models) == {1: None, 2: Obstacle.LACKS, 3: None}
-    assert means("library/Alpha:latest", "alpha", is_ollama=True)
-    assert not means("Alpha", "alpha", is_ollama=False)
+    alpha = ModelName.parse("alpha")
+    listed = [ListedModel(name="library/Alpha:latest"), ListedModel(name="Alpha")]
+    assert named(listed, alpha, is_ollama=True) == listed
+    assert named(listed, alpha, is_ollama=False) == []
 
 
 def test_several_models_that_the_name_means_are_an_obstacle() -> None:
     models = [model(1, "Alpha:latest"), model(1, "alpha:latest"), model(1, "alpha:8b")]
-    (verdict,) = judge_servers([server(1)], models, "alpha", ASKED)
+    (verdict,) = judge([server(1)], models)
     assert [found.name for found in verdict.models] == ["Alpha:latest", "alpha:latest"]
     assert (verdict.obstacle, verdict.digest) == (Obstacle.AMBIGUOUS, None)
 
@@ -155,7 +183,7 @@ def test_the_first_servers_digest_is_the_build_and_others_drop_out() -> None:
         2: None,
         4: Obstacle.OTHER_BUILD,
     }
-    why = {v.server.id: v.why for v in judge_servers(servers, models, "alpha", ASKED)}
+    why = {v.server.id: v.why for v in judge(servers, models)}
     assert why[1] == "its build is bbbbbbbbbbbb, that of s3 is aaaaaaaaaaaa"
     assert why[4] == "its build is unknown, that of s3 is aaaaaaaaaaaa"
 
@@ -179,7 +207,7 @@ def test_a_program_that_shows_one_digest_for_all_tells_no_builds_apart() -> None
 def test_a_demanded_digest_takes_part_in_the_choice() -> None:
     models = [model(1), model(2, digest="b" * 64), model(3, digest=None)]
     demand = Demand(digest="b" * 12, by="--digest")
-    verdicts = judge_servers([server(1), server(2), server(3)], models, "alpha", ASKED, demand)
+    verdicts = judge([server(1), server(2), server(3)], models, demand=demand)
     assert [v.server.id for v in verdicts if v.is_eligible] == [2]
     assert verdicts[0].why == "its build is aaaaaaaaaaaa, demanded is bbbbbbbbbbbb (--digest)"
 
@@ -209,9 +237,8 @@ def test_a_capability_may_be_the_servers_or_the_models() -> None:
 def test_a_v1_server_that_cannot_carry_the_request_drops_out_and_is_named() -> None:
     servers = [server(1, api_version=ApiVersion.V1), server(2)]
     models = [model(1), model(2)]
-    verdicts = judge_servers(
-        servers, models, "alpha", GenerateRequest(prompt="hi", options={"num_ctx": 1})
-    )
+    asked = GenerateRequest(prompt="hi", options={"num_ctx": 1})
+    verdicts = judge(servers, models, request=asked)
     assert [(v.server.id, v.obstacle) for v in verdicts] == [(1, Obstacle.OPTION), (2, None)]
     assert verdicts[0].why == "v1 cannot carry --option num_ctx"
     assert ranked(servers, models, "alpha", GenerateRequest(prompt="hi", options={"seed": 1})) == [
@@ -247,38 +274,25 @@ def test_one_model_is_taken_and_two_of_one_name_are_refused() -> None:
             "https://far.example",
         ),
         ("m:8b", ListedModel(name="m:8b", remote_model="big"), "ollama.com"),
-        ("m", ListedModel(name="m:cloud"), "ollama.com"),
+        ("m:cloud", ListedModel(name="M:cloud"), "ollama.com"),
     ],
 )
 def test_a_prompt_leaves_the_fleet_only_when_allowed(
     name: str, listed: ListedModel | None, host: str
 ) -> None:
-    with pytest.raises(RemoteNotAllowed) as caught:
-        refuse_remote(name, listed, ASKED)
-    assert host in caught.value.message
-    refuse_remote(name, listed, GenerateRequest(prompt="hi", allow_remote=True))
+    refused = refusal_of(name, listed, Terms())
+    assert isinstance(refused, RemoteNotAllowed)
+    assert host in refused.message
+    assert refusal_of(name, listed, Terms(allow_remote=True)) is None
+
+
+def refusal_of(name: str, listed: ListedModel | None, terms: Terms) -> AdminError | None:
+    """Why a server that lists a model so may not be asked for a name."""
+    target = Target(ref=ServerRef(id=1, name="gpu", url="http://h"), api_version=ApiVersion.NATIVE)
+    candidate = from_list(target, None, ModelName.parse(name), listed, "0.33.0", is_ollama=True)
+    return refusal(candidate, terms, None, {})
 
 
 def test_a_model_of_the_fleet_needs_no_permission() -> None:
-    refuse_remote("m:8b", ListedModel(name="m:8b"), ASKED)
-    refuse_remote("cloud", None, ASKED)
-
-
-def test_the_nearest_names_are_other_tags_first_and_three_at_most() -> None:
-    known = ["qwen2:latest", "alpha:latest", "user/qwen3:8b", "qwen3:8b", "Qwen3:4b"]
-    assert nearest("qwen3", known) == ["qwen3:8b", "Qwen3:4b", "qwen2:latest"]
-    assert nearest("qwen3", [*known, "qwen3:30b", "qwen3:32b"]) == [
-        "qwen3:8b",
-        "Qwen3:4b",
-        "qwen3:30b",
-    ]
-    assert nearest("alhpa", known) == ["alpha:latest"]
-    assert nearest("zzz", known) == []
-    assert nearest("x", []) == []
-
-
-@given(st.text(max_size=12), st.lists(st.text(max_size=12), max_size=6))
-def test_the_nearest_names_are_names_that_are_known(asked: str, known: list[str]) -> None:
-    found = nearest(asked, known)
-    assert len(found) == len(set(found)) <= 3
-    assert set(found) <= set(known)
+    assert refusal_of("m:8b", ListedModel(name="m:8b"), Terms()) is None
+    assert refusal_of("cloud", None, Terms()) is None

@@ -30,7 +30,7 @@ from ollama_admin.client import Client
 from ollama_admin.documents import document
 from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.errors import AdminError
-from ollama_admin.services.doctor import database_place
+from ollama_admin.services.doctor import shown_database
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
 from ollama_admin.vault import new_key
@@ -832,8 +832,8 @@ def test_the_demo_shows_no_secret_of_the_environment(
     [CORE, f"a/{CORE}", f"a@{CORE}", f"a@{CORE}/b", f"a#{CORE}", f"a?{CORE}@b", f":{CORE}"],
 )
 def test_a_password_that_is_not_percent_encoded_is_not_shown_either(password: str) -> None:
-    place = database_place(
+    shown = shown_database(
         Settings.read({}, f"postgresql://user:{password}@host/name?password={CORE}")
     )
-    assert CORE not in place
-    assert place.startswith("postgresql://")
+    assert CORE not in shown
+    assert shown.startswith("postgresql://")

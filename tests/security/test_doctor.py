@@ -84,7 +84,7 @@ def test_the_document_has_these_keys(cli: Cli, serve: Serve) -> None:
         "servers",
         "findings",
     ]
-    assert [list(setting) for setting in report["settings"]] == [["name", "value", "source"]] * 6
+    assert [list(setting) for setting in report["settings"]] == [["name", "value", "source"]] * 8
     assert report["revision"] == report["head"]
     assert list(report["secrets"]) == [
         "key_source",
@@ -110,6 +110,8 @@ def test_settings_in_force_are_told_with_where_they_come_from(
     monkeypatch.setenv("OLLAMA_ADMIN_PROXY", "http://u:hunter2@127.0.0.1:9")
     monkeypatch.setenv("OLLAMA_ADMIN_CA_FILE", "/etc/ca.pem")
     monkeypatch.setenv("OLLAMA_ADMIN_RECEIPTS", "off")
+    monkeypatch.setenv("OLLAMA_ADMIN_API_TOKEN", "hunter2-and-more")
+    monkeypatch.setenv("OLLAMA_ADMIN_DYNAMIC_SERVERS", "registered")
     code, report = examined(sqlite_cli)
     told = {
         setting["name"]: (setting["value"], setting["source"]) for setting in report["settings"]
@@ -121,10 +123,25 @@ def test_settings_in_force_are_told_with_where_they_come_from(
         "proxy": ("127.0.0.1", "OLLAMA_ADMIN_PROXY"),
         "CA file": ("/etc/ca.pem", "OLLAMA_ADMIN_CA_FILE"),
         "receipts": ("off", "OLLAMA_ADMIN_RECEIPTS"),
+        "API token": ("set", "OLLAMA_ADMIN_API_TOKEN"),
+        "dynamic servers": ("registered", "OLLAMA_ADMIN_DYNAMIC_SERVERS"),
     }
     assert code == 0
     assert key not in sqlite_cli("doctor").stdout
     assert "hunter2" not in sqlite_cli("doctor").stdout
+
+
+def test_settings_that_nobody_made_have_their_defaults(sqlite_cli: Cli) -> None:
+    settings = examined(sqlite_cli)[1]["settings"]
+    assert {(row["name"], row["value"], row["source"]) for row in settings[1:]} == {
+        ("secret key", None, "default"),
+        ("secret key file", None, "default"),
+        ("proxy", None, "default"),
+        ("CA file", None, "default"),
+        ("receipts", "on", "default"),
+        ("API token", None, "default"),
+        ("dynamic servers", "allow", "default"),
+    }
 
 
 def test_option_and_default_are_told_from_the_variable(

@@ -100,12 +100,11 @@ def test_httpx_is_imported_where_it_sends_and_where_its_errors_are_translated() 
 
 def test_what_a_request_gives_back_has_nothing_of_httpx() -> None:
     """So that another transport can stand behind `Response` without a change above it."""
-    assert imported(MODULES["ollama/response.py"]) == {
-        "collections.abc",
-        "collections.abc.AsyncIterator",
-        "collections.abc.Sequence",
-        "dataclasses",
-        "dataclasses.dataclass",
+    modules = imported(MODULES["ollama/response.py"])
+    assert {module for module in modules if module.startswith("http")} == set()
+    assert {module for module in modules if "ollama_admin" in module} == {
+        "ollama_admin.domain",
+        "ollama_admin.domain.strict_json",
     }
     (send,) = (
         node
@@ -138,14 +137,23 @@ def test_every_request_asks_for_no_compression_and_has_its_times() -> None:
         call for call in calls(MODULES[FACTORY]) if ast.unparse(call.func) == "httpx.Request"
     )
     told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-    assert told["extensions"] == "self._extensions_for(silence)"
+    assert told["extensions"] == "self._extensions(silence, any_address=any_address)"
     assert told["headers"] == "_with_defaults(headers)"
     assert (b"Accept-Encoding", b"identity") in http._HEADERS
     for given in ([], [(b"accept-ENCODING", b"gzip")], [(b"Accept", b"text/html")]):
         sent = http._with_defaults(given)
         encodings = [value for name, value in sent if name.lower() == b"accept-encoding"]
         assert encodings == [b"identity"]
-    assert HTTP(Times())._extensions["timeout"] == {
+
+
+def test_a_header_that_is_given_stands_alone() -> None:
+    given = [(b"user-agent", b"openai/1.0"), (b"X-A", b"1"), (b"x-a", b"2")]
+    accept = [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
+    assert http._with_defaults(given) == accept + given
+
+
+def test_the_usual_times_of_a_request_are_those_of_the_connection() -> None:
+    assert HTTP(Times())._extensions(None, any_address=True)["timeout"] == {
         "connect": 5.0,
         "pool": 5.0,
         "read": 600.0,
@@ -155,11 +163,11 @@ def test_every_request_asks_for_no_compression_and_has_its_times() -> None:
 
 @pytest.mark.parametrize("any_address", [True, False])
 def test_a_request_with_its_own_silence_keeps_every_other_safeguard(any_address: bool) -> None:
-    usual = HTTP(Times(), any_address=any_address)
-    assert usual._extensions_for(None) is usual._extensions
-    own = usual._extensions_for(7.0)
+    http = HTTP(Times())
+    usual = http._extensions(None, any_address=any_address)
+    own = http._extensions(7.0, any_address=any_address)
     assert own["timeout"] == {"connect": 5.0, "pool": 5.0, "read": 7.0, "write": 7.0}
-    assert own.get("trace") is usual._extensions.get("trace")
+    assert own.get("trace") is usual.get("trace")
     assert ("trace" in own) is not any_address
 
 
@@ -192,7 +200,7 @@ def test_only_what_sends_or_seals_a_secret_reveals_it(name: str) -> None:
         "ollama/endpoint.py",
         "ollama/faults.py",
         "services/upstream_auth.py",
-        "services/doctor.py",
+        "settings.py",  # of a proxy's URL the host alone
         "cli/secrets.py",
         "api/guard.py",  # compares its own token
         "api/serving.py",  # shows the one it made, once

@@ -18,9 +18,17 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, insert, update
 from typer.testing import CliRunner
 
-from ollama_admin.cli import import_env, render
 from ollama_admin.cli.app import app
+from ollama_admin.cli.context import print_table
+from ollama_admin.cli.lists import ListView
 from ollama_admin.cli.output import Output
+from ollama_admin.cli.progress import DiscoverProgress
+from ollama_admin.cli.tables import ListTable
+from ollama_admin.cli.views.discover import print_discovered
+from ollama_admin.cli.views.import_env import described
+from ollama_admin.cli.views.models import group_list, model_list
+from ollama_admin.cli.views.servers import print_checks, print_server, server_list
+from ollama_admin.cli.views.texts import print_fields
 from ollama_admin.client import Client
 from ollama_admin.domain.models import DigestChange, DiscoverResult, Model, ModelGroup, ModelHolder
 from ollama_admin.domain.servers import (
@@ -80,8 +88,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def whole(printer: render.Parts[Any], items: list[Any]) -> None:
+def whole(output: Output, view: ListView[Any], items: list[Any]) -> None:
     """Print a list that comes in one part."""
+    printer = ListTable(output, view)
     printer.add(items)
     printer.end()
 
@@ -185,15 +194,15 @@ def ref(text: str) -> ServerRef:
 @settings(quick, max_examples=2000)
 def test_tables_show_any_text_without_control_characters(text: str) -> None:
     tables: list[tuple[Callable[[Output], None], int | None]] = [
-        (lambda out: whole(render.servers(out), [server_row(text)]), 2),
-        (lambda out: render.server(out, server_row(text)), 17),
-        (lambda out: whole(render.models(out), [model_row(text)]), 2),
-        (lambda out: whole(render.model_groups(out), [group_of(text)]), 2),
-        (lambda out: render.checks(out, [check_of(text)]), 3),
-        (lambda out: render.discovered(out, discovered_of(text)), 5),
-        (lambda out: render.facts(out, ref(text)), 3),
-        (lambda out: render.table(out, ["NAME"], [(text,)]), 2),
-        (lambda out: render.sentence(out, text), 1),
+        (lambda out: whole(out, server_list(), [server_row(text)]), 2),
+        (lambda out: print_server(out, server_row(text)), 17),
+        (lambda out: whole(out, model_list(), [model_row(text)]), 2),
+        (lambda out: whole(out, group_list(), [group_of(text)]), 2),
+        (lambda out: print_checks(out, [check_of(text)]), 3),
+        (lambda out: print_discovered(out, discovered_of(text)), 5),
+        (lambda out: print_fields(out, ref(text)), 3),
+        (lambda out: print_table(out, ["NAME"], [(text,)]), 2),
+        (lambda out: out.sentence(text), 1),
     ]
     for show, lines in tables:
         assert_harmless(printed(show), lines=lines)
@@ -208,9 +217,9 @@ def test_tables_on_a_terminal_of_any_width_hold_no_control_characters_but_our_ow
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     for show in (
-        lambda out: whole(render.servers(out), [server_row(text)]),
-        lambda out: whole(render.models(out), [model_row(text)]),
-        lambda out: render.discovered(out, discovered_of(text)),
+        lambda out: whole(out, server_list(), [server_row(text)]),
+        lambda out: whole(out, model_list(), [model_row(text)]),
+        lambda out: print_discovered(out, discovered_of(text)),
     ):
         assert_harmless(without_styles(printed(show, terminal=True)))
 
@@ -219,7 +228,7 @@ def test_tables_on_a_terminal_of_any_width_hold_no_control_characters_but_our_ow
 @quick
 def test_a_progress_bar_shows_no_foreign_text_as_markup_or_control(text: str) -> None:
     def show(out: Output) -> None:
-        with render.DiscoverProgress(out) as progress:
+        with DiscoverProgress(out) as progress:
             progress.start(2)
             for result in discovered_of(text):
                 progress.result(result)
@@ -350,8 +359,9 @@ def test_whatever_the_database_holds_every_command_shows_it_harmless(
 
 def fill(database_url: str, text: str) -> None:
     """One server and one model whose every column holds the text, as another program could write
-    them.
+    them: of a name the database asks that it is not empty.
     """
+    name = text or "x"
     url = database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -361,24 +371,26 @@ def fill(database_url: str, text: str) -> None:
             text, url="http://127.0.0.1:9", auth_config={}, headers={}, auth_type=AuthType.NONE
         )
         values = {
-            name: getattr(columns, name) for name in Server.__slots__ if name != "slots_in_use"
+            field: getattr(columns, field) for field in Server.__slots__ if field != "slots_in_use"
         }
-        values |= {"name_key": text, "capabilities": [text, "b"], "is_active": True}
+        values |= {"name": name, "name_key": name, "is_active": True}
+        values["capabilities"] = [text, "b"]
         connection.execute(insert(servers).values(**values))
         row = model_row(text)
         values = {
-            name: getattr(row, name)
-            for name in (column.name for column in models.columns)
-            if name != "name_key"
+            column.name: getattr(row, column.name)
+            for column in models.columns
+            if column.name != "name_key"
         }
         values |= {
             "families": [text],
             "capabilities": [text],
-            "name_key": text,
+            "name": name,
+            "name_key": name,
             "is_available": True,
         }
         connection.execute(insert(models).values(**values))
-        connection.execute(update(servers).values(name=text))
+        connection.execute(update(servers).values(name=name))
     engine.dispose()
 
 
@@ -445,7 +457,7 @@ def test_whatever_an_env_file_says_its_plan_is_harmless(text: str, tmp_path: Pat
         return
     for entry in found.entries:
         assert_harmless(
-            printed(lambda out, entry=entry: render.sentence(out, import_env._described(entry))),
+            printed(lambda out, entry=entry: out.sentence(described(entry))),
             lines=1,
         )
 
@@ -469,8 +481,8 @@ def test_a_pipe_gets_whole_cells_and_no_escapes(
     name = "gpu" * 30
 
     def show(out: Output) -> None:
-        whole(render.servers(out), [server_row(name)])
-        with render.DiscoverProgress(out) as progress:
+        whole(out, server_list(), [server_row(name)])
+        with DiscoverProgress(out) as progress:
             progress.start(2)
             progress.result(discovered_of(name)[0])
 

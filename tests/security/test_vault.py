@@ -5,6 +5,7 @@ sent.
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,6 +132,12 @@ def test_what_is_sealed_again_needs_the_newest_key_alone_and_keeps_its_origin() 
     assert vault(NEW).open(again, GPU) == Secret("hunter2")
     with pytest.raises(SecretUnavailable, match="were given for"):
         vault(NEW).open(again, "http://elsewhere:11434")
+
+
+def test_what_does_not_open_is_not_sealed_again() -> None:
+    for sealed in ("not sealed", vault(new_key()).seal(Secret("hunter2"), GPU)):
+        with pytest.raises(SecretUnavailable, match="a stored secret cannot be read"):
+            VAULT.reseal(sealed)
 
 
 # where keys come from
@@ -294,6 +301,15 @@ def test_a_key_file_that_is_there_is_kept(tmp_path: Path) -> None:
     write_key_file(path, [OLD], replace=False)
     write_key_file(path, [NEW], replace=False)
     assert load_keys(settings(), create=True).keys == (OLD,)
+
+
+def test_a_key_file_is_written_in_its_own_folder_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written elsewhere cannot always be moved there in one step."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    write_key_file(tmp_path / "one.db.key", [NEW], replace=False)
+    assert load_keys(settings()).keys == (NEW,)
 
 
 def test_somebody_elses_file_or_link_is_not_written_through(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from ollama_admin.domain import names
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.models import BuildDetails, ListedModel
-from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.domain.requests import Question
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import AdminError, StreamInterrupted
-from ollama_admin.ollama.faults import Answer, refused, unreachable
+from ollama_admin.ollama.faults import refused, unreachable
+from ollama_admin.ollama.response import Answer
 from tests.services.rules import (
     BEFORE_THE_STREAM,
     REMOTE_BUILD,
@@ -31,10 +32,13 @@ DURATION = timedelta(seconds=1)
 
 @dataclass(slots=True, kw_only=True)
 class ScriptedServer:
-    """`asked` are the names that prompts came for, `spoke` whether any text went out."""
+    """`asked` are the names that prompts came for, `spoke` whether any text went out. In `turns`,
+    which all servers of a fleet share, each writes its name when a prompt is meant for it.
+    """
 
     told: Server
     asked: list[str] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
     spoke: bool = False
     tags: tuple[Tag, ...] = ()
     touched: datetime = LONG_AGO
@@ -80,9 +84,10 @@ class ScriptedEndpoint:
         return 4096
 
     async def generate(
-        self, request: GenerateRequest, model: str
+        self, question: Question, model: str, path: str | None = None
     ) -> AsyncGenerator[StreamEvent, None]:
         server, fate = self._server, self._server.told.answering
+        server.turns.append(server.told.name)
         if fate not in UNSENT:
             server.asked.append(model)
         server.move(When.AT_SENDING)

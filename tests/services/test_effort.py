@@ -167,7 +167,7 @@ async def test_connections_to_servers_that_were_not_asked_for_long_are_closed(
         for number, fake in enumerate(fakes):
             await client.servers.add(name=f"server-{number}", url=fake.url)
             await client.servers.check([f"server-{number}"])
-        assert len(client._http._pools) == 2
+        assert len(client._resources.http._pools) == 2
         await client.servers.check(["server-3"])
         await client.servers.check(["server-0"])
         assert [fake.connections for fake in fakes] == [2, 1, 1, 1]
@@ -176,7 +176,9 @@ async def test_connections_to_servers_that_were_not_asked_for_long_are_closed(
 # how many are at work at once
 
 
-async def test_who_takes_long_gives_the_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_that_takes_long_makes_room_for_other_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tasks, "QUICK", 2)
     monkeypatch.setattr(tasks, "LONG", 0.01)
     begun, end = 0, asyncio.Event()
@@ -193,7 +195,7 @@ async def test_who_takes_long_gives_the_place_to_others(monkeypatch: pytest.Monk
     await asyncio.wait_for(together(slow() for _ in range(10)), 20)
 
 
-async def test_quick_work_is_never_more_at_once_than_there_are_places() -> None:
+async def test_no_more_quick_work_runs_at_once_than_the_limit() -> None:
     limit, running, most = WorkLimit(), 0, 0
 
     async def quick() -> None:

@@ -17,6 +17,7 @@ from ollama_admin.errors import (
     ModelNotFound,
     RemoteNotAllowed,
     ServerBusy,
+    ServerInactive,
     ServerUnreachable,
     StreamInterrupted,
     UpstreamError,
@@ -28,6 +29,7 @@ from tests.services.asking import GENERATE, TAGS, ask, prompts, register
 
 ONE = SimulatedModel("alpha", build="one")
 OTHER = SimulatedModel("alpha", build="other", says="I am another build")
+REMOTE = SimulatedModel("alpha", remote_host="https://far.example", remote_model="alpha")
 
 
 @pytest.fixture
@@ -238,6 +240,51 @@ async def test_a_remote_namesake_is_passed_over_unless_it_is_allowed(client: Cli
         assert (await ask(client, allow_remote=True)).accepted.proof is Proof.REMOTE
 
 
+async def test_a_remote_model_passes_nothing_on(client: Client) -> None:
+    """Nothing would show that the next server hands the prompt to the same build."""
+    async with FakeOllama(REMOTE) as first, FakeOllama(REMOTE) as second:
+        await register(client, first, second)
+        first.script(GENERATE, AWAY["503"])
+        assert isinstance((await ask(client, allow_remote=True)).error, ServerBusy)
+        assert [prompts(first), prompts(second)] == [1, 0]
+
+
+# the default server
+
+
+async def test_a_default_server_that_is_inactive_answers_nothing(
+    client: Client, fakes: Fakes
+) -> None:
+    """Neither does another one in its place."""
+    await register(client, *fakes[:2], default_model="alpha")
+    await client.servers.set_default("one")
+    assert (await ask(client, model=None)).accepted.server.name == "one"
+    await client.servers.disable("one")
+    refused = (await ask(client, model=None)).error
+    assert isinstance(refused, ServerInactive)
+    assert refused.message == "the default server one is inactive"
+    assert [prompts(fake) for fake in fakes] == [1, 0, 0]
+
+
+# the order of the choice
+
+
+async def test_the_default_answers_first_then_the_higher_priority_then_the_older(
+    client: Client,
+) -> None:
+    async with AsyncExitStack() as stack:
+        four = [await stack.enter_async_context(FakeOllama(ONE)) for _ in range(4)]
+        await register(client, *four)
+        await client.servers.update("three", priority=5)
+        await client.servers.update("four", is_default=True, priority=-5)
+        names = []
+        for _ in four:
+            name = (await ask(client)).accepted.server.name
+            names.append(name)
+            await client.servers.disable(name)
+    assert names == ["four", "three", "one", "two"]
+
+
 # limits
 
 
@@ -372,7 +419,11 @@ async def test_an_explanation_of_a_named_server(client: Client, fakes: Fakes) ->
         candidates | {"three": (False, "it is inactive")},
     )
     assert (await explained(client, server_url=fakes[2].url))[0] == "three"
-    assert (await explained(client, server_url="http://127.0.0.1:1"))[0] == "http://127.0.0.1:1"
+    nobody, candidates = await explained(client, server_url="http://127.0.0.1:1")
+    assert nobody is None  # it was asked for its version, as it would be before a prompt
+    eligible, reason = candidates["http://127.0.0.1:1"]
+    assert not eligible
+    assert "cannot be reached" in (reason or "")
 
 
 async def test_an_explanation_of_a_demanded_build(client: Client, fakes: Fakes) -> None:
@@ -384,6 +435,70 @@ async def test_an_explanation_of_a_demanded_build(client: Client, fakes: Fakes) 
         f"its build is {ONE.digest[:12]}, demanded is {OTHER.digest[:12]} (--digest)",
     )
     assert (await explained(client, digest="f" * 64))[0] is None
+
+
+TWICE = Answer(200, {"models": [{"name": n, "digest": "a" * 64} for n in ("alpha", "Alpha")]})
+NO_PROOF = (
+    f"the model runs at a remote host, which proves no build; demanded is {ONE.digest[:12]} "
+    "(--digest)"
+)
+INACTIVE: dict[str, Any] = {"is_active": False}
+V1: dict[str, Any] = {"api_version": "v1"}
+
+
+@pytest.mark.parametrize(
+    ("model", "columns", "asked", "reason"),
+    [
+        (SimulatedModel("beta"), INACTIVE, {}, "it is inactive"),
+        (SimulatedModel("beta"), V1, {"keep_alive": 0}, "it does not list the model"),
+        (
+            ONE,
+            V1,
+            {"capability": "vision", "keep_alive": 0},
+            "it has it without the capability 'vision'",
+        ),
+        (None, V1, {"keep_alive": 0}, "v1 cannot carry --keep-alive"),
+        (None, {}, {"digest": ONE.digest}, "several of its models have that name"),
+        (REMOTE, V1, {"think": True}, "v1 cannot carry --think"),
+        (
+            REMOTE,
+            {},
+            {"digest": ONE.digest},
+            NO_PROOF,
+        ),
+        (
+            REMOTE,
+            {},
+            {"verified": True},
+            "no digest of it is stored that --verified could demand",
+        ),
+        (REMOTE, {}, {}, "the model runs at a remote host"),
+    ],
+)
+async def test_of_several_obstacles_the_one_that_is_worth_telling_is_named(
+    client: Client,
+    model: SimulatedModel | None,
+    columns: dict[str, Any],
+    asked: dict[str, Any],
+    reason: str,
+) -> None:
+    async with FakeOllama(*filter(None, [model])) as fake, FakeOllama(ONE) as preferred:
+        if model is None:
+            fake.script_always(TAGS, TWICE)
+        await register(client, fake, preferred)
+        await client.servers.update("two", priority=1)
+        await client.servers.update("one", priority=0, **columns)
+        _, candidates = await explained(client, **asked)
+        assert candidates["one"] == (False, reason)
+
+
+async def test_a_pin_is_named_before_a_stored_digest_that_is_missing(client: Client) -> None:
+    async with FakeOllama(REMOTE) as fake, FakeOllama(ONE) as preferred:
+        await register(client, fake, preferred)
+        await client.servers.update("two", priority=1)
+        await client.pins.set("alpha", digest=ONE.digest)
+        _, candidates = await explained(client, verified=True)
+        assert candidates["one"] == (False, NO_PROOF.replace("--digest", "pin"))
 
 
 async def test_an_explanation_of_a_model_that_nobody_has(client: Client, fakes: Fakes) -> None:

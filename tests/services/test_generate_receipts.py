@@ -10,7 +10,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.documents import document
 from ollama_admin.domain.answers import Proof
-from ollama_admin.domain.callers import Way
+from ollama_admin.domain.callers import Caller, Way
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput
 from ollama_admin.simulator.server import HoldAt
 from tests.conftest import migrate
@@ -100,8 +100,44 @@ async def test_an_answer_that_nobody_waits_for_is_cancelled(
 
 
 async def test_a_way_and_a_proof_are_told(database_url: str, fake: FakeOllama) -> None:
-    (receipt,) = await written(database_url, fake, {"no_verify": True}, way=Way.API)
+    (receipt,) = await written(database_url, fake, {"no_verify": True}, caller=Caller(way=Way.API))
     assert (receipt.way, receipt.proof, receipt.verified) == (Way.API, Proof.NAME, False)
+
+
+async def test_a_receipt_names_the_server_that_could_not_be_reached(
+    database_url: str, fake: FakeOllama
+) -> None:
+    """Also where it failed before anything was sent: it was asked for its version."""
+    await fake.stop()
+    asked = {"server_url": fake.url}
+    async with Client(database_url=database_url, environ={}, on_note=lambda _: None) as client:
+        assert (await ask(client, **asked)).error is not None
+        await client.servers.add(name="gone", url=fake.url)
+        assert (await ask(client, server="gone")).error is not None
+    async with Client(database_url=database_url, environ={}) as client:
+        registered, dynamic = await client.receipts.list()
+    for receipt in (registered, dynamic):
+        assert receipt.server is not None
+        assert (receipt.server.url, receipt.attempts) == (fake.url, 1)
+        assert receipt.outcome == "server_unreachable"
+    assert registered.server.name == "gone"
+
+
+async def test_a_receipt_names_the_server_that_was_tried_last(
+    database_url: str, fake: FakeOllama
+) -> None:
+    async with (
+        FakeOllama(ALPHA) as other,
+        Client(database_url=database_url, environ={}, on_note=lambda _: None) as client,
+    ):
+        await register(client, fake, other)
+        fake.script("/api/generate", Answer(503))
+        other.script("/api/generate", Answer(502))
+        assert (await ask(client)).error is not None
+    async with Client(database_url=database_url, environ={}) as client:
+        (receipt,) = await client.receipts.list()
+    assert receipt.server is not None
+    assert (receipt.server.name, receipt.attempts) == ("two", 2)
 
 
 async def test_receipts_may_be_turned_off(database_url: str, fake: FakeOllama) -> None:

@@ -1071,6 +1071,28 @@ async def test_an_old_server_that_cuts_in_silence_is_noticed(asking: Asking, tai
     )
 
 
+async def test_a_cut_prompt_is_noticed_however_the_old_server_was_found(asking: Asking) -> None:
+    """By a row of the catalogue, by one of a model that was pulled since, and without a row."""
+    models = [SimulatedModel(name) for name in ("alpha", "pulled")]
+    async with FakeOllama(models[0], version="0.9.6") as fake:
+        await asking.client.servers.add(name="old", url=fake.url)
+        await asking.client.discover()
+        fake.models = {f"{model.name}:latest": model for model in models}
+        for asked in (
+            {},
+            {"server": "old"},
+            {"server": "old", "model": "pulled"},
+            {"server_url": fake.url, "model": "pulled"},
+        ):
+            outcome = await asking.ask(prompt="word " * 3000, options={"num_ctx": 1024}, **asked)
+            assert outcome.accepted.truncated is True, asked
+        await asking.client.servers.remove("old")
+        outcome = await asking.ask(
+            prompt="word " * 3000, options={"num_ctx": 1024}, server_url=fake.url
+        )
+        assert outcome.accepted.truncated is True
+
+
 @pytest.mark.parametrize(
     ("version", "options", "truncated"),
     [

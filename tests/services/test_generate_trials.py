@@ -14,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ollama_admin.client import Client
+from ollama_admin.domain.explanations import Explanation
 from ollama_admin.domain.servers import Target
+from ollama_admin.errors import AdminError
 from ollama_admin.settings import Settings
 from ollama_admin.store.engines import open_engine
 from tests.services import on_sockets
@@ -92,7 +94,10 @@ class Bench(ABC):
 
 
 class ScriptedBench(Bench):
+    """`turns` are the servers that a prompt was meant for in the last trial, in order."""
+
     client: ScriptedClient
+    turns: list[str]
 
     def __init__(self, file: Path) -> None:
         super().__init__(file, ScriptedClient)
@@ -101,9 +106,34 @@ class ScriptedBench(Bench):
         return f"http://server-{number}.test:11434"
 
     async def play(self, fleet: Sequence[Server]) -> Sequence[ScriptedServer]:
-        playing = [ScriptedServer(told=server, tags=server.tags) for server in fleet]
+        self.turns = []
+        playing = [
+            ScriptedServer(told=server, tags=server.tags, turns=self.turns) for server in fleet
+        ]
         self.client.scripted = {self.url(number): server for number, server in enumerate(playing)}
         return playing
+
+    def explain(self, trial: Trial) -> str | None:
+        """The server that is said to be asked first, None for nobody, also where that is an
+        error.
+        """
+        urls = {server.name: self.url(number) for number, server in enumerate(trial.fleet)}
+        self._in_database(store, trial, urls, self._held_slot)
+        explanation = self.runner.run(self._explain(trial))
+        if explanation is None or explanation.chosen is None:
+            return None
+        names = {url: name for name, url in urls.items()}
+        return names[explanation.chosen.server.url]
+
+    async def _explain(self, trial: Trial) -> Explanation | None:
+        await self.play(trial.fleet)
+        asked, number = trial.asked, trial.asked.at
+        try:
+            explanation = await self.client.explain(**keywords(asked, self.url(number), number + 1))
+        except AdminError:
+            explanation = None
+        assert self.turns == []  # no prompt is sent
+        return explanation
 
 
 class SocketBench(Bench):
@@ -131,7 +161,7 @@ def file(tmp_path: Path, migrated_sqlite_file: Path) -> Path:
 
 
 @pytest.fixture
-def scripted(file: Path) -> Iterator[Bench]:
+def scripted(file: Path) -> Iterator[ScriptedBench]:
     with closing(ScriptedBench(file)) as bench:
         yield bench
 
@@ -150,6 +180,20 @@ def test_scripted_servers_answer_as_the_rules_allow(scripted: Bench, examples: i
         scripted.try_out(trial)
 
     never_breaks_a_rule()
+
+
+@pytest.mark.parametrize("examples", [500, pytest.param(10_000, marks=pytest.mark.chaos)])
+def test_who_is_chosen_by_explain_is_who_is_asked(scripted: ScriptedBench, examples: int) -> None:
+    """And nobody is chosen where no prompt would be sent."""
+
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    @given(trial=trials())
+    def never_says_another(trial: Trial) -> None:
+        chosen = scripted.explain(trial)
+        scripted.try_out(trial)
+        assert scripted.turns[:1] == ([] if chosen is None else [chosen]), trial.asked
+
+    never_says_another()
 
 
 @pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.chaos)])

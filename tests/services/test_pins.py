@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from ollama_admin.client import Client
+from ollama_admin.domain.names import ModelName
 from ollama_admin.errors import AdminError, Conflict, ModelNotFound
 from ollama_admin.settings import Settings
 from ollama_admin.simulator.model import SimulatedModel
@@ -174,7 +175,7 @@ async def test_prefix_of_several_builds_is_a_conflict_that_shows_them_whole(clie
         for name, fake in (("one", one), ("two", two)):
             await client.servers.add(name=name, url=fake.url)
         await client.discover()
-    await client._db.write(_set_digests, twins)
+    await client._resources.db.write(_set_digests, twins)
     error = await error_of(client, "alpha", digest="ab" * 6)
     assert (type(error), error.hint) == (Conflict, f"give more of: {', '.join(twins)}")
     assert (await client.pins.set("alpha", digest="ab" * 6 + "1")).digest == twins[1]
@@ -236,11 +237,11 @@ async def test_pin_is_found_by_any_spelling_of_its_name(fleet: Client) -> None:
         "library/alpha",
         "registry.ollama.ai/library/alpha:latest",
     ):
-        found = await fleet._db.read(store.for_name, spelling)
-        assert found == pin
-    assert await fleet._db.read(store.for_name, "alpha:7b") is None
+        stored = await fleet._resources.db.read(store.for_name, ModelName.parse(spelling))
+        assert stored == pin
+    assert await fleet._resources.db.read(store.for_name, ModelName.parse("alpha:7b")) is None
     assert (await fleet.pins.remove("LIBRARY/alpha")).digest == pin.digest
-    assert await fleet._db.read(store.for_name, "alpha") is None
+    assert await fleet._resources.db.read(store.for_name, ModelName.parse("alpha")) is None
 
 
 async def test_pins_set_at_once_leave_one_row_and_no_error(database_url: str) -> None:

@@ -25,7 +25,7 @@ def receipt(minute: int = 0, *, told: dict[str, Any] | None = None, **values: An
 
 
 async def write(client: Client, *new: Receipt) -> None:
-    await client._db.write(store.add, new)
+    await client._resources.db.write(store.add, new)
 
 
 async def ids(client: Client, **filters: Any) -> list[int | None]:

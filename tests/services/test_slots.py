@@ -1,6 +1,9 @@
 """Leases and queues of one process, beside those of another one on the same database."""
 
 import asyncio
+import gc
+import os
+import platform
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -12,12 +15,14 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable, ServerBusy, ServerInactive, ServerNotFound
-from ollama_admin.services import queues
-from ollama_admin.services.leases import Lease, LeaseTimes
+from ollama_admin.services import leases, queues
+from ollama_admin.services.leases import Lease, LeaseTimes, uptime
 from ollama_admin.services.slots import Slots
+from ollama_admin.store.database import LEASE_THREADS
+from ollama_admin.store.slots import LeaseKey, hold_off_leases
 from tests.conftest import migrate
 from tests.postgres import OwnPostgresServer
-from tests.slot_rows import SECONDS, Row, SlotRows, eventually
+from tests.slot_rows import SECONDS, Row, SlotRows, eventually, renewed
 
 FAST = LeaseTimes(ttl=2.0, renew=0.1, margin=0.5)
 LONG = float(SECONDS)  # to wait for what will happen
@@ -42,7 +47,7 @@ async def client(database_url: str, notes: list[str]) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def slots(client: Client) -> Slots:
-    return client._slots
+    return client._resources.slots
 
 
 @pytest.fixture
@@ -51,14 +56,14 @@ async def fast(database_url: str, notes: list[str]) -> AsyncIterator[Slots]:
     async with Client(
         database_url=database_url, environ={}, on_note=notes.append, lease_times=FAST
     ) as client:
-        yield client._slots
+        yield client._resources.slots
 
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Slots]:
     """The slots of another process."""
     async with Client(database_url=database_url, environ={}, on_note=lambda _: None) as client:
-        yield client._slots
+        yield client._resources.slots
 
 
 async def add(client: Client, name: str = "gpu-1", limit: int = 1) -> Server:
@@ -104,6 +109,7 @@ async def test_first_server_in_the_order_that_has_room_is_taken(
         refused.value.message
         == "all servers that could answer are at their limits: one (1), two (2)"
     )
+    assert (refused.value.hint or "").endswith("server update 1 --max-concurrent N")
     assert [server.slots_in_use for server in await client.servers.list()] == [1, 2]
 
 
@@ -121,6 +127,13 @@ async def test_full_server_is_told_with_its_limit_and_what_to_do(
         "wait longer with --wait, or raise it: ollama-admin server update 1 --max-concurrent N"
     )
     assert (refused.value.code, refused.value.exit_code) == ("server_busy", 6)
+
+
+async def test_row_of_a_slot_says_who_holds_it(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
+    await slots.first_free([await add(client)], wait=0)
+    assert rows.all() == [Row(1, 1, f"{platform.node()}:{os.getpid()}", True)]
 
 
 async def test_limit_holds_for_two_processes(client: Client, slots: Slots, other: Slots) -> None:
@@ -393,6 +406,25 @@ async def test_slot_granted_to_a_request_that_was_cancelled_is_given_back(
     assert (await slots.first_free([server], wait=0)).token == 2
 
 
+async def test_refusal_of_a_request_that_was_cancelled_is_nobodys_error(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
+    server = await add(client)
+    await client.servers.remove(1)
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    with rows.blocked():
+        task = asyncio.create_task(slots.first_free([server], wait=0))
+        await eventually(lambda: bool(slots._tasks))
+        await steps()
+        task.cancel()
+        await asyncio.wait([task])
+    await eventually(lambda: not slots._tasks)
+    await steps()
+    gc.collect()
+    assert unheard == []
+
+
 async def test_slot_granted_while_the_last_one_leaves_the_queue_is_given_back(
     client: Client, slots: Slots, other: Slots, notes: list[str], rows: SlotRows
 ) -> None:
@@ -480,7 +512,7 @@ async def test_slot_for_somebody_who_has_left_goes_to_the_next_or_back(
     async with waiting(slots, notes, server) as first, waiting(slots, notes, server) as second:
         await queued(slots)
         with rows.blocked():
-            lease.touch()
+            lease.owner = asyncio.current_task()
             asking = asyncio.create_task(lease.release())
             slots._queues[1].wake()
             await steps()
@@ -525,7 +557,7 @@ async def test_whatever_the_moment_of_leaving_no_slot_is_lost(
     async def request() -> None:
         nonlocal done
         some = chance.sample(servers, chance.choice((1, 2)))
-        async with await client._slots.first_free(some, wait=LONG) as lease:
+        async with await client._resources.slots.first_free(some, wait=LONG) as lease:
             assert lease.is_trusted
             assert all(rows.live(server.id) <= 2 for server in servers)
             await steps(chance.randrange(20))
@@ -541,8 +573,8 @@ async def test_whatever_the_moment_of_leaving_no_slot_is_lost(
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(end) for end in ended} <= {type(None), asyncio.CancelledError}
     assert done >= sum(end is None for end in ended) > 0
-    await eventually(lambda: not client._slots._tasks)
-    assert not client._slots._queues
+    await eventually(lambda: not client._resources.slots._tasks)
+    assert not client._resources.slots._queues
     assert rows.live(1) + rows.live(2) == 0
 
 
@@ -577,7 +609,7 @@ async def test_closed_client_gives_back_what_is_held_and_sends_away_who_waits(
     database_url: str, notes: list[str], rows: SlotRows
 ) -> None:
     async with Client(database_url=database_url, environ={}, on_note=notes.append) as client:
-        slots = client._slots
+        slots = client._resources.slots
         server = await add(client)
         lease = await slots.first_free([server], wait=0)
         task = asyncio.create_task(slots.first_free([server], wait=LONG))
@@ -597,8 +629,8 @@ async def test_slot_granted_while_the_client_closes_is_given_back(
     client = Client(database_url=database_url, environ={})
     server = await add(client)
     with rows.blocked():
-        task = asyncio.create_task(client._slots.first_free([server], wait=LONG))
-        await eventually(lambda: bool(client._slots._tasks))
+        task = asyncio.create_task(client._resources.slots.first_free([server], wait=LONG))
+        await eventually(lambda: bool(client._resources.slots._tasks))
         await steps()
         closing = asyncio.create_task(client.aclose())
         await steps()
@@ -631,12 +663,6 @@ async def held_by_a_task(
     return await given, end
 
 
-async def renewed(rows: SlotRows) -> None:
-    """Slot 1 is renewed from now on."""
-    before = rows.expiry()
-    await eventually(lambda: rows.expiry() > before)
-
-
 async def test_lease_is_renewed_while_its_task_lives_and_no_longer(
     client: Client, fast: Slots, other: Slots, rows: SlotRows
 ) -> None:
@@ -658,11 +684,100 @@ async def test_task_that_touches_a_lease_takes_it_over(
 ) -> None:
     server = await add(client)
     lease, end = await held_by_a_task(fast, server)
-    lease.touch()
+    lease.owner = asyncio.current_task()
     await end()
     for _ in range(3):
         await renewed(rows)
     assert lease.is_trusted
+
+
+async def test_lease_is_trusted_until_its_margin_and_over_at_its_end(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = LeaseTimes(ttl=3000, renew=1, margin=1000, longest=4000)
+    key = LeaseKey(server_id=1, slot=1, token=1)
+    server = await add(client)
+    monkeypatch.setattr(leases, "uptime", lambda: 10_000.0)
+
+    def since(seconds: float) -> tuple[bool, bool, bool]:
+        lease = Lease(server, key, 10_000 - seconds, times, lambda _: None, lambda _: None)
+        return lease.is_trusted, lease.is_over, lease.is_too_old
+
+    assert [since(seconds) for seconds in (0, 1999, 2000, 2999, 3000, 3999, 4000)] == [
+        (True, False, False),
+        (True, False, False),
+        (False, False, False),
+        (False, False, False),
+        (False, True, False),
+        (False, True, False),
+        (False, True, True),
+    ]
+
+
+def test_lease_lives_for_15_seconds_and_is_renewed_every_5_for_4_hours_at_most() -> None:
+    assert LeaseTimes() == LeaseTimes(ttl=15, renew=5, margin=2, longest=4 * 60 * 60)
+
+
+async def test_renewals_go_on_while_others_wait_for_the_database(
+    migrated_postgres_url: str,
+) -> None:
+    """Nothing is granted at one server meanwhile, and more ask for it than there are threads."""
+    rows = SlotRows(migrated_postgres_url)
+    async with Client(
+        database_url=migrated_postgres_url,
+        environ={},
+        lease_times=LeaseTimes(ttl=60, renew=0.05, margin=1),
+    ) as client:
+        mine, wanted = await add(client), await add(client, "gpu-2", limit=10)
+        lease = await client._resources.slots.first_free([mine], wait=0)
+        with rows.transaction() as connection:
+            hold_off_leases(connection, wanted.id)
+            asking = [
+                asyncio.create_task(client._resources.slots.first_free([wanted], wait=0))
+                for _ in range(LEASE_THREADS + 1)
+            ]
+            await eventually(lambda: rows.waiting() == LEASE_THREADS - 1)
+            for _ in range(3):
+                await renewed(rows)
+            assert not any(task.done() for task in asking)
+        await asyncio.gather(*asking)
+        assert lease.is_trusted
+    rows.close()
+
+
+async def test_lease_that_was_waited_for_is_renewed_for_its_task(
+    client: Client, fast: Slots, other: Slots, notes: list[str], rows: SlotRows
+) -> None:
+    server = await add(client)
+    lease = await other.first_free([server], wait=0)
+
+    async def ask() -> None:
+        async with await fast.first_free([server], wait=LONG):
+            await renewed(rows)
+            await renewed(rows)
+
+    asking = asyncio.create_task(ask())
+    await eventually(lambda: notes != [])
+    await lease.release()
+    await asking
+
+
+async def test_renewed_lease_is_trusted_anew(client: Client, slots: Slots) -> None:
+    lease = await slots.first_free([await add(client)], wait=0)
+    lease._renewed = uptime() - 599
+    assert not lease.is_trusted
+    await slots._renew()
+    assert lease.is_trusted
+
+
+async def test_lease_of_the_longest_age_is_not_renewed_once_more(
+    client: Client, slots: Slots, rows: SlotRows
+) -> None:
+    lease = await slots.first_free([await add(client)], wait=0)
+    lease._since = uptime() - LeaseTimes().longest
+    before = rows.expiry()
+    await slots._renew()
+    assert rows.expiry() == before
 
 
 async def test_many_leases_are_renewed_at_once_while_some_are_given_back(
@@ -687,9 +802,9 @@ async def test_lease_is_not_renewed_beyond_its_longest_age(
     async with Client(
         database_url=database_url, environ={}, on_note=notes.append, lease_times=times
     ) as old:
-        lease = await old._slots.first_free([server], wait=0)
+        lease = await old._resources.slots.first_free([server], wait=0)
         taken = await other.first_free([server], wait=LONG)
-        await eventually(lambda: not old._slots._tasks)
+        await eventually(lambda: not old._resources.slots._tasks)
         assert not lease.is_trusted
         await lease.release()
         assert notes == [
@@ -776,7 +891,7 @@ async def opened(
     async with Client(
         database_url=away.url, environ={}, on_note=notes.append, lease_times=times
     ) as client:
-        yield client._slots, await add(client)
+        yield client._resources.slots, await add(client)
 
 
 async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
@@ -796,6 +911,18 @@ async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
         assert notes == [
             "slots cannot be renewed: the database cannot be reached; tried again every 0.05 s"
         ]
+
+
+async def test_database_that_is_away_is_told_once_each_time(away: Away, notes: list[str]) -> None:
+    async with opened(away, notes, LeaseTimes(ttl=600, renew=300)) as (slots, server):
+        await slots.first_free([server], wait=0)
+        for times in (1, 2):
+            await away.stop()
+            for _ in range(3):
+                await slots._renew()
+            assert [note.split(":")[0] for note in notes] == ["slots cannot be renewed"] * times
+            await away.start()
+            await slots._renew()
 
 
 async def test_lease_is_lost_when_the_database_is_away_for_longer_than_its_life(

@@ -45,4 +45,5 @@ def _of_sqlite(path: Path) -> list[str]:
         f"{table}: " + line.strip(" ,\t") for table, text in rows for line in text.splitlines()
     ]
     # a rebuilt table has them so
+    lines = [re.sub(r'CREATE TABLE "(\w+)"', r"CREATE TABLE \1", line) for line in lines]
     return [re.sub(r"DEFAULT \((\w+)\)", r"DEFAULT \1", line) for line in lines]

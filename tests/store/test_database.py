@@ -186,7 +186,7 @@ async def test_older_schema_asks_for_migrate(
     monkeypatch.setattr("ollama_admin.store.schema.HEAD", "0042")
     error = await failure(database_url)
     assert type(error) is SchemaOutOfDate
-    assert error.message == "the database is at revision 0002, this version needs 0042"
+    assert error.message == "the database is at revision 0003, this version needs 0042"
     assert error.hint == "run: ollama-admin migrate"
 
 

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ VERSIONS = migrations.script_location() / "versions"
 CHECKSUMS = {
     "0001_servers_and_models": "35146a5ceb933e33bf735cf46a09c17f1a89de3439958c8542301ac28beca16d",
     "0002_pins_slots_receipts": "8db868a8b0eb3578187548f27f46960300aeabf24f49ac9e9a9471760e7710f0",
+    "0003_column_checks": "082e52670403125d08bac5af403fd055dc37dfca9f9dc5efa772a0c265beaaec",
 }
 
 NAMES = {
@@ -36,9 +38,8 @@ NAMES = {
 
 def with_postgresql_options() -> sa.MetaData:
     """The tables of the code with what the revisions alone say of PostgreSQL."""
-    metadata = sa.MetaData(naming_convention=tables.metadata.naming_convention)
-    for table in tables.metadata.sorted_tables:
-        table.to_metadata(metadata)
+    # made once more: a copy forgets which dialect a constraint is for
+    metadata: sa.MetaData = runpy.run_path(tables.__file__)["metadata"]
     servers = metadata.tables["ollama_servers"]
     (default,) = (
         index for index in servers.indexes if index.name == "uq_ollama_servers_is_default"

@@ -10,8 +10,7 @@ from ollama_admin.domain.models import ListedModel
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import ServerExists
 from ollama_admin.settings import Settings
-from ollama_admin.store import database
-from ollama_admin.store import models as store_models
+from ollama_admin.store import database, listings
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.servers import NewServer
@@ -79,8 +78,8 @@ async def test_listing_is_stored_while_the_default_changes_without_a_deadlock(
 
     async def store_listing(db: Database) -> None:
         for _ in range(40):
-            listing = store_models.Listing(server=one.ref, version="0.33.0", models=listed)
-            await db.write(store_models.store_listings, [listing], prune=False)
+            listing = listings.Listing(server=one.ref, version="0.33.0", models=listed)
+            await db.write(listings.store_listings, [listing], prune=False)
 
     async def change(db: Database) -> None:
         for turn in range(60):
@@ -99,8 +98,8 @@ async def test_url_changed_while_its_listing_is_stored_without_a_deadlock(
     async def store_listing(db: Database) -> None:
         for _ in range(40):
             one = await db.read(store.find, "one")
-            listing = store_models.Listing(server=one.ref, version="0.33.0", models=listed)
-            await db.write(store_models.store_listings, [listing], prune=False)
+            listing = listings.Listing(server=one.ref, version="0.33.0", models=listed)
+            await db.write(listings.store_listings, [listing], prune=False)
 
     async def change(db: Database) -> None:
         for turn in range(40):

@@ -30,7 +30,7 @@ async def test_settings_of_leases_stay_in_their_transactions(pooled_url: str) ->
     """The connection goes to somebody else after each of them."""
     async with Client(database_url=pooled_url, environ={}) as client:
         server = await client.servers.add(name="gpu", url="http://gpu", max_concurrent=LIMIT)
-        leases = [await client._slots.first_free([server], wait=0) for _ in range(LIMIT)]
+        leases = [await client._resources.slots.first_free([server], wait=0) for _ in range(LIMIT)]
         with psycopg.connect(pooled_url, autocommit=True, prepare_threshold=None) as connection:
             for _ in range(20):
                 shown = connection.execute("SELECT current_setting('statement_timeout')").fetchone()

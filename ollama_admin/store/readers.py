@@ -1,8 +1,7 @@
-"""Rows that another program wrote: they may hold what none of our columns can mean.
+"""What columns are read by: another program may have written what none of them can mean.
 
-The database's checks and types do not keep out everything: SQLite stores any text where JSON, a
-number or a time should be, and JSON may be of any shape. A row that cannot be read is an error that
-names it, and costs no other row anything.
+The database's own checks keep out what SQL can judge. What it cannot, and rows that got past the
+checks, is found here, and is an error that names the row.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -48,8 +47,8 @@ def number(value: Any) -> int:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = _of(dict, value)
-    return found
+    read: dict[str, Any] = _of(dict, value)
+    return read
 
 
 def texts(value: Any) -> tuple[str, ...]:
@@ -71,7 +70,7 @@ def _check_url(value: str) -> None:
 
 
 def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same for a column that may be NULL."""
+    """A reader for a column that may be NULL."""
     return lambda value: None if value is None else read(value)
 
 

@@ -1,0 +1,182 @@
+"""The options that say what is asked, of whom, and on which terms.
+
+An option whose name and value are those of a field of the request is written here once; `fields`
+reads the others.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ollama_admin.cli.options import complete_server, takes
+from ollama_admin.domain.requests import DEFAULT_WAIT
+from ollama_admin.domain.values import Json
+from ollama_admin.errors import InvalidInput
+
+FILE_LIMIT = 64 * 1024 * 1024  # bytes of an image or a JSON schema
+
+
+class ThinkLevelChoice(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """What the options say, by field of the request; files are named, and not read yet."""
+
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="M", help="The model that answers.")
+    ] = None
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "-s", "--server", metavar="S", help="Only this server.", autocompletion=complete_server
+        ),
+    ] = None
+    server_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Only the server at this URL.")
+    ] = None
+    capability: Annotated[
+        str | None, typer.Option(metavar="C", help="Only servers or models that have it.")
+    ] = None
+    system: Annotated[str | None, typer.Option(metavar="T", help="System prompt.")] = None
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="F", help="Image file; may be repeated.")
+    ] = None
+    format: Annotated[
+        str | None, typer.Option(metavar="json|FILE", help="JSON, or by a schema.")
+    ] = None
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Model option, as num_ctx=8192.")
+    ] = None
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Let it think first, or not.")
+    ] = None
+    think_level: Annotated[
+        ThinkLevelChoice | None, typer.Option(help="How much.", show_default=False)
+    ] = None
+    keep_alive: Annotated[
+        str | None, typer.Option(metavar="D", help="Keep it loaded: 5m, 1h, 0, -1.")
+    ] = None
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds for the whole answer.")
+    ] = None
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="S", help="Seconds to wait while the server is at its limit; 0 refuses."
+        ),
+    ] = DEFAULT_WAIT
+    digest: Annotated[
+        str | None,
+        typer.Option(metavar="D", help="Only this build answers: 12 or more digits of its digest."),
+    ] = None
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Only the build of the last discovery answers.")
+    ] = False
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not look at the build; compare names only.")
+    ] = False
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="The prompt may leave the fleet.")
+    ] = False
+    allow_truncate: Annotated[
+        bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")
+    ] = False
+
+    def fields(self) -> dict[str, Any]:
+        """The keyword arguments of `Client.stream`; files are read now."""
+        fields = asdict(self)
+        for name in ("image", "option", "think_level"):
+            del fields[name]
+        fields["images"] = tuple(_read_file(path, "image") for path in self.image or ())
+        fields["format"] = _format(self.format)
+        fields["options"] = _model_options(self.option or ())
+        fields["think"] = self._think()
+        fields["keep_alive"] = _keep_alive(self.keep_alive)
+        return fields
+
+    def _think(self) -> bool | str | None:
+        if self.think_level is None:
+            return self.think
+        if self.think is False:
+            raise InvalidInput(
+                "--no-think and --think-level are both given", "leave one of them out"
+            )
+        return self.think_level.value
+
+
+takes_request = takes("asked", RequestOptions, first=True)
+
+
+def _format(value: str | None) -> Any:
+    if value is None or value == "json":
+        return value
+    data = _read_file(Path(value), "JSON schema")
+    try:
+        schema = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidInput(f"the JSON schema in {value} cannot be read") from exc
+    if not isinstance(schema, dict):
+        raise InvalidInput(f"the JSON schema in {value} is not an object")
+    return schema
+
+
+def _read_file(path: Path, what: str) -> bytes:
+    try:
+        if not path.is_file():
+            raise InvalidInput(f"{what} {path} is not a file")
+        if path.stat().st_size > FILE_LIMIT:
+            raise InvalidInput(f"{what} {path} is longer than {FILE_LIMIT // 2**20} MiB")
+        data = path.read_bytes()
+    except OSError as exc:
+        raise InvalidInput(f"{what} {path} cannot be read: {exc.strerror}") from exc
+    if not data:
+        raise InvalidInput(f"{what} {path} is empty")
+    return data
+
+
+def _model_options(pairs: Sequence[str]) -> dict[str, Json]:
+    """Values are JSON where they can be read so, else text; `stop` may be repeated."""
+    options: dict[str, Json] = {}
+    stops: list[Json] = []
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"option {pair!a} has no value", "write it as --option num_ctx=8192")
+        value = _value(text)
+        if key == "stop":
+            stops += value if isinstance(value, list) else [text]
+            value = stops
+        elif key in options:
+            raise InvalidInput(f"option {key} is given twice")
+        options[key] = value
+    return options
+
+
+def _value(text: str) -> Json:
+    try:
+        value: Json = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, float) and not math.isfinite(value):
+        return text
+    return value
+
+
+def _keep_alive(text: str | None) -> int | str | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return text

@@ -1,0 +1,35 @@
+"""How pins are shown."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ollama_admin.cli.context import print_table
+from ollama_admin.cli.lists import Cells
+from ollama_admin.cli.output import Output
+from ollama_admin.cli.views.texts import age
+from ollama_admin.domain.digests import short
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.pins import CheckedPin, Pin
+
+
+def print_pins(output: Output, pins: "Sequence[CheckedPin]") -> None:
+    """Print a line for each pin, with how many servers agree."""
+    if not pins:
+        output.note("no pins; set one with: ollama-admin pin set NAME")
+        return
+    print_table(output, ["NAME", "DIGEST", "AGREE", "DIFFER", "SET"], map(_cells, pins))
+
+
+def _cells(pin: "CheckedPin") -> Cells:
+    return (pin.name, short(pin.digest), str(pin.agree), str(pin.differ), age(pin.updated_at))
+
+
+def pinned(pin: "Pin") -> str:
+    """What was pinned, and what it was before."""
+    sentence = f"pinned {pin.name} to {short(pin.digest)}"
+    if pin.before is None:
+        return sentence
+    if pin.before == pin.digest:
+        return f"{sentence} (as before)"
+    return f"{sentence} (was {short(pin.before)})"

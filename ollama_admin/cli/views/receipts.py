@@ -1,0 +1,83 @@
+"""How receipts are shown: a line for each, or sums."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ollama_admin.cli.context import print_table
+from ollama_admin.cli.lists import Cells
+from ollama_admin.cli.output import Output
+from ollama_admin.cli.views.texts import age, number, seconds, text_of
+from ollama_admin.domain.digests import short
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.answers import Stats
+    from ollama_admin.domain.receipts import Receipt, ReceiptStats
+
+ABSENCE = "no such receipts"
+
+
+def print_receipts(output: Output, receipts: "Sequence[Receipt]", limit: int) -> None:
+    """Print a line for each; where there are `limit` of them, say that there may be more."""
+    if not receipts:
+        output.note(ABSENCE)
+        return
+    headings = ["WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"]
+    more = ["FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"]
+    print_table(output, headings, map(_receipt_cells, receipts), more)
+    if len(receipts) == limit:
+        output.note(f"these are the newest {limit}; more with --limit N")
+
+
+def _receipt_cells(receipt: "Receipt") -> Cells:
+    total, first, prompt, out, speed = _stats_cells(receipt.stats)
+    return (
+        age(receipt.created_at),
+        receipt.model or receipt.asked_model,
+        text_of(receipt.server),
+        receipt.outcome,
+        receipt.proof,
+        total,
+        first,
+        prompt,
+        out,
+        speed,
+        str(receipt.attempts),
+        short(receipt.digest),
+        receipt.way,
+    )
+
+
+def _stats_cells(stats: "Stats | None") -> Cells:
+    """Times in seconds, whole and to the first token; tokens of prompt and answer; tokens/s."""
+    if stats is None:
+        return (None, None, None, None, None)
+    return (
+        seconds(stats.total_ms),
+        seconds(stats.time_to_first_token_ms),
+        number(stats.prompt_tokens),
+        number(stats.output_tokens),
+        number(stats.tokens_per_second),
+    )
+
+
+def print_receipt_sums(output: Output, sums: "Sequence[ReceiptStats]") -> None:
+    """Print a line for each model on each server."""
+    if not sums:
+        output.note(ABSENCE)
+        return
+    headings = ["MODEL", "SERVER", "COUNT", "FAILED", "TOK/S", "FIRST P50", "FIRST P95"]
+    print_table(output, headings, map(_sum_cells, sums), ["PROMPT", "OUTPUT"])
+
+
+def _sum_cells(stats: "ReceiptStats") -> Cells:
+    return (
+        stats.model,
+        text_of(stats.server),
+        str(stats.count),
+        str(stats.failures),
+        number(stats.tokens_per_second),
+        seconds(stats.time_to_first_token_p50_ms),
+        seconds(stats.time_to_first_token_p95_ms),
+        number(stats.prompt_tokens),
+        number(stats.output_tokens),
+    )

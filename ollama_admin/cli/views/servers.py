@@ -1,0 +1,105 @@
+"""How servers and their checks are shown."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ollama_admin.cli.context import print_table
+from ollama_admin.cli.lists import Cells, Layout, ListView
+from ollama_admin.cli.output import Output
+from ollama_admin.cli.views.texts import age, print_facts, stamp
+from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.models import DiscoverResult
+
+
+def server_list() -> ListView[Server]:
+    layout = Layout(
+        headings=["ID", "NAME", "URL", "API", "USED", "STATE"],
+        more=["PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"],
+        cells=_server_cells,
+    )
+    return ListView(
+        absence="no such servers; add one with: ollama-admin server add NAME URL",
+        layout=lambda _first, _is_all: layout,
+    )
+
+
+def _server_cells(server: Server) -> Cells:
+    return (
+        str(server.id),
+        server.name,
+        server.url,
+        server.api_version,
+        f"{server.slots_in_use}/{server.max_concurrent}",
+        _state(server),
+        str(server.priority),
+        ", ".join(server.capabilities),
+        server.default_model,
+        server.version,
+        age(server.last_discovered_at),
+    )
+
+
+def print_server(output: Output, server: Server) -> None:
+    """Print every field, one a line."""
+    facts: list[tuple[str, object]] = [
+        ("id", server.id),
+        ("name", server.name),
+        ("url", server.url),
+        ("api version", server.api_version),
+        ("state", _state(server)),
+        ("capabilities", ", ".join(server.capabilities)),
+        ("max concurrent", server.max_concurrent),
+        ("slots in use", server.slots_in_use),
+        ("priority", server.priority),
+        ("default model", server.default_model),
+        ("auth", server.auth_type),
+        ("Ollama version", server.version),
+        ("last error", server.last_error),
+        ("last seen", stamp(server.last_seen_at)),
+        ("last discovered", stamp(server.last_discovered_at)),
+        ("created", stamp(server.created_at)),
+        ("updated", stamp(server.updated_at)),
+    ]
+    print_facts(output, facts)
+
+
+def changed_server(server: Server, change: str) -> str:
+    """What became of a row, with what was learnt of the server if it was asked."""
+    sentence = f"{change} server {server.id}, {server.name}: {server.url}"
+    if server.status is ServerStatus.UNKNOWN:
+        return sentence
+    version = f", Ollama {server.version}" if server.version else ""
+    return f"{sentence} ({server.status}{version})"
+
+
+def print_checks(output: Output, checks: Sequence[CheckResult]) -> None:
+    """Print a line for each server, then what failed."""
+    rows = [_check_cells(check) for check in checks]
+    print_table(output, ["SERVER", "STATUS", "VERSION", "TIME", "ERROR"], rows)
+    note_errors(output, checks)
+
+
+def _check_cells(check: CheckResult) -> Cells:
+    code = check.error.code if check.error else None
+    return (str(check.server), check.status, check.version, f"{check.ms} ms", code)
+
+
+def note_errors(output: Output, results: "Iterable[CheckResult | DiscoverResult]") -> None:
+    """Say on stderr what failed, in whole messages, which a table would cut."""
+    for result in results:
+        error = result.error
+        if error and error.hint:
+            output.note(f"{error.message}; {error.hint}")
+        elif error:
+            output.note(error.message)
+
+
+def _state(server: Server) -> str:
+    words: list[str] = [server.status]
+    if server.is_default:
+        words.append("default")
+    if not server.is_active:
+        words.append("inactive")
+    return ", ".join(words)

@@ -1,0 +1,44 @@
+"""What to say of a model that nobody has: why, and what comes nearest. Pure."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from ollama_admin.domain.names import model_key, short_model_name
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.errors import ModelNotFound
+from ollama_admin.rules.routing import Obstacle, Verdict
+
+
+def hint(asked: str, verdicts: Sequence[Verdict], known: list[str]) -> str:
+    """What to do next where no active server may answer for a name; `known` are names that look
+    like it, and others.
+    """
+    holders = [v.server.name for v in verdicts if v.obstacle is Obstacle.INACTIVE and v.models]
+    near = nearest(asked, known)
+    if holders:
+        return f"inactive servers have it: {', '.join(holders)}"
+    if any(verdict.obstacle is Obstacle.CAPABILITY for verdict in verdicts):
+        return "it is there, without that capability: see ollama-admin models -o json"
+    if near:
+        return f"nearest: {', '.join(near)}"
+    if not known:
+        return "no models are known yet: run ollama-admin discover"
+    return (
+        "see what there is: ollama-admin models; after a change on a server: ollama-admin discover"
+    )
+
+
+def not_listed(asked: str, server: ServerRef, listed: list[str]) -> ModelNotFound:
+    """The error of a server that does not list the model, with what it lists."""
+    near = nearest(asked, listed) or listed[:3]
+    lists = f"it lists: {', '.join(near)}" if near else "it lists no models"
+    return ModelNotFound(f"server {server} does not list model {asked!r}", lists)
+
+
+def nearest(asked: str, names: Iterable[str]) -> list[str]:
+    """Up to three names that look like the one asked for."""
+    by_key = {short_model_name(model_key(name)): name for name in names}
+    wanted = short_model_name(model_key(asked))
+    same_model = [key for key in by_key if key.rpartition(":")[0] == wanted.rpartition(":")[0]]
+    close = difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.7)
+    return [by_key[key] for key in dict.fromkeys([*same_model, *close])][:3]

@@ -1,0 +1,361 @@
+"""One request on its way to a server that may answer it, whatever it carries there.
+
+Choose, take a slot, look, carry, judge, accept, record; and where a server is away before anything
+came of it, pass the request on to the next one that holds the same build.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from ollama_admin.domain.answers import Attempt, Proof, Stats
+from ollama_admin.domain.models import ListedModel
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.requests import Request
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.errors import (
+    AdminError,
+    DatabaseUnavailable,
+    ModelNotFound,
+    ServerUnreachable,
+    StreamInterrupted,
+    UpstreamError,
+)
+from ollama_admin.rules.candidates import Candidate
+from ollama_admin.rules.proof import Judgement, judge
+from ollama_admin.services import proof
+from ollama_admin.services.leases import Lease
+from ollama_admin.services.recorder import Recorder
+from ollama_admin.services.selection import Selection
+from ollama_admin.services.servers import Connect
+from ollama_admin.services.slots import Slots
+
+if TYPE_CHECKING:
+    from ollama_admin.ollama.endpoint import Endpoint
+
+T = TypeVar("T")
+Part_co = TypeVar("Part_co", covariant=True)
+A = TypeVar("A", bound="Carried")
+
+
+class Carried(Protocol):
+    """What is asked of an answer while it is carried. Times are of one monotonic clock."""
+
+    @property
+    def first_at(self) -> float | None:
+        """When the first part came that a caller can see; None before."""
+
+    @property
+    def is_remote(self) -> bool: ...
+
+    @property
+    def server_started(self) -> datetime | None:
+        """When the server took the request on, by its own clock; None where it does not tell."""
+
+    def stats(self, now: float) -> Stats: ...
+
+
+class Carrier(Generic[A, Part_co]):
+    """What goes to a server and how its answer comes back: `A` is the answer, of parts `Part_co`.
+
+    Without `proves`, nothing is asked of the server's list after the answer.
+    """
+
+    proves = True
+
+    def begin(self, candidate: Candidate, started: float) -> A:
+        """The answer of a candidate, before anything is sent to it."""
+        raise NotImplementedError
+
+    def carry(
+        self, candidate: Candidate, endpoint: "Endpoint", answer: A
+    ) -> AsyncGenerator[Part_co, None]:
+        """Send, and yield the parts of the answer as they come, to its proper end or an error."""
+        raise NotImplementedError
+
+    async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: A) -> None:
+        """Look at a whole answer once more, when its slot is given back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Generic[A]):
+    """A whole answer, with what was learnt of the build that gave it; `stats` at its end."""
+
+    candidate: Candidate
+    answer: A
+    judgement: Judgement
+    attempts: tuple[Attempt, ...]
+    stats: Stats
+
+
+@dataclass(slots=True, kw_only=True)
+class Trail:
+    """One request on its way, as its receipt tells it; `deadline` is a time of the running loop.
+
+    `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
+    are those of a whole answer.
+    """
+
+    request: Request
+    started: float
+    deadline: float | None
+    asked: list[ServerRef] = field(default_factory=list)
+    candidate: Candidate | None = None
+    answer: Carried | None = None
+    stats: Stats | None = None
+    judgement: Judgement | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def asking(self, server: ServerRef) -> None:
+        if not self.asked or self.asked[-1] != server:
+            self.asked.append(server)
+
+    def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
+        ms = round((time.monotonic() - began) * 1000)
+        self.attempts.append(Attempt(server=candidate.target.ref, error=error, ms=ms))
+
+    async def in_time(self, work: Awaitable[T], *, begun: bool = False) -> T:
+        """Await `work` until the deadline; `begun` says that a part of the answer was shown."""
+        if self.deadline is None:
+            return await work
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                return await work
+        except TimeoutError as exc:
+            message = "the time given by the timeout is over"
+            hint = "give it more with --timeout"
+            if begun:
+                raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
+            raise ServerUnreachable(message, hint) from exc
+
+    def receipt(self, outcome: str) -> Receipt:
+        now = time.monotonic()
+        model, digest, proven = None, None, None
+        stats = self.stats or Stats(total_ms=round((now - self.started) * 1000))
+        if self.candidate is not None:
+            model = self.candidate.name.text
+        if self.answer is not None and self.stats is None:
+            stats = self.answer.stats(now)
+        if self.judgement is not None:
+            digest, proven = self.judgement.digest, self.judgement.proof
+        return Receipt(
+            created_at=datetime.now(UTC),
+            way=self.request.caller.way,
+            asked_model=self.request.route.model,
+            model=model,
+            server=self.asked[-1] if self.asked else None,
+            digest=digest,
+            proof=proven,
+            verified=proven is Proof.DIGEST,
+            outcome=outcome,
+            attempts=len(self.asked),
+            stats=stats,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Try(Generic[A]):
+    """One candidate that is asked: under which slot, and what it answers.
+
+    `lease` is None for a dynamic server, which has no limit that we know. `before` is what it
+    listed before anything was sent, if that was read; `started` when it took the request on, by its
+    own clock, if it tells.
+    """
+
+    candidate: Candidate
+    lease: Lease | None
+    endpoint: "Endpoint"
+    answer: A
+    before: ListedModel | None = None
+    started: datetime | None = None
+
+
+class _LeaseLostError(Exception):
+    """The slot was lost before anything was sent: this process was stopped for a while."""
+
+
+class Dispatch:
+    """Every request leaves a receipt, unless the database is away, which could not take it."""
+
+    def __init__(
+        self, selection: Selection, slots: Slots, recorder: Recorder, connect: Connect
+    ) -> None:
+        self._selection = selection
+        self._slots = slots
+        self._recorder = recorder
+        self._connect = connect
+
+    async def run(
+        self, request: Request, carrier: Carrier[A, T]
+    ) -> AsyncGenerator[T | Accepted[A], None]:
+        """The parts of the answer as they arrive, then that it is accepted.
+
+        Closing the generator ends the work upstream.
+        """
+        deadline = None
+        if request.terms.timeout is not None:
+            deadline = asyncio.get_running_loop().time() + request.terms.timeout
+        trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
+        outcome: str | None = "error"
+        try:
+            async with aclosing(self._first_answer(trail, carrier)) as parts:
+                async for part in parts:
+                    yield part
+            outcome = "ok"
+        except DatabaseUnavailable:
+            outcome = None
+            raise
+        except AdminError as exc:
+            outcome = exc.code
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            outcome = "cancelled"
+            raise
+        finally:
+            if outcome is not None:
+                self._recorder.record(trail.receipt(outcome))
+
+    async def _first_answer(
+        self, trail: Trail, carrier: Carrier[A, T]
+    ) -> AsyncGenerator[T | Accepted[A], None]:
+        """The answer of the first candidate that takes the request on; once it has begun, of no
+        other.
+        """
+        note = trail.request.caller.note
+        plan = await trail.in_time(self._selection.plan(trail.request, trail.asking))
+        if plan.refusal is not None:
+            raise plan.refusal
+        candidates = list(plan.candidates)
+        while True:
+            candidate, lease = await trail.in_time(self._slot(trail.request, candidates))
+            began = time.monotonic()
+            attempt = self._begin(trail, candidate, lease, carrier)
+            try:
+                async with aclosing(self._answer_of(trail, attempt, carrier)) as parts:
+                    async for part in parts:
+                        yield part
+            except _LeaseLostError:
+                continue
+            except (UpstreamError, ModelNotFound) as exc:
+                candidates.remove(candidate)
+                if not candidates or not passes_on(exc):
+                    raise
+                trail.failed(candidate, exc, began)
+                note(f"{exc.message}; another server that holds the same build is asked")
+            else:
+                return
+
+    def _begin(
+        self,
+        trail: Trail,
+        candidate: Candidate,
+        lease: Lease | None,
+        carrier: Carrier[A, T],
+    ) -> _Try[A]:
+        trail.asking(candidate.target.ref)
+        endpoint = self._connect(candidate.target, None)
+        answer = carrier.begin(candidate, trail.started)
+        trail.candidate, trail.answer = candidate, answer
+        return _Try(candidate=candidate, lease=lease, endpoint=endpoint, answer=answer)
+
+    async def _slot(
+        self, request: Request, candidates: list[Candidate]
+    ) -> tuple[Candidate, Lease | None]:
+        """The first candidate that has room, and the slot there; a dynamic server has no limit that
+        we know.
+        """
+        servers = [candidate.server for candidate in candidates if candidate.server is not None]
+        if not servers:
+            return candidates[0], None
+        lease = await self._slots.first_free(
+            servers,
+            wait=request.terms.wait,
+            even_inactive=request.route.server_url is not None,
+            note=request.caller.note,
+        )
+        number = [server.id for server in servers].index(lease.key.server_id)
+        return candidates[number], lease
+
+    async def _answer_of(
+        self, trail: Trail, attempt: _Try[A], carrier: Carrier[A, T]
+    ) -> AsyncGenerator[T | Accepted[A], None]:
+        candidate, endpoint = attempt.candidate, attempt.endpoint
+        async with attempt.lease or nullcontext():
+            await self._look(trail, attempt)
+            parts = carrier.carry(candidate, endpoint, attempt.answer)
+            async with aclosing(parts):
+                while True:
+                    if trail.deadline is None:
+                        part = await anext(parts, None)
+                    else:
+                        begun = attempt.answer.first_at is not None
+                        part = await trail.in_time(anext(parts, None), begun=begun)
+                    if part is None:
+                        break
+                    if attempt.lease is not None:
+                        attempt.lease.owner = asyncio.current_task()
+                    yield part
+            trail.stats = attempt.answer.stats(time.monotonic())
+            attempt.started = attempt.answer.server_started
+        await carrier.examine(candidate, endpoint, attempt.answer)
+        judgement = Judgement(proof=Proof.NAME)
+        if carrier.proves:
+            judgement = await self._judge(trail, attempt)
+        trail.judgement = judgement
+        doubt = proof.require(candidate, judgement)
+        if doubt is not None:
+            trail.request.caller.note(doubt)
+        yield Accepted(
+            candidate=candidate,
+            answer=attempt.answer,
+            judgement=judgement,
+            attempts=tuple(trail.attempts),
+            stats=trail.stats,
+        )
+
+    async def _look(self, trail: Trail, attempt: _Try[A]) -> None:
+        """The last look before something is sent: is it the build, is the slot ours still."""
+        candidate, terms = attempt.candidate, trail.request.terms
+        attempt.before = await trail.in_time(
+            proof.before_sending(candidate, terms, attempt.endpoint)
+        )
+        if attempt.lease is not None and not attempt.lease.is_trusted:
+            raise _LeaseLostError
+        if candidate.is_remote:
+            trail.request.caller.note(
+                f"model {candidate.name} answers from a remote host: the prompt leaves the fleet, "
+                "as allowed"
+            )
+
+    async def _judge(self, trail: Trail, attempt: _Try[A]) -> Judgement:
+        """The digest step: what the server lists right after the last token."""
+        candidate, before = attempt.candidate, attempt.before
+        demand = candidate.demand
+        if candidate.is_remote or attempt.answer.is_remote:
+            return Judgement(proof=Proof.REMOTE)
+        looks = demand is not None or not trail.request.terms.no_verify
+        if not looks or not candidate.shows_digests:
+            return Judgement(proof=Proof.NAME)
+        try:
+            after = await trail.in_time(proof.listed(candidate, attempt.endpoint))
+        except UpstreamError:
+            return Judgement(proof=Proof.UNREAD)
+        known = candidate.stored_digest
+        if demand is not None and before is not None:
+            known = before.digest
+        return judge(
+            candidate.name.text,
+            known=known,
+            before=before,
+            after=after,
+            started=attempt.started,
+        )
+
+
+def passes_on(error: UpstreamError | ModelNotFound) -> bool:
+    """Whether the server did not take the request on, so that another one may be asked."""
+    return isinstance(error, ModelNotFound) or error.may_pass_on

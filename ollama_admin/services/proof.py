@@ -1,0 +1,91 @@
+"""What a server lists under a name, before something is sent to it and after its answer."""
+
+from typing import TYPE_CHECKING
+
+from ollama_admin.domain.answers import Proof
+from ollama_admin.domain.digests import short
+from ollama_admin.domain.models import ListedModel
+from ollama_admin.domain.requests import Terms
+from ollama_admin.errors import ModelMismatch, ModelNotFound, UpstreamError
+from ollama_admin.rules.candidates import Candidate, Demand
+from ollama_admin.rules.proof import Judgement
+
+if TYPE_CHECKING:
+    from ollama_admin.ollama.endpoint import Endpoint
+
+
+async def listed(candidate: Candidate, endpoint: "Endpoint") -> ListedModel | None:
+    """What the server itself lists under the name now; None for nothing, or for several models."""
+    models = candidate.name.among(await endpoint.models(is_ollama=True))
+    return models[0] if len(models) == 1 else None
+
+
+async def before_sending(
+    candidate: Candidate, terms: Terms, endpoint: "Endpoint"
+) -> ListedModel | None:
+    """What the server lists under the name, read where a build is demanded or none is known.
+
+    Raises ModelMismatch when it is not the demanded build, and ModelNotFound when it is gone.
+    """
+    if candidate.demand is not None:
+        return await _demanded(candidate, candidate.demand, endpoint)
+    if candidate.is_listed_now:
+        return candidate.listed
+    if candidate.stored_digest or terms.no_verify or not candidate.shows_digests:
+        return None
+    try:
+        return await listed(candidate, endpoint)
+    except UpstreamError:  # nobody insists on it
+        return None
+
+
+def require(candidate: Candidate, judgement: Judgement) -> str | None:
+    """What a person should know of the build that answered, None for nothing.
+
+    Raises ModelMismatch when a build was demanded, and it is not proven that it answered.
+    """
+    if judgement.proof is Proof.DIGEST:
+        return None
+    doubt = _doubt(candidate, judgement)
+    if candidate.demand is not None:
+        raise ModelMismatch(
+            f"{doubt or 'a remote host answered'}; demanded was {candidate.demand}",
+            "what was shown is not accepted; ask again",
+        )
+    return doubt
+
+
+async def _demanded(candidate: Candidate, demand: Demand, endpoint: "Endpoint") -> ListedModel:
+    name, ref = candidate.name.text, candidate.target.ref
+    model = await listed(candidate, endpoint)
+    if model is None:
+        raise ModelNotFound(f"server {ref} does not list model {name!r} any more")
+    if not demand.allows(model.digest):
+        raise ModelMismatch(
+            f"model {name!r} on server {ref} is build {short(model.digest)} now, demanded is "
+            f"{demand}; nothing was sent to it",
+            "read again what it holds: ollama-admin discover",
+            may_pass_on=True,
+        )
+    return model
+
+
+def _doubt(candidate: Candidate, judgement: Judgement) -> str | None:
+    model = f"model {candidate.name.text} on server {candidate.target.ref}"
+    if judgement.drift is not None:
+        command = "discover"
+        if candidate.server is not None:
+            command = f"discover {candidate.server.id}"
+        return (
+            f"{model} is build {short(judgement.drift.after)}, known was "
+            f"{short(judgement.drift.before)}: it was moved; to accept it run: ollama-admin "
+            f"{command}"
+        )
+    if judgement.proof is Proof.CHANGED:
+        return f"{model} was moved or removed while it answered: which build answered is not known"
+    if judgement.proof is Proof.UNREAD:
+        return (
+            f"{model}: its list could not be read after the answer: which build answered is not "
+            "known"
+        )
+    return None

@@ -1,0 +1,93 @@
+"""What a process opens once and all its callers share: the database, connections, slots, receipts.
+
+Each is loaded when it is first used, so that listing servers pays for nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ollama_admin.settings import Settings
+from ollama_admin.store.database import Database
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.secret import Secret
+    from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.services.leases import LeaseTimes
+    from ollama_admin.services.recorder import Recorder
+    from ollama_admin.services.slots import Slots
+    from ollama_admin.services.upstream_auth import UpstreamAuth, Value
+    from ollama_admin.vault import Vault
+
+
+class Resources:
+    """`note` hears what concerns the process and no request of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        note: Callable[[str], None],
+        times: Times | None = None,
+        lease_times: LeaseTimes | None = None,
+    ) -> None:
+        self.settings = settings
+        self.environ = environ
+        self.db = Database(settings, self._create_schema)
+        self._note = note
+        self._times = times
+        self._lease_times = lease_times
+
+    async def aclose(self) -> None:
+        """Give back slots, write the receipts that are not written yet, and close every
+        connection.
+        """
+        try:
+            for name in ("http", "slots", "recorder"):
+                if name in self.__dict__:  # it was used
+                    await getattr(self, name).aclose()
+        finally:
+            self.db.close()
+
+    @cached_property
+    def http(self) -> HTTP:
+        from ollama_admin.ollama.http import HTTP, Times
+
+        return HTTP(self._times or Times(), self.settings.proxy, self.settings.ca_file)
+
+    @cached_property
+    def auth(self) -> UpstreamAuth:
+        from ollama_admin.services.upstream_auth import UpstreamAuth
+
+        return UpstreamAuth(self._open_vault, self._read_secret, self.environ)
+
+    @cached_property
+    def slots(self) -> Slots:
+        from ollama_admin.services.slots import Slots
+
+        return Slots(self.db, self._note, self._lease_times)
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        from ollama_admin.services.recorder import Recorder
+
+        return Recorder(self.db, self.settings.receipts, self._note)
+
+    def _open_vault(self, *, create: bool) -> Vault:
+        from ollama_admin.vault import Vault, load_keys
+
+        # each time: another process may rotate the key
+        return Vault(load_keys(self.settings, create=create))
+
+    @staticmethod
+    def _read_secret(value: Value, environ: Mapping[str, str]) -> Secret:
+        from ollama_admin.vault import resolve
+
+        return resolve(value, environ)
+
+    def _create_schema(self) -> None:
+        from ollama_admin.store.migrations import upgrade
+
+        upgrade(self.settings)

@@ -1,0 +1,238 @@
+"""Makes small changes to the modules that decide, one at a time, and tells which no test notices.
+
+    make mutate
+    .venv/bin/python -m tests.mutation [MODULE ...]
+
+Fails when more than one in twenty goes unnoticed, or one for which `survivors.toml` has no reason.
+A changed module is in the memory of a forked process only: no file is touched.
+"""
+
+import ast
+import gc
+import os
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+from coverage import CoverageData
+
+from tests.mutation.changes import Change, changes
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGE = ROOT / "ollama_admin"
+WORKERS = 2
+BAR = 20  # of so many changes one may survive
+LONGEST = 300  # seconds for the tests of one change
+PYTEST = (
+    *("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:xdist"),
+    *(
+        "-m",
+        "not chaos and not system",
+        "-k",
+        "not [postgresql and not -postgresql",
+    ),  # one database is enough
+)
+COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
+
+SLOTS = ("services/test_slots.py", "services/test_queues.py", "services/test_generate_slots.py")
+GENERATE = (*SLOTS, "services/test_chat.py", "services/test_pins.py", "services/test_generate_*.py")
+VAULT = ("security/test_vault.py", "security/test_credentials.py", "security/test_files.py")
+# Which tests look at which modules: of them those run that execute the lines that are changed.
+TESTS: Mapping[Sequence[str], Sequence[str]] = {
+    ("rules/*.py",): ("rules/test_*.py",),
+    ("services/slots.py", "services/leases.py", "services/queues.py"): SLOTS,
+    (
+        "services/dispatch.py",
+        "services/generate.py",
+        "services/proof.py",
+        "services/selection.py",
+    ): GENERATE,
+    ("vault.py",): VAULT,
+}
+PATIENCE = 4  # a test hangs when it takes so many times as long as without a change
+
+
+class Baseline:
+    """Tests on the code as it is: the seconds of each, and those that execute each line of a
+    file.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tests: dict[str, dict[int, set[str]]] = {}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
+
+    def read(self, data: CoverageData) -> None:
+        for file in data.measured_files():
+            self.tests[file] = {
+                line: {name.partition("|")[0] for name in names if name}
+                for line, names in data.contexts_by_lineno(file).items()
+            }
+
+    def reached(self, file: str, change: Change) -> list[str]:
+        """The tests that execute the function that is changed, quick ones first; all for what is
+        executed on import.
+        """
+        by_line = self.tests.get(file, {})
+        reached = {test for line in change.around for test in by_line.get(line, ())}
+        return sorted(reached if change.function else self.seconds, key=self.seconds.__getitem__)
+
+
+class FirstFailure:
+    """Ends the process when a test fails or hangs; what it leaves behind might never end."""
+
+    def __init__(self, usual: Mapping[str, float]) -> None:
+        self._usual = usual  # seconds
+
+    def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
+        for item in items:
+            seconds = max(3, PATIENCE * self._usual[item.nodeid])
+            item.add_marker(pytest.mark.timeout(seconds, method="thread"))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            os._exit(1)
+
+
+class Module(SourceFileLoader):
+    """A module of the package, loaded from a tree that can be changed."""
+
+    def __init__(self, name: str) -> None:
+        self.file = PACKAGE / name
+        self.tree = ast.parse(self.file.read_text())
+        super().__init__(f"ollama_admin.{name[:-3].replace('/', '.')}", str(self.file))
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        return spec_from_file_location(name, self.path, loader=self) if name == self.name else None
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = compile(self.tree, self.path, "exec")
+        return code
+
+
+def main(asked: Sequence[str]) -> int:
+    os.chdir(ROOT)
+    reasons = tomllib.loads((Path(__file__).parent / "survivors.toml").read_text())
+    made = survived = unexplained = 0
+    for patterns, tests in TESTS.items():
+        files = [file for pattern in patterns for file in sorted(PACKAGE.glob(pattern))]
+        names = [file.relative_to(PACKAGE).as_posix() for file in files]
+        names = [name for name in names if not asked or name in asked]
+        baseline = _baseline(tests) if names else Baseline()
+        for name in names:
+            count, survivors = _tried(name, baseline)
+            made += count
+            survived += len(survivors)
+            for change in survivors:
+                reason = reasons.get(name, {}).get(change.text)
+                unexplained += reason is None
+                print(f"  {change.line}: {change.text}\n      {reason or 'WHY?'}", flush=True)
+    print(f"{made} changes, {survived} survived, {unexplained} of them without a reason")
+    return int(unexplained > 0 or survived * BAR > made)
+
+
+def _baseline(tests: Sequence[str]) -> Baseline:
+    """Run the tests on the code as it is, to hear how long each takes and what it executes.
+
+    In this process: what they load needs no loading in those that are forked.
+    """
+    files = [str(file) for pattern in tests for file in sorted((ROOT / "tests").glob(pattern))]
+    baseline = Baseline()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["COVERAGE_FILE"] = f"{folder}/lines"
+        if pytest.main([*PYTEST, *COVERAGE, *files], plugins=[baseline]):
+            raise SystemExit("tests fail without any change")
+        data = CoverageData(f"{folder}/lines")
+        data.read()
+        baseline.read(data)
+    return baseline
+
+
+def _tried(name: str, baseline: Baseline) -> tuple[int, list[Change]]:
+    """How many changes were made to a module, and those that no test noticed."""
+    began, module = time.monotonic(), Module(name)
+    every, survivors = list(changes(module.tree)), []
+    running: dict[int, tuple[Change, float]] = {}
+    for change in every:
+        if tests := baseline.reached(module.path, change):
+            pid = _forked(change, module, tests, baseline.seconds)
+            running[pid] = (change, time.monotonic() + LONGEST)
+        else:
+            survivors.append(change)
+        survivors += _ended(running, WORKERS - 1)
+    survivors += _ended(running, 0)
+    share, seconds = len(survivors) / max(len(every), 1), time.monotonic() - began
+    print(f"{name}: {len(every)} changes, {share:.1%} survived, {seconds:.0f} s", flush=True)
+    return len(every), survivors
+
+
+def _ended(running: dict[int, tuple[Change, float]], most: int) -> list[Change]:
+    """Wait until at most so many processes run; the changes of those whose tests all passed."""
+    survivors = []
+    while len(running) > most:
+        for pid, (change, deadline) in list(running.items()):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                del running[pid]
+                survivors += [] if status else [change]
+        time.sleep(0.01)
+    return survivors
+
+
+def _forked(
+    change: Change, module: Module, tests: Sequence[str], usual: Mapping[str, float]
+) -> int:
+    """A process that makes the change, and ends with 0 when all tests pass."""
+    pid = os.fork()
+    if pid == 0:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nowhere, standard)
+        code = 70
+        try:
+            change.holder[change.key] = change.new
+            put_into_force(module, change)
+            code = int(pytest.main([*PYTEST, "-x", *tests], plugins=[FirstFailure(usual)]))
+        finally:
+            os._exit(code)
+    return pid
+
+
+def put_into_force(module: Module, change: Change) -> None:
+    """Give the function its new code; what is executed on import is imported anew, by everybody."""
+    if change.function:
+        codes = {code.co_qualname: code for code in _codes(module.get_code(module.name))}
+        gc.unfreeze()  # the start of the command line freezes what is loaded: it would not be listed
+        functions = [some for some in gc.get_objects() if isinstance(some, FunctionType)]
+        for function in functions:
+            code = function.__code__
+            if code.co_filename == module.path and code.co_qualname == change.function:
+                function.__code__ = codes[change.function]
+        return
+    ours = (str(PACKAGE), str(ROOT / "tests"))
+    for name, loaded in list(sys.modules.items()):
+        if (getattr(loaded, "__file__", None) or "").startswith(ours):
+            del sys.modules[name]
+    sys.meta_path.insert(0, module)
+
+
+def _codes(code: CodeType) -> list[CodeType]:
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return inner + [deeper for part in inner for deeper in _codes(part)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

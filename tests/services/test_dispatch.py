@@ -1,0 +1,173 @@
+"""The way to an answer carries anything: here bytes, and a pull, which proves nothing."""
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.domain.answers import Proof, Stats
+from ollama_admin.domain.callers import Caller, Way
+from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.requests import Request, Route, Terms
+from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.errors import ModelMismatch, RemoteNotAllowed, ServerBusy
+from ollama_admin.ollama.endpoint import Endpoint
+from ollama_admin.rules.candidates import Candidate
+from ollama_admin.services.dispatch import Accepted, Carrier
+from ollama_admin.simulator.model import SimulatedModel
+from tests.fake_ollama import Answer, FakeOllama, Raw, encode_chunk, pull_progress
+from tests.services.asking import register
+
+ALPHA = SimulatedModel("alpha")
+BODY = b'{"model": "alpha",  "messages":[{"role":"user","content":"hi"}], "unknown": [1.50]}'
+
+
+@dataclass(slots=True)
+class Passage:
+    """What is known of bytes that pass through."""
+
+    started: float
+    size: int = 0
+    first_at: float | None = None
+    is_remote: bool = False
+    server_started: datetime | None = None
+
+    def stats(self, now: float) -> Stats:
+        return Stats(total_ms=round((now - self.started) * 1000), output_tokens=self.size)
+
+
+class Relay(Carrier[Passage, bytes]):
+    """Posts bytes to a path, and gives back the bytes that come."""
+
+    def __init__(self, path: str, body: bytes = BODY) -> None:
+        self._path = path
+        self._body = body
+
+    def begin(self, candidate: Candidate, started: float) -> Passage:
+        return Passage(started=started)
+
+    async def carry(
+        self, candidate: Candidate, endpoint: Endpoint, answer: Passage
+    ) -> AsyncGenerator[bytes, None]:
+        async with endpoint.stream("POST", self._path, body=self._body) as response:
+            async for chunk in response.chunks:
+                answer.first_at = answer.first_at or time.monotonic()
+                answer.size += len(chunk)
+                yield chunk
+
+
+class Pull(Relay):
+    """The progress of a pull: what it changes is what the server's list would say."""
+
+    proves = False
+
+    def __init__(self) -> None:
+        super().__init__("/api/pull", b'{"model":"alpha"}')
+
+
+@pytest.fixture
+async def fakes() -> AsyncIterator[list[FakeOllama]]:
+    async with FakeOllama(ALPHA) as one, FakeOllama(ALPHA) as two:
+        yield [one, two]
+
+
+def request(terms: Terms | None = None, **route: Any) -> Request:
+    name = ModelName.parse(route.setdefault("model", "alpha"))
+    caller = Caller(way=Way.API, note=lambda _: None)
+    return Request(name=name, route=Route(**route), terms=terms or Terms(), caller=caller)
+
+
+async def carried(
+    client: Client, asked: Request, carrier: Carrier[Passage, bytes]
+) -> tuple[bytes, Accepted[Passage]]:
+    """All the bytes, and the acceptance that comes last."""
+    *chunks, accepted = [part async for part in client._dispatch().run(asked, carrier)]
+    assert isinstance(accepted, Accepted)
+    return b"".join(chunk for chunk in chunks if isinstance(chunk, bytes)), accepted
+
+
+async def last_receipt(client: Client) -> Receipt:
+    await client._resources.recorder.aclose()
+    return (await client.receipts.list())[0]
+
+
+async def test_bytes_are_relayed_with_proof_and_receipt(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    body, accepted = await carried(client, request(), Relay("/api/chat"))
+    [sent] = fakes[0].requests_to("/api/chat")
+    assert sent.raw == BODY
+    assert json.loads(body.splitlines()[-1])["done"] is True
+    assert accepted.judgement.proof is Proof.DIGEST
+    receipt = await last_receipt(client)
+    assert (receipt.outcome, receipt.proof, receipt.way) == ("ok", Proof.DIGEST, Way.API)
+    assert receipt.stats is not None
+    assert receipt.stats.output_tokens == len(body)
+
+
+async def test_bytes_go_to_the_next_server_with_the_build(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, *fakes)
+    fakes[0].script("/api/chat", Answer(503))
+    _, accepted = await carried(client, request(), Relay("/api/chat"))
+    assert accepted.candidate.target.ref.name == "two"
+    assert [type(attempt.error) for attempt in accepted.attempts] == [ServerBusy]
+    assert fakes[1].requests_to("/api/chat")[0].raw == BODY
+
+
+async def test_bytes_are_held_to_the_demanded_build(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    fakes[0].point("alpha", SimulatedModel("alpha", build="another"))
+    with pytest.raises(ModelMismatch):
+        await carried(client, request(Terms(verified=True)), Relay("/api/chat"))
+    assert fakes[0].requests_to("/api/chat") == []
+
+
+async def test_a_dialect_that_cannot_carry_a_path_drops_out(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await client.servers.add(name="v1", url=fakes[0].url, api_version=ApiVersion.V1, priority=1)
+    await client.servers.add(name="native", url=fakes[1].url)
+    await client.discover()
+    asked = Request(
+        name=ModelName.parse("alpha"),
+        route=Route(model="alpha"),
+        terms=Terms(),
+        caller=Caller(note=lambda _: None),
+        cannot_carry={ApiVersion.V1: "/api/chat"},
+    )
+    _, accepted = await carried(client, asked, Relay("/api/chat"))
+    assert accepted.candidate.target.ref.name == "native"
+
+
+async def test_a_pull_is_carried_without_a_look_at_the_list(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    fakes[0].requests.clear()
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    records = [encode_chunk(record) for record in pull_progress("alpha")]
+    fakes[0].script("/api/pull", Raw((head, *records, encode_chunk(b""))))
+    body, accepted = await carried(client, request(server="one"), Pull())
+    assert body == b"".join(pull_progress("alpha"))
+    assert accepted.judgement.proof is Proof.NAME
+    assert [request.path for request in fakes[0].requests] == ["/api/pull"]
+
+
+async def test_what_leaves_the_fleet_is_refused_whatever_it_carries(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    with pytest.raises(RemoteNotAllowed):
+        await carried(client, request(model="big:cloud", server="one"), Relay("/api/chat"))
+    assert fakes[0].requests_to("/api/chat") == []

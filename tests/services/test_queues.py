@@ -1,0 +1,80 @@
+"""The queue of a server: how often it asks, and when it is full."""
+
+from typing import Any
+
+import pytest
+
+from ollama_admin.errors import ServerInactive
+from ollama_admin.services import queues
+from ollama_admin.services.queues import Queue, QueuedRequest
+
+
+class AnyLease:
+    """What a queue hands over; it does not look at it."""
+
+
+async def test_a_queue_is_full_with_a_thousand_requests() -> None:
+    queue = Queue()
+    for _ in range(999):
+        queue.join(QueuedRequest(even_inactive=False))
+    assert not queue.is_full
+    queue.join(QueuedRequest(even_inactive=False))
+    assert queue.is_full
+
+
+async def test_pauses_are_short_at_first_grow_by_a_fifth_and_have_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seconds; which of them between the bounds, is chance."""
+    bounds: list[tuple[float, float]] = []
+
+    def none_at_all(low: float, high: float) -> float:
+        bounds.append((low, high))
+        return 0
+
+    monkeypatch.setattr(queues.random, "uniform", none_at_all)
+    answers: list[Any] = [*[None] * 20, first := AnyLease(), None, second := AnyLease()]
+    queue, requests = Queue(), [QueuedRequest(even_inactive=False) for _ in range(2)]
+    for request in requests:
+        request.enter(queue)
+
+    async def ask(even_inactive: bool) -> Any:
+        return answers.pop(0)
+
+    await queue.serve(ask)
+    longest = [round(high, 5) for _, high in bounds]
+    assert longest[:4] == [0.025, 0.03, 0.036, 0.0432]
+    assert max(longest) == longest[19] == 0.25
+    assert longest[20:] == [0.025]  # after a lease was handed over
+    assert [round(low, 5) for low, _ in bounds] == [round(high / 5, 5) for _, high in bounds]
+    assert [await request.lease() for request in requests] == [first, second]
+
+
+async def test_a_request_that_is_refused_at_once_leaves_the_queue_to_the_next() -> None:
+    answers: list[Any] = [refusal := ServerInactive("off"), lease := AnyLease()]
+    queue, requests = Queue(), [QueuedRequest(even_inactive=even) for even in (False, True)]
+    for request in requests:
+        request.enter(queue)
+
+    async def ask(even_inactive: bool) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, ServerInactive):
+            raise answer
+        return answer
+
+    await queue.serve(ask)
+    with pytest.raises(ServerInactive) as refused:
+        await requests[0].lease()
+    assert refused.value is refusal
+    assert await requests[1].lease() is lease
+
+
+async def test_a_request_that_has_a_lease_takes_no_other_and_fails_no_more() -> None:
+    request, lease = QueuedRequest(even_inactive=False), AnyLease()
+    request.enter(queue := Queue())
+    assert request.taken() is None
+    assert request.accept(lease)  # type: ignore[arg-type]
+    assert not request.accept(AnyLease())  # type: ignore[arg-type]
+    request.fail(RuntimeError())
+    queue.fail(RuntimeError())
+    assert request.taken() is lease
