@@ -215,7 +215,7 @@ def put_into_force(module: Module, change: Change) -> None:
     """Give the function its new code; what is executed on import is imported anew, by everybody."""
     if change.function:
         codes = {code.co_qualname: code for code in _codes(module.get_code(module.name))}
-        gc.unfreeze()  # the start of the command line freezes what is loaded: it would not be listed
+        gc.unfreeze()  # the start of a command line freezes what is loaded, and none is listed
         functions = [some for some in gc.get_objects() if isinstance(some, FunctionType)]
         for function in functions:
             code = function.__code__
