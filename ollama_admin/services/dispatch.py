@@ -46,10 +46,6 @@ class Carried(Protocol):
     """What is asked of an answer while it is carried. Times are of one monotonic clock."""
 
     @property
-    def first_at(self) -> float | None:
-        """When the first part came that a caller can see; None before."""
-
-    @property
     def is_remote(self) -> bool: ...
 
     @property
@@ -97,12 +93,13 @@ class Trail:
     """One request on its way, as its receipt tells it; `deadline` is a time of the running loop.
 
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
-    are those of a whole answer.
+    are those of a whole answer. `begun` says that a part of an answer was handed on.
     """
 
     request: Request
     started: float
     deadline: float | None
+    begun: bool = False
     asked: list[ServerRef] = field(default_factory=list)
     candidate: Candidate | None = None
     answer: Carried | None = None
@@ -233,16 +230,16 @@ class Dispatch:
         while True:
             candidate, lease = await trail.in_time(self._slot(trail.request, candidates))
             began = time.monotonic()
-            attempt = self._begin(trail, candidate, lease, carrier)
             try:
-                async with aclosing(self._answer_of(trail, attempt, carrier)) as parts:
+                async with aclosing(self._answer_of(trail, candidate, lease, carrier)) as parts:
                     async for part in parts:
+                        trail.begun = True
                         yield part
             except _LeaseLostError:
                 continue
             except (UpstreamError, ModelNotFound) as exc:
                 candidates.remove(candidate)
-                if not candidates or not passes_on(exc):
+                if trail.begun or not candidates or not passes_on(exc):
                     raise
                 trail.failed(candidate, exc, began)
                 note(f"{exc.message}; another server that holds the same build is asked")
@@ -274,30 +271,35 @@ class Dispatch:
         lease = await self._slots.first_free(
             servers,
             wait=request.terms.wait,
-            even_inactive=request.route.server_url is not None,
+            even_inactive=request.route.server_url is not None
+            and request.caller.rights.inactive_by_url,
             note=request.caller.note,
         )
         number = [server.id for server in servers].index(lease.key.server_id)
         return candidates[number], lease
 
     async def _answer_of(
-        self, trail: Trail, attempt: _Try[A], carrier: Carrier[A, T]
+        self,
+        trail: Trail,
+        candidate: Candidate,
+        lease: Lease | None,
+        carrier: Carrier[A, T],
     ) -> AsyncGenerator[T | Accepted[A], None]:
-        candidate, endpoint = attempt.candidate, attempt.endpoint
-        async with attempt.lease or nullcontext():
+        async with lease or nullcontext():
+            attempt = self._begin(trail, candidate, lease, carrier)
+            endpoint = attempt.endpoint
             await self._look(trail, attempt)
             parts = carrier.carry(candidate, endpoint, attempt.answer)
             async with aclosing(parts):
                 while True:
+                    if lease is not None:  # the task that waits may be another one for each part
+                        lease.owner = asyncio.current_task()
                     if trail.deadline is None:
                         part = await anext(parts, None)
                     else:
-                        begun = attempt.answer.first_at is not None
-                        part = await trail.in_time(anext(parts, None), begun=begun)
+                        part = await trail.in_time(anext(parts, None), begun=trail.begun)
                     if part is None:
                         break
-                    if attempt.lease is not None:
-                        attempt.lease.owner = asyncio.current_task()
                     yield part
             trail.stats = attempt.answer.stats(time.monotonic())
             attempt.started = attempt.answer.server_started

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -76,6 +77,13 @@ class Lease:
     @property
     def token(self) -> int:
         return self.key.token
+
+    def tell(self, message: str) -> None:
+        """Tell the one who asked. What a Python caller's function raises goes no further: the lease
+        of everybody is renewed by the task that says so.
+        """
+        with suppress(Exception):
+            self.note(message)
 
     @property
     def is_trusted(self) -> bool:

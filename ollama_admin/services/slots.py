@@ -208,7 +208,7 @@ class Slots:
         try:
             await self._db.lease(store.release, lease.key)
         except AdminError as exc:
-            lease.note(
+            lease.tell(
                 f"the slot at server {lease.server.name} was not given back: {exc.message}; "
                 f"it becomes free by itself within {self._times.ttl:g} s"
             )
@@ -249,7 +249,7 @@ class Slots:
     def _is_due(self, lease: Lease) -> bool:
         if lease.is_too_old:
             self._forget(lease)
-            lease.note(
+            lease.tell(
                 f"the request at server {lease.server.name} has held its slot for "
                 f"{self._times.longest:g} s; "
                 "it is not renewed any more"
@@ -262,7 +262,7 @@ class Slots:
     def _lose(self, lease: Lease) -> None:
         lease.lost = True
         self._forget(lease)
-        lease.note(
+        lease.tell(
             f"the slot at server {lease.server.name} was lost, the database was out of reach or "
             "this process stood "
             "still; the answer goes on, beside those that the server's limit allows"

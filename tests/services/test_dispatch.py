@@ -1,7 +1,6 @@
 """The way to an answer carries anything: here bytes, and a pull, which proves nothing."""
 
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +33,6 @@ class Passage:
 
     started: float
     size: int = 0
-    first_at: float | None = None
     is_remote: bool = False
     server_started: datetime | None = None
 
@@ -57,9 +55,27 @@ class Relay(Carrier[Passage, bytes]):
     ) -> AsyncGenerator[bytes, None]:
         async with endpoint.stream("POST", self._path, body=self._body) as response:
             async for chunk in response.chunks:
-                answer.first_at = answer.first_at or time.monotonic()
                 answer.size += len(chunk)
                 yield chunk
+
+
+class Stumbling(Relay):
+    """Fails once as a server does that another may stand in for: on `begin`, or after a part."""
+
+    def __init__(self, path: str, *, on_begin: bool) -> None:
+        super().__init__(path)
+        self._on_begin = on_begin
+
+    def begin(self, candidate: Candidate, started: float) -> Passage:
+        if self._on_begin:
+            raise RuntimeError("a fault of the caller's own")
+        return super().begin(candidate, started)
+
+    async def carry(
+        self, candidate: Candidate, endpoint: Endpoint, answer: Passage
+    ) -> AsyncGenerator[bytes, None]:
+        yield b"a part"
+        raise ServerBusy("no more", may_pass_on=True)
 
 
 class Pull(Relay):
@@ -121,6 +137,26 @@ async def test_bytes_go_to_the_next_server_with_the_build(
     assert accepted.candidate.target.ref.name == "two"
     assert [type(attempt.error) for attempt in accepted.attempts] == [ServerBusy]
     assert fakes[1].requests_to("/api/chat")[0].raw == BODY
+
+
+async def test_an_answer_that_has_begun_is_not_continued_by_another_server(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, *fakes)
+    with pytest.raises(ServerBusy, match="no more"):
+        await carried(client, request(), Stumbling("/api/chat", on_begin=False))
+    assert (await last_receipt(client)).attempts == 1
+
+
+async def test_what_fails_before_anything_is_sent_gives_the_slot_back(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await client.servers.add(name="one", url=fakes[0].url, max_concurrent=1)
+    await client.discover()
+    with pytest.raises(RuntimeError):
+        await carried(client, request(), Stumbling("/api/chat", on_begin=True))
+    _, accepted = await carried(client, request(Terms(wait=0)), Relay("/api/chat"))
+    assert accepted.judgement.proof is Proof.DIGEST
 
 
 async def test_bytes_are_held_to_the_demanded_build(

@@ -762,6 +762,22 @@ async def test_lease_that_was_waited_for_is_renewed_for_its_task(
     await asking
 
 
+async def test_note_that_raises_ends_no_renewals(client: Client, slots: Slots) -> None:
+    """What a Python caller's function does with a note is its own affair."""
+
+    def angry(message: str) -> None:
+        raise RuntimeError(message)
+
+    one, two = await add(client, "one"), await add(client, "two")
+    too_old = await slots.first_free([one], wait=0, note=angry)
+    other = await slots.first_free([two], wait=0)
+    too_old._since = uptime() - LeaseTimes().longest
+    other._renewed = uptime() - 599
+    assert not other.is_trusted
+    await slots._renew()
+    assert other.is_trusted
+
+
 async def test_renewed_lease_is_trusted_anew(client: Client, slots: Slots) -> None:
     lease = await slots.first_free([await add(client)], wait=0)
     lease._renewed = uptime() - 599
