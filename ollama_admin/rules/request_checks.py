@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -67,7 +68,8 @@ _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = True) -> Request:
     """The request, or InvalidInput for what no server could answer as asked.
 
-    With `needs_content` an empty prompt or conversation is refused, too: Ollama would load the
+    Without `needs_content` the caller has named a path of Ollama's API, and what is ignored there
+    is its own affair. Else an empty prompt or conversation is refused, too: Ollama would load the
     model and say nothing.
     """
     _check_question(asked, needs_content=needs_content)
@@ -91,7 +93,11 @@ def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = Tru
 
 def check_keep_alive(value: float | str) -> None:
     """Seconds, or a duration as Ollama reads it (`5m`, `1h30m`); negative means for ever."""
-    if isinstance(value, str) and not _DURATION.fullmatch(value):
+    if isinstance(value, str):
+        is_duration = _DURATION.fullmatch(value) is not None
+    else:
+        is_duration = math.isfinite(value)
+    if not is_duration:
         raise InvalidInput(
             f"keep-alive {value!a} is not a duration", "write seconds, or as in 5m, 1h30m, -1, 0"
         )
@@ -112,11 +118,35 @@ def _check_question(question: Question, *, needs_content: bool) -> None:
         raise InvalidInput("there are no messages")
     if question.system is not None:
         _check_text("system text", question.system)
+    if needs_content:
+        _check_place(question)
+    for name in ("suffix", "template"):
+        text = getattr(question, name)
+        if text is not None:
+            _check_text(name, text)
+    _check_json("the context", list(question.context or ()))
     _check_format(question.format)
     for key, value in question.options.items():
         _check_option(key, value)
     if question.keep_alive is not None:
         check_keep_alive(question.keep_alive)
+
+
+def _check_place(question: Question) -> None:
+    """`/api/chat` reads nothing of a prompt's own fields, and `/api/generate` no tools: they would
+    be ignored without a word.
+    """
+    if question.tools and question.messages is None:
+        raise InvalidInput("tools are given without messages", "put the prompt into messages")
+    for name in ("raw", "template", "suffix", "context"):
+        if getattr(question, name) is None:
+            continue
+        if question.messages is not None:
+            raise InvalidInput(f"{name} is given beside messages", "it goes with a prompt")
+        if question.think is not None:
+            raise InvalidInput(
+                f"both {name} and think are given", "leave one out: no server reads them together"
+            )
 
 
 def _check_messages(question: Question, messages: Sequence[Message]) -> None:
