@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from ollama_admin.domain.callers import Caller, log_note
+from ollama_admin.domain.callers import OWNER, Caller, Way, log_note
 from ollama_admin.services.resources import Resources
 from ollama_admin.settings import Settings
 
@@ -74,10 +74,10 @@ class Client:
             environ = os.environ
         settings = Settings.read(environ, database_url)
         self._resources = Resources(settings, environ, on_note, times, lease_times)
-        self._caller = caller or Caller(note=on_note)
+        self._caller = caller or Caller(way=Way.PYTHON, rights=OWNER, note=on_note)
 
     def for_caller(self, caller: Caller) -> Self:
-        """The same client as somebody else's: what that caller may do, and where notes go to.
+        """This client as somebody else's: what that caller may do, and where notes go to.
 
         They share connections and slots; close the one that was opened.
         """

@@ -51,10 +51,10 @@ class Shell:
         import asyncio
 
         from ollama_admin.client import Client
-        from ollama_admin.domain.callers import Caller, Way
+        from ollama_admin.domain.callers import OWNER, Caller, Way
 
         end_of_loading()
-        caller = Caller(way=Way.CLI, note=self.output.note)
+        caller = Caller(way=Way.CLI, rights=OWNER, note=self.output.note)
         terminated = asyncio.Event()
         task = asyncio.current_task()
 

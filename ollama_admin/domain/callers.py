@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -16,16 +16,20 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rights:
-    """What a caller may do: everything, where the one who asks owns this machine.
+    """What a caller may do.
 
     `dynamic_servers`: name the URL of a server that no row has. `inactive_by_url`: reach an
     inactive row by its URL. `any_address`: have link-local, multicast, unspecified and metadata
     addresses connected to.
     """
 
-    dynamic_servers: bool = True
-    inactive_by_url: bool = True
-    any_address: bool = True
+    dynamic_servers: bool
+    inactive_by_url: bool
+    any_address: bool
+
+
+# of one who owns this machine, and could do without us whatever we would refuse
+OWNER = Rights(dynamic_servers=True, inactive_by_url=True, any_address=True)
 
 
 def log_note(text: str) -> None:
@@ -37,6 +41,6 @@ def log_note(text: str) -> None:
 class Caller:
     """Comes with each request. `note` hears what the caller should know though nothing failed."""
 
-    way: Way = Way.PYTHON
-    rights: Rights = field(default_factory=Rights)
+    way: Way
+    rights: Rights
     note: Callable[[str], None] = log_note

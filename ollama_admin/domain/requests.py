@@ -47,7 +47,7 @@ class Question:
     shift: bool | None = None
 
     def uncut(self) -> "Question":
-        """The same, to be refused by a server whose context it does not fit: left to itself, it
+        """This question, for a server to refuse where its context is too short: left to itself, it
         would cut the prompt and say nothing.
         """
         return replace(self, truncate=False, shift=False)
@@ -65,8 +65,8 @@ _DEFAULTS = vars(Question())
 class Route:
     """Who may answer: a model, and the one server of the fleet that is named, or the one at a URL.
 
-    `capability` leaves servers and models that have it. The last three are the credentials for a
-    server at `server_url` that no row has.
+    `capability` leaves servers and models that have it. `auth_type`, `auth_config` and `headers`
+    are the credentials for a server at `server_url` that no row has.
     """
 
     model: str | None = None

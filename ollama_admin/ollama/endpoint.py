@@ -54,7 +54,7 @@ class Endpoint:
         target: Target,
         timeout: float | None = None,
         *,
-        any_address: bool = True,
+        any_address: bool,
     ) -> None:
         self._http = http
         self._target = target

@@ -86,7 +86,7 @@ class HTTP:
         body: bytes | None = None,
         *,
         silence: float | None = None,
-        any_address: bool = True,
+        any_address: bool,
     ) -> AsyncIterator[Response]:
         """The response with its body unread; leaving the block closes what was not read, which
         cancels upstream.

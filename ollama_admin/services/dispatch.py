@@ -6,11 +6,11 @@ came of it, pass the request on to the next one that holds the same build.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from ollama_admin.domain.answers import Attempt, Proof, Stats
 from ollama_admin.domain.models import ListedModel
@@ -20,6 +20,7 @@ from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import (
     AdminError,
     DatabaseUnavailable,
+    ModelMismatch,
     ModelNotFound,
     ServerUnreachable,
     StreamInterrupted,
@@ -88,9 +89,42 @@ class Accepted(Generic[A]):
     stats: Stats
 
 
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The end of the time that a request may take as a whole: `time` by the running loop's clock,
+    None for a request that may take for ever.
+    """
+
+    time: float | None
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Self:
+        if seconds is None:
+            return cls(None)
+        return cls(asyncio.get_running_loop().time() + seconds)
+
+    async def keep(self, work: Awaitable[T], *, begun: bool = False) -> T:
+        """Await `work` until then.
+
+        Raises ServerUnreachable when the time is over, and StreamInterrupted when it is after a
+        part of the answer was shown, which `begun` says.
+        """
+        if self.time is None:
+            return await work
+        try:
+            async with asyncio.timeout_at(self.time):
+                return await work
+        except TimeoutError as exc:
+            message = "the time given by the timeout is over"
+            hint = "give it more with --timeout"
+            if begun:
+                raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
+            raise ServerUnreachable(message, hint) from exc
+
+
 @dataclass(slots=True, kw_only=True)
 class Trail:
-    """One request on its way, as its receipt tells it; `deadline` is a time of the running loop.
+    """One request on its way, as its receipt tells it.
 
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
     are those of a whole answer. `begun` says that a part of an answer was handed on.
@@ -98,7 +132,7 @@ class Trail:
 
     request: Request
     started: float
-    deadline: float | None
+    deadline: Deadline
     begun: bool = False
     asked: list[ServerRef] = field(default_factory=list)
     candidate: Candidate | None = None
@@ -114,20 +148,6 @@ class Trail:
     def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
         ms = round((time.monotonic() - began) * 1000)
         self.attempts.append(Attempt(server=candidate.target.ref, error=error, ms=ms))
-
-    async def in_time(self, work: Awaitable[T], *, begun: bool = False) -> T:
-        """Await `work` until the deadline; `begun` says that a part of the answer was shown."""
-        if self.deadline is None:
-            return await work
-        try:
-            async with asyncio.timeout_at(self.deadline):
-                return await work
-        except TimeoutError as exc:
-            message = "the time given by the timeout is over"
-            hint = "give it more with --timeout"
-            if begun:
-                raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
-            raise ServerUnreachable(message, hint) from exc
 
     def receipt(self, outcome: str) -> Receipt:
         now = time.monotonic()
@@ -193,9 +213,7 @@ class Dispatch:
 
         Closing the generator ends the work upstream.
         """
-        deadline = None
-        if request.terms.timeout is not None:
-            deadline = asyncio.get_running_loop().time() + request.terms.timeout
+        deadline = Deadline.after(request.terms.timeout)
         trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
         outcome: str | None = "error"
         try:
@@ -223,12 +241,16 @@ class Dispatch:
         other.
         """
         note = trail.request.caller.note
-        plan = await trail.in_time(self._selection.plan(trail.request, trail.asking))
+        plan = await trail.deadline.keep(self._selection.plan(trail.request, trail.asking))
         if plan.refusal is not None:
             raise plan.refusal
         candidates = list(plan.candidates)
+        if not carrier.proves:
+            candidates = _without_demand(candidates)
+        if len(candidates) == 1:  # who fails if it has no slot
+            trail.asking(candidates[0].target.ref)
         while True:
-            candidate, lease = await trail.in_time(self._slot(trail.request, candidates))
+            candidate, lease = await trail.deadline.keep(self._slot(trail.request, candidates))
             began = time.monotonic()
             try:
                 async with aclosing(self._answer_of(trail, candidate, lease, carrier)) as parts:
@@ -294,10 +316,10 @@ class Dispatch:
                 while True:
                     if lease is not None:  # the task that waits may be another one for each part
                         lease.owner = asyncio.current_task()
-                    if trail.deadline is None:
+                    if trail.deadline.time is None:  # as a rule: a token is soon here
                         part = await anext(parts, None)
                     else:
-                        part = await trail.in_time(anext(parts, None), begun=trail.begun)
+                        part = await trail.deadline.keep(anext(parts, None), begun=trail.begun)
                     if part is None:
                         break
                     yield part
@@ -322,7 +344,7 @@ class Dispatch:
     async def _look(self, trail: Trail, attempt: _Try[A]) -> None:
         """The last look before something is sent: is it the build, is the slot ours still."""
         candidate, terms = attempt.candidate, trail.request.terms
-        attempt.before = await trail.in_time(
+        attempt.before = await trail.deadline.keep(
             proof.before_sending(candidate, terms, attempt.endpoint)
         )
         if attempt.lease is not None and not attempt.lease.is_trusted:
@@ -343,7 +365,7 @@ class Dispatch:
         if not looks or not candidate.shows_digests:
             return Judgement(proof=Proof.NAME)
         try:
-            after = await trail.in_time(proof.listed(candidate, attempt.endpoint))
+            after = await trail.deadline.keep(proof.listed(candidate, attempt.endpoint))
         except UpstreamError:
             return Judgement(proof=Proof.UNREAD)
         known = candidate.stored_digest
@@ -356,6 +378,17 @@ class Dispatch:
             after=after,
             started=attempt.started,
         )
+
+
+def _without_demand(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that nothing need be proven of; ModelMismatch where there are none."""
+    free = [candidate for candidate in candidates if candidate.demand is None]
+    if not free:
+        raise ModelMismatch(
+            f"what is asked for proves no build; demanded is {candidates[0].demand}",
+            "leave the demand out, or remove the pin",
+        )
+    return free
 
 
 def passes_on(error: UpstreamError | ModelNotFound) -> bool:

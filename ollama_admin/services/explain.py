@@ -17,7 +17,7 @@ from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.request_checks import checked
 from ollama_admin.rules.routing import Verdict
 from ollama_admin.services import proof
-from ollama_admin.services.dispatch import passes_on
+from ollama_admin.services.dispatch import Deadline, passes_on
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.store import servers as store_servers
@@ -36,11 +36,13 @@ class Explaining:
         """Judge every server as answering would. Raises what is wrong with the request itself."""
         silent = replace(caller, note=lambda _: None)
         if not asked.prompt and asked.messages is None:
+            # without one a request only loads the model, which fewer servers can
             asked = replace(asked, prompt="as if there were one")
         request = checked(asked, silent)
-        plan = await self._selection.plan(request, lambda _: None, everyone=True)
-        refused = _refused_by(plan)
-        chosen = await self._first_willing(request, plan, refused)
+        deadline = Deadline.after(request.terms.timeout)
+        plan = await deadline.keep(self._selection.plan(request, lambda _: None, everyone=True))
+        refused: Refused = {}
+        chosen = await deadline.keep(self._first_willing(request, plan, refused))
         servers = [_explained(verdict, chosen, refused) for verdict in plan.verdicts]
         if plan.named is not None:
             servers += _of_dynamic(plan, refused)
@@ -56,32 +58,24 @@ class Explaining:
         full = [candidate for candidate in plan.candidates if _is_full(candidate.server)]
         if request.terms.wait <= 0:
             full = []
-        for candidate in free + full:
+        in_order = free + full
+        while in_order:
+            candidate = in_order.pop(0)
             if candidate.demand is None:
                 return candidate
             endpoint = self._connect(candidate.target, None)
             try:
                 await proof.before_sending(candidate, request.terms, endpoint)
             except (UpstreamError, ModelNotFound) as exc:
-                refused[candidate.target.ref] = exc.message
+                ref = candidate.target.ref
+                refused[ref] = exc.message
                 if not passes_on(exc):
+                    why = f"server {ref} comes first, and may not be asked"
+                    refused.update({other.target.ref: why for other in in_order})
                     return None
             else:
                 return candidate
         return None
-
-
-def _refused_by(plan: Plan) -> Refused:
-    """What the plan's refusal says of servers that the rules alone would let answer."""
-    if plan.refusal is None:
-        return {}
-    able = [verdict.server.ref for verdict in plan.verdicts if verdict.obstacle is None]
-    reasons = dict.fromkeys(able, "the server before it may not be asked")
-    if able:
-        reasons[able[0]] = plan.refusal.message
-    elif plan.named is not None and not plan.verdicts:
-        reasons[plan.named] = plan.refusal.message
-    return reasons
 
 
 def _chosen(plan: Plan, candidate: Candidate | None) -> Chosen | None:
@@ -131,8 +125,12 @@ def _of_dynamic(plan: Plan, refused: Refused) -> Sequence[ExplainedServer]:
     """The server at a URL that no row has, if the request is bound to one."""
     if plan.named is None or plan.named.id is not None:
         return ()
-    reason = refused.get(plan.named, "it is not in the database: it is asked itself")
-    return (ExplainedServer(server=plan.named, eligible=plan.named not in refused, reason=reason),)
+    reason = "it is not in the database: it is asked itself"
+    if plan.refusal is not None:
+        reason = plan.refusal.message
+    reason = refused.get(plan.named, reason)
+    is_eligible = plan.refusal is None and plan.named not in refused
+    return (ExplainedServer(server=plan.named, eligible=is_eligible, reason=reason),)
 
 
 def _is_full(server: Server | None) -> bool:

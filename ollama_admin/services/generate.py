@@ -37,6 +37,8 @@ class Generation:
         question = asked.question()
         if not asked.allow_truncate:
             question = question.uncut()
+        if question.options:
+            _name_unknown_options(question, caller)
         carrier = _Generating(question, request, path)
         async with aclosing(self._dispatch.run(request, carrier)) as parts:
             async for part in parts:
@@ -52,12 +54,9 @@ class _Generating(Carrier[Answer, Piece]):
         self._terms = request.terms
         self._note = request.caller.note
         self._path = path
-        self._has_named_options = False
         self._truncated: bool | None = None
 
     def begin(self, candidate: Candidate, started: float) -> Answer:
-        if self._question.options and not self._has_named_options:
-            self._name_unknown_options()
         accepted = {candidate.name.text}
         if candidate.is_remote and self._terms.allow_remote:
             accepted.add(without_cloud(candidate.name.text))
@@ -108,10 +107,10 @@ class _Generating(Carrier[Answer, Piece]):
             record=answer.record,
         )
 
-    def _name_unknown_options(self) -> None:
-        self._has_named_options = True
-        for key in unknown_options(self._question.options):
-            self._note(f"option {key} is not one that Ollama is known to read; it is sent as given")
+
+def _name_unknown_options(question: Question, caller: Caller) -> None:
+    for key in unknown_options(question.options):
+        caller.note(f"option {key} is not one that Ollama is known to read; it is sent as given")
 
 
 class Stream:

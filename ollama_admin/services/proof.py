@@ -47,12 +47,15 @@ def require(candidate: Candidate, judgement: Judgement) -> str | None:
     if judgement.proof is Proof.DIGEST:
         return None
     doubt = _doubt(candidate, judgement)
-    if candidate.demand is not None:
-        raise ModelMismatch(
-            f"{doubt or 'a remote host answered'}; demanded was {candidate.demand}",
-            "what was shown is not accepted; ask again",
-        )
-    return doubt
+    if candidate.demand is None:
+        return doubt
+    if doubt is None:
+        doubt = f"nothing proves which build of {candidate.name} answered"
+        if judgement.proof is Proof.REMOTE:
+            doubt = f"a remote host answered for model {candidate.name}"
+    raise ModelMismatch(
+        f"{doubt}; demanded was {candidate.demand}", "what was shown is not accepted; ask again"
+    )
 
 
 async def _demanded(candidate: Candidate, demand: Demand, endpoint: "Endpoint") -> ListedModel:

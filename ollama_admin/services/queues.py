@@ -116,12 +116,16 @@ class Queue:
                 longest = min(longest * GROWTH, LONG)
             else:
                 longest = SHORT
-                await self._hand_over(lease)
+                await self._hand_over(lease, even_inactive=first.even_inactive)
 
-    async def _hand_over(self, lease: "Lease") -> None:
-        """To the first who is still there, else back: it was asked for somebody who has left."""
+    async def _hand_over(self, lease: "Lease", *, even_inactive: bool) -> None:
+        """To the first who is still there, else back: it was asked for somebody who has left.
+
+        A lease that was asked for `even_inactive` is for those alone who may use such a server.
+        """
         for request in list(self._requests):
-            if request.accept(lease):
+            may_have_it = request.even_inactive or not even_inactive
+            if may_have_it and request.accept(lease):
                 return
         await lease.release()
 

@@ -5,12 +5,10 @@ answer.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from ollama_admin.domain import urls
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import ModelName
-from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.requests import Request
 from ollama_admin.domain.servers import ApiVersion, Server, ServerRef, Target
 from ollama_admin.errors import (
@@ -18,14 +16,19 @@ from ollama_admin.errors import (
     InvalidInput,
     ModelMismatch,
     ModelNotFound,
-    SecretUnavailable,
-    ServerInactive,
     ServerNotFound,
     UpstreamError,
 )
 from ollama_admin.rules import absence, candidates, routing
 from ollama_admin.rules.candidates import Candidate, Demand
 from ollama_admin.rules.routing import Criteria, Obstacle, Verdict
+from ollama_admin.services.catalogue import (
+    catalogue,
+    default_model,
+    default_server,
+    inactive,
+    known_of,
+)
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.upstream_auth import Auth, UpstreamAuth, read_auth
 from ollama_admin.store import models as store_models
@@ -43,15 +46,6 @@ _NOTED = (
 )
 
 Asking = Callable[[ServerRef], None]  # hears of a server before it is asked for its list
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
-    """Servers, and the models and the pin of one name."""
-
-    servers: Sequence[Server]
-    models: Sequence[Model]
-    pin: Pin | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,11 +146,11 @@ class Selection:
         if name is None:
             name = ModelName.parse(default_model(server))
             request.caller.note(f"using the default model of server {server.name}: {name}")
-        rows, pin = await self._db.read(_known_of, name, server)
+        rows, pin = await self._db.read(known_of, name, server)
         demand = routing.demanded(request.terms, name, pin)
         target = partial(self._auth.target, server, spoken)
         plan = await self._approved(request, name, target, server, rows, demand, asking)
-        verdict = _verdict_on_named(server, rows, plan.refusal)
+        verdict = _verdict_on_named(server, rows, plan)
         return replace(plan, verdicts=(verdict,), named=server.ref)
 
     async def _among_all(
@@ -179,42 +173,63 @@ class Selection:
         if preferred is None:
             refusal = await self._nobody(criteria, verdicts)
             return Plan(refusal=refusal, demand=demand, verdicts=verdicts)
-        if preferred.obstacle is not None:
-            refusal = routing.ambiguous(preferred.models, preferred.server.name)
-            return Plan(refusal=refusal, demand=demand, verdicts=verdicts)
         server = preferred.server
+        if preferred.obstacle is not None:
+            refusal = routing.ambiguous(preferred.models, server.name)
+            verdicts = _only(
+                preferred, verdicts, f"{server.name} comes first, and may not be asked"
+            )
+            return Plan(refusal=refusal, demand=demand, verdicts=verdicts)
         target = partial(self._auth.target, server)
         plan = await self._approved(request, name, target, server, preferred.models, demand, asking)
-        if not plan.candidates:
+        if plan.refusal is not None:
+            refused = _refused(preferred, plan.refusal.message)
+            verdicts = _only(refused, verdicts, f"{server.name} comes first, and may not be asked")
             return replace(plan, verdicts=verdicts)
-        return self._with_others(request, name, plan, verdicts)
+        [first] = plan.candidates
+        build = _build_of(first, plan.demand)
+        if build is None:
+            verdicts = _only(preferred, verdicts, f"nothing shows the build of {server.name}")
+            return replace(plan, verdicts=verdicts)
+        return self._with_others(request, name, plan, verdicts, build)
 
     def _with_others(
-        self, request: Request, name: ModelName, plan: Plan, verdicts: Sequence[Verdict]
+        self,
+        request: Request,
+        name: ModelName,
+        plan: Plan,
+        verdicts: Sequence[Verdict],
+        build: Demand,
     ) -> Plan:
         """The plan with those who are asked when the first one is away: they answer with its build,
         or not at all.
         """
         [first] = plan.candidates
-        others: list[Candidate] = []
+        planned = [first]
         results: list[Verdict] = []
         for verdict in verdicts:
-            server = verdict.server
-            is_first = first.server is not None and server.id == first.server.id
-            # no look at the build would show that a remote model is the same one
-            if is_first or first.is_remote or verdict.obstacle is not None:
+            if verdict.obstacle is not None or verdict.server == first.server:
                 results.append(verdict)
                 continue
             try:
-                target = self._auth.target(server)
-            except SecretUnavailable as exc:  # spoils no other server
-                request.caller.note(f"server {server.name} is passed over: {exc.message}")
-                results.append(replace(verdict, obstacle=Obstacle.REFUSED, why=exc.message))
+                planned.append(self._other(request, name, verdict, build))
+            except AdminError as exc:  # spoils no other server
+                request.caller.note(f"server {verdict.server.name} is passed over: {exc.message}")
+                results.append(_refused(verdict, exc.message))
             else:
-                other = candidates.from_row(target, server, verdict.models[0], name)
-                others.append(replace(other, demand=plan.demand or _build_of(first)))
                 results.append(verdict)
-        return replace(plan, candidates=(first, *others), verdicts=results)
+        return replace(plan, candidates=tuple(planned), verdicts=results)
+
+    def _other(
+        self, request: Request, name: ModelName, verdict: Verdict, build: Demand
+    ) -> Candidate:
+        """A server that may stand in for the first one; raises why it may not."""
+        target = self._auth.target(verdict.server)
+        other = candidates.from_row(target, verdict.server, verdict.models[0], name)
+        refusal = candidates.refusal(other, request.terms, build, request.cannot_carry)
+        if refusal is not None:
+            raise refusal
+        return replace(other, demand=build)
 
     async def _approved(
         self,
@@ -293,87 +308,39 @@ class Selection:
         )
 
 
-def inactive(server: Server) -> ServerInactive:
-    """The error for a server that was named, but is kept out of every choice."""
-    return ServerInactive(
-        f"server {server.name} is inactive",
-        f"enable it with: ollama-admin server enable {server.id}",
-    )
-
-
-def default_server(connection: Any, capability: str | None) -> Server:
-    """The server for a request that names nothing: the default one, or the first one with the
-    capability.
-    """
-    if capability is None:
-        chosen = store_servers.find_default(connection)
-        missing = "no model is named, and there is no default server"
-        hint = "name one with --model, or set a default: ollama-admin server set-default S"
-    else:
-        able = store_servers.all_servers(connection, inactive=False)
-        chosen = _first_able(able, capability)
-        missing = f"no model is named, and no active server has the capability {capability!r}"
-        hint = "use --model"
-    if chosen is None:
-        raise InvalidInput(missing, hint)
-    if not chosen.is_active:
-        raise ServerInactive(
-            f"the default server {chosen.name} is inactive",
-            "enable it, or choose another: server set-default S",
-        )
-    return chosen
-
-
-def default_model(server: Server) -> str:
-    """The model that a server answers with when none is named; InvalidInput when it has none."""
-    if server.default_model is None:
-        raise InvalidInput(
-            f"no model is named, and server {server.name} has no default model",
-            "name one with --model, or set it: ollama-admin server update "
-            f"{server.id} --default-model M",
-        )
-    return server.default_model
-
-
-def catalogue(connection: Any, name: ModelName, *, everyone: bool = False) -> Catalogue:
-    """What the database says of a name and of the servers that list it; with `everyone`, of the
-    other ones too.
-    """
-    if everyone:
-        servers = store_servers.all_servers(connection)
-    else:
-        servers = store_servers.holders(connection, store_models.meanings(name))
-    models, pin = store_models.named(connection, name)
-    return Catalogue(servers=servers, models=models, pin=pin)
-
-
-def _build_of(first: Candidate) -> Demand | None:
-    """The demand that the others answer with the build of the first."""
-    if first.stored_digest is None:
+def _build_of(first: Candidate, demand: Demand | None) -> Demand | None:
+    """What others must show who stand in for the first; None where nothing shows its build."""
+    if demand is not None:
+        return demand
+    if first.is_remote or first.stored_digest is None:
         return None
     return Demand(digest=first.stored_digest, by=f"the build of server {first.target.ref}")
 
 
-def _known_of(
-    connection: Any, name: ModelName, server: Server
-) -> tuple[Sequence[Model], Pin | None]:
-    """The rows of an Ollama server that the name means, and the name's pin."""
-    if not server.is_ollama:
-        return [], store_pins.for_name(connection, name)
-    return store_models.named(connection, name, server.id)
+def _refused(verdict: Verdict, why: str) -> Verdict:
+    return replace(verdict, obstacle=Obstacle.REFUSED, why=why)
 
 
-def _first_able(servers: Sequence[Server], capability: str) -> Server | None:
-    for server in servers:
-        if routing.has_capability(server.capabilities, capability):
-            return server
-    return None
+def _only(first: Verdict, verdicts: Sequence[Verdict], why: str) -> list[Verdict]:
+    """The verdicts where nobody may stand in for the first server, and why not."""
+    results: list[Verdict] = []
+    for verdict in verdicts:
+        if verdict.server == first.server:
+            results.append(first)
+        elif verdict.obstacle is None:
+            results.append(_refused(verdict, why))
+        else:
+            results.append(verdict)
+    return results
 
 
-def _verdict_on_named(server: Server, rows: Sequence[Model], refusal: AdminError | None) -> Verdict:
+def _verdict_on_named(server: Server, rows: Sequence[Model], plan: Plan) -> Verdict:
     verdict = Verdict(server=server, models=tuple(rows))
-    if refusal is not None:
-        return replace(verdict, obstacle=Obstacle.REFUSED, why=refusal.message)
+    if plan.refusal is not None:
+        return _refused(verdict, plan.refusal.message)
+    [candidate] = plan.candidates
+    if candidate.listed is None:
+        return replace(verdict, why="it does not list the model; it is asked, and will say so")
     if not rows:
-        return replace(verdict, why="its catalogue lacks the model: it is asked itself")
+        return replace(verdict, why="its catalogue lacks the model, its own list has it")
     return verdict

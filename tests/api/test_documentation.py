@@ -12,7 +12,7 @@ from ollama_admin.api import problems
 from ollama_admin.api.app import create_app
 from ollama_admin.api.bodies import Limits
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.callers import OWNER
 from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import Serve
 from tests.api.service import TOKEN, Service
@@ -44,7 +44,7 @@ def calls() -> list[tuple[str, str]]:
 
 async def test_every_route_is_called(sqlite_url: str) -> None:
     async with Client(database_url=sqlite_url, environ={}) as client:
-        paths = create_app(client, Limits(), Rights()).openapi()["paths"]
+        paths = create_app(client, Limits(), OWNER).openapi()["paths"]
     routes = {(method.upper(), path) for path, operations in paths.items() for method in operations}
     assert set(calls()) == routes | {("GET", "/openapi.json")}
 

@@ -16,7 +16,7 @@ from ollama_admin.api import guard
 from ollama_admin.api.app import create_app
 from ollama_admin.api.bodies import DEPTH, VALUES_LIMIT, Limits
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.callers import OWNER
 from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, TOKEN, Service, answer_of, read_all, request
 
@@ -53,7 +53,7 @@ def every_route(router: Any) -> set[tuple[str, str]]:
 
 async def test_every_route_stands_in_one_of_the_two_tables(sqlite_url: str) -> None:
     async with Client(database_url=sqlite_url, environ={}) as client:
-        routes = every_route(create_app(client, Limits(), Rights()))
+        routes = every_route(create_app(client, Limits(), OWNER))
     needing = {(method, path.replace("/1", "/{server_id}")) for method, path in NEEDS_DATABASE}
     assert routes == needing | {("GET", path) for path in OPEN}
     assert OPEN - {"/docs/{name}"} == guard.OPEN

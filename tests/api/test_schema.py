@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from ollama_admin.api.app import create_app
 from ollama_admin.api.bodies import Limits
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.callers import OWNER
 from ollama_admin.ollama.http import Times
 from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import migrate, register
@@ -29,7 +29,7 @@ IMPATIENT = Times(connect=0.2, metadata=0.5, first_byte=1.0, idle=1.0)
 
 def document() -> dict[str, Any]:
     client = Client(database_url="sqlite:////nowhere.db", environ={})
-    return create_app(client, Limits(), Rights()).openapi()
+    return create_app(client, Limits(), OWNER).openapi()
 
 
 schema = schemathesis.openapi.from_dict(document())

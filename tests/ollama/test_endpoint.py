@@ -71,7 +71,7 @@ async def endpoint(
     http = HTTP(times)
     ref = ServerRef(id=1, name="gpu", url=url)
     try:
-        yield Endpoint(http, Target(ref=ref, api_version=api_version, **target))
+        yield Endpoint(http, Target(ref=ref, api_version=api_version, **target), any_address=True)
     finally:
         await http.aclose()
 
@@ -437,7 +437,7 @@ async def test_a_metadata_call_takes_the_time_that_it_is_given(fake: FakeOllama)
     http = HTTP(TIMES)
     target = Target(ref=ServerRef(id=None, name=None, url=fake.url), api_version=ApiVersion.NATIVE)
     with pytest.raises(ServerUnreachable) as caught:
-        await Endpoint(http, target, timeout=0.2).version()
+        await Endpoint(http, target, timeout=0.2, any_address=True).version()
     await http.aclose()
     assert f"server {fake.url} cannot be reached: no answer within 0.2 s" == caught.value.message
 

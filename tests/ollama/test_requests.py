@@ -55,7 +55,9 @@ async def endpoint(url: str, times: Times = TIMES, **target: Any) -> AsyncIterat
     http = HTTP(times)
     ref = ServerRef(id=1, name="gpu", url=url)
     try:
-        yield Endpoint(http, Target(ref=ref, api_version=ApiVersion.NATIVE, **target))
+        yield Endpoint(
+            http, Target(ref=ref, api_version=ApiVersion.NATIVE, **target), any_address=True
+        )
     finally:
         await http.aclose()
 

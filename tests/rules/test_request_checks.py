@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ollama_admin.domain.callers import Caller
+from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.domain.requests import GenerateRequest, Question, Route, Terms
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import InvalidInput
@@ -26,6 +26,8 @@ from ollama_admin.rules.request_checks import (
     decoded_image,
     unknown_options,
 )
+
+CALLER = Caller(way=Way.PYTHON, rights=OWNER)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
@@ -42,7 +44,7 @@ def sent_by(asked: Question, version: ApiVersion = ApiVersion.NATIVE) -> Any:
 
 def refusal(asked: GenerateRequest) -> str:
     with pytest.raises(InvalidInput) as caught:
-        checked(asked, Caller())
+        checked(asked, CALLER)
     assert caught.value.message.isprintable()
     return caught.value.message
 
@@ -99,7 +101,7 @@ def test_neither_route_nor_terms_go_to_a_server(version: ApiVersion) -> None:
     ids=repr,
 )
 def test_what_can_be_asked_is_accepted(asked: GenerateRequest) -> None:
-    checked(asked, Caller())
+    checked(asked, CALLER)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ SAID = {"role": "user", "content": "hi"}
     ids=repr,
 )
 def test_a_conversation_is_accepted_as_ollama_takes_it(asked: GenerateRequest) -> None:
-    checked(asked, Caller())
+    checked(asked, CALLER)
 
 
 @pytest.mark.parametrize(
@@ -241,9 +243,9 @@ def test_what_was_asked_exactly_at_a_limit_is_accepted() -> None:
         request(no_verify=True),
         request(server_url="http://h", auth_type="none", auth_config={}, headers={}),
     ):
-        checked(asked, Caller())
+        checked(asked, CALLER)
     for empty in (request(prompt=""), conversation()):
-        checked(empty, Caller(), needs_content=False)
+        checked(empty, CALLER, needs_content=False)
 
 
 @pytest.mark.parametrize("value", [0, -1, 300, "5m", "1h30m", "1.5h", "-1s", "100ms", "0s", "10µs"])
@@ -279,7 +281,7 @@ def test_what_was_accepted_can_be_sent_and_arrives_unchanged(
 ) -> None:
     asked = request(prompt=prompt, options=options, format=form)
     try:
-        checked(asked, Caller())
+        checked(asked, CALLER)
     except InvalidInput:
         return
     body = sent_by(asked)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_admin.domain.callers import Caller
+from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.domain.models import ListedModel, Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import GenerateRequest, Terms
@@ -33,6 +33,8 @@ from ollama_admin.rules.routing import (
     only_one,
     preference,
 )
+
+CALLER = Caller(way=Way.PYTHON, rights=OWNER)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLLAMA: dict[str, Any] = {"version": "0.33.0", "last_seen_at": NOW}
@@ -96,7 +98,7 @@ def judge(
         terms=request.terms(),
         capability=request.capability,
         demand=demand,
-        cannot_carry=checked(request, Caller()).cannot_carry,
+        cannot_carry=checked(request, CALLER).cannot_carry,
     )
     is_ollama = {server.id: bool(server.is_ollama) for server in servers}
     rows = [model for model in models if named([model], name, is_ollama=is_ollama[model.server_id])]

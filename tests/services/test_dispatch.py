@@ -10,7 +10,7 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.domain.answers import Proof, Stats
-from ollama_admin.domain.callers import Caller, Way
+from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.requests import Request, Route, Terms
@@ -20,6 +20,7 @@ from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.services.dispatch import Accepted, Carrier
 from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import Answer, FakeOllama, Raw, encode_chunk, pull_progress
 from tests.services.asking import register
 
@@ -95,7 +96,7 @@ async def fakes() -> AsyncIterator[list[FakeOllama]]:
 
 def request(terms: Terms | None = None, **route: Any) -> Request:
     name = ModelName.parse(route.setdefault("model", "alpha"))
-    caller = Caller(way=Way.API, note=lambda _: None)
+    caller = Caller(way=Way.API, rights=OWNER, note=lambda _: None)
     return Request(name=name, route=Route(**route), terms=terms or Terms(), caller=caller)
 
 
@@ -179,7 +180,7 @@ async def test_a_dialect_that_cannot_carry_a_path_drops_out(
         name=ModelName.parse("alpha"),
         route=Route(model="alpha"),
         terms=Terms(),
-        caller=Caller(note=lambda _: None),
+        caller=Caller(way=Way.API, rights=OWNER, note=lambda _: None),
         cannot_carry={ApiVersion.V1: "/api/chat"},
     )
     _, accepted = await carried(client, asked, Relay("/api/chat"))
@@ -207,3 +208,41 @@ async def test_what_leaves_the_fleet_is_refused_whatever_it_carries(
     with pytest.raises(RemoteNotAllowed):
         await carried(client, request(model="big:cloud", server="one"), Relay("/api/chat"))
     assert fakes[0].requests_to("/api/chat") == []
+
+
+async def test_what_proves_no_build_is_not_sent_where_one_is_demanded(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    with pytest.raises(ModelMismatch, match=r"what is asked for proves no build.*\(--digest\)"):
+        await carried(client, request(Terms(digest=ALPHA.digest), server="one"), Pull())
+    assert fakes[0].requests_to("/api/pull") == []
+
+
+async def test_what_proves_no_build_is_passed_on_to_nobody(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    """The next server would have to show that it holds the build of the first."""
+    await register(client, *fakes)
+    fakes[0].script("/api/pull", Answer(503))
+    with pytest.raises(ServerBusy):
+        await carried(client, request(), Pull())
+    assert fakes[1].requests_to("/api/pull") == []
+
+
+async def test_the_receipt_of_a_server_without_a_free_slot_names_it(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await client.servers.add(name="one", url=fakes[0].url, max_concurrent=1)
+    await client.discover()
+    fakes[0].before_token = HoldAt(1)
+    async with client.stream(prompt="hi", model="alpha") as stream:
+        await anext(stream)
+        with pytest.raises(ServerBusy):
+            await carried(client, request(Terms(wait=0)), Relay("/api/chat"))
+    fakes[0].before_token.release.set()
+    await client._resources.recorder.aclose()
+    receipts = await client.receipts.list()
+    [busy] = [receipt for receipt in receipts if receipt.outcome == "server_busy"]
+    assert busy.server is not None
+    assert (busy.server.name, busy.attempts) == ("one", 1)

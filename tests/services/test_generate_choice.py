@@ -510,3 +510,95 @@ async def test_an_explanation_of_a_model_that_nobody_has(client: Client, fakes: 
     )
     assert isinstance((await ask(client, model="nothing")).error, ModelNotFound)
     assert fakes[0].requests_to(TAGS)
+
+
+async def test_nobody_stands_in_for_a_model_at_a_remote_host(client: Client) -> None:
+    async with FakeOllama(REMOTE) as one, FakeOllama(REMOTE) as two:
+        await register(client, one, two)
+        chosen, candidates = await explained(client, allow_remote=True)
+        assert chosen == "one"
+        assert candidates["two"] == (False, "nothing shows the build of one")
+        one.script(GENERATE, Answer(503))
+        assert isinstance((await ask(client, allow_remote=True)).error, ServerBusy)
+        assert two.requests_to(GENERATE) == []
+
+
+async def test_a_model_that_became_remote_stands_in_for_nobody(
+    client: Client, fakes: Fakes, notes: list[str]
+) -> None:
+    """Its row may hold the digest of the build that was there before."""
+    first, _, third = fakes
+    entry = {"name": "alpha:latest", "digest": ONE.digest, "remote_host": "https://far.example"}
+    third.script_always(TAGS, Answer(200, {"models": [entry]}))
+    await register(client, first, third)
+    assert {row.digest for row in await client.models.list()} == {ONE.digest}
+    chosen, candidates = await explained(client, allow_remote=True)
+    assert (chosen, candidates["two"][0]) == ("one", False)
+    assert "proves no build" in (candidates["two"][1] or "")
+    first.script(GENERATE, Answer(503))
+    assert isinstance((await ask(client, allow_remote=True)).error, ServerBusy)
+    assert third.requests_to(GENERATE) == []
+    assert any("server two is passed over" in note for note in notes)
+
+
+async def test_an_explanation_of_an_ambiguous_first_server_leaves_the_others_out(
+    client: Client, fakes: Fakes
+) -> None:
+    first, second, _ = fakes
+    first.script_always(TAGS, TWICE)
+    await register(client, first, second)
+    chosen, candidates = await explained(client)
+    assert chosen is None
+    assert candidates == {
+        "one": (False, "several of its models have that name"),
+        "two": (False, "one comes first, and may not be asked"),
+    }
+
+
+async def test_an_explanation_gives_each_reason_to_the_server_that_it_is_of(
+    database_url: str, fakes: Fakes
+) -> None:
+    """Where the first one may not be asked, the others are not eligible, and that is why."""
+    environ = {"OLLAMA_ADMIN_SECRET_KEY": new_key().reveal()}
+    async with Client(database_url=database_url, environ=environ) as client:
+        await register(client, *fakes[:2])
+        await client.servers.update("one", headers={"X-Key": Reference.parse("env:NOT_SET")})
+        chosen, candidates = await explained(client)
+    assert chosen is None
+    assert "NOT_SET" in (candidates["one"][1] or "")
+    assert candidates["two"] == (False, "one comes first, and may not be asked")
+
+
+async def test_after_a_look_that_ends_the_request_no_other_server_is_eligible(
+    client: Client, fakes: Fakes
+) -> None:
+    await register(client, *fakes[:2])
+    await client.pins.set("alpha")
+    fakes[0].script(TAGS, Answer(500))
+    chosen, candidates = await explained(client)
+    assert chosen is None
+    assert not candidates["one"][0]
+    assert candidates["two"] == (False, "server one comes first, and may not be asked")
+
+
+async def test_an_explanation_says_that_the_named_server_lists_no_such_model(
+    client: Client, fakes: Fakes
+) -> None:
+    await register(client, fakes[0])
+    found = await client.explain(model="nothing", server="one")
+    reason = "it does not list the model; it is asked, and will say so"
+    assert [candidate.reason for candidate in found.candidates] == [reason]
+    fakes[0].point("nothing", SimulatedModel("nothing"))
+    found = await client.explain(model="nothing", server="one")
+    reason = "its catalogue lacks the model, its own list has it"
+    assert [candidate.reason for candidate in found.candidates] == [reason]
+
+
+async def test_an_explanation_keeps_to_the_timeout(client: Client, fakes: Fakes) -> None:
+    await register(client, fakes[0])
+    await client.pins.set("alpha")
+    never = asyncio.Event()
+    fakes[0].script(TAGS, Raw((never,)))
+    with pytest.raises(ServerUnreachable, match="the time given by the timeout is over"):
+        await client.explain(model="alpha", timeout=0.05)
+    never.set()

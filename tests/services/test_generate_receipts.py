@@ -10,7 +10,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.documents import document
 from ollama_admin.domain.answers import Proof
-from ollama_admin.domain.callers import Caller, Way
+from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput
 from ollama_admin.simulator.server import HoldAt
 from tests.conftest import migrate
@@ -100,7 +100,8 @@ async def test_an_answer_that_nobody_waits_for_is_cancelled(
 
 
 async def test_a_way_and_a_proof_are_told(database_url: str, fake: FakeOllama) -> None:
-    (receipt,) = await written(database_url, fake, {"no_verify": True}, caller=Caller(way=Way.API))
+    caller = Caller(way=Way.API, rights=OWNER)
+    (receipt,) = await written(database_url, fake, {"no_verify": True}, caller=caller)
     assert (receipt.way, receipt.proof, receipt.verified) == (Way.API, Proof.NAME, False)
 
 

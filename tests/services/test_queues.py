@@ -78,3 +78,28 @@ async def test_a_request_that_has_a_lease_takes_no_other_and_fails_no_more() -> 
     request.fail(RuntimeError())
     queue.fail(RuntimeError())
     assert request.taken() is lease
+
+
+async def test_a_lease_at_an_inactive_server_goes_to_those_alone_who_may_use_it() -> None:
+    asked: list[bool] = []
+    queue = Queue()
+    leaves, no_right, right = [
+        QueuedRequest(even_inactive=even_inactive) for even_inactive in (True, False, True)
+    ]
+    for request in (leaves, no_right, right):
+        request.enter(queue)
+
+    async def ask(even_inactive: bool) -> Any:
+        asked.append(even_inactive)
+        if not even_inactive:
+            raise ServerInactive("off")
+        leaves.fail(TimeoutError())
+        return AnyLease()
+
+    await queue.serve(ask)
+    assert isinstance(await right.lease(), AnyLease)
+    with pytest.raises(ServerInactive):
+        await no_right.lease()
+    with pytest.raises(TimeoutError):
+        await leaves.lease()
+    assert asked == [True, False]

@@ -1,0 +1,94 @@
+"""What the database says of a name and of servers, read before any server is asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_admin.domain.models import Model
+from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.pins import Pin
+from ollama_admin.domain.servers import Server
+from ollama_admin.errors import InvalidInput, ServerInactive
+from ollama_admin.rules import routing
+from ollama_admin.store import models as store_models
+from ollama_admin.store import pins as store_pins
+from ollama_admin.store import servers as store_servers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Servers, and the models and the pin of one name."""
+
+    servers: Sequence[Server]
+    models: Sequence[Model]
+    pin: Pin | None
+
+
+def inactive(server: Server) -> ServerInactive:
+    """The error for a server that was named, but is kept out of every choice."""
+    return ServerInactive(
+        f"server {server.name} is inactive",
+        f"enable it with: ollama-admin server enable {server.id}",
+    )
+
+
+def default_server(connection: Any, capability: str | None) -> Server:
+    """The server for a request that names nothing: the default one, or the first one with the
+    capability.
+    """
+    if capability is None:
+        chosen = store_servers.find_default(connection)
+        missing = "no model is named, and there is no default server"
+        hint = "name one with --model, or set a default: ollama-admin server set-default S"
+    else:
+        able = store_servers.all_servers(connection, inactive=False)
+        chosen = _first_able(able, capability)
+        missing = f"no model is named, and no active server has the capability {capability!r}"
+        hint = "use --model"
+    if chosen is None:
+        raise InvalidInput(missing, hint)
+    if not chosen.is_active:
+        raise ServerInactive(
+            f"the default server {chosen.name} is inactive",
+            "enable it, or choose another: server set-default S",
+        )
+    return chosen
+
+
+def default_model(server: Server) -> str:
+    """The model that a server answers with when none is named; InvalidInput when it has none."""
+    if server.default_model is None:
+        raise InvalidInput(
+            f"no model is named, and server {server.name} has no default model",
+            "name one with --model, or set it: ollama-admin server update "
+            f"{server.id} --default-model M",
+        )
+    return server.default_model
+
+
+def catalogue(connection: Any, name: ModelName, *, everyone: bool = False) -> Catalogue:
+    """What the database says of a name and of the servers that list it; with `everyone`, of the
+    other ones too.
+    """
+    if everyone:
+        servers = store_servers.all_servers(connection)
+    else:
+        servers = store_servers.holders(connection, store_models.meanings(name))
+    models, pin = store_models.named(connection, name)
+    return Catalogue(servers=servers, models=models, pin=pin)
+
+
+def known_of(
+    connection: Any, name: ModelName, server: Server
+) -> tuple[Sequence[Model], Pin | None]:
+    """The rows of an Ollama server that the name means, and the name's pin."""
+    if not server.is_ollama:
+        return [], store_pins.for_name(connection, name)
+    return store_models.named(connection, name, server.id)
+
+
+def _first_able(servers: Sequence[Server], capability: str) -> Server | None:
+    for server in servers:
+        if routing.has_capability(server.capabilities, capability):
+            return server
+    return None
