@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 QUICK := not chaos and not system
 PARALLEL := -n 3 --dist worksteal
 
 .PHONY: demo test coverage test-system check lint fmt bench chaos fuzz mutate clean
 
-demo: $(READY)
+demo: $(INSTALLED)
 	$(BIN)/ollama-admin demo
 
 test: $(READY)
@@ -50,7 +51,13 @@ clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml
+$(INSTALLED): pyproject.toml
+	@echo "installing ollama-admin into $(VENV), about 120 MB"
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+$(READY): $(INSTALLED)
+	@echo "installing what the tests need into $(VENV), about 400 MB more"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	@touch $@

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ollama_admin.errors import DemoFailed
@@ -33,6 +34,7 @@ QWEN = SimulatedModel(
     parameter_size="8.8B",
     quantization_level="Q4_K_M",
 )
+ANOTHER_QWEN = replace(QWEN, build="another", digest="", says="Another build of qwen3-vl:8b.")
 LLAMA = SimulatedModel(
     "llama3.2:3b",
     says="This is llama3.2:3b, which nobody asked for.",
@@ -52,6 +54,7 @@ def run(say: Say, *, keep: bool) -> None:
         asyncio.run(_play(say, folder))
         if keep:
             _say_how_to_go_on(say, folder)
+        _say_what_is_next(say)
     finally:
         if not keep:
             shutil.rmtree(folder)
@@ -80,6 +83,17 @@ async def _play(say: Say, folder: Path) -> None:
         await step("generate", "--model", "qwen3-vl:8b", "Say hello")
         say("\n\n# A model that no server has is an error, and nothing is pulled:")
         await step("generate", "--model", "qwen3-vl:32b", "Say hello", expect=3)
+        say("\n# A pin says which build a name stands for:")
+        await step("pin", "set", "qwen3-vl:8b")
+        general.point("qwen3-vl:8b", ANOTHER_QWEN)
+        say("\n# Now somebody puts another build under that name on the server. It does not answer:")
+        await step("generate", "--model", "qwen3-vl:8b", "Say hello", expect=6)
+        say("\n# Discovery reports it:")
+        await step("discover")
+        say("\n# Which server would answer for another model, and why no other:")
+        await step("generate", "--model", "llama3.2:3b", "--explain")
+        say("\n# What became of each request, without prompts and answers:")
+        await step("receipts", "list")
 
 
 def _legacy_env(general: str, small: str) -> str:
@@ -128,6 +142,13 @@ def _hostile(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 def _database_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'demo.db'}"
+
+
+def _say_what_is_next(say: Say) -> None:
+    say("\nNext, with a server of yours (after `. .venv/bin/activate`, if it was `make demo`):")
+    say("  ollama-admin server add first http://localhost:11434")
+    say("  ollama-admin discover")
+    say("  ollama-admin generate --model NAME 'Say hello'")
 
 
 def _say_how_to_go_on(say: Say, folder: Path) -> None:

@@ -41,9 +41,17 @@ def test_demo_shows_the_whole_job_and_leaves_nothing(
         ["models"],
         ["generate", "--model", "qwen3-vl:8b", "Say hello"],
         ["generate", "--model", "qwen3-vl:32b", "Say hello"],
+        ["pin", "set", "qwen3-vl:8b"],
+        ["generate", "--model", "qwen3-vl:8b", "Say hello"],
+        ["discover"],
+        ["generate", "--model", "llama3.2:3b", "--explain"],
+        ["receipts", "list"],
     ]
     assert "\nHello! This is qwen3-vl:8b, the model that was named.\n" in ran.stdout
     assert "which nobody asked for" not in ran.stdout
+    assert "Another build" not in ran.stdout
+    assert "nothing was sent to it" in ran.stdout
+    assert "qwen3-vl:8b on ollama-1 is another build now" in ran.stdout
     assert (
         "error: no active server has model 'qwen3-vl:32b'\nhint: nearest: qwen3-vl:8b\n"
         in ran.stdout

@@ -424,7 +424,8 @@ def _answered(
     errors |= CODES[server.answering]
     if errors:
         return Try(errors=errors, shown=shown)
-    before = next(iter(demanded), known or speaker.build)
+    looked = server.build_now(tag.name) if server.listing is Behaviour.WELL else None
+    before = next(iter(demanded), known or looked or speaker.build)
     proofs = _proofs(
         server, tag, asked, before, speaker, looks=not asked.no_verify or bool(demanded)
     )
@@ -475,7 +476,9 @@ def _tells_more(server: Server, asked: Asked) -> bool:
 
 def _stands_elsewhere(server: Server, asked: Asked, tag: Tag, speaker: Tag) -> set[str]:
     """The name stood for another build than the known one when the request came, and still does."""
-    is_stored = server.is_registered and any(listed.name == tag.name for listed in server.catalogue)
+    is_stored = server.is_registered and any(
+        listed.name == tag.name and server.build_known(listed) for listed in server.catalogue
+    )
     if not _tells_more(server, asked) or not is_stored:
         return {"changed"}
     was_touched = server.move is not None and server.move.when is When.WHILE_ANSWERING

@@ -263,7 +263,7 @@ def compare(trial: Trial, urls: Mapping[str, str], seen: Seen) -> None:
         return
     reply, build = outcome.accepted, due.answer.build or ""
     proof = str(reply.proof)
-    assert proof in due.answer.proofs, f"{proof}, not {due.answer.proofs}"
+    assert proof in due.answer.proofs, f"{proof}, not {due.answer.proofs}: {trial}"
     assert reply.verified == (proof == "digest")
     assert reply.server.url == urls[due.answer.server]
     assert seen.sent[due.answer.server] == [reply.model] == [due.answer.name]
