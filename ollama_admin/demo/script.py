@@ -86,7 +86,9 @@ async def _play(say: Say, folder: Path) -> None:
         say("\n# A pin says which build a name stands for:")
         await step("pin", "set", "qwen3-vl:8b")
         general.point("qwen3-vl:8b", ANOTHER_QWEN)
-        say("\n# Now somebody puts another build under that name on the server. It does not answer:")
+        say(
+            "\n# Now somebody puts another build under that name on the server. It does not answer:"
+        )
         await step("generate", "--model", "qwen3-vl:8b", "Say hello", expect=6)
         say("\n# Discovery reports it:")
         await step("discover")
