@@ -7,7 +7,7 @@ from ollama_admin.domain.digests import short
 from ollama_admin.domain.models import CONSTANT_DIGESTS, ListedModel, Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import Terms
-from ollama_admin.domain.servers import ApiVersion, Server, Target
+from ollama_admin.domain.servers import ApiVersion, Server, ServerRef, Target
 from ollama_admin.errors import AdminError, InvalidInput, ModelMismatch, RemoteNotAllowed
 
 
@@ -140,14 +140,19 @@ def refusal(
         return remote_refused(text, candidate.listed)
     spoken = candidate.target.api_version
     if spoken in cannot_carry:
-        command = ""
-        if ref.id is not None:
-            command = f": ollama-admin server update {ref.id} --api-version native"
-        return InvalidInput(
-            f"server {ref} is spoken to as {spoken}, which cannot carry {cannot_carry[spoken]}",
-            f"leave it out, or if the server is Ollama speak native to it{command}",
-        )
+        return not_carried(ref, spoken, cannot_carry[spoken])
     return None
+
+
+def not_carried(server: ServerRef, spoken: ApiVersion, lacking: str) -> InvalidInput:
+    """The error of a server whose dialect cannot express a part of the request."""
+    command = ""
+    if server.id is not None:
+        command = f": ollama-admin server update {server.id} --api-version native"
+    return InvalidInput(
+        f"server {server} is spoken to as {spoken}, which cannot carry {lacking}",
+        f"leave it out, or if the server is Ollama speak native to it{command}",
+    )
 
 
 def remote_refused(name: str, model: ListedModel | None) -> RemoteNotAllowed:

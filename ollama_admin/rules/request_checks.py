@@ -79,7 +79,7 @@ def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = Tru
     if asked.model is not None:
         name = ModelName.parse(asked.model)
     cannot_carry = {}
-    obstacle = v1.obstacle(asked)
+    obstacle = v1.obstacle(asked, of_ollama_client=not needs_content)
     if obstacle is not None:
         cannot_carry[ApiVersion.V1] = obstacle
     return Request(

@@ -17,9 +17,15 @@ MESSAGE = frozenset(("role", "content", "images"))
 _FLAGS = {"keep_alive": "--keep-alive", "think": "--think"}
 
 
-def obstacle(question: Question) -> str | None:
-    """The first thing said that the OpenAI-compatible API cannot carry, as users know it."""
+def obstacle(question: Question, *, of_ollama_client: bool = False) -> str | None:
+    """The first thing said that the OpenAI-compatible API cannot carry, as users know it.
+
+    `of_ollama_client`: it was asked by Ollama's own API, whose clients send `think: false` with
+    every question to a model that does not think.
+    """
     for name in question.said():
+        if name == "think" and question.think is False and of_ollama_client:
+            continue
         if name not in FIELDS:
             return _FLAGS.get(name, name)
     if not (question.prompt or question.messages):

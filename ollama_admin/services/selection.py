@@ -298,6 +298,10 @@ class Selection:
             )
         if Obstacle.REMOTE in by_obstacle:
             return candidates.remote_refused(text, by_obstacle[Obstacle.REMOTE].models[0])
+        if Obstacle.OPTION in by_obstacle:
+            verdict = by_obstacle[Obstacle.OPTION]
+            lacking = criteria.cannot_carry[verdict.server.api_version]
+            return candidates.not_carried(verdict.server.ref, verdict.server.api_version, lacking)
         known = await self._db.read(store_models.similar_names, text)
         with_capability = ""
         if criteria.capability:

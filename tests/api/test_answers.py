@@ -277,6 +277,27 @@ def test_what_v1_cannot_carry_is_refused_before_anything_is_sent(
     assert sent(fake, "/v1/chat/completions") == []
 
 
+@pytest.mark.parametrize("more", [{"think": False}, {"think": None}, {"keep_alive": None}])
+def test_what_ollamas_clients_send_unasked_keeps_no_v1_server_from_answering(
+    sqlite_api: Service, fakes: Serve, more: dict[str, Any]
+) -> None:
+    fake = fakes(SimulatedModel("alpha", says="one two"), version=None)
+    register(sqlite_api, fake, api_version="v1")
+    body = {"model": "alpha", "messages": HI, "stream": False, **more}
+    assert sqlite_api.ask("POST", CHAT, body).json()["message"]["content"] == "one two"
+    [asked] = sent(fake, "/v1/chat/completions")
+    assert not more.keys() & asked.keys()
+
+
+def test_a_model_that_only_v1_servers_have_is_there_though_they_cannot_carry_all(
+    sqlite_api: Service, fakes: Serve
+) -> None:
+    register(sqlite_api, fakes("alpha", version=None), api_version="v1")
+    refused = sqlite_api.ask("POST", CHAT, {"model": "alpha", "messages": HI, "keep_alive": 1})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert "cannot carry --keep-alive" in refused.json()["error"]
+
+
 def test_an_empty_prompt_loads_the_model_as_with_ollama(sqlite_api: Service, fakes: Serve) -> None:
     register(sqlite_api, fakes("alpha"))
     [loaded] = lines(sqlite_api.ask("POST", GENERATE, {"model": "alpha"}))
