@@ -43,12 +43,10 @@ def in_use(service: Service) -> int:
 def leave_and_see_all_given_back(
     service: Service, fake: FakeOllamaThread, connection: socket.socket
 ) -> None:
-    """Upstream hears of it within a second, and the slot is free."""
-    left = time.monotonic()
+    """Upstream hears of it though the answer has not ended, and the slot is free."""
     connection.close()
     fake.run(fake.fakes[0].client_left.wait(), SECONDS)
     until(lambda: in_use(service) == 0)
-    assert time.monotonic() - left < 5  # a second on a machine that has nothing else to do
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -1,7 +1,7 @@
 """How commands fail: one line, a hint, the exit code, and nothing half done."""
 
+import ctypes
 import os
-import pwd
 import shutil
 import socket
 import sqlite3
@@ -15,6 +15,8 @@ from ollama_admin import errors
 from tests.cli.conftest import Spawn
 from tests.cli.running import Cli, commands
 
+CAPABILITY_VERSION = 0x20080522  # of linux/capability.h, as the numbers below
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 EXIT_CODES = {
     "InvalidInput": 2,
     "NotFound": 3,
@@ -282,17 +284,26 @@ def test_data_folder_that_is_a_file_is_named(
 
 
 @pytest.fixture
-def without_privileges(sqlite_cli: Cli) -> Iterator[None]:
-    """Permissions count, even where the tests are run by root."""
-    assert sqlite_cli("server", "list").exit_code == 0  # loads all that is loaded late
+def without_privileges() -> Iterator[None]:
+    """Permissions count for this thread, even where the tests are run by root.
+
+    The user stays who it is: another one need not be able to enter the folder that the code is in.
+    """
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice 32 of each
+    assert libc.capget(header, sets) == 0, os.strerror(ctypes.get_errno())
+    effective = sets[0]
+    sets[0] &= ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
     try:
         yield
     finally:
-        os.seteuid(0)
+        sets[0] = effective
+        assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.fixture

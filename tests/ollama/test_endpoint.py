@@ -7,7 +7,6 @@ import errno
 import inspect
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -330,11 +329,9 @@ async def test_a_server_that_hangs_up_without_a_word_is_unreachable(
 async def test_a_server_that_accepts_and_never_answers_is_given_up(
     fake: FakeOllama, path: str, calling: Calling
 ) -> None:
-    started = time.monotonic()
     error = await failure(fake, path, calling, Silence(), HASTY)
     assert type(error) is ServerUnreachable
     assert "0.3 s" in error.message or "within the time allowed" in error.message
-    assert time.monotonic() - started < 3
 
 
 @every_call
@@ -523,11 +520,10 @@ async def test_a_path_that_a_server_does_not_know_is_no_missing_model(
 async def test_a_busy_server_is_busy_and_not_asked_again(
     fake: FakeOllama, path: str, calling: Calling, status: int, headers: dict[str, str]
 ) -> None:
-    started = time.monotonic()
     error = await failure(fake, path, calling, Answer(status, {"error": "later"}, headers=headers))
     assert type(error) is ServerBusy
     assert error.message == f"server gpu is busy ({status}): later"
-    assert time.monotonic() - started < 3
+    assert fake.requests_to(path) == fake.requests_to(path)[-1:]
 
 
 async def test_a_full_queue_is_a_busy_server(fake: FakeOllama) -> None:
