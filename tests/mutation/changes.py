@@ -98,7 +98,7 @@ def _expressions(node: ast.AST, *, is_listed: bool) -> Iterator[ast.AST]:
             yield from (ast.Constant(node.value + 1), ast.Constant(node.value - 1))
         case ast.keyword(arg=str(), value=value) if not isinstance(value, ast.Constant):
             yield ast.keyword(node.arg, ast.Constant(None))
-        case ast.Constant(value=str()) if is_listed:
+        case ast.Constant(value=str()) if is_listed and node.value:
             yield ast.Constant("")
 
 

@@ -13,7 +13,7 @@ from tests.mutation.changes import changes
 
 SOURCE = '''
 LIMIT = 2
-NAMES = frozenset(("a", "b"))
+NAMES = frozenset(("a", "b", ""))
 
 class Some:
     @property
