@@ -43,7 +43,6 @@ class Candidate:
     listed: ListedModel | None
     is_listed_now: bool
     version: str | None
-    is_ollama: bool
     is_remote: bool
     shows_digests: bool
     stored_digest: str | None = None
@@ -60,7 +59,6 @@ def from_row(target: Target, server: Server, row: Model, name: ModelName) -> Can
         listed=row,
         is_listed_now=False,
         version=server.version,
-        is_ollama=True,
         is_remote=_is_remote(name, row),
         shows_digests=shows_digests,
         stored_digest=row.digest if shows_digests else None,
@@ -87,7 +85,6 @@ def from_list(
         listed=listed,
         is_listed_now=listed is not None,
         version=version,
-        is_ollama=is_ollama,
         is_remote=_is_remote(name, listed),
         shows_digests=is_ollama and not is_constant,
     )

@@ -60,10 +60,6 @@ class Verdict:
     def digest(self) -> str | None:
         return self.models[0].build if len(self.models) == 1 else None
 
-    @property
-    def is_eligible(self) -> bool:
-        return self.obstacle is None
-
 
 def named(models: Sequence[AnyModel], name: ModelName, *, is_ollama: bool) -> list[AnyModel]:
     """Those of a server's models that the name means; ids of other servers are compared byte for

@@ -210,7 +210,7 @@ def test_a_demanded_digest_takes_part_in_the_choice() -> None:
     models = [model(1), model(2, digest="b" * 64), model(3, digest=None)]
     demand = Demand(digest="b" * 12, by="--digest")
     verdicts = judge([server(1), server(2), server(3)], models, demand=demand)
-    assert [v.server.id for v in verdicts if v.is_eligible] == [2]
+    assert [v.server.id for v in verdicts if v.obstacle is None] == [2]
     assert verdicts[0].why == "its build is aaaaaaaaaaaa, demanded is bbbbbbbbbbbb (--digest)"
 
 
