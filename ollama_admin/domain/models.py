@@ -43,11 +43,6 @@ class ListedModel:
     remote_model: str | None = None
 
     @property
-    def build(self) -> str | None:
-        """The digest, where it tells builds apart."""
-        return None if self.family == CONSTANT_DIGESTS else self.digest
-
-    @property
     def is_remote(self) -> bool:
         """Whether a prompt to it leaves the fleet."""
         return bool(self.remote_host or self.remote_model) or names.is_cloud_name(self.name)

@@ -50,8 +50,8 @@ class Candidate:
 
 
 def from_row(target: Target, server: Server, row: Model, name: ModelName) -> Candidate:
-    """A candidate as the catalogue knows it, on a server that is Ollama."""
-    shows_digests = row.family != CONSTANT_DIGESTS
+    """A candidate as the catalogue knows it."""
+    shows = shows_digests(server, row)
     return Candidate(
         target=target,
         server=server,
@@ -60,8 +60,8 @@ def from_row(target: Target, server: Server, row: Model, name: ModelName) -> Can
         is_listed_now=False,
         version=server.version,
         is_remote=_is_remote(name, row),
-        shows_digests=shows_digests,
-        stored_digest=row.digest if shows_digests else None,
+        shows_digests=shows,
+        stored_digest=row.digest if shows else None,
     )
 
 
@@ -88,6 +88,20 @@ def from_list(
         is_remote=_is_remote(name, listed),
         shows_digests=is_ollama and not is_constant,
     )
+
+
+def shows_digests(server: Server, row: Model) -> bool:
+    """Whether the server's list tells which build a name stands for, as far as the catalogue knows.
+
+    The last check may have found a program that is not Ollama at the URL: what discovery stored of
+    it before is no build of its.
+    """
+    return server.is_ollama is not False and row.family != CONSTANT_DIGESTS
+
+
+def stored_build(server: Server, row: Model) -> str | None:
+    """The digest that the last discovery stored, where the server's digests tell builds apart."""
+    return row.digest if shows_digests(server, row) else None
 
 
 def demand_of(candidate: Candidate, terms: Terms, demand: Demand | None) -> Demand | None:

@@ -13,7 +13,7 @@ from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.requests import Terms
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import Conflict, ModelAmbiguous
-from ollama_admin.rules.candidates import Demand
+from ollama_admin.rules.candidates import Demand, stored_build
 
 AnyModel = TypeVar("AnyModel", bound=ListedModel)
 
@@ -58,7 +58,10 @@ class Verdict:
 
     @property
     def digest(self) -> str | None:
-        return self.models[0].build if len(self.models) == 1 else None
+        """The build that it answers with; None where that is not known, or not one."""
+        if len(self.models) != 1:
+            return None
+        return stored_build(self.server, self.models[0])
 
 
 def named(models: Sequence[AnyModel], name: ModelName, *, is_ollama: bool) -> list[AnyModel]:
@@ -127,21 +130,23 @@ def _first_obstacle(
         return Obstacle.OPTION, f"{server.api_version} cannot carry {lacking}"
     if len(able) > 1:
         return Obstacle.AMBIGUOUS, "several of its models have that name"
-    return _obstacle_of_build(able[0], criteria)
+    return _obstacle_of_build(server, able[0], criteria)
 
 
-def _obstacle_of_build(model: Model, criteria: Criteria) -> tuple[Obstacle | None, str]:
+def _obstacle_of_build(
+    server: Server, model: Model, criteria: Criteria
+) -> tuple[Obstacle | None, str]:
     demand, terms = criteria.demand, criteria.terms
     is_remote = criteria.name.is_cloud or bool(model.remote_host or model.remote_model)
     if demand and is_remote:
         why = f"the model runs at a remote host, which proves no build; demanded is {demand}"
         return Obstacle.NOT_DEMANDED, why
-    if terms.verified and (is_remote or not model.build):
+    if terms.verified and (is_remote or not stored_build(server, model)):
         return Obstacle.NOT_DEMANDED, "no digest of it is stored that --verified could demand"
     if is_remote and not terms.allow_remote:
         return Obstacle.REMOTE, "the model runs at a remote host"
-    if demand and not demand.allows(model.build):
-        why = f"its build is {_digest(model.build)}, demanded is {demand}"
+    if demand and not demand.allows(stored_build(server, model)):
+        why = f"its build is {_digest(stored_build(server, model))}, demanded is {demand}"
         return Obstacle.NOT_DEMANDED, why
     return None, ""
 

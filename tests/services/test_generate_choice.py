@@ -226,6 +226,20 @@ async def test_a_server_that_lost_the_demanded_build_is_passed_over(
     assert prompts(first) == 0
 
 
+@pytest.mark.parametrize("demand", [{"digest": ONE.digest}, {"verified": True}])
+async def test_a_server_that_is_no_longer_ollama_claims_no_stored_build(
+    client: Client, fakes: Fakes, demand: dict[str, Any]
+) -> None:
+    first, second, _ = fakes
+    await register(client, first, second)
+    first.version = None  # another program listens there now
+    await client.servers.update("one", api_version="v1")
+    await client.servers.check(["one"])
+    reply = (await ask(client, model="alpha:latest", **demand)).accepted
+    assert (reply.server.name, reply.proof) == ("two", Proof.DIGEST)
+    assert prompts(first) == 0
+
+
 # remote models
 
 
