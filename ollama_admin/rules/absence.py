@@ -8,6 +8,8 @@ from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import ModelNotFound
 from ollama_admin.rules.routing import Obstacle, Verdict
 
+NEAREST = 3  # names that a message has room for
+
 
 def hint(asked: str, verdicts: Sequence[Verdict], known: list[str]) -> str:
     """What to do next where no active server may answer for a name; `known` are names that look
@@ -30,15 +32,15 @@ def hint(asked: str, verdicts: Sequence[Verdict], known: list[str]) -> str:
 
 def not_listed(asked: str, server: ServerRef, listed: list[str]) -> ModelNotFound:
     """The error of a server that does not list the model, with what it lists."""
-    near = nearest(asked, listed) or listed[:3]
+    near = nearest(asked, listed) or listed[:NEAREST]
     lists = f"it lists: {', '.join(near)}" if near else "it lists no models"
     return ModelNotFound(f"server {server} does not list model {asked!r}", lists)
 
 
 def nearest(asked: str, names: Iterable[str]) -> list[str]:
-    """Up to three names that look like the one asked for."""
+    """Up to NEAREST names that look like the one asked for."""
     by_key = {short_model_name(model_key(name)): name for name in names}
     wanted = short_model_name(model_key(asked))
     same_model = [key for key in by_key if key.rpartition(":")[0] == wanted.rpartition(":")[0]]
-    close = difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.7)
-    return [by_key[key] for key in dict.fromkeys([*same_model, *close])][:3]
+    close = difflib.get_close_matches(wanted, by_key, n=NEAREST, cutoff=0.7)
+    return [by_key[key] for key in dict.fromkeys([*same_model, *close])][:NEAREST]

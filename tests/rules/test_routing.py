@@ -1,8 +1,6 @@
 """Which server answers, decided on data alone."""
 
 import itertools
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,78 +8,31 @@ from hypothesis import strategies as st
 
 from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.domain.models import ListedModel, Model
-from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.names import ModelName, model_key
+from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.requests import GenerateRequest, Terms
-from ollama_admin.domain.servers import (
-    ApiVersion,
-    AuthType,
-    Server,
-    ServerRef,
-    ServerStatus,
-    Target,
-)
-from ollama_admin.errors import AdminError, ModelAmbiguous, RemoteNotAllowed
-from ollama_admin.rules.candidates import Demand, from_list, refusal
+from ollama_admin.domain.servers import ApiVersion, Server, ServerStatus
+from ollama_admin.errors import Conflict, InvalidInput, ModelAmbiguous
+from ollama_admin.rules.candidates import Demand
 from ollama_admin.rules.request_checks import checked
 from ollama_admin.rules.routing import (
     Criteria,
     Obstacle,
     Verdict,
+    demanded,
+    first_choice,
     has_capability,
     judge_servers,
     named,
     only_one,
     preference,
 )
+from tests.rules.rows import NOT_OLLAMA, NOW, model, server
 
 CALLER = Caller(way=Way.PYTHON, rights=OWNER)
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OLLAMA: dict[str, Any] = {"version": "0.33.0", "last_seen_at": NOW}
-NOT_OLLAMA: dict[str, Any] = {"version": None, "last_seen_at": NOW}
+A, B = "a" * 64, "b" * 64
 ASKED = GenerateRequest(prompt="hi")
-
-
-def server(id_: int, **columns: Any) -> Server:
-    usual: dict[str, Any] = {
-        "id": id_,
-        "name": f"s{id_}",
-        "url": f"http://h{id_}",
-        "api_version": ApiVersion.NATIVE,
-        "capabilities": (),
-        "max_concurrent": 1,
-        "priority": 0,
-        "is_default": False,
-        "is_active": True,
-        "default_model": None,
-        "auth_type": AuthType.NONE,
-        "auth_config": {},
-        "headers": {},
-        "status": ServerStatus.UNKNOWN,
-        "last_error": None,
-        "last_discovered_at": None,
-        "created_at": NOW,
-        "updated_at": NOW,
-    }
-    return Server(**(usual | OLLAMA | columns))
-
-
-def model(server_id: int, name: str = "alpha:latest", **columns: Any) -> Model:
-    usual: dict[str, Any] = {
-        "id": server_id,
-        "server_id": server_id,
-        "server": f"s{server_id}",
-        "name": name,
-        "digest": "a" * 64,
-        "context_length": None,
-        "embedding_length": None,
-        "capabilities": None,
-        "is_available": True,
-        "first_seen_at": NOW,
-        "last_seen_at": NOW,
-        "digest_changed_at": None,
-    }
-    return Model(**(usual | columns))
+VERIFIED = GenerateRequest(prompt="hi", verified=True)
 
 
 def judge(
@@ -100,9 +51,14 @@ def judge(
         demand=demand,
         cannot_carry=checked(request, CALLER).cannot_carry,
     )
-    is_ollama = {server.id: bool(server.is_ollama) for server in servers}
-    rows = [model for model in models if named([model], name, is_ollama=is_ollama[model.server_id])]
+    ollama = {server.id for server in servers if server.is_ollama}
+    rows = [row for row in models if key_of(row, ollama) in (name.text, name.key)]
     return judge_servers(servers, rows, criteria)
+
+
+def key_of(row: Model, ollama: set[int]) -> str:
+    """What the catalogue finds a row by: on a server that is not Ollama, its name as it is."""
+    return model_key(row.name) if row.server_id in ollama else row.name
 
 
 def ranked(
@@ -170,6 +126,12 @@ def test_names_are_folded_on_ollama_and_compared_byte_for_byte_elsewhere() -> No
     assert named(listed, alpha, is_ollama=False) == []
 
 
+def test_an_id_of_a_server_that_is_not_ollama_is_no_other_spelling_of_a_name() -> None:
+    models = [model(1, "registry.ollama.ai/library/alpha:latest")]
+    assert judged([server(1)], models) == {1: None}
+    assert judged([server(1, **NOT_OLLAMA)], models) == {1: Obstacle.LACKS}
+
+
 def test_several_models_that_the_name_means_are_an_obstacle() -> None:
     models = [model(1, "Alpha:latest"), model(1, "alpha:latest"), model(1, "alpha:8b")]
     (verdict,) = judge([server(1)], models)
@@ -213,6 +175,27 @@ def test_a_demanded_digest_takes_part_in_the_choice() -> None:
     verdicts = judge([server(1), server(2), server(3)], models, demand=demand)
     assert [v.server.id for v in verdicts if v.obstacle is None] == [2]
     assert verdicts[0].why == "its build is aaaaaaaaaaaa, demanded is bbbbbbbbbbbb (--digest)"
+
+
+def test_a_server_that_is_not_ollama_any_more_has_none_of_the_builds_stored_of_it() -> None:
+    servers, models = [server(1, **NOT_OLLAMA), server(2)], [model(1, "alpha"), model(2)]
+    first, second = judge(servers, models)
+    assert (first.obstacle, first.digest) == (None, None)
+    assert second.why == "its build is aaaaaaaaaaaa, that of s1 is unknown"
+    demand = Demand(digest=A, by="pin")
+    assert judged(servers, models, demand=demand) == {1: Obstacle.NOT_DEMANDED, 2: None}
+    assert judged(servers, models, VERIFIED) == {1: Obstacle.NOT_DEMANDED, 2: None}
+
+
+def test_verified_leaves_the_servers_of_which_a_build_is_stored() -> None:
+    models = [model(1, digest=None), model(2, remote_host="https://far.example"), model(3)]
+    verdicts = judge([server(1), server(2), server(3)], models, request=VERIFIED)
+    assert [verdict.obstacle for verdict in verdicts] == [
+        Obstacle.NOT_DEMANDED,
+        Obstacle.NOT_DEMANDED,
+        None,
+    ]
+    assert verdicts[0].why == "no digest of it is stored that --verified could demand"
 
 
 def test_a_remote_model_needs_permission_and_proves_no_build() -> None:
@@ -266,36 +249,69 @@ def test_one_model_is_taken_and_two_of_one_name_are_refused() -> None:
     )
 
 
+# who is asked
+
+
+@pytest.mark.parametrize("unwilling", [Obstacle.INACTIVE, Obstacle.REMOTE, Obstacle.NOT_DEMANDED])
+@pytest.mark.parametrize("may", [None, Obstacle.AMBIGUOUS])
+def test_the_first_that_may_answer_is_the_choice_even_if_it_has_several_of_the_name(
+    unwilling: Obstacle, may: Obstacle | None
+) -> None:
+    passed_over = Verdict(server=server(1), obstacle=unwilling)
+    chosen = Verdict(server=server(2), obstacle=may)
+    later = Verdict(server=server(3))
+    assert first_choice([passed_over, chosen, later]) is chosen
+    assert first_choice([passed_over]) is None
+    assert first_choice([]) is None
+
+
+# the build that is demanded
+
+ALPHA = ModelName.parse("alpha")
+PIN = Pin(name="alpha:latest", digest=A, created_at=NOW, updated_at=NOW)
+CHANGE_IT = (
+    "ask for what is pinned, or change it: ollama-admin pin set alpha:latest or pin remove "
+    "alpha:latest"
+)
+
+
 @pytest.mark.parametrize(
-    ("name", "listed", "host"),
+    ("terms", "pin", "demand"),
     [
-        ("m:cloud", None, "ollama.com"),
-        ("m:120b-CLOUD", None, "ollama.com"),
-        (
-            "m:8b",
-            ListedModel(name="m:8b", remote_host="https://far.example"),
-            "https://far.example",
-        ),
-        ("m:8b", ListedModel(name="m:8b", remote_model="big"), "ollama.com"),
-        ("m:cloud", ListedModel(name="M:cloud"), "ollama.com"),
+        (Terms(), None, None),
+        (Terms(no_verify=True), None, None),
+        (Terms(digest=f"sha256:{B[:12].upper()}"), None, Demand(digest=B[:12], by="--digest")),
+        (Terms(), PIN, Demand(digest=A, by="pin")),
+        (Terms(digest=A[:12]), PIN, Demand(digest=A, by="pin")),
+    ],
+    ids=[
+        "nothing is demanded",
+        "nothing is demanded where nobody looks",
+        "a digest demands a build, in whatever spelling",
+        "a pin demands its build",
+        "a digest that a pin begins with demands all of the pin",
     ],
 )
-def test_a_prompt_leaves_the_fleet_only_when_allowed(
-    name: str, listed: ListedModel | None, host: str
+def test_a_digest_or_a_pin_demands_a_build(
+    terms: Terms, pin: Pin | None, demand: Demand | None
 ) -> None:
-    refused = refusal_of(name, listed, Terms())
-    assert isinstance(refused, RemoteNotAllowed)
-    assert host in refused.message
-    assert refusal_of(name, listed, Terms(allow_remote=True)) is None
+    assert demanded(terms, ALPHA, pin) == demand
 
 
-def refusal_of(name: str, listed: ListedModel | None, terms: Terms) -> AdminError | None:
-    """Why a server that lists a model so may not be asked for a name."""
-    target = Target(ref=ServerRef(id=1, name="gpu", url="http://h"), api_version=ApiVersion.NATIVE)
-    candidate = from_list(target, None, ModelName.parse(name), listed, "0.33.0", is_ollama=True)
-    return refusal(candidate, terms, None, {})
+@pytest.mark.parametrize(
+    ("terms", "why"),
+    [
+        (Terms(no_verify=True), "and --no-verify would not look"),
+        (Terms(digest=B), "demanded is bbbbbbbbbbbb"),
+    ],
+)
+def test_nobody_asks_for_less_than_the_pin_or_for_something_else(terms: Terms, why: str) -> None:
+    with pytest.raises(Conflict) as caught:
+        demanded(terms, ALPHA, PIN)
+    assert caught.value.message == f"model 'alpha' is pinned to aaaaaaaaaaaa, {why}"
+    assert caught.value.hint == CHANGE_IT
 
 
-def test_a_model_of_the_fleet_needs_no_permission() -> None:
-    assert refusal_of("m:8b", ListedModel(name="m:8b"), Terms()) is None
-    assert refusal_of("cloud", None, Terms()) is None
+def test_what_is_no_digest_demands_nothing_but_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        demanded(Terms(digest="abc"), ALPHA, None)
