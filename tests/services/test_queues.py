@@ -1,5 +1,6 @@
 """The queue of a server: how often it asks, and when it is full."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,9 +9,36 @@ from ollama_admin.errors import ServerInactive
 from ollama_admin.services import queues
 from ollama_admin.services.queues import Queue, QueuedRequest
 
+PATIENCE = 10  # seconds for what happens at once
+
 
 class AnyLease:
     """What a queue hands over; it does not look at it."""
+
+
+class FullServer:
+    """Grants nothing, and lets a queue pause for an hour; `asked` counts its questions."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        self._asked = asyncio.Event()
+        monkeypatch.setattr(queues.random, "uniform", lambda *_: 3600)
+
+    async def ask(self, even_inactive: bool) -> None:
+        self.asked += 1
+        self._asked.set()
+
+    async def next_question(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self._asked.wait()
+        self._asked.clear()
+        await settle()
+
+
+async def settle() -> None:
+    """Let every task go on until it waits for something."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_a_queue_is_full_with_a_thousand_requests() -> None:
@@ -103,3 +131,38 @@ async def test_a_lease_at_an_inactive_server_goes_to_those_alone_who_may_use_it(
     with pytest.raises(TimeoutError):
         await leaves.lease()
     assert asked == [True, False]
+
+
+async def test_a_queue_ends_at_once_when_the_last_request_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, queue = FullServer(monkeypatch), Queue()
+    requests = [QueuedRequest(even_inactive=False) for _ in range(2)]
+    for request in requests:
+        request.enter(queue)
+    serving = asyncio.create_task(queue.serve(server.ask))
+    await server.next_question()
+    requests[0].leave()
+    await settle()
+    assert (server.asked, serving.done()) == (1, False)  # somebody waits still
+    requests[1].leave()
+    async with asyncio.timeout(PATIENCE):
+        await serving
+    assert server.asked == 1
+
+
+async def test_a_queue_asks_once_more_for_each_slot_that_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, queue = FullServer(monkeypatch), Queue()
+    request = QueuedRequest(even_inactive=False)
+    request.enter(queue)
+    serving = asyncio.create_task(queue.serve(server.ask))
+    for asked in (1, 2, 3):
+        await server.next_question()
+        assert server.asked == asked
+        queue.wake()
+    await server.next_question()
+    request.leave()
+    async with asyncio.timeout(PATIENCE):
+        await serving
