@@ -1,31 +1,49 @@
 """The way to an answer carries anything: here bytes, and a pull, which proves nothing."""
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
-from datetime import datetime
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.domain.answers import Proof, Stats
-from ollama_admin.domain.callers import OWNER, Caller, Way
+from ollama_admin.domain.callers import OWNER, Caller, Rights, Way
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.requests import Request, Route, Terms
 from ollama_admin.domain.servers import ApiVersion
-from ollama_admin.errors import ModelMismatch, RemoteNotAllowed, ServerBusy
+from ollama_admin.errors import (
+    ModelMismatch,
+    RemoteNotAllowed,
+    ServerBusy,
+    ServerInactive,
+    ServerUnreachable,
+    UpstreamError,
+)
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.rules.candidates import Candidate
-from ollama_admin.services.dispatch import Accepted, Carrier
+from ollama_admin.services.dispatch import Accepted, Carrier, Deadline, Trail
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
-from tests.fake_ollama import Answer, FakeOllama, Raw, encode_chunk, pull_progress
+from tests.fake_ollama import (
+    Answer,
+    FakeOllama,
+    Held,
+    Raw,
+    Silence,
+    encode_chunk,
+    pull_progress,
+)
 from tests.services.asking import register
 
 ALPHA = SimulatedModel("alpha")
 BODY = b'{"model": "alpha",  "messages":[{"role":"user","content":"hi"}], "unknown": [1.50]}'
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -94,9 +112,15 @@ async def fakes() -> AsyncIterator[list[FakeOllama]]:
         yield [one, two]
 
 
-def request(terms: Terms | None = None, **route: Any) -> Request:
+def request(
+    terms: Terms | None = None,
+    *,
+    note: Callable[[str], None] = lambda _: None,
+    rights: Rights = OWNER,
+    **route: Any,
+) -> Request:
     name = ModelName.parse(route.setdefault("model", "alpha"))
-    caller = Caller(way=Way.API, rights=OWNER, note=lambda _: None)
+    caller = Caller(way=Way.API, rights=rights, note=note)
     return Request(name=name, route=Route(**route), terms=terms or Terms(), caller=caller)
 
 
@@ -136,7 +160,8 @@ async def test_bytes_go_to_the_next_server_with_the_build(
     fakes[0].script("/api/chat", Answer(503))
     _, accepted = await carried(client, request(), Relay("/api/chat"))
     assert accepted.candidate.target.ref.name == "two"
-    assert [type(attempt.error) for attempt in accepted.attempts] == [ServerBusy]
+    [attempt] = accepted.attempts
+    assert (attempt.server.name, type(attempt.error)) == ("one", ServerBusy)
     assert fakes[1].requests_to("/api/chat")[0].raw == BODY
 
 
@@ -149,6 +174,21 @@ async def test_an_answer_that_has_begun_is_not_continued_by_another_server(
     assert (await last_receipt(client)).attempts == 1
 
 
+async def test_times_are_whole_milliseconds_since_the_beginning(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    _, accepted = await carried(client, request(), Relay("/api/chat"))
+    began = time.monotonic() - 100_000
+    trail = Trail(request=request(), started=began, deadline=Deadline(None))
+    trail.failed(accepted.candidate, ServerBusy("no more"), began)
+    receipt = trail.receipt("server_busy")
+    assert receipt.stats is not None
+    for ms in (trail.attempts[0].ms, receipt.stats.total_ms):
+        assert isinstance(ms, int)
+        assert 100_000_000 <= ms < 100_060_000
+
+
 async def test_what_fails_before_anything_is_sent_gives_the_slot_back(
     client: Client, fakes: list[FakeOllama]
 ) -> None:
@@ -158,6 +198,116 @@ async def test_what_fails_before_anything_is_sent_gives_the_slot_back(
         await carried(client, request(), Stumbling("/api/chat", on_begin=True))
     _, accepted = await carried(client, request(Terms(wait=0)), Relay("/api/chat"))
     assert accepted.judgement.proof is Proof.DIGEST
+
+
+async def test_the_receipt_of_an_answer_that_broke_off_tells_what_came(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    fakes[0].script("/api/chat", Raw((CHUNKED, encode_chunk(b"twelve bytes"))))
+    with pytest.raises(UpstreamError):
+        await carried(client, request(), Relay("/api/chat"))
+    receipt = await last_receipt(client)
+    assert (receipt.attempts, receipt.model) == (1, "alpha:latest")
+    assert receipt.stats is not None
+    assert receipt.stats.output_tokens == len(b"twelve bytes")
+
+
+async def test_a_receipt_is_dated_when_the_answer_ended(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    before = datetime.now(UTC)
+    await carried(client, request(), Relay("/api/chat"))
+    receipt = await last_receipt(client)
+    assert before <= receipt.created_at <= datetime.now(UTC)
+
+
+async def test_a_timeout_before_anything_was_sent_is_a_server_that_was_not_reached(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    """Whether it was waited for a list or for a slot."""
+    await register(client, fakes[0], max_concurrent=1)
+    fakes[0].script("/api/tags", Silence())
+    with pytest.raises(ServerUnreachable, match="the timeout is over"):
+        await carried(client, request(Terms(verified=True, timeout=0.5)), Relay("/api/chat"))
+    server = await client.servers.show("one")
+    async with await client._resources.slots.first_free([server], wait=0):
+        with pytest.raises(ServerUnreachable, match="the timeout is over"):
+            await carried(client, request(Terms(timeout=0.1)), Relay("/api/chat"))
+    assert fakes[0].requests_to("/api/chat") == []
+
+
+@pytest.mark.parametrize("by", ["server", "server_url"])
+async def test_only_by_its_url_a_server_answers_that_is_disabled_meanwhile(
+    client: Client, fakes: list[FakeOllama], by: str
+) -> None:
+    """It is disabled while its list is read, before a slot is taken there."""
+    await client.servers.add(name="one", url=fakes[0].url)
+    fakes[0].script("/api/tags", look := Held())
+    place = {"server": "one"} if by == "server" else {"server_url": fakes[0].url}
+    asking = asyncio.create_task(carried(client, request(**place), Relay("/api/chat")))
+    await look.arrived.wait()
+    await client.servers.disable("one")
+    look.release.set()
+    if by == "server":
+        with pytest.raises(ServerInactive):
+            await asking
+    else:
+        _, accepted = await asking
+        assert accepted.candidate.target.ref.name == "one"
+
+
+async def test_a_caller_without_the_right_to_inactive_servers_reaches_none_by_its_url(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await client.servers.add(name="one", url=fakes[0].url)
+    fakes[0].script("/api/tags", look := Held())
+    rights = replace(OWNER, inactive_by_url=False)
+    asked = request(server_url=fakes[0].url, rights=rights)
+    asking = asyncio.create_task(carried(client, asked, Relay("/api/chat")))
+    await look.arrived.wait()
+    await client.servers.disable("one")
+    look.release.set()
+    with pytest.raises(ServerInactive):
+        await asking
+    assert fakes[0].requests_to("/api/chat") == []
+
+
+async def test_the_next_server_proves_the_build_although_names_were_enough_for_the_first(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, *fakes)
+    fakes[0].script("/api/chat", Answer(503))
+    _, accepted = await carried(client, request(Terms(no_verify=True)), Relay("/api/chat"))
+    assert accepted.candidate.target.ref.name == "two"
+    assert accepted.judgement.proof is Proof.DIGEST
+
+
+async def test_a_remote_answer_is_noted_once_and_proves_no_build(
+    client: Client, fakes: list[FakeOllama], notes: list[str]
+) -> None:
+    remote = SimulatedModel("far", remote_host="https://far.example", remote_model="far")
+    fakes[0].point("far", remote)
+    await register(client, fakes[0])
+    asked = request(Terms(allow_remote=True), model="far", note=notes.append)
+    _, accepted = await carried(client, asked, Relay("/api/chat", b'{"model": "far"}'))
+    assert accepted.judgement.proof is Proof.REMOTE
+    assert notes == [
+        "model far:latest answers from a remote host: the prompt leaves the fleet, as allowed"
+    ]
+
+
+async def test_the_build_that_is_demanded_need_not_be_the_stored_one(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    """A named server is asked itself: it was given the build after it was discovered."""
+    await register(client, fakes[0])
+    new = SimulatedModel("alpha", build="another")
+    fakes[0].point("alpha", new)
+    asked = request(Terms(digest=new.digest), server="one")
+    _, accepted = await carried(client, asked, Relay("/api/chat"))
+    assert (accepted.judgement.proof, accepted.judgement.digest) == (Proof.DIGEST, new.digest)
 
 
 async def test_bytes_are_held_to_the_demanded_build(
@@ -192,9 +342,8 @@ async def test_a_pull_is_carried_without_a_look_at_the_list(
 ) -> None:
     await register(client, fakes[0])
     fakes[0].requests.clear()
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     records = [encode_chunk(record) for record in pull_progress("alpha")]
-    fakes[0].script("/api/pull", Raw((head, *records, encode_chunk(b""))))
+    fakes[0].script("/api/pull", Raw((CHUNKED, *records, encode_chunk(b""))))
     body, accepted = await carried(client, request(server="one"), Pull())
     assert body == b"".join(pull_progress("alpha"))
     assert accepted.judgement.proof is Proof.NAME

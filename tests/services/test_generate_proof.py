@@ -19,6 +19,7 @@ OLD, NEW = (
     SimulatedModel("alpha", build="old"),
     SimulatedModel("alpha", build="new", says="I am the new alpha"),
 )
+NOTHING = Answer(200, {"models": []})
 
 
 @pytest.fixture
@@ -157,6 +158,43 @@ async def test_an_emulation_with_one_digest_for_all_proves_the_name_only(client:
         assert (await ask(client, server_url=fake.url)).accepted.proof is Proof.NAME
         assert isinstance((await ask(client, verified=True)).error, ModelMismatch)
         assert prompts(fake) == 2
+
+
+async def test_a_v1_server_at_a_url_is_proven_by_its_list_before_and_after(
+    client: Client, fake: FakeOllama
+) -> None:
+    """It tells no time at which it took the request on, so that only the list before can say."""
+    reply = (await ask(client, server_url=f"{fake.url}/v1")).accepted
+    assert (reply.proof, reply.digest) == (Proof.DIGEST, OLD.digest)
+    paths = [fake.local_path(request) for request in fake.requests]
+    assert paths == ["/api/version", TAGS, V1_CHAT, TAGS]
+
+
+async def test_a_model_that_appears_before_sending_is_proven_by_standing_still(
+    client: Client, fake: FakeOllama
+) -> None:
+    """It is not listed when the server is chosen; Ollama itself is left to refuse the name."""
+    fake.script(TAGS, NOTHING)
+    reply = (await ask(client, server_url=f"{fake.url}/v1")).accepted
+    assert (reply.proof, reply.digest) == (Proof.DIGEST, OLD.digest)
+
+
+async def test_a_list_that_cannot_be_read_before_sending_stops_nothing(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(TAGS, NOTHING, Answer(500, {"error": "no"}))
+    outcome = await ask(client, server_url=fake.url)
+    assert (outcome.text, outcome.accepted.proof) == ("I am alpha", Proof.DIGEST)
+
+
+async def test_a_name_that_stands_for_two_models_afterwards_proves_nothing(
+    client: Client, registered: FakeOllama
+) -> None:
+    async def double(index: int) -> None:
+        registered.models["ALPHA:latest"] = registered.models["alpha:latest"]
+
+    registered.before_token = double
+    assert (await ask(client)).accepted.proof is Proof.CHANGED
 
 
 # with a demand
