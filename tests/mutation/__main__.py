@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "ollama_admin"
 WORKERS = 2
 BAR = 20  # of so many changes one may survive
-LONGEST = 300  # seconds for the tests of one change
+GRACE = 60  # seconds for a process to begin and to end
 PYTEST = (
     *("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:xdist"),
     *(
@@ -62,7 +62,7 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ): GENERATE,
     ("vault.py",): VAULT,
 }
-PATIENCE = 4  # a test hangs when it takes so many times as long as without a change
+PATIENCE = 4  # a test hangs, or all of them do, when it takes so many times as long as usual
 
 
 class Baseline:
@@ -171,7 +171,8 @@ def _tried(name: str, baseline: Baseline) -> tuple[int, list[Change]]:
     for change in every:
         if tests := baseline.reached(module.path, change):
             pid = _forked(change, module, tests, baseline.seconds)
-            running[pid] = (change, time.monotonic() + LONGEST)
+            longest = GRACE + PATIENCE * sum(baseline.seconds[test] for test in tests)
+            running[pid] = (change, time.monotonic() + longest)
         else:
             survivors.append(change)
         survivors += _ended(running, WORKERS - 1)
