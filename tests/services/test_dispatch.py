@@ -16,13 +16,14 @@ from ollama_admin.domain.callers import OWNER, Caller, Rights, Way
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.requests import Request, Route, Terms
-from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.domain.servers import ApiVersion, ServerRef
 from ollama_admin.errors import (
     ModelMismatch,
     RemoteNotAllowed,
     ServerBusy,
     ServerInactive,
     ServerUnreachable,
+    StreamInterrupted,
     UpstreamError,
 )
 from ollama_admin.ollama.endpoint import Endpoint
@@ -187,6 +188,24 @@ async def test_times_are_whole_milliseconds_since_the_beginning(
     for ms in (trail.attempts[0].ms, receipt.stats.total_ms):
         assert isinstance(ms, int)
         assert 100_000_000 <= ms < 100_060_000
+
+
+def test_a_server_that_is_asked_again_is_counted_once() -> None:
+    """Its slot may be lost before anything was sent."""
+    one, two = [ServerRef(id=number, name=None, url="http://gpu") for number in (1, 2)]
+    trail = Trail(request=request(), started=0, deadline=Deadline(None))
+    for server in (one, one, two, two):
+        trail.asking(server)
+    receipt = trail.receipt("ok")
+    assert (receipt.attempts, receipt.server) == (2, two)
+
+
+async def test_a_deadline_that_is_over_is_an_interruption_once_the_answer_has_begun() -> None:
+    deadline, never = Deadline.after(0), asyncio.Event()
+    with pytest.raises(StreamInterrupted, match="in the middle of the answer"):
+        await deadline.keep(never.wait(), begun=True)
+    with pytest.raises(ServerUnreachable, match="the timeout is over"):
+        await deadline.keep(never.wait())
 
 
 async def test_what_fails_before_anything_is_sent_gives_the_slot_back(
