@@ -190,6 +190,19 @@ async def test_times_are_whole_milliseconds_since_the_beginning(
         assert 100_000_000 <= ms < 100_060_000
 
 
+async def test_a_request_that_is_cancelled_ends_as_cancelled(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    fakes[0].script("/api/chat", hold := Held())
+    asking = asyncio.create_task(carried(client, request(), Relay("/api/chat")))
+    await hold.arrived.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert (await last_receipt(client)).outcome == "cancelled"
+
+
 def test_a_server_that_is_asked_again_is_counted_once() -> None:
     """Its slot may be lost before anything was sent."""
     one, two = [ServerRef(id=number, name=None, url="http://gpu") for number in (1, 2)]
