@@ -98,6 +98,13 @@ class Stumbling(Relay):
         raise ServerBusy("no more", may_pass_on=True)
 
 
+class FromElsewhere(Relay):
+    """Hears from the answer itself that a remote host gave it."""
+
+    def begin(self, candidate: Candidate, started: float) -> Passage:
+        return Passage(started=started, is_remote=True)
+
+
 class Pull(Relay):
     """The progress of a pull: what it changes is what the server's list would say."""
 
@@ -148,6 +155,7 @@ async def test_bytes_are_relayed_with_proof_and_receipt(
     assert sent.raw == BODY
     assert json.loads(body.splitlines()[-1])["done"] is True
     assert accepted.judgement.proof is Proof.DIGEST
+    assert accepted.stats.output_tokens == len(body)
     receipt = await last_receipt(client)
     assert (receipt.outcome, receipt.proof, receipt.way) == ("ok", Proof.DIGEST, Way.API)
     assert receipt.stats is not None
@@ -328,6 +336,34 @@ async def test_a_remote_answer_is_noted_once_and_proves_no_build(
     assert notes == [
         "model far:latest answers from a remote host: the prompt leaves the fleet, as allowed"
     ]
+
+
+async def test_a_remote_host_that_answers_unexpectedly_meets_no_demand(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    with pytest.raises(ModelMismatch, match="a remote host answered for model alpha"):
+        await carried(client, request(Terms(verified=True)), FromElsewhere("/api/chat"))
+
+
+async def test_the_caller_hears_that_its_request_waits(
+    client: Client, fakes: list[FakeOllama], notes: list[str]
+) -> None:
+    await register(client, fakes[0], max_concurrent=1)
+    heard: list[str] = []
+    waits = asyncio.Event()
+
+    def hear(note: str) -> None:
+        heard.append(note)
+        waits.set()
+
+    server = await client.servers.show("one")
+    async with await client._resources.slots.first_free([server], wait=0):
+        asking = asyncio.create_task(carried(client, request(note=hear), Relay("/api/chat")))
+        await waits.wait()
+    await asking
+    assert ["waiting up to 300 s" in note for note in heard] == [True]
+    assert notes == []  # of the client, which others share
 
 
 async def test_the_build_that_is_demanded_need_not_be_the_stored_one(

@@ -1,5 +1,6 @@
 """Which build answered: what the server's own list shows right after the last token."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.models import DigestChange
 from ollama_admin.errors import Conflict, InvalidInput, ModelMismatch, ModelNotFound
 from ollama_admin.simulator.server import HoldAt
-from tests.fake_ollama import Answer, FakeOllama, Recording, Silence, SimulatedModel
+from tests.fake_ollama import Answer, FakeOllama, Held, Recording, Silence, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, V1_CHAT, ask, prompts, register
 
 OLD, NEW = (
@@ -139,6 +140,18 @@ async def test_a_dynamic_server_whose_name_moves_meanwhile_has_changed(
 ) -> None:
     fake.before_token = move_at(fake, 1)
     assert (await ask(client, server_url=fake.url)).accepted.proof is Proof.CHANGED
+
+
+async def test_without_a_known_build_a_move_before_the_answer_is_no_drift(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(GENERATE, prompt := Held())
+    asking = asyncio.create_task(ask(client, server_url=fake.url))
+    await prompt.arrived.wait()
+    fake.point("alpha", NEW)
+    prompt.release.set()
+    reply = (await asking).accepted
+    assert (reply.proof, reply.drift) == (Proof.CHANGED, None)
 
 
 async def test_ollama_spoken_to_as_v1_is_proven_too_and_knows_no_drift(
