@@ -55,6 +55,7 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ("rules/*.py",): ("rules/test_*.py",),
     ("services/slots.py", "services/leases.py", "services/queues.py"): SLOTS,
     (
+        "services/catalogue.py",
         "services/dispatch.py",
         "services/generate.py",
         "services/proof.py",
