@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -15,10 +14,9 @@ from ollama_admin.store.engines import WRITE, open_engine
 
 SECONDS = 30  # until what should have happened is called missing
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LIVE = {
     "postgresql": "clock = 'postgresql' AND expires_at > extract(epoch FROM clock_timestamp())",
-    "sqlite": "clock = :boot AND expires_at > :uptime",
+    "sqlite": "expires_at > :uptime AND expires_at < :uptime + 61",
 }
 
 
@@ -48,9 +46,7 @@ class SlotRows:
 
     def all(self, server_id: int = 1) -> list[Row]:
         """Every row of a server, by slot."""
-        clock = (
-            {} if self.is_postgresql else {"boot": _BOOT_ID.read_text().strip(), "uptime": uptime()}
-        )
+        clock = {} if self.is_postgresql else {"uptime": uptime()}
         query = text(
             f"SELECT slot, token, holder, {_LIVE[self._engine.dialect.name]} AS is_live FROM "
             "ollama_slots"

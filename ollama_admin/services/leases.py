@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ollama_admin.domain.servers import Server
-from ollama_admin.store.slots import LeaseKey
+from ollama_admin.store.slots import LONGEST_TTL, LeaseKey
 
 # Seconds of a clock that nobody sets and that runs on while the machine sleeps, where there is one.
 uptime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
@@ -37,6 +37,8 @@ class LeaseTimes:
             raise ValueError(
                 "a lease must be renewed while it is trusted, and trusted for less than its life"
             )
+        if self.ttl > LONGEST_TTL:
+            raise ValueError(f"a lease lives for at most {LONGEST_TTL:g} s without being renewed")
 
 
 class Lease:

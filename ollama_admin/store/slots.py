@@ -1,11 +1,13 @@
 """SQL on `ollama_slots`: the limit at a server, of which `max_concurrent` may be held at once.
 
 A lease is a slot that is held until `expires_at`, by a clock that all holders share: the database's
-on PostgreSQL, on SQLite the host's time since boot. So the clocks of clients never matter, and a
-reboot frees the leases of an SQLite file. The promise: never more than `max_concurrent` live
-leases; a holder cut off from the database may finish its answer.
+on PostgreSQL, on SQLite the kernel's seconds since boot, which no process has a copy of its own of.
+So the time of day never matters. A lease that ends later than any lease could is of an earlier
+boot, and over. The promise: never more than `max_concurrent` live leases; a holder cut off from the
+database may finish its answer.
 """
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,6 @@ from sqlalchemy import (
     Double,
     FromClause,
     ScalarSelect,
-    Text,
     Update,
     bindparam,
     cast,
@@ -31,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from ollama_admin.errors import ServerInactive, ServerNotFound
+from ollama_admin.errors import DatabaseUnavailable, ServerInactive, ServerNotFound
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import servers, slots
 
@@ -40,7 +41,10 @@ LOCKS = (
 )
 
 _POSTGRES_NOW: ColumnElement[float] = cast(extract("epoch", func.clock_timestamp()), Double)
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LONGEST_TTL = 60.0  # seconds that a lease may live for without being renewed
+_FURTHEST = LONGEST_TTL + 1.0  # seconds from now to the end of a live lease; more than rounding
+_PROC_SELF = Path("/proc/self")
+_BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +58,24 @@ class LeaseKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """The clock of a database: a lease of another one (of an earlier boot) is over."""
+    """The clock of a database. `restarts`: it begins again at 0, and then knows the leases from
+    before by their ends, which are further away than `_FURTHEST`.
+    """
 
     name: ColumnElement[str]
     now: ColumnElement[float]
+    restarts: bool
 
     def is_live(self, table: FromClause = slots) -> ColumnElement[bool]:
-        return (table.c.clock == self.name) & (table.c.expires_at > self.now)
+        is_running = table.c.expires_at > self.now
+        if self.restarts:
+            return is_running & (table.c.expires_at <= self.now + _FURTHEST)
+        return (table.c.clock == self.name) & is_running
 
 
 CLOCKS = {
-    "postgresql": Clock(name=literal("postgresql"), now=_POSTGRES_NOW),
-    "sqlite": Clock(name=bindparam("here", type_=Text), now=bindparam("at", type_=Double)),
+    "postgresql": Clock(name=literal("postgresql"), now=_POSTGRES_NOW, restarts=False),
+    "sqlite": Clock(name=literal("boot"), now=bindparam("at", type_=Double), restarts=True),
 }
 
 
@@ -75,19 +85,19 @@ def moment(connection: Connection) -> dict[str, Any]:
     """
     if connection.dialect.name == "postgresql":
         return {}
-    name, seconds = _host_clock()
-    return {"here": name, "at": seconds}
+    return {"at": time.clock_gettime(_BOOT_CLOCK) - (_namespace_offset(_PROC_SELF) or 0.0)}
 
 
 def acquire(
     connection: Connection, server_id: int, *, holder: str, ttl: float, even_inactive: bool = False
 ) -> LeaseKey | None:
-    """Take a free slot for `ttl` seconds; None when all are held. Raises ServerNotFound and
-    ServerInactive.
+    """Take a free slot for `ttl` seconds; None when all are held. Raises ServerNotFound,
+    ServerInactive, and DatabaseUnavailable where the clock of others cannot be told.
 
     Slots are made when they are first needed, as `max_concurrent` may be two thousand million, and
     stay when it is lowered.
     """
+    _require_shared_clock(connection)
     _share_limit(connection, server_id)
     take = _take(connection.dialect.name, even_inactive=even_inactive)
     values = {"at_server": server_id, "by": holder, "seconds": ttl} | moment(connection)
@@ -250,19 +260,35 @@ def _make(connection: Connection, server_id: int, slot: int) -> None:
     connection.execute(made.on_conflict_do_nothing())
 
 
-def _host_clock() -> tuple[str, float]:
-    """The boot and the seconds since it, which no change of the time of day moves; else the time of
-    day.
-    """
-    boot = _boot(_BOOT_ID)
-    if boot is None:
-        return "time of day", time.time()
-    return boot, time.clock_gettime(time.CLOCK_BOOTTIME)
+def _require_shared_clock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql" or _namespace_offset(_PROC_SELF) is not None:
+        return
+    raise DatabaseUnavailable(
+        f"no slot is given out by an SQLite file: without {_PROC_SELF} nobody can tell whether "
+        "other processes see the same clock",
+        "mount /proc, or keep the servers in PostgreSQL",
+    )
 
 
 @cache
-def _boot(file: Path) -> str | None:
-    """Kept: no process lives longer than its boot."""
-    if not hasattr(time, "CLOCK_BOOTTIME") or not file.exists():
+def _namespace_offset(process: Path) -> float | None:
+    """Seconds that this process's clock is ahead of the kernel's: those of a time namespace. None
+    when it cannot be told. Kept: a running process changes no namespace.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    namespaces = process / "ns"
+    if not namespaces.is_dir():
         return None
-    return file.read_text(encoding="ascii").strip()
+    if not (namespaces / "time").is_symlink():  # a kernel without time namespaces
+        return 0.0
+    try:
+        if (namespaces / "time").readlink() != (namespaces / "time_for_children").readlink():
+            return None  # the offsets are those of children
+        lines = (process / "timens_offsets").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for name, seconds, nanoseconds in map(str.split, lines):
+        if name == "boottime":
+            return float(seconds) + float(nanoseconds) / 1e9
+    return None

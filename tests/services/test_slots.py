@@ -38,7 +38,7 @@ def rows(database_url: str) -> Iterator[SlotRows]:
 @pytest.fixture
 async def client(database_url: str, notes: list[str]) -> AsyncIterator[Client]:
     """A client whose leases outlive a test: what is lost does not come back by itself."""
-    times = LeaseTimes(ttl=600)
+    times = LeaseTimes(ttl=60)
     async with Client(
         database_url=database_url, environ={}, on_note=notes.append, lease_times=times
     ) as opened:
@@ -694,7 +694,7 @@ async def test_task_that_touches_a_lease_takes_it_over(
 async def test_lease_is_trusted_until_its_margin_and_over_at_its_end(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = LeaseTimes(ttl=3000, renew=1, margin=1000, longest=4000)
+    times = LeaseTimes(ttl=30, renew=1, margin=10, longest=40)
     key = LeaseKey(server_id=1, slot=1, token=1)
     server = await add(client)
     monkeypatch.setattr(leases, "uptime", lambda: 10_000.0)
@@ -703,7 +703,7 @@ async def test_lease_is_trusted_until_its_margin_and_over_at_its_end(
         lease = Lease(server, key, 10_000 - seconds, times, lambda _: None, lambda _: None)
         return lease.is_trusted, lease.is_over, lease.is_too_old
 
-    assert [since(seconds) for seconds in (0, 1999, 2000, 2999, 3000, 3999, 4000)] == [
+    assert [since(seconds) for seconds in (0, 19, 20, 29, 30, 39, 40)] == [
         (True, False, False),
         (True, False, False),
         (False, False, False),
@@ -930,7 +930,7 @@ async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
 
 
 async def test_database_that_is_away_is_told_once_each_time(away: Away, notes: list[str]) -> None:
-    async with opened(away, notes, LeaseTimes(ttl=600, renew=300)) as (slots, server):
+    async with opened(away, notes, LeaseTimes(ttl=60, renew=30)) as (slots, server):
         await slots.first_free([server], wait=0)
         for times in (1, 2):
             await away.stop()

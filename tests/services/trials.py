@@ -222,7 +222,7 @@ def held_slot(connection: Connection) -> dict[str, Any]:
     """The columns of a slot that somebody else holds for longer than any test runs."""
     clock = leases.CLOCKS[connection.dialect.name]
     name, now = connection.execute(select(clock.name, clock.now), leases.moment(connection)).one()
-    return {"token": 1, "holder": "somebody", "clock": name, "expires_at": now + 1e6}
+    return {"token": 1, "holder": "somebody", "clock": name, "expires_at": now + leases.LONGEST_TTL}
 
 
 def slots_held(connection: Connection) -> int:

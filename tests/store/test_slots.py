@@ -1,6 +1,8 @@
 """Slots as SQL: who is granted one, and what a lease that is over can still do."""
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from ollama_admin.domain.servers import ApiVersion
-from ollama_admin.errors import Conflict, ServerInactive, ServerNotFound
+from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerInactive, ServerNotFound
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store import slots as store
 from ollama_admin.store.servers import NewServer
@@ -33,13 +35,35 @@ from tests.slot_rows import Row, SlotRows
 INT_LIMIT = 2**31 - 1
 TTL = 60.0
 
+WITHOUT_PROC_SYS = """
+import sys
+
+def hide(event, args):
+    if event == "open" and str(args[0]).startswith("/proc/sys"):
+        raise FileNotFoundError(2, "hidden")
+
+sys.addaudithook(hide)
+"""
+
+TRY_TO_ACQUIRE = """
+import sys
+from ollama_admin.settings import Settings
+from ollama_admin.store import slots
+from ollama_admin.store.engines import WRITE, open_engine
+
+engine = open_engine(Settings.read({}, sys.argv[1]))
+with engine.connect().execution_options(**WRITE) as connection, connection.begin():
+    print(slots.acquire(connection, 1, holder="other", ttl=15))
+"""
+
 
 class Scene:
     """One database with server 1, and two pools of connections to it, as two processes have
     them.
     """
 
-    def __init__(self, pools: tuple[SlotRows, SlotRows]) -> None:
+    def __init__(self, url: str, pools: tuple[SlotRows, SlotRows]) -> None:
+        self.url = url
         self.rows, self.other = pools
         self._servers = 0
 
@@ -82,7 +106,7 @@ def opened(url: str) -> Iterator[Scene]:
         pools = SlotRows(url), SlotRows(url)
         for pool in pools:
             stack.callback(pool.close)
-        yield Scene(pools)
+        yield Scene(url, pools)
 
 
 @pytest.fixture
@@ -95,6 +119,11 @@ def scene(database_url: str) -> Iterator[Scene]:
 def sqlite_scene(migrated_sqlite_file: Path, tmp_path: Path) -> Iterator[Scene]:
     with opened(f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'one.db')}") as scene:
         yield scene
+
+
+def said_by(*command: str) -> str:
+    """What another program prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def held(server_id: int, slot: int, token: int) -> LeaseKey:
@@ -328,31 +357,111 @@ def test_clock_of_a_client_does_not_matter(
     assert scene.renew(later) == {later}
 
 
+class Kernel:
+    """What `/proc/self` and the clock say to a process whose time namespace is `ahead` seconds."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+        self._read = time.clock_gettime
+
+    def shift(self, *, ahead: float) -> None:
+        """Be in another time namespace from now on."""
+        process = self._folder / f"self{ahead:g}"
+        (process / "ns").mkdir(parents=True)
+        for name in ("time", "time_for_children"):
+            (process / "ns" / name).symlink_to(f"time:[{ahead:g}]")
+        offsets = f"monotonic {ahead:10.0f} 0\nboottime {ahead:10.0f} 0\n"
+        (process / "timens_offsets").write_text(offsets)
+        self._monkeypatch.setattr(store, "_PROC_SELF", process)
+        self.pass_time(ahead)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock say so much more than the real one."""
+        read = self._read
+        self._monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + seconds)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("seconds_since", [0.5, 1800, 3e7])
 def test_leases_in_a_file_end_with_the_boot(
-    sqlite_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_scene: Scene, kernel: Kernel, seconds_since: float
 ) -> None:
+    kernel.pass_time(1e8)
     sqlite_scene.add(1)
     grant = sqlite_scene.acquired()
     assert sqlite_scene.acquire() is None
-    boot = tmp_path / "boot_id"
-    boot.write_text("another\n")
-    monkeypatch.setattr(store, "_BOOT_ID", boot)
+    kernel.pass_time(seconds_since)
     assert sqlite_scene.in_use() == 0
     assert sqlite_scene.renew(grant) == frozenset()
     assert sqlite_scene.acquire() == held(1, 1, 2)
 
 
-def test_without_a_clock_of_the_boot_the_time_of_day_is_used(
-    sqlite_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ahead", [-9e4, 61, 9e6])
+def test_processes_in_other_time_namespaces_see_the_same_leases(
+    sqlite_scene: Scene, kernel: Kernel, ahead: float
 ) -> None:
-    monkeypatch.setattr(store, "_BOOT_ID", tmp_path / "missing")
     sqlite_scene.add(1)
     grant = sqlite_scene.acquired()
-    assert sqlite_scene.acquire() is None
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + TTL)
-    assert sqlite_scene.renew(grant) == frozenset()
+    kernel.shift(ahead=ahead)
+    assert (sqlite_scene.acquire(), sqlite_scene.in_use()) == (None, 1)
+    assert sqlite_scene.renew(grant) == {grant}
+    kernel.shift(ahead=0)
+    assert (sqlite_scene.acquire(), sqlite_scene.in_use()) == (None, 1)
+    kernel.pass_time(TTL)
     assert sqlite_scene.acquire() == held(1, 1, 2)
+
+
+def test_process_that_cannot_know_its_boot_takes_no_slot_of_another(
+    sqlite_scene: Scene,
+) -> None:
+    """A container without /proc/sys reads no boot id, and needs none."""
+    sqlite_scene.add(1)
+    sqlite_scene.acquired()
+    assert (
+        said_by(sys.executable, "-c", WITHOUT_PROC_SYS + TRY_TO_ACQUIRE, sqlite_scene.url) == "None"
+    )
+
+
+@pytest.mark.system
+def test_process_in_a_real_time_namespace_takes_no_slot_of_another(sqlite_scene: Scene) -> None:
+    sqlite_scene.add(1)
+    grant = sqlite_scene.acquired()
+    apart = ("unshare", "--user", "--map-root-user", "--time", "--boottime", "86400", "--fork")
+    ask = (*apart, sys.executable, "-c", TRY_TO_ACQUIRE, sqlite_scene.url)
+    assert said_by(*ask) == "None"
+    assert sqlite_scene.release(grant)
+    assert "slot=1, token=2" in said_by(*ask)
+    assert sqlite_scene.acquire() is None
+
+
+@pytest.mark.parametrize("missing", ["ns", "timens_offsets", "boottime"])
+def test_without_proc_no_slot_of_a_file_is_given_out(
+    sqlite_scene: Scene, kernel: Kernel, tmp_path: Path, missing: str
+) -> None:
+    sqlite_scene.add(1)
+    kernel.shift(ahead=5)
+    if missing == "boottime":
+        (tmp_path / "self5" / "timens_offsets").write_text("monotonic 5 0\n")
+    else:
+        (tmp_path / "self5" / missing).rename(tmp_path / "away")
+    with pytest.raises(DatabaseUnavailable, match="nobody can tell whether other processes see"):
+        sqlite_scene.acquire()
+    assert sqlite_scene.in_use() == 0
+
+
+def test_kernel_without_time_namespaces_has_one_clock(
+    sqlite_scene: Scene, kernel: Kernel, tmp_path: Path
+) -> None:
+    sqlite_scene.add(1)
+    kernel.shift(ahead=5)
+    (tmp_path / "self5" / "timens_offsets").unlink()
+    (tmp_path / "self5" / "ns" / "time").unlink()
+    assert sqlite_scene.acquire() == held(1, 1, 1)
 
 
 # servers with their slots
