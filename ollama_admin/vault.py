@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.secret import Reference, Secret, check_header_value
 from ollama_admin.errors import InvalidInput, SecretUnavailable
 from ollama_admin.settings import SECRET_KEY, SECRET_KEY_FILE, Settings
@@ -122,7 +123,7 @@ def load_keys(settings: Settings, *, create: bool = False) -> Keys:
     path = own_key_file(settings)
     if create and not path.exists():
         write_key_file(path, [new_key()], replace=False)
-    return _keys(str(path), _read(path))
+    return _keys(str(path), _read(path, beside=settings.sqlite_path))
 
 
 def own_key_file(settings: Settings) -> Path:
@@ -181,16 +182,13 @@ def _keys(source: str, text: str) -> Keys:
     return Keys(source=source, keys=keys)
 
 
-def _read(path: Path, hint: str = KEY_HINT) -> str:
+def _read(path: Path, hint: str = KEY_HINT, *, beside: Path | None = None) -> str:
+    """The text of a file that nobody else can change; `beside` as in `ReadFile.require_own`."""
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-        if len(data) > FILE_LIMIT:
-            raise SecretUnavailable(
-                f"the file {path} is longer than {FILE_LIMIT // 1024} KiB", hint
-            )
-        return data.decode().rstrip("\r\n")
-    except OSError as exc:
-        raise SecretUnavailable(f"the file {path} cannot be read: {exc.strerror}", hint) from exc
+        file = read_regular_file(path, FILE_LIMIT)
+        file.require_own(beside=beside)
+        return file.data.decode().rstrip("\r\n")
+    except InvalidInput as exc:
+        raise SecretUnavailable(exc.message, exc.hint or hint) from exc
     except UnicodeDecodeError as exc:
         raise SecretUnavailable(f"the file {path} is not UTF-8 text", hint) from exc

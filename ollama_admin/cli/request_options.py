@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from ollama_admin.cli.options import complete_server, takes
+from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.requests import DEFAULT_WAIT
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
@@ -132,14 +133,7 @@ def _format(value: str | None) -> Any:
 
 
 def _read_file(path: Path, what: str) -> bytes:
-    try:
-        if not path.is_file():
-            raise InvalidInput(f"{what} {path} is not a file")
-        if path.stat().st_size > FILE_LIMIT:
-            raise InvalidInput(f"{what} {path} is longer than {FILE_LIMIT // 2**20} MiB")
-        data = path.read_bytes()
-    except OSError as exc:
-        raise InvalidInput(f"{what} {path} cannot be read: {exc.strerror}") from exc
+    data = read_regular_file(path, FILE_LIMIT, what).data
     if not data:
         raise InvalidInput(f"{what} {path} is empty")
     return data

@@ -86,7 +86,7 @@ class Discovery:
         return results
 
     async def _read(self, server: Server, timeout: float | None) -> store.Listing:
-        endpoint = self._connect(self._auth.target(server), timeout)
+        endpoint = self._connect(await self._auth.target(server), timeout)
         version = await version_of(endpoint, server)
         models = await endpoint.models(is_ollama=version is not None)
         if not models:  # one empty answer is not enough to call everything gone
@@ -135,7 +135,7 @@ class Discovery:
             if server.id in builds.failed:
                 continue
             try:
-                return await self._connect(self._auth.target(server), timeout).show(name)
+                return await self._connect(await self._auth.target(server), timeout).show(name)
             except ServerUnreachable:
                 builds.failed.add(server.id)
             except AdminError:

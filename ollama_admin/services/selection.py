@@ -2,7 +2,7 @@
 answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -191,9 +191,9 @@ class Selection:
         if build is None:
             verdicts = _only(preferred, verdicts, f"nothing shows the build of {server.name}")
             return replace(plan, verdicts=verdicts)
-        return self._with_others(request, name, plan, verdicts, build)
+        return await self._with_others(request, name, plan, verdicts, build)
 
-    def _with_others(
+    async def _with_others(
         self,
         request: Request,
         name: ModelName,
@@ -212,7 +212,7 @@ class Selection:
                 results.append(verdict)
                 continue
             try:
-                planned.append(self._other(request, name, verdict, build))
+                planned.append(await self._other(request, name, verdict, build))
             except AdminError as exc:  # spoils no other server
                 request.caller.note(f"server {verdict.server.name} is passed over: {exc.message}")
                 results.append(_refused(verdict, exc.message))
@@ -220,11 +220,11 @@ class Selection:
                 results.append(verdict)
         return replace(plan, candidates=tuple(planned), verdicts=results)
 
-    def _other(
+    async def _other(
         self, request: Request, name: ModelName, verdict: Verdict, build: Demand
     ) -> Candidate:
         """A server that may stand in for the first one; raises why it may not."""
-        target = self._auth.target(verdict.server)
+        target = await self._auth.target(verdict.server)
         other = candidates.from_row(target, verdict.server, verdict.models[0], name)
         refusal = candidates.refusal(other, request.terms, build, request.cannot_carry)
         if refusal is not None:
@@ -235,7 +235,7 @@ class Selection:
         self,
         request: Request,
         name: ModelName,
-        target: Callable[[], Target],
+        target: Callable[[], Awaitable[Target]],
         server: Server | None,
         rows: Sequence[Model],
         demand: Demand | None,
@@ -245,7 +245,7 @@ class Selection:
         credentials.
         """
         try:
-            candidate = await self._resolved(name, target(), server, rows, asking)
+            candidate = await self._resolved(name, await target(), server, rows, asking)
             demand = candidates.demand_of(candidate, request.terms, demand)
         except AdminError as exc:
             return Plan(demand=demand, refusal=exc)

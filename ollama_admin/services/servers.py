@@ -253,7 +253,7 @@ class Servers:
         return tuple(await ask_each(chosen, self._ask_version, record, limit=WorkLimit()))
 
     async def _ask_version(self, server: Server) -> str | None:
-        return await version_of(self._connect(self._auth.target(server), None), server)
+        return await version_of(self._connect(await self._auth.target(server), None), server)
 
 
 async def version_of(endpoint: "Endpoint", server: Server) -> str | None:

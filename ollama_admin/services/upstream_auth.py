@@ -2,6 +2,7 @@
 request.
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -132,24 +133,30 @@ class UpstreamAuth:
             headers={name: vault.open(sealed, origin) for name, sealed in server.headers.items()},
         )
 
-    def target(self, server: Server, api_version: ApiVersion | None = None) -> Target:
-        """Where requests to a row's server go, with its credentials read now; SecretUnavailable
-        names the server.
+    async def target(self, server: Server, api_version: ApiVersion | None = None) -> Target:
+        """Where requests to a row's server go, with its credentials read now, in a thread: a file
+        system may not answer. SecretUnavailable names the server.
         """
         api_version = api_version or server.api_version
         if server.auth_type is AuthType.NONE and not server.headers:
             return Target(ref=server.ref, api_version=api_version)
+        return await asyncio.to_thread(self._opened_target, server, api_version)
+
+    def _opened_target(self, server: Server, api_version: ApiVersion) -> Target:
         try:
             return self._target(server.ref, api_version, self.opened(server))
         except SecretUnavailable as exc:
             raise SecretUnavailable(f"server {server.name}: {exc.message}", exc.hint) from exc
 
-    def dynamic(self, url: urls.ServerURL, credentials: Auth) -> Target:
-        """Where requests to a URL go that no row has."""
+    async def dynamic(self, url: urls.ServerURL, credentials: Auth) -> Target:
+        """Where requests to a URL go that no row has, with its credentials read now."""
         version = ApiVersion.NATIVE
         if url.v1:
             version = ApiVersion.V1
-        return self._target(ServerRef(id=None, name=None, url=url.url), version, credentials)
+        ref = ServerRef(id=None, name=None, url=url.url)
+        if credentials == Auth():
+            return Target(ref=ref, api_version=version)
+        return await asyncio.to_thread(self._target, ref, version, credentials)
 
     def masked(self, server: Server) -> Server:
         """The row with references as they were given, and asterisks for secrets."""

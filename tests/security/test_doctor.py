@@ -226,7 +226,7 @@ def test_a_schema_that_is_not_at_head_is_a_problem(cli: Cli, database_url: str) 
 @pytest.mark.parametrize("name", ["one.db", "one.db.key"])
 def test_files_that_others_can_read_are_named(sqlite_cli: Cli, tmp_path: Path, name: str) -> None:
     add(sqlite_cli, "gpu", NOWHERE, "--inactive", *TOKEN, stdin="t")
-    for mode in (0o640, 0o604, 0o620):
+    for mode in (0o640, 0o604, 0o611):
         (tmp_path / name).chmod(mode)
         code, lines = findings(sqlite_cli)
         assert (code, lines[0].startswith("warning: the ")) == (0, True)
@@ -235,6 +235,15 @@ def test_files_that_others_can_read_are_named(sqlite_cli: Cli, tmp_path: Path, n
         )
     (tmp_path / name).chmod(0o600)
     assert not any("by others" in line for line in findings(sqlite_cli)[1])
+
+
+def test_a_key_file_that_others_can_change_is_a_problem(sqlite_cli: Cli, tmp_path: Path) -> None:
+    add(sqlite_cli, "gpu", NOWHERE, "--inactive", *TOKEN, stdin="t")
+    (tmp_path / "one.db.key").chmod(0o666)
+    code, lines = findings(sqlite_cli)
+    assert code == 7
+    problem = "problem: 1 stored secrets cannot be read: the file "
+    assert any(line.startswith(problem) and "changed by other users" in line for line in lines)
 
 
 def test_a_key_file_that_others_can_read_is_named_wherever_it_is(

@@ -2,6 +2,7 @@
 libraries, by a crash.
 """
 
+import asyncio
 import base64
 import json
 import logging
@@ -388,7 +389,8 @@ def target_with(*secrets: str) -> Target:
     """A target to which these are sent as headers."""
     url = server_url(GPU)
     given_headers = {f"X-{number}": Secret(secret) for number, secret in enumerate(secrets)}
-    return UpstreamAuth(no_vault, resolve, {}).dynamic(url, Auth(headers=given_headers))
+    auth = UpstreamAuth(no_vault, resolve, {})
+    return asyncio.run(auth.dynamic(url, Auth(headers=given_headers)))
 
 
 def no_vault(*, create: bool) -> Vault:

@@ -211,7 +211,8 @@ def binary(path: Path) -> None:
     ("made", "problem"),
     [
         (missing, "cannot be read: No such file or directory"),
-        (Path.mkdir, "cannot be read: Is a directory"),
+        (Path.mkdir, "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
         (empty, "is empty"),
         (endless, "is longer than 64 KiB"),
         (binary, "is not UTF-8 text"),

@@ -1,0 +1,93 @@
+"""Files that are named from outside: read without waiting for a writer, and trusted only where
+nobody else can change them.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from ollama_admin.errors import InvalidInput
+
+_WITHOUT_WAITING = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFile:
+    """The bytes of a regular file, and what the file system said of it when it was opened."""
+
+    what: str
+    path: Path
+    data: bytes
+    status: os.stat_result
+
+    def require_own(self, *, beside: Path | None = None) -> None:
+        """Raise InvalidInput when another user than root owns the file or may write to it.
+
+        `beside` is a file that it belongs to: whoever owns that one may own this one, too, and a
+        group that may write to that one may write to this one. Who may read it does not matter
+        here: container platforms mount secrets readable by all.
+        """
+        companion = _status(beside)
+        owners = {0, os.geteuid()}
+        if companion is not None:
+            owners.add(companion.st_uid)
+        if self.status.st_uid not in owners:
+            raise InvalidInput(
+                f"{self._described} belongs to user {self.status.st_uid}, who can change it",
+                f"run: chown {os.geteuid()} {self.path}",
+            )
+        if self.status.st_mode & _foreign_writers(self.status, companion):
+            raise InvalidInput(
+                f"{self._described} can be changed by other users", f"run: chmod go-w {self.path}"
+            )
+
+    @property
+    def _described(self) -> str:
+        return f"the {self.what} {self.path} (mode {stat.S_IMODE(self.status.st_mode):04o})"
+
+
+def read_regular_file(path: Path, limit: int, what: str = "file") -> ReadFile:
+    """Read a file of at most `limit` bytes; raises InvalidInput for a larger one, for one that
+    cannot be read, and for a FIFO, a device or a folder, without waiting for it. `what` is what
+    messages call it.
+    """
+    try:
+        with os.fdopen(os.open(path, _WITHOUT_WAITING), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _not_regular(path, what)
+            data = file.read(limit + 1)
+    except IsADirectoryError as exc:
+        raise _not_regular(path, what) from exc
+    except OSError as exc:
+        raise InvalidInput(f"the {what} {path} cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise InvalidInput(f"{str(path)!a} is not a path") from exc
+    if len(data) > limit:
+        raise InvalidInput(f"the {what} {path} is longer than {limit // 1024} KiB")
+    return ReadFile(what=what, path=path, data=data, status=status)
+
+
+def _not_regular(path: Path, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"the {what} {path} is not a regular file", "name a file, not a pipe or a device"
+    )
+
+
+def _status(path: Path | None) -> os.stat_result | None:
+    if path is None:
+        return None
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _foreign_writers(status: os.stat_result, companion: os.stat_result | None) -> int:
+    """The mode bits that would let another user write."""
+    if companion is None or companion.st_gid != status.st_gid:
+        return stat.S_IWGRP | stat.S_IWOTH
+    if companion.st_mode & stat.S_IWGRP:
+        return stat.S_IWOTH
+    return stat.S_IWGRP | stat.S_IWOTH
