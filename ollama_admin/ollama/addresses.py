@@ -1,6 +1,7 @@
 """Which addresses a request may be sent to when it is not the owner of this machine who asks."""
 
 import ipaddress
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ollama_admin.errors import AddressRefused
@@ -8,15 +9,29 @@ from ollama_admin.errors import AddressRefused
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Where clouds tell a machine its credentials; 169.254.169.254 and fe80:: are link-local anyway.
-_METADATA = frozenset(
+_METADATA = tuple(
     map(
-        ipaddress.ip_address,
-        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+        ipaddress.ip_network,
+        (
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::/32",  # Amazon: ::254 and, for pods, ::23
+            "fd00:42::42",
+            "fd00:c1::a9fe:a9fe",
+            "fd20:ce::254",
+        ),
     )
 )
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _BROADCAST = ipaddress.ip_address("255.255.255.255")
+_LOOPBACK = ipaddress.IPv6Address("::1")
+# IPv4-compatible, -mapped and -translated addresses, and NAT64's: IPv4 is the last 32 bits
+_ENDING_IN_IPV4 = tuple(
+    map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+)
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+_ISATAP = 0x5EFE  # bits 80 to 95, and bits 64 to 79 are 0 but for the bit that says "global"
 
 
 def refuse_address(text: str) -> None:
@@ -44,21 +59,45 @@ def refuse_written_address(url: str) -> None:
 def _is_refused(address: Address) -> bool:
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         return True
-    return address in _METADATA or address == _BROADCAST or address in _THIS_NETWORK
+    if address == _BROADCAST or address in _THIS_NETWORK:
+        return True
+    return any(address in network for network in _METADATA)
 
 
 def _meanings(address: Address) -> list[Address]:
     """The address, and the IPv4 addresses that are written in it."""
-    meanings: list[Address] = [address]
     if isinstance(address, ipaddress.IPv4Address):
-        return meanings
-    if address.ipv4_mapped is not None:
-        meanings.append(address.ipv4_mapped)
+        return [address]
+    return [address, *_embedded(address)]
+
+
+def _embedded(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    if address != _LOOPBACK and any(address in network for network in _ENDING_IN_IPV4):
+        yield _ipv4(address, 96)
     if address.sixtofour is not None:
-        meanings.append(address.sixtofour)
-    if address in _NAT64:
-        meanings.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return meanings
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield from address.teredo
+    if int(address) >> 32 & 0xFDFF_FFFF == _ISATAP:
+        yield _ipv4(address, 96)
+    if address in _LOCAL_NAT64:
+        yield from _behind_local_nat64(address)
+
+
+def _behind_local_nat64(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """IPv4 where each length of prefix puts it (RFC 6052, 2.2), around the byte that stays 0; what
+    is 0 there is filling.
+    """
+    bits = int(address)
+    without_zero_byte = ipaddress.IPv6Address(bits >> 64 << 64 | (bits << 8 & (1 << 64) - 1))
+    readings = [_ipv4(address, 96)]
+    readings += [_ipv4(without_zero_byte, start) for start in (48, 56, 64)]
+    yield from (reading for reading in readings if reading not in _THIS_NETWORK)
+
+
+def _ipv4(address: ipaddress.IPv6Address, start: int) -> ipaddress.IPv4Address:
+    """The 32 bits from bit `start` on, counted from the left."""
+    return ipaddress.IPv4Address(int(address) >> (96 - start) & 0xFFFF_FFFF)
 
 
 def _is_address(host: str) -> bool:

@@ -86,7 +86,7 @@ def test_a_name_that_leads_there_is_refused_before_anything_is_sent(
     """The connection is a real one, to a server that then looks as if it had such an address."""
     fake = fakes("alpha")
     monkeypatch.setattr(
-        addresses, "_METADATA", {*addresses._METADATA, ipaddress.ip_address("127.0.0.1")}
+        addresses, "_METADATA", (*addresses._METADATA, ipaddress.ip_network("127.0.0.1"))
     )
     url = f"http://localhost:{fake.url.rpartition(':')[2]}"
     refused = sqlite_api.ask(
@@ -114,7 +114,7 @@ def test_a_name_that_changes_its_address_between_two_looks_gains_nothing(
         looked.append(len(fake.requests()))
         if len(looked) == 2:
             monkeypatch.setattr(
-                addresses, "_METADATA", {*addresses._METADATA, ipaddress.ip_address("127.0.0.1")}
+                addresses, "_METADATA", (*addresses._METADATA, ipaddress.ip_network("127.0.0.1"))
             )
         return look_up("127.0.0.1", port, *args, **more)
 
