@@ -6,6 +6,7 @@ Each is loaded when it is first used, so that listing servers pays for nothing e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,13 @@ class Resources:
 
     async def aclose(self) -> None:
         """Give back slots, write the receipts that are not written yet, and close every
-        connection.
+        connection, whatever goes wrong with one of them.
         """
-        try:
-            for name in ("http", "slots", "recorder"):
+        async with AsyncExitStack() as stack:
+            stack.callback(self.db.close)
+            for name in ("recorder", "slots", "http"):  # closed from the last one on
                 if name in self.__dict__:  # it was used
-                    await getattr(self, name).aclose()
-        finally:
-            self.db.close()
+                    stack.push_async_callback(getattr(self, name).aclose)
 
     @cached_property
     def http(self) -> HTTP:
