@@ -73,8 +73,11 @@ class Client:
         if environ is None:
             environ = os.environ
         settings = Settings.read(environ, database_url)
-        self._resources = Resources(settings, environ, on_note, times, lease_times)
         self._caller = caller or Caller(way=Way.PYTHON, rights=OWNER, note=on_note)
+        is_command = self._caller.way is Way.CLI
+        self._resources = Resources(
+            settings, environ, on_note, times, lease_times, one_pool=is_command
+        )
 
     def for_caller(self, caller: Caller) -> Self:
         """This client as somebody else's: what that caller may do, and where notes go to.

@@ -16,7 +16,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -161,6 +162,19 @@ class OwnPostgresServer(PostgresServer):
             self._process.send_signal(signal.SIGINT)
             self._process.wait(STOP_SECONDS)
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Every process of the server stops in its track: connections stay, and nothing answers."""
+        assert self._process is not None
+        processes = _family(self._process.pid)
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
+
     def close(self) -> None:
         """Stop the server for good and remove its data."""
         if self._guard.stdin is not None:
@@ -293,6 +307,15 @@ class TemplateDatabases:
 
 def _database(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
+
+
+def _family(process: int) -> list[int]:
+    """A process and what descends from it, parents first."""
+    family = [process]
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in children.read_text().split():
+            family += _family(int(child))
+    return family
 
 
 def nobody() -> dict[str, Any]:

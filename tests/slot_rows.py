@@ -30,7 +30,7 @@ class Row:
 
 class SlotRows:
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(Settings.read({}, url))
+        self._engine = open_engine(Settings.read({}, url), sqlite_patience=30)
 
     def close(self) -> None:
         self._engine.dispose()

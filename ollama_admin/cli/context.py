@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,7 @@ from ollama_admin.errors import AdminError, InvalidInput
 
 if TYPE_CHECKING:
     from ollama_admin.api.serving import Options
+    from ollama_admin.cli.ending import Ending
     from ollama_admin.cli.lists import Cells, ListView
     from ollama_admin.cli.progress import DiscoverProgress
     from ollama_admin.cli.tables import ListTable
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TERMINATED = 143
+SERVICE_LEAVING = 20.0  # seconds after its grace that a service has to give back what it holds
 
 
 class Shell:
@@ -39,17 +41,27 @@ class Shell:
         self.output = output
         self.database_url: str | None = None
 
+    @cached_property
+    def _ending(self) -> "Ending":
+        from ollama_admin.cli.ending import Ending
+
+        return Ending()
+
     def run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         """Run async work with an open client; SIGINT and SIGTERM cancel it, which cancels it
         upstream.
         """
         import asyncio
 
-        return asyncio.run(self._run(work))
+        try:
+            return asyncio.run(self._run(work))
+        finally:
+            self._ending.call_off()
 
     async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         import asyncio
 
+        from ollama_admin.cli.ending import LEAVING, TERMINATED
         from ollama_admin.client import Client
         from ollama_admin.domain.callers import OWNER, Caller, Way
 
@@ -59,11 +71,14 @@ class Shell:
         task = asyncio.current_task()
 
         def terminate() -> None:
+            self._ending.within(LEAVING, TERMINATED)
             terminated.set()
             if task is not None:
                 task.cancel()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        interrupt = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, self._ending.on_interrupt(interrupt))
         try:
             async with Client(
                 database_url=self.database_url, on_note=self.output.note, caller=caller
@@ -73,6 +88,8 @@ class Shell:
             if terminated.is_set():
                 raise typer.Exit(TERMINATED) from None
             raise
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
 
     def show(self, value: T, view: Callable[[Output, T], None]) -> None:
         """Print a value: as JSON where that is asked for, else as the view says."""
@@ -95,7 +112,7 @@ class Shell:
     ) -> None:
         """Print a list that comes in parts: as JSON where that is asked for, else as a table."""
         printer = self._list_printer(view)
-        self.run(lambda client: _print_parts(printer, read(client)))
+        self.run(lambda client: self._print_parts(printer, read(client)))
 
     def _list_printer(self, view: "ListView[T]") -> "JSONList | ListTable[T]":
         if self.output.json:
@@ -103,6 +120,24 @@ class Shell:
         from ollama_admin.cli.tables import ListTable
 
         return ListTable(self.output, view)
+
+    async def _print_parts(
+        self, printer: "JSONList | ListTable[T]", parts: AsyncGenerator[Sequence[T], None]
+    ) -> None:
+        """Print a list that comes in parts, and leave nothing of it open.
+
+        A reader who has stopped holds up the writing, and with it the loop: so a signal ends the
+        program by itself.
+        """
+        import asyncio
+
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        interrupt = self._ending.on_interrupt(signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupt)
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                printer.add(part)
+        printer.end()
 
     def discover_progress(self) -> "DiscoverProgress":
         """A bar on stderr that shows how many servers have answered."""
@@ -134,18 +169,31 @@ class Shell:
                 "pip install 'ollama-admin[server]'",
             ) from exc
         options = Options(host=host, port=port, allow_hosts=allow_hosts, grace=grace)
-        asyncio.run(self._serve(options, log))
+        try:
+            asyncio.run(self._serve(options, log))
+        finally:
+            self._ending.call_off()
 
     async def _serve(self, options: "Options", log: Callable[[str], None]) -> None:
         import asyncio
 
         from ollama_admin.api import serving
+        from ollama_admin.cli.ending import INTERRUPTED, TERMINATED
         from ollama_admin.client import Client
 
         end_of_loading()
         settings, say, stop = self.settings(), self.output.note, serving.Stop()
-        for sign in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(sign, stop)
+
+        def leave(code: int) -> None:
+            at_the_latest = SERVICE_LEAVING
+            if not stop.asked.is_set():
+                at_the_latest += options.grace
+            self._ending.within(at_the_latest, code)
+            stop()
+
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, leave, INTERRUPTED)
+        loop.add_signal_handler(signal.SIGTERM, leave, TERMINATED)
         async with Client(database_url=self.database_url, on_note=say) as client:
             await serving.serve(client, settings, options, stop=stop, say=say, log=log)
 
@@ -248,21 +296,3 @@ def print_table(
     from ollama_admin.cli.tables import Table
 
     Table(output, headings, more).print(rows)
-
-
-async def _print_parts(
-    printer: "JSONList | ListTable[T]", parts: AsyncGenerator[Sequence[T], None]
-) -> None:
-    """Print a list that comes in parts, and leave nothing of it open.
-
-    A reader who has stopped holds up the writing, and with it the loop: so a signal ends the
-    program by itself.
-    """
-    import asyncio
-
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    async with contextlib.aclosing(parts):
-        async for part in parts:
-            printer.add(part)
-    printer.end()

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 class Resources:
-    """`note` hears what concerns the process and no request of its own."""
+    """`note` hears what concerns the process and no request of its own; `one_pool` is for
+    `Database`.
+    """
 
     def __init__(
         self,
@@ -33,10 +35,12 @@ class Resources:
         note: Callable[[str], None],
         times: Times | None = None,
         lease_times: LeaseTimes | None = None,
+        *,
+        one_pool: bool = False,
     ) -> None:
         self.settings = settings
         self.environ = environ
-        self.db = Database(settings, self._create_schema)
+        self.db = Database(settings, self._create_schema, one_pool=one_pool)
         self._note = note
         self._times = times
         self._lease_times = lease_times

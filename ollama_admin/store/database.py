@@ -6,12 +6,13 @@ waits for nothing but the database.
 """
 
 import asyncio
+import itertools
 import random
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from time import monotonic
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, func, select
@@ -19,13 +20,15 @@ from sqlalchemy.exc import DBAPIError
 
 from ollama_admin.settings import Settings
 from ollama_admin.store import schema
-from ollama_admin.store.engines import READ, WRITE, open_engine
-from ollama_admin.store.faults import is_retryable, translated
+from ollama_admin.store.engines import READ, WRITE, open_engine, wait_up_to
+from ollama_admin.store.faults import is_crowded, is_retryable, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 3  # of a transaction that the database asks to run again
+BUSY_TIMEOUT = 30.0  # seconds that others may keep a transaction from running
+LONGEST_PAUSE = 0.5  # seconds until it is tried again
 STREAMS = 4  # that may be open at once
 LEASE_THREADS = 4
 # ms that a statement about leases may take: two failures must fit into the life of a lease
@@ -33,16 +36,21 @@ LEASE_TIMEOUT = 3000
 
 
 class Database:
-    """Two pools of connections. The schema is checked before the first transaction.
+    """Two pools of connections, or one. The schema is checked before the first transaction.
 
     `create_schema` is called for an SQLite file without tables; on PostgreSQL only `migrate` makes
-    tables.
+    tables. With `one_pool` leases have no connections of their own: for a program that does one
+    thing, and of which many may run at once.
     """
 
-    def __init__(self, settings: Settings, create_schema: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, create_schema: Callable[[], None], *, one_pool: bool = False
+    ) -> None:
         self._settings = settings
         self._create_schema = create_schema
-        self._engine = open_engine(settings)
+        self._one_pool = one_pool
+        self._ended = threading.Event()
+        self._engine = open_engine(settings, self._ended)
         # starts none by itself
         self._lease_threads = ThreadPoolExecutor(LEASE_THREADS, thread_name_prefix="lease")
         self._streams = asyncio.Semaphore(STREAMS)
@@ -120,6 +128,8 @@ class Database:
         await asyncio.to_thread(self._check_now)
 
     def close(self) -> None:
+        """Close every connection; what still waits for the database is given up."""
+        self._ended.set()
         self._lease_threads.shutdown()
         if "_lease_engine" in self.__dict__:
             self._lease_engine.dispose()
@@ -127,34 +137,49 @@ class Database:
 
     @cached_property
     def _lease_engine(self) -> Engine:
-        return open_engine(self._settings)
+        if self._one_pool:
+            return self._engine
+        return open_engine(self._settings, self._ended)
 
     def _run(self, engine: Engine, work: Callable[[Connection], T], options: dict[str, str]) -> T:
-        with translated(self._settings):
+        def attempt() -> T:
             self._ensure_schema()
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    with (
-                        engine.connect().execution_options(**options) as connection,
-                        connection.begin(),
-                    ):
-                        return work(connection)
-                except DBAPIError as exc:
-                    if not (tries_left and is_retryable(exc)):
-                        raise
-                    time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 (jitter)
-        raise AssertionError("the last try returns or raises")
+            with engine.connect().execution_options(**options) as connection, connection.begin():
+                return work(connection)
+
+        with translated(self._settings):
+            return self._again_while_busy(attempt)
 
     def _items(self, work: Callable[[Connection], Iterator[T]]) -> Generator[T, None, None]:
         with translated(self._settings):
-            self._ensure_schema()
-            with self._engine.connect().execution_options(**READ) as connection, connection.begin():
-                yield from work(connection)
+            self._again_while_busy(self._ensure_schema)
+            with self._again_while_busy(self._engine.connect) as connection:
+                connection.execution_options(**READ)
+                with connection.begin():
+                    yield from work(connection)
+
+    def _again_while_busy(self, attempt: Callable[[], T]) -> T:
+        """Try again while others keep the database busy, and where it asks for that itself."""
+        gives_up = monotonic() + BUSY_TIMEOUT
+        for tries in itertools.count(1):
+            try:
+                return attempt()
+            except DBAPIError as exc:
+                if is_crowded(exc):
+                    is_over = monotonic() >= gives_up
+                else:
+                    is_over = tries >= TRIES or not is_retryable(exc)
+                if is_over or self._ended.wait(_pause(tries)):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _check_now(self) -> None:
-        with translated(self._settings):
+        def attempt() -> None:
             self._ensure_schema()
             schema.require_head(self._engine)
+
+        with translated(self._settings):
+            self._again_while_busy(attempt)
 
     def _ensure_schema(self) -> None:
         with self._check:
@@ -172,9 +197,16 @@ def _bound(
     return lambda connection: fn(connection, *args, **kwargs)
 
 
+def _pause(tries: int) -> float:
+    """Seconds until the next try: longer and longer, and of many who wait each by itself."""
+    longest = min(LONGEST_PAUSE, 0.05 * 2 ** min(tries, 10))
+    return random.uniform(0.01, longest)  # noqa: S311 (jitter)
+
+
 def _be_quick(connection: Connection) -> None:
     """For this transaction alone, so behind a pooler too."""
     if connection.dialect.name == "postgresql":
+        wait_up_to(connection, LEASE_TIMEOUT / 1000 + 1)
         settings = {"synchronous_commit": "off", "statement_timeout": str(LEASE_TIMEOUT)}
         connection.execute(
             select(*(func.set_config(name, value, True) for name, value in settings.items()))

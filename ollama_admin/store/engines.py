@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,27 @@ from sqlalchemy.exc import ArgumentError
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput
 from ollama_admin.settings import DATABASE_URL, Settings
 
-CONNECT_TIMEOUT = 3  # seconds
-BUSY_TIMEOUT = 5.0  # seconds that SQLite waits for another writer
+# seconds that SQLite itself waits for another writer; `Database` tries again after that
+SQLITE_PATIENCE = 0.2
+ANSWER_TIMEOUT = 30.0  # seconds that an ordinary statement may take on PostgreSQL
+MIGRATION_TIMEOUT = 600.0  # seconds that one of a migration may take, once it has its lock
 READ = {"sqlite_begin": "DEFERRED"}  # execution options of a transaction
 WRITE = {"sqlite_begin": "IMMEDIATE"}
 
-_POSTGRES_OPTIONS = {
-    "connect_timeout": CONNECT_TIMEOUT,
-    "application_name": "ollama-admin",
-    "tcp_user_timeout": 4000,  # ms until a cut connection is noticed
-    "prepare_threshold": None,  # prepared statements break behind a pooler in transaction mode
-}
 
+def open_engine(
+    settings: Settings,
+    ended: threading.Event | None = None,
+    *,
+    sqlite_patience: float = SQLITE_PATIENCE,
+) -> Engine:
+    """The engine of ordinary commands. Connects to nothing yet.
 
-def open_engine(settings: Settings) -> Engine:
-    """The engine of ordinary commands. Connects to nothing yet."""
+    Once `ended` is set, nothing waits for PostgreSQL any more.
+    """
     if settings.is_postgresql:
-        return _postgres_engine(settings, pool_pre_ping=True)
-    return _sqlite_engine(settings.sqlite_path, foreign_keys=True, busy_timeout=BUSY_TIMEOUT)
+        return _postgres_engine(settings, ANSWER_TIMEOUT, ended, pool_pre_ping=True)
+    return _sqlite_engine(settings.sqlite_path, foreign_keys=True, busy_timeout=sqlite_patience)
 
 
 def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
@@ -37,10 +41,17 @@ def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
     rows.
     """
     if settings.is_postgresql:
-        return _postgres_engine(settings, poolclass=NullPool)
+        patience = lock_timeout + MIGRATION_TIMEOUT
+        return _postgres_engine(settings, patience, None, poolclass=NullPool)
     return _sqlite_engine(
         settings.sqlite_path, foreign_keys=False, busy_timeout=lock_timeout, poolclass=NullPool
     )
+
+
+def wait_up_to(connection: Connection, seconds: float) -> None:
+    """Bound each statement that follows in this transaction on PostgreSQL."""
+    driver_connection: Any = connection.connection.driver_connection
+    driver_connection.patience = seconds
 
 
 def make_private_file(path: Path) -> None:
@@ -83,11 +94,13 @@ def shown_url(settings: Settings) -> str:
     return shown.render_as_string()
 
 
-def _postgres_engine(settings: Settings, **options: Any) -> Engine:
-    # whatever the database's default is: what has waited for a lock must see what was done before
-    # it
-    options |= {"connect_args": _POSTGRES_OPTIONS, "isolation_level": "READ COMMITTED"}
-    return _create(_parsed(settings), **options)
+def _postgres_engine(
+    settings: Settings, patience: float, ended: threading.Event | None, **options: Any
+) -> Engine:
+    url = _parsed(settings)
+    from ollama_admin.store.waiting import open_postgres_engine  # loads the driver
+
+    return open_postgres_engine(url, ended or threading.Event(), patience=patience, **options)
 
 
 def _sqlite_engine(

@@ -47,6 +47,12 @@ _UNAVAILABLE = {
     ),
     "53100": ("the database's disk is full", None),
 }
+_CROWDED = (
+    "too many clients",
+    "too many connections",
+    "connection slots are reserved",
+    "no more connections allowed",
+)
 # of one row by itself
 _BROKEN_RULES = ("23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK")
 _CONNECT_PROBLEMS = (
@@ -65,7 +71,6 @@ _CONNECT_PROBLEMS = (
         "failed to resolve host",
         ("the database's host name is not known", "check the host in the URL"),
     ),
-    ("too many clients", ("the database accepts no more connections", None)),
     (
         "certificate",
         (
@@ -131,6 +136,20 @@ def is_retryable(exc: sa.DBAPIError) -> bool:
     return getattr(exc.orig, "sqlstate", None) in RETRYABLE
 
 
+def is_crowded(exc: sa.DBAPIError) -> bool:
+    """Whether others keep the database busy now: a writer of an SQLite file, or too many
+    connections.
+    """
+    name = getattr(exc.orig, "sqlite_errorname", None) or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return True
+    if getattr(exc.orig, "sqlstate", None) == "53300":
+        return True
+    # a failure to connect has no code
+    text = str(exc.orig).lower()
+    return isinstance(exc, sa.OperationalError) and any(mark in text for mark in _CROWDED)
+
+
 def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
     if isinstance(exc, sa.IntegrityError):
         return _refused_by_constraint(exc.orig)
@@ -159,6 +178,8 @@ def _refused_by_constraint(orig: Any) -> AdminError:
 
 
 def _postgres(exc: sa.DBAPIError, state: str | None) -> AdminError:
+    if is_crowded(exc):
+        state = "53300"
     if state in _BUSY:
         return DatabaseBusy(_BUSY[state], "try again in a moment")
     if state in _UNAVAILABLE:

@@ -40,6 +40,7 @@ from ollama_admin.store.engines import READ, WRITE, open_engine
 from ollama_admin.store.faults import translated
 from ollama_admin.store.tables import receipts
 
+PATIENCE = 30.0  # seconds that deleting old ones waits for another writer of an SQLite file
 TEXT_LIMIT = 1000  # characters of a name or URL
 NO_FAILURE = ("ok", "cancelled")  # outcomes: who leaves early has no complaint
 _INT_LIMIT = 2**53 - 1  # the sum of a thousand such still fits into 64 bits
@@ -107,7 +108,7 @@ def tidy(settings: Settings, before: datetime) -> int:
     """`delete_before` on a database that may have no such table yet; it is written to only if there
     is an old one.
     """
-    engine = open_engine(settings)
+    engine = open_engine(settings, sqlite_patience=PATIENCE)
     old = select(receipts.c.id).where(receipts.c.created_at < before).limit(1)
     with translated(settings):
         try:

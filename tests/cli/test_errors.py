@@ -258,7 +258,7 @@ def test_folder_as_a_database_is_named(tmp_path: Path) -> None:
 def test_sqlite_file_locked_by_another_process_is_busy(
     sqlite_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ollama_admin.store.engines.BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr("ollama_admin.store.database.BUSY_TIMEOUT", 0.1)
     holder = sqlite3.connect(tmp_path / "one.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     ran = sqlite_cli.json("server", "add", "one", "gpu", "--no-check")

@@ -52,7 +52,7 @@ class Bench(ABC):
 
     def __init__(self, file: Path, client_type: type[Client]) -> None:
         url = f"sqlite:///{file}"
-        self._engine = open_engine(Settings.read({}, url))
+        self._engine = open_engine(Settings.read({}, url), sqlite_patience=30)
         self._held_slot = self._in_database(held_slot)
         self.runner = asyncio.Runner()
         environ = {"OLLAMA_ADMIN_RECEIPTS": "off"}

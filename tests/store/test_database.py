@@ -32,7 +32,7 @@ from ollama_admin.errors import (
     ServerExists,
 )
 from ollama_admin.settings import Settings
-from ollama_admin.store import database, engines
+from ollama_admin.store import database, waiting
 from ollama_admin.store.database import Database
 from ollama_admin.store.migrations import upgrade
 from ollama_admin.store.tables import models, servers
@@ -89,7 +89,7 @@ async def test_silent_server_is_given_up_after_the_connect_timeout() -> None:
         error = await failure(f"postgresql://u:{CANARY}@127.0.0.1:{silent.getsockname()[1]}/db")
     assert type(error) is DatabaseUnavailable
     assert error.message == "the database does not answer"
-    assert time.monotonic() - started < engines.CONNECT_TIMEOUT + 3
+    assert time.monotonic() - started < waiting.CONNECT_TIMEOUT + 3
 
 
 async def test_wrong_password_is_told_and_not_shown(migrated_postgres_url: str) -> None:
@@ -356,7 +356,7 @@ def held_by_another(path: Path) -> Iterator[None]:
 async def test_file_locked_by_another_writer_is_busy_and_still_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.05)
     path = tmp_path / "one.db"
     async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
         await client.servers.add(name="one", url="one")
