@@ -19,6 +19,7 @@ from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, Legacy
 from ollama_admin.services.upstream_auth import GivenAuth, UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
+from ollama_admin.store.locks import lock_writers
 
 DEFAULT_FILE = Path(".env")
 
@@ -96,7 +97,7 @@ def _plan_and_apply(
     connection: Any, auth: UpstreamAuth, legacy: Legacy, update: bool
 ) -> tuple[Plan, tuple[int, ...]]:
     # what the plan compares with must not change before it is written
-    store.lock_writers(connection)
+    lock_writers(connection)
     planned = _plan_only(connection, auth, legacy, update)
     return planned, tuple(_apply(connection, auth, change) for change in planned.changes)
 

@@ -11,6 +11,7 @@ from ollama_admin.errors import AdminError, SecretUnavailable
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
+from ollama_admin.store.locks import lock_writers
 from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, write_key_file
 
 
@@ -104,7 +105,7 @@ class StoredSecrets:
 
 
 def _reseal(connection: Any, vault: Vault) -> None:
-    store.lock_writers(connection)
+    lock_writers(connection)
     for server in store.all_servers(connection):
         if not any(_sealed(server)):
             continue

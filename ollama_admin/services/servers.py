@@ -32,6 +32,7 @@ from ollama_admin.services.upstream_auth import (
 )
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
+from ollama_admin.store.locks import lock_writers
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
@@ -209,7 +210,7 @@ class Servers:
     ) -> tuple[Server, Server]:
         """The row before and after, in one transaction."""
         if values.get("is_default"):
-            store.lock_writers(connection)  # before any row is locked: two orders would deadlock
+            lock_writers(connection)
         before = store.find(connection, server, hold=True)
         url = values.get("url", before.url)
         columns = changed_columns(self._auth, before, url, given, clear=clear)

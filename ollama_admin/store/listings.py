@@ -17,7 +17,6 @@ from sqlalchemy import (
     delete,
     insert,
     select,
-    text,
     type_coerce,
     update,
 )
@@ -27,6 +26,7 @@ from ollama_admin.domain.names import model_key
 from ollama_admin.domain.servers import ServerRef, ServerStatus
 from ollama_admin.store import readers
 from ollama_admin.store.dialects import JSONDocument, UnreadJSON
+from ollama_admin.store.locks import hold_holders, lock_for_rows
 from ollama_admin.store.models import READERS, chunks
 from ollama_admin.store.tables import models, servers
 
@@ -108,6 +108,7 @@ def store_listings(
 
 def store_details(connection: Connection, details: Mapping[str, BuildDetails]) -> None:
     """Write what is known of each digest to all its rows, whichever server they belong to."""
+    hold_holders(connection, details.keys())
     for digest, build in details.items():
         # old servers tell no capabilities: NULL, to be asked again
         values = {
@@ -123,9 +124,7 @@ def _record_servers(connection: Connection, listings: Sequence[Listing], now: da
 
     Gives back the ids of those that were not removed or moved to another URL meanwhile.
     """
-    # the UPDATE takes it anyway, but `lock_writers` may come in between
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE ollama_servers IN ROW EXCLUSIVE MODE"))
+    lock_for_rows(connection)
     urls = {listing.server.id: listing.server.url for listing in listings}
     query = select(servers.c.id, servers.c.url).where(servers.c.id.in_(urls)).order_by(servers.c.id)
     rows = connection.execute(query.with_for_update(key_share=True))

@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    text,
     update,
 )
 
@@ -35,6 +34,7 @@ from ollama_admin.domain.servers import (
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.store import readers, slots
+from ollama_admin.store.locks import lock_for_rows, lock_writers
 from ollama_admin.store.tables import models, servers
 
 
@@ -127,7 +127,9 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
     already).
     """
     query = _select(connection.dialect.name).where(_is(server))
-    if hold:  # its key stays: a lease that makes the server's first slots need not wait
+    if hold:
+        lock_for_rows(connection)
+        # its key stays: a lease that makes the server's first slots need not wait
         query = query.with_for_update(of=servers, key_share=True)
     row = _one(connection, query)
     if row is None:
@@ -163,8 +165,9 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     values = dict(values)
     if values.get("is_default"):
         lock_writers(connection)
-    current = find(connection, server)
-    if "max_concurrent" in values:
+    limits = "max_concurrent" in values
+    current = find(connection, server, hold=limits)
+    if limits:
         slots.hold_off_leases(connection, current.id)
     _refuse_taken(connection, values.get("name"), values.get("url"), but=current.id)
     if values.get("is_default"):
@@ -204,6 +207,9 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
     as they would.
     """
     ref = find_ref(connection, server)
+    lock_for_rows(connection)
+    row = select(servers.c.id).where(servers.c.id == ref.id)
+    connection.execute(row.with_for_update(key_share=True))
     slots.hold_off_leases(connection, ref.id or 0)
     count = slots.in_use(connection.dialect.name)
     in_use = connection.scalar(
@@ -379,14 +385,6 @@ def _refuse_other(
             f"see it with: ollama-admin server show {row.id}",
             existing_id=row.id,
         )
-
-
-def lock_writers(connection: Connection) -> None:
-    """Hold off other writers of servers until the transaction ends: two changes of the default
-    would deadlock.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE ollama_servers IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def _clear_default(connection: Connection) -> None:

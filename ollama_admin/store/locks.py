@@ -1,0 +1,43 @@
+"""Locks on the table of servers, and the one order of all locks on PostgreSQL.
+
+First the table of servers, then rows of servers by id, then the limit of a server
+(`slots.hold_off_leases`), then its models and slots: in two orders two writers would wait for each
+other. To lock a row locks the table less than to write that row, so the table comes before it.
+SQLite has one writer at a time.
+"""
+
+from collections.abc import Collection
+
+from sqlalchemy import ARRAY, Connection, Text, any_, literal, select, text
+
+from ollama_admin.store.tables import models, servers
+
+
+def lock_writers(connection: Connection) -> None:
+    """Hold off other writers of servers until the transaction ends: the default is one row for all
+    of them.
+    """
+    _lock_servers(connection, "SHARE ROW EXCLUSIVE")
+
+
+def lock_for_rows(connection: Connection) -> None:
+    """Hold off `lock_writers`, but no writer of other rows, until the transaction ends."""
+    _lock_servers(connection, "ROW EXCLUSIVE")
+
+
+def hold_holders(connection: Connection, digests: Collection[str]) -> None:
+    """Hold the rows of the servers that hold these builds until the transaction ends: whoever
+    writes their models holds them.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    lock_for_rows(connection)
+    is_one = models.c.digest == any_(literal(list(digests), ARRAY(Text)))
+    holders = select(models.c.server_id).where(is_one)
+    rows = select(servers.c.id).where(servers.c.id.in_(holders)).order_by(servers.c.id)
+    connection.execute(rows.with_for_update(of=servers, key_share=True))
+
+
+def _lock_servers(connection: Connection, mode: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"LOCK TABLE ollama_servers IN {mode} MODE"))
