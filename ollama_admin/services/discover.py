@@ -79,7 +79,11 @@ class Discovery:
         async def record(outcome: Answered[store.Listing] | Failed) -> DiscoverResult:
             if isinstance(outcome, Failed):
                 return await self._record_failure(outcome)
-            return await _record_listing(outcome, listings, builds)
+            try:
+                return await _record_listing(outcome, listings, builds)
+            except InvalidInput as exc:  # a name that the database's encoding cannot hold
+                failure = Failed(server=outcome.server, error=exc, ms=outcome.ms)
+                return await self._record_failure(failure)
 
         results = await ask_each(chosen, ask, record, limit=limit, on_result=on_result)
         await self._learn(builds, timeout, limit)
@@ -109,7 +113,16 @@ class Discovery:
         for answers in await together(map(read, builds.shared_out())):
             details |= answers
         if details:
+            await self._store_details(details)
+
+    async def _store_details(self, details: Mapping[str, BuildDetails]) -> None:
+        """What cannot be stored of one build is left out until the next discovery."""
+        try:
             await self._db.write(store.store_details, details)
+        except InvalidInput:
+            if len(details) > 1:
+                for digest, build in details.items():
+                    await self._store_details({digest: build})
 
     async def _read_share(
         self, share: Share, builds: "_Builds", timeout: float | None

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
+from ollama_admin.errors import InvalidInput
+
 T = TypeVar("T")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -77,22 +79,38 @@ class Batches(Generic[Item, Result]):
     async def add(self, item: Item) -> Result:
         """Have the item written, and wait for its result.
 
-        An error of a batch is raised to one of those whose items are in it, and cancels the others.
+        InvalidInput is raised for an item that cannot be stored, and costs the others of its batch
+        nothing. Another error of a batch is raised to one of those whose items are in it, and
+        cancels the others.
         """
         written: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))
         async with self._turn:
             while not written.done():
-                await self._write_some()
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                await self._write_batch(batch)
         return await written
 
-    async def _write_some(self) -> None:
-        batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+    async def _write_batch(self, batch: "list[tuple[Item, asyncio.Future[Result]]]") -> None:
         try:
             results = await self._write([item for item, _ in batch])
+        except InvalidInput as exc:
+            await self._write_one_by_one(batch, exc)
+            return
         except BaseException:
             for _, written in batch:
                 written.cancel()
             raise
         for (_, written), result in zip(batch, results, strict=True):
             written.set_result(result)
+
+    async def _write_one_by_one(
+        self, batch: "list[tuple[Item, asyncio.Future[Result]]]", error: InvalidInput
+    ) -> None:
+        if len(batch) > 1:
+            for one in batch:
+                await self._write_batch([one])
+            return
+        [(_, written)] = batch
+        if not written.done():
+            written.set_exception(error)

@@ -41,6 +41,22 @@ class UnreadJSON(TypeDecorator[Any]):
         return None
 
 
+def storable(connection: Connection, text: str) -> str:
+    """The text, with what the database's encoding cannot hold escaped: for what only people
+    read.
+    """
+    if connection.dialect.name != "postgresql":
+        return text
+    driver_connection: Any = connection.connection.driver_connection
+    encoding = driver_connection.info.parameter_status("server_encoding")
+    if encoding in ("UTF8", "SQL_ASCII"):
+        return text
+    try:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:  # Python has another name for it
+        return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def insert_or(connection: Connection, table: Table) -> Any:
     """An INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
     return _dialect(connection.dialect).insert(table)

@@ -47,6 +47,10 @@ _UNAVAILABLE = {
     ),
     "53100": ("the database's disk is full", None),
 }
+_FOREIGN_CHARACTER = (
+    "the database's encoding has no such character as one of the values holds",
+    "keep the tables in a database that was made with ENCODING 'UTF8'",
+)
 _CROWDED = (
     "too many clients",
     "too many connections",
@@ -156,7 +160,10 @@ def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
     if isinstance(exc.orig, sqlite3.Error):
         return _sqlite(exc.orig, settings)
     if exc.orig is not None and hasattr(exc.orig, "sqlstate"):
-        return _postgres(exc, exc.orig.sqlstate)
+        state = exc.orig.sqlstate
+        if is_crowded(exc):
+            state = "53300"
+        return _postgres(exc, state)
     return InvalidInput("the database does not accept one of the values")
 
 
@@ -178,13 +185,13 @@ def _refused_by_constraint(orig: Any) -> AdminError:
 
 
 def _postgres(exc: sa.DBAPIError, state: str | None) -> AdminError:
-    if is_crowded(exc):
-        state = "53300"
     if state in _BUSY:
         return DatabaseBusy(_BUSY[state], "try again in a moment")
     if state in _UNAVAILABLE:
         problem, hint = _UNAVAILABLE[state]
         return DatabaseUnavailable(problem, hint)
+    if state == "22P05":
+        return InvalidInput(*_FOREIGN_CHARACTER)
     if state in ("42P01", "42703"):
         return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)
     if isinstance(exc, (sa.OperationalError, sa.InterfaceError)):

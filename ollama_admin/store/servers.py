@@ -34,6 +34,7 @@ from ollama_admin.domain.servers import (
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.store import readers, slots
+from ollama_admin.store.dialects import storable
 from ollama_admin.store.locks import lock_for_rows, lock_writers
 from ollama_admin.store.tables import models, servers
 
@@ -233,10 +234,10 @@ def record_checks(connection: Connection, results: Sequence[CheckResult]) -> Seq
         values: dict[str, Any] = {"status": result.status}
         if result.error is None:
             values["last_error"] = None
-            values["version"] = result.version
+            values["version"] = result.version and storable(connection, result.version)
             values["last_seen_at"] = datetime.now(UTC)
         else:
-            values["last_error"] = result.error.message
+            values["last_error"] = storable(connection, result.error.message)
         ref = result.server
         unmoved = (servers.c.id == ref.id) & (servers.c.url == ref.url)
         connection.execute(update(servers).where(unmoved).values(values))

@@ -1,9 +1,10 @@
-"""Bounds on every wait for PostgreSQL.
+"""Connections to PostgreSQL: how long anything waits for it, and what each connection needs set.
 
 The driver waits for an answer as long as the connection lives, and the kernel keeps it alive for a
 database that stands still.
 """
 
+import json
 import threading
 from collections.abc import Generator
 from time import monotonic
@@ -20,7 +21,11 @@ _CONNECT_ARGS = {
     "application_name": "ollama-admin",
     "tcp_user_timeout": 4000,  # ms until a cut connection is noticed
     "prepare_threshold": None,  # prepared statements break behind a pooler in transaction mode
+    "client_encoding": "utf8",
 }
+# what the driver can read, whatever a database, a user or a variable says; a pooler in transaction
+# mode keeps these for each of its clients
+_READABLE = "SET datestyle TO ISO; SET timezone TO UTC"
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -77,7 +82,7 @@ def open_postgres_engine(
     """An engine whose statements wait up to `patience` seconds; connecting, and the look whether a
     connection that was used before still lives, wait up to CONNECT_TIMEOUT.
     """
-    options["connect_args"] = _CONNECT_ARGS
+    options |= {"connect_args": _CONNECT_ARGS, "json_serializer": _json}
     # READ COMMITTED, whatever the database's default is: what has waited for a lock must see what
     # was done before it
     engine = create_engine(url, hide_parameters=True, isolation_level="READ COMMITTED", **options)
@@ -87,6 +92,7 @@ def open_postgres_engine(
         connection = BoundedConnection.connect(*args, **kwargs)
         connection.ended = ended
         connection.patience = patience
+        _make_readable(connection)
         return connection
 
     @event.listens_for(engine, "begin")
@@ -100,3 +106,24 @@ def open_postgres_engine(
             connection.patience = CONNECT_TIMEOUT
 
     return engine
+
+
+def _make_readable(connection: BoundedConnection) -> None:
+    known = connection.info.parameter_status
+    if (known("DateStyle") or "").startswith("ISO") and known("TimeZone") == "UTC":
+        return
+    connection.autocommit = True
+    connection.execute(_READABLE)
+    connection.autocommit = False
+
+
+def _json(value: Any) -> str:
+    """JSON with every character as itself: of an escaped one, a database whose encoding is not UTF8
+    wants to know what it is in its own.
+    """
+    document = json.dumps(value, ensure_ascii=False)
+    try:
+        document.encode()
+    except UnicodeEncodeError:  # half a character, which the database refuses by itself
+        return json.dumps(value)
+    return document

@@ -1,6 +1,8 @@
 """The database behind a real PgBouncer in transaction mode."""
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psycopg
@@ -36,6 +38,22 @@ async def test_settings_of_leases_stay_in_their_transactions(pooled_url: str) ->
                 shown = connection.execute("SELECT current_setting('statement_timeout')").fetchone()
                 assert shown == ("0",)
         assert (await client.servers.show(1)).slots_in_use == len(leases)
+
+
+async def test_every_client_reads_times_where_the_database_writes_them_in_another_way(
+    migrated_postgres_url: str,
+) -> None:
+    with psycopg.connect(migrated_postgres_url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET datestyle TO German")
+    with pgbouncer(migrated_postgres_url) as url:
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(Client(database_url=url, environ={}))
+                for _ in range(5)
+            ]
+            await clients[0].servers.add(name="gpu", url="http://gpu")
+            for _ in range(3):
+                await asyncio.gather(*(client.servers.list() for client in clients * 4))
 
 
 @pytest.mark.chaos
