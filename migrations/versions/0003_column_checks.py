@@ -6,7 +6,8 @@ Until here SQLite kept any value in any column, and both databases kept JSON of 
 that breaks a check is named, and nothing is changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,7 +28,7 @@ KEYS = {
 # of both databases: (table, column), and what it holds
 VALUES = {
     ("ollama_servers", "name"): "name <> ''",
-    ("ollama_servers", "url"): "url <> ''",
+    ("ollama_servers", "url"): "substr(url, 1, 7) = 'http://' OR substr(url, 1, 8) = 'https://'",
     ("ollama_pins", "name_key"): "name_key <> ''",
     ("ollama_pins", "name"): "name <> ''",
     ("ollama_pins", "digest"): "digest <> ''",
@@ -90,14 +91,22 @@ _STORED_JSON = (
     "typeof({0}) IN ('text', 'null')"
     " AND CASE WHEN json_valid({0}) THEN json_type({0}) = '%s' ELSE {0} IS NULL END"
 )
+# a day of the calendar and a time of day, to the second or the microsecond. A change by 0 days
+# makes the 2nd of March of the 30th of February; of the text 'now' `strftime` takes no check.
+_STORED_TIME = (
+    "typeof({0}) IN ('text', 'null')"
+    " AND CASE WHEN {0} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] *' THEN"
+    " {0} IS strftime('%Y-%m-%d %H:%M:%S', substr({0}, 1, 19), '+0 days') || substr({0}, 20)"
+    " AND (length({0}) = 19 OR substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]')"
+    " ELSE {0} IS NULL END"
+)
 ON_SQLITE = {
     "text": "typeof({0}) IN ('text', 'null')",
     "boolean": "{0} IN (0, 1)",
     "integer": "typeof({0}) IN ('integer', 'null') AND {0} BETWEEN -2147483648 AND 2147483647",
     "bigint": "typeof({0}) IN ('integer', 'null')",
     "double": "typeof({0}) IN ('real', 'null')",
-    "time": "typeof({0}) IN ('text', 'null')"
-    " AND {0} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'",
+    "time": _STORED_TIME,
     "texts": _STORED_JSON % "array",
     "object": _STORED_JSON % "object",
 }
@@ -122,15 +131,24 @@ def _upgrade_sqlite(connection: sa.Connection) -> None:
     query = "SELECT tbl_name, type, sql FROM sqlite_master WHERE sql IS NOT NULL"
     parts = connection.exec_driver_sql(query).all()
     last_ids = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all()
-    # a view of somebody's on a table that is away for a moment is no reason to fail
-    connection.exec_driver_sql("PRAGMA legacy_alter_table = ON")
-    for table in KEYS:
-        of_table = [(part.type, part.sql) for part in parts if part.tbl_name == table]
-        _rebuild(connection, table, of_table)
-    connection.exec_driver_sql("PRAGMA legacy_alter_table = OFF")
+    with _views_left_alone(connection):
+        for table in KEYS:
+            of_table = [(part.type, part.sql) for part in parts if part.tbl_name == table]
+            _rebuild(connection, table, of_table)
     connection.exec_driver_sql("DELETE FROM sqlite_sequence")
     for name, last_id in last_ids:
         connection.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, last_id))
+
+
+@contextmanager
+def _views_left_alone(connection: sa.Connection) -> Iterator[None]:
+    """A view of somebody's on a table that is away for a moment is no reason to fail."""
+    found = connection.exec_driver_sql("PRAGMA legacy_alter_table").scalar()
+    connection.exec_driver_sql("PRAGMA legacy_alter_table = ON")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA legacy_alter_table = {found}")
 
 
 def _upgrade_postgresql() -> None:

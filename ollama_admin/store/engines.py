@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput
 from ollama_admin.settings import DATABASE_URL, Settings
@@ -110,9 +110,7 @@ def _sqlite_engine(
     connect_args = {"isolation_level": None, "timeout": busy_timeout, "check_same_thread": False}
     engine = _create(URL.create("sqlite", database=str(path)), connect_args=connect_args, **options)
 
-    @event.listens_for(engine, "do_connect")
-    def create_missing_file(*_: object) -> None:
-        make_private_file(path)
+    _keep_to_one_file(engine, path)
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: sqlite3.Connection, _: object) -> None:
@@ -127,6 +125,44 @@ def _sqlite_engine(
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _keep_to_one_file(engine: Engine, path: Path) -> None:
+    """Make a missing file on first use, and never again: what was in it would be lost in silence.
+
+    A connection to a file that was removed would go on to read and write what nobody else sees; one
+    to a file that another took the place of is made anew.
+    """
+    opened: set[Path] = set()
+
+    @event.listens_for(engine, "do_connect")
+    def make_or_find(*_: object) -> None:
+        if path not in opened:
+            make_private_file(path)
+        elif _identity(path) is None:
+            raise DatabaseUnavailable(
+                f"the database file {path} was removed while it was in use",
+                "put it back, or start again to begin a new one",
+            )
+
+    @event.listens_for(engine, "connect")
+    def remember(_: sqlite3.Connection, record: Any) -> None:
+        opened.add(path)
+        record.info["file"] = _identity(path)
+
+    @event.listens_for(engine, "checkout")
+    def look(_: sqlite3.Connection, record: Any, __: object) -> None:
+        if record.info["file"] != _identity(path):
+            raise DisconnectionError("the file is another one now")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The device and the number of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create(url: URL, **options: Any) -> Engine:

@@ -47,6 +47,10 @@ _UNAVAILABLE = {
     ),
     "53100": ("the database's disk is full", None),
 }
+_FOREIGN_TEXT = (
+    "the database holds a text that is not UTF-8; another program wrote it",
+    "mend or delete that row in the database",
+)
 _FOREIGN_CHARACTER = (
     "the database's encoding has no such character as one of the values holds",
     "keep the tables in a database that was made with ENCODING 'UTF8'",
@@ -131,6 +135,8 @@ def translated(settings: Settings) -> Iterator[None]:
         yield
     except sa.DBAPIError as exc:
         raise _translate(exc, settings) from exc
+    except UnicodeDecodeError as exc:  # a database with the encoding SQL_ASCII keeps any bytes
+        raise DatabaseUnavailable(*_FOREIGN_TEXT) from exc
     except sa.TimeoutError as exc:
         raise DatabaseBusy("the database is busy: no connection became free") from exc
 
@@ -216,6 +222,8 @@ def _sqlite(orig: sqlite3.Error, settings: Settings) -> AdminError:
     for prefix, (kind, problem, hint) in _SQLITE.items():
         if name.startswith(prefix):
             return kind(f"the database file {settings.sqlite_path} {problem}", hint)
+    if "could not decode to utf-8" in str(orig).lower():
+        return DatabaseUnavailable(*_FOREIGN_TEXT)
     if "no such table" in str(orig) or "no such column" in str(orig):
         return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)
     return InvalidInput("the database does not accept one of the values")

@@ -168,11 +168,12 @@ def named(
     try:
         rows = connection.execute(query, values).all()
         available = [_model_of(_COLUMNS, row[: len(_COLUMNS)]) for row in rows]
+        if rows:
+            return available, _joined_pin(rows[0])
     except readers.UNREADABLE as exc:
+        store_pins.for_name(connection, name)  # is it the pin that cannot be read?
         raise _unreadable(connection, query, values) from exc
-    if not rows:
-        return [], store_pins.for_name(connection, name)
-    return available, _joined_pin(rows[0])
+    return [], store_pins.for_name(connection, name)
 
 
 def meanings(name: ModelName) -> list[str]:
@@ -241,8 +242,8 @@ def _joined_pin(row: Row[Any]) -> Pin | None:
     if row.pin_digest is None:
         return None
     return Pin(
-        name=row.pin_name,
-        digest=row.pin_digest,
+        name=readers.text(row.pin_name),
+        digest=readers.text(row.pin_digest),
         created_at=row.pin_created_at,
         updated_at=row.pin_updated_at,
     )

@@ -9,10 +9,13 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 from ollama_admin.domain.models import CONSTANT_DIGESTS
 from ollama_admin.domain.names import ModelName, model_key
 from ollama_admin.domain.pins import CheckedPin, Pin
+from ollama_admin.errors import DatabaseUnavailable
+from ollama_admin.store import readers
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.servers import by_preference
 from ollama_admin.store.tables import models, pins, servers
 
+_READERS: readers.Readers = {"name": readers.text, "digest": readers.text}
 # put together once: it is in every request
 _OF_NAME = select(pins).where(pins.c.name_key == bindparam("key"))
 
@@ -35,16 +38,20 @@ class Holding:
 
 def for_name(connection: Connection, name: ModelName) -> Pin | None:
     """The pin of a model name, in any spelling of it."""
-    row = connection.execute(_OF_NAME, {"key": name.key}).first()
-    return None if row is None else _pin(row)
+    try:
+        row = connection.execute(_OF_NAME, {"key": name.key}).first()
+        return None if row is None else _pin(row)
+    except readers.UNREADABLE as exc:
+        raise unreadable(connection) from exc
 
 
 def digests(connection: Connection) -> dict[str, str]:
     """The pinned digest of every pinned name, by `names.model_key`."""
-    return {
-        row.name_key: row.digest
-        for row in connection.execute(select(pins.c.name_key, pins.c.digest))
-    }
+    rows = connection.execute(select(pins.c.name_key, pins.c.digest)).all()
+    try:
+        return {row.name_key: readers.text(row.digest) for row in rows}
+    except readers.UNREADABLE as exc:
+        raise unreadable(connection) from exc
 
 
 def checked(connection: Connection) -> list[CheckedPin]:
@@ -65,7 +72,10 @@ def checked(connection: Connection) -> list[CheckedPin]:
         .group_by(pins.c.name_key)
         .order_by(pins.c.name, pins.c.name_key)
     )
-    return [CheckedPin(**_values(row)) for row in connection.execute(query)]
+    try:
+        return [CheckedPin(**_values(row)) for row in connection.execute(query)]
+    except readers.UNREADABLE as exc:
+        raise unreadable(connection) from exc
 
 
 def holdings(connection: Connection, name: str) -> list[Holding]:
@@ -112,10 +122,26 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
 
 def remove(connection: Connection, name: str) -> Pin | None:
     """Delete the pin of a name and give back what it was; None when there is none."""
-    row = connection.execute(
-        delete(pins).where(pins.c.name_key == model_key(name)).returning(pins)
-    ).first()
-    return None if row is None else _pin(row)
+    key = model_key(name)
+    try:
+        row = connection.execute(_OF_NAME, {"key": key}).first()
+        pin = None if row is None else _pin(row)
+    except readers.UNREADABLE as exc:
+        raise unreadable(connection) from exc
+    connection.execute(delete(pins).where(pins.c.name_key == key))
+    return pin
+
+
+def unreadable(connection: Connection) -> DatabaseUnavailable:
+    """The error for the first pin that cannot be read."""
+    for key in connection.scalars(select(pins.c.name_key).order_by(pins.c.name_key)).all():
+        column = readers.unreadable_column(connection, pins, key, _READERS)
+        if column is not None:
+            return DatabaseUnavailable(
+                f"pin {key!a}: its {column} cannot be read; another program wrote it",
+                "mend or delete that row of ollama_pins in the database",
+            )
+    return DatabaseUnavailable("a row of ollama_pins could not be read", "run the command again")
 
 
 def _counted(condition: ColumnElement[bool], label: str) -> Any:
@@ -123,7 +149,9 @@ def _counted(condition: ColumnElement[bool], label: str) -> Any:
 
 
 def _values(row: Row[Any]) -> dict[str, Any]:
-    return {name: value for name, value in row._mapping.items() if name != "name_key"}
+    values = readers.read_values(zip(row._fields, row, strict=True), _READERS)
+    del values["name_key"]
+    return values
 
 
 def _pin(row: Row[Any], before: str | None = None) -> Pin:

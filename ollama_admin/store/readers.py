@@ -26,12 +26,13 @@ def read_values(row: Iterable[tuple[str, Any]], readers: Readers) -> dict[str, A
 
 
 def unreadable_column(
-    connection: Connection, table: Table, row_id: int, readers: Readers
+    connection: Connection, table: Table, key: Any, readers: Readers
 ) -> str | None:
-    """The first column of a row that cannot be read; None when all can."""
+    """The first column that cannot be read of the row with this primary key; None when all can."""
+    (key_column,) = table.primary_key.columns
     for column in table.columns:
         try:
-            value = connection.execute(select(column).where(table.c.id == row_id)).scalar_one()
+            value = connection.execute(select(column).where(key_column == key)).scalar_one()
             read_values([(column.name, value)], readers)
         except UNREADABLE:
             return column.name
@@ -44,6 +45,10 @@ def text(value: Any) -> str:
 
 def number(value: Any) -> int:
     return _of(int, value)
+
+
+def real(value: Any) -> float:
+    return _of(float, value)
 
 
 def json_object(value: Any) -> dict[str, Any]:
@@ -63,6 +68,8 @@ def url(value: Any) -> str:
 # a process that serves reads the same few rows again and again: a fifth of the time of reading one
 @lru_cache(2048)
 def _check_url(value: str) -> None:
+    if not value.startswith(("http://", "https://")):  # it could be typed so, but not stored
+        raise ValueError("a server URL without its scheme")
     try:
         server_url(value)
     except InvalidInput as exc:

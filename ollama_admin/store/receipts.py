@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Double,
     Row,
+    Select,
     and_,
     case,
     cast,
@@ -33,8 +34,9 @@ from ollama_admin.domain.callers import Way
 from ollama_admin.domain.names import model_key, server_key
 from ollama_admin.domain.receipts import Receipt, ReceiptStats
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.errors import ServerNotFound
+from ollama_admin.errors import DatabaseUnavailable, ServerNotFound
 from ollama_admin.settings import Settings
+from ollama_admin.store import readers
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.engines import READ, WRITE, open_engine
 from ollama_admin.store.faults import translated
@@ -79,7 +81,10 @@ def newest(connection: Connection, wanted: Wanted, limit: int) -> list[Receipt]:
         .order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
         .limit(limit)
     )
-    return [_receipt(row) for row in connection.execute(query)]
+    try:
+        return [_receipt(row) for row in connection.execute(query)]
+    except readers.UNREADABLE as exc:
+        raise _unreadable(connection, query) from exc
 
 
 def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
@@ -96,7 +101,13 @@ def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
         .join(receipts, receipts.c.id == counted.c.last)
         .order_by(counted.c["count"].desc(), counted.c.last.desc())
     )
-    return [_stats(row) for row in connection.execute(query)]
+    try:
+        return [_stats(row) for row in connection.execute(query)]
+    except readers.UNREADABLE as exc:
+        raise DatabaseUnavailable(
+            "a receipt cannot be read; another program wrote it",
+            "see which one: ollama-admin receipts list",
+        ) from exc
 
 
 def delete_before(connection: Connection, time: datetime) -> int:
@@ -259,45 +270,65 @@ def _stats_columns(stats: Stats | None) -> dict[str, Any]:
     return columns | {"tokens_per_second": _rate(stats.tokens_per_second)}
 
 
+def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailable:
+    """The error for the first receipt of the query that cannot be read."""
+    for receipt_id in connection.scalars(query.with_only_columns(receipts.c.id)).all():
+        column = readers.unreadable_column(connection, receipts, receipt_id, _READERS)
+        if column is not None:
+            return DatabaseUnavailable(
+                f"receipt {receipt_id}: its {column} cannot be read; another program wrote it",
+                "mend or delete that row of ollama_receipts in the database",
+            )
+    return DatabaseUnavailable(
+        "a row of ollama_receipts could not be read", "run the command again"
+    )
+
+
+_OPTIONAL_TEXT = readers.optional(readers.text)
+_OPTIONAL_NUMBER = readers.optional(readers.number)
+_READERS: readers.Readers = {
+    "way": Way,
+    "asked_model": _OPTIONAL_TEXT,
+    "model": _OPTIONAL_TEXT,
+    "server_id": _OPTIONAL_NUMBER,
+    "server_name": _OPTIONAL_TEXT,
+    "server_url": _OPTIONAL_TEXT,
+    "digest": _OPTIONAL_TEXT,
+    "proof": readers.optional(Proof),
+    "outcome": readers.text,
+    "attempts": readers.number,
+    "prompt_tokens": _OPTIONAL_NUMBER,
+    "output_tokens": _OPTIONAL_NUMBER,
+    "tokens_per_second": readers.optional(readers.real),
+    "total_ms": _OPTIONAL_NUMBER,
+    "load_ms": _OPTIONAL_NUMBER,
+    "time_to_first_token_ms": _OPTIONAL_NUMBER,
+}
+_STATS_COLUMNS = (*_COUNTS, "tokens_per_second")
+_TEXTS_OF_STATS = ("model", "server_id", "server_name", "server_url")
+_STATS_READERS: readers.Readers = {name: _READERS[name] for name in _TEXTS_OF_STATS}
+
+
 def _receipt(row: Row[Any]) -> Receipt:
-    return Receipt(
-        id=row.id,
-        created_at=row.created_at,
-        way=Way(row.way),
-        asked_model=row.asked_model,
-        model=row.model,
-        server=_server(row),
-        digest=row.digest,
-        proof=row.proof and Proof(row.proof),
-        verified=row.verified,
-        outcome=row.outcome,
-        attempts=row.attempts,
-        stats=_answer_stats(row),
-    )
-
-
-def _answer_stats(row: Row[Any]) -> Stats | None:
-    if row.total_ms is None:
-        return None
-    return Stats(
-        prompt_tokens=row.prompt_tokens,
-        output_tokens=row.output_tokens,
-        tokens_per_second=row.tokens_per_second,
-        total_ms=row.total_ms,
-        load_ms=row.load_ms,
-        time_to_first_token_ms=row.time_to_first_token_ms,
-    )
+    values = readers.read_values(zip(row._fields, row, strict=True), _READERS)
+    server = _server(values.pop("server_id"), values.pop("server_name"), values.pop("server_url"))
+    numbers = {name: values.pop(name) for name in _STATS_COLUMNS}
+    if numbers["total_ms"] is None:
+        return Receipt(**values, server=server, stats=None)
+    return Receipt(**values, server=server, stats=Stats(**numbers))
 
 
 def _stats(row: Row[Any]) -> ReceiptStats:
-    values = {name: value for name, value in row._mapping.items() if name in ReceiptStats.__slots__}
-    return ReceiptStats(**values, server=_server(row))
+    values = readers.read_values(zip(row._fields, row, strict=True), _STATS_READERS)
+    server = _server(values["server_id"], values["server_name"], values["server_url"])
+    stats = {name: value for name, value in values.items() if name in ReceiptStats.__slots__}
+    return ReceiptStats(**stats, server=server)
 
 
-def _server(row: Row[Any]) -> ServerRef | None:
-    if row.server_id is None and row.server_url is None:
+def _server(server_id: int | None, name: str | None, url: str | None) -> ServerRef | None:
+    if server_id is None and url is None:
         return None
-    return ServerRef(id=row.server_id, name=row.server_name, url=row.server_url or "")
+    return ServerRef(id=server_id, name=name, url=url or "")
 
 
 def _text(value: str | None) -> str | None:

@@ -4,7 +4,7 @@ from sqlalchemy import Connection, Engine, text
 
 from ollama_admin.errors import SchemaOutOfDate
 from ollama_admin.store.faults import MIGRATE_HINT
-from ollama_admin.store.tables import HEAD
+from ollama_admin.store.tables import HEAD, servers
 
 
 def is_empty(engine: Engine) -> bool:
@@ -14,11 +14,22 @@ def is_empty(engine: Engine) -> bool:
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision written in the database, None where there is none."""
-    if not connection.scalar(text(_HAS_VERSION_TABLE[connection.dialect.name])):
-        return None
-    version = connection.scalar(text("SELECT max(version_num) FROM alembic_version"))
-    return None if version is None else str(version)
+    """The revision written in the database; None where there is none, and no table of ours.
+
+    Raises SchemaOutOfDate for tables that nothing says the revision of.
+    """
+    version = None
+    if _has_table(connection, "alembic_version"):
+        version = connection.scalar(text("SELECT max(version_num) FROM alembic_version"))
+    if version is not None:
+        return str(version)
+    if _has_table(connection, servers.name):
+        raise SchemaOutOfDate(
+            "the database has tables of ollama-admin, and alembic_version does not say of which "
+            "revision",
+            "restore a backup, or insert the revision into alembic_version",
+        )
+    return None
 
 
 def require_head(engine: Engine) -> None:
@@ -44,8 +55,11 @@ def newer_than_this_build(current: str) -> SchemaOutOfDate:
     )
 
 
-_HAS_VERSION_TABLE = {
-    "postgresql": "SELECT to_regclass('alembic_version') IS NOT NULL",
-    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = "
-    "'alembic_version'",
+def _has_table(connection: Connection, name: str) -> bool:
+    return bool(connection.scalar(text(_HAS_TABLE[connection.dialect.name]), {"name": name}))
+
+
+_HAS_TABLE = {
+    "postgresql": "SELECT to_regclass(:name) IS NOT NULL",
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = :name",
 }

@@ -92,7 +92,7 @@ servers = Table(
     UniqueConstraint("name_key"),
     UniqueConstraint("url"),
     CheckConstraint("name <> ''", name="name"),
-    CheckConstraint("url <> ''", name="url"),
+    CheckConstraint("substr(url, 1, 7) = 'http://' OR substr(url, 1, 8) = 'https://'", name="url"),
     CheckConstraint("api_version IN ('native', 'v1')", name="api_version"),
     CheckConstraint("auth_type IN ('none', 'basic', 'bearer', 'api_key')", name="auth_type"),
     CheckConstraint("max_concurrent >= 1", name="max_concurrent"),
@@ -202,14 +202,20 @@ receipts = Table(
     sqlite_autoincrement=True,
 )
 
+_STORED_TIME = (
+    "typeof({0}) IN ('text', 'null')"
+    " AND CASE WHEN {0} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] *' THEN"
+    " {0} IS strftime('%Y-%m-%d %H:%M:%S', substr({0}, 1, 19), '+0 days') || substr({0}, 20)"
+    " AND (length({0}) = 19 OR substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]')"
+    " ELSE {0} IS NULL END"
+)
 _STORED = {  # what SQLite stores of a value; NULL is for NOT NULL to refuse
     Text: "typeof({0}) IN ('text', 'null')",
     Boolean: "{0} IN (0, 1)",
     Integer: "typeof({0}) IN ('integer', 'null') AND {0} BETWEEN -2147483648 AND 2147483647",
     BigInteger: "typeof({0}) IN ('integer', 'null')",
     Double: "typeof({0}) IN ('real', 'null')",
-    UTCDateTime: "typeof({0}) IN ('text', 'null')"
-    " AND {0} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'",
+    UTCDateTime: _STORED_TIME,
 }
 _STORED_JSON = (
     "typeof({0}) IN ('text', 'null')"

@@ -19,12 +19,13 @@ ANYWHERE = [
     ("auth_config", "[]"),
     ("headers", '"X-A"'),
     ("url", "ftp://gpu"),
+    ("url", "gpu:11434"),
     ("url", "http://gpu\r\nX-Evil: 1"),
     ("api_version", "v9"),
     ("auth_type", "kerberos"),
     ("status", "odd"),
 ]
-NOT_CHECKED = {"ftp://gpu", "http://gpu\r\nX-Evil: 1"}  # SQL does not know what our URLs are
+NOT_CHECKED = {"http://gpu\r\nX-Evil: 1"}  # SQL does not know what our URLs are
 NOT_CHECKED_ON_SQLITE = {"[7]"}  # a check may have no subquery: it cannot look at each element
 ON_SQLITE = [
     ("capabilities", "not JSON"),
@@ -35,6 +36,9 @@ ON_SQLITE = [
     ("name", b"\xff"),
     ("url", b"\xff"),
     ("created_at", "yesterday"),
+    ("created_at", "2026-99-99x"),
+    ("created_at", "2026-02-30 00:00:00"),
+    ("updated_at", "2026-01-01 00:00:00.5x"),
     ("last_seen_at", "never"),
 ]
 JSON_COLUMNS = ("capabilities", "auth_config", "headers", "families")
@@ -252,3 +256,54 @@ def test_text_that_is_not_json_in_a_model_row_is_written_anew(
         assert sqlite_cli.json("models").failure == (5, "database_unavailable")
         assert sqlite_cli("discover").exit_code == 0
         assert [model["name"] for model in sqlite_cli.json("models").data] == ["alpha:latest"]
+
+
+PINS_AND_RECEIPTS = [
+    ("ollama_pins", "created_at", "2026-99-99x"),
+    ("ollama_pins", "updated_at", b"\xff"),
+    ("ollama_pins", "digest", b"\xff"),
+    ("ollama_receipts", "created_at", "2027-99-99x"),
+    ("ollama_receipts", "way", "odd"),
+    ("ollama_receipts", "proof", "odd"),
+    ("ollama_receipts", "attempts", "many"),
+    ("ollama_receipts", "total_ms", 1.5),
+    ("ollama_receipts", "outcome", b"\xff"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value"), PINS_AND_RECEIPTS)
+def test_a_pin_or_receipt_that_sqlite_stored_past_its_checks_is_named(
+    sqlite_cli: Cli, serve: Serve, tmp_path: Path, table: str, column: str, value: object
+) -> None:
+    fake = serve("alpha")
+    assert sqlite_cli("server", "add", "gpu", fake.url, "--discover").exit_code == 0
+    assert sqlite_cli("pin", "set", "alpha").exit_code == 0
+    assert sqlite_cli("generate", "-m", "alpha", "hi").exit_code == 0
+    url = f"sqlite:///{tmp_path}/one.db"
+    given = "CAST(:value AS BLOB)" if isinstance(value, bytes) else ":value"
+    without_checks = "PRAGMA ignore_check_constraints = ON"
+    execute(url, f"UPDATE {table} SET {column} = {given}", first=without_checks, value=value)
+    asked = [["pin", "list"], ["pin", "remove", "alpha"], ["generate", "-m", "alpha", "hi"]]
+    row = "pin 'registry.ollama.ai/library/alpha:latest'"
+    if table == "ollama_receipts":
+        asked, row = [["receipts", "list"]], "receipt 1"
+        assert sqlite_cli("receipts", "stats").exit_code in (0, 5)
+    for words in asked:
+        ran = sqlite_cli.json(*words)
+        assert ran.failure == (5, "database_unavailable"), ran
+        assert ran.error["message"] == (
+            f"{row}: its {column} cannot be read; another program wrote it"
+        )
+    for words in (["models"], ["models", "--by-model"], ["discover"], ["doctor"]):
+        assert sqlite_cli(*words).exit_code in (0, 5, 7)
+
+
+@pytest.mark.parametrize("column", ["name", "version", "last_error"])
+def test_text_that_is_not_utf8_is_an_error_of_one_line(
+    sqlite_cli: Cli, tmp_path: Path, column: str
+) -> None:
+    assert sqlite_cli("server", "add", "one", "http://127.0.0.1:9", "--no-check").exit_code == 0
+    statement = f"UPDATE ollama_servers SET {column} = CAST(x'ff41' AS TEXT)"
+    execute(f"sqlite:///{tmp_path}/one.db", statement)
+    for words in (["server", "list"], ["server", "show", "1"], ["server", "check"]):
+        assert sqlite_cli.json(*words).failure == (5, "database_unavailable")

@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
-from ollama_admin.errors import DatabaseUnavailable
-from ollama_admin.store import tables
+from ollama_admin.errors import AdminError, DatabaseUnavailable
+from ollama_admin.store import engines, migrations, tables
 from ollama_admin.store.migrations import upgrade
 from tests.cli.running import Cli
 from tests.store.revisions import (
@@ -42,6 +44,7 @@ BROKEN = {
         "servers, row 1",
         "headers",
     ),
+    "a URL without a scheme": ("UPDATE ollama_servers SET url = 'gpu'", "servers, row 1", "url"),
     "an empty name": ("UPDATE ollama_servers SET name = ''", "servers, row 1", "name"),
     "a model": (
         "UPDATE ollama_models SET families = '7' WHERE id = 2",
@@ -61,6 +64,16 @@ BROKEN_ON_SQLITE = {
         "max_concurrent",
     ),
     "no time": ("UPDATE ollama_models SET last_seen_at = 'now'", "models, row 1", "last_seen_at"),
+    "a time with something after it": (
+        "UPDATE ollama_pins SET created_at = '2026-01-01 00:00:00x'",
+        "pins, row 'alpha'",
+        "created_at",
+    ),
+    "no day of the calendar": (
+        "UPDATE ollama_receipts SET created_at = '2026-02-30 00:00:00'",
+        "receipts, row 1",
+        "created_at",
+    ),
     "bytes": ("UPDATE ollama_pins SET name_key = x'ff'", r"pins, row b'\xff'", "name_key"),
     "no truth": ("UPDATE ollama_models SET is_available = 7", "models, row 1", "is_available"),
     "no seconds": ("UPDATE ollama_slots SET expires_at = 'x'", "slots, row 1, 1", "expires_at"),
@@ -218,3 +231,43 @@ def test_no_column_of_sqlite_takes_bytes(
     add_rows(url)
     with pytest.raises(IntegrityError):
         execute(url, f"UPDATE {table} SET {column} = x'ff'")
+
+
+@pytest.mark.parametrize("found", [0, 1])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_revision_leaves_the_connection_as_it_was(
+    older_sqlite_url: str, monkeypatch: pytest.MonkeyPatch, found: int, is_refused: bool
+) -> None:
+    """Also where it fails in the middle: the connection may be another program's."""
+    engine = engines.open_migration_engine(settings(older_sqlite_url), 5)
+    monkeypatch.setattr(migrations, "open_migration_engine", lambda *_: engine)
+    if is_refused:
+        execute(older_sqlite_url, "CREATE TABLE new_ollama_slots (taken)")
+    seen: list[list[int]] = []
+
+    def set_before(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA legacy_alter_table = {found}")
+
+    def look_after(connection: Any, _: object) -> None:
+        pragmas = ("PRAGMA legacy_alter_table", "PRAGMA foreign_keys")
+        seen.append([connection.execute(pragma).fetchone()[0] for pragma in pragmas])
+
+    event.listen(engine, "connect", set_before)
+    event.listen(engine, "close", look_after)
+    if is_refused:
+        with pytest.raises(AdminError):
+            upgrade(settings(older_sqlite_url))
+    else:
+        upgrade(settings(older_sqlite_url))
+    assert seen == [[found, 0]] * len(seen)
+    assert seen
+
+
+def test_every_microsecond_of_ours_passes_the_check(tmp_path: Path) -> None:
+    """SQLite itself rounds to the millisecond."""
+    url = f"sqlite:///{tmp_path}/one.db"
+    upgrade(settings(url))
+    execute(url, another_server("1"))
+    for fraction in ("000000", "499999", "999499", "999500", "999999"):
+        time = f"2026-12-31 23:59:59.{fraction}"
+        execute(url, f"UPDATE ollama_servers SET updated_at = '{time}'")

@@ -114,6 +114,23 @@ def test_check_fails_while_something_is_pending(empty_database_url: str, revisio
 # revisions that do not fit
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
+async def test_tables_without_a_revision_are_told_and_left_alone(
+    database_url: str, statement: str
+) -> None:
+    execute(database_url, statement)
+    before = schema(database_url)
+    told = "the database has tables of ollama-admin, and alembic_version does not say"
+    with pytest.raises(SchemaOutOfDate, match=told):
+        upgrade(settings(database_url))
+    with pytest.raises(SchemaOutOfDate, match=told):
+        status(settings(database_url))
+    async with Client(database_url=database_url, environ={}) as client:
+        with pytest.raises(SchemaOutOfDate, match=told):
+            await client.servers.list()
+    assert schema(database_url) == before
+
+
 def test_unknown_revision_in_the_database_is_named_and_nothing_is_written(
     database_url: str,
 ) -> None:

@@ -24,7 +24,7 @@ VERSIONS = migrations.script_location() / "versions"
 CHECKSUMS = {
     "0001_servers_and_models": "35146a5ceb933e33bf735cf46a09c17f1a89de3439958c8542301ac28beca16d",
     "0002_pins_slots_receipts": "8db868a8b0eb3578187548f27f46960300aeabf24f49ac9e9a9471760e7710f0",
-    "0003_column_checks": "082e52670403125d08bac5af403fd055dc37dfca9f9dc5efa772a0c265beaaec",
+    "0003_column_checks": "c356fc3e61353118110ea2af69205dd9c6394d2bc15eecf241231a99b12155a0",
 }
 
 NAMES = {
