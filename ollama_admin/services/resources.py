@@ -15,6 +15,7 @@ from ollama_admin.store.database import Database
 
 if TYPE_CHECKING:
     from ollama_admin.domain.secret import Secret
+    from ollama_admin.domain.servers import Server
     from ollama_admin.ollama.http import HTTP, Times
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.recorder import Recorder
@@ -65,7 +66,7 @@ class Resources:
     def auth(self) -> UpstreamAuth:
         from ollama_admin.services.upstream_auth import UpstreamAuth
 
-        return UpstreamAuth(self._open_vault, self._read_secret, self.environ)
+        return UpstreamAuth(self._open_vault, self._read_secret, self.environ, self._reread)
 
     @cached_property
     def slots(self) -> Slots:
@@ -84,6 +85,16 @@ class Resources:
 
         # each time: another process may rotate the key
         return Vault(load_keys(self.settings, create=create))
+
+    def _reread(self, server: Server) -> Server:
+        """The row as it is now. Only the key file of an SQLite database changes while programs
+        run, and such a database is read in no time.
+        """
+        from ollama_admin.store import servers
+
+        if self.settings.is_postgresql or server.id is None:
+            return server
+        return self.db.read_now(servers.find, server.id)
 
     @staticmethod
     def _read_secret(value: Value, environ: Mapping[str, str]) -> Secret:

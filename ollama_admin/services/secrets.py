@@ -14,6 +14,8 @@ from ollama_admin.store.database import Database
 from ollama_admin.store.locks import lock_writers
 from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, write_key_file
 
+ROTATIONS = 3  # changes of the key between two looks that a look at both is tried again after
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsStatus:
@@ -40,6 +42,14 @@ class StoredSecrets:
 
     async def status(self) -> SecretsStatus:
         """Count what is stored, by whether it can be read; no value is part of the result."""
+        status = await self._status()
+        for _ in range(ROTATIONS):  # the key may change between the look at the rows and at the key
+            if not status.unreadable:
+                break
+            status = await self._status()
+        return status
+
+    async def _status(self) -> SecretsStatus:
         servers = await self._db.read(store.all_servers)
         values = [value for server in servers for value in _sealed(server)]
         try:

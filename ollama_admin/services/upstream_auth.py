@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Value = Secret | Reference
 
+ROTATIONS = 3  # changes of the key, one right after the other, that a request outlives
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
@@ -94,8 +96,10 @@ class UpstreamAuth:
         open_vault: "OpenVault",
         resolve: Callable[[Value, Mapping[str, str]], Secret],
         environ: Mapping[str, str],
+        reread: Callable[[Server], Server] = lambda server: server,
     ) -> None:
         self._open_vault = open_vault
+        self._reread = reread
         self._resolve = resolve
         self._environ = environ
 
@@ -117,7 +121,23 @@ class UpstreamAuth:
     def opened(self, server: Server) -> Auth:
         """The credentials of a row; SecretUnavailable when they cannot be opened for the row's own
         origin.
+
+        The key may have been changed, and the older one dropped, since the row was read: then what
+        stands in the row now is opened.
         """
+        for _ in range(ROTATIONS):
+            try:
+                return self._opened(server)
+            except SecretUnavailable:
+                current = self._reread(server)
+                if (current.auth_config, current.headers) == (server.auth_config, server.headers):
+                    raise
+                if (current.url, current.auth_type) != (server.url, server.auth_type):
+                    raise
+                server = current
+        return self._opened(server)
+
+    def _opened(self, server: Server) -> Auth:
         kind = server.auth_type
         if kind is AuthType.NONE and not server.headers:
             return Auth()

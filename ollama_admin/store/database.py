@@ -64,6 +64,12 @@ class Database:
         work = _bound(fn, *args, **kwargs)
         return await asyncio.to_thread(self._run, self._engine, work, READ)
 
+    def read_now(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`read`, while the calling thread waits."""
+        return self._run(self._engine, _bound(fn, *args, **kwargs), READ)
+
     async def write(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
