@@ -77,13 +77,7 @@ class Discovery:
             return await self._read(server, timeout)
 
         async def record(outcome: Answered[store.Listing] | Failed) -> DiscoverResult:
-            if isinstance(outcome, Failed):
-                return await self._record_failure(outcome)
-            try:
-                return await _record_listing(outcome, listings, builds)
-            except InvalidInput as exc:  # a name that the database's encoding cannot hold
-                failure = Failed(server=outcome.server, error=exc, ms=outcome.ms)
-                return await self._record_failure(failure)
+            return await self._record(outcome, listings, builds)
 
         results = await ask_each(chosen, ask, record, limit=limit, on_result=on_result)
         await self._learn(builds, timeout, limit)
@@ -96,6 +90,20 @@ class Discovery:
         if not models:  # one empty answer is not enough to call everything gone
             models = await endpoint.models(is_ollama=version is not None)
         return store.Listing(server=server.ref, version=version, models=models)
+
+    async def _record(
+        self,
+        outcome: Answered[store.Listing] | Failed,
+        listings: Listings,
+        builds: "_Builds",
+    ) -> DiscoverResult:
+        if isinstance(outcome, Failed):
+            return await self._record_failure(outcome)
+        try:
+            return await _record_listing(outcome, listings, builds)
+        except InvalidInput as exc:  # a name that the database's encoding cannot hold
+            failure = Failed(server=outcome.server, error=exc, ms=outcome.ms)
+            return await self._record_failure(failure)
 
     async def _record_failure(self, failure: Failed) -> DiscoverResult:
         """Note that the server failed; its models stay as they were."""

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Caller, Way
+from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.errors import DatabaseBusy
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
@@ -109,7 +109,7 @@ async def test_command_holds_one_connection_while_it_is_answered(
     model = SimulatedModel("alpha", says="one two")
     with FakeOllamaThread(FakeOllama(model, before_token=hold)) as fake:
         await fill(migrated_postgres_url, fake.url)
-        command = Caller(way=Way.CLI, note=lambda _: None)
+        command = Caller(way=Way.CLI, rights=OWNER, note=lambda _: None)
         async with (
             Client(database_url=migrated_postgres_url, environ={}, caller=command) as client,
             client.stream(model="alpha", prompt="hi") as stream,
