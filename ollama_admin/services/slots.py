@@ -217,12 +217,17 @@ class Slots:
             queue.wake()
 
     async def _renew_while_any(self) -> None:
+        pause = self._times.renew
         while self._leases:
             try:
-                async with asyncio.timeout(self._times.renew):
+                async with asyncio.timeout(pause):
                     await self._none_left.wait()
             except TimeoutError:
+                began = uptime()
                 await self._renew()
+                # a database that stood still may have used up most of a lease's life
+                left = began + self._times.renew - uptime()
+                pause = max(left, self._times.renew / 10)
 
     async def _renew(self) -> None:
         due = [lease for lease in list(self._leases) if self._is_due(lease)]

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from ollama_admin.client import Client
 from ollama_admin.errors import DatabaseBusy, DatabaseUnavailable
 from ollama_admin.settings import Settings
 from ollama_admin.store import engines
@@ -120,3 +121,26 @@ def hold_until_closed(connection: Connection) -> None:
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     engines.wait_up_to(connection, FOREVER)
     sleep(connection)
+
+
+@pytest.mark.chaos
+async def test_lease_outlives_a_standstill_that_costs_one_renewal(
+    stoppable_postgres: OwnPostgresServer, url: str
+) -> None:
+    failed = asyncio.Event()
+    heard: list[str] = []
+
+    def note(text: str) -> None:
+        heard.append(text)
+        failed.set()
+
+    async with Client(database_url=url, environ={}, on_note=note) as client:
+        server = await client.servers.add(name="gpu", url="http://gpu")
+        lease = await client._resources.slots.first_free([server], wait=0)
+        before = lease._renewed
+        with stoppable_postgres.standing_still():
+            await failed.wait()
+        await eventually(lambda: lease._renewed > before)
+        assert not lease.lost
+        assert [text.partition(":")[0] for text in heard] == ["slots cannot be renewed"]
+        await lease.release()
