@@ -22,16 +22,20 @@ from ollama_admin.settings import SECRET_KEY, SECRET_KEY_FILE, Settings
 KEY_HINT = (
     f"set {SECRET_KEY} or {SECRET_KEY_FILE}; make a key with: ollama-admin secrets generate-key"
 )
+NO_FILE_HINT = f"{SECRET_KEY_FILE} names it: put the key there, or name the right file"
 REFERENCE_HINT = "set it where ollama-admin runs, or store another one"
 FILE_LIMIT = 64 * 1024  # bytes of a file that a reference names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """Keys, newest first, and where they come from."""
+    """Keys, newest first, and where they come from; `unused` is the key file beside an SQLite
+    database that they stand in for.
+    """
 
     source: str
     keys: tuple[Secret, ...]
+    unused: Path | None = None
 
 
 class Vault:
@@ -44,6 +48,7 @@ class Vault:
             raise SecretUnavailable(
                 f"the secret key in {keys.source} is not one", KEY_HINT
             ) from exc
+        self._source, self._unused = keys.source, keys.unused
         self._newest = fernets[0]
         self._all = MultiFernet(fernets)
 
@@ -73,12 +78,25 @@ class Vault:
         self._opened(sealed)
         return self._all.rotate(str(sealed).encode()).decode()
 
-    def is_newest(self, sealed: object) -> bool:
-        try:
-            self._newest.decrypt(str(sealed).encode())
-        except (InvalidToken, ValueError):
-            return False
-        return True
+    def is_stale(self, sealed: object) -> bool:
+        """Whether an older one of the keys opens it, and not the newest."""
+        return self.is_readable(sealed) and not _opens(self._newest, sealed)
+
+    def is_readable(self, sealed: object) -> bool:
+        return _opens(self._all, sealed)
+
+    def way_back(self, sealed: object) -> str:
+        """What to do where no key opens a secret."""
+        behind = f"behind the one in {self._source}, after a comma"
+        if self._unused is not None and _file_opens(self._unused, sealed):
+            return (
+                f"the key in {self._unused} opens it: unset {self._source}, or write that key "
+                f"{behind}, and run: ollama-admin secrets rotate"
+            )
+        return (
+            f"write the key that it was stored under {behind}; if that is lost, store the secret "
+            "again: ollama-admin server update S --secret-stdin"
+        )
 
     def _opened(self, sealed: object) -> tuple[str, str, str]:
         try:
@@ -86,9 +104,24 @@ class Vault:
         except (InvalidToken, ValueError) as exc:
             raise SecretUnavailable(
                 "a stored secret cannot be read: the key is another one, or the secret was changed",
-                KEY_HINT,
+                self.way_back(sealed),
             ) from exc
         return kind, origin, text
+
+
+def _opens(fernet: Fernet | MultiFernet, sealed: object) -> bool:
+    try:
+        fernet.decrypt(str(sealed).encode())
+    except (InvalidToken, ValueError):
+        return False
+    return True
+
+
+def _file_opens(path: Path, sealed: object) -> bool:
+    try:
+        return Vault(_keys(str(path), _read(path))).is_readable(sealed)
+    except SecretUnavailable:
+        return False
 
 
 def resolve(value: Secret | Reference, environ: Mapping[str, str]) -> Secret:
@@ -112,10 +145,14 @@ def load_keys(settings: Settings, *, create: bool = False) -> Keys:
     """The keys in force; with `create`, a missing key file of an SQLite database is made."""
     if settings.secret_key is not None and settings.secret_key_file is not None:
         raise InvalidInput(f"both {SECRET_KEY} and {SECRET_KEY_FILE} are set", "unset one of them")
+    unused = None
+    if not settings.is_postgresql:
+        unused = own_key_file(settings)
     if settings.secret_key is not None:
-        return _keys(SECRET_KEY, settings.secret_key.reveal())
+        return _keys(SECRET_KEY, settings.secret_key.reveal(), unused)
     if settings.secret_key_file is not None:
-        return _keys(str(settings.secret_key_file), _read(settings.secret_key_file))
+        text = _read(settings.secret_key_file, NO_FILE_HINT)
+        return _keys(str(settings.secret_key_file), text, unused)
     if settings.is_postgresql:
         raise SecretUnavailable(
             "no secret key is set, and PostgreSQL has none of its own", KEY_HINT
@@ -175,11 +212,11 @@ def _reference(text: str) -> Reference:
         raise SecretUnavailable(exc.message, REFERENCE_HINT) from exc
 
 
-def _keys(source: str, text: str) -> Keys:
+def _keys(source: str, text: str, unused: Path | None = None) -> Keys:
     keys = tuple(Secret(word) for word in text.replace(",", " ").split())
     if not keys:
         raise SecretUnavailable(f"the secret key in {source} is empty", KEY_HINT)
-    return Keys(source=source, keys=keys)
+    return Keys(source=source, keys=keys, unused=unused)
 
 
 def _read(path: Path, hint: str = KEY_HINT, *, beside: Path | None = None) -> str:

@@ -187,13 +187,10 @@ def _secret_findings(status: SecretsStatus, settings: Settings) -> list[Finding]
     has_key = settings.secret_key is not None or settings.secret_key_file is not None
     if has_key and status.problem and not status.secrets:
         findings.append(_warning(f"no secret can be stored: {status.problem}"))
-    if status.secrets and status.problem:
-        text = f"{status.secrets} stored secrets cannot be read: {status.problem}"
-        findings.append(_problem(text))
-    elif status.unreadable:
+    if status.unreadable:
+        way_back = status.problem or "give them again: ollama-admin server update S --secret-stdin"
         servers = ", ".join(status.unreadable)
-        text = f"the key does not open the secrets of {servers}; give them again with server update"
-        findings.append(_problem(text))
+        findings.append(_problem(f"the secrets of {servers} cannot be read: {way_back}"))
     if status.stale:
         text = f"{status.stale} secrets are under an older key; run: ollama-admin secrets rotate"
         findings.append(_warning(text))

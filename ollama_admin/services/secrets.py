@@ -66,12 +66,17 @@ class StoredSecrets:
                 problem=exc.message,
             )
         closed = [server.name for server in servers if not _opens(vault, server)]
+        unreadable = [value for value in values if not vault.is_readable(value)]
+        problem = None
+        if unreadable:
+            problem = vault.way_back(unreadable[0])
         return SecretsStatus(
             key_source=keys.source,
             keys=len(keys.keys),
             secrets=len(values),
-            stale=sum(not vault.is_newest(value) for value in values),
+            stale=sum(vault.is_stale(value) for value in values),
             unreadable=tuple(closed),
+            problem=problem,
         )
 
     async def rotate(self) -> SecretsStatus:
@@ -126,8 +131,7 @@ def _reseal(connection: Any, vault: Vault) -> None:
                 config[secret] = vault.reseal(config[secret])
             headers = {name: vault.reseal(value) for name, value in server.headers.items()}
         except SecretUnavailable as exc:
-            hint = f"give its credentials again: ollama-admin server update {server.id}"
-            raise SecretUnavailable(f"server {server.name}: {exc.message}", hint) from exc
+            raise SecretUnavailable(f"server {server.name}: {exc.message}", exc.hint) from exc
         store.change(connection, server.id, {"auth_config": config, "headers": headers})
 
 

@@ -242,7 +242,7 @@ def test_a_key_file_that_others_can_change_is_a_problem(sqlite_cli: Cli, tmp_pat
     (tmp_path / "one.db.key").chmod(0o666)
     code, lines = findings(sqlite_cli)
     assert code == 7
-    problem = "problem: 1 stored secrets cannot be read: the file "
+    problem = "problem: the secrets of gpu cannot be read: the file "
     assert any(line.startswith(problem) and "changed by other users" in line for line in lines)
 
 
@@ -263,6 +263,43 @@ def test_a_key_file_that_others_can_read_is_named_wherever_it_is(
 # the key
 
 
+def test_a_key_that_stands_in_for_the_one_beside_the_database_is_told_apart_from_a_lost_one(
+    sqlite_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where somebody exports a key after secrets were stored under the database's own."""
+    add(sqlite_cli, "gpu", NOWHERE, *TOKEN, "--inactive", stdin="hunter2")
+    own, other = tmp_path / "one.db.key", new_key().reveal()
+    monkeypatch.setenv(KEY, other)
+    hint = (
+        f"the key in {own} opens it: unset {KEY}, or write that key behind the one in {KEY}, "
+        "after a comma, and run: ollama-admin secrets rotate"
+    )
+    code, lines = findings(sqlite_cli)
+    assert (code, lines[0]) == (7, f"problem: the secrets of gpu cannot be read: {hint}")
+    assert not any("under an older key" in line for line in lines)
+    status = sqlite_cli.json("secrets", "status").data
+    assert (status["unreadable"], status["stale"], status["problem"]) == (["gpu"], 0, hint)
+    assert sqlite_cli.json("secrets", "rotate").error["hint"] == hint
+    monkeypatch.setenv(KEY, f"{other},{own.read_text().strip()}")
+    assert sqlite_cli("secrets", "rotate").exit_code == 0
+    monkeypatch.setenv(KEY, other)
+    assert findings(sqlite_cli) == (0, [])
+
+
+def test_a_key_file_that_is_not_there_is_named_and_what_names_it(
+    sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(sqlite_cli, "gpu", NOWHERE, *TOKEN, stdin="hunter2")
+    monkeypatch.setenv("OLLAMA_ADMIN_SECRET_KEY_FILE", "/nope")
+    error = sqlite_cli.json("generate", "-s", "gpu", "-m", "alpha", "hi").error
+    assert error["message"] == (
+        "server gpu: the file /nope cannot be read: No such file or directory"
+    )
+    assert error["hint"] == (
+        "OLLAMA_ADMIN_SECRET_KEY_FILE names it: put the key there, or name the right file"
+    )
+
+
 def test_secrets_without_a_key_are_a_problem(
     cli: Cli, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +307,7 @@ def test_secrets_without_a_key_are_a_problem(
     monkeypatch.delenv(KEY)
     code, lines = findings(cli)
     assert code == 7
-    assert lines[0].startswith("problem: 1 stored secrets cannot be read: ")
+    assert lines[0].startswith("problem: the secrets of gpu cannot be read: ")
 
 
 def test_secrets_under_another_key_are_a_problem_that_names_their_servers(
@@ -280,9 +317,9 @@ def test_secrets_under_another_key_are_a_problem_that_names_their_servers(
     monkeypatch.setenv(KEY, new_key().reveal())
     code, lines = findings(cli)
     assert code == 7
-    assert (
-        "problem: the key does not open the secrets of gpu; give them again with server update"
-        in lines
+    way_back = "write the key that it was stored under behind the one in OLLAMA_ADMIN_SECRET_KEY"
+    assert any(
+        line.startswith(f"problem: the secrets of gpu cannot be read: {way_back}") for line in lines
     )
 
 
@@ -292,9 +329,9 @@ def test_a_secret_that_was_tampered_with_is_a_problem(cli: Cli, database_url: st
     store(database_url, "gpu", {"token": "hunter3"})
     code, lines = findings(cli)
     assert code == 7
-    assert (
-        "problem: the key does not open the secrets of gpu; give them again with server update"
-        in lines
+    way_back = "write the key that it was stored under behind the one in OLLAMA_ADMIN_SECRET_KEY"
+    assert any(
+        line.startswith(f"problem: the secrets of gpu cannot be read: {way_back}") for line in lines
     )
     assert any(
         line.startswith("problem: server gpu: server gpu: a stored secret cannot be read")

@@ -243,7 +243,7 @@ def test_rotation_that_meets_a_secret_it_cannot_read_changes_nothing(
     ran = cli.json("secrets", "rotate")
     assert ran.failure == (5, "secret_unavailable")
     assert ran.error["message"].startswith("server two: ")
-    assert "server update 2" in ran.error["hint"]
+    assert "server update S --secret-stdin" in ran.error["hint"]
     assert stored(database_url, "gpu") == before
 
 

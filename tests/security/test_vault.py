@@ -105,7 +105,8 @@ def test_nothing_opens_of_which_a_character_was_changed() -> None:
 def test_nothing_opens_that_was_never_sealed(found: Any) -> None:
     with pytest.raises(SecretUnavailable):
         VAULT.open(found, GPU)
-    assert not VAULT.is_newest(found)
+    assert not VAULT.is_readable(found)
+    assert not VAULT.is_stale(found)
 
 
 def test_a_sealed_reference_to_a_setting_of_ours_is_not_followed() -> None:
@@ -121,7 +122,7 @@ def test_the_newest_key_seals_and_every_key_opens() -> None:
     both, old = vault(NEW, OLD), VAULT.seal(Secret("old"), GPU)
     new = both.seal(Secret("new"), GPU)
     assert (both.open(old, GPU), both.open(new, GPU)) == (Secret("old"), Secret("new"))
-    assert (both.is_newest(old), both.is_newest(new)) == (False, True)
+    assert (both.is_stale(old), both.is_stale(new)) == (True, False)
     assert vault(NEW).open(new, GPU) == Secret("new")
     with pytest.raises(SecretUnavailable):
         VAULT.open(new, GPU)
