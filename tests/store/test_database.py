@@ -476,7 +476,7 @@ async def test_transaction_that_always_fails_is_tried_a_few_times(
 
 
 def row(name: str, **values: Any) -> dict[str, Any]:
-    now = text(f"'{NOW}+00'") if values.pop("postgresql", True) else text(f"'{NOW}'")
+    now = text(f"'{NOW}'")
     given = {
         "name": name,
         "name_key": name,
