@@ -196,7 +196,7 @@ def _postgres(exc: sa.DBAPIError, state: str | None) -> AdminError:
     if state in _UNAVAILABLE:
         problem, hint = _UNAVAILABLE[state]
         return DatabaseUnavailable(problem, hint)
-    if state == "22P05":
+    if state == "22P05" and "\\u0000" not in str(exc.orig):  # that one no encoding has
         return InvalidInput(*_FOREIGN_CHARACTER)
     if state in ("42P01", "42703"):
         return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)

@@ -277,7 +277,7 @@ def test_a_key_that_stands_in_for_the_one_beside_the_database_is_told_apart_from
     code, lines = findings(sqlite_cli)
     assert (code, lines[0]) == (7, f"problem: the secrets of gpu cannot be read: {hint}")
     assert not any("under an older key" in line for line in lines)
-    status = sqlite_cli.json("secrets", "status").data
+    status = json.loads(sqlite_cli.json("secrets", "status").stdout)
     assert (status["unreadable"], status["stale"], status["problem"]) == (["gpu"], 0, hint)
     assert sqlite_cli.json("secrets", "rotate").error["hint"] == hint
     monkeypatch.setenv(KEY, f"{other},{own.read_text().strip()}")
