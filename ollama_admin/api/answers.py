@@ -99,6 +99,7 @@ def _answer(
         model=body.model,
         path=path,
         live=body.stream is not False,
+        logprobs=body.logprobs is True,
         write_idle=request.app.state.limits.write_idle,
     )
 

@@ -16,11 +16,12 @@ from starlette.types import Receive, Scope, Send
 from ollama_admin.api.problems import JSONDocument, described, problem, shown
 from ollama_admin.documents import document
 from ollama_admin.domain.answers import Piece, Reply
-from ollama_admin.errors import AdminError
+from ollama_admin.errors import AdminError, StreamInterrupted
 from ollama_admin.services.generate import Stream
 
 NDJSON = b"application/x-ndjson"
 NANOSECONDS_PER_MS = 1_000_000
+LOGPROBS_LIMIT = 8 * 2**20  # bytes, of an answer that is not streamed
 _STOPPING = {
     "code": "server_stopping",
     "message": "the server is stopping; ask again",
@@ -55,6 +56,7 @@ class AnswerResponse(Response):
         model: str,
         path: str,
         live: bool,
+        logprobs: bool,
         write_idle: float,
     ) -> None:
         super().__init__()
@@ -63,6 +65,7 @@ class AnswerResponse(Response):
         self._model = model
         self._path = path
         self._live = live
+        self._wants_logprobs = logprobs
         self._write_idle = write_idle
         self._begun = False
         self._ended = False
@@ -93,12 +96,15 @@ class AnswerResponse(Response):
         await self._end(send)
 
     async def _gather(self, stream: Stream, scope: Scope, receive: Receive, send: Send) -> None:
-        logprobs: list[Any] = []
+        logprobs = bytearray()
         async for piece in stream:
-            logprobs += _logprobs(piece.record or {})
+            if self._wants_logprobs:
+                _add_logprobs(logprobs, piece.record or {})
+        whole = _whole(stream.reply, self._dialect)
+        if self._wants_logprobs:
+            _add_logprobs(logprobs, whole)
         self._begun = self._ended = True
-        whole = _whole(stream.reply, self._dialect, logprobs)
-        await JSONDocument(whole)(scope, receive, send)
+        await _document(whole, logprobs)(scope, receive, send)
 
     async def _fail(
         self, error: dict[str, Any], status: int, scope: Scope, receive: Receive, send: Send
@@ -174,8 +180,8 @@ def _last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
     return record | {"server": document(reply.server), "digest": reply.digest, "proof": reply.proof}
 
 
-def _whole(reply: Reply, dialect: Dialect, logprobs: list[Any]) -> dict[str, Any]:
-    """The last record with all that was said before."""
+def _whole(reply: Reply, dialect: Dialect) -> dict[str, Any]:
+    """The last record with all that was said before; its log probabilities are still its own."""
     last = _last(reply, dialect)
     content = _content(reply.response, reply.thinking, dialect)
     message = content
@@ -187,15 +193,31 @@ def _whole(reply: Reply, dialect: Dialect, logprobs: list[Any]) -> dict[str, Any
         content["message"] = message
     if reply.tool_calls:
         message["tool_calls"] = [dict(call) for call in reply.tool_calls]
-    logprobs = logprobs + _logprobs(last)
-    if logprobs:
-        content["logprobs"] = logprobs
     return last | content
 
 
-def _logprobs(record: Mapping[str, Any]) -> list[Any]:
+def _add_logprobs(kept: bytearray, record: Mapping[str, Any]) -> None:
+    """Append those of a record, as JSON: as objects they take ten times as much."""
     logprobs = record.get("logprobs")
-    return logprobs if isinstance(logprobs, list) else []
+    if not isinstance(logprobs, list) or not logprobs:
+        return
+    kept += b"," if kept else b""
+    kept += json.dumps(logprobs)[1:-1].encode()
+    if len(kept) > LOGPROBS_LIMIT:
+        raise StreamInterrupted(
+            f"the log probabilities of the answer are longer than {LOGPROBS_LIMIT // 2**20} MiB",
+            "ask for fewer top_logprobs, or for a stream",
+        )
+
+
+def _document(whole: dict[str, Any], logprobs: bytearray) -> Response:
+    if not logprobs:
+        return JSONDocument(whole)
+    whole.pop("logprobs", None)
+    body = bytearray(json.dumps(whole, allow_nan=False).encode())
+    body[-1:] = b',"logprobs":['
+    body += logprobs + b"]}"
+    return Response(bytes(body), media_type=JSONDocument.media_type)
 
 
 def _made_last(reply: Reply, dialect: Dialect) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def v1_event(line: bytes) -> StreamEvent | None:
         or _optional_text(delta, "reasoning_content")
         or "",
         done_reason=_optional_text(choice, "finish_reason"),
+        tool_calls=_tool_calls(delta),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
     )

@@ -1,8 +1,10 @@
 """Judges an answer while it arrives. Pure: the clock is handed in."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from io import StringIO
 
 from ollama_admin.domain.answers import Piece, Stats, StreamEvent
 from ollama_admin.domain.servers import ServerRef
@@ -19,13 +21,15 @@ _NUMBERS = (
     "prompt_tokens",
     "output_tokens",
 )
-ANSWER_LIMIT = 4 * 2**20  # characters; the longest contexts of today hold a quarter of that
+# bytes of all that is kept of one answer, as JSON in ASCII: at most six for each that was received
+ANSWER_LIMIT = 4 * 2**20
+VALUE_SIZE = 64  # bytes of memory that an empty value takes, which `[],` says in three
 
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
     """What came so far. `accepted` are the names that the answer may carry, times seconds of one
-    monotonic clock.
+    monotonic clock, `size` bytes as `ANSWER_LIMIT` counts them.
     """
 
     server: ServerRef
@@ -35,11 +39,12 @@ class Answer:
     allow_remote: bool
     started: float
     every_record: bool = False
-    response: list[str] = field(default_factory=list)
-    thinking: list[str] = field(default_factory=list)
+    takes_tool_calls: bool = False
+    response: StringIO = field(default_factory=StringIO)
+    thinking: StringIO = field(default_factory=StringIO)
     tool_calls: list[Mapping[str, Json]] = field(default_factory=list)
     record: Mapping[str, Json] | None = None
-    length: int = 0
+    size: int = 0
     first_at: float | None = None
     is_named: bool = False
     is_remote: bool = False
@@ -62,6 +67,7 @@ class Answer:
             raise self._failed(event.error)
         self._check_name(event)
         self._check_remote(event)
+        self._check_tool_calls(event)
         self._note_numbers(event)
         self.record = event.record
         says_something = bool(event.response or event.thinking or event.tool_calls)
@@ -79,21 +85,20 @@ class Answer:
     def _keep(self, event: StreamEvent, now: float) -> None:
         if self.first_at is None:
             self.first_at = now
-        self.length += len(event.response) + len(event.thinking)
-        if self.length > ANSWER_LIMIT:
+        self.size += kept_size(event.response, event.thinking, event.tool_calls)
+        if self.size > ANSWER_LIMIT:
             raise StreamInterrupted(
-                f"the answer of server {self.server} is longer than {ANSWER_LIMIT // 2**20} Mi "
-                "characters",
+                f"the answer of server {self.server} is longer than {ANSWER_LIMIT // 2**20} MiB",
                 "what was shown is incomplete; bound it with --option num_predict=N",
             )
-        self.response.append(event.response)
-        self.thinking.append(event.thinking)
+        self.response.write(event.response)
+        self.thinking.write(event.thinking)
         self.tool_calls += event.tool_calls
 
     def require_end(self) -> None:
         """Raise StreamInterrupted unless the server said that it was done."""
         if not self.done or (self.needs_reason and self.done_reason is None):
-            characters = len("".join(self.response))
+            characters = len(self.response.getvalue())
             raise StreamInterrupted(
                 f"the answer of server {self.server} ended without its end mark, after "
                 f"{characters} characters",
@@ -151,6 +156,10 @@ class Answer:
             )
         self.is_remote = self.is_remote or event.is_remote
 
+    def _check_tool_calls(self, event: StreamEvent) -> None:
+        if event.tool_calls and not self.takes_tool_calls:
+            raise self._failed("it calls tools, and none were offered to it")
+
     def _note_numbers(self, event: StreamEvent) -> None:
         self.done = self.done or event.done
         for name in _NUMBERS:
@@ -165,6 +174,17 @@ class Answer:
             f"server {self.server} failed in the middle of the answer: {text}",
             "what was shown is incomplete",
         )
+
+
+def kept_size(*values: object) -> int:
+    """Bytes that values count for `ANSWER_LIMIT`."""
+    size = 0
+    for value in filter(None, values):
+        text = json.dumps(value)
+        size += len(text) - 2
+        if not isinstance(value, str):
+            size += VALUE_SIZE * sum(map(text.count, ",[{"))
+    return size
 
 
 def _piece(event: StreamEvent) -> Piece:

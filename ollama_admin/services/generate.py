@@ -68,6 +68,7 @@ class _Generating(Carrier[Answer, Piece]):
             allow_remote=self._terms.allow_remote,
             started=started,
             every_record=self._path is not None,
+            takes_tool_calls=self._question.offers_tools,
         )
 
     async def carry(
@@ -91,8 +92,8 @@ class _Generating(Carrier[Answer, Piece]):
     def reply(self, accepted: Accepted[Answer]) -> Reply:
         answer, judgement = accepted.answer, accepted.judgement
         return Reply(
-            response="".join(answer.response),
-            thinking="".join(answer.thinking),
+            response=answer.response.getvalue(),
+            thinking=answer.thinking.getvalue(),
             model=accepted.candidate.name.text,
             server=accepted.candidate.target.ref,
             digest=judgement.digest,

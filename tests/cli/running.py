@@ -137,6 +137,11 @@ class Process:
                 self.end_input()
 
     @property
+    def number(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def stdout_so_far(self) -> bytes:
         return self._stdout.content
 

@@ -1,5 +1,6 @@
 """What is accepted of an answer while it arrives, and what is said of it at its end."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from ollama_admin.domain.answers import Piece, Stats, StreamEvent
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import ModelMismatch, StreamInterrupted, UpstreamError
-from ollama_admin.rules.answers import Answer
+from ollama_admin.rules.answers import ANSWER_LIMIT, Answer
 
 END = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CALL = {"function": {"name": "f"}}
@@ -43,7 +44,7 @@ def taken(*events: StreamEvent, **given: Any) -> Answer:
 
 @pytest.mark.parametrize("what", [{"response": "a"}, {"thinking": "a"}, {"tool_calls": (CALL,)}])
 def test_what_says_something_is_a_piece_and_kept(what: dict[str, Any]) -> None:
-    arriving = answer()
+    arriving = answer(takes_tool_calls=True)
     event = said(**what, record={"raw": 1})
     piece = Piece(
         response=event.response,
@@ -54,7 +55,7 @@ def test_what_says_something_is_a_piece_and_kept(what: dict[str, Any]) -> None:
     taken_piece = arriving.take(event, 101)
     assert taken_piece == piece
     assert taken_piece.record == {"raw": 1}
-    kept = ("".join(arriving.response), "".join(arriving.thinking), tuple(arriving.tool_calls))
+    kept = (arriving.response.getvalue(), arriving.thinking.getvalue(), tuple(arriving.tool_calls))
     assert kept == (event.response, event.thinking, event.tool_calls)
 
 
@@ -74,15 +75,55 @@ def test_where_every_record_is_wanted_each_is_a_piece_but_the_last() -> None:
     assert arriving.take(said(), 102) is None
     last = said(response="end", done=True, record={"raw": 2})
     assert arriving.take(last, 103) is None
-    assert (arriving.first_at, arriving.response[-1], arriving.record) == (103, "end", {"raw": 2})
+    assert (arriving.first_at, arriving.response.getvalue(), arriving.record) == (
+        103,
+        "end",
+        {"raw": 2},
+    )
 
 
-def test_text_and_thinking_have_four_million_characters_together_and_no_more() -> None:
+def test_text_and_thinking_have_four_mebibytes_together_and_no_more() -> None:
     arriving = taken(said(response="r" * 2**21))
     assert arriving.take(said(thinking="t" * 2**21), 102) is not None
     for more in ({"response": "r"}, {"thinking": "t"}):
-        with pytest.raises(StreamInterrupted, match="longer than 4 Mi characters"):
+        with pytest.raises(StreamInterrupted, match="longer than 4 MiB"):
             arriving.take(said(**more), 103)
+
+
+def test_wide_characters_and_calls_of_tools_count_as_much_as_they_take() -> None:
+    wide = {"response": "\N{ROCKET}" * (2**22 // 12)}  # 12 bytes each, where JSON is in ASCII
+    long = {"tool_calls": ({"arguments": "z" * 2**22},)}
+    many = {"tool_calls": ({"arguments": [[]] * 60_000},)}  # of 120 kB
+    assert taken(said(**wide)).size <= ANSWER_LIMIT
+    for kept in (wide | {"thinking": "\N{ROCKET}"}, long, many):
+        with pytest.raises(StreamInterrupted, match="longer than 4 MiB"):
+            taken(said(**kept), takes_tool_calls=True)
+
+
+def test_many_small_pieces_are_joined_as_they_come() -> None:
+    arriving = taken(said())
+    event = said(response="\N{ROCKET}")
+    tracemalloc.start()
+    for _ in range(20_000):
+        arriving.take(event, 103)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 12 * 20_000
+    assert arriving.response.getvalue() == "\N{ROCKET}" * 20_000
+
+
+def test_what_is_joined_keeps_every_line_end() -> None:
+    text = "a\r\nb\rc\n\u2028\n"
+    assert taken(*(said(response=character) for character in text)).response.getvalue() == text
+
+
+def test_calls_of_tools_that_nobody_offered_are_refused() -> None:
+    calls = said(tool_calls=(CALL,))
+    with pytest.raises(UpstreamError, match="it calls tools, and none were offered") as before:
+        taken(calls)
+    assert not isinstance(before.value, StreamInterrupted)
+    with pytest.raises(StreamInterrupted, match="it calls tools, and none were offered"):
+        taken(said(response="a"), calls)
 
 
 # whose answer

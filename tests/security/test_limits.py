@@ -198,7 +198,7 @@ async def test_an_answer_without_an_end_is_cut_off(tmp_path: Path) -> None:
     async with FakeOllama(SimulatedModel("alpha")) as server:
         server.script_always("/api/generate", Endless(CHUNKED, chunk(long + b"\n")))
         async with Client(database_url=f"sqlite:///{tmp_path}/x.db", environ={}) as client:
-            with pytest.raises(StreamInterrupted, match="longer than 4 Mi characters"):
+            with pytest.raises(StreamInterrupted, match="longer than 4 MiB"):
                 await client.generate(prompt="hi", model="alpha", server_url=server.url)
 
 
@@ -293,13 +293,13 @@ async def measure(url: str, where: str, folder: str) -> dict[str, Any]:
         }
 
 
-def peak() -> int:
-    """Bytes of memory that this process has had at most.
+def peak(process: int | str = "self") -> int:
+    """Bytes of memory that a process has had at most.
 
     Not `ru_maxrss`: that begins with the peak of the process that started this one, which has
     packed the bomb.
     """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 

@@ -1,0 +1,239 @@
+"""What a server makes us keep of an answer is bounded, by every door: each is a process of its own
+that reads its own peak of memory, which may grow by 50 MiB in all.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ollama_admin.cli import app
+from ollama_admin.client import Client
+from ollama_admin.errors import AdminError
+from ollama_admin.rules.answers import ANSWER_LIMIT
+from tests.api.test_serve import ask, started
+from tests.cli.conftest import Spawn
+from tests.fake_ollama import Answer, FakeOllama, Fault, SimulatedModel
+from tests.fake_ollama_thread import FakeOllamaThread
+from tests.security.test_limits import CHUNKED, GROWTH, Endless, chunk, peak
+
+GENERATE, CHAT = "/api/generate", "/api/chat"
+PROMPT = {"prompt": "hi"}
+TALK = {"messages": [{"role": "user", "content": "hi"}]}
+TOOLS = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+CALLS = {"tool_calls": [{"function": {"name": "f", "arguments": {"a": "z" * 100_000}}}]}
+EMPTY_CALLS = {"tool_calls": [{"function": {"name": "f", "arguments": [[]] * 50_000}}]}
+CHOICES = [{"token": "x", "logprob": -0.5, "bytes": [120]}] * 20
+LOGPROBS = {"logprobs": [{"token": "x", "logprob": -0.5, "top_logprobs": CHOICES}] * 40}
+SECONDS = 60.0
+OK, INTERRUPTED, UPSTREAM = "ok", "stream_interrupted", "upstream_error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """A record that comes for ever, or `times` and then the end; `outcome` is how a request ends
+    that asks so.
+    """
+
+    outcome: str
+    record: Mapping[str, Any]
+    asks: Mapping[str, Any] = field(default_factory=lambda: PROMPT)
+    times: int | None = None
+
+    def fault(self) -> Fault:
+        line = self.line(done=False)
+        if self.times is None:
+            return Endless(CHUNKED, chunk(line * (1 + 65536 // len(line))))
+        return Answer(200, line * self.times + self.line(done=True, done_reason="stop"))
+
+    def line(self, **more: Any) -> bytes:
+        said = {"response": "", **self.record}
+        record = {"model": "alpha:latest", "created_at": "2026-01-01T00:00:00Z", **said, **more}
+        if path_of(self.asks) == CHAT:
+            record["message"] = {"role": "assistant", "content": record.pop("response")}
+            record["message"] |= {
+                key: record.pop(key) for key in ("tool_calls", "thinking") if key in record
+            }
+        return json.dumps(record).encode() + b"\n"
+
+
+def text(character: str, times: int) -> dict[str, Any]:
+    return {"response": character * times}
+
+
+SAID = {
+    "endless text": Attack(outcome=INTERRUPTED, record=text("x", 10_000)),
+    "endless wide characters": Attack(outcome=INTERRUPTED, record=text("\N{ROCKET}", 1000)),
+    "endless thinking": Attack(outcome=INTERRUPTED, record={"thinking": "\N{ROCKET}" * 1000}),
+    "calls of tools that nobody offered": Attack(outcome=UPSTREAM, record=CALLS),
+    "as much text as is kept": Attack(
+        outcome=OK, record=text("x", 2**16), times=ANSWER_LIMIT // 2**16 - 1
+    ),
+    "as many wide characters": Attack(
+        outcome=OK, record=text("\N{ROCKET}", 2**12), times=ANSWER_LIMIT // 2**12 // 12 - 1
+    ),
+    "as many control characters": Attack(
+        outcome=OK, record=text("\x01", 2**12), times=ANSWER_LIMIT // 2**12 // 6 - 1
+    ),
+    "a record as long as one may be": Attack(
+        outcome=INTERRUPTED, record=text("\x01", ANSWER_LIMIT // 6 - 100), times=1
+    ),
+    "a record of as many values as one may hold": Attack(
+        outcome=OK, record={"context": [{}] * 145_000}, times=2
+    ),
+}
+CALLED = {
+    "endless calls of tools": Attack(outcome=INTERRUPTED, record=CALLS, asks=TALK | TOOLS),
+    "endless empty calls of tools": Attack(
+        outcome=INTERRUPTED, record=EMPTY_CALLS, asks=TALK | TOOLS
+    ),
+    "calls that nobody offered in a talk": Attack(outcome=UPSTREAM, record=CALLS, asks=TALK),
+    "as many calls as are kept": Attack(
+        outcome=OK, record=CALLS, asks=TALK | TOOLS, times=ANSWER_LIMIT // 100_200 - 1
+    ),
+    "log probabilities that nobody asked for": Attack(outcome=OK, record=LOGPROBS, times=400),
+}
+GATHERED = {
+    "endless log probabilities": Attack(
+        outcome=INTERRUPTED, record=LOGPROBS, asks=PROMPT | {"logprobs": True}
+    ),
+    "as many log probabilities as are kept": Attack(
+        outcome=OK,
+        record=LOGPROBS | text("x", 2**16),
+        asks=PROMPT | {"logprobs": True},
+        times=ANSWER_LIMIT // 2**16 - 1,
+    ),
+}
+SMALL = {"small records": Attack(outcome=INTERRUPTED, record=text("\N{ROCKET}", 1))}
+DOORS = {"cli": ["--stream"], "cli at once": ["--no-stream"], "client": []}
+
+
+Questions = Mapping[str, tuple[str, dict[str, Any]]]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_an_answer_is_kept_within_50_mib(door: str, tmp_path: Path) -> None:
+    asked_in_a_process(door, SAID | CALLED if door == "client" else SAID, tmp_path)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_served_answer_is_kept_within_50_mib(stream: bool, tmp_path: Path, spawn: Spawn) -> None:
+    asked_of_a_service(
+        SAID | CALLED | ({} if stream else GATHERED), stream, f"sqlite:///{tmp_path}/x.db", spawn
+    )
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("door", ["client", "cli"])
+def test_many_small_records_are_kept_within_50_mib(door: str, tmp_path: Path) -> None:
+    asked_in_a_process(door, SMALL, tmp_path)
+
+
+@pytest.mark.chaos
+def test_many_small_records_are_served_within_50_mib(tmp_path: Path, spawn: Spawn) -> None:
+    asked_of_a_service(SMALL, False, f"sqlite:///{tmp_path}/x.db", spawn)
+
+
+def asked_in_a_process(door: str, attacks: Mapping[str, Attack], folder: Path) -> None:
+    with ExitStack() as stack:
+        urls = attackers(stack, attacks)
+        questions = {name: (url, asks_of(attacks, name)) for name, url in urls.items()}
+        command = [sys.executable, "-m", "tests.security.test_memory", door, json.dumps(questions)]
+        environ = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{folder}/x.db",
+        }
+        done = subprocess.run(command, env=environ, capture_output=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outcomes, peaks = json.loads(done.stderr.splitlines()[-1])
+    compare(attacks, outcomes, peaks)
+
+
+def asked_of_a_service(
+    attacks: Mapping[str, Attack], stream: bool, database: str, spawn: Spawn
+) -> None:
+    process, at = started(spawn, database)
+    outcomes, peaks = {}, {}
+    with ExitStack() as stack:
+        for name, url in attackers(stack, attacks).items():
+            asks = asks_of(attacks, name)
+            body = {"model": "alpha", "server_url": url, "stream": stream, **asks}
+            answer = ask(at, "POST", path_of(asks), body).text
+            outcomes[name] = json.loads(answer.splitlines()[-1]).get("code", OK)
+            peaks[name] = peak(process.number)
+    compare(attacks, outcomes, peaks)
+
+
+def attackers(stack: ExitStack, attacks: Mapping[str, Attack]) -> dict[str, str]:
+    """The URLs of servers that attack so; the first one, `good`, does not."""
+    names = ("good", *attacks)
+    thread = FakeOllamaThread(*(FakeOllama(SimulatedModel("alpha")) for _ in names))
+    stack.enter_context(thread)
+    for name, fake in zip(names, thread.fakes, strict=True):
+        if name in attacks:
+            attack = attacks[name]
+            thread.call(partial(fake.script_always, path_of(attack.asks), attack.fault()))
+    return {name: fake.url for name, fake in zip(names, thread.fakes, strict=True)}
+
+
+def asks_of(attacks: Mapping[str, Attack], name: str) -> Mapping[str, Any]:
+    return attacks[name].asks if name in attacks else PROMPT
+
+
+def path_of(asks: Mapping[str, Any]) -> str:
+    return CHAT if "messages" in asks else GENERATE
+
+
+def compare(
+    attacks: Mapping[str, Attack], outcomes: Mapping[str, str], peaks: Mapping[str, int]
+) -> None:
+    """Each attack must end as it says; memory never falls, so that each adds to those before it."""
+    expected = {"good": OK} | {name: attack.outcome for name, attack in attacks.items()}
+    assert outcomes == expected
+    assert max(peaks.values()) - peaks["good"] < GROWTH, peaks
+
+
+async def ask_a_client(questions: Questions) -> None:
+    outcomes, peaks = {}, {}
+    async with Client() as client:
+        for name, (url, asks) in questions.items():
+            outcomes[name] = OK
+            try:
+                await client.generate(model="alpha", server_url=url, **asks)
+            except AdminError as error:
+                outcomes[name] = error.code
+            peaks[name] = peak()
+    print(json.dumps([outcomes, peaks]), file=sys.stderr)
+
+
+def ask_the_command_line(questions: Questions, words: Sequence[str]) -> None:
+    outcomes, peaks = {}, {}
+    for name, (url, asks) in questions.items():
+        sys.argv = ["ollama-admin", "generate", asks["prompt"], "-m", "alpha"]
+        sys.argv += ["--server-url", url, "-o", "json", *words]
+        errors = sys.stderr
+        sys.stderr = StringIO()
+        with suppress(SystemExit):
+            app.main()
+        said, sys.stderr = sys.stderr.getvalue(), errors
+        outcomes[name] = json.loads(said.splitlines()[-1])["error"]["code"] if said else OK
+        peaks[name] = peak()
+    print(json.dumps([outcomes, peaks]), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    door, asked = sys.argv[1], json.loads(sys.argv[2])
+    if door == "client":
+        asyncio.run(ask_a_client(asked))
+    else:
+        ask_the_command_line(asked, DOORS[door])
