@@ -47,7 +47,7 @@ async def generate(request: Request, client: ClientDep, body: schemas.GenerateBo
     images = tuple(
         decoded_image(f"images[{index}]", image) for index, image in enumerate(body.images or ())
     )
-    asked = GenerateRequest(**_fields(body), images=images)
+    asked = GenerateRequest(**_fields(request, body), images=images)
     return _answer(request, client, asked, Dialect.GENERATE, body)
 
 
@@ -56,7 +56,7 @@ async def chat(request: Request, client: ClientDep, body: schemas.ChatBody) -> R
     """Answer a conversation, as Ollama does; the rest is as for generate."""
     given = body.model_dump(include={"messages", "tools"}, exclude_unset=True, exclude_none=True)
     asked = GenerateRequest(
-        **_fields(body),
+        **_fields(request, body),
         messages=tuple(given["messages"]),
         tools=tuple(given.get("tools") or ()),
     )
@@ -79,10 +79,10 @@ async def tags(client: ClientDep) -> Response:
     return JSONDocument({"models": [_listed(model) for model in by_name.values()]})
 
 
-def _fields(body: schemas.GenerateBody | schemas.ChatBody) -> dict[str, Any]:
-    """Nothing is added to what the client asks for: so it may be cut, unless it says otherwise."""
+def _fields(request: Request, body: schemas.GenerateBody | schemas.ChatBody) -> dict[str, Any]:
+    """What the client asks for, with all of its prompt, unless it says that it may be cut."""
     given = body.model_dump(include=_FIELDS, exclude_unset=True, exclude_none=True)
-    return given | {"allow_truncate": True}
+    return given | {"allow_truncate": request.app.state.allow_truncate}
 
 
 def _answer(

@@ -20,9 +20,12 @@ bearer token.
 """
 
 
-def create_app(client: Client, limits: Limits, rights: Rights) -> FastAPI:
+def create_app(
+    client: Client, limits: Limits, rights: Rights, *, allow_truncate: bool = False
+) -> FastAPI:
     """The routes over an open client, for callers with these rights. `Guard` stands before it: it
-    checks no token, and the guard says where notes go.
+    checks no token, and the guard says where notes go. `allow_truncate` lets servers cut prompts of
+    which the client does not say otherwise.
     """
     app = FastAPI(
         title="ollama-admin",
@@ -36,6 +39,7 @@ def create_app(client: Client, limits: Limits, rights: Rights) -> FastAPI:
     app.state.client = client
     app.state.limits = limits
     app.state.rights = rights
+    app.state.allow_truncate = allow_truncate
     for noun in (servers, models, answers, health):
         app.include_router(noun.router)
     problems.install(app)

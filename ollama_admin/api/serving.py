@@ -28,12 +28,15 @@ BACKLOG = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`grace` is seconds that running answers have after the sign to stop."""
+    """`grace` is seconds that running answers have after the sign to stop; `allow_truncate` is that
+    of `create_app`.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8421
     allow_hosts: Sequence[str] = ()
     grace: float = 30.0
+    allow_truncate: bool = False
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -95,7 +98,12 @@ async def serve(
     """
     with listen(options) as listener:
         token = _token(settings, say)
-        app = create_app(client, options.limits, rights(settings))
+        app = create_app(
+            client,
+            options.limits,
+            rights(settings),
+            allow_truncate=options.allow_truncate,
+        )
         guard = Guard(app, token=token, hosts=options.hosts, limits=options.limits, log=log)
         server = _Server(_config(guard, options))
         _introduce(listener, settings, options, say)

@@ -152,6 +152,7 @@ class Shell:
         port: int,
         allow_hosts: Sequence[str],
         grace: float,
+        allow_truncate: bool,
         log: Callable[[str], None],
     ) -> None:
         """Run the REST API until a signal ends it; InvalidInput where the packages of the extra
@@ -168,7 +169,13 @@ class Shell:
                 f"the REST API needs packages that are not installed ({exc.name})",
                 "pip install 'ollama-admin[server]'",
             ) from exc
-        options = Options(host=host, port=port, allow_hosts=allow_hosts, grace=grace)
+        options = Options(
+            host=host,
+            port=port,
+            allow_hosts=allow_hosts,
+            grace=grace,
+            allow_truncate=allow_truncate,
+        )
         try:
             asyncio.run(self._serve(options, log))
         finally:

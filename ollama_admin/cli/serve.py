@@ -32,6 +32,9 @@ def serve(
     grace: Annotated[
         float, typer.Option(metavar="S", help="Seconds that running answers have after SIGTERM.")
     ] = 30.0,
+    allow_truncate: Annotated[
+        bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")
+    ] = False,
     output: OutputOption = None,
 ) -> None:
     """Serve the REST API until SIGTERM or Ctrl-C.
@@ -46,4 +49,11 @@ def serve(
         with contextlib.suppress(OSError):
             shell.output.log(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
 
-    shell.serve(host=host, port=port, allow_hosts=allow_host or (), grace=grace, log=log)
+    shell.serve(
+        host=host,
+        port=port,
+        allow_hosts=allow_host or (),
+        grace=grace,
+        allow_truncate=allow_truncate,
+        log=log,
+    )

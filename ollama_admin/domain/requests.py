@@ -48,9 +48,14 @@ class Question:
 
     def uncut(self) -> "Question":
         """This question, for a server to refuse where its context is too short: left to itself, it
-        would cut the prompt and say nothing.
+        would cut the prompt and say nothing. What the question says of that itself stays.
         """
-        return replace(self, truncate=False, shift=False)
+        truncate, shift = self.truncate, self.shift
+        if truncate is None:
+            truncate = False
+        if shift is None:
+            shift = False
+        return replace(self, truncate=truncate, shift=shift)
 
     @property
     def offers_tools(self) -> bool:

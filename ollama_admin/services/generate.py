@@ -85,9 +85,7 @@ class _Generating(Carrier[Answer, Piece]):
         answer.require_end()
 
     async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: Answer) -> None:
-        self._truncated = await truncated(
-            self._question, self._terms, candidate, answer, endpoint, self._note
-        )
+        self._truncated = await truncated(self._question, candidate, answer, endpoint, self._note)
 
     def reply(self, accepted: Accepted[Answer]) -> Reply:
         answer, judgement = accepted.answer, accepted.judgement

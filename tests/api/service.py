@@ -40,11 +40,16 @@ class Service:
         grace: float = 5.0,
         times: Times | None = None,
         allow_hosts: tuple[str, ...] = (),
+        allow_truncate: bool = False,
     ) -> None:
         self._database_url = database_url
         self._environ = {"OLLAMA_ADMIN_API_TOKEN": TOKEN, **(environ or {})}
         self._options = Options(
-            port=0, limits=limits or Limits(), grace=grace, allow_hosts=allow_hosts
+            port=0,
+            limits=limits or Limits(),
+            grace=grace,
+            allow_hosts=allow_hosts,
+            allow_truncate=allow_truncate,
         )
         self._times = times
         self._executor = ThreadPoolExecutor(max_workers=1)

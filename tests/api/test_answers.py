@@ -134,7 +134,7 @@ def test_every_field_reaches_the_server_as_it_was_given(sqlite_api: Service, fak
     )
     assert answer.status_code == 200, answer.text
     [body] = sent(fake, GENERATE)
-    assert body == {"model": "alpha:latest", "stream": True, **fields}
+    assert body == {"model": "alpha:latest", "stream": True, "shift": False, **fields}
 
 
 def test_messages_and_tools_reach_the_server_as_they_were_given(
@@ -177,6 +177,7 @@ def test_messages_and_tools_reach_the_server_as_they_were_given(
         {
             "model": "alpha:latest",
             "stream": True,
+            "truncate": False,
             "shift": False,
             "messages": messages,
             "tools": tools,
@@ -184,6 +185,52 @@ def test_messages_and_tools_reach_the_server_as_they_were_given(
     ]
     whole = sqlite_api.ask("POST", CHAT, {**body, "stream": False}).json()
     assert whole["message"] == {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+LONG = "word " * 40_000
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [(GENERATE, {"prompt": LONG}), (CHAT, {"messages": [{"role": "user", "content": LONG}]})],
+    ids=["generate", "chat"],
+)
+def test_a_prompt_is_read_whole_or_refused_unless_the_client_says_otherwise(
+    shared_api: Service, fakes: Serve, path: str, asked: dict[str, Any], stream: bool
+) -> None:
+    fake = fakes("alpha")
+    body = {"model": "alpha", "server_url": fake.url, "stream": stream, **asked}
+    refused = shared_api.ask("POST", path, body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "prompt_too_long")
+    assert "40000 tokens, the context has 2048" in refused.json()["error"]
+    cut = shared_api.ask("POST", path, body | {"truncate": True, "shift": True})
+    assert json.loads(cut.text.splitlines()[-1])["prompt_eval_count"] == 1027
+    assert [(one["truncate"], one["shift"]) for one in sent(fake, path)] == [
+        (False, False),
+        (True, True),
+    ]
+
+
+def test_a_service_that_lets_prompts_be_cut_adds_nothing(sqlite_url: str, fakes: Serve) -> None:
+    fake = fakes("alpha")
+    with Service(sqlite_url, allow_truncate=True) as service:
+        body = {"model": "alpha", "server_url": fake.url, "prompt": LONG}
+        assert lines(service.ask("POST", GENERATE, body))[-1]["prompt_eval_count"] == 1027
+    [asked] = sent(fake, GENERATE)
+    assert not {"truncate", "shift"} & asked.keys()
+
+
+def test_a_cut_by_a_server_that_became_an_old_one_is_noted(
+    sqlite_api: Service, fakes: Serve
+) -> None:
+    fake = fakes("alpha")
+    register(sqlite_api, fake)
+    fake.call(lambda: setattr(fake.fakes[0], "version", "0.9.6"))
+    body = {"model": "alpha", "prompt": LONG, "stream": False, "options": {"num_ctx": 1024}}
+    answer = sqlite_api.ask("POST", GENERATE, body)
+    assert answer.json()["prompt_eval_count"] == 1024
+    assert "the prompt was probably cut" in answer.headers["X-Ollama-Admin-Note"]
 
 
 @pytest.mark.parametrize(

@@ -1117,6 +1117,62 @@ async def test_whether_a_prompt_was_cut_is_known_by_version_and_numbers(
     assert bool(asking.notes) is (truncated is True)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "options", "truncated"),
+    [
+        ("0.33.0", "0.9.6", {"num_ctx": 1024}, True),
+        ("0.33.0", "0.9.6", {"num_ctx": 1000}, True),
+        ("0.33.0", "0.9.6", {}, True),
+        ("0.33.0", "0.12.5", {}, True),
+        ("0.33.0", "0.6.6", {}, True),
+        ("dev", "0.9.6", {}, True),
+        ("0.33.0", "0.33.0", {"num_ctx": 4096}, False),
+    ],
+)
+async def test_the_numbers_of_an_answer_win_over_the_version_of_the_last_check(
+    asking: Asking,
+    before: str,
+    after: str,
+    options: Mapping[str, int],
+    truncated: bool,
+) -> None:
+    model = SimulatedModel("alpha", context_length=8192)
+    context = 2048 if after == "0.6.6" else 4096
+    async with FakeOllama(model, version=before, context=context) as fake:
+        await asking.client.servers.add(name="gpu", url=fake.url)
+        await asking.client.discover()
+        fake.version = after
+        words = 20_000 if truncated else 2048
+        outcome = await asking.ask(server="gpu", prompt="word " * words, options=options)
+    assert outcome.accepted.truncated is truncated
+    assert bool(asking.notes) is truncated
+
+
+async def test_a_whole_prompt_of_a_usual_length_is_looked_at_once_more(
+    asking: Asking, fake: FakeOllama
+) -> None:
+    fake.models["alpha:latest"] = SimulatedModel("alpha", context_length=8192)
+    whole = await asking.ask(server_url=fake.url, prompt="word " * 2048)
+    shorter = await asking.ask(server_url=fake.url, prompt="word " * 2047)
+    await asking.client.servers.add(name="gpu", url=fake.url)
+    await asking.client.servers.check(["gpu"])
+    fake.script_always("/api/version", Answer(500, "<html>"))
+    unknown = await asking.ask(server="gpu", prompt="word " * 2048)
+    found = [outcome.accepted.truncated for outcome in (whole, shorter, unknown)]
+    assert found == [False, False, None]
+    assert len(fake.requests_to("/api/ps")) == 1
+
+
+async def test_what_a_question_says_itself_of_a_cut_is_what_is_sent(
+    asking: Asking, fake: FakeOllama
+) -> None:
+    outcome = await asking.ask(server_url=fake.url, prompt="word " * 3000, truncate=True)
+    [sent] = fake.requests_to(NATIVE)
+    assert isinstance(sent.body, dict)
+    assert (sent.body["truncate"], sent.body["shift"]) == (True, False)
+    assert outcome.accepted.truncated is None
+
+
 async def test_a_context_that_cannot_be_read_afterwards_costs_no_answer(asking: Asking) -> None:
     async with FakeOllama(SimulatedModel("alpha", context_length=8192), version="0.12.5") as fake:
         fake.script("/api/ps", Answer(500, "<html>"))
