@@ -57,14 +57,6 @@ class Question:
             shift = False
         return replace(self, truncate=truncate, shift=shift)
 
-    @property
-    def offers_tools(self) -> bool:
-        """Whether the model may answer with calls of tools: some are given, or some were called
-        before.
-        """
-        messages = self.messages or ()
-        return bool(self.tools) or any(message.get("tool_calls") for message in messages)
-
     def said(self) -> dict[str, Any]:
         """The fields that say something, by name: those that are not as they are by default."""
         values = {field.name: getattr(self, field.name) for field in fields(Question)}

@@ -7,7 +7,7 @@ came of it, pass the request on to the next one that holds the same build.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
@@ -75,7 +75,9 @@ class Carrier(Generic[A, Part_co]):
         raise NotImplementedError
 
     async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: A) -> None:
-        """Look at a whole answer once more, when its slot is given back."""
+        """Look at an accepted answer once more, when its slot is given back. An UpstreamError here
+        is none of the answer.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +327,6 @@ class Dispatch:
                     yield part
             trail.stats = attempt.answer.stats(time.monotonic())
             attempt.started = attempt.answer.server_started
-        await carrier.examine(candidate, endpoint, attempt.answer)
         judgement = Judgement(proof=Proof.NAME)
         if carrier.proves:
             judgement = await self._judge(trail, attempt)
@@ -333,6 +334,8 @@ class Dispatch:
         doubt = proof.require(candidate, judgement)
         if doubt is not None:
             trail.request.caller.note(doubt)
+        with suppress(UpstreamError):  # what is not learnt costs no whole answer
+            await trail.in_time(carrier.examine(candidate, endpoint, attempt.answer))
         yield Accepted(
             candidate=candidate,
             answer=attempt.answer,

@@ -68,7 +68,7 @@ class _Generating(Carrier[Answer, Piece]):
             allow_remote=self._terms.allow_remote,
             started=started,
             every_record=self._path is not None,
-            takes_tool_calls=self._question.offers_tools,
+            takes_tool_calls=_offers_tools(self._question),
         )
 
     async def carry(
@@ -110,6 +110,14 @@ class _Generating(Carrier[Answer, Piece]):
 def _name_unknown_options(question: Question, caller: Caller) -> None:
     for key in unknown_options(question.options):
         caller.note(f"option {key} is not one that Ollama is known to read; it is sent as given")
+
+
+def _offers_tools(question: Question) -> bool:
+    """Whether the model may answer with calls of tools: some are given, or some were called
+    before.
+    """
+    messages = question.messages or ()
+    return bool(question.tools) or any(message.get("tool_calls") for message in messages)
 
 
 class Stream:

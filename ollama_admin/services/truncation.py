@@ -35,15 +35,19 @@ async def truncated(
 ) -> bool | None:
     """Whether the prompt was cut: False (it would have been refused), True (seen), else None."""
     version, tokens = candidate.version, answer.prompt_tokens
-    if version is not None and keeps_whole_prompt(version) is not False:
-        if not _may_fill_a_context(tokens, question, candidate):
-            return _promised(question, version)
-        version = await _version_now(endpoint)
     if version is None:
         return None
+    keeps_whole = keeps_whole_prompt(version)
+    if keeps_whole is not False:
+        if not _may_fill_a_context(tokens, question, candidate):
+            return _promised(question, keeps_whole)
+        version = await _version_now(endpoint)
+        if version is None:
+            return None
+        keeps_whole = keeps_whole_prompt(version)
     context = await _context(question, candidate, version, endpoint)
     if tokens is None or context is None or tokens < context:
-        return _promised(question, version)
+        return _promised(question, keeps_whole)
     note(
         f"server {candidate.target.ref} ({version}) read {tokens} tokens, "
         "all that its context holds: the prompt was probably cut; give it a larger one with "
@@ -52,10 +56,10 @@ async def truncated(
     return True
 
 
-def _promised(question: Question, version: str) -> bool | None:
+def _promised(question: Question, keeps_whole: bool | None) -> bool | None:
     """What follows from the version alone: False where a prompt that did not fit was refused."""
     is_uncut = question.truncate is False and question.shift is False
-    if is_uncut and keeps_whole_prompt(version):
+    if is_uncut and keeps_whole:
         return False
     return None
 

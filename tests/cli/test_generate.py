@@ -10,7 +10,7 @@ import pytest
 from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve
 from tests.cli.running import SECONDS, Cli
-from tests.fake_ollama import Answer
+from tests.fake_ollama import Answer, Silence
 from tests.fake_ollama_thread import FakeOllamaThread
 
 NOWHERE = "http://127.0.0.1:9"
@@ -703,6 +703,18 @@ def test_prompt_that_an_old_server_cut_draws_a_warning(sqlite_cli: Cli, serve: S
     assert ran.data["truncated"] is True
     assert "the prompt was probably cut" in ran.stderr
     assert sqlite_cli.json(*words, "hi").data["truncated"] is None
+
+
+def test_timeout_bounds_the_look_for_a_cut_prompt_and_keeps_the_answer(
+    sqlite_cli: Cli, serve: Serve
+) -> None:
+    fake = serve(SimulatedModel("alpha", context_length=8192), version="0.12.5")
+    silence = Silence()
+    fake.call(lambda: fake.fakes[0].script_always("/api/ps", silence))
+    words = ("generate", "--server-url", fake.url, "-m", "alpha", "word " * 5000)
+    data = sqlite_cli.json(*words, "--timeout", "2.5").data
+    assert (data["truncated"], data["proof"]) == (None, "digest")
+    assert silence.arrived.is_set()
 
 
 def test_timeout_bounds_the_whole_answer(sqlite_cli: Cli, serve: Serve) -> None:

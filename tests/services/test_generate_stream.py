@@ -1181,6 +1181,17 @@ async def test_a_context_that_cannot_be_read_afterwards_costs_no_answer(asking: 
     assert (outcome.reply.truncated, outcome.reply.stats.prompt_tokens) == (True, 4096)
 
 
+async def test_the_look_for_a_cut_prompt_ends_with_the_time_given_and_costs_no_answer(
+    asking: Asking,
+) -> None:
+    silence = Silence()
+    async with FakeOllama(SimulatedModel("alpha", context_length=8192), version="0.12.5") as fake:
+        fake.script_always("/api/ps", silence)
+        outcome = await asking.ask(server_url=fake.url, prompt="word " * 5000, timeout=2.5)
+    assert silence.arrived.is_set()
+    assert (outcome.accepted.truncated, outcome.accepted.proof) == (None, Proof.DIGEST)
+
+
 async def test_a_fault_in_one_answer_leaves_the_next_one_alone(
     asking: Asking, fake: FakeOllama
 ) -> None:
