@@ -18,7 +18,7 @@ from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AddressRefused, InvalidInput
 from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
-from ollama_admin.ollama.response import Response
+from ollama_admin.ollama.response import Response, refuse_long_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class HTTP:
 
         `silence` is how many seconds the connection may be silent, None the time for a first byte.
         Without `any_address`, the addresses that `addresses.py` names are not connected to, and no
-        connection is used that was made with it. Raises httpx's exceptions, which
+        connection is used that was made with it. Raises httpx's exceptions and BadAnswer, which
         `faults.translated` translates, and AddressRefused.
         """
         if not any_address:
@@ -111,11 +111,13 @@ class HTTP:
         async with self._transport(url, any_address) as transport:
             response = await transport.handle_async_request(request)
             try:
-                yield Response(
+                received = Response(
                     status=response.status_code,
                     headers=response.headers.raw,
                     chunks=response.aiter_raw(),
                 )
+                refuse_long_head(received)
+                yield received
             finally:
                 await response.aclose()
 

@@ -11,6 +11,7 @@ from ollama_admin.domain import strict_json
 
 T = TypeVar("T")
 
+HEADERS_LIMIT = 200  # lines of a head; servers and proxies send fewer than 30
 LINE_LIMIT = 4 * 1024 * 1024  # bytes; Ollama's own client reads lines of at most 8 MB
 # of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
 VALUES_LIMIT = 300_000
@@ -166,6 +167,12 @@ async def lines(
             raise _long_line(limit)
     if line := bytes(rest).strip():
         yield line
+
+
+def refuse_long_head(response: Response) -> None:
+    """How long a head may be in bytes, the HTTP library says; many small lines take more memory."""
+    if len(response.headers) > HEADERS_LIMIT:
+        raise BadAnswer(f"the answer has {len(response.headers)} headers")
 
 
 def refuse_encoding(response: Response) -> None:

@@ -243,8 +243,20 @@ def _tool_calls(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
 
 
 def _distinct(models: list[ListedModel]) -> list[ListedModel]:
-    """One model of each name: the last, in the place of the first."""
-    return list({model.name: model for model in models}.values())
+    """One model of each name: the last, in the place of the first. BadAnswer where one name stands
+    for two builds, or for a model here and one elsewhere: such a list proves nothing.
+    """
+    distinct: dict[str, ListedModel] = {}
+    for model in models:
+        before = distinct.get(model.name, model)
+        if _build(before) != _build(model):
+            raise BadAnswer(f"the server lists {model.name!a} twice, as two builds")
+        distinct[model.name] = model
+    return list(distinct.values())
+
+
+def _build(model: ListedModel) -> tuple[str | None, ...]:
+    return (model.digest, model.remote_host, model.remote_model)
 
 
 def _object(value: Any, path: str) -> dict[str, Any]:

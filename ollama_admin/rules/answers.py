@@ -23,13 +23,15 @@ _NUMBERS = (
 )
 # bytes of all that is kept of one answer, as JSON in ASCII: at most six for each that was received
 ANSWER_LIMIT = 4 * 2**20
+_NO_ANSWER = ("load", "unload")  # how a request ends that asks nothing
 VALUE_SIZE = 64  # bytes of memory that an empty value takes, which `[],` says in three
 
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
     """What came so far. `accepted` are the names that the answer may carry, times seconds of one
-    monotonic clock, `size` bytes as `ANSWER_LIMIT` counts them.
+    monotonic clock, `size` bytes as `ANSWER_LIMIT` counts them. `only_loads`: nothing was said that
+    could be answered.
     """
 
     server: ServerRef
@@ -40,6 +42,7 @@ class Answer:
     started: float
     every_record: bool = False
     takes_tool_calls: bool = False
+    only_loads: bool = False
     response: StringIO = field(default_factory=StringIO)
     thinking: StringIO = field(default_factory=StringIO)
     tool_calls: list[Mapping[str, Json]] = field(default_factory=list)
@@ -107,6 +110,8 @@ class Answer:
             )
         if not self.is_named:
             raise ModelMismatch(f"server {self.server} does not say which model answered")
+        if self.done_reason in _NO_ANSWER and not self.only_loads:
+            raise self._failed(f"it did not read the prompt, and says {self.done_reason!r}")
 
     @property
     def server_started(self) -> datetime | None:

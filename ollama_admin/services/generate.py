@@ -68,6 +68,7 @@ class _Generating(Carrier[Answer, Piece]):
             allow_remote=self._terms.allow_remote,
             started=started,
             every_record=self._path is not None,
+            only_loads=not (self._question.prompt or self._question.messages),
             takes_tool_calls=_offers_tools(self._question),
         )
 

@@ -187,6 +187,19 @@ def test_messages_and_tools_reach_the_server_as_they_were_given(
     assert whole["message"] == {"role": "assistant", "content": "", "tool_calls": [call]}
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_model_that_was_only_loaded_has_answered_nothing_but_an_empty_prompt(
+    shared_api: Service, fakes: Serve, stream: bool
+) -> None:
+    fake = fakes("alpha")
+    loaded = {"model": "alpha:latest", "response": "", "done": True, "done_reason": "load"}
+    fake.call(lambda: fake.fakes[0].script_always(GENERATE, Answer(200, loaded)))
+    body = {"model": "alpha", "server_url": fake.url, "stream": stream}
+    answers = [shared_api.ask("POST", GENERATE, body | {"prompt": text}) for text in ("", "hi")]
+    assert [answer.status_code for answer in answers] == [200, 502]
+    assert "it did not read the prompt" in answers[1].json()["error"]
+
+
 LONG = "word " * 40_000
 
 

@@ -705,6 +705,15 @@ def test_prompt_that_an_old_server_cut_draws_a_warning(sqlite_cli: Cli, serve: S
     assert sqlite_cli.json(*words, "hi").data["truncated"] is None
 
 
+def test_model_that_was_only_loaded_is_no_answer(sqlite_cli: Cli, serve: Serve) -> None:
+    fake = serve("alpha")
+    loaded = {"model": "alpha:latest", "response": "", "done": True, "done_reason": "load"}
+    fake.call(lambda: fake.fakes[0].script("/api/generate", Answer(200, loaded)))
+    ran = sqlite_cli.json("generate", "--server-url", fake.url, "-m", "alpha", "hi")
+    assert ran.failure == (6, "upstream_error")
+    assert "it did not read the prompt, and says 'load'" in ran.error["message"]
+
+
 def test_timeout_bounds_the_look_for_a_cut_prompt_and_keeps_the_answer(
     sqlite_cli: Cli, serve: Serve
 ) -> None:

@@ -832,6 +832,11 @@ BAD_BYTES: dict[str, bytes] = {
     "Content-Length too small": OK + b"Content-Length: 5\r\n\r\n" + LISTING,
     "Content-Length of words": OK + b"Content-Length: many\r\n\r\n" + LISTING,
     "Content-Length below zero": OK + b"Content-Length: -1\r\n\r\n" + LISTING,
+    "5,000 headers": OK
+    + b"".join(b"X-%d: y\r\n" % number for number in range(5000))
+    + b"Content-Length: 13\r\n\r\n"
+    + LISTING,
+    "two Content-Lengths in one": OK + b"Content-Length: 13, 12\r\n\r\n" + LISTING,
     "two Content-Lengths": OK + b"Content-Length: 13\r\nContent-Length: 12\r\n\r\n" + LISTING,
     "unknown Transfer-Encoding": OK
     + b"Transfer-Encoding: gzip, chunked\r\n\r\n"

@@ -613,6 +613,18 @@ def test_names_that_are_equal_after_folding_are_two_models_and_a_name_given_twic
     assert [model.name for model in listed] == ["Alpha:latest", "alpha:latest"]
 
 
+@pytest.mark.parametrize(
+    "other", [{"digest": "b" * 64}, {"digest": None}, {"digest": DIGEST, "remote_host": "far"}]
+)
+def test_a_list_that_gives_one_name_two_builds_proves_nothing(other: dict[str, Any]) -> None:
+    entries = [{"name": "m", "digest": DIGEST}, {"name": "n"}, {"name": "m"} | other]
+    for models in (entries, entries[::-1]):
+        with pytest.raises(BadAnswer, match="the server lists 'm' twice, as two builds"):
+            wire.listed_models({"models": models})
+    same = [entries[0], entries[0] | {"digest": f"sha256:{DIGEST}"}]
+    assert [model.digest for model in wire.listed_models({"models": same})] == [DIGEST]
+
+
 def test_a_listing_has_a_limit() -> None:
     models = [{"name": f"m{number}", "id": f"m{number}"} for number in range(10_001)]
     assert len(wire.listed_models({"models": models[:-1]})) == 10_000

@@ -176,6 +176,14 @@ def test_an_answer_ends_with_its_mark_and_on_v1_with_a_reason() -> None:
             unfinished.require_end()
 
 
+@pytest.mark.parametrize("reason", ["load", "unload"])
+def test_a_model_that_was_only_loaded_has_not_answered(reason: str) -> None:
+    last = said(done=True, done_reason=reason)
+    with pytest.raises(UpstreamError, match=f"did not read the prompt, and says '{reason}'"):
+        taken(last).require_end()
+    taken(last, only_loads=True).require_end()
+
+
 def test_the_server_took_the_request_on_as_long_before_its_end_as_it_says() -> None:
     last = said(done=True, created_at=END, total_duration=90_000_000_000)
     assert taken(last).server_started == END - timedelta(seconds=90)

@@ -11,7 +11,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.models import DigestChange
-from ollama_admin.errors import Conflict, InvalidInput, ModelMismatch, ModelNotFound
+from ollama_admin.errors import Conflict, InvalidInput, ModelMismatch, ModelNotFound, UpstreamError
 from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import Answer, FakeOllama, Held, Recording, Silence, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, V1_CHAT, ask, prompts, register
@@ -101,6 +101,24 @@ async def test_a_model_removed_while_it_answers_has_changed(
 
     registered.before_token = remove
     assert (await ask(client)).accepted.proof is Proof.CHANGED
+
+
+async def test_a_list_that_shows_a_name_as_two_builds_proves_nothing(
+    client: Client, registered: FakeOllama
+) -> None:
+    twice = [{"name": "alpha:latest", "digest": build.digest} for build in (NEW, OLD)]
+    registered.script_always(TAGS, Answer(200, {"models": twice}))
+    reply = (await ask(client)).accepted
+    assert (reply.proof, reply.verified, reply.digest) == (Proof.UNREAD, False, None)
+    registered.requests.clear()
+    demanded = (await ask(client, digest=OLD.digest)).error
+    assert isinstance(demanded, UpstreamError)
+    assert "lists 'alpha:latest' twice, as two builds" in demanded.message
+    assert prompts(registered) == 0
+    [discovered] = await client.discover()
+    assert isinstance(discovered.error, UpstreamError)
+    [model] = await client.models.list()
+    assert model.digest == OLD.digest
 
 
 async def test_a_list_that_cannot_be_read_proves_nothing(
