@@ -126,7 +126,7 @@ class SecretUnavailable(AdminError):
 
 
 class UpstreamError(AdminError):
-    """`may_pass_on` says that the server did not take the request on, so that another one may be
+    """`may_pass_on` says that no model can be at work on the request, so that another server may be
     asked instead.
     """
 

@@ -20,6 +20,7 @@ from ollama_admin.ollama.response import (
     Patience,
     PieceTimer,
     Response,
+    Sending,
     lines,
     read_json,
     read_whole,
@@ -135,9 +136,10 @@ class Endpoint:
             raise InvalidInput("the path of a request does not begin with '/'")
         patience = patience or self._model_patience
         name = path.partition("?")[0]  # errors never repeat a query
+        sending = Sending()
         async with (
-            self._sent(method, path, headers, body, patience) as response,
-            aclosing(self._chunks(response, name, patience)) as chunks,
+            self._sent(method, path, headers, body, patience, sending) as response,
+            aclosing(self._chunks(response, name, patience, sending)) as chunks,
         ):
             yield replace(response, chunks=chunks)
 
@@ -161,11 +163,20 @@ class Endpoint:
         asking = self.request(method, path, headers=headers, body=body, patience=patience)
         async with asking as response:
             if response.status != 200:
-                async with self._within(self._timeout):
-                    answer = await read_whole(response)
+                answer = await self._refusal(response)
                 raise refused(self._target, path.partition("?")[0], answer, model)
             refuse_encoding(response)
             yield response
+
+    async def _refusal(self, response: Response) -> Answer:
+        """A refusal with what it says; without it where that does not come, for its status tells
+        enough.
+        """
+        try:
+            async with self._within(self._timeout):
+                return await read_whole(response)
+        except UpstreamError:
+            return Answer(status=response.status, location=response.header("location"), body=b"")
 
     async def _events(self, asked: Call, model: str) -> AsyncGenerator[StreamEvent, None]:
         is_v1 = self._target.api_version is ApiVersion.V1
@@ -224,29 +235,39 @@ class Endpoint:
 
     @asynccontextmanager
     async def _sent(
-        self, method: str, path: str, headers: Headers, body: bytes | None, patience: Patience
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes | None,
+        patience: Patience,
+        sending: Sending | None = None,
     ) -> AsyncIterator[Response]:
-        """The response to a request, its head complete within the time for the first byte."""
-        with translated(self._target, path.partition("?")[0]):
+        """The response to a request, its head complete within the time for the first byte.
+
+        `sending` is for what a model works on, which another server must not do a second time.
+        """
+        with translated(self._target, path.partition("?")[0], sending):
             async with AsyncExitStack() as stack:
-                async with self._within(patience.first_byte, is_answering=True):
-                    sending = self._http.send(
+                async with self._within(patience.first_byte, sending):
+                    asking = self._http.send(
                         method,
                         self._target.ref.url + path,
                         self._with_own(headers),
                         body,
                         silence=silence_of(patience),
                         any_address=self._any_address,
+                        sending=sending,
                     )
-                    response = await stack.enter_async_context(sending)
+                    response = await stack.enter_async_context(asking)
                 yield response
 
     async def _chunks(
-        self, response: Response, path: str, patience: Patience
+        self, response: Response, path: str, patience: Patience, sending: Sending
     ) -> AsyncGenerator[bytes, None]:
         """The body as it arrives; ServerUnreachable when a piece takes longer than `patience`."""
         timer, seconds = PieceTimer(), patience.first_byte
-        with translated(self._target, path):
+        with translated(self._target, path, sending):
             try:
                 while True:
                     yield await timer.next_of(response.chunks, seconds)
@@ -261,17 +282,17 @@ class Endpoint:
 
     @asynccontextmanager
     async def _within(
-        self, seconds: float | None, *, is_answering: bool = False
+        self, seconds: float | None, sending: Sending | None = None
     ) -> AsyncIterator[None]:
-        """Raise ServerUnreachable when the block takes longer; `is_answering`: the model may be at
-        work on it.
-        """
+        """Raise ServerUnreachable when the block takes longer; `sending` as in `_sent`."""
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as exc:
             raise unreachable(
-                self._target, f"no answer within {seconds:g} s", may_pass_on=not is_answering
+                self._target,
+                f"no answer within {seconds:g} s",
+                may_pass_on=sending is None or not sending.is_whole,
             ) from exc
 
     @property

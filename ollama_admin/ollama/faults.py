@@ -24,11 +24,12 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.response import Answer, BadAnswer, read_json
+from ollama_admin.ollama.response import Answer, BadAnswer, Sending, read_json
 
 ERROR_TEXT_LIMIT = 500  # characters of what a server says
 # a full queue, or a proxy whose server is away: the request was not taken on
 AWAY = (502, 503, 504)
+NO_RUNNER = "process has terminated"  # in a 500: the process that was to answer did not start
 
 _PHASES = (
     (httpx.ProxyError, "the proxy does not pass requests on"),
@@ -44,11 +45,11 @@ _PHASES = (
 
 
 @contextmanager
-def translated(target: Target, path: str) -> Iterator[None]:
+def translated(target: Target, path: str, sending: Sending | None = None) -> Iterator[None]:
     """Raise UpstreamError and what is under it for httpx's exceptions and for BadAnswer; others
     pass.
 
-    `may_pass_on` is False where the server may be at work on the request.
+    `may_pass_on` is False where `sending` says that the server may be at work on the request.
     """
     try:
         yield
@@ -57,8 +58,8 @@ def translated(target: Target, path: str) -> Iterator[None]:
             f"server {target.ref} sent a body that cannot be decoded ({path})"
         ) from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:
-        is_answering = isinstance(exc, (httpx.ReadTimeout, httpx.WriteTimeout))
-        raise unreachable(target, _reason(exc), may_pass_on=not is_answering) from exc
+        may_pass_on = sending is None or not sending.is_whole
+        raise unreachable(target, _reason(exc), may_pass_on=may_pass_on) from exc
     except BadAnswer as exc:
         message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
         raise UpstreamError(message, "is it an Ollama server?") from exc
@@ -90,7 +91,7 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
         return _redirected(target, path, answer.location)
     if answer.status == 401 or (answer.status == 403 and not refusal.text):
         return _unauthorized(target, answer.status, explanation)
-    is_away = answer.status in AWAY
+    is_away = answer.status in AWAY or (answer.status == 500 and NO_RUNNER in refusal.text)
     if answer.status in (429, 503):
         message = f"server {target.ref} is busy ({answer.status}){explanation}"
         return ServerBusy(message, "try again later", may_pass_on=is_away)

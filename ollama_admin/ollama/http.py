@@ -18,7 +18,7 @@ from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AddressRefused, InvalidInput
 from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
-from ollama_admin.ollama.response import Response, refuse_long_head
+from ollama_admin.ollama.response import BadAnswer, Response, Sending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class Times:
     idle: float = 120.0  # between two pieces of an answer
 
 
+HEADERS_LIMIT = 200  # lines of one head; servers and proxies send fewer than 30
 IDLE_ORIGINS = 100  # whose connections are kept after their last request
 # Of one origin. Many servers close a connection that was idle for five seconds: a request that is
 # just then on its way would fail, so we close it first.
@@ -90,10 +91,12 @@ class HTTP:
         *,
         silence: float | None = None,
         any_address: bool,
+        sending: Sending | None = None,
     ) -> AsyncIterator[Response]:
         """The response with its body unread; leaving the block closes what was not read, which
         cancels upstream.
 
+        `sending` is told how far the request is.
         `silence` is how many seconds the connection may be silent, None the time for a first byte.
         Without `any_address`, the addresses that `addresses.py` names are not connected to, and no
         connection is used that was made with it. Raises httpx's exceptions and BadAnswer, which
@@ -106,18 +109,17 @@ class HTTP:
             url,
             headers=_with_defaults(headers),
             content=body,
-            extensions=self._extensions(silence, any_address=any_address),
+            extensions=self._extensions(silence, any_address=any_address, sending=sending),
         )
         async with self._transport(url, any_address) as transport:
             response = await transport.handle_async_request(request)
             try:
-                received = Response(
-                    status=response.status_code,
-                    headers=response.headers.raw,
-                    chunks=response.aiter_raw(),
+                headers = response.headers.raw
+                if len(headers) > HEADERS_LIMIT:
+                    raise BadAnswer(f"the answer has {len(headers)} headers")
+                yield Response(
+                    status=response.status_code, headers=headers, chunks=response.aiter_raw()
                 )
-                refuse_long_head(received)
-                yield received
             finally:
                 await response.aclose()
 
@@ -158,14 +160,16 @@ class HTTP:
                 del self._pools[key]
                 await pool.transport.aclose()
 
-    def _extensions(self, silence: float | None, *, any_address: bool) -> dict[str, Any]:
+    def _extensions(
+        self, silence: float | None, *, any_address: bool, sending: Sending | None = None
+    ) -> dict[str, Any]:
         connect = self.times.connect
         if silence is None:
             silence = self.times.first_byte
         waits = {"connect": connect, "pool": connect, "read": silence, "write": silence}
-        if any_address:
+        if any_address and sending is None:
             return {"timeout": waits}
-        return {"timeout": waits, "trace": _refuse_connected_address}
+        return {"timeout": waits, "trace": _Steps(sending, any_address=any_address)}
 
     def _new_transport(self, scheme: str) -> httpx.AsyncHTTPTransport:
         proxy = None
@@ -196,16 +200,26 @@ def _with_defaults(given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, by
     return [pair for pair in _HEADERS if pair[0].lower() not in names] + headers
 
 
-async def _refuse_connected_address(event: str, info: dict[str, Any]) -> None:
-    """For httpx's extension `trace`: look at the address that a name led to, before anything is
-    sent there.
+class _Steps:
+    """For httpx's extension `trace`: called at each step of a request."""
+
+    def __init__(self, sending: Sending | None, *, any_address: bool) -> None:
+        self._sending = sending
+        self._any_address = any_address
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete" and not self._any_address:
+            await _refuse_connected_address(info["return_value"])
+        if event == "http11.send_request_body.complete" and self._sending is not None:
+            self._sending.is_whole = True
+
+
+async def _refuse_connected_address(stream: Any) -> None:
+    """Look at the address that a name led to, before anything is sent there.
 
     The name is looked up by the connection itself, so no other answer of the name service can come
     in between. Connections that are used again were looked at when they were made.
     """
-    if event != "connection.connect_tcp.complete":
-        return
-    stream = info["return_value"]
     try:
         refuse_address(stream.get_extra_info("server_addr")[0])
     except AddressRefused:

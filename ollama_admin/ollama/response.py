@@ -11,7 +11,6 @@ from ollama_admin.domain import strict_json
 
 T = TypeVar("T")
 
-HEADERS_LIMIT = 200  # lines of a head; servers and proxies send fewer than 30
 LINE_LIMIT = 4 * 1024 * 1024  # bytes; Ollama's own client reads lines of at most 8 MB
 # of one document, counted by what opens or parts them: `{},` takes 3 bytes to send, 70 to hold
 VALUES_LIMIT = 300_000
@@ -62,6 +61,15 @@ class Patience:
 
     first_byte: float | None
     idle: float | None
+
+
+@dataclass(slots=True)
+class Sending:
+    """How far a request is on its way. `is_whole`: every byte was handed to the system, so that the
+    server may be at work on it.
+    """
+
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,12 +175,6 @@ async def lines(
             raise _long_line(limit)
     if line := bytes(rest).strip():
         yield line
-
-
-def refuse_long_head(response: Response) -> None:
-    """How long a head may be in bytes, the HTTP library says; many small lines take more memory."""
-    if len(response.headers) > HEADERS_LIMIT:
-        raise BadAnswer(f"the answer has {len(response.headers)} headers")
 
 
 def refuse_encoding(response: Response) -> None:

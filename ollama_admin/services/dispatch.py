@@ -327,7 +327,13 @@ class Dispatch:
                     yield part
             trail.stats = attempt.answer.stats(time.monotonic())
             attempt.started = attempt.answer.server_started
-        judgement = Judgement(proof=Proof.NAME)
+        yield await self._accept(trail, carrier, attempt, trail.stats)
+
+    async def _accept(
+        self, trail: Trail, carrier: Carrier[A, T], attempt: _Try[A], stats: Stats
+    ) -> Accepted[A]:
+        """What a whole answer comes to, once it is known which build gave it."""
+        candidate, judgement = attempt.candidate, Judgement(proof=Proof.NAME)
         if carrier.proves:
             judgement = await self._judge(trail, attempt)
         trail.judgement = judgement
@@ -335,13 +341,13 @@ class Dispatch:
         if doubt is not None:
             trail.request.caller.note(doubt)
         with suppress(UpstreamError):  # what is not learnt costs no whole answer
-            await trail.in_time(carrier.examine(candidate, endpoint, attempt.answer))
-        yield Accepted(
+            await trail.in_time(carrier.examine(candidate, attempt.endpoint, attempt.answer))
+        return Accepted(
             candidate=candidate,
             answer=attempt.answer,
             judgement=judgement,
             attempts=tuple(trail.attempts),
-            stats=trail.stats,
+            stats=stats,
         )
 
     async def _look(self, trail: Trail, attempt: _Try[A]) -> None:

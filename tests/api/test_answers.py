@@ -15,7 +15,7 @@ import pytest
 from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, Service
-from tests.fake_ollama import Answer, Recording
+from tests.fake_ollama import Answer, Raw, Recording
 from tests.fake_ollama_thread import FakeOllamaThread
 
 GENERATE, CHAT, TAGS = "/api/generate", "/api/chat", "/api/tags"
@@ -415,6 +415,21 @@ def test_a_server_that_is_away_is_an_error_and_no_other_one_is_asked(
     refused = sqlite_api.ask("POST", GENERATE, body)
     assert (refused.status_code, refused.json()["code"]) == (502, "server_unreachable")
     assert sent(other, GENERATE) == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_request_is_passed_on_only_where_no_model_can_be_at_work_on_it(
+    sqlite_api: Service, fakes: Serve, stream: bool
+) -> None:
+    one, two = fakes("alpha"), fakes("alpha")
+    register(sqlite_api, one, two)
+    gone = Answer(500, {"error": "llama-server process has terminated: exit status 1"})
+    one.call(lambda: one.fakes[0].script(CHAT, gone, Raw()))
+    body = {"model": "alpha", "messages": HI, "stream": stream}
+    passed_on, left = (sqlite_api.ask("POST", CHAT, body) for _ in range(2))
+    assert json.loads(passed_on.text.splitlines()[-1])["server"]["name"] == "two"
+    assert (left.status_code, left.json()["code"]) == (502, "server_unreachable")
+    assert len(sent(two, CHAT)) == 1
 
 
 def test_a_server_that_is_not_registered_answers_by_its_url_unless_that_is_forbidden(

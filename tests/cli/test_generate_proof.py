@@ -10,7 +10,7 @@ from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import SECONDS, Cli
-from tests.fake_ollama import Answer
+from tests.fake_ollama import Answer, Raw
 from tests.fake_ollama_thread import FakeOllamaThread
 
 OLD, NEW = SimulatedModel("alpha", build="old"), SimulatedModel("alpha", build="new")
@@ -128,6 +128,21 @@ def test_attempts_tell_each_try_and_why_it_failed(cli: Cli, serve: Serve) -> Non
         "note: server one answered 502 to /api/generate; another server that holds the same build "
         "is asked\n"
     )
+
+
+def test_server_without_a_runner_passes_on_and_one_that_read_the_prompt_and_left_does_not(
+    sqlite_cli: Cli, serve: Serve
+) -> None:
+    one, two = serve(OLD), serve(OLD)
+    add(sqlite_cli, "one", one)
+    add(sqlite_cli, "two", two)
+    gone = Answer(500, {"error": "llama-server process has terminated: exit status 1"})
+    one.call(lambda: one.fakes[0].script("/api/generate", gone, Raw()))
+    assert sqlite_cli.json("generate", "-m", "alpha", "hi").data["server"]["name"] == "two"
+    left = sqlite_cli.json("generate", "-m", "alpha", "hi")
+    assert left.failure == (6, "server_unreachable")
+    assert "server one" in left.error["message"]
+    assert len(two.fakes[0].requests_to("/api/generate")) == 1
 
 
 def test_full_server_refuses_at_once_with_wait_0(cli: Cli, serve: Serve, spawn: Spawn) -> None:

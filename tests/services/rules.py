@@ -45,9 +45,16 @@ class Behaviour(StrEnum):
 
 
 AWAY = {Behaviour.REFUSED, Behaviour.CLOSED, Behaviour.S502, Behaviour.S503, Behaviour.S504}
-PASSING_ON = AWAY | {Behaviour.S404}
+# an answer passes on; a list is read before anything is sent, so it also does where it is closed
+PASSING_ON = AWAY - {Behaviour.CLOSED} | {Behaviour.S404}
 UNSENT = {Behaviour.REFUSED}  # the prompt does not even reach the server
-BEFORE_THE_STREAM = PASSING_ON | {Behaviour.S401, Behaviour.S429, Behaviour.S500, Behaviour.SILENT}
+BEFORE_THE_STREAM = PASSING_ON | {
+    Behaviour.CLOSED,
+    Behaviour.S401,
+    Behaviour.S429,
+    Behaviour.S500,
+    Behaviour.SILENT,
+}
 UNSHOWN = BEFORE_THE_STREAM | {Behaviour.ERROR, Behaviour.OTHER_NAME, Behaviour.NAMELESS}
 CODES: dict[Behaviour, set[str]] = {
     Behaviour.WELL: set(),

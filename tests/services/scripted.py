@@ -172,7 +172,8 @@ def _last(record: StreamEvent, *, is_v1: bool, is_whole: bool) -> Iterator[Strea
 def _failure(target: Target, path: str, fate: Behaviour, model: str | None) -> AdminError:
     """The error that an endpoint raises."""
     if fate in (Behaviour.REFUSED, Behaviour.CLOSED):
-        return unreachable(target, fate, may_pass_on=True)
+        is_list = model is None
+        return unreachable(target, fate, may_pass_on=is_list or fate is Behaviour.REFUSED)
     if fate is Behaviour.SILENT:
         return unreachable(target, fate, may_pass_on=False)
     body = b'{"error": "model not found"}' if fate is Behaviour.S404 else b'{"error": "no"}'

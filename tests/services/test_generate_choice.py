@@ -22,6 +22,7 @@ from ollama_admin.errors import (
     StreamInterrupted,
     UpstreamError,
 )
+from ollama_admin.simulator.http import Connection
 from ollama_admin.simulator.server import HoldAt
 from ollama_admin.vault import new_key
 from tests.fake_ollama import Answer, Ending, FakeOllama, Fault, Raw, SimulatedModel
@@ -45,20 +46,23 @@ async def fakes() -> AsyncIterator[tuple[FakeOllama, FakeOllama, FakeOllama]]:
 Fakes = tuple[FakeOllama, FakeOllama, FakeOllama]
 
 AWAY: dict[str, Fault] = {
-    "closed": Raw(),
-    "reset": Raw(ending=Ending.RESET),
     "502": Answer(502, "<html>bad gateway</html>"),
     "503": Answer(
         503, {"error": "server busy, please try again.  maximum pending requests exceeded"}
     ),
     "504": Answer(504, ""),
     "404": Answer(404, {"error": "model 'alpha' not found"}),
+    "no runner": Answer(500, {"error": "llama-server process has terminated: exit status 1"}),
+    "no old runner": Answer(500, {"error": "llama runner process has terminated: signal: killed"}),
 }
 REFUSING: dict[str, Fault] = {
     "400": Answer(400, {"error": "bad"}),
     "401": Answer(401, ""),
     "429": Answer(429, {"error": "slow down"}),
-    "500": Answer(500, {"error": "llama-server process has terminated"}),
+    "500": Answer(500, {"error": "model runner has unexpectedly stopped"}),
+    "closed": Raw(),
+    "reset": Raw(ending=Ending.RESET),
+    "closed after the head": Raw((b"HTTP/1.1 200 OK\r\n\r\n",)),
     "not JSON": Answer(200, "<html>hello</html>"),
     "error first": Answer(200, {"error": "no"}),
 }
@@ -90,6 +94,32 @@ async def test_a_server_that_refuses_passes_nothing_on(
     outcome = await ask(client)
     assert isinstance(outcome.error, UpstreamError)
     assert [prompts(fake) for fake in fakes] == [1, 0, 0]
+
+
+class LeavesEarly(FakeOllama):
+    """Resets connections while the request is still being sent, once `leaves` is set."""
+
+    leaves = False
+
+    async def _serve(self, connection: Connection) -> None:
+        if not self.leaves:
+            await super()._serve(connection)
+            return
+        await connection.reader.readexactly(1000)
+        connection.reset()
+
+
+async def test_a_server_that_leaves_before_the_prompt_is_sent_whole_passes_it_on(
+    client: Client, fakes: Fakes
+) -> None:
+    first = LeavesEarly(ONE)
+    async with first:
+        await register(client, first, fakes[0])
+    first.leaves = True
+    async with first:  # on the same port, without the connections of before
+        outcome = await ask(client, prompt="x" * 2**25)
+    assert outcome.accepted.server.name == "two"
+    assert prompts(fakes[0]) == 1
 
 
 async def test_nothing_is_passed_on_after_the_first_token(client: Client, fakes: Fakes) -> None:
