@@ -34,7 +34,7 @@ from typing import ClassVar
 
 class AdminError(Exception):
     """What failed, on what (`message`), and what to do next (`hint`, None when there is nothing to
-    do).
+    do). `summary` is the message without the words of a server, which may repeat a prompt.
     """
 
     code: ClassVar[str] = "error"
@@ -44,6 +44,7 @@ class AdminError(Exception):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.summary = message
         self.hint = hint
 
     def document(self) -> dict[str, str | None]:
@@ -127,15 +128,18 @@ class SecretUnavailable(AdminError):
 
 class UpstreamError(AdminError):
     """`may_pass_on` says that no model can be at work on the request, so that another server may be
-    asked instead.
+    asked instead. `said` is what the server said, the end of the message.
     """
 
     code = "upstream_error"
     exit_code = 6
     http_status = 502
 
-    def __init__(self, message: str, hint: str | None = None, *, may_pass_on: bool = False) -> None:
-        super().__init__(message, hint)
+    def __init__(
+        self, message: str, hint: str | None = None, *, may_pass_on: bool = False, said: str = ""
+    ) -> None:
+        super().__init__(f"{message}{said}", hint)
+        self.summary = message
         self.may_pass_on = may_pass_on
 
 

@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -28,7 +28,8 @@ REQUEST_ID = "X-Request-Id"
 NOTE = "X-Ollama-Admin-Note"  # one for each note that comes before the answer begins
 NOTE_TO = "ollama_admin.note"  # in the scope: a function that takes a note for who asks
 NOTES_LIMIT = 10
-NOTE_LENGTH = 500  # characters
+NOTE_LENGTH = 500  # bytes of one
+NOTES_LENGTH = 2000  # bytes of all: clients and proxies bound the head of an answer
 _FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -51,8 +52,8 @@ class _Visit:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self.id
-            for text in self.notes[:NOTES_LIMIT]:
-                headers.append(NOTE, _as_header(text))
+            for value in _as_headers(self.notes):
+                headers.append(NOTE, value)
             for name, value in _FIXED_HEADERS.items():
                 headers.setdefault(name, value)
         await self.send_on(message)
@@ -84,7 +85,8 @@ class Guard:
         visit = _Visit(send)
 
         def note(text: str) -> None:
-            visit.notes.append(text)
+            if len(visit.notes) < NOTES_LIMIT:
+                visit.notes.append(text)
             self._log(f"{visit.id} note: {text}")
 
         scope[NOTE_TO] = note
@@ -154,10 +156,15 @@ def _hashed(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _as_header(text: str) -> str:
-    """A note as a header can carry it; names in it may be of any alphabet."""
-    shown = text[:NOTE_LENGTH].encode("ascii", "backslashreplace").decode()
-    return re.sub(r"[^ -~]", " ", shown)
+def _as_headers(notes: Iterable[str]) -> Iterator[str]:
+    """Notes as headers can carry them, the first ones; names in them may be of any alphabet."""
+    left = NOTES_LENGTH
+    for text in notes:
+        shown = text[:NOTE_LENGTH].encode("ascii", "backslashreplace").decode()
+        value = re.sub(r"[^ -~]", " ", shown)[: min(NOTE_LENGTH, left)]
+        left -= len(value)
+        if value:
+            yield value
 
 
 def _host_of(header: str) -> str | None:

@@ -93,14 +93,14 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
         return _unauthorized(target, answer.status, explanation)
     is_away = answer.status in AWAY or (answer.status == 500 and NO_RUNNER in refusal.text)
     if answer.status in (429, 503):
-        message = f"server {target.ref} is busy ({answer.status}){explanation}"
-        return ServerBusy(message, "try again later", may_pass_on=is_away)
+        message = f"server {target.ref} is busy ({answer.status})"
+        return ServerBusy(message, "try again later", may_pass_on=is_away, said=explanation)
     if answer.status == 404 and model is not None and refusal.text:
         return _model_not_found(target, model)
     if answer.status in (404, 405) and not refusal.text:
         return _path_not_known(target, path, answer.status)
-    message = f"server {target.ref} answered {answer.status} to {path}{explanation}"
-    return UpstreamError(message, may_pass_on=is_away)
+    message = f"server {target.ref} answered {answer.status} to {path}"
+    return UpstreamError(message, may_pass_on=is_away, said=explanation)
 
 
 def scrubbed(text: str, target: Target) -> str:

@@ -572,6 +572,38 @@ def test_a_note_that_comes_after_the_answer_began_is_in_the_log(
     assert "it was moved" in notes[0]
 
 
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_what_a_server_says_is_for_the_one_who_asked_and_not_for_the_log(
+    sqlite_api: Service, fakes: Serve, status: int
+) -> None:
+    one, two = fakes("alpha"), fakes("alpha")
+    register(sqlite_api, one, two)
+    said = Answer(status, {"error": "process has terminated: tell me of my illness"})
+    one.call(lambda: one.fakes[0].script(GENERATE, said, said))
+    body = {"model": "alpha", "prompt": "hi", "stream": False}
+    passed_on = sqlite_api.ask("POST", GENERATE, body)
+    assert "server one" in passed_on.headers["X-Ollama-Admin-Note"]
+    assert str(status) in passed_on.headers["X-Ollama-Admin-Note"]
+    refused = sqlite_api.ask("POST", GENERATE, body | {"server": "one"})
+    assert "my illness" in refused.json()["error"]
+    logged = sqlite_api.log(6)  # three of the registration, a note, and two of these requests
+    assert any(f" note: server one answered {status}" in line for line in logged) or status == 503
+    assert not any("illness" in line for line in logged)
+
+
+def test_notes_in_headers_are_bounded_in_all(sqlite_api: Service, fakes: Serve) -> None:
+    fake = fakes("alpha")
+    wide = {f"\N{ROCKET}{number}" * 60: number for number in range(12)}
+    body = {"model": "alpha", "server_url": fake.url, "prompt": "hi", "options": wide}
+    answer = sqlite_api.ask("POST", GENERATE, body)
+    assert answer.status_code == 200
+    notes = answer.headers.get_list("X-Ollama-Admin-Note")
+    assert sum(map(len, notes)) == 2000
+    assert max(map(len, notes)) == 500
+    number = answer.headers["X-Request-Id"]
+    assert len([line for line in sqlite_api.logged if line.startswith(f"{number} note: ")]) == 12
+
+
 def test_a_note_in_a_header_is_plain_ascii(sqlite_api: Service, fakes: Serve) -> None:
     register(sqlite_api, fakes(OLD))
     other = {"name": "gerät 1", "url": fakes(NEW).url}

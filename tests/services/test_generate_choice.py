@@ -81,7 +81,7 @@ async def test_a_server_that_is_away_passes_the_request_on_to_one_with_the_same_
     assert (reply.server.name, reply.proof, reply.digest) == ("two", Proof.DIGEST, ONE.digest)
     (attempt,) = reply.attempts
     assert attempt.server.name == "one"
-    assert attempt.error.message in notes[-1]
+    assert attempt.error.summary in notes[-1]
     assert [prompts(fake) for fake in fakes] == [1, 1, 0]
 
 
