@@ -75,9 +75,7 @@ class Carrier(Generic[A, Part_co]):
         raise NotImplementedError
 
     async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: A) -> None:
-        """Look at an accepted answer once more, when its slot is given back. An UpstreamError here
-        is none of the answer.
-        """
+        """Look at an accepted answer once more; it is not lost where that is an UpstreamError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,9 +309,8 @@ class Dispatch:
     ) -> AsyncGenerator[T | Accepted[A], None]:
         async with lease or nullcontext():
             attempt = self._begin(trail, candidate, lease, carrier)
-            endpoint = attempt.endpoint
             await self._look(trail, attempt)
-            parts = carrier.carry(candidate, endpoint, attempt.answer)
+            parts = carrier.carry(candidate, attempt.endpoint, attempt.answer)
             async with aclosing(parts):
                 while True:
                     if lease is not None:  # the task that waits may be another one for each part
@@ -327,27 +324,25 @@ class Dispatch:
                     yield part
             trail.stats = attempt.answer.stats(time.monotonic())
             attempt.started = attempt.answer.server_started
-        yield await self._accept(trail, carrier, attempt, trail.stats)
+        yield await self._accept(trail, carrier, attempt)
 
-    async def _accept(
-        self, trail: Trail, carrier: Carrier[A, T], attempt: _Try[A], stats: Stats
-    ) -> Accepted[A]:
-        """What a whole answer comes to, once it is known which build gave it."""
+    async def _accept(self, trail: Trail, carrier: Carrier[A, T], attempt: _Try[A]) -> Accepted[A]:
+        """What a whole answer comes to, by the build that gave it."""
         candidate, judgement = attempt.candidate, Judgement(proof=Proof.NAME)
         if carrier.proves:
             judgement = await self._judge(trail, attempt)
         trail.judgement = judgement
-        doubt = proof.require(candidate, judgement)
-        if doubt is not None:
+        if (doubt := proof.require(candidate, judgement)) is not None:
             trail.request.caller.note(doubt)
-        with suppress(UpstreamError):  # what is not learnt costs no whole answer
-            await trail.in_time(carrier.examine(candidate, attempt.endpoint, attempt.answer))
+        with suppress(UpstreamError, TimeoutError):  # the answer is whole
+            async with asyncio.timeout_at(trail.deadline.time):
+                await carrier.examine(candidate, attempt.endpoint, attempt.answer)
         return Accepted(
             candidate=candidate,
             answer=attempt.answer,
             judgement=judgement,
             attempts=tuple(trail.attempts),
-            stats=stats,
+            stats=trail.stats or attempt.answer.stats(time.monotonic()),
         )
 
     async def _look(self, trail: Trail, attempt: _Try[A]) -> None:

@@ -37,31 +37,25 @@ async def truncated(
     version, tokens = candidate.version, answer.prompt_tokens
     if version is None:
         return None
+    may_be_full = _may_fill_a_context(tokens, question, candidate)
     keeps_whole = keeps_whole_prompt(version)
-    if keeps_whole is not False:
-        if not _may_fill_a_context(tokens, question, candidate):
-            return _promised(question, keeps_whole)
+    context = None
+    if may_be_full and keeps_whole is not False:
         version = await _version_now(endpoint)
         if version is None:
             return None
         keeps_whole = keeps_whole_prompt(version)
-    context = await _context(question, candidate, version, endpoint)
+    if may_be_full or keeps_whole is False:
+        context = await _context(question, candidate, version, endpoint)
     if tokens is None or context is None or tokens < context:
-        return _promised(question, keeps_whole)
+        is_refused = keeps_whole and question.truncate is False and question.shift is False
+        return False if is_refused else None
     note(
         f"server {candidate.target.ref} ({version}) read {tokens} tokens, "
         "all that its context holds: the prompt was probably cut; give it a larger one with "
         "--option num_ctx=N"
     )
     return True
-
-
-def _promised(question: Question, keeps_whole: bool | None) -> bool | None:
-    """What follows from the version alone: False where a prompt that did not fit was refused."""
-    is_uncut = question.truncate is False and question.shift is False
-    if is_uncut and keeps_whole:
-        return False
-    return None
 
 
 def _may_fill_a_context(tokens: int | None, question: Question, candidate: Candidate) -> bool:

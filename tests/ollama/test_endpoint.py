@@ -376,7 +376,8 @@ async def test_a_body_that_drips_is_given_up(fake: FakeOllama, name: str) -> Non
 
 async def test_a_refusal_that_drips_is_given_up(fake: FakeOllama) -> None:
     drip = Drip(b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 10_000, every=0.01)
-    error = await failure(fake, "/api/generate", generated, drip, HASTY)
+    times = Times(metadata=0.3, first_byte=30, idle=30)
+    error = await failure(fake, "/api/generate", generated, drip, times)
     assert error.message.endswith("answered 500 to /api/generate")
 
 
