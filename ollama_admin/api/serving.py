@@ -77,11 +77,15 @@ def listen(options: Options) -> socket.socket:
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError, UnicodeError) as exc:
         reason = getattr(exc, "strerror", None) or "there is no such address"
         message = f"cannot listen on {options.host} port {options.port}: {reason}"
         raise InvalidInput(message, "choose another place with --host and --port") from exc
+    # Accepted sockets inherit it. asyncio sets it only where a socket names its protocol, and these
+    # do not: the second part of an answer then waits up to 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def serve(
