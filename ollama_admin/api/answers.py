@@ -1,5 +1,7 @@
 """`/api/generate`, `/api/chat` and `/api/tags`: Ollama's own routes, over the whole fleet."""
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -8,8 +10,7 @@ from fastapi.responses import Response
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
-from ollama_admin.api.problems import JSONDocument
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors, rendered
 from ollama_admin.api.streams import AnswerResponse, Dialect
 from ollama_admin.client import Client
 from ollama_admin.documents import document
@@ -44,9 +45,7 @@ async def generate(request: Request, client: ClientDep, body: schemas.GenerateBo
     The last record also has `server`, `digest` and `proof`. A failure after the first text is a
     line `{"error"}`.
     """
-    images = tuple(
-        decoded_image(f"images[{index}]", image) for index, image in enumerate(body.images or ())
-    )
+    images = await asyncio.to_thread(_images, body.images or ())
     asked = GenerateRequest(**_fields(request, body), images=images)
     return _answer(request, client, asked, Dialect.GENERATE, body)
 
@@ -76,7 +75,11 @@ async def tags(client: ClientDep) -> Response:
         async for batch in batches:
             for model in batch:
                 by_name.setdefault(model_key(model.name) if model.digest else model.name, model)
-    return JSONDocument({"models": [_listed(model) for model in by_name.values()]})
+    return await rendered(lambda: {"models": [_listed(model) for model in by_name.values()]})
+
+
+def _images(given: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple(decoded_image(f"images[{index}]", image) for index, image in enumerate(given))
 
 
 def _fields(request: Request, body: schemas.GenerateBody | schemas.ChatBody) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from ollama_admin.api.problems import Refused
 from ollama_admin.domain import strict_json
 
 DEPTH = 100  # levels of nesting
+FIELDS = 5000  # of one object: each unknown one would be an error to put together
+LONG = 2**16  # bytes; what is longer is not read on the loop
 # counted by what opens or parts them, commas of texts too: `{},` is 70 bytes in memory
 VALUES_LIMIT = 1_000_000
 
@@ -44,7 +46,11 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = _document(await self.body())
+            body = await self.body()
+            if len(body) > LONG:
+                self._json = await asyncio.to_thread(_document, body)
+            else:
+                self._json = _document(body)
         return self._json
 
     async def _read(self, limits: Limits) -> bytes:
@@ -94,21 +100,26 @@ def _document(body: bytes) -> Any:
     except ValueError as exc:
         hint = "UTF-8; no key twice in an object; no NaN, infinity or half characters"
         raise Refused(400, "the body is not JSON that can be read", hint) from exc
-    if _is_deeper(document, DEPTH):
-        raise Refused(400, f"the body is nested deeper than {DEPTH} levels")
+    _refuse_deep_or_wide(document)
     return document
 
 
-def _is_deeper(document: Any, levels: int) -> bool:
+def _refuse_deep_or_wide(document: Any) -> None:
     level = [document]
-    for _ in range(levels):
+    for _ in range(DEPTH):
         inner: list[Any] = []
         for item in level:
             if isinstance(item, dict):
+                _refuse_wide(item)
                 inner.extend(item.values())
             elif isinstance(item, list):
                 inner.extend(item)
         if not inner:
-            return False
+            return
         level = inner
-    return True
+    raise Refused(400, f"the body is nested deeper than {DEPTH} levels")
+
+
+def _refuse_wide(item: dict[str, Any]) -> None:
+    if len(item) > FIELDS:
+        raise Refused(413, f"an object of the body has more than {FIELDS} fields")

@@ -2,6 +2,7 @@
 stored.
 """
 
+import asyncio
 from importlib.resources import files
 from typing import Any
 
@@ -10,7 +11,7 @@ from fastapi.responses import Response
 
 from ollama_admin.api import schemas
 from ollama_admin.api.problems import JSONDocument, Refused, problem
-from ollama_admin.api.reach import ClientDep
+from ollama_admin.api.reach import ClientDep, rendered
 from ollama_admin.errors import AdminError
 
 router = APIRouter(tags=["health"])
@@ -89,11 +90,12 @@ async def asset(name: str) -> Response:
         return Response(_START, media_type="text/javascript", headers=_POLICY)
     if name not in _ASSETS:
         raise Refused(404, "there is no such file")
-    data = files("fastapi_offline").joinpath("static", name).read_bytes()
+    file = files("fastapi_offline").joinpath("static", name)
+    data = await asyncio.to_thread(file.read_bytes)
     return Response(data, media_type=_ASSETS[name], headers=_POLICY)
 
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """What there is to ask, and how."""
-    return JSONDocument(request.app.openapi())
+    return await rendered(request.app.openapi)

@@ -45,4 +45,4 @@ async def _page(
         capability=query.capability,
         all=query.all,
     )
-    return page(request, models, query.limit)
+    return await page(request, models, query.limit)

@@ -1,6 +1,7 @@
 """What routes are given, and what their documentation has in common."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
@@ -63,7 +64,7 @@ def errors(
     return {status: {"model": shape, "description": _MEANINGS[status]} for status in sorted(every)}
 
 
-def page(request: Request, rows: Sequence[Any], limit: int) -> Response:
+async def page(request: Request, rows: Sequence[Any], limit: int) -> Response:
     """A bare list of rows in the order of their ids, with the way to the next page where there may
     be one.
     """
@@ -71,4 +72,11 @@ def page(request: Request, rows: Sequence[Any], limit: int) -> Response:
     if len(rows) == limit:
         following = request.url.include_query_params(cursor=rows[-1].id)
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return JSONDocument(document(rows), headers=headers)
+    return await rendered(lambda: document(rows), headers)
+
+
+async def rendered(
+    content: Callable[[], Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    """The JSON of what `content` gives, which may be thousands of rows: made beside the loop."""
+    return await asyncio.to_thread(lambda: JSONDocument(content(), headers=headers))

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
 from ollama_admin.api.problems import JSONDocument
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, page
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, page, rendered
 from ollama_admin.documents import document, results
 from ollama_admin.domain.models import DiscoverResult
 from ollama_admin.domain.secret import MASK
@@ -39,7 +39,7 @@ async def list_servers(
     servers = await client.servers.page(
         after=query.cursor, limit=query.limit, capability=query.capability
     )
-    return page(request, servers, query.limit)
+    return await page(request, servers, query.limit)
 
 
 @router.post(
@@ -97,7 +97,7 @@ async def remove_server(
 @router.post("/api/servers/{server_id}/check", responses=_answers(200, schemas.Checks, errors(404)))
 async def check_server(client: ClientDep, server_id: ServerId) -> Response:
     """Ask a server whether it answers, and note what it said."""
-    return _results(await client.servers.check([server_id]))
+    return await _results(await client.servers.check([server_id]))
 
 
 @router.post(
@@ -108,7 +108,7 @@ async def discover_server(
     client: ClientDep, server_id: ServerId, options: Annotated[schemas.DiscoverOptions, Query()]
 ) -> Response:
     """Read what a server holds into the database."""
-    return _results(await client.discover([server_id], prune=options.prune))
+    return await _results(await client.discover([server_id], prune=options.prune))
 
 
 @router.post("/api/discover", responses=_answers(200, schemas.Discoveries, errors()))
@@ -118,13 +118,13 @@ async def discover(
     """Read what all active servers hold into the database. One that fails costs the others
     nothing.
     """
-    return _results(await client.discover(all=options.all, prune=options.prune))
+    return await _results(await client.discover(all=options.all, prune=options.prune))
 
 
-def _results(outcomes: Sequence[CheckResult] | Sequence[DiscoverResult]) -> Response:
+async def _results(outcomes: Sequence[CheckResult] | Sequence[DiscoverResult]) -> Response:
     """One result for each server, and how many failed."""
     failed = sum(outcome.error is not None for outcome in outcomes)
-    return JSONDocument(results(outcomes, failed))
+    return await rendered(lambda: results(outcomes, failed))
 
 
 def _columns(given: schemas.Strict) -> dict[str, Any]:

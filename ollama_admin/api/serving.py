@@ -18,6 +18,9 @@ from ollama_admin.client import Client
 from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
+
+# the client loads it when it is first used, which would hold up the loop for a quarter of a second
+from ollama_admin.ollama import endpoint as _endpoint  # noqa: F401
 from ollama_admin.settings import API_TOKEN, DYNAMIC_SERVERS, Settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

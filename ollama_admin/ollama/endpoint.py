@@ -99,7 +99,8 @@ class Endpoint:
         Raises StreamInterrupted once a record has come, and before that what `stream` raises.
         """
         has_begun, characters = False, 0
-        asked = call(question, model, self._target.api_version, path)
+        # images are tens of megabytes: they are not written down on the loop
+        asked = await asyncio.to_thread(call, question, model, self._target.api_version, path)
         try:
             async with aclosing(self._events(asked, model)) as events:
                 async for event in events:

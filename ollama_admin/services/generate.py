@@ -1,5 +1,6 @@
 """One answer: say exactly what was asked to a model, accept nothing else."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -33,7 +34,9 @@ class Generation:
         added, an empty prompt loads the model, and every record is a piece but for the last one.
         Closing the generator ends the work upstream.
         """
-        request = checked(asked, caller, needs_content=path is None)
+        # its images are decoded: tens of megabytes, and not on the loop
+        needs_content = path is None
+        request = await asyncio.to_thread(checked, asked, caller, needs_content=needs_content)
         question = asked.question()
         if not asked.allow_truncate:
             question = question.uncut()

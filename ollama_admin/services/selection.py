@@ -2,6 +2,7 @@
 answer.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -282,7 +283,8 @@ class Selection:
         listed = await endpoint.models(is_ollama=is_ollama)
         meant = routing.named(listed, name, is_ollama=is_ollama)
         if not meant and not is_ollama:
-            raise absence.not_listed(name.text, target.ref, [model.name for model in listed])
+            names = [model.name for model in listed]
+            raise await asyncio.to_thread(absence.not_listed, name.text, target.ref, names)
         model = routing.only_one(meant, str(target.ref)) if meant else None
         return candidates.from_list(target, server, name, model, version, is_ollama=is_ollama)
 
@@ -306,10 +308,9 @@ class Selection:
         with_capability = ""
         if criteria.capability:
             with_capability = f" with the capability {criteria.capability!r}"
-        return ModelNotFound(
-            f"no active server has model {text!r}{with_capability}",
-            absence.hint(text, verdicts, known),
-        )
+        # thousands of names are compared: not on the loop, which renews leases meanwhile
+        hint = await asyncio.to_thread(absence.hint, text, verdicts, known)
+        return ModelNotFound(f"no active server has model {text!r}{with_capability}", hint)
 
 
 def _build_of(first: Candidate, demand: Demand | None) -> Demand | None:

@@ -10,11 +10,20 @@ from ollama_admin.settings import Settings
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.store.migrations import upgrade
 from tests.api.service import Service
+from tests.api.watchdog import watched
 from tests.cli.conftest import spawn, sqlite_cli  # noqa: F401 (fixtures for here too)
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 
 Serve = Callable[..., FakeOllamaThread]
+
+
+@pytest.fixture(autouse=True)
+def nothing_takes_long_on_the_loop() -> Iterator[None]:
+    """Other requests wait meanwhile, and leases are not renewed."""
+    with watched() as slow:
+        yield
+    assert slow == []
 
 
 @pytest.fixture

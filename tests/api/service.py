@@ -19,6 +19,7 @@ from ollama_admin.client import Client
 from ollama_admin.ollama.http import Times
 from ollama_admin.services.leases import LeaseTimes
 from ollama_admin.settings import Settings
+from tests.api.watchdog import WatchedLoop
 
 TOKEN = "canary-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -65,7 +66,7 @@ class Service:
         return int(self.url.rpartition(":")[2])
 
     def __enter__(self) -> Self:
-        self._serving = self._executor.submit(lambda: asyncio.run(self._serve()))
+        self._serving = self._executor.submit(self._run)
         self._serving.add_done_callback(lambda _: self._listening.set())
         assert self._listening.wait(SECONDS)
         if not self.url:
@@ -120,6 +121,10 @@ class Service:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), SECONDS)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         settings = Settings.read(self._environ, self._database_url)

@@ -1,11 +1,13 @@
 """What is said of a model that nobody has."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.rules.absence import hint, nearest, not_listed
+from ollama_admin.rules.absence import LETTERS, NAMES, hint, nearest, not_listed
 from ollama_admin.rules.routing import Obstacle, Verdict
 from tests.rules.rows import model, server
 
@@ -96,3 +98,23 @@ def test_a_server_that_does_not_list_a_model_is_told_with_what_it_lists(
     error = not_listed("llama-3.1", GPU, listed)
     assert error.message == "server gpu does not list model 'llama-3.1'"
     assert error.hint == told
+
+
+def test_comparing_is_bounded_however_many_and_long_the_names_are() -> None:
+    """87 s, when all names were compared letter by letter."""
+    letters = "abcdefghij" * 19
+    names = [letters[number % 97 :] + str(number) + letters[::-1] for number in range(10_000)]
+    began = time.thread_time()
+    assert len(nearest(letters, names)) <= 3
+    assert time.thread_time() - began < 3
+
+
+def test_a_long_name_is_compared_by_its_beginning() -> None:
+    known = ["x" * 150 + "/y:latest", "a" * LETTERS + "b", "zzz"]
+    assert nearest("a" * LETTERS + "c", known) == ["a" * LETTERS + "b"]
+
+
+def test_so_many_names_are_looked_at_and_no_more() -> None:
+    others = [f"{number:x}" for number in range(NAMES - 1)]
+    assert "quarts" in nearest("quartz", [*others, "quarts"])
+    assert "quarts" not in nearest("quartz", [*others, "other", "quarts"])
