@@ -121,7 +121,7 @@ class Guard:
                 "allow it with: ollama-admin serve --allow-host",
             )
         for origin in headers.getlist("origin"):
-            if urlsplit(origin).netloc.lower() != hosts[0].lower():
+            if _authority_of(origin) != hosts[0].lower():
                 raise Refused(403, "requests of other origins are refused")
 
     def _refuse_stranger(self, headers: Headers) -> None:
@@ -173,6 +173,14 @@ def _host_of(header: str) -> str | None:
     if match is None:
         return None
     return match["host"].strip("[]")
+
+
+def _authority_of(origin: str) -> str:
+    """Host and port of an Origin header; Refused for what is no URL."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError as exc:
+        raise Refused(400, "the header Origin cannot be read") from exc
 
 
 def _refuse_ambiguous_framing(headers: Headers) -> None:
