@@ -48,8 +48,8 @@ class Shell:
         return Ending()
 
     def run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
-        """Run async work with an open client; SIGINT and SIGTERM cancel it, which cancels it
-        upstream.
+        """Run async work with an open client; SIGINT, SIGTERM and SIGHUP cancel it, which
+        cancels it upstream.
         """
         import asyncio
 
@@ -76,7 +76,8 @@ class Shell:
             if task is not None:
                 task.cancel()
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        for sign in _terminating():
+            asyncio.get_running_loop().add_signal_handler(sign, terminate)
         interrupt = signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, self._ending.on_interrupt(interrupt))
         try:
@@ -131,7 +132,8 @@ class Shell:
         """
         import asyncio
 
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        for sign in _terminating():
+            asyncio.get_running_loop().remove_signal_handler(sign)
         interrupt = self._ending.on_interrupt(signal.default_int_handler)
         signal.signal(signal.SIGINT, interrupt)
         async with contextlib.aclosing(parts):
@@ -200,7 +202,8 @@ class Shell:
 
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, leave, INTERRUPTED)
-        loop.add_signal_handler(signal.SIGTERM, leave, TERMINATED)
+        for sign in _terminating():
+            loop.add_signal_handler(sign, leave, TERMINATED)
         async with Client(database_url=self.database_url, on_note=say) as client:
             await serving.serve(client, settings, options, stop=stop, say=say, log=log)
 
@@ -275,6 +278,13 @@ class Shell:
         from ollama_admin.settings import Settings
 
         return Settings.read(os.environ, self.database_url)
+
+
+def _terminating() -> list[signal.Signals]:
+    """The signals that end a run: a terminal that goes away, too, unless `nohup` has seen to it."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, signal.SIGHUP]
 
 
 def shell_of(context: typer.Context, output: str | None) -> Shell:

@@ -37,7 +37,7 @@ def serve(
     ] = False,
     output: OutputOption = None,
 ) -> None:
-    """Serve the REST API until SIGTERM or Ctrl-C.
+    """Serve the REST API until SIGTERM, SIGHUP or Ctrl-C.
 
     Every request needs the bearer token of OLLAMA_ADMIN_API_TOKEN, or the one that is made and
     shown at the start.

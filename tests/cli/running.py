@@ -169,6 +169,14 @@ class Process:
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
+    def hang_up(self) -> None:
+        """What a terminal does that goes away."""
+        self._process.send_signal(signal.SIGHUP)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ended(self) -> Ran:
         """Wait for its end."""
         code = self._process.wait(SECONDS)

@@ -23,8 +23,11 @@ FULL = 15 * 4096  # bytes in a pipe of sixteen pages, the last of which is in us
 LEAVE: list[tuple[Callable[[Process], None], int]] = [
     (Process.interrupt, 130),
     (Process.terminate, 143),
+    (Process.hang_up, 143),
 ]
-in_both_ways = pytest.mark.parametrize(("leave", "code"), LEAVE, ids=["interrupt", "terminate"])
+in_both_ways = pytest.mark.parametrize(
+    ("leave", "code"), LEAVE, ids=["interrupt", "terminate", "hang_up"]
+)
 
 
 def words(fake: FakeOllamaThread, *more: str) -> list[str]:
