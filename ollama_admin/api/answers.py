@@ -103,7 +103,6 @@ def _answer(
         path=path,
         live=body.stream is not False,
         logprobs=body.logprobs is True,
-        write_idle=request.app.state.limits.write_idle,
     )
 
 

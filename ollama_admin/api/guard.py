@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,8 @@ from urllib.parse import quote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ollama_admin.api.bodies import Limits, too_large
+from ollama_admin.api.bodies import HELD, Held, Limits, Room, too_large
+from ollama_admin.api.connections import Seldom
 from ollama_admin.api.problems import Refused, refusal
 from ollama_admin.domain.secret import Secret
 
@@ -27,6 +29,7 @@ LEFT = 499  # in the log: the client left before it was answered
 REQUEST_ID = "X-Request-Id"
 NOTE = "X-Ollama-Admin-Note"  # one for each note that comes before the answer begins
 NOTE_TO = "ollama_admin.note"  # in the scope: a function that takes a note for who asks
+ADMITTED = "ollama_admin.admitted"  # in the scope of a request that came with the token
 NOTES_LIMIT = 10
 NOTE_LENGTH = 500  # bytes of one
 NOTES_LENGTH = 2000  # bytes of all: clients and proxies bound the head of an answer
@@ -78,6 +81,8 @@ class Guard:
         self._hosts = hosts
         self._limits = limits
         self._log = log
+        self._log_failure = Seldom(log)
+        self._room = Room(limits.bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,10 +94,14 @@ class Guard:
                 visit.notes.append(text)
             self._log(f"{visit.id} note: {text}")
 
-        scope[NOTE_TO] = note
+        held = Held(self._room)
+        scope[NOTE_TO], scope[HELD] = note, held
         try:
             await self._admit(scope, receive, visit.send)
+        except Exception:  # noqa: BLE001 (a bug: it was answered with 500, or uvicorn does so now)
+            self._log_failure(f"{visit.id} {traceback.format_exc()}")
         finally:
+            held.give_back()
             ms = round((time.monotonic() - visit.began) * 1000)
             method, path = quote(scope["method"]), quote(scope["path"])[:200]
             self._log(f"{visit.id} {method} {path} {visit.status} {ms} ms")
@@ -104,11 +113,17 @@ class Guard:
             _refuse_ambiguous_framing(headers)
             if not _is_open(scope):
                 self._refuse_stranger(headers)
+                scope[ADMITTED] = True
             _refuse_other_content(scope["method"], headers)
             self._refuse_large(scope["path"], headers)
         except Refused as refused:
-            await refusal(scope["path"], refused)(scope, receive, send)
+            response = refusal(scope["path"], refused)
+            if _has_body(headers):  # it is not read: whatever follows is no request
+                response.headers["Connection"] = "close"
+            await response(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # as GET; the protocol leaves the body of the answer out
+            scope = dict(scope, method="GET")
         await self._app(scope, receive, send)
 
     def _refuse_foreign_host(self, headers: Headers) -> None:
@@ -193,8 +208,7 @@ def _refuse_ambiguous_framing(headers: Headers) -> None:
 
 
 def _refuse_other_content(method: str, headers: Headers) -> None:
-    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    if method in SAFE or not has_body:
+    if method in SAFE or not _has_body(headers):
         return
     if not _is_json_in_utf8(headers.get("content-type", "")):
         raise Refused(
@@ -204,6 +218,10 @@ def _refuse_other_content(method: str, headers: Headers) -> None:
         )
     if headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "the body is compressed")
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _is_json_in_utf8(content_type: str) -> bool:

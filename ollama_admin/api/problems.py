@@ -27,6 +27,7 @@ _CODES = {
     408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
+    503: "overloaded",
 }
 
 _MESSAGES = {

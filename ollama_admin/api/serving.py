@@ -6,12 +6,18 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any
 
 import uvicorn
 
 from ollama_admin.api.app import create_app
 from ollama_admin.api.bodies import Limits
+from ollama_admin.api.connections import (
+    Acceptor,
+    Connections,
+    Seldom,
+    connections_within_descriptors,
+)
 from ollama_admin.api.guard import Guard
 from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.client import Client
@@ -112,7 +118,7 @@ async def serve(
             allow_truncate=options.allow_truncate,
         )
         guard = Guard(app, token=token, hosts=options.hosts, limits=options.limits, log=log)
-        server = _Server(_config(guard, options))
+        server = _Server(_config(guard, options), listener, options.limits, log)
         _introduce(listener, settings, options, say)
         beside = [
             asyncio.create_task(_end(server, stop)),
@@ -128,6 +134,38 @@ async def serve(
 
 
 class _Server(uvicorn.Server):
+    """uvicorn's server, with connections that are counted."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        limits: Limits,
+        log: Callable[[str], None],
+    ) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._connections = Connections(connections_within_descriptors(limits.connections))
+        seldom = Seldom(log)
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: seldom(f"failure in the background: {_described(context)}")
+        )
+        self._acceptor = Acceptor(listener, self._connections, self._protocol, seldom)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        self.servers = [self._acceptor]  # type: ignore[list-item]
+        self._acceptor.start()
+        self.started = True
+
+    def _protocol(self) -> DeadlineProtocol:
+        return DeadlineProtocol(
+            config=self.config,
+            server_state=self.server_state,
+            app_state={},
+            limits=self._limits,
+            open_connections=self._connections,
+        )
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """The signals are the caller's: uvicorn would raise them again at its end, and the exit
@@ -136,15 +174,20 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _described(context: dict[str, Any]) -> str:
+    """What the loop tells of a failure that nobody awaits."""
+    return f"{context['message']} ({context.get('exception')!r:.500})"
+
+
 def _config(guard: Guard, options: Options) -> uvicorn.Config:
     return uvicorn.Config(
         guard,
-        http=partial(DeadlineProtocol, limits=options.limits),  # type: ignore[arg-type]
+        http="h11",
         loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",
+        log_level="critical",  # failures of requests are in the guard's log
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -167,6 +210,10 @@ async def _last_words(server: uvicorn.Server) -> None:
             task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=5)
+    for connection in list(server.server_state.connections):
+        if connection.transport.get_write_buffer_size():  # nobody has read it, nor will
+            connection.transport.abort()
+    await asyncio.sleep(0)  # an aborted connection ends in the next step of the loop
 
 
 def _token(settings: Settings, say: Callable[[str], None]) -> Secret:

@@ -4,8 +4,8 @@ end with theirs.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, assert_never
@@ -22,6 +22,7 @@ from ollama_admin.services.generate import Stream
 NDJSON = b"application/x-ndjson"
 NANOSECONDS_PER_MS = 1_000_000
 LOGPROBS_LIMIT = 8 * 2**20  # bytes, of an answer that is not streamed
+LAST_WORDS = 2.0  # seconds, to say that the server is stopping
 _STOPPING = {
     "code": "server_stopping",
     "message": "the server is stopping; ask again",
@@ -34,10 +35,6 @@ class Dialect(StrEnum):
 
     GENERATE = "generate"
     CHAT = "chat"
-
-
-class ReaderGoneError(Exception):
-    """The client reads nothing any more."""
 
 
 class AnswerResponse(Response):
@@ -57,7 +54,6 @@ class AnswerResponse(Response):
         path: str,
         live: bool,
         logprobs: bool,
-        write_idle: float,
     ) -> None:
         super().__init__()
         self._stream = stream
@@ -66,7 +62,6 @@ class AnswerResponse(Response):
         self._path = path
         self._live = live
         self._wants_logprobs = logprobs
-        self._write_idle = write_idle
         self._begun = False
         self._ended = False
 
@@ -75,7 +70,9 @@ class AnswerResponse(Response):
             await _until_left(self._answer(scope, receive, send), receive)
         except asyncio.CancelledError:  # the time for running answers is over
             if not self._ended:
-                await self._fail(_STOPPING, 503, scope, receive, send)
+                with suppress(TimeoutError):  # a client that does not read is not waited for
+                    async with asyncio.timeout(LAST_WORDS):
+                        await self._fail(_STOPPING, 503, scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -86,8 +83,6 @@ class AnswerResponse(Response):
                     await self._gather(stream, scope, receive, send)
         except AdminError as exc:
             await self._fail(described(exc), exc.http_status, scope, receive, send)
-        except ReaderGoneError:
-            return
 
     async def _pass_on(self, stream: Stream, send: Send) -> None:
         async for piece in stream:
@@ -119,31 +114,15 @@ class AnswerResponse(Response):
     async def _send_line(self, record: dict[str, Any], send: Send) -> None:
         text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         line = text.encode() + b"\n"
-        async with _while_read(self._write_idle):
-            if not self._begun:
-                self._begun = True
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": 200,
-                        "headers": [(b"content-type", NDJSON)],
-                    }
-                )
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+        if not self._begun:
+            self._begun = True
+            headers = [(b"content-type", NDJSON)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": line, "more_body": True})
 
     async def _end(self, send: Send) -> None:
         self._ended = True
-        async with _while_read(self._write_idle):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-@asynccontextmanager
-async def _while_read(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as exc:
-        raise ReaderGoneError from exc
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _until_left(work: Coroutine[Any, Any, None], receive: Receive) -> None:

@@ -1,6 +1,7 @@
 """`ollama-admin serve` in a thread: the same code on a real socket, and quick to start."""
 
 import asyncio
+import gc
 import json
 import socket
 import ssl
@@ -14,6 +15,7 @@ from typing import Any, Self
 import httpx
 
 from ollama_admin.api.bodies import Limits
+from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.api.serving import Options, Stop, serve
 from ollama_admin.client import Client
 from ollama_admin.ollama.http import Times
@@ -150,6 +152,26 @@ class Service:
         if text.startswith("listening on "):
             self.url = text.split()[2].rstrip(",")
             self._listening.set()
+
+
+def protocols(port: int) -> list[DeadlineProtocol]:
+    """The service's own ends of the connections that are open at a port."""
+    made = (item for item in gc.get_objects() if isinstance(item, DeadlineProtocol))
+    connected = (protocol for protocol in made if protocol.transport is not None)
+    return [protocol for protocol in connected if _port_of(protocol) == port]
+
+
+def accepted(port: int) -> list[socket.socket]:
+    """The sockets of those ends."""
+    return [protocol.transport.get_extra_info("socket") for protocol in protocols(port)]
+
+
+def _port_of(protocol: DeadlineProtocol) -> int | None:
+    """None for a connection that has ended."""
+    end = protocol.transport.get_extra_info("socket")
+    if end is None or end.fileno() == -1:
+        return None
+    return int(end.getsockname()[1])
 
 
 def read_all(connection: socket.socket) -> bytes:

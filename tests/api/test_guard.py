@@ -382,7 +382,7 @@ def test_hundreds_of_idle_connections_keep_nobody_out(sqlite_url: str) -> None:
     [
         ("TRACE", "/api/servers", 405),
         ("OPTIONS", "/api/servers", 405),
-        ("HEAD", "/api/servers", 405),
+        ("HEAD", "/api/generate", 405),
         ("PUT", "/api/servers/1", 405),
         ("GET", "/api/generate", 405),
         ("POST", "/api/tags", 405),

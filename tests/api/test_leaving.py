@@ -14,7 +14,7 @@ from ollama_admin.api.bodies import Limits
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
 from tests.api.conftest import Serve, register
-from tests.api.service import AUTHORIZED, SECONDS, Service, read_all, request
+from tests.api.service import AUTHORIZED, SECONDS, Service, accepted, protocols, read_all, request
 from tests.cli.running import Process
 from tests.fake_ollama import Silence
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -111,20 +111,56 @@ def test_clients_that_leave_at_any_time_leave_no_slot_behind(
     )
 
 
+def flood() -> SimulatedModel:
+    """Says more than all buffers on the way take."""
+    return SimulatedModel("alpha", says=f"{'x' * 2000} y", endless=True, context_length=10**6)
+
+
+def ask_and_read_nothing(service: Service) -> socket.socket:
+    connection = service.connect()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sendall(asked())
+    return connection
+
+
 def test_a_client_that_reads_nothing_is_given_up_after_a_while(
     sqlite_url: str, fakes: Serve
 ) -> None:
-    fake = fakes(
-        SimulatedModel("alpha", says=f"{'x' * 2000} y", endless=True, context_length=10**6),
-        context=10**6,
-    )
-    with Service(sqlite_url, limits=Limits(write_idle=0.3)) as service:
+    """Its connection too, which would keep the service from stopping for all of the grace."""
+    fake = fakes(flood(), context=10**6)
+    with Service(sqlite_url, limits=Limits(write_idle=0.3), grace=10 * SECONDS) as service:
         register(service, fake)
-        with service.connect() as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(asked())
+        with ask_and_read_nothing(service):
             fake.run(fake.fakes[0].client_left.wait(), SECONDS)
             until(lambda: in_use(service) == 0)
+            until(lambda: not accepted(service.port))
+            service.stop()
+            service.ended()
+
+
+def test_a_client_that_reads_nothing_holds_up_no_stop(
+    sqlite_url: str, fakes: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = fakes(flood(), context=10**6)
+    with Service(sqlite_url, grace=0.1) as service:
+        register(service, fake)
+        with ask_and_read_nothing(service):
+            until(lambda: is_held_back(service))
+            service.stop()
+            service.ended()
+            assert protocols(service.port) == []
+    assert caplog.records == []
+    assert not [line for line in service.logged if "Traceback" in line]
+    with Service(sqlite_url) as service:
+        assert in_use(service) == 0
+
+
+def is_held_back(service: Service) -> bool:
+    """Whether there is something that the service has not been able to send."""
+    return any(
+        protocol.flow is not None and protocol.flow.write_paused
+        for protocol in protocols(service.port)
+    )
 
 
 def test_the_sign_to_stop_lets_running_answers_end_and_refuses_new_connections(
@@ -175,8 +211,9 @@ def is_open(service: Service) -> bool:
     return True
 
 
-def test_sigterm_drains_and_exits_0(
-    sqlite_url: str, fakes: Serve, spawn: Callable[..., Process]
+@pytest.mark.parametrize("end", [Process.terminate, Process.hang_up])
+def test_sigterm_and_sighup_drain_and_exit_0(
+    sqlite_url: str, fakes: Serve, spawn: Callable[..., Process], end: Callable[[Process], None]
 ) -> None:
     hold = HoldAt(1)
     fake = fakes(SimulatedModel("alpha", says="one two three"), before_token=hold)
@@ -194,7 +231,7 @@ def test_sigterm_drains_and_exits_0(
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(asked())
         fake.run(hold.reached.wait(), SECONDS)
-        process.terminate()
+        end(process)
         threading.Timer(0.5, lambda: fake.call(hold.release.set)).start()
         assert b'"done":true' in read_all(connection)
     ran = process.ended()
