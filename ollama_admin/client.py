@@ -217,6 +217,10 @@ class Client:
         """Raise DatabaseUnavailable unless the database can be used now."""
         await self._resources.db.check()
 
+    async def ready_to_write(self) -> None:
+        """Raise DatabaseUnavailable unless the database can be written to now."""
+        await self._resources.db.check_writable()
+
     @takes_a_request
     async def explain(self, **asked: Any) -> Explanation:
         """Which server would answer, and why no other; no prompt is sent."""

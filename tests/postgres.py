@@ -156,6 +156,13 @@ class OwnPostgresServer(PostgresServer):
         if not self.running:
             self._start(self.port)
 
+    def stand_by(self) -> None:
+        """Start a stopped server as a standby, which only reads until `SELECT pg_promote()`."""
+        signal_file = self._data / "standby.signal"
+        signal_file.touch()
+        self._give(signal_file)
+        self.start()
+
     def stop(self) -> None:
         """End all connections and stop the server; return when its port refuses connections."""
         if self._process is not None:
@@ -278,7 +285,7 @@ class OwnPostgresServer(PostgresServer):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) == 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+        return len(lines) == 8 and lines[0] == str(pid) and lines[7].strip() in ("ready", "standby")
 
 
 class TemplateDatabases:

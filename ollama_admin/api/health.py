@@ -64,9 +64,11 @@ async def healthz() -> Response:
 
 @router.get("/readyz", responses=_READYZ)
 async def readyz(request: Request, client: ClientDep) -> Response:
-    """Whether requests can be served: the database is there, and its schema is this version's."""
+    """Whether requests can be served: the database is there and can be written to, and its schema
+    is this version's.
+    """
     try:
-        await client.ready()
+        await client.ready_to_write()
     except AdminError as exc:  # its message may name a file, and anybody may ask here
         error = {
             "code": exc.code,

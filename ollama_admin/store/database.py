@@ -133,6 +133,11 @@ class Database:
         """
         await asyncio.to_thread(self._check_now)
 
+    async def check_writable(self) -> None:
+        """Raise what `check` raises, and DatabaseUnavailable for a database that only reads."""
+        await self.check()
+        await self.read(schema.require_writable)
+
     def close(self) -> None:
         """Close every connection; what still waits for the database is given up."""
         self._ended.set()

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, Engine, text
 
-from ollama_admin.errors import SchemaOutOfDate
+from ollama_admin.errors import DatabaseUnavailable, SchemaOutOfDate
 from ollama_admin.store.faults import MIGRATE_HINT
 from ollama_admin.store.tables import HEAD, servers
 
@@ -47,6 +47,15 @@ def require_head(engine: Engine) -> None:
     )
 
 
+def require_writable(connection: Connection) -> None:
+    """Raise DatabaseUnavailable where a transaction can only read: on a standby of PostgreSQL."""
+    if connection.dialect.name == "postgresql" and connection.scalar(text(_IS_READ_ONLY)):
+        raise DatabaseUnavailable(
+            "the database can only be read: it is a standby, or set to read only",
+            "name the primary in OLLAMA_ADMIN_DATABASE_URL",
+        )
+
+
 def newer_than_this_build(current: str) -> SchemaOutOfDate:
     """The error for a revision that this build does not have."""
     return SchemaOutOfDate(
@@ -63,3 +72,7 @@ _HAS_TABLE = {
     "postgresql": "SELECT to_regclass(:name) IS NOT NULL",
     "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = :name",
 }
+
+_IS_READ_ONLY = """
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean
+"""

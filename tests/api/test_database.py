@@ -79,6 +79,36 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(
     stoppable_postgres.drop_database(url)
 
 
+def test_a_standby_is_read_from_and_not_ready_until_it_is_promoted(
+    stoppable_postgres: OwnPostgresServer,
+) -> None:
+    url = TemplateDatabases(stoppable_postgres).copy(migrate)
+    stoppable_postgres.stop()
+    stoppable_postgres.stand_by()
+    with Service(url) as service:
+        refused = service.ask("GET", "/readyz")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (
+            503,
+            "database_unavailable",
+        )
+        assert service.ask("GET", "/api/servers").status_code == 200
+        with psycopg.connect(url, autocommit=True) as opened:
+            opened.execute("SELECT pg_promote()")
+        assert service.ask("GET", "/readyz").status_code == 200
+    stoppable_postgres.drop_database(url)
+
+
+def test_a_database_that_is_set_to_read_only_is_not_ready(migrated_postgres_url: str) -> None:
+    with psycopg.connect(migrated_postgres_url, autocommit=True) as opened:
+        opened.execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',"
+            " current_database()); END $$"
+        )
+    with Service(migrated_postgres_url) as service:
+        assert service.ask("GET", "/readyz").status_code == 503
+        assert service.ask("GET", "/api/servers").status_code == 200
+
+
 @pytest.mark.parametrize("revision", ["0001", "9999"])
 def test_a_schema_that_moves_under_it_is_not_served(database_url: str, revision: str) -> None:
     with Service(database_url) as service:
