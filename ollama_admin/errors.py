@@ -9,6 +9,7 @@ AdminError
 ├── Conflict                     4        409
 │   ├── ServerExists
 │   ├── ServerInactive
+│   ├── StateChanged                      412
 │   ├── ModelAmbiguous
 │   └── RemoteNotAllowed
 ├── DatabaseUnavailable          5        503
@@ -96,6 +97,13 @@ class ServerExists(Conflict):
 
 class ServerInactive(Conflict):
     code = "server_inactive"
+
+
+class StateChanged(Conflict):
+    """Somebody else has changed what was to be changed."""
+
+    code = "state_changed"
+    http_status = 412
 
 
 class ModelAmbiguous(Conflict):

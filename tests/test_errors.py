@@ -39,6 +39,7 @@ CODES = {
     "ServerBusy": "server_busy",
     "ServerExists": "server_exists",
     "ServerInactive": "server_inactive",
+    "StateChanged": "state_changed",
     "ServerNotFound": "server_not_found",
     "ServerUnauthorized": "server_unauthorized",
     "ServerUnreachable": "server_unreachable",

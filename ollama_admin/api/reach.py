@@ -24,6 +24,7 @@ _MEANINGS = {
     405: "the path has no such method",
     408: "the body did not arrive in time",
     409: "it conflicts with what is there",
+    412: "the row is no longer in the state that If-Match names",
     413: "the body is too large",
     415: "the body is not JSON",
     422: "something in the request is not as it must be",

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
+from ollama_admin.api.preconditions import ETAG, IF_MATCH, IfMatch, etag
 from ollama_admin.api.problems import JSONDocument
 from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, page, rendered
 from ollama_admin.documents import document, results
@@ -27,7 +28,10 @@ _CONFLICT: Responses = {
 
 def _answers(status: int, shape: Any, failures: Responses) -> Responses:
     """The documentation of a route that answers with this status and shape, or fails."""
-    documented: Responses = {status: {"model": shape}}
+    answer: dict[str, Any] = {"model": shape}
+    if shape is schemas.Server:
+        answer["headers"] = ETAG
+    documented: Responses = {status: answer}
     return documented | failures
 
 
@@ -57,23 +61,26 @@ async def add_server(client: ClientDep, new: schemas.NewServer) -> Response:
             raise
         # by now the row that is in the way can be named
         added = await client.servers.add(**columns)
-    return JSONDocument(document(added), 201, {"Location": f"/api/servers/{added.id}"})
+    headers = etag(added) | {"Location": f"/api/servers/{added.id}"}
+    return JSONDocument(document(added), 201, headers)
 
 
 @router.get("/api/servers/{server_id}", responses=_answers(200, schemas.Server, errors(404)))
 async def show_server(client: ClientDep, server_id: ServerId) -> Response:
     """One server."""
-    return JSONDocument(document(await client.servers.show(server_id)))
+    server = await client.servers.show(server_id)
+    return JSONDocument(document(server), headers=etag(server))
 
 
 @router.patch(
     "/api/servers/{server_id}",
-    responses=_answers(200, schemas.Server, errors(404, body=True) | _CONFLICT),
+    responses=_answers(200, schemas.Server, errors(404, 412, body=True) | _CONFLICT),
+    openapi_extra=IF_MATCH,
 )
 async def change_server(
-    client: ClientDep, server_id: ServerId, change: schemas.ServerChange
+    client: ClientDep, server_id: ServerId, change: schemas.ServerChange, if_match: IfMatch
 ) -> Response:
-    """Change what is given and nothing else.
+    """Change what is given and nothing else; with `If-Match` only what was read.
 
     Another scheme, host or port drops the credentials that are not given again in the same request.
     """
@@ -82,15 +89,24 @@ async def change_server(
     clear = [name for name in ("default_model", "headers") if name in emptied]
     if "auth_type" in emptied:
         columns["auth_type"] = "none"
-    return JSONDocument(document(await client.servers.update(server_id, clear=clear, **columns)))
+    changed = await client.servers.update(server_id, clear=clear, if_state=if_match, **columns)
+    return JSONDocument(document(changed), headers=etag(changed))
 
 
-@router.delete("/api/servers/{server_id}", status_code=204, responses=errors(404, 409))
+@router.delete(
+    "/api/servers/{server_id}",
+    status_code=204,
+    responses=errors(404, 409, 412),
+    openapi_extra=IF_MATCH,
+)
 async def remove_server(
-    client: ClientDep, server_id: ServerId, options: Annotated[schemas.RemoveOptions, Query()]
+    client: ClientDep,
+    server_id: ServerId,
+    options: Annotated[schemas.RemoveOptions, Query()],
+    if_match: IfMatch,
 ) -> Response:
-    """Remove a server and its models."""
-    await client.servers.remove(server_id, force=options.force)
+    """Remove a server and its models; with `If-Match` only what was read."""
+    await client.servers.remove(server_id, force=options.force, if_state=if_match)
     return Response(status_code=204)
 
 

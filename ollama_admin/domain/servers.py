@@ -1,6 +1,7 @@
 """Servers: rows, references to them, and what a check saw. Pure data; times are aware UTC."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -8,7 +9,7 @@ from typing import Any
 
 from ollama_admin.domain.secret import MASK, Secret
 from ollama_admin.domain.values import Json, fields_of
-from ollama_admin.errors import AdminError
+from ollama_admin.errors import AdminError, StateChanged
 
 
 class ApiVersion(StrEnum):
@@ -29,6 +30,8 @@ class AuthType(StrEnum):
 SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.API_KEY: "key"}
 OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
 _SECRETS = frozenset(SECRET_FIELDS.values())
+# The columns of a row that people do not write.
+_SEEN = ("slots_in_use", "status", "version", "last_error", "last_seen_at", "last_discovered_at")
 DEFAULT_API_KEY_HEADER = "X-API-Key"
 
 
@@ -96,6 +99,26 @@ class Server:
     @property
     def ref(self) -> ServerRef:
         return ServerRef(id=self.id, name=self.name, url=self.url)
+
+    @property
+    def state(self) -> str:
+        """A text that is another one after each change of the row by people. What checks, discovery
+        and running requests write is no such change, and masked secrets are as sealed ones.
+        """
+        values = fields_of(self) | {
+            "auth_config": sorted(self.auth_config),
+            "headers": sorted(self.headers),
+        }
+        for name in _SEEN:
+            del values[name]
+        return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:32]
+
+    def require_state(self, states: Collection[str] | None) -> None:
+        """Raise StateChanged unless the row is in one of these states; None is any."""
+        if states is not None and self.state not in states:
+            raise StateChanged(
+                f"server {self.name} has been changed meanwhile", "read it again, and decide anew"
+            )
 
     @property
     def is_ollama(self) -> bool | None:

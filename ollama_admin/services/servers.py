@@ -1,6 +1,6 @@
 """Servers: the rows, and the question whether they answer."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -162,8 +162,10 @@ class Servers:
         auth_config: Mapping[str, Given] | None = None,
         headers: Mapping[str, Given] | None = None,
         clear: Sequence[str] = (),
+        if_state: Collection[str] | None = None,
     ) -> Server:
-        """Change what is given; `clear` names columns to empty.
+        """Change what is given; `clear` names columns to empty. Raises StateChanged for a row whose
+        `state` is none of `if_state`; None is any.
 
         Another URL makes the server's models unavailable until the next discovery. Another scheme,
         host or port also drops the credentials that are not given again in the same call.
@@ -181,16 +183,21 @@ class Servers:
             default_model=default_model,
         )
         given = GivenAuth(auth_type=auth_type, auth_config=auth_config, headers=headers)
-        return await self._update(server, values, given, clear)
+        return await self._update(server, values, given, clear, if_state)
 
     async def _update(
-        self, server: int | str, values: dict[str, Any], given: GivenAuth, clear: Sequence[str]
+        self,
+        server: int | str,
+        values: dict[str, Any],
+        given: GivenAuth,
+        clear: Sequence[str],
+        if_state: Collection[str] | None,
     ) -> Server:
         if not values and given.is_nothing:
             raise InvalidInput(
                 "nothing to change was given", "see: ollama-admin server update --help"
             )
-        before, after = await self._db.write(self._change, server, values, given, clear)
+        before, after = await self._db.write(self._change, server, values, given, clear, if_state)
         had_credentials = before.auth_config or before.headers
         if had_credentials and urls.origin(before.url) != urls.origin(after.url):
             origin = urls.origin(before.url)
@@ -207,22 +214,33 @@ class Servers:
         values: dict[str, Any],
         given: GivenAuth,
         clear: Sequence[str],
+        if_state: Collection[str] | None,
     ) -> tuple[Server, Server]:
         """The row before and after, in one transaction."""
         if values.get("is_default"):
             lock_writers(connection)
         before = store.find(connection, server, hold=True)
+        before.require_state(if_state)
         url = values.get("url", before.url)
         columns = changed_columns(self._auth, before, url, given, clear=clear)
         return before, store.change(connection, before.id, values | columns)
 
-    async def remove(self, server: int | str, *, force: bool = False) -> ServerRef:
-        """Delete the row and its models; gives back which one it was.
+    async def remove(
+        self, server: int | str, *, force: bool = False, if_state: Collection[str] | None = None
+    ) -> ServerRef:
+        """Delete the row and its models; gives back which one it was. `if_state` is that of
+        `update`.
 
         Raises Conflict while requests run there; with `force` they end as they would, and nothing
         counts them any more.
         """
-        return await self._db.write(store.remove, server, force=force)
+
+        def remove(connection: Any) -> ServerRef:
+            if if_state is not None:
+                store.find(connection, server, hold=True).require_state(if_state)
+            return store.remove(connection, server, force=force)
+
+        return await self._db.write(remove)
 
     async def enable(self, server: int | str) -> Server:
         return self._auth.masked(await self._db.write(store.change, server, {"is_active": True}))
