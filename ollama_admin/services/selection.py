@@ -59,7 +59,6 @@ class Plan:
     """
 
     candidates: tuple[Candidate, ...] = ()
-    demand: Demand | None = None
     refusal: AdminError | None = None
     verdicts: Sequence[Verdict] = ()
     named: ServerRef | None = None
@@ -173,14 +172,14 @@ class Selection:
         preferred = routing.first_choice(verdicts)
         if preferred is None:
             refusal = await self._nobody(criteria, verdicts)
-            return Plan(refusal=refusal, demand=demand, verdicts=verdicts)
+            return Plan(refusal=refusal, verdicts=verdicts)
         server = preferred.server
         if preferred.obstacle is not None:
             refusal = routing.ambiguous(preferred.models, server.name)
             verdicts = _only(
                 preferred, verdicts, f"{server.name} comes first, and may not be asked"
             )
-            return Plan(refusal=refusal, demand=demand, verdicts=verdicts)
+            return Plan(refusal=refusal, verdicts=verdicts)
         target = partial(self._auth.target, server)
         plan = await self._approved(request, name, target, server, preferred.models, demand, asking)
         if plan.refusal is not None:
@@ -188,7 +187,7 @@ class Selection:
             verdicts = _only(refused, verdicts, f"{server.name} comes first, and may not be asked")
             return replace(plan, verdicts=verdicts)
         [first] = plan.candidates
-        build = _build_of(first, plan.demand)
+        build = _build_of(first)
         if build is None:
             verdicts = _only(preferred, verdicts, f"nothing shows the build of {server.name}")
             return replace(plan, verdicts=verdicts)
@@ -249,11 +248,11 @@ class Selection:
             candidate = await self._resolved(name, await target(), server, rows, asking)
             demand = candidates.demand_of(candidate, request.terms, demand)
         except AdminError as exc:
-            return Plan(demand=demand, refusal=exc)
+            return Plan(refusal=exc)
         refusal = candidates.refusal(candidate, request.terms, demand, request.cannot_carry)
         if refusal is not None:
-            return Plan(demand=demand, refusal=refusal)
-        return Plan(candidates=(replace(candidate, demand=demand),), demand=demand)
+            return Plan(refusal=refusal)
+        return Plan(candidates=(replace(candidate, demand=demand),))
 
     async def _resolved(
         self,
@@ -313,10 +312,10 @@ class Selection:
         return ModelNotFound(f"no active server has model {text!r}{with_capability}", hint)
 
 
-def _build_of(first: Candidate, demand: Demand | None) -> Demand | None:
+def _build_of(first: Candidate) -> Demand | None:
     """What others must show who stand in for the first; None where nothing shows its build."""
-    if demand is not None:
-        return demand
+    if first.demand is not None:
+        return first.demand
     if first.is_remote or first.stored_digest is None:
         return None
     return Demand(digest=first.stored_digest, by=f"the build of server {first.target.ref}")

@@ -46,7 +46,8 @@ COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"
 SLOTS = ("services/test_slots.py", "services/test_queues.py", "services/test_generate_slots.py")
 GENERATE = (
     *SLOTS,
-    *("services/test_chat.py", "services/test_pins.py", "services/test_catalogue.py"),
+    *("services/test_chat.py", "services/test_pins.py"),
+    *("services/test_catalogue.py", "services/test_selection.py"),
     *("services/test_dispatch.py", "services/test_generate_*.py"),
 )
 VAULT = ("security/test_vault.py", "security/test_credentials.py", "security/test_files.py")

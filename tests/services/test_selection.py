@@ -1,0 +1,149 @@
+"""Who may answer, and what is said where nobody may."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.domain.callers import Caller, Rights, Way
+from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.errors import InvalidInput, ModelMismatch, ModelNotFound, ServerNotFound
+from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
+from tests.services.asking import TAGS, ask, prompts, register
+
+ALPHA = SimulatedModel("alpha")
+GUEST = Rights(dynamic_servers=False, inactive_by_url=False, any_address=True)
+
+
+@pytest.fixture
+async def fakes() -> AsyncIterator[list[FakeOllama]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(FakeOllama(ALPHA)) for _ in range(2)]
+
+
+async def refusal(client: Client, **asked: Any) -> tuple[type[Exception], str]:
+    """The error of a request, and what it says."""
+    error = (await ask(client, **asked)).error
+    assert error is not None
+    return type(error), error.message
+
+
+# at a URL
+
+
+async def test_a_url_that_a_row_has_is_asked_with_the_credentials_of_the_row(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    given = {"auth_type": "bearer", "auth_config": {"token": "t"}}
+    assert await refusal(client, server_url=fakes[0].url, **given) == (
+        InvalidInput,
+        "server one has this URL, and its own credentials",
+    )
+    assert prompts(fakes[0]) == 0
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+async def test_an_inactive_server_that_is_asked_by_its_url_is_noted(
+    client: Client, fakes: list[FakeOllama], notes: list[str], is_active: bool
+) -> None:
+    await register(client, fakes[0])
+    await client.servers.update("one", is_active=is_active)
+    assert (await ask(client, server_url=fakes[0].url)).accepted.server.name == "one"
+    said = "server one is inactive; it is asked because its URL was given"
+    assert (said in notes) is not is_active
+
+
+async def test_a_guest_names_registered_servers_only(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    guest = client.for_caller(Caller(way=Way.API, rights=GUEST))
+    url = fakes[0].url
+    assert await refusal(guest, server_url=url) == (ServerNotFound, f"no server has the URL {url}")
+    assert fakes[0].requests == []
+
+
+async def test_a_server_that_no_row_has_needs_a_model_named(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    assert await refusal(client, server_url=fakes[0].url, model=None) == (
+        InvalidInput,
+        "no model is named, and a server that is not registered has no default",
+    )
+
+
+async def test_the_default_model_that_is_used_is_noted(
+    client: Client, fakes: list[FakeOllama], notes: list[str]
+) -> None:
+    await register(client, fakes[0], default_model="alpha")
+    assert (await ask(client, model=None, server="one")).accepted.model == "alpha:latest"
+    assert notes == ["using the default model of server one: alpha"]
+    assert (await ask(client, server="one")).accepted.model == "alpha:latest"
+    assert len(notes) == 1
+
+
+# nobody
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({"digest": "f" * 64}, f"{'f' * 12} (--digest)"),
+        ({"verified": True}, "the stored one (--verified)"),
+    ],
+)
+async def test_the_build_that_no_server_has_is_named(
+    client: Client, fakes: list[FakeOllama], asked: dict[str, Any], wanted: str
+) -> None:
+    remote = SimulatedModel("alpha", remote_host="https://far.example", remote_model="alpha")
+    fakes[0].point("alpha", remote)
+    await register(client, fakes[0])
+    assert await refusal(client, **asked) == (
+        ModelMismatch,
+        f"no active server has the build of model 'alpha' that is demanded: {wanted}",
+    )
+
+
+async def test_a_model_that_no_server_can_be_asked_so_is_not_called_unknown(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, *fakes, api_version=ApiVersion.V1)
+    assert await refusal(client, keep_alive=1) == (
+        InvalidInput,
+        "server one is spoken to as v1, which cannot carry --keep-alive",
+    )
+
+
+@pytest.mark.parametrize(
+    ("capability", "lacking"), [(None, ""), ("sight", " with the capability 'sight'")]
+)
+async def test_a_model_that_nobody_has_is_named_with_what_it_should_be_able_to_do(
+    client: Client, fakes: list[FakeOllama], capability: str | None, lacking: str
+) -> None:
+    await register(client, fakes[0])
+    assert await refusal(client, model="beta", capability=capability) == (
+        ModelNotFound,
+        f"no active server has model 'beta'{lacking}",
+    )
+
+
+# the others
+
+
+async def test_every_server_has_a_verdict_though_the_first_may_not_be_asked(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    """What keeps a server from answering anyway is said of it still."""
+    both = [{"name": name, "digest": ALPHA.digest} for name in ("alpha", "Alpha")]
+    fakes[0].script_always(TAGS, Answer(200, {"models": both}))
+    async with FakeOllama(ALPHA) as third:
+        await register(client, *fakes, third)
+        await client.servers.update("three", is_active=False)
+        explained = await client.explain(model="alpha")
+    assert {candidate.server.name: candidate.reason for candidate in explained.candidates} == {
+        "one": "several of its models have that name",
+        "two": "one comes first, and may not be asked",
+        "three": "it is inactive",
+    }
