@@ -45,7 +45,7 @@ SOCKETS = {
     "sock_connect",
 }
 # they listen, and never connect
-SERVING = {"api/serving.py", "simulator/socket.py", "simulator/http.py"}
+SERVING = {"api/serving.py", "api/connections.py", "simulator/socket.py", "simulator/http.py"}
 HEADER_WORDS = {"headers", "Authorization", "auth_config", "reveal"}
 
 
