@@ -28,12 +28,13 @@ def test_twenty_processes_at_once_all_succeed_and_one_migrates(empty_database_ur
     assert migrate_at_once(empty_database_url, 20) == []
 
 
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.chaos)])
 def test_killed_at_any_step_the_next_run_brings_the_database_to_head(
-    fresh_urls: Callable[[], str],
+    fresh_urls: Callable[[], str], stride: int
 ) -> None:
     expected = None
     with killer() as process:
-        for step in itertools.count():  # pragma: no branch
+        for step in itertools.count(step=stride):  # pragma: no branch
             url = fresh_urls()
             died = process.killed(url, step)
             upgrade(settings(url))
