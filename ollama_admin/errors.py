@@ -20,6 +20,7 @@ AdminError
 │   ├── ServerUnreachable
 │   ├── ServerUnauthorized
 │   ├── ServerBusy                        503
+│   ├── RequestRefused                    400
 │   ├── PromptTooLong                     422
 │   ├── StreamInterrupted
 │   └── ModelMismatch                     409
@@ -162,6 +163,13 @@ class ServerUnauthorized(UpstreamError):
 class ServerBusy(UpstreamError):
     code = "server_busy"
     http_status = 503
+
+
+class RequestRefused(UpstreamError):
+    """The server takes the request for a wrong one: the same again would be refused again."""
+
+    code = "request_refused"
+    http_status = 400
 
 
 class PromptTooLong(UpstreamError):

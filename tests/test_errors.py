@@ -45,6 +45,7 @@ CODES = {
     "ServerUnreachable": "server_unreachable",
     "StreamInterrupted": "stream_interrupted",
     "UpstreamError": "upstream_error",
+    "RequestRefused": "request_refused",
 }
 
 

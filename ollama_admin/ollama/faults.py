@@ -18,6 +18,7 @@ from ollama_admin.errors import (
     AdminError,
     ModelNotFound,
     PromptTooLong,
+    RequestRefused,
     ServerBusy,
     ServerUnauthorized,
     ServerUnreachable,
@@ -29,6 +30,7 @@ from ollama_admin.ollama.response import Answer, BadAnswer, Sending, read_json
 ERROR_TEXT_LIMIT = 500  # characters of what a server says
 # a full queue, or a proxy whose server is away: the request was not taken on
 AWAY = (502, 503, 504)
+WRONG_REQUEST = (400, 413, 415, 422)  # what would be answered to the same again
 NO_RUNNER = "process has terminated"  # in a 500: the process that was to answer did not start
 
 _PHASES = (
@@ -100,6 +102,8 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
     if answer.status in (404, 405) and not refusal.text:
         return _path_not_known(target, path, answer.status)
     message = f"server {target.ref} answered {answer.status} to {path}"
+    if answer.status in WRONG_REQUEST and model is not None:
+        return RequestRefused(message, said=explanation)
     return UpstreamError(message, may_pass_on=is_away, said=explanation)
 
 

@@ -23,6 +23,7 @@ from ollama_admin.errors import (
     AdminError,
     ModelNotFound,
     PromptTooLong,
+    RequestRefused,
     ServerBusy,
     ServerUnauthorized,
     ServerUnreachable,
@@ -620,7 +621,7 @@ async def test_another_refusal_is_shown_in_the_servers_words(
 ) -> None:
     played = Recording.load(recording)
     error = await failure(fake, "/api/generate", generated, played)
-    assert type(error) is UpstreamError
+    assert type(error) is (RequestRefused if played.status == 400 else UpstreamError)
     assert error.message.startswith(f"server gpu answered {played.status} to /api/generate: ")
     assert '{"error"' not in error.message
 
