@@ -124,7 +124,7 @@ def test_help_and_version_load_the_command_line_alone(words: tuple[str, ...]) ->
     assert loaded & {*NEVER, *DATABASE, *NETWORK, *PRINTER, *REQUESTS, "asyncio", "hmac"} == set()
     commands_loaded = {name for name in loaded if name.startswith("ollama_admin.cli.")} - {
         f"ollama_admin.cli.{name}"
-        for name in ("app", "startup", "context", "output", "options", "auth")
+        for name in ("app", "startup", "context", "output", "options", "auth", "help")
     }
     servers = {"servers", "results", "lists", "views", "views.servers", "views.texts"}
     expected = {f"ollama_admin.cli.{name}" for name in servers} if words[0] == "server" else set()

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 import ollama_admin
 from ollama_admin.cli.context import Shell, new_shell, shell_of
+from ollama_admin.cli.help import GroupPage
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.startup import coerce_lightly
 from ollama_admin.errors import AdminError
@@ -43,7 +44,7 @@ COMMANDS = {
 }
 
 
-class RootGroup(TyperGroup):
+class RootGroup(GroupPage):
     """Gives every run a shell, and turns every known error into a line and an exit code.
 
     Its commands are names with a line of help, for lists and suggestions, until one is called.
@@ -162,8 +163,6 @@ def root(
     shell = shell_of(context, output)
     shell.output.verbose = verbose
     shell.database_url = database_url
-    if context.invoked_subcommand is None:
-        context.fail("no command is given")
     if database_url and _has_password(database_url):
         shell.output.note(
             "the password in --database-url shows in process lists; use OLLAMA_ADMIN_DATABASE_URL"
@@ -197,7 +196,8 @@ def _usage(exc: TyperException) -> tuple[str, str]:
     """Message and hint of an error in the words of a command."""
     context = getattr(exc, "ctx", None)
     path = context.command_path if context else PROGRAM
-    return exc.format_message().rstrip("."), f"see: {path} --help"
+    message = exc.format_message().rstrip(".")
+    return message[:1].lower() + message[1:], f"see: {path} --help"
 
 
 def _detail(shell: Shell, exc: BaseException) -> None:

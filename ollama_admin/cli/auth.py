@@ -19,6 +19,7 @@ from ollama_admin.domain.servers import SECRET_FIELDS, AuthType
 from ollama_admin.domain.values import Given
 from ollama_admin.errors import InvalidInput
 
+CREDENTIALS = "Credentials"  # a group of options in the help
 SECRET_LIMIT = 64 * 1024  # bytes
 _USUAL_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
@@ -37,37 +38,63 @@ class AuthOptions:
 
     auth: Annotated[
         AuthType | None,
-        typer.Option("--auth", help="How it asks for credentials.", show_default=False),
+        typer.Option(
+            "--auth",
+            help="How it asks for credentials.",
+            show_default=False,
+            rich_help_panel=CREDENTIALS,
+        ),
     ] = None
     username: Annotated[
-        str | None, typer.Option(metavar="U", help="For --auth basic.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="U", help="For --auth basic.", show_default=False, rich_help_panel=CREDENTIALS
+        ),
     ] = None
     header_name: Annotated[
         str | None,
-        typer.Option(metavar="H", help="For --auth api_key; X-API-Key if not given."),
+        typer.Option(
+            metavar="H",
+            help="For --auth api_key; X-API-Key if not given.",
+            rich_help_panel=CREDENTIALS,
+        ),
     ] = None
     secret_stdin: Annotated[
-        bool, typer.Option("--secret-stdin", help="Read the secret from stdin.")
+        bool,
+        typer.Option(
+            "--secret-stdin", help="Read the secret from stdin.", rich_help_panel=CREDENTIALS
+        ),
     ] = False
     secret_env: Annotated[
-        str | None, typer.Option(metavar="VAR", help="Read the secret from this variable, now.")
+        str | None,
+        typer.Option(
+            metavar="VAR",
+            help="Read the secret from this variable, now.",
+            rich_help_panel=CREDENTIALS,
+        ),
     ] = None
     secret_ref: Annotated[
         str | None,
         typer.Option(
             metavar="env:VAR|file:PATH",
             help="Keep only where the secret is; read it at each use.",
+            rich_help_panel=CREDENTIALS,
         ),
     ] = None
     header: Annotated[
         list[str] | None,
-        typer.Option(metavar="K=V", help="Send this header too; for public values."),
+        typer.Option(
+            metavar="K=V",
+            help="Send this header too; for public values.",
+            rich_help_panel=CREDENTIALS,
+        ),
     ] = None
     header_ref: Annotated[
         list[str] | None,
         typer.Option(
             metavar="K=env:VAR|file:PATH",
             help="Send this header too; its value is read at each use.",
+            rich_help_panel=CREDENTIALS,
         ),
     ] = None
 

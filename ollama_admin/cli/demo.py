@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
 
 
 @app.command("demo")

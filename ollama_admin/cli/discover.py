@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import EveryoneOption, OutputOption, ServersArgument
 from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views.discover import print_discovered
@@ -13,7 +14,7 @@ from ollama_admin.cli.views.discover import print_discovered
 if TYPE_CHECKING:
     from ollama_admin.domain.models import DiscoverResult
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
 
 
 @app.command("discover")

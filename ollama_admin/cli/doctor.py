@@ -3,11 +3,12 @@
 import typer
 
 from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.results import end
 from ollama_admin.cli.views.doctor import print_report
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
 
 
 @app.command("doctor")

@@ -7,6 +7,7 @@ import typer
 from ollama_admin.cli.answers import AnswerPrinter, pipe_of, read_by_somebody, wait_for_room
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.prompts import read_prompt
 from ollama_admin.cli.request_options import RequestOptions, takes_request
@@ -16,7 +17,9 @@ from ollama_admin.domain.answers import Reply
 if TYPE_CHECKING:
     from ollama_admin.client import Client
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
+
+OUTPUT = "Output"  # a group of options in the help
 
 
 @app.command("generate")
@@ -29,16 +32,29 @@ def generate(  # long because each option is a line or two
     ] = None,
     stream: Annotated[
         bool | None,
-        typer.Option("--stream/--no-stream", help="Show text as it comes, or only when accepted."),
+        typer.Option(
+            "--stream/--no-stream",
+            help="Show text as it comes, or only when accepted.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show which server would answer; send no prompt.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show which server would answer; send no prompt.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Let control sequences through to a terminal.")
+        bool,
+        typer.Option(
+            "--raw", help="Let control sequences through to a terminal.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     stats: Annotated[
-        bool, typer.Option("--stats", help="Print times and tokens on stderr.")
+        bool,
+        typer.Option("--stats", help="Print times and tokens on stderr.", rich_help_panel=OUTPUT),
     ] = False,
     output: OutputOption = None,
     *,

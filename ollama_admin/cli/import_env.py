@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.results import end
 from ollama_admin.cli.views.discover import print_discovered
 from ollama_admin.cli.views.import_env import print_import
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
 
 
 @app.command("import-env")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.output import Output
 from ollama_admin.errors import InvalidInput
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 LONGEST_LOCK_TIMEOUT = 86_400
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
 
 
 @app.command("migrate")

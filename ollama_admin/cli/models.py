@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument
 from ollama_admin.cli.views.models import group_list, model_list
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
 
 
 @app.command("models")

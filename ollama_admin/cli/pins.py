@@ -5,15 +5,12 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, complete_server
 from ollama_admin.cli.views.pins import pinned, print_pins
 from ollama_admin.domain.digests import short
 
-app = typer.Typer(
-    help="Say which build of a model a name means, on every server.",
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = Commands("Say which build of a model a name means, on every server.")
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name.", show_default=False)

@@ -7,13 +7,20 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, complete_server
 from ollama_admin.cli.views.receipts import print_receipt_sums, print_receipts
 from ollama_admin.domain.times import point_in_time
 
 LIMIT = 50
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands(
+    """Show what became of the requests: a line for each, or sums.
+
+    A receipt has times, tokens, server, digest and outcome, never the prompt or the answer. They
+    are kept for 90 days; OLLAMA_ADMIN_RECEIPTS=off writes none.
+    """
+)
 
 ServerFilter = Annotated[
     str | None,
@@ -33,18 +40,6 @@ SinceOption = Annotated[
         "--since", metavar="T", help="Not older: 2026-01-31, 2026-01-31T12:00Z, or 90d, 24h, 30m."
     ),
 ]
-
-
-@app.callback(invoke_without_command=True)
-def receipts(context: typer.Context, output: OutputOption = None) -> None:
-    """Show what became of the requests: a line for each, or sums. Alone it is `receipts list`.
-
-    A receipt has times, tokens, server, digest and outcome, never the prompt or the answer. They
-    are kept for 90 days; OLLAMA_ADMIN_RECEIPTS=off writes none.
-    """
-    shell_of(context, output)
-    if context.invoked_subcommand is None:
-        list_receipts(context)
 
 
 @app.command("list")

@@ -20,6 +20,10 @@ from ollama_admin.domain.requests import DEFAULT_WAIT
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 
+# groups of options in the help
+WHO_ANSWERS, WHAT_TO_SAY = "Who answers", "What to say"
+HOW_LONG, WHICH_BUILD, PERMISSIONS = "How long", "Which build", "What may happen"
+
 FILE_LIMIT = 64 * 1024 * 1024  # bytes of an image or a JSON schema
 
 
@@ -35,63 +39,118 @@ class RequestOptions:
     """What the options say, by field of the request; files are named, and not read yet."""
 
     model: Annotated[
-        str | None, typer.Option("-m", "--model", metavar="M", help="The model that answers.")
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="M",
+            help="The model that answers.",
+            rich_help_panel=WHO_ANSWERS,
+        ),
     ] = None
     server: Annotated[
         str | None,
         typer.Option(
-            "-s", "--server", metavar="S", help="Only this server.", autocompletion=complete_server
+            "-s",
+            "--server",
+            metavar="S",
+            help="Only this server.",
+            autocompletion=complete_server,
+            rich_help_panel=WHO_ANSWERS,
         ),
     ] = None
     server_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Only the server at this URL.")
+        str | None,
+        typer.Option(
+            metavar="URL", help="Only the server at this URL.", rich_help_panel=WHO_ANSWERS
+        ),
     ] = None
     capability: Annotated[
-        str | None, typer.Option(metavar="C", help="Only servers or models that have it.")
+        str | None,
+        typer.Option(
+            metavar="C", help="Only servers or models that have it.", rich_help_panel=WHO_ANSWERS
+        ),
     ] = None
-    system: Annotated[str | None, typer.Option(metavar="T", help="System prompt.")] = None
+    system: Annotated[
+        str | None, typer.Option(metavar="T", help="System prompt.", rich_help_panel=WHAT_TO_SAY)
+    ] = None
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="F", help="Image file; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="F", help="Image file; may be repeated.", rich_help_panel=WHAT_TO_SAY),
     ] = None
     format: Annotated[
-        str | None, typer.Option(metavar="json|FILE", help="JSON, or by a schema.")
+        str | None,
+        typer.Option(
+            metavar="json|FILE", help="JSON, or by a schema.", rich_help_panel=WHAT_TO_SAY
+        ),
     ] = None
     option: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Model option, as num_ctx=8192.")
+        list[str] | None,
+        typer.Option(
+            metavar="K=V", help="Model option, as num_ctx=8192.", rich_help_panel=WHAT_TO_SAY
+        ),
     ] = None
     think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Let it think first, or not.")
+        bool | None,
+        typer.Option(
+            "--think/--no-think", help="Let it think first, or not.", rich_help_panel=WHAT_TO_SAY
+        ),
     ] = None
     think_level: Annotated[
-        ThinkLevelChoice | None, typer.Option(help="How much.", show_default=False)
+        ThinkLevelChoice | None,
+        typer.Option(help="How much.", show_default=False, rich_help_panel=WHAT_TO_SAY),
     ] = None
     keep_alive: Annotated[
-        str | None, typer.Option(metavar="D", help="Keep it loaded: 5m, 1h, 0, -1.")
+        str | None,
+        typer.Option(metavar="D", help="Keep it loaded: 5m, 1h, 0, -1.", rich_help_panel=HOW_LONG),
     ] = None
     timeout: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds for the whole answer.")
+        float | None,
+        typer.Option(metavar="S", help="Seconds for the whole answer.", rich_help_panel=HOW_LONG),
     ] = None
     wait: Annotated[
         float,
         typer.Option(
-            metavar="S", help="Seconds to wait while the server is at its limit; 0 refuses."
+            metavar="S",
+            help="Seconds to wait while the server is at its limit; 0 refuses.",
+            rich_help_panel=HOW_LONG,
         ),
     ] = DEFAULT_WAIT
     digest: Annotated[
         str | None,
-        typer.Option(metavar="D", help="Only this build answers: 12 or more digits of its digest."),
+        typer.Option(
+            metavar="D",
+            help="Only this build answers: 12 or more digits of its digest.",
+            rich_help_panel=WHICH_BUILD,
+        ),
     ] = None
     verified: Annotated[
-        bool, typer.Option("--verified", help="Only the build of the last discovery answers.")
+        bool,
+        typer.Option(
+            "--verified",
+            help="Only the build of the last discovery answers.",
+            rich_help_panel=WHICH_BUILD,
+        ),
     ] = False
     no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Do not look at the build; compare names only.")
+        bool,
+        typer.Option(
+            "--no-verify",
+            help="Do not look at the build; compare names only.",
+            rich_help_panel=WHICH_BUILD,
+        ),
     ] = False
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="The prompt may leave the fleet.")
+        bool,
+        typer.Option(
+            "--allow-remote", help="The prompt may leave the fleet.", rich_help_panel=PERMISSIONS
+        ),
     ] = False
     allow_truncate: Annotated[
-        bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")
+        bool,
+        typer.Option(
+            "--allow-truncate", help="A long prompt may be cut.", rich_help_panel=PERMISSIONS
+        ),
     ] = False
 
     def fields(self) -> dict[str, Any]:

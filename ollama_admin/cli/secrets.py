@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.views.texts import print_fields
 
@@ -13,11 +14,7 @@ if TYPE_CHECKING:
 
 UNREADABLE = 5
 
-app = typer.Typer(
-    help="Look after the key that stored secrets are encrypted with.",
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = Commands("Look after the key that stored secrets are encrypted with.")
 
 
 @app.command("status")

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands()
 
 
 @app.command("serve")

@@ -6,6 +6,7 @@ import typer
 
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import (
     CapabilityFilter,
     EveryoneOption,
@@ -21,7 +22,7 @@ from ollama_admin.errors import InvalidInput
 if TYPE_CHECKING:
     from ollama_admin.client import Client
 
-app = typer.Typer(help="Add, list and change servers.", add_completion=False, rich_markup_mode=None)
+app = Commands("Add, list and change servers.")
 
 ApiVersionOption = Annotated[
     ApiVersion | None,

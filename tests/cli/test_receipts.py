@@ -124,17 +124,6 @@ def test_receipt_of_a_request_that_reached_no_server_has_the_same_keys(
     assert (shown["server"], shown["total_ms"], shown["outcome"]) == (None, None, "model_not_found")
 
 
-def test_receipts_alone_lists_them(sqlite_cli: Cli, write: Write) -> None:
-    write()
-    assert sqlite_cli("receipts").stdout == sqlite_cli("receipts", "list").stdout != ""
-    for words in (
-        ("-o", "json", "receipts"),
-        ("receipts", "-o", "json"),
-        ("receipts", "-o", "json", "list"),
-    ):
-        assert [shown["id"] for shown in sqlite_cli(*words).data] == [1]
-
-
 def test_list_is_filtered_by_all_that_is_given(cli: Cli, write: Write) -> None:
     write(timedelta(days=2))
     write(timedelta(hours=1), outcome="server_unreachable")
@@ -186,7 +175,7 @@ def test_tables_fit_a_narrow_terminal(
     assert LONG in sqlite_cli("receipts", *words).stdout
 
 
-@pytest.mark.parametrize("words", [("list",), ("stats",), ()])
+@pytest.mark.parametrize("words", [("list",), ("stats",)])
 def test_no_receipts_are_an_empty_list_and_a_note(cli: Cli, words: tuple[str, ...]) -> None:
     ran = cli("receipts", *words)
     assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "", "note: no such receipts\n")
@@ -217,7 +206,7 @@ def test_what_cannot_be_done_is_an_error(
 def test_what_came_from_outside_is_printed_harmlessly(sqlite_cli: Cli, write: Write) -> None:
     evil = "a\x1b]0;x\x07\u202e[red]"
     write(asked_model=evil, model=evil, server=ServerRef(id=None, name=None, url=f"http://{evil}"))
-    for words in (("receipts",), ("receipts", "stats")):
+    for words in (("receipts", "list"), ("receipts", "stats")):
         shown = sqlite_cli(*words).stdout
         assert "a\\x1b]0;x\\x07\\u202e[red]" in shown
         assert not {"\x1b", "\x07", "\u202e"} & set(shown)
@@ -270,7 +259,7 @@ def test_prune_deletes_what_is_old(cli: Cli, write: Write) -> None:
     assert cli.json("receipts", "prune").data == {"pruned": 1}
     assert cli("receipts", "prune", "--before", "30d").stdout == "deleted 1 receipt\n"
     assert cli("receipts", "prune", "--before", "0s").stdout == "deleted 2 receipts\n"
-    assert cli.json("receipts").data == []
+    assert cli.json("receipts", "list").data == []
 
 
 def test_migration_deletes_old_receipts_and_says_so_only_then(cli: Cli, write: Write) -> None:
@@ -278,10 +267,10 @@ def test_migration_deletes_old_receipts_and_says_so_only_then(cli: Cli, write: W
         write(timedelta(days=age))
     for looking in ("--check", "--status"):
         assert cli("migrate", looking).exit_code == 0
-    assert len(cli.json("receipts").data) == 3
+    assert len(cli.json("receipts", "list").data) == 3
     ran = cli("migrate")
     assert (ran.exit_code, ran.stderr) == (0, "note: deleted 2 receipts older than 90 days\n")
-    assert (cli("migrate").stderr, len(cli.json("receipts").data)) == ("", 1)
+    assert (cli("migrate").stderr, len(cli.json("receipts", "list").data)) == ("", 1)
 
 
 def test_migration_to_a_revision_without_receipts_is_not_disturbed(
@@ -301,9 +290,9 @@ def test_receipts_that_are_turned_off_are_not_written_but_still_shown(
     write()
     monkeypatch.setenv("OLLAMA_ADMIN_RECEIPTS", "off")
     write()
-    assert len(sqlite_cli.json("receipts").data) == 1
+    assert len(sqlite_cli.json("receipts", "list").data) == 1
     monkeypatch.setenv("OLLAMA_ADMIN_RECEIPTS", "no")
-    assert sqlite_cli.json("receipts").failure == (2, "invalid_input")
+    assert sqlite_cli.json("receipts", "list").failure == (2, "invalid_input")
 
 
 def test_migration_succeeds_though_old_receipts_cannot_be_deleted(
@@ -315,7 +304,7 @@ def test_migration_succeeds_though_old_receipts_cannot_be_deleted(
     assert ran.exit_code == 0
     assert ran.stderr.startswith("note: old receipts could not be deleted: the ")
     assert cli("receipts", "prune").exit_code in (4, 5)
-    assert len(cli.json("receipts").data) == 1
+    assert len(cli.json("receipts", "list").data) == 1
 
 
 def _forbid_deleting(url: str) -> None:

@@ -1,0 +1,189 @@
+"""Help pages: what a command says of itself, its options in groups, and examples.
+
+It loads nothing but Typer, as `--help` must be quick.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Whole command lines that can be typed as they stand, by the words of the command that they show.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "": (
+        "ollama-admin server add first http://localhost:11434 --default",
+        "ollama-admin discover",
+        'ollama-admin generate -m llama3.2:3b "Why is the sky blue?"',
+    ),
+    "server": (
+        "ollama-admin server add first http://localhost:11434 --default",
+        "ollama-admin server list",
+    ),
+    "server add": (
+        "ollama-admin server add first http://localhost:11434 --default",
+        "ollama-admin server add gpu 192.168.1.20 --max-concurrent 4 --discover",
+        "ollama-admin server add vllm http://192.168.1.30:8000/v1 --auth bearer --secret-env KEY",
+    ),
+    "server list": (
+        "ollama-admin server list",
+        "ollama-admin server list --capability vision -o json",
+    ),
+    "server show": ("ollama-admin server show first",),
+    "server update": (
+        "ollama-admin server update first --priority 10 --max-concurrent 2",
+        "ollama-admin server update first --auth bearer --secret-stdin < token.txt",
+        "ollama-admin server update first --clear auth",
+    ),
+    "server remove": ("ollama-admin server remove first --yes",),
+    "server enable": ("ollama-admin server enable first",),
+    "server disable": ("ollama-admin server disable first",),
+    "server set-default": ("ollama-admin server set-default first",),
+    "server check": ("ollama-admin server check", "ollama-admin server check first -o json"),
+    "discover": ("ollama-admin discover", "ollama-admin discover first --timeout 30 --prune"),
+    "models": (
+        "ollama-admin models --name 'qwen*'",
+        "ollama-admin models first --capability vision",
+        "ollama-admin models --by-model",
+    ),
+    "generate": (
+        'ollama-admin generate -m llama3.2:3b "Why is the sky blue?"',
+        "ollama-admin generate -m llava:7b --image photo.png 'What is this?'",
+        'cat notes.txt | ollama-admin generate -m llama3.2:3b -s first "Sum this up:"',
+        'ollama-admin generate -m llama3.2:3b --explain "Hello"',
+    ),
+    "pin": (
+        "ollama-admin pin set llama3.2:3b --server first",
+        "ollama-admin pin list",
+    ),
+    "pin set": (
+        "ollama-admin pin set llama3.2:3b",
+        "ollama-admin pin set llama3.2:3b --digest a80c4f17acd5",
+    ),
+    "pin list": ("ollama-admin pin list",),
+    "pin remove": ("ollama-admin pin remove llama3.2:3b",),
+    "receipts": (
+        "ollama-admin receipts list --since 24h --failed",
+        "ollama-admin receipts stats --model llama3.2:3b",
+    ),
+    "receipts list": (
+        "ollama-admin receipts list --since 24h --failed",
+        "ollama-admin receipts list --server first --limit 10 -o json",
+    ),
+    "receipts stats": ("ollama-admin receipts stats --model llama3.2:3b --since 7d",),
+    "receipts prune": ("ollama-admin receipts prune --before 30d",),
+    "import-env": (
+        "ollama-admin import-env --dry-run .env",
+        "ollama-admin import-env .env --discover",
+    ),
+    "migrate": ("ollama-admin migrate --wait 60", "ollama-admin migrate --check"),
+    "doctor": ("ollama-admin doctor",),
+    "secrets": ("ollama-admin secrets status", "ollama-admin secrets rotate"),
+    "secrets status": ("ollama-admin secrets status",),
+    "secrets rotate": ("ollama-admin secrets rotate",),
+    "secrets generate-key": ("ollama-admin secrets generate-key",),
+    "serve": (
+        "ollama-admin serve",
+        "ollama-admin serve --host 0.0.0.0 --allow-host models.example.com",
+    ),
+    "demo": ("ollama-admin demo", "ollama-admin demo --keep"),
+}
+
+_KINDS = {"int": "a whole number", "float": "a number"}
+
+
+class Page:
+    """A command with a page of help in our form; a mistake in its options names this page."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _named(ctx):
+            words: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+        return words
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the first line; an argument that must be given stands there bare."""
+        pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc]
+        return [piece.strip("{}") for piece in pieces]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, options in the groups that they name, and commands."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        for param in self.get_params(ctx):  # type: ignore[attr-defined]
+            record = param.get_help_record(ctx)
+            if record is None:
+                continue
+            heading = getattr(param, "rich_help_panel", None) or "Options"
+            if param.param_type_name == "argument":
+                heading, record = "Arguments", (param.metavar, param.help)
+            sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            if not records:
+                continue
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        if isinstance(self, TyperGroup):
+            self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The examples."""
+        lines = EXAMPLES.get(" ".join(ctx.command_path.split()[1:]), ())
+        if lines:
+            formatter.write("\nExamples:\n")
+        for line in lines:
+            formatter.write(f"  {line}\n")
+
+
+class CommandPage(Page, TyperCommand):
+    """A command that does something."""
+
+
+class GroupPage(Page, TyperGroup):
+    """A command that only holds others: without one of them it shows its help."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if ctx._protected_args:
+            return super().invoke(ctx)
+        return typer.echo(ctx.get_help())
+
+
+class Commands(typer.Typer):
+    """The commands of a module, each with a page of help in our form."""
+
+    def __init__(self, text: str | None = None) -> None:
+        super().__init__(cls=GroupPage, help=text, add_completion=False, rich_markup_mode=None)
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
+        decorate: Callable[[F], F] = super().command(name, cls=CommandPage, **settings)
+        return decorate
+
+
+@contextmanager
+def _named(ctx: Any) -> Iterator[None]:
+    """Say of a mistake in the options of which command they are, as the parser does not always,
+    and what a value has to be.
+    """
+    try:
+        yield
+    except TyperException as exc:
+        if getattr(exc, "ctx", ctx) is None:
+            exc.ctx = ctx  # type: ignore[attr-defined]
+        if hasattr(exc.__cause__, "errors"):  # pydantic's own words are about its types
+            exc.message = _refused(exc)
+        raise
+
+
+def _refused(exc: Any) -> str:
+    """That a value is not what its option takes."""
+    value = exc.__cause__.errors()[0]["input"]
+    param = exc.param
+    kind = param.type_descriptor
+    if kind.is_choice:
+        return f"{value!r} is not one of {', '.join(kind.choices)}"
+    words = _KINDS.get(param.bare_type(), "what this takes")
+    if param.min is not None and param.max is not None:
+        words += f" from {param.min} to {param.max}"
+    return f"{value!r} is not {words}"

@@ -1,0 +1,80 @@
+"""Pages of help: what somebody sees who knows nothing yet."""
+
+import re
+
+import pytest
+
+from ollama_admin.cli.help import EXAMPLES
+from tests.cli.running import Cli, commands
+from tests.test_readme import parse, words_of
+
+GROUPS = ("server", "pin", "receipts", "secrets")
+PAGES = {"", *GROUPS, *map(" ".join, commands())}
+
+
+@pytest.mark.parametrize("words", [(), *((group,) for group in GROUPS)], ids=" ".join)
+def test_command_that_holds_others_shows_its_help_alone(
+    sqlite_cli: Cli, words: tuple[str, ...]
+) -> None:
+    ran = sqlite_cli(*words)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ran.stdout == sqlite_cli(*words, "--help").stdout
+
+
+def test_every_page_has_examples_and_no_other_has() -> None:
+    assert set(EXAMPLES) == PAGES
+    assert all(EXAMPLES.values())
+
+
+@pytest.mark.parametrize("path", sorted(PAGES))
+def test_page_shows_its_examples_and_no_types_of_python(sqlite_cli: Cli, path: str) -> None:
+    page = sqlite_cli(*path.split(), "--help").stdout
+    examples = page.partition("\nExamples:\n")[2]
+    assert [line.strip() for line in examples.splitlines()] == list(EXAMPLES[path])
+    assert not re.search(r"<(list|str|int|float|bool|Path)\b|\{", page)
+
+
+@pytest.mark.parametrize("path", sorted(PAGES))
+def test_examples_are_of_their_command_and_parse(path: str) -> None:
+    for line in EXAMPLES[path]:
+        words = words_of(line)
+        assert words[: len(path.split())] == path.split()
+        parse(words)
+
+
+def test_options_of_generate_stand_in_groups(sqlite_cli: Cli) -> None:
+    page = sqlite_cli("generate", "--help").stdout
+    headings = re.findall(r"^([A-Z].*):$", page, re.MULTILINE)
+    assert headings == [
+        *("Arguments", "Who answers", "What to say", "How long", "Which build"),
+        *("What may happen", "Output", "Options", "Credentials", "Examples"),
+    ]
+    largest = max(len(re.findall(r"^  -", part, re.MULTILINE)) for part in page.split("\n\n"))
+    assert largest <= 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("generate", "--wait", "soon", "hi"), "'soon' is not a number"),
+        (("discover", "--concurrency", "many"), "'many' is not a whole number"),
+        (("serve", "--port", "70000"), "'70000' is not a whole number from 0 to 65535"),
+        (("-o", "xml", "server", "list"), "'xml' is not one of table, json"),
+        (("server", "add", "a", "b", "--auth", "x"), "is not one of none, basic, bearer, api_key"),
+    ],
+)
+def test_value_that_is_refused_is_told_in_plain_words(
+    sqlite_cli: Cli, words: tuple[str, ...], message: str
+) -> None:
+    ran = sqlite_cli(*words)
+    assert ran.exit_code == 2
+    assert ran.stderr.splitlines()[0].endswith(message)
+    assert "Input should" not in ran.stderr
+
+
+@pytest.mark.parametrize("path", sorted(set(map(" ".join, commands())) - {"demo"}))
+def test_option_without_its_value_names_the_page_of_its_own_command(
+    sqlite_cli: Cli, path: str
+) -> None:
+    ran = sqlite_cli(*path.split(), "--output")
+    assert ran.stderr.splitlines()[1] == f"hint: see: ollama-admin {path} --help"
