@@ -259,14 +259,14 @@ class Shell:
 
         return vault.new_key()
 
-    def server_names(self, beginning: str) -> Sequence[str]:
-        """For shell completion, which has nowhere to print an error and must not make a
+    def known_words(self, read: Callable[["Client"], Awaitable[Iterable[str]]]) -> Iterable[str]:
+        """Names for shell completion, which has nowhere to print an error and must not make a
         database.
         """
         with contextlib.suppress(AdminError, OSError):
             settings = self.settings()
             if settings.is_postgresql or settings.sqlite_path.stat().st_size:
-                return self.run(lambda client: client.servers.names(beginning))
+                return self.run(read)
         return []
 
     def can_ask(self) -> bool:

@@ -8,8 +8,8 @@ from ollama_admin.cli.answers import AnswerPrinter, pipe_of, read_by_somebody, w
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption
-from ollama_admin.cli.prompts import read_prompt
+from ollama_admin.cli.options import OutputOption, complete_model
+from ollama_admin.cli.prompts import model_and_prompt, read_prompt
 from ollama_admin.cli.request_options import RequestOptions, takes_request
 from ollama_admin.cli.views.explanation import print_explanation
 from ollama_admin.domain.answers import Reply
@@ -22,13 +22,26 @@ app = Commands()
 OUTPUT = "Output"  # a group of options in the help
 
 
+def _complete_word(context: typer.Context, incomplete: str) -> list[str]:
+    """The models, where the first word may be one."""
+    if context.params.get("model") or context.params.get("words"):
+        return []
+    return complete_model(context, incomplete)
+
+
 @app.command("generate")
 @takes_auth
 @takes_request
 def generate(  # long because each option is a line or two
     context: typer.Context,
-    prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="What to ask.", show_default=False)
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PROMPT",
+            help="What to ask; without -m, its first word may be the model.",
+            show_default=False,
+            autocompletion=_complete_word,
+        ),
     ] = None,
     stream: Annotated[
         bool | None,
@@ -65,13 +78,15 @@ def generate(  # long because each option is a line or two
 
     It answers or the command fails; nothing is ever pulled.
 
-    What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without
+    Several words are one prompt. Without -m, the first of them is the model if some server lists
+    it. What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without
     --server and --server-url, the first active server that lists the model answers, in the order
     default, priority, id; when it is away or at its limit, the next one that holds the same build.
     """
     shell = shell_of(context, output)
     fields = asked.fields()
     fields.update(auth.columns())
+    fields["model"], prompt = model_and_prompt(shell, words or (), asked.model)
     if explain:
         fields["prompt"] = prompt or ""
         explanation = shell.run(lambda client: client.explain(**fields))

@@ -51,7 +51,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin models --by-model",
     ),
     "generate": (
-        'ollama-admin generate -m llama3.2:3b "Why is the sky blue?"',
+        'ollama-admin generate llama3.2:3b "Why is the sky blue?"',
         "ollama-admin generate -m llava:7b --image photo.png 'What is this?'",
         'cat notes.txt | ollama-admin generate -m llama3.2:3b -s first "Sum this up:"',
         'ollama-admin generate -m llama3.2:3b --explain "Hello"',

@@ -6,7 +6,7 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument
+from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument, complete_model
 from ollama_admin.cli.views.models import group_list, model_list
 
 app = Commands()
@@ -17,7 +17,13 @@ def models(
     context: typer.Context,
     servers: ServersArgument = None,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="GLOB", help="Only names like this: 'qwen*'.")
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="GLOB",
+            help="Only names like this: 'qwen*'.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     capability: CapabilityFilter = None,
     everything: Annotated[

@@ -17,17 +17,39 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
-_PLAIN = re.compile(r"[\w.@%+=,/-]+")
+_PLAIN = re.compile(r"[\w.@%+=,:/-]+")
 
 
 def complete_server(context: typer.Context, incomplete: str) -> list[str]:
-    """The names of servers, but for those that a shell would read as more than a word: such servers
-    have ids.
-    """
+    """The names of servers; those that are no plain words have ids."""
+    return _known_words(context, lambda client: client.servers.names(incomplete))
+
+
+def complete_model(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of models."""
+    return _known_words(context, lambda client: client.models.names(incomplete))
+
+
+def complete_capability(context: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The capabilities that models and servers have; Typer keeps those that begin so."""
+    return _known_words(context, lambda client: client.models.capabilities())
+
+
+def complete_pin(context: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The names that are pinned; Typer keeps those that begin so."""
+    return _known_words(context, _pinned_names)
+
+
+async def _pinned_names(client: Any) -> list[str]:
+    return [pin.name for pin in await client.pins.list()]
+
+
+def _known_words(context: typer.Context, read: Callable[[Any], Any]) -> list[str]:
+    """What is read, but for what a shell would read as more than a word."""
     root = context.find_root()
     # the root command, which sets it, does not run before completion
     root.obj.database_url = root.params.get("database_url")
-    return [name for name in root.obj.server_names(incomplete) if _PLAIN.fullmatch(name)]
+    return [word for word in root.obj.known_words(read) if _PLAIN.fullmatch(word)]
 
 
 OutputOption = Annotated[
@@ -52,7 +74,13 @@ ServersArgument = Annotated[
     ),
 ]
 CapabilityFilter = Annotated[
-    str | None, typer.Option("--capability", metavar="C", help="Only what has this capability.")
+    str | None,
+    typer.Option(
+        "--capability",
+        metavar="C",
+        help="Only what has this capability.",
+        autocompletion=complete_capability,
+    ),
 ]
 EVERYONE = "Also inactive ones."
 EveryoneOption = Annotated[bool, typer.Option("--all", help=EVERYONE)]

@@ -6,14 +6,23 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption, complete_server
+from ollama_admin.cli.options import OutputOption, complete_model, complete_pin, complete_server
 from ollama_admin.cli.views.pins import pinned, print_pins
 from ollama_admin.domain.digests import short
 
 app = Commands("Say which build of a model a name means, on every server.")
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model's name.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help="A model's name.", show_default=False, autocompletion=complete_model
+    ),
+]
+PinnedNameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A model's name.", show_default=False, autocompletion=complete_pin
+    ),
 ]
 
 
@@ -53,7 +62,7 @@ def list_pins(context: typer.Context, output: OutputOption = None) -> None:
 
 
 @app.command("remove")
-def remove(context: typer.Context, name: NameArgument, output: OutputOption = None) -> None:
+def remove(context: typer.Context, name: PinnedNameArgument, output: OutputOption = None) -> None:
     """Remove a pin. Any build of that name may answer again."""
     shell = shell_of(context, output)
     pin = shell.run(lambda client: client.pins.remove(name))

@@ -4,12 +4,47 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Sequence
 
+from ollama_admin.cli.context import Shell
 from ollama_admin.cli.output import Output
+from ollama_admin.domain.names import MODEL_NAME_LIMIT
 from ollama_admin.errors import InvalidInput
 
 PROMPT_LIMIT = 64 * 1024 * 1024  # bytes that come in by a pipe
 STDIN_PATIENCE = 2.0  # seconds until a note says what is waited for
+
+
+def model_and_prompt(
+    shell: Shell, words: Sequence[str], model: str | None
+) -> tuple[str | None, str | None]:
+    """What the words of a command are: the prompt, after the model where that is not named yet and
+    the first word is one that is known.
+    """
+    if not words:
+        return model, None
+    if model is None and _is_model(shell, words[0]):
+        if len(words) > 1:
+            return words[0], " ".join(words[1:])
+        _require_prompt(shell, words[0])
+    return model, " ".join(words)
+
+
+def _is_model(shell: Shell, word: str) -> bool:
+    if not word.isprintable() or not word.strip() or len(word) > MODEL_NAME_LIMIT or " " in word:
+        return False
+    return shell.run(lambda client: client.models.knows(word))
+
+
+def _require_prompt(shell: Shell, word: str) -> None:
+    """Refuse the name of a model as a prompt, unless a person says that it is one."""
+    question = f"{word!a} is a model. Send this word as a prompt to the default model?"
+    if shell.can_ask() and shell.output.agreed(question):
+        return
+    raise InvalidInput(
+        f"{word!a} is a model, and no prompt is given",
+        f"ollama-admin generate {word} PROMPT, or as a prompt: ollama-admin generate -m M {word}",
+    )
 
 
 def read_prompt(output: Output, argument: str | None) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption, complete_server
+from ollama_admin.cli.options import OutputOption, complete_model, complete_server
 from ollama_admin.cli.views.receipts import print_receipt_sums, print_receipts
 from ollama_admin.domain.times import point_in_time
 
@@ -32,7 +32,8 @@ ServerFilter = Annotated[
     ),
 ]
 ModelFilter = Annotated[
-    str | None, typer.Option("--model", metavar="M", help="Only of this model.")
+    str | None,
+    typer.Option("--model", metavar="M", help="Only of this model.", autocompletion=complete_model),
 ]
 SinceOption = Annotated[
     str | None,

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ollama_admin.cli.options import complete_server, takes
+from ollama_admin.cli.options import complete_capability, complete_model, complete_server, takes
 from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.requests import DEFAULT_WAIT
 from ollama_admin.domain.values import Json
@@ -44,6 +44,7 @@ class RequestOptions:
             "-m",
             "--model",
             metavar="M",
+            autocompletion=complete_model,
             help="The model that answers.",
             rich_help_panel=WHO_ANSWERS,
         ),
@@ -68,7 +69,10 @@ class RequestOptions:
     capability: Annotated[
         str | None,
         typer.Option(
-            metavar="C", help="Only servers or models that have it.", rich_help_panel=WHO_ANSWERS
+            metavar="C",
+            autocompletion=complete_capability,
+            help="Only servers or models that have it.",
+            rich_help_panel=WHO_ANSWERS,
         ),
     ] = None
     system: Annotated[

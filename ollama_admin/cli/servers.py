@@ -13,6 +13,8 @@ from ollama_admin.cli.options import (
     OutputOption,
     ServerArgument,
     ServersArgument,
+    complete_capability,
+    complete_model,
 )
 from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views import servers as views
@@ -33,6 +35,7 @@ CapabilitiesOption = Annotated[
     typer.Option(
         "--capability",
         metavar="C",
+        autocompletion=complete_capability,
         help="What it is good for; may be repeated, replaces what was there.",
     ),
 ]
@@ -44,7 +47,12 @@ PriorityOption = Annotated[
 ]
 DefaultModelOption = Annotated[
     str | None,
-    typer.Option(metavar="M", help="Model to use when none is named.", show_default=False),
+    typer.Option(
+        metavar="M",
+        help="Model to use when none is named.",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
 ]
 InactiveOption = Annotated[
     bool, typer.Option("--inactive", help="Keep it out of every choice; see enable.")

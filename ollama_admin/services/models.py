@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
-from ollama_admin.domain.names import model_key
+from ollama_admin.domain.names import ModelName, model_key
 from ollama_admin.rules.routing import has_capability
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
@@ -42,6 +42,19 @@ class Models:
         """
         batches = self.stream(servers, name=name, capability=capability, all=all)
         return [model async for batch in batches for model in batch]
+
+    async def names(self, beginning: str = "") -> Sequence[str]:
+        """The names that begin so, of available models."""
+        return await self._db.read(store.names, beginning)
+
+    async def capabilities(self) -> Sequence[str]:
+        """What models and servers are good for, each word once."""
+        return sorted(await self._db.read(store.capabilities))
+
+    async def knows(self, name: str) -> bool:
+        """Whether some server lists a model that this name means; a glob is no name."""
+        rows, _ = await self._db.read(store.named, ModelName.parse(name))
+        return bool(rows)
 
     async def stream(
         self,

@@ -181,6 +181,22 @@ def meanings(name: ModelName) -> list[str]:
     return list({name.text, name.key})
 
 
+def names(connection: Connection, beginning: str) -> list[str]:
+    """SIMILAR names that begin so at most, of whatever servers."""
+    begins_so = models.c.name.startswith(beginning, autoescape=True)
+    query = select(models.c.name).where(begins_so, models.c.is_available).distinct()
+    return list(connection.scalars(query.order_by(models.c.name).limit(SIMILAR)))
+
+
+def capabilities(connection: Connection) -> set[str]:
+    """The capabilities that models or servers have."""
+    known: set[str] = set()
+    for column in (models.c.capabilities, servers.c.capabilities):
+        for texts in connection.scalars(select(column).distinct()):
+            known.update(texts or ())
+    return known
+
+
 def similar_names(connection: Connection, name: str) -> list[str]:
     """Names that can be asked for now, for hints: those that begin like `name`, then others,
     SIMILAR of each at most.

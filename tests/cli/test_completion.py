@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Spawn
+from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli
 
 NOWHERE = "postgresql://u:hunter2@127.0.0.1:9/db"
@@ -92,3 +92,38 @@ def test_commands_are_offered(spawn: Spawn) -> None:
     assert completed(spawn, "ser") == ["server", "serve"]
     assert completed(spawn, "server", "set") == ["set-default"]
     assert "_OLLAMA_ADMIN_COMPLETE" not in os.environ
+
+
+@pytest.fixture
+def models(sqlite_cli: Cli, serve: Serve) -> None:
+    """Two models, one of which is pinned, and a capability of a server."""
+    fake = serve("phi4:14b", "alpha")
+    words = ("server", "add", "one", fake.url, "--capability", "code-review", "--discover")
+    assert sqlite_cli(*words).exit_code == 0
+    assert sqlite_cli("pin", "set", "phi4:14b").exit_code == 0
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("generate", "ph"), ["phi4:14b"]),
+        (("generate", "-m", "ph"), ["phi4:14b"]),
+        (("generate", "-m", "alpha", "ph"), []),
+        (("generate", "alpha", "ph"), []),
+        (("pin", "set", "al"), ["alpha:latest"]),
+        (("pin", "remove", ""), ["phi4:14b"]),
+        (("models", "--name", "ph"), ["phi4:14b"]),
+        (("receipts", "list", "--model", "ph"), ["phi4:14b"]),
+        (("server", "update", "one", "--default-model", "ph"), ["phi4:14b"]),
+        (("models", "--capability", "co"), ["code-review", "completion"]),
+        (("generate", "--capability", "code"), ["code-review"]),
+        (("server", "list", "--capability", "code"), ["code-review"]),
+    ],
+    ids=" ".join,
+)
+def test_models_capabilities_and_pins_are_offered_and_no_files(
+    spawn: Spawn, tmp_path: Path, words: tuple[str, ...], offered: list[str]
+) -> None:
+    (tmp_path / "phantom.txt").touch()
+    assert completed(spawn, *words) == offered

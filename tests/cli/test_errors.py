@@ -73,7 +73,6 @@ def test_every_class_of_errors_has_the_exit_code_that_is_promised() -> None:
         ("models", "--name"),
         ("generate", "--option"),
         ("generate", "--model"),
-        ("generate", "a", "b"),
         ("import-env", "--bogus"),
         ("demo", "extra"),
     ],

@@ -153,7 +153,6 @@ def test_capability_of_a_server_or_a_model_chooses(cli: Cli, serve: Serve) -> No
         ("--option", "num_ctx"),
         ("--keep-alive", "soon"),
         ("--system", "a\udcffb"),
-        ("another prompt",),
     ],
 )
 def test_senseless_request_is_refused_before_anything_is_sent(

@@ -178,3 +178,73 @@ def test_stdin_may_be_anything_that_a_shell_makes_of_it(
     assert done.returncode == code, done
     assert b"Traceback" not in done.stderr
     assert prompts(fake) == ([] if sent is None else [sent])
+
+
+# the model as the first word
+
+
+@pytest.fixture
+def fleet(cli: Cli, serve: Serve) -> FakeOllamaThread:
+    """A default server with two models, of which alpha is the default."""
+    fake = serve("alpha", "phi4:14b")
+    added = cli("server", "add", "one", fake.url, "--default", "--default-model", "alpha")
+    assert (added.exit_code, cli("discover").exit_code) == (0, 0)
+    return fake
+
+
+def asked(fake: FakeOllamaThread) -> list[tuple[str, str]]:
+    return [
+        (request.body["model"].removesuffix(":latest"), request.body["prompt"])
+        for request in fake.requests()
+        if request.path == "/api/generate"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("phi4:14b", "why", "is it blue?"), ("phi4:14b", "why is it blue?")),
+        (("PHI4:14B", "why"), ("phi4:14b", "why")),
+        (("phi4", "14b"), ("alpha", "phi4 14b")),
+        (("phi*", "why"), ("alpha", "phi* why")),
+        (("why is it blue?",), ("alpha", "why is it blue?")),
+        (("why", "phi4:14b"), ("alpha", "why phi4:14b")),
+        (("-m", "alpha", "phi4:14b", "is", "small"), ("alpha", "phi4:14b is small")),
+        (("-m", "alpha", "phi4:14b"), ("alpha", "phi4:14b")),
+        (("-s", "one", "phi4:14b", "why"), ("phi4:14b", "why")),
+        (("x" * 5000,), ("alpha", "x" * 5000)),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_first_word_is_the_model_where_it_is_one_and_none_is_named(
+    cli: Cli, fleet: FakeOllamaThread, words: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    assert cli("generate", *words).exit_code == 0
+    assert asked(fleet) == [expected]
+
+
+def test_name_of_a_model_alone_is_not_sent_as_a_prompt(cli: Cli, fleet: FakeOllamaThread) -> None:
+    for stdin in (b"", b"a text"):
+        ran = cli("generate", "phi4:14b", stdin=stdin)
+        assert (ran.exit_code, ran.stdout) == (2, "")
+        error, hint = ran.stderr.splitlines()
+        assert error == "error: 'phi4:14b' is a model, and no prompt is given"
+        assert hint.startswith("hint: ollama-admin generate phi4:14b PROMPT")
+    assert asked(fleet) == []
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2), (b"\x04", 2)])
+def test_person_is_asked_whether_the_name_of_a_model_is_a_prompt(
+    cli: Cli, fleet: FakeOllamaThread, spawn: Spawn, typed: bytes, code: int
+) -> None:
+    process = spawn("generate", "phi4:14b", terminals=("stdin",), stdin=None)
+    process.until_stderr(b"[y/N]")
+    process.type(typed)
+    assert process.ended().exit_code == code
+    assert asked(fleet) == [("alpha", "phi4:14b")][: code == 0]
+
+
+def test_explanation_reads_the_words_as_an_answer_does(cli: Cli, fleet: FakeOllamaThread) -> None:
+    chosen = cli.json("generate", "--explain", "phi4:14b", "why").data["chosen"]
+    assert chosen == cli.json("generate", "--explain", "-m", "phi4:14b").data["chosen"]
+    assert asked(fleet) == []
