@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument, complete_model
-from ollama_admin.cli.views.models import group_list, model_list
+from ollama_admin.cli.views.models import ABSENCE, group_list, model_list
 
 app = Commands()
 
@@ -39,17 +39,29 @@ def models(
     This is what the last discovery found.
     """
     shell = shell_of(context, output)
+    absence = _absence(shell, name)
     if by_model:
         shell.show_list(
             lambda client: client.models.stream_by_model(
                 servers or (), name=name, capability=capability, all=everything
             ),
-            group_list(),
+            group_list(absence),
         )
     else:
         shell.show_list(
             lambda client: client.models.stream(
                 servers or (), name=name, capability=capability, all=everything
             ),
-            model_list(),
+            model_list(absence),
         )
+
+
+def _absence(shell: Shell, name: str | None) -> str:
+    """What to say if nothing is listed: for a name, which ones begin so."""
+    if not name or shell.output.json or any(mark in name for mark in "*?["):
+        return ABSENCE
+    names = shell.run(lambda client: client.models.names(name))
+    if not names:
+        return ABSENCE
+    begin = "1 begins" if len(names) == 1 else f"{len(names)} begin"
+    return f"no model is called {name!a}; {begin} so: --name '{name}*'"

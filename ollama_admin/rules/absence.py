@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from ollama_admin.domain.names import model_key, short_model_name
+from ollama_admin.domain.names import DEFAULT_TAG, model_key, server_key, short_model_name
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import ModelNotFound
 from ollama_admin.rules.routing import Obstacle, Verdict
@@ -45,15 +45,42 @@ def not_listed(asked: str, server: ServerRef, listed: list[str]) -> ModelNotFoun
 
 
 def nearest(asked: str, names: Iterable[str]) -> list[str]:
-    """Up to NEAREST names that look like the one asked for, of the first NAMES."""
+    """Up to NEAREST names that look like the one asked for, of the first NAMES.
+
+    First other tags of the same model, those that begin so and then the most similar ones; then
+    other names that begin so, and names that are spelt alike.
+    """
     by_key = {short_model_name(model_key(name)): name for name in islice(names, NAMES)}
     wanted = short_model_name(model_key(asked))
-    same_model = [key for key in by_key if key.rpartition(":")[0] == wanted.rpartition(":")[0]]
-    return [by_key[key] for key in dict.fromkeys(same_model + _close(wanted, by_key))][:NEAREST]
+    model = wanted.rpartition(":")[0]
+    same_model = [key for key in by_key if key.rpartition(":")[0] == model]
+    beginning = wanted.removesuffix(f":{DEFAULT_TAG}")
+    near = _beginning(beginning, same_model)
+    if len(near) < NEAREST:
+        near += _close(wanted, same_model, cutoff=0) + _beginning(beginning, by_key)
+        near += _close(wanted, by_key)
+    return [by_key[key] for key in dict.fromkeys(near)][:NEAREST]
 
 
-def _close(wanted: str, keys: Iterable[str]) -> list[str]:
-    """Up to NEAREST keys that are spelt much like the wanted one, the most similar first."""
+def nearest_servers(asked: str, names: Iterable[str]) -> list[str]:
+    """Up to NEAREST names of servers that begin like the one asked for, or are spelt alike, of the
+    first NAMES.
+    """
+    by_key = {server_key(name): name for name in islice(names, NAMES)}
+    wanted = server_key(asked)
+    near = _beginning(wanted, by_key) + _close(wanted, by_key)
+    return [by_key[key] for key in dict.fromkeys(near)][:NEAREST]
+
+
+def _beginning(wanted: str, keys: Iterable[str]) -> list[str]:
+    """Keys that begin so; all do with nothing, which tells nothing."""
+    return [key for key in keys if wanted and key.startswith(wanted)]
+
+
+def _close(wanted: str, keys: Iterable[str], cutoff: float = 0.7) -> list[str]:
+    """Up to NEAREST keys that are spelt like the wanted one, the most similar first; `cutoff` is
+    how similar at least, from 0 to 1.
+    """
     matcher = difflib.SequenceMatcher(b=wanted[:LETTERS])
 
     def at_most(key: str) -> float:
@@ -62,5 +89,5 @@ def _close(wanted: str, keys: Iterable[str]) -> list[str]:
         return matcher.quick_ratio()
 
     likely = {key[:LETTERS]: key for key in heapq.nlargest(COMPARED, keys, key=at_most)}
-    close = difflib.get_close_matches(wanted[:LETTERS], likely, n=NEAREST, cutoff=0.7)
+    close = difflib.get_close_matches(wanted[:LETTERS], likely, n=NEAREST, cutoff=cutoff)
     return [likely[beginning] for beginning in close]

@@ -45,6 +45,14 @@ def default_server(connection: Any, capability: str | None) -> Server:
         chosen = _first_able(able, capability)
         missing = f"no model is named, and no active server has the capability {capability!r}"
         hint = "use --model"
+        if any(
+            routing.has_capability(known, capability)
+            for known in store_models.capability_sets(connection)
+        ):
+            hint = (
+                "models have it, and no server says so: name one with --model; see "
+                f"ollama-admin models --capability {capability}"
+            )
     if chosen is None:
         raise InvalidInput(missing, hint)
     if not chosen.is_active:

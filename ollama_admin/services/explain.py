@@ -15,7 +15,7 @@ from ollama_admin.domain.servers import Server, ServerRef
 from ollama_admin.errors import ModelNotFound, UpstreamError
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.request_checks import checked
-from ollama_admin.rules.routing import Verdict
+from ollama_admin.rules.routing import Obstacle, Verdict
 from ollama_admin.services import proof
 from ollama_admin.services.dispatch import Deadline, passes_on
 from ollama_admin.services.selection import Plan, Selection
@@ -33,7 +33,9 @@ class Explaining:
         self._connect = connect
 
     async def explain(self, asked: GenerateRequest, caller: Caller) -> Explanation:
-        """Judge every server as answering would. Raises what is wrong with the request itself."""
+        """Judge every server as answering would. Raises what is wrong with the request itself, and
+        ModelNotFound where no server lists the model.
+        """
         silent = replace(caller, note=lambda _: None)
         if not asked.prompt and asked.messages is None:
             # without one a request only loads the model, which fewer servers can
@@ -41,6 +43,8 @@ class Explaining:
         request = checked(asked, silent)
         deadline = Deadline.after(request.terms.timeout)
         plan = await deadline.keep(self._selection.plan(request, lambda _: None, everyone=True))
+        if plan.named is None and isinstance(plan.refusal, ModelNotFound):
+            _require_some_holder(plan, plan.refusal)
         refused: Refused = {}
         chosen = await deadline.keep(self._first_willing(request, plan, refused))
         servers = [_explained(verdict, chosen, refused) for verdict in plan.verdicts]
@@ -76,6 +80,14 @@ class Explaining:
             else:
                 return candidate
         return None
+
+
+def _require_some_holder(plan: Plan, refusal: ModelNotFound) -> None:
+    """Raise the refusal where no server lists the model: there is nothing to explain."""
+    for verdict in plan.verdicts:
+        if verdict.models or verdict.obstacle is Obstacle.CAPABILITY:
+            return
+    raise refusal
 
 
 def _chosen(plan: Plan, candidate: Candidate | None) -> Chosen | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Row, Select, bindparam, null, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, null, select
 
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import ModelName, model_key
@@ -182,19 +182,24 @@ def meanings(name: ModelName) -> list[str]:
 
 
 def names(connection: Connection, beginning: str) -> list[str]:
-    """SIMILAR names that begin so at most, of whatever servers."""
-    begins_so = models.c.name.startswith(beginning, autoescape=True)
+    """SIMILAR names that begin so at most, in whatever case and of whatever servers."""
+    begins_so = func.lower(models.c.name).startswith(beginning.lower(), autoescape=True)
     query = select(models.c.name).where(begins_so, models.c.is_available).distinct()
     return list(connection.scalars(query.order_by(models.c.name).limit(SIMILAR)))
 
 
 def capabilities(connection: Connection) -> set[str]:
     """The capabilities that models or servers have."""
-    known: set[str] = set()
-    for column in (models.c.capabilities, servers.c.capabilities):
-        for texts in connection.scalars(select(column).distinct()):
-            known.update(texts or ())
-    return known
+    known = set[str]()
+    for texts in connection.scalars(select(servers.c.capabilities).distinct()):
+        known.update(texts or ())
+    return known.union(*capability_sets(connection))
+
+
+def capability_sets(connection: Connection) -> list[tuple[str, ...]]:
+    """The lists of capabilities that available models have, each once."""
+    query = select(models.c.capabilities).where(models.c.is_available).distinct()
+    return [tuple(texts or ()) for texts in connection.scalars(query)]
 
 
 def similar_names(connection: Connection, name: str) -> list[str]:

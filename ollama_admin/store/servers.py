@@ -33,6 +33,7 @@ from ollama_admin.domain.servers import (
 )
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
+from ollama_admin.rules.absence import nearest_servers
 from ollama_admin.store import readers, slots
 from ollama_admin.store.dialects import storable
 from ollama_admin.store.locks import lock_for_rows, lock_writers
@@ -117,7 +118,7 @@ def find_ref(connection: Connection, server: int | str) -> ServerRef:
     query = select(servers.c.id, servers.c.name, servers.c.url).where(_is(server))
     row = connection.execute(query).first()
     if row is None:
-        raise _not_found(server)
+        raise _not_found(connection, server)
     return _ref(row)
 
 
@@ -134,7 +135,7 @@ def find(connection: Connection, server: int | str, *, hold: bool = False) -> Se
         query = query.with_for_update(of=servers, key_share=True)
     row = _one(connection, query)
     if row is None:
-        raise _not_found(server)
+        raise _not_found(connection, server)
     return row
 
 
@@ -355,10 +356,10 @@ def row_id(digits: str) -> int:
     return min(int(digits[:20]), 2**63 - 1)
 
 
-def _not_found(server: int | str) -> ServerNotFound:
-    return ServerNotFound(
-        f"no server {_called(server)}", "list them with: ollama-admin server list"
-    )
+def _not_found(connection: Connection, server: int | str) -> ServerNotFound:
+    near = nearest_servers(str(server), names(connection, ""))
+    hint = f"nearest: {', '.join(near)}" if near else "list them with: ollama-admin server list"
+    return ServerNotFound(f"no server {_called(server)}", hint)
 
 
 def _called(server: int | str) -> str:

@@ -117,6 +117,13 @@ def test_unknown_option_of_every_command_is_refused(
     assert ran.stderr.startswith("error: no such option: --no-such-option")
 
 
+def test_mistyped_server_draws_the_nearest_one(cli: Cli) -> None:
+    for name in ("first", "second"):
+        cli("server", "add", name, f"http://{name}:11434", "--no-check")
+    assert cli.json("server", "show", "frist").error["hint"] == "nearest: first"
+    assert cli.json("generate", "-m", "alpha", "-s", "sec", "hi").error["hint"] == "nearest: second"
+
+
 def test_mistyped_command_draws_the_nearest_one(sqlite_cli: Cli) -> None:
     assert "Did you mean 'list'?" in sqlite_cli("server", "lst").stderr
 

@@ -2,8 +2,6 @@
 server would answer.
 """
 
-import json
-
 import pytest
 
 from ollama_admin.simulator.model import SimulatedModel
@@ -221,6 +219,16 @@ def test_explanation_is_a_table_with_a_reason_for_every_server(cli: Cli, serve: 
 
 def test_explanation_needs_no_prompt_and_reads_no_stdin(cli: Cli, moved: FakeOllamaThread) -> None:
     ran = cli("generate", "--explain", "-m", "nothing", stdin=b"\xff")
-    assert ran.exit_code == 0
-    assert ran.stderr == "note: no server would answer\n"
-    assert json.loads(cli.json("generate", "--explain", "-m", "nothing").stdout)["chosen"] is None
+    answered = cli("generate", "-m", "nothing", "hi")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (3, "", answered.stderr)
+    assert "no active server has model 'nothing'" in ran.stderr
+    assert cli.json("generate", "--explain", "-m", "nothing").failure == (3, "model_not_found")
+
+
+def test_explanation_of_a_model_that_only_an_inactive_server_lists_is_one(
+    cli: Cli, moved: FakeOllamaThread
+) -> None:
+    assert cli("server", "disable", "gpu").exit_code == 0
+    ran = cli("generate", "--explain", "-m", "alpha")
+    assert (ran.exit_code, ran.stderr) == (0, "note: no server would answer\n")
+    assert "it is inactive" in ran.stdout

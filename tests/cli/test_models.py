@@ -244,3 +244,23 @@ def test_hostile_model_name_is_shown_escaped(cli: Cli, serve: Serve) -> None:
     raw = cli.json("models").stdout
     assert raw.isascii()
     assert "\x1b" not in raw
+
+
+def test_name_that_others_begin_with_is_told(cli: Cli, serve: Serve) -> None:
+    fake = serve("gemma3:4b", "gemma3:27b", "Gemma2:9b", "phi4:14b")
+    assert cli("server", "add", "one", fake.url, "--discover").exit_code == 0
+    for words in (("models",), ("models", "--by-model")):
+        ran = cli(*words, "--name", "gemma")
+        assert (ran.exit_code, ran.stdout) == (0, "")
+        assert ran.stderr == "note: no model is called 'gemma'; 3 begin so: --name 'gemma*'\n"
+        assert "1 begins so" in cli(*words, "--name", "phi").stderr
+        assert "no such models" in cli(*words, "--name", "llama").stderr
+    assert cli.json("models", "--name", "gemma").data == []
+
+
+def test_capability_that_models_have_and_no_server_is_told_apart(cli: Cli, serve: Serve) -> None:
+    fake = serve("alpha")
+    assert cli("server", "add", "one", fake.url, "--discover").exit_code == 0
+    hint = cli.json("generate", "--capability", "completion", "hi").error["hint"]
+    assert hint.startswith("models have it, and no server says so: name one with --model")
+    assert cli.json("generate", "--capability", "song", "hi").error["hint"] == "use --model"

@@ -466,7 +466,7 @@ def test_show_tells_every_field_on_a_line(one: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "server", ["9", "0", "none", "", "99999999999999999999999", "a\udcffb", "a\x00b", "' or 1=1"]
+    "server", ["9", "0", "nobody", "", "99999999999999999999999", "a\udcffb", "a\x00b", "' or 1=1"]
 )
 @pytest.mark.parametrize(
     "command", ["show", "update", "remove", "enable", "disable", "set-default", "check"]

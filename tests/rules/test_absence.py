@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.rules.absence import LETTERS, NAMES, hint, nearest, not_listed
+from ollama_admin.rules.absence import LETTERS, NAMES, hint, nearest, nearest_servers, not_listed
 from ollama_admin.rules.routing import Obstacle, Verdict
 from tests.rules.rows import model, server
 
@@ -33,6 +33,28 @@ def test_the_nearest_names_are_other_tags_first_and_three_at_most() -> None:
 def test_of_names_that_merely_look_alike_the_three_closest_are_told() -> None:
     known = ["mistral-nemo", "mistral-large", "mistral-small", "mistral"]
     assert nearest("mistrall", known) == ["mistral", "mistral-small", "mistral-large"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("gemma3:27b-it-qta", "gemma3:27b-it-qat"),
+        ("gemma3:27b", "gemma3:27b-it-qat"),
+        ("gemm", "gemma3:1b"),
+        ("gema3:12b", "gemma3:12b"),
+        ("GEMMA3:12", "gemma3:12b"),
+    ],
+)
+def test_the_right_name_is_told_first(asked: str, first: str) -> None:
+    known = [f"gemma3:{tag}" for tag in ("1b", "4b", "12b", "27b-it-qat", "27b-cloud")]
+    assert nearest(asked, ["llama3.2:3b", *known])[0] == first
+
+
+def test_names_of_servers_are_told_as_well() -> None:
+    known = ["first", "second", "gpu-1", "GPU-2", "third"]
+    assert nearest_servers("frist", known)[0] == "first"
+    assert nearest_servers("gpu", known) == ["gpu-1", "GPU-2"]
+    assert nearest_servers("", known) == nearest_servers("zzz", known) == []
 
 
 @given(st.text(max_size=12), st.lists(st.text(max_size=12), max_size=6))

@@ -547,12 +547,11 @@ async def test_a_pin_is_named_before_a_stored_digest_that_is_missing(client: Cli
 
 async def test_an_explanation_of_a_model_that_nobody_has(client: Client, fakes: Fakes) -> None:
     await register(client, fakes[0])
-    found = await client.explain(model="nothing")
-    assert (found.chosen, [c.reason for c in found.candidates]) == (
-        None,
-        ["it does not list the model"],
-    )
-    assert isinstance((await ask(client, model="nothing")).error, ModelNotFound)
+    with pytest.raises(ModelNotFound) as explained_error:
+        await client.explain(model="nothing")
+    error = (await ask(client, model="nothing")).error
+    assert isinstance(error, ModelNotFound)
+    assert explained_error.value.document() == error.document()
     assert fakes[0].requests_to(TAGS)
 
 
