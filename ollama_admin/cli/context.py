@@ -309,7 +309,7 @@ def new_shell(argv: list[str]) -> Shell:
 def print_table(
     output: Output, headings: Sequence[str], rows: Iterable["Cells"], more: Sequence[str] = ()
 ) -> None:
-    """Print a table that is all there; `more` are columns for wide terminals."""
+    """Print a table that is all there; of `more`, those columns for which there is room."""
     from ollama_admin.cli.tables import Table
 
     Table(output, headings, more).print(rows)

@@ -27,7 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server add": (
         "ollama-admin server add first http://localhost:11434 --default",
         "ollama-admin server add gpu 192.168.1.20 --max-concurrent 4 --discover",
-        "ollama-admin server add vllm http://192.168.1.30:8000/v1 --auth bearer --secret-env KEY",
+        "ollama-admin server add vllm gpu:8000/v1 --auth bearer --secret-env KEY",
     ),
     "server list": (
         "ollama-admin server list",

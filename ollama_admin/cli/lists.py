@@ -6,13 +6,20 @@ from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
+
+class Wrong(str):
+    """A cell about something that somebody should look after; in colour, where there is one."""
+
+    __slots__ = ()
+
+
 # one row of a table; an empty or missing cell is shown as a dash
 Cells: TypeAlias = Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout(Generic[T]):
-    """The columns of a list: `more` are those for which only wide terminals have room."""
+    """The columns of a list: of `more`, those are shown for which there is room."""
 
     headings: Sequence[str]
     more: Sequence[str] = ()

@@ -1,5 +1,7 @@
 """`ollama-admin server ...`"""
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -115,9 +117,16 @@ def list_servers(
 ) -> None:
     """List all servers, inactive ones marked."""
     shell = shell_of(context, output)
-    shell.show_list(
-        lambda client: client.servers.stream(capability=capability), views.server_list()
-    )
+    counts: dict[int, int] = {}
+
+    async def read(client: "Client") -> AsyncGenerator[Sequence[Server], None]:
+        if not shell.output.json:  # a column of the table alone
+            counts.update(await client.servers.model_counts())
+        async with aclosing(client.servers.stream(capability=capability)) as batches:
+            async for batch in batches:
+                yield batch
+
+    shell.show_list(read, views.server_list(counts))
 
 
 @app.command("show")

@@ -1,4 +1,4 @@
-"""How a table is drawn. In a pipe: no box, no colour, no cut cells.
+"""How a table is drawn: nothing of a cell is ever left out. In a pipe: no box, no colour, no folds.
 
 It brings rich with it: `context.py` loads it where a table is printed.
 """
@@ -6,64 +6,75 @@ It brings rich with it: `context.py` loads it where a table is printed.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from ollama_admin.cli.lists import Cells, ListView
+from ollama_admin.cli.lists import Cells, ListView, Wrong
 from ollama_admin.cli.output import Output
 from ollama_admin.safe_text import safe_text
 
 T = TypeVar("T")
 
-WIDE = 120  # columns from which tables show more
 PIPE_WIDTH = 10_000
+NARROW = 40  # columns that a table takes on any terminal
 GAP = 2  # spaces between columns
-LEAST = 8  # characters that a shrinking column keeps
-_SHRINKING = frozenset(
+READABLE = 24  # characters that a last column of sentences or lists keeps as long as it can
+LEAST = 8  # characters that a folded column keeps as long as it can
+FEWEST = 4  # characters that every column keeps
+_FOLDING = frozenset(
     ("NAME", "MODEL", "SERVER", "URL", "ON", "CAPABILITIES", "DEFAULT MODEL", "VALUE", "WHY")
 )
 
 
 class Table:
-    """Prints columns `headings`, and `more` of them where there is room; a missing cell is a dash.
+    """Prints columns `headings`, and as many of `more` as there is room for; a missing cell is a
+    dash.
 
-    On a narrow terminal only the columns in `_SHRINKING` lose characters; every other cell stays
-    whole.
+    On a narrow terminal cells are folded: the lines below the first one begin with a space.
     """
 
     def __init__(self, output: Output, headings: Sequence[str], more: Sequence[str] = ()) -> None:
         self._output = output
         self._console = _console(output)
-        self._headings = list(headings)
-        if self._console.width >= WIDE:
-            self._headings += more
+        self._least = len(headings)
+        self._headings = [*headings, *more]
         # what each column needs; it only grows
         self._natural = [cell_len(heading) for heading in self._headings]
         self._is_begun = False
 
     def print(self, rows: Iterable[Cells]) -> None:
         """Print rows, the first time below the headings."""
-        safe_rows = [self._safe(row) for row in rows]
+        safe_rows = [[_safe(cell) for cell in row] for row in rows]
         for row in safe_rows:
             self._natural = [
-                max(width, cell_len(cell)) for width, cell in zip(self._natural, row, strict=True)
+                max(width, cell_len(cell)) for width, cell in zip(self._natural, row, strict=False)
             ]
-        table = self._new_rich_table()
+        if not self._is_begun:
+            self._choose_columns()
+        widths = self._natural
+        if self._console.is_terminal:
+            widths = fitted(self._headings, self._natural, self._console.width)
+        table = self._new_rich_table(widths)
         for row in safe_rows:
-            table.add_row(*map(Text, row))
+            cells = zip(row, widths, strict=False)
+            table.add_row(*[Text(_folded(cell, width), _style(cell)) for cell, width in cells])
         with self._console.capture() as captured:
             self._console.print(table)
         for line in captured.get().splitlines():
             self._output.line(line.rstrip())
         self._is_begun = True
 
-    def _safe(self, row: Cells) -> list[str]:
-        """The cells that there is room for, without control characters."""
-        return [safe_text(cell) if cell else "-" for cell in row[: len(self._headings)]]
+    def _choose_columns(self) -> None:
+        """Leave out the last columns for which there is no room beside whole cells of the others;
+        the same columns stay for all rows.
+        """
+        while len(self._headings) > self._least and _taken(self._natural) > self._console.width:
+            self._headings.pop()
+            self._natural.pop()
 
-    def _new_rich_table(self) -> RichTable:
+    def _new_rich_table(self, widths: Sequence[int]) -> RichTable:
         """A table with our columns and no rows yet; headings are printed once."""
         table = RichTable(
             box=None,
@@ -72,9 +83,10 @@ class Table:
             header_style="bold",
             show_header=not self._is_begun,
         )
-        widths = fitted(self._headings, self._natural, self._console.width)
         for heading, width in zip(self._headings, widths, strict=True):
-            table.add_column(heading, no_wrap=True, overflow="ellipsis", width=width)
+            table.add_column(_folded(heading, width), no_wrap=True, overflow="crop", width=width)
+        if not self._console.is_terminal:
+            self._console.width = max(PIPE_WIDTH, _taken(widths))
         return table
 
 
@@ -113,15 +125,52 @@ class ListTable(Generic[T]):
 
 
 def fitted(headings: Sequence[str], natural: Sequence[int], room: int) -> list[int]:
-    """Widths that fit into `room`, taken from the widest shrinking column first."""
+    """Widths that fit into `room`: first the last column gives, then the widest of those that may
+    be folded, then the widest of all.
+    """
+    every = range(len(headings))
+    folding = [index for index in every if headings[index] in _FOLDING]
+    last = [index for index in folding if index == len(headings) - 1]
     widths = list(natural)
-    shrinking = [index for index, heading in enumerate(headings) if heading in _SHRINKING]
-    while sum(widths) + GAP * len(widths) > room:
-        widest = max(shrinking, key=lambda index: widths[index], default=None)
-        if widest is None or widths[widest] <= LEAST:
-            break
-        widths[widest] -= 1
+    for columns, least in ((last, READABLE), (folding, LEAST), (every, FEWEST)):
+        _shrink(widths, columns, least, room)
     return widths
+
+
+def _shrink(widths: list[int], columns: Sequence[int], least: int, room: int) -> None:
+    """Take from the widest of these columns until all fit, or these have no more to give."""
+    while _taken(widths) > room:
+        widest = max(columns, key=widths.__getitem__, default=None)
+        if widest is None or widths[widest] <= least:
+            return
+        widths[widest] -= 1
+
+
+def _taken(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * len(widths)
+
+
+def _folded(text: str, width: int) -> str:
+    """A text in lines of that width; those after the first are set in by a space.
+
+    Text is cut where the line is full, as a fold at a space would hide how many there are.
+    """
+    if cell_len(text) <= width:
+        return text
+    first, *rest = chop_cells(text, width)
+    return "\n ".join([first, *chop_cells("".join(rest), width - 1)])
+
+
+def _safe(cell: str | None) -> str:
+    """A cell without control characters; it stays marked as wrong."""
+    if not cell:
+        return "-"
+    text = safe_text(cell)
+    return Wrong(text) if isinstance(cell, Wrong) else text
+
+
+def _style(cell: str) -> str:
+    return "red" if isinstance(cell, Wrong) else ""
 
 
 def _console(output: Output) -> Console:
@@ -133,6 +182,7 @@ def _console(output: Output) -> Console:
         markup=False,
         emoji=False,
     )
+    console.width = max(console.width, NARROW)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console

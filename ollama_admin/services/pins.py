@@ -7,7 +7,7 @@ from ollama_admin.domain import names
 from ollama_admin.domain.digests import WHOLE, digest_prefix, short
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
-from ollama_admin.rules.absence import nearest
+from ollama_admin.rules.likeness import nearest
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store
 from ollama_admin.store import servers as store_servers

@@ -30,6 +30,7 @@ from ollama_admin.services.upstream_auth import (
     changed_columns,
     read_auth,
 )
+from ollama_admin.store import models as store_models
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.locks import lock_writers
@@ -137,6 +138,10 @@ class Servers:
     async def names(self, beginning: str = "") -> Sequence[str]:
         """The names that begin so, whatever their case."""
         return await self._db.read(store.names, beginning)
+
+    async def model_counts(self) -> Mapping[int, int]:
+        """How many available models each server has, by its id; none for a server without any."""
+        return await self._db.read(store_models.counts)
 
     async def find(self, server: int | str) -> ServerRef:
         """Which row an id or a name means, whether or not all of it can be read."""

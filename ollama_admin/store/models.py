@@ -202,6 +202,13 @@ def capability_sets(connection: Connection) -> list[tuple[str, ...]]:
     return [tuple(texts or ()) for texts in connection.scalars(query)]
 
 
+def counts(connection: Connection) -> dict[int, int]:
+    """How many available models each server has, by its id."""
+    query = select(models.c.server_id, func.count().label("models")).where(models.c.is_available)
+    rows = connection.execute(query.group_by(models.c.server_id))
+    return {row.server_id: row.models for row in rows}
+
+
 def similar_names(connection: Connection, name: str) -> list[str]:
     """Names that can be asked for now, for hints: those that begin like `name`, then others,
     SIMILAR of each at most.

@@ -33,7 +33,7 @@ from ollama_admin.domain.servers import (
 )
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
-from ollama_admin.rules.absence import nearest_servers
+from ollama_admin.rules.likeness import nearest_servers
 from ollama_admin.store import readers, slots
 from ollama_admin.store.dialects import storable
 from ollama_admin.store.locks import lock_for_rows, lock_writers

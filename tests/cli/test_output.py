@@ -118,10 +118,9 @@ def test_table_on_a_terminal_is_no_wider_than_it_needs(
     ran = spawn("server", "list", terminals=("stdout", "stderr"), columns=columns).ended()
     assert (ran.exit_code, ran.stderr) == (0, "")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout).splitlines()
-    assert len(lines) == 2
-    # 62: what the other columns need
-    assert all(cell_len(line) <= max(columns, 62) for line in lines)
-    assert ("VERSION" in lines[0]) == (columns >= 120)
+    assert all(cell_len(line) <= max(columns, 40) for line in lines)
+    assert ("MODELS" in lines[0]) == (columns == 200)
+    assert (LONG in lines[1]) == (columns == 200)
 
 
 def test_colour_is_for_terminals_that_want_it(sqlite_cli: Cli, spawn: Spawn) -> None:

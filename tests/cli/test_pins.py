@@ -1,5 +1,7 @@
 """`ollama-admin pin ...`, and the marks that a pin leaves elsewhere"""
 
+import re
+
 import pytest
 
 from ollama_admin.simulator.model import SimulatedModel
@@ -181,7 +183,8 @@ def test_mark_is_whole_on_a_narrow_terminal(fleet: Cli, spawn: Spawn) -> None:
     for words in (["models"], ["models", "--by-model"]):
         shown = spawn(*words, terminals=("stdout",), columns=80).ended().stdout
         assert f"≠ {NEW.digest[:12]}" in shown
-        assert all(len(line) <= 80 for line in shown.splitlines()[1:])
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+        assert all(len(line) <= 80 for line in lines)
 
 
 def test_build_that_only_differs_from_the_pin_is_marked_by_name(cli: Cli, serve: Serve) -> None:

@@ -1,6 +1,7 @@
 """`ollama-admin server ...`"""
 
 import json
+import re
 
 import pytest
 
@@ -404,7 +405,7 @@ def test_list_marks_the_default_and_inactive_ones(cli: Cli) -> None:
     added(cli, "one", "a", "--default", "--inactive")
     added(cli, "two", "b", "--capability", "vision")
     lines = [line.split() for line in cli("server", "list").stdout.splitlines()]
-    assert lines[0][:7] == ["ID", "NAME", "URL", "API", "USED", "STATE", "PRIORITY"]
+    assert lines[0][:7] == ["ID", "NAME", "URL", "API", "USED", "STATE", "MODELS"]
     assert lines[1][:9] == [
         "1",
         "one",
@@ -416,7 +417,15 @@ def test_list_marks_the_default_and_inactive_ones(cli: Cli) -> None:
         "inactive",
         "0",
     ]
-    assert lines[2][:8] == ["2", "two", "http://b:11434", "native", "0/1", "unknown", "0", "vision"]
+    assert lines[2][:8] == ["2", "two", "http://b:11434", "native", "0/1", "unknown", "0", "0"]
+    assert lines[2][8] == "vision"
+
+
+def test_list_counts_the_models_of_each_server(cli: Cli, serve: Serve) -> None:
+    added(cli, "one", serve("alpha", "beta").url, "--discover")
+    added(cli, "two", "b")
+    heading, *rows = [re.split(" {2,}", row) for row in cli("server", "list").stdout.splitlines()]
+    assert [(row[1], row[heading.index("MODELS")]) for row in rows] == [("one", "2"), ("two", "0")]
 
 
 def test_slots_in_use_are_shown_beside_the_limit(one: Cli, database_url: str) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.rules.absence import LETTERS, NAMES, hint, nearest, nearest_servers, not_listed
+from ollama_admin.rules.absence import hint, not_listed
+from ollama_admin.rules.likeness import LETTERS, NAMES, nearest, nearest_servers
 from ollama_admin.rules.routing import Obstacle, Verdict
 from tests.rules.rows import model, server
 

@@ -110,8 +110,8 @@ def assert_harmless(text: str, *, lines: int | None = None) -> None:
 
 
 def without_styles(text: str) -> str:
-    """What a terminal shows once our own bold headings are taken away."""
-    return re.sub("\x1b\\[[01]m", "", text)
+    """What a terminal shows once our own bold headings and red cells are taken away."""
+    return re.sub("\x1b\\[(?:0|1|31)m", "", text)
 
 
 def server_row(text: str, **more: Any) -> Server:
@@ -194,7 +194,7 @@ def ref(text: str) -> ServerRef:
 @settings(quick, max_examples=2000)
 def test_tables_show_any_text_without_control_characters(text: str) -> None:
     tables: list[tuple[Callable[[Output], None], int | None]] = [
-        (lambda out: whole(out, server_list(), [server_row(text)]), 2),
+        (lambda out: whole(out, server_list({}), [server_row(text)]), 2),
         (lambda out: print_server(out, server_row(text)), 17),
         (lambda out: whole(out, model_list(), [model_row(text)]), 2),
         (lambda out: whole(out, group_list(), [group_of(text)]), 2),
@@ -217,7 +217,7 @@ def test_tables_on_a_terminal_of_any_width_hold_no_control_characters_but_our_ow
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     for show in (
-        lambda out: whole(out, server_list(), [server_row(text)]),
+        lambda out: whole(out, server_list({}), [server_row(text)]),
         lambda out: whole(out, model_list(), [model_row(text)]),
         lambda out: print_discovered(out, discovered_of(text)),
     ):
@@ -481,7 +481,7 @@ def test_a_pipe_gets_whole_cells_and_no_escapes(
     name = "gpu" * 30
 
     def show(out: Output) -> None:
-        whole(out, server_list(), [server_row(name)])
+        whole(out, server_list({}), [server_row(name)])
         with DiscoverProgress(out) as progress:
             progress.start(2)
             progress.result(discovered_of(name)[0])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ollama_admin.cli.context import print_table
-from ollama_admin.cli.lists import Cells
+from ollama_admin.cli.lists import Cells, Wrong
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.servers import note_errors
 from ollama_admin.domain.digests import short
@@ -27,7 +27,7 @@ def print_discovered(output: Output, results: "Sequence[DiscoverResult]") -> Non
 
 def _cells(result: "DiscoverResult") -> Cells:
     if result.error:
-        return (result.server.name, "-", "-", "-", "-", result.error.code)
+        return (result.server.name, "-", "-", "-", "-", Wrong(result.error.code))
     return (
         result.server.name,
         str(len(result.added)),

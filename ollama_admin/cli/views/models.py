@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ollama_admin.cli.lists import Cells, Layout, ListView
+from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
 from ollama_admin.cli.views.texts import age, size, text_of
 from ollama_admin.domain.digests import short
 
@@ -15,7 +15,7 @@ ABSENCE = "no such models; read what servers have with: ollama-admin discover"
 UNEQUAL = "\u2260"
 
 
-def model_list(absence: str) -> "ListView[Model]":
+def model_list(absence: str = ABSENCE) -> "ListView[Model]":
     return ListView(absence=absence, layout=_model_layout)
 
 
@@ -33,7 +33,7 @@ def _model_layout(first: "Sequence[Model]", is_all: bool) -> "Layout[Model]":
 
 
 def _model_cells(model: "Model", *, with_pin: bool) -> Cells:
-    name = model.name if model.is_available else f"{model.name} (vanished)"
+    name = model.name if model.is_available else Wrong(f"{model.name} (vanished)")
     cells: list[str | None] = [
         name,
         model.server,
@@ -51,7 +51,7 @@ def _model_cells(model: "Model", *, with_pin: bool) -> Cells:
     return cells
 
 
-def group_list(absence: str) -> "ListView[ModelGroup]":
+def group_list(absence: str = ABSENCE) -> "ListView[ModelGroup]":
     return ListView(absence=absence, layout=_group_layout)
 
 
@@ -79,7 +79,7 @@ def _group_cells(group: "ModelGroup", *, with_pin: bool) -> Cells:
 def _build(group: "ModelGroup") -> str:
     """The one build that all have, as far as servers tell it, or how many there are."""
     if group.builds > 1:
-        return f"{group.builds} builds differ"
+        return Wrong(f"{group.builds} builds differ")
     return short(next((holder.digest for holder in group.servers if holder.digest), None))
 
 
@@ -103,7 +103,7 @@ def _pin_mark(pinned: str | None, digests: Sequence[str | None]) -> str | None:
     if pinned is None or not any(digests):
         return None
     if any(_is_off_pin(digest, pinned) for digest in digests):
-        return f"{UNEQUAL} {short(pinned)}"
+        return Wrong(f"{UNEQUAL} {short(pinned)}")
     return "same"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ollama_admin.cli.context import print_table
-from ollama_admin.cli.lists import Cells
+from ollama_admin.cli.lists import Cells, Wrong
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.texts import age
 from ollama_admin.domain.digests import short
@@ -22,7 +22,8 @@ def print_pins(output: Output, pins: "Sequence[CheckedPin]") -> None:
 
 
 def _cells(pin: "CheckedPin") -> Cells:
-    return (pin.name, short(pin.digest), str(pin.agree), str(pin.differ), age(pin.updated_at))
+    differ = Wrong(pin.differ) if pin.differ else "0"
+    return (pin.name, short(pin.digest), str(pin.agree), differ, age(pin.updated_at))
 
 
 def pinned(pin: "Pin") -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ollama_admin.cli.context import print_table
-from ollama_admin.cli.lists import Cells
+from ollama_admin.cli.lists import Cells, Wrong
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.texts import age, number, seconds, text_of
 from ollama_admin.domain.digests import short
@@ -34,7 +34,7 @@ def _receipt_cells(receipt: "Receipt") -> Cells:
         age(receipt.created_at),
         receipt.model or receipt.asked_model,
         text_of(receipt.server),
-        receipt.outcome,
+        _outcome(receipt),
         receipt.proof,
         total,
         first,
@@ -45,6 +45,12 @@ def _receipt_cells(receipt: "Receipt") -> Cells:
         short(receipt.digest),
         receipt.way,
     )
+
+
+def _outcome(receipt: "Receipt") -> str:
+    if receipt.outcome in ("ok", "cancelled"):
+        return receipt.outcome
+    return Wrong(receipt.outcome)
 
 
 def _stats_cells(stats: "Stats | None") -> Cells:

@@ -1,10 +1,11 @@
 """How servers and their checks are shown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ollama_admin.cli.context import print_table
-from ollama_admin.cli.lists import Cells, Layout, ListView
+from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.texts import age, print_facts, stamp
 from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
     from ollama_admin.domain.models import DiscoverResult
 
 
-def server_list() -> ListView[Server]:
+def server_list(model_counts: Mapping[int, int]) -> ListView[Server]:
+    """`model_counts` are available models by the id of their server; it may be filled later."""
     layout = Layout(
         headings=["ID", "NAME", "URL", "API", "USED", "STATE"],
-        more=["PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"],
-        cells=_server_cells,
+        more=["MODELS", "PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"],
+        cells=partial(_server_cells, model_counts=model_counts),
     )
     return ListView(
         absence="no such servers; add one with: ollama-admin server add NAME URL",
@@ -25,7 +27,7 @@ def server_list() -> ListView[Server]:
     )
 
 
-def _server_cells(server: Server) -> Cells:
+def _server_cells(server: Server, *, model_counts: Mapping[int, int]) -> Cells:
     return (
         str(server.id),
         server.name,
@@ -33,6 +35,7 @@ def _server_cells(server: Server) -> Cells:
         server.api_version,
         f"{server.slots_in_use}/{server.max_concurrent}",
         _state(server),
+        str(model_counts.get(server.id, 0)),
         str(server.priority),
         ", ".join(server.capabilities),
         server.default_model,
@@ -82,8 +85,11 @@ def print_checks(output: Output, checks: Sequence[CheckResult]) -> None:
 
 
 def _check_cells(check: CheckResult) -> Cells:
-    code = check.error.code if check.error else None
-    return (str(check.server), check.status, check.version, f"{check.ms} ms", code)
+    error = check.error
+    if error is None:
+        return (str(check.server), check.status, check.version, f"{check.ms} ms", None)
+    status, code = Wrong(check.status), Wrong(error.code)
+    return (str(check.server), status, check.version, f"{check.ms} ms", code)
 
 
 def note_errors(output: Output, results: "Iterable[CheckResult | DiscoverResult]") -> None:
@@ -102,4 +108,9 @@ def _state(server: Server) -> str:
         words.append("default")
     if not server.is_active:
         words.append("inactive")
-    return ", ".join(words)
+    state = ", ".join(words)
+    return state if server.is_active and _is_well(server.status) else Wrong(state)
+
+
+def _is_well(status: ServerStatus) -> bool:
+    return status in (ServerStatus.ONLINE, ServerStatus.UNKNOWN)
