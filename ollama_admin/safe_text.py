@@ -10,6 +10,10 @@ from enum import Enum, auto
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+# those of them that `json.dumps` leaves as they are
+_UNSAFE_IN_JSON = re.compile(
+    "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _KEPT = frozenset("\n\t")
 _STRING_INTRODUCERS = frozenset("]PX^_")  # OSC, DCS, SOS, PM, APC: they run until BEL or ESC \
 _C1_STRINGS = frozenset("\x90\x98\x9d\x9e\x9f")
@@ -18,6 +22,11 @@ _C1_STRINGS = frozenset("\x90\x98\x9d\x9e\x9f")
 def safe_text(text: str) -> str:
     """One line that shows what is there: each unsafe character as its escape, as in `\\x1b`."""
     return _UNSAFE.sub(_escaped, text)
+
+
+def safe_json(text: str) -> str:
+    """JSON text with each unsafe character that stands in it as JSON's own escape."""
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _escaped(match: re.Match[str]) -> str:

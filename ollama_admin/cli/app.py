@@ -148,6 +148,7 @@ def root(
     ] = None,
     output: OutputOption = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no notes on stderr.")] = False,
     version: Annotated[  # noqa: ARG001
         bool,
         typer.Option(
@@ -161,7 +162,7 @@ def root(
     command does.
     """
     shell = shell_of(context, output)
-    shell.output.verbose = verbose
+    shell.output.verbose, shell.output.quiet = verbose, quiet
     shell.database_url = database_url
     if database_url and _has_password(database_url):
         shell.output.note(

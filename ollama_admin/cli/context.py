@@ -66,7 +66,8 @@ class Shell:
         from ollama_admin.domain.callers import OWNER, Caller, Way
 
         end_of_loading()
-        caller = Caller(way=Way.CLI, rights=OWNER, note=self.output.note)
+        note = self.output.note_once
+        caller = Caller(way=Way.CLI, rights=OWNER, note=note)
         terminated = asyncio.Event()
         task = asyncio.current_task()
 
@@ -82,7 +83,7 @@ class Shell:
         signal.signal(signal.SIGINT, self._ending.on_interrupt(interrupt))
         try:
             async with Client(
-                database_url=self.database_url, on_note=self.output.note, caller=caller
+                database_url=self.database_url, on_note=note, caller=caller
             ) as client:
                 return await work(client)
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from ollama_admin.documents import document
 from ollama_admin.errors import AdminError
-from ollama_admin.safe_text import safe_text
+from ollama_admin.safe_text import safe_json, safe_text
 
 
 class Output:
@@ -17,17 +17,25 @@ class Output:
     def __init__(self, *, json: bool, stdout: TextIO, stderr: TextIO) -> None:
         self.json = json
         self.verbose = False
+        self.quiet = False
+        self._noted: set[str] = set()
         self.stdout = stdout
         self.stderr = stderr
 
     def data(self, value: Any) -> None:
-        """One JSON document, in ASCII: other encodings would let control characters through."""
-        self.line(json.dumps(document(value), indent=2))
+        """One JSON document."""
+        self.line(self.json_text(value, indent=2))
 
     def record(self, value: Any) -> None:
         """One line of NDJSON, at once."""
-        self.line(json.dumps(document(value)))
+        self.line(self.json_text(value))
         self.stdout.flush()
+
+    def json_text(self, value: Any, indent: int | None = None) -> str:
+        """JSON for stdout: text as it is where that is UTF-8, else in ASCII; control characters as
+        escapes.
+        """
+        return _json_for(self.stdout, document(value), indent)
 
     def line(self, text: str) -> None:
         """A line of our own; foreign text in it is already safe."""
@@ -39,7 +47,7 @@ class Output:
 
     def error(self, error: AdminError) -> None:
         if self.json:
-            self._to_stderr(json.dumps({"error": error.document()}))
+            self._to_stderr(_json_for(self.stderr, {"error": error.document()}))
             return
         self._to_stderr(f"error: {safe_text(error.message)}")
         if error.hint:
@@ -49,14 +57,22 @@ class Output:
         """An error that no class of ours stands for, as one of usage."""
         described = {"code": code, "message": message, "hint": hint}
         if self.json:
-            self._to_stderr(json.dumps({"error": described}))
+            self._to_stderr(_json_for(self.stderr, {"error": described}))
             return
         self._to_stderr(f"error: {safe_text(message)}")
         if hint:
             self._to_stderr(f"hint: {hint}")
 
     def note(self, text: str) -> None:
-        self._to_stderr(f"note: {safe_text(text)}")
+        """What a person should know although nothing failed; nothing with `--quiet`."""
+        if not self.quiet:
+            self._to_stderr(f"note: {safe_text(text)}")
+
+    def note_once(self, text: str) -> None:
+        """A note that is not repeated in this run."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.note(text)
 
     def log(self, text: str) -> None:
         """A line of a program that runs on."""
@@ -77,6 +93,13 @@ class Output:
 
     def _to_stderr(self, text: str) -> None:
         print(text, file=self.stderr, flush=True)
+
+
+def _json_for(stream: TextIO, value: Any, indent: int | None = None) -> str:
+    encoding = (stream.encoding or "").lower()
+    if encoding not in ("utf-8", "utf8"):
+        return json.dumps(value, indent=indent)
+    return safe_json(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 class JSONList:
@@ -101,7 +124,7 @@ class JSONList:
 
     def _print(self) -> None:
         for item in self._waiting:
-            text = indent(json.dumps(document(item), indent=2), "  ")
+            text = indent(self._output.json_text(item, indent=2), "  ")
             before = "," if self._is_begun else "["
             self._output.stdout.write(f"{before}\n{text}")
             self._is_begun = True

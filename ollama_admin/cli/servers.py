@@ -1,7 +1,8 @@
 """`ollama-admin server ...`"""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +22,7 @@ from ollama_admin.cli.options import (
 from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.servers import ApiVersion, Server
-from ollama_admin.errors import InvalidInput
+from ollama_admin.errors import AdminError, InvalidInput
 
 if TYPE_CHECKING:
     from ollama_admin.client import Client
@@ -94,6 +95,8 @@ def add(  # long because each option is a line or two, here and in the call
     credentials = auth.columns()
 
     async def work(client: "Client") -> Server:
+        if default:
+            await _note_default(shell, client, name)
         added = await client.servers.add(
             name=name,
             url=url,
@@ -179,7 +182,12 @@ def update(  # long because each option is a line or two, here and in the call
         current = shell.run(lambda client: client.servers.show(server)).auth_type
     credentials = auth.columns(current)
 
+    before: list[Server] = []
+
     async def work(client: "Client") -> Server:
+        before.append(await client.servers.show(server))
+        if default:
+            await _note_default(shell, client, before[0].name)
         changed = await client.servers.update(
             server,
             name=name,
@@ -196,7 +204,9 @@ def update(  # long because each option is a line or two, here and in the call
         )
         return await _check_or_discover(shell, client, changed, check=check, discover=discover)
 
-    _show_changed(shell, shell.run(work), "changed")
+    after = shell.run(work)
+    is_given = any(value is not None for value in credentials.values())
+    shell.show(after, partial(views.print_update, before[0], is_auth_given=is_given))
 
 
 @app.command("remove")
@@ -239,9 +249,13 @@ def set_default(
 ) -> None:
     """Make a server the default one."""
     shell = shell_of(context, output)
-    _show_changed(
-        shell, shell.run(lambda client: client.servers.set_default(server)), "made default:"
-    )
+
+    async def work(client: "Client") -> Server:
+        row = await client.servers.find(server)
+        await _note_default(shell, client, row.name)
+        return await client.servers.set_default(server)
+
+    _show_changed(shell, shell.run(work), "made default:")
 
 
 @app.command("check")
@@ -273,6 +287,14 @@ async def _check_or_discover(
         if error.hint:
             shell.output.note(error.hint)
     return await client.servers.show(server.id)
+
+
+async def _note_default(shell: Shell, client: "Client", name: str | None) -> None:
+    """Say which server is no longer the default one."""
+    with suppress(AdminError):  # a row that cannot be read keeps nobody from another default
+        default = await client.servers.default()
+        if default is not None and default.name != name:
+            shell.output.note(f"the default server was {default.name}")
 
 
 def _confirm(shell: Shell, question: str) -> None:

@@ -143,6 +143,11 @@ class Servers:
         """How many available models each server has, by its id; none for a server without any."""
         return await self._db.read(store_models.counts)
 
+    async def default(self) -> ServerRef | None:
+        """The default server, if there is one."""
+        row = await self._db.read(store.find_default)
+        return None if row is None else row.ref
+
     async def find(self, server: int | str) -> ServerRef:
         """Which row an id or a name means, whether or not all of it can be read."""
         return await self._db.read(store.find_ref, server)

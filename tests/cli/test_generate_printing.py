@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ollama_admin.safe_text import safe_json
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt, RunnerKilledError
 from tests.cli.conftest import Serve, Spawn
@@ -179,7 +180,7 @@ def test_hostile_text_is_escaped_in_json(sqlite_cli: Cli, words: Words, serve: S
     fake = serve(SimulatedModel("alpha", says=HOSTILE))
     ran = sqlite_cli.json(*words(fake))
     assert ran.data["response"] == HOSTILE
-    assert ran.stdout.isascii()
+    assert safe_json(ran.stdout) == ran.stdout
     assert "\x1b" not in ran.stdout
 
 

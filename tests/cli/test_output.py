@@ -93,11 +93,21 @@ def test_table_is_what_is_printed_otherwise(sqlite_cli: Cli, words: tuple[str, .
     assert sqlite_cli(*words).stdout.split()[0] == "ID"
 
 
-def test_json_is_ascii_whatever_the_names(sqlite_cli: Cli) -> None:
+def test_json_has_text_as_it_is_where_stdout_can_show_it(sqlite_cli: Cli, spawn: Spawn) -> None:
     add(sqlite_cli, FOREIGN, "gpu")
     ran = sqlite_cli.json("server", "list")
-    assert ran.stdout.isascii()
-    assert ran.data[0]["name"] == FOREIGN
+    assert f'"name": "{FOREIGN}"' in ran.stdout
+    assert FOREIGN in sqlite_cli.json("server", "show", f"{FOREIGN}2").stderr
+    for environ in (ENVIRONMENTS["ascii"], ENVIRONMENTS["latin-1"]):
+        ran = spawn("-o", "json", "server", "list", environ=environ).ended()
+        assert ran.stdout_bytes.isascii()
+        assert ran.data[0]["name"] == FOREIGN
+
+
+def test_quiet_run_prints_no_notes_and_every_error(sqlite_cli: Cli) -> None:
+    words = ("server", "add", "one", "http://127.0.0.1:9")
+    assert sqlite_cli("-q", *words).stderr == ""
+    assert sqlite_cli("--quiet", *words).stderr.startswith("error: ")
 
 
 # tables

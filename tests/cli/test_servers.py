@@ -579,7 +579,8 @@ def test_another_url_makes_the_models_unavailable_until_discovery(cli: Cli, serv
 def test_update_can_ask_the_server_afterwards(one: Cli, serve: Serve) -> None:
     fake = serve("alpha")
     ran = one("server", "update", "one", "--url", fake.url, "--check")
-    assert ran.stdout == f"changed server 1, one: {fake.url} (online, Ollama 0.33.0)\n"
+    first = ran.stdout.splitlines()[0]
+    assert first == f"changed server 1, one: {fake.url} (online, Ollama 0.33.0)"
 
 
 def test_url_with_an_api_tail_changes_the_dialect(one: Cli) -> None:
@@ -783,3 +784,55 @@ def test_check_notes_how_a_server_refused(
 
 def test_check_of_servers_and_all_is_refused(one: Cli) -> None:
     assert one.json("server", "check", "one", "--all").failure == (2, "invalid_input")
+
+
+# what a change changed
+
+
+def test_update_says_what_changed_field_by_field(one: Cli) -> None:
+    ran = one("server", "update", "one", "--priority", "7", "--capability", "code", "--inactive")
+    assert ran.stdout.splitlines()[1:] == [
+        "  is_active: yes -> no",
+        "  capabilities: - -> code",
+        "  priority: 0 -> 7",
+    ]
+    again = one("server", "update", "one", "--priority", "7")
+    assert again.stdout.startswith("nothing changed in server 1, one: ")
+    assert again.exit_code == 0
+
+
+def test_update_says_that_a_secret_was_set_and_never_which(
+    one: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_SECRET_KEY", one("secrets", "generate-key").stdout.strip())
+    monkeypatch.setenv("TOKEN", "canary-1")
+    words = ("server", "update", "one", "--auth", "bearer", "--secret-env", "TOKEN")
+    ran = one(*words)
+    assert "  auth_type: none -> bearer\n  auth_config: - -> token ********\n" in ran.stdout
+    monkeypatch.setenv("TOKEN", "canary-2")
+    assert "  auth_config: as before -> set again\n" in one(*words).stdout
+    assert "canary" not in ran.stdout
+
+
+def test_show_has_user_header_and_reference_as_its_json_has(
+    one: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_SECRET_KEY", one("secrets", "generate-key").stdout.strip())
+    words = ("--auth", "basic", "--username", "me", "--secret-ref", "env:PASS")
+    assert one("server", "update", "one", *words, "--header-ref", "X-A=env:A").exit_code == 0
+    lines = one("server", "show", "one").stdout.splitlines()
+    facts = [line.split() for line in lines]
+    assert ["username", "me"] in facts
+    assert ["password", "env:PASS"] in facts
+    assert ["header", "X-A", "env:A"] in facts
+
+
+def test_another_default_names_the_one_before(one: Cli) -> None:
+    added(one, "two", "b")
+    assert one("server", "set-default", "one").stderr == ""
+    assert one("server", "set-default", "one").stderr == ""
+    assert one("server", "set-default", "two").stderr == "note: the default server was one\n"
+    ran = one("server", "update", "one", "--default")
+    assert ran.stderr == "note: the default server was two\n"
+    ran = one("server", "add", "three", "c", "--default", "--no-check")
+    assert ran.stderr == "note: the default server was one\n"

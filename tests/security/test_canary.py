@@ -30,6 +30,7 @@ from ollama_admin.client import Client
 from ollama_admin.documents import document
 from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.errors import AdminError
+from ollama_admin.safe_text import safe_json
 from ollama_admin.services.doctor import shown_database
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
@@ -542,7 +543,7 @@ def test_json_is_one_document_or_one_error_whatever_a_command_meets(scene: Scene
         kept = good if entry is ENTRIES["server add"] else good[:2]
         for words, stdin in (*kept, *bad[:8]):
             ran = CliRunner().invoke(app, ["-o", "json", *words], input=stdin)
-            assert ran.stdout.isascii(), words
+            assert safe_json(ran.stdout) == ran.stdout, words
             if ran.stdout:
                 json.loads(ran.stdout)
                 assert ran.exit_code in (0, 5, 7), (words, ran.exit_code)

@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from ollama_admin.domain.models import DiscoverResult
 
 
+# what `server update` changes, in the order of `server show`
+_UPDATED = (
+    "name",
+    "url",
+    "api_version",
+    "is_default",
+    "is_active",
+    "capabilities",
+    "max_concurrent",
+    "priority",
+    "default_model",
+    "auth_type",
+    "auth_config",
+    "headers",
+)
+
+
 def server_list(model_counts: Mapping[int, int]) -> ListView[Server]:
     """`model_counts` are available models by the id of their server; it may be filled later."""
     layout = Layout(
@@ -58,6 +75,7 @@ def print_server(output: Output, server: Server) -> None:
         ("priority", server.priority),
         ("default model", server.default_model),
         ("auth", server.auth_type),
+        *_credentials(server),
         ("Ollama version", server.version),
         ("last error", server.last_error),
         ("last seen", stamp(server.last_seen_at)),
@@ -66,6 +84,44 @@ def print_server(output: Output, server: Server) -> None:
         ("updated", stamp(server.updated_at)),
     ]
     print_facts(output, facts)
+
+
+def _credentials(server: Server) -> list[tuple[str, object]]:
+    """User, header and references; asterisks where a secret is."""
+    shown = server.document()
+    facts = [(key.replace("_", " "), value) for key, value in shown["auth_config"].items()]
+    return facts + [(f"header {name}", value) for name, value in shown["headers"].items()]
+
+
+def print_update(before: Server, output: Output, after: Server, *, is_auth_given: bool) -> None:
+    """Print which row was changed, and each field with its value before and now."""
+    changes = _changes(before, after)
+    if is_auth_given and not changes.keys() & {"auth_type", "auth_config", "headers"}:
+        changes["auth_config"] = ("as before", "set again")
+    if not changes:
+        output.sentence(f"nothing changed in server {after.id}, {after.name}: {after.url}")
+        return
+    output.sentence(changed_server(after, "changed"))
+    for field, (old, new) in changes.items():
+        output.sentence(f"  {field}: {_value(old)} -> {_value(new)}")
+
+
+def _changes(before: Server, after: Server) -> dict[str, tuple[object, object]]:
+    old, new = before.document(), after.document()
+    return {field: (old[field], new[field]) for field in _UPDATED if old[field] != new[field]}
+
+
+def _value(value: object) -> str:
+    match value:
+        case tuple():
+            text = ", ".join(map(str, value))
+        case dict():
+            text = ", ".join(f"{key} {part}" for key, part in value.items())
+        case bool():
+            text = "yes" if value else "no"
+        case _:
+            text = str(value)
+    return "-" if value is None else text or "-"
 
 
 def changed_server(server: Server, change: str) -> str:

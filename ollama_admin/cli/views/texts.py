@@ -90,4 +90,4 @@ def print_facts(output: Output, facts: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one a line; a missing value is a dash."""
     for name, value in facts:
         text = "-" if value in (None, "") else safe_text(str(value))
-        output.line(f"{name:<16} {text}")
+        output.line(f"{safe_text(name):<16} {text}")
