@@ -43,7 +43,7 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("pin", "remove"): [["alpha"]],
     ("receipts", "list"): [[], ["-o", "json"]],
     ("receipts", "stats"): [[], ["-o", "json"]],
-    ("receipts", "prune"): [[]],
+    ("receipts", "prune"): [["--yes"]],
     ("import-env",): [["legacy.env"], ["legacy.env", "--dry-run"], ["legacy.env", "--discover"]],
     ("migrate",): [[], ["--check"], ["--status"]],
     ("secrets", "status"): [[], ["-o", "json"]],

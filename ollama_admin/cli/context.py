@@ -274,6 +274,15 @@ class Shell:
         """Whether a person is there to answer a question."""
         return sys.stdin is not None and sys.stdin.isatty() and not self.output.json
 
+    def confirm(self, question: str) -> None:
+        """Ask a person; raises typer.Abort for a no, InvalidInput where nobody is there."""
+        if not self.can_ask():
+            raise InvalidInput(
+                "nobody is there to confirm this", "add --yes to do it without asking"
+            )
+        if not self.output.agreed(question):
+            raise typer.Abort
+
     def settings(self) -> "Settings":
         """What the environment and `--database-url` say."""
         from ollama_admin.settings import Settings

@@ -75,7 +75,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin receipts list --server first --limit 10 -o json",
     ),
     "receipts stats": ("ollama-admin receipts stats --model llama3.2:3b --since 7d",),
-    "receipts prune": ("ollama-admin receipts prune --before 30d",),
+    "receipts prune": ("ollama-admin receipts prune --before 30d --yes",),
     "import-env": (
         "ollama-admin import-env --dry-run .env",
         "ollama-admin import-env .env --discover",

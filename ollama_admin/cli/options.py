@@ -82,6 +82,7 @@ CapabilityFilter = Annotated[
         autocompletion=complete_capability,
     ),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 EVERYONE = "Also inactive ones."
 EveryoneOption = Annotated[bool, typer.Option("--all", help=EVERYONE)]
 

@@ -8,7 +8,7 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption, complete_model, complete_server
+from ollama_admin.cli.options import OutputOption, YesOption, complete_model, complete_server
 from ollama_admin.cli.views.receipts import print_receipt_sums, print_receipts
 from ollama_admin.domain.times import point_in_time
 
@@ -92,11 +92,14 @@ def prune(
         str | None,
         typer.Option(metavar="T", help="Older than this: as in --since; 90d if not given."),
     ] = None,
+    yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
-    """Delete old receipts. `migrate` does it, too."""
+    """Delete old receipts. `migrate` deletes those older than 90 days, too."""
     shell = shell_of(context, output)
     end = _time(before)
+    if not yes:
+        shell.confirm(f"Delete all receipts older than {before or '90d'} from the database?")
     count = shell.run(lambda client: client.receipts.prune(before=end))
     noun = "receipt" if count == 1 else "receipts"
     shell.show_done({"pruned": count}, f"deleted {count} {noun}")

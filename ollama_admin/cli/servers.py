@@ -16,6 +16,7 @@ from ollama_admin.cli.options import (
     OutputOption,
     ServerArgument,
     ServersArgument,
+    YesOption,
     complete_capability,
     complete_model,
 )
@@ -92,6 +93,11 @@ def add(  # long because each option is a line or two, here and in the call
     It is added even when it does not answer; then a warning says so.
     """
     shell = shell_of(context, output)
+    if "://" in name and "://" not in url:
+        raise InvalidInput(
+            f"{name!a} is a URL, and the name stands before it",
+            f"ollama-admin server add {url} {name}",
+        )
     credentials = auth.columns()
 
     async def work(client: "Client") -> Server:
@@ -213,7 +219,7 @@ def update(  # long because each option is a line or two, here and in the call
 def remove(
     context: typer.Context,
     server: ServerArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     force: Annotated[bool, typer.Option("--force", help="Also while requests run there.")] = False,
     output: OutputOption = None,
 ) -> None:
@@ -221,7 +227,7 @@ def remove(
     shell = shell_of(context, output)
     row = shell.run(lambda client: client.servers.find(server))
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
-        _confirm(shell, f"Remove server {row.name!a} ({row.url}) and its models from the database?")
+        shell.confirm(f"Remove server {row.name!a} ({row.url}) and its models from the database?")
     removed = shell.run(lambda client: client.servers.remove(row.id or server, force=force))
     shell.show_done(
         {"removed": {"id": removed.id, "name": removed.name}},
@@ -295,13 +301,6 @@ async def _note_default(shell: Shell, client: "Client", name: str | None) -> Non
         default = await client.servers.default()
         if default is not None and default.name != name:
             shell.output.note(f"the default server was {default.name}")
-
-
-def _confirm(shell: Shell, question: str) -> None:
-    if not shell.can_ask():
-        raise InvalidInput("nobody is there to confirm this", "add --yes to do it without asking")
-    if not shell.output.agreed(question):
-        raise typer.Abort
 
 
 def _show_changed(shell: Shell, server: Server, change: str) -> None:

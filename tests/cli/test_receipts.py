@@ -260,10 +260,23 @@ def test_stats_are_shown_with_every_column(cli: Cli, write: Write) -> None:
 def test_prune_deletes_what_is_old(cli: Cli, write: Write) -> None:
     for age in (91, 40, 20, 0):
         write(timedelta(days=age))
-    assert cli.json("receipts", "prune").data == {"pruned": 1}
-    assert cli("receipts", "prune", "--before", "30d").stdout == "deleted 1 receipt\n"
-    assert cli("receipts", "prune", "--before", "0s").stdout == "deleted 2 receipts\n"
+    assert cli.json("receipts", "prune", "--yes").data == {"pruned": 1}
+    assert cli("receipts", "prune", "--yes", "--before", "30d").stdout == "deleted 1 receipt\n"
+    assert cli("receipts", "prune", "--yes", "--before", "0s").stdout == "deleted 2 receipts\n"
     assert cli.json("receipts", "list").data == []
+
+
+def test_prune_deletes_nothing_that_nobody_confirmed(cli: Cli, write: Write, spawn: Spawn) -> None:
+    write(timedelta(days=91))
+    refused = cli("receipts", "prune")
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith("hint: add --yes to do it without asking\n")
+    for typed, code, left in ((b"n\n", 2, 1), (b"y\n", 0, 0)):
+        process = spawn("receipts", "prune", terminals=("stdin",), stdin=None)
+        process.until_stderr(b"Delete all receipts older than 90d from the database? [y/N]")
+        process.type(typed)
+        assert process.ended().exit_code == code
+        assert len(cli.json("receipts", "list").data) == left
 
 
 def test_migration_deletes_old_receipts_and_says_so_only_then(cli: Cli, write: Write) -> None:
@@ -307,7 +320,7 @@ def test_migration_succeeds_though_old_receipts_cannot_be_deleted(
     ran = cli("migrate")
     assert ran.exit_code == 0
     assert ran.stderr.startswith("note: old receipts could not be deleted: the ")
-    assert cli("receipts", "prune").exit_code in (4, 5)
+    assert cli("receipts", "prune", "--yes").exit_code in (4, 5)
     assert len(cli.json("receipts", "list").data) == 1
 
 

@@ -836,3 +836,10 @@ def test_another_default_names_the_one_before(one: Cli) -> None:
     assert ran.stderr == "note: the default server was two\n"
     ran = one("server", "add", "three", "c", "--default", "--no-check")
     assert ran.stderr == "note: the default server was one\n"
+
+
+def test_name_and_url_in_the_wrong_order_are_told(cli: Cli) -> None:
+    error = cli.json("server", "add", "http://gpu:11434", "one", "--no-check").error
+    assert error["message"] == "'http://gpu:11434' is a URL, and the name stands before it"
+    assert error["hint"] == "ollama-admin server add one http://gpu:11434"
+    assert cli.json("server", "list").data == []

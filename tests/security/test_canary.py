@@ -450,7 +450,7 @@ ENTRIES: Mapping[str, Entry] = {
         bad=lambda *_: [(["receipts", "stats", "--since", "soon"], None)],
     ),
     "receipts prune": Entry(
-        good=lambda *_: [(["receipts", "prune"], None)],
+        good=lambda *_: [(["receipts", "prune", "--yes"], None)],
         bad=lambda *_: [(["receipts", "prune", "--before", "soon"], None)],
     ),
     "import-env": Entry(good=imported, bad=wrongly_imported),
