@@ -298,9 +298,12 @@ async def _check_or_discover(
 async def _note_default(shell: Shell, client: "Client", name: str | None) -> None:
     """Say which server is no longer the default one."""
     with suppress(AdminError):  # a row that cannot be read keeps nobody from another default
-        default = await client.servers.default()
-        if default is not None and default.name != name:
-            shell.output.note(f"the default server was {default.name}")
+        async with aclosing(client.servers.stream()) as batches:
+            async for batch in batches:
+                for first in batch[:1]:  # the default one comes first
+                    if first.is_default and first.name != name:
+                        shell.output.note(f"the default server was {first.name}")
+                break
 
 
 def _show_changed(shell: Shell, server: Server, change: str) -> None:

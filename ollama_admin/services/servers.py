@@ -143,11 +143,6 @@ class Servers:
         """How many available models each server has, by its id; none for a server without any."""
         return await self._db.read(store_models.counts)
 
-    async def default(self) -> ServerRef | None:
-        """The default server, if there is one."""
-        row = await self._db.read(store.find_default)
-        return None if row is None else row.ref
-
     async def find(self, server: int | str) -> ServerRef:
         """Which row an id or a name means, whether or not all of it can be read."""
         return await self._db.read(store.find_ref, server)
@@ -330,9 +325,7 @@ def _status_after(error: AdminError) -> ServerStatus:
 
 def _api_of(url: urls.ServerURL) -> ApiVersion:
     """The API that a URL as it was given speaks for: v1 where it ended in /v1."""
-    if url.v1:
-        return ApiVersion.V1
-    return ApiVersion.NATIVE
+    return ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
 
 
 def _api_version(value: ApiVersion | str | None) -> ApiVersion | None:
@@ -345,9 +338,7 @@ def _api_version(value: ApiVersion | str | None) -> ApiVersion | None:
 
 
 def _default_model(name: str | None) -> str | None:
-    if name is None:
-        return None
-    return names.model_name(name)
+    return None if name is None else names.model_name(name)
 
 
 def _capabilities(values: Sequence[str]) -> tuple[str, ...]:
