@@ -13,21 +13,44 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _LOOKS_NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _BRACKETED = re.compile(r"\[[^\]]*\](:[0-9]*)?")
 _USERINFO = re.compile(r"(?P<scheme>[^/?#\\]*://)?(?P<info>[^/?#\\]*)@")
+# what a program asks, as far as it stands behind the server's URL
+_API_WORDS = (
+    "generate|chat|embed|embeddings|tags|version|status|ps|show|pull|push|create|copy|delete|"
+    "blobs/[^/]+|me|signout|user/keys/[^/]+|"
+    "experimental/(?:web_search|web_fetch|model-recommendations|aliases)"
+)
+_V1_WORDS = (
+    "chat/completions|completions|embeddings|models(?:/[^/]+)?|responses|messages|"
+    "audio/transcriptions|images/(?:generations|edits)"
+)
+_ENDPOINT = re.compile(rf"/api/(?:{_API_WORDS})|/v1/(?:{_V1_WORDS})")
 _ACCEPTED = "write http(s)://host[:port][/prefix] or host[:port]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerURL:
-    """A normalised URL; `v1` and `api` say which tail it was written with."""
+    """A normalised URL; `v1` and `api` say which tail it was written with.
+
+    `endpoint` is the path of one call, such as `/api/generate`, that stood behind the server's URL
+    and was cut off.
+    """
 
     url: str
     v1: bool = False
     api: bool = False
+    endpoint: str | None = None
 
     def __str__(self) -> str:
         if self.v1:
             return f"{self.url}/v1"
         return self.url
+
+    @property
+    def note(self) -> str | None:
+        """What a person should know of how the URL was read."""
+        if self.endpoint is None:
+            return None
+        return f"{self.endpoint} is one call of a server: the server is {self.url}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +65,8 @@ def server_url(text: str) -> ServerURL:
     """Normalise a URL or raise InvalidInput; a user or password inside it is refused and never
     repeated.
 
-    The result is stable: `server_url(str(u)) == u` but for the `api` mark.
+    A host with port 443 and no scheme is https. The path of one call, as `/api/generate`, is cut
+    off. The result is stable: `server_url(str(u)) == u` but for the `api` mark and the `endpoint`.
     """
     url, userinfo = split_userinfo(text)
     if userinfo:
@@ -93,14 +117,19 @@ def _masked(text: str) -> str:
 def _normalise(text: str) -> ServerURL:
     bare = "://" not in text
     _refuse_characters(text)
-    whole = f"http://{text}" if bare else text
+    whole = text
+    if bare:
+        whole = f"http://{text}"
     try:
         parts = urlsplit(whole)
         _refuse_bare_ipv6(parts.netloc, text)
         port = parts.port
     except ValueError as exc:
         raise _no_url(text, "its host or port cannot be read", _ACCEPTED) from exc
-    if parts.scheme not in DEFAULT_PORTS:
+    scheme = parts.scheme
+    if bare and port == DEFAULT_PORTS["https"]:
+        scheme = "https"  # a credential must not go there in the clear
+    if scheme not in DEFAULT_PORTS:
         raise _no_url(text, "the scheme is neither http nor https", _ACCEPTED)
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise _no_url(text, "it has a query or a fragment", _ACCEPTED)
@@ -109,10 +138,9 @@ def _normalise(text: str) -> ServerURL:
     authority = _host(parts.netloc, parts.hostname or "", text)
     if bare and port is None:
         port = OLLAMA_PORT
-    if port not in (None, DEFAULT_PORTS[parts.scheme]):
+    if port not in (None, DEFAULT_PORTS[scheme]):
         authority = f"{authority}:{port}"
-    prefix, v1, api = _prefix(parts.path, text)
-    return ServerURL(url=f"{parts.scheme}://{authority}{prefix}", v1=v1, api=api)
+    return _with_path(f"{scheme}://{authority}", parts.path.rstrip("/"), text)
 
 
 def _refuse_characters(text: str) -> None:
@@ -178,16 +206,22 @@ def _refuse_unspecified(address: ipaddress.IPv4Address | ipaddress.IPv6Address, 
         )
 
 
-def _prefix(path: str, text: str) -> tuple[str, bool, bool]:
-    path = path.rstrip("/")
-    segments = path.split("/")[1:]
-    if any(segment in ("", ".", "..") for segment in segments):
+def _with_path(origin: str, path: str, text: str) -> ServerURL:
+    if any(segment in ("", ".", "..") for segment in path.split("/")[1:]):
         raise _no_url(text, "its path has an empty, '.' or '..' part")
-    if segments and segments[-1] == "v1":
-        return path.removesuffix("/v1"), True, False
-    if segments and segments[-1] == "api":
-        rest = path.removesuffix("/api")
-        if rest.endswith(("/v1", "/api")):
-            raise _no_url(text, "it ends with two API paths", "leave one of them out")
-        return rest, False, True
-    return path, False, False
+    endpoint = _endpoint(path)
+    if endpoint is not None:
+        path = path.removesuffix(endpoint)
+        tail = f"/{endpoint.split('/')[1]}"
+    else:
+        tail = next((tail for tail in ("/v1", "/api") if path.endswith(tail)), "")
+        path = path.removesuffix(tail)
+    if (endpoint or tail == "/api") and (path.endswith(("/v1", "/api")) or _endpoint(path)):
+        raise _no_url(text, "it ends with two API paths", "leave one of them out")
+    return ServerURL(url=f"{origin}{path}", v1=tail == "/v1", api=tail == "/api", endpoint=endpoint)
+
+
+def _endpoint(path: str) -> str | None:
+    """The path of one call of a server at the end of a path, the longest that there is."""
+    starts = (match.start() for match in re.finditer("/", path))
+    return next((path[start:] for start in starts if _ENDPOINT.fullmatch(path[start:])), None)

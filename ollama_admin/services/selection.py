@@ -81,7 +81,10 @@ class Selection:
         """
         route = request.route
         if route.server_url is not None:
-            return await self._at_url(request, urls.server_url(route.server_url), asking)
+            url = urls.server_url(route.server_url)
+            if url.note:
+                request.caller.note(url.note)
+            return await self._at_url(request, url, asking)
         if route.server is not None:
             server = await self._db.read(store_servers.find, route.server)
             return await self._on_server(request, server, asking)

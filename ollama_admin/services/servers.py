@@ -77,6 +77,7 @@ class Servers:
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
         parsed = urls.server_url(url)
+        self._note_cut(parsed)
         credentials = read_auth(auth_type, auth_config, headers)
         new = store.NewServer(
             name=names.server_name(name),
@@ -96,6 +97,11 @@ class Servers:
             return store.add(connection, replace(new, **sealed))
 
         return self._auth.masked(await self._db.write(insert))
+
+    def _note_cut(self, url: urls.ServerURL) -> None:
+        """Say what was cut off a URL as it was given."""
+        if url.note:
+            self._note(url.note)
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -175,6 +181,8 @@ class Servers:
         Another URL makes the server's models unavailable until the next discovery. Another scheme,
         host or port also drops the credentials that are not given again in the same call.
         """
+        if url is not None:
+            self._note_cut(urls.server_url(url))
         values = _new_values(
             clear,
             name=name,

@@ -120,6 +120,11 @@ def test_failing_server_fails_the_command_and_no_other_is_asked(cli: Cli, serve:
     assert asked(two) == []
 
 
+def test_server_url_with_the_path_of_one_call_means_its_server(cli: Cli, serve: Serve) -> None:
+    ran = cli("generate", "--server-url", f"{serve('alpha').url}/api/chat", "-m", "alpha", "hi")
+    assert (ran.exit_code, "note: /api/chat is one call" in ran.stderr) == (0, True)
+
+
 def test_capability_of_a_server_or_a_model_chooses(cli: Cli, serve: Serve) -> None:
     add(cli, "plain", serve("alpha"), "--default")
     add(cli, "seeing", serve(SEES))

@@ -143,6 +143,15 @@ def test_dialect_is_told_by_the_option_or_by_the_url(
     assert (server["url"], server["api_version"]) == ("http://gpu", spoken)
 
 
+def test_the_path_of_one_call_is_cut_off_with_a_note(cli: Cli) -> None:
+    ran = cli("server", "add", "gpu", "http://127.0.0.1:9/ollama/api/generate", "--no-check")
+    assert "note: /api/generate is one call of a server" in ran.stderr
+    assert cli.json("server", "show", "gpu").data["url"] == "http://127.0.0.1:9/ollama"
+    ran = cli("server", "update", "gpu", "--url", "http://127.0.0.1:9/v1/chat/completions")
+    assert "note: /v1/chat/completions is one call" in ran.stderr
+    assert cli.json("server", "show", "gpu").data["url"] == "http://127.0.0.1:9"
+
+
 def test_added_server_is_told_in_one_line(cli: Cli) -> None:
     ran = cli("server", "add", "Server 1 - General/Reasoning", "gpu", "--no-check")
     assert (ran.exit_code, ran.stderr) == (0, "")

@@ -63,6 +63,32 @@ def test_a_url_is_normalised_and_its_tail_noted(text: str, url: str, tail: str) 
 
 
 @pytest.mark.parametrize(
+    "tail",
+    [
+        *("/api/generate", "/api/chat", "/api/tags/", "/api/embed", "/api/blobs/sha256:ab"),
+        *("/api/embeddings", "/api/user/keys/k", "/api/experimental/web_search"),
+        *("/v1/chat/completions", "/v1/models", "/v1/models/qwen3:8b", "/v1/audio/transcriptions"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/ollama", "/v2/models"])
+def test_the_path_of_one_call_is_no_part_of_a_server(prefix: str, tail: str) -> None:
+    read = server_url(f"https://gw.example.com{prefix}{tail}")
+    assert (read.url, read.endpoint) == (f"https://gw.example.com{prefix}", tail.rstrip("/"))
+    assert read.v1 is tail.startswith("/v1")
+    assert read.note == f"{read.endpoint} is one call of a server: the server is {read.url}"
+
+
+@pytest.mark.parametrize("path", ["/api/generates", "/api/blobs", "/v1/other", "/generate", "/v1"])
+def test_other_paths_are_no_call(path: str) -> None:
+    assert server_url(f"http://host{path}").note is None
+
+
+def test_port_443_without_a_scheme_is_https() -> None:
+    assert server_url("host:443").url == "https://host"
+    assert server_url("http://host:443").url == "http://host:443"
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "empty"),
@@ -86,6 +112,8 @@ def test_a_url_is_normalised_and_its_tail_noted(text: str, url: str, tail: str) 
         ("http://host/./x", "empty, '.' or '..'"),
         ("http://host/v1/api", "two API paths"),
         ("http://host/api/api", "two API paths"),
+        ("http://host/api/tags/api/tags", "two API paths"),
+        ("http://host/v1/api/tags", "two API paths"),
         ("http://ho st", "space"),
         ("http:\\\\host", "backslash"),
         ("http://host\x00", "control"),
