@@ -237,12 +237,15 @@ class Client:
         environ: Mapping[str, str] | None = None,
         dry_run: bool = False,
         update: bool = False,
+        skip_errors: bool = False,
     ) -> ImportResult:
         """Turn legacy `.env` entries into rows; see `EnvImport.run`."""
         from ollama_admin.services.import_env import EnvImport
 
         importing = EnvImport(self._resources.db, self._resources.auth)
-        return await importing.run(files, environ, dry_run=dry_run, update=update)
+        return await importing.run(
+            files, environ, dry_run=dry_run, update=update, skip_errors=skip_errors
+        )
 
     async def doctor(self) -> Report:
         """Settings, database, key and servers, with what is wrong."""

@@ -31,6 +31,7 @@ The code is a stable name that scripts may match. Messages are lower case, name 
 no secret; text that came from a server or a file is escaped where it is printed, not here.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -58,6 +59,15 @@ class InvalidInput(AdminError):
     code = "invalid_input"
     exit_code = 2
     http_status = 422
+
+
+def all_of(errors: Sequence[InvalidInput]) -> InvalidInput:
+    """One error that says all of several."""
+    first, *others = errors
+    if not others:
+        return first
+    messages = [error.message for error in errors]
+    return InvalidInput("; ".join(messages), first.hint)
 
 
 class AddressRefused(InvalidInput):

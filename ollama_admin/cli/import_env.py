@@ -1,10 +1,10 @@
 """`ollama-admin import-env`"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,11 @@ from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.results import end
 from ollama_admin.cli.views.discover import print_discovered
 from ollama_admin.cli.views.import_env import print_import
+from ollama_admin.errors import InvalidInput, all_of
+
+if TYPE_CHECKING:
+    from ollama_admin.client import Client
+    from ollama_admin.services.import_env import ImportResult
 
 app = Commands()
 
@@ -34,6 +39,9 @@ def import_env(  # long because each option is a line or two
     update: Annotated[
         bool, typer.Option("--update", help="Let the file win where it differs.")
     ] = False,
+    skip_errors: Annotated[
+        bool, typer.Option("--skip-errors", help="Import the rest where lines cannot be read.")
+    ] = False,
     discover: Annotated[
         bool, typer.Option("--discover", help="Read the servers' models afterwards.")
     ] = False,
@@ -41,21 +49,38 @@ def import_env(  # long because each option is a line or two
 ) -> None:
     """Turn the servers of legacy .env files into rows.
 
-    The files are never changed.
+    The files are never changed. Compose files are read by what stands under "environment:".
 
-    Prints what every line that mentions Ollama becomes, never a secret; then applies it in one
-    transaction.
+    Prints a line for each server, never a secret, and what was not understood; -v adds every line
+    of the files. Then applies it in one transaction, unless lines cannot be read.
     """
     shell = shell_of(context, output)
     read_environment = dict(os.environ) if environ else None
-    imported = shell.run(
-        lambda client: client.import_env(
-            files, environ=read_environment, dry_run=dry_run, update=update
+
+    def run(client: "Client", *, dry: bool) -> "Awaitable[ImportResult]":
+        return client.import_env(
+            files,
+            environ=read_environment,
+            dry_run=dry,
+            update=update,
+            skip_errors=skip_errors,
         )
-    )
+
+    async def work(client: "Client") -> "ImportResult":
+        planned = await run(client, dry=True)
+        if dry_run or (planned.errors and not skip_errors):
+            return planned
+        return await run(client, dry=False)
+
+    imported = shell.run(work)
+    is_refused = bool(imported.errors) and not (skip_errors or dry_run)
     for warning in imported.warnings:
         shell.output.note(warning)
-    shell.show(imported, partial(print_import, dry_run=dry_run))
+    if is_refused and shell.output.json:
+        raise all_of(imported.errors)
+    shell.show(imported, partial(print_import, dry_run=dry_run, is_refused=is_refused))
+    if is_refused:
+        raise typer.Exit(InvalidInput.exit_code)
     has_failures = imported.failed > 0
     if discover and imported.server_ids and not dry_run:
         has_failures = _discover(shell, imported.server_ids) or has_failures

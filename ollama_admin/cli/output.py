@@ -1,6 +1,7 @@
 """Printing without tables: JSON, errors and notes. Loads nothing heavy."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from textwrap import indent
@@ -40,6 +41,14 @@ class Output:
     def line(self, text: str) -> None:
         """A line of our own; foreign text in it is already safe."""
         print(text, file=self.stdout)
+
+    def coloured(self, text: str, colour: str) -> None:
+        """A sentence in a colour of ANSI's, as `32`, where a terminal shows colours."""
+        text = safe_text(text)
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        if self.stdout.isatty() and not plain:
+            text = f"\x1b[{colour}m{text}\x1b[0m"
+        self.line(text)
 
     def sentence(self, text: str) -> None:
         """A line that says what was done or found; names in it are made safe."""

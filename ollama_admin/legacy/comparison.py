@@ -28,13 +28,14 @@ Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]
 
 class State(StrEnum):
     """NEW is written; UNCHANGED is what the row says already; CONFLICT and IGNORED are not
-    written.
+    written, nor is an ERROR, which cannot be read.
     """
 
     NEW = "new"
     UNCHANGED = "unchanged"
     CONFLICT = "conflict"
     IGNORED = "ignored"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,13 +15,20 @@ from ollama_admin.domain.secret import Secret, check_header_value, header_name
 from ollama_admin.domain.servers import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy import values
+from ollama_admin.legacy import forms, values
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import Role
-from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, Skipped, Sourced
+from ollama_admin.legacy.layouts import AUTH_ROLES, CF_HEADERS, Role
+from ollama_admin.legacy.servers import (
+    AUTH_CONFIG,
+    AUTH_TYPE,
+    HEADERS,
+    Skipped,
+    Sourced,
+    unreadable,
+)
 
-SECRET_ROLES = frozenset({Role.KEY, Role.PASSWORD, Role.BASIC, Role.HEADER, Role.HEADERS})
-VERBATIM_ROLES = frozenset({Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.HEADER})
+SECRET_ROLES = AUTH_ROLES - {Role.USERNAME, Role.SCHEME}
+VERBATIM_ROLES = AUTH_ROLES - {Role.SCHEME, Role.HEADERS}
 PLACEHOLDER = "a placeholder"
 _SPOKEN: Mapping[str, frozenset[AuthType]] = {
     "": frozenset(AuthType),
@@ -107,13 +114,24 @@ def auth_fields(pieces: Mapping[Role, Piece]) -> tuple[dict[str, Sourced], list[
     """What the pieces say, by field, and what of them goes nowhere."""
     chosen = credential(pieces)
     fields: dict[str, Sourced] = {}
+    skipped: list[Skipped] = []
     used = []
     if chosen is not None:
-        fields = _credential_fields(chosen, pieces.get(Role.SCHEME))
         used = [part.piece for part in chosen.parts]
-    skipped = []
+        skipped = _problems(chosen)
+        if not skipped:
+            fields = _credential_fields(chosen, pieces.get(Role.SCHEME))
+    for role in CF_HEADERS.keys() & pieces.keys():
+        headers, others = _one_header(CF_HEADERS[role], pieces[role])
+        fields |= headers
+        skipped += others
     for role, piece in pieces.items():
-        if role is Role.HEADERS or piece in used or (role is Role.SCHEME and chosen):
+        if (
+            role is Role.HEADERS
+            or role in CF_HEADERS
+            or piece in used
+            or (role is Role.SCHEME and chosen)
+        ):
             continue
         why = _why(role, pieces, chosen)
         name = skipped_field(role)
@@ -194,7 +212,7 @@ def _from_header(line: str, piece: Piece) -> Credential | None:
         line = f"Authorization: {line}"
     name, _, value = line.partition(":")
     name, value = name.strip(" "), value.lstrip(" ")
-    if _name_problem(name) or not value or values.is_placeholder(value, key=True):
+    if _name_problem(name) or not value or forms.is_placeholder(value, key=True):
         return None
     if name.lower() == "authorization" and value.lower().startswith("basic "):
         return _from_basic(value, piece)
@@ -213,17 +231,40 @@ def _without(scheme: str, text: str) -> str:
     return text
 
 
+def _problems(chosen: Credential) -> list[Skipped]:
+    """The parts of a credential that no header can carry."""
+    kind, subject = chosen.auth_type, chosen.subject
+    problems = [_problem(chosen.secret, f"{kind} {SECRET_FIELDS[kind]}")]
+    if subject:
+        problems.append(_problem(subject, OPEN_FIELDS[kind]))
+        if kind is AuthType.BASIC and ":" in subject.text:
+            error = values.problem(subject.piece.source, "holds a user name with a ':' in it")
+            problems.append(unreadable(subject.piece.source, error))
+    return [problem for problem in problems if problem]
+
+
+def _problem(part: Part, what: str) -> Skipped | None:
+    source = part.piece.source
+    try:
+        check_header_value(what, part.text)
+    except InvalidInput as exc:
+        return unreadable(source, InvalidInput(f"{source.place}: {exc.message}", exc.hint))
+    return None
+
+
+def _one_header(name: str, piece: Piece) -> tuple[dict[str, Sourced], list[Skipped]]:
+    problem = _problem(Part(piece.value, piece), f"header {name}")
+    if problem:
+        return {}, [problem]
+    return {HEADERS + name: _sourced(Secret(piece.value), piece)}, []
+
+
 def _credential_fields(chosen: Credential, scheme: Piece | None) -> dict[str, Sourced]:
     kind, secret, subject = chosen.auth_type, chosen.secret, chosen.subject
     fields = {AUTH_TYPE: _auth_type(chosen, scheme)}
     if subject:
-        _check_value(subject.piece.source, OPEN_FIELDS[kind], subject.text)
-        if kind is AuthType.BASIC and ":" in subject.text:
-            raise values.problem(subject.piece.source, "holds a user name with a ':' in it")
         fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = _sourced(subject.text, subject.piece)
-    name = SECRET_FIELDS[kind]
-    _check_value(secret.piece.source, f"{kind} {name}", secret.text)
-    fields[AUTH_CONFIG + name] = _sourced(Secret(secret.text), secret.piece)
+    fields[AUTH_CONFIG + SECRET_FIELDS[kind]] = _sourced(Secret(secret.text), secret.piece)
     return fields
 
 
@@ -237,13 +278,6 @@ def _auth_type(chosen: Credential, scheme: Piece | None) -> Sourced:
 
 def _sourced(value: str | Secret, piece: Piece) -> Sourced:
     return Sourced(value=value, source=piece.source, also=piece.also, remark=piece.remark)
-
-
-def _check_value(source: Binding, what: str, text: str) -> None:
-    try:
-        check_header_value(what, text)
-    except InvalidInput as exc:
-        raise InvalidInput(f"{source.place}: {exc.message}", exc.hint) from exc
 
 
 def _why(role: Role, pieces: Mapping[Role, Piece], chosen: Credential | None) -> str:
@@ -280,6 +314,7 @@ def _header_fields(
     document = _document(piece)
     fields: dict[str, Sourced] = {}
     skips = []
+    errors: list[Skipped] = []
     if not document:
         skips.append(("headers", "no JSON object of headers"))
     taken = _own_header(chosen)
@@ -294,10 +329,11 @@ def _header_fields(
         if why or not isinstance(value, str):
             skips.append(("headers", why or ""))
             continue
-        _check_value(piece.source, f"header {name}", value)
         taken.add(name.casefold())
-        fields[HEADERS + name] = _sourced(Secret(value), piece)
-    return fields, [
+        one, problems = _one_header(name, Piece(value=value, source=piece.source, also=piece.also))
+        fields |= one
+        errors += problems
+    return fields, errors + [
         Skipped(binding=source, why=why, field=name)
         for name, why in skips
         for source in piece.sources
@@ -338,6 +374,6 @@ def _value_problem(value: Json, *, twice: bool) -> str | None:
         return "a header without a text"
     if twice:
         return "a header that is given twice"
-    if values.is_placeholder(value.strip()):
+    if forms.is_placeholder(value.strip()):
         return PLACEHOLDER
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from ollama_admin.domain.names import SERVER_NAME_LIMIT
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.urls import ServerURL, Userinfo
-from ollama_admin.legacy import values
+from ollama_admin.legacy import forms, values
 from ollama_admin.legacy.credentials import (
     PLACEHOLDER,
     SECRET_ROLES,
@@ -17,27 +17,27 @@ from ollama_admin.legacy.credentials import (
     skipped_field,
 )
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import AUTH_ROLES, Role
-from ollama_admin.legacy.servers import Field, FieldValue, LegacyServer, Skipped, Sourced
+from ollama_admin.legacy.layouts import AUTH_ROLES, Meaning, Role
+from ollama_admin.legacy.servers import Field, FieldValue, Kind, LegacyServer, Skipped, Sourced
 
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """`slot` and `prefix` are those of the URL's variable; `index` is the position in a list, None
+    """`known` is what the name of the URL's variable tells; `index` is the position in a list, None
     outside of one.
     """
 
     url: ServerURL
     source: Binding
-    prefix: str
-    slot: str | None = None
+    known: Meaning
     index: int | None = None
     fields: dict[Field, Sourced] = field(default_factory=dict)
     pieces: dict[Role, Piece] = field(default_factory=dict)
     skips: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.fields["url"] = Sourced(value=self.url.url, source=self.source)
+        remark = self.url.note
+        self.fields["url"] = Sourced(value=self.url.url, source=self.source, remark=remark)
         if self.url.v1:
             version = ApiVersion.V1.value
             inferred = Sourced(
@@ -47,22 +47,32 @@ class Draft:
 
     @property
     def unnumbered(self) -> bool:
-        return self.slot is None and self.index is None
+        return self.known.slot is None and self.index is None
+
+    @property
+    def has_purpose(self) -> bool:
+        return self.known.has_purpose
 
     @property
     def order(self) -> tuple[int, int]:
         """The unnumbered server first, then lists, numbers and words; lines decide within each."""
-        if self.slot is None and self.index is None:
-            return 0, 0
-        if self.slot is None:
-            return 1, 0
-        if self.slot.isdecimal():
-            return 2, int(self.slot)
-        return 3, 0
+        slot = self.known.slot
+        if slot is None:
+            return int(self.index is not None), 0
+        if slot.isdecimal():
+            return 2, int(slot)
+        return 3, int(self.has_purpose)
 
     @property
     def holds_secret(self) -> bool:
         return not SECRET_ROLES.isdisjoint(self.pieces)
+
+    def names_model(self, text: str) -> bool | None:
+        """Whether this is its default model; None without one."""
+        known = self.fields.get("default_model")
+        if known is None:
+            return None
+        return known.value == text
 
     def tell(self, role: Role, text: str, source: Binding) -> None:
         """Note what a variable, or a key of its JSON, says of this server."""
@@ -114,7 +124,7 @@ class Draft:
         """Note the keys of a JSON object that say nothing we keep."""
         if keys:
             why = f"not kept: {', '.join(sorted(set(keys)))[:200]}"
-            self.skips.append(Skipped(binding=source, why=why, minor=True))
+            self.skips.append(Skipped(binding=source, why=why, kind=Kind.MINOR))
 
     def absorb(self, other: "Draft") -> None:
         """Take over what another variable says of the same URL; what is already known counts."""
@@ -128,9 +138,7 @@ class Draft:
 
     def names(self) -> Iterator[str]:
         """Names after what names the server, the shortest first, without end."""
-        words = [self.prefix, "ollama"]
-        if self.slot:
-            words.append(self.slot)
+        words = [self.known.prefix, "ollama", self.known.slot or ""]
         variable_words = [self.source.key]
         if self.index is not None:
             number = str(self.index + 1)
@@ -145,7 +153,7 @@ class Draft:
         """The server, and what goes nowhere: each reason once for each variable."""
         auth, skipped = auth_fields(self.pieces)
         fields: dict[Field, Sourced] = {"name": name}
-        server = LegacyServer(fields=fields | self.fields, auth=auth)
+        server = LegacyServer(fields=fields | self.fields, auth=auth, has_purpose=self.has_purpose)
         reasons = dict.fromkeys(self.skips + skipped)
         return server, [replace(skip, server=server.name) for skip in reasons]
 
@@ -159,18 +167,18 @@ class Draft:
             self.skip(source, f"another value counts: {_where(known.source, source)}", name)
 
     def _tell_model(self, text: str, source: Binding) -> None:
-        if values.is_model_list(text):
+        if forms.is_model_list(text):
             self.skip(
                 source, "a list of model names: a server has one default model", "default_model"
             )
-        elif values.is_placeholder(text):
+        elif forms.is_placeholder(text):
             self.skip(source, PLACEHOLDER, "default_model")
         else:
             self._set("default_model", values.model_name(source, text), source)
 
     def _tell_auth(self, role: Role, piece: Piece) -> None:
         known = self.pieces.get(role)
-        if values.is_placeholder(piece.value.strip(), key=role is Role.KEY):
+        if forms.is_placeholder(piece.value.strip(), key=role is Role.KEY):
             self.skip(piece.source, PLACEHOLDER, skipped_field(role))
         elif known is None:
             self.pieces[role] = piece

@@ -1,8 +1,9 @@
 """Reads a `.env` file as python-dotenv would, but loses nothing silently and never looks into the
-environment.
+environment; and the `environment:` of a compose file.
 
-The text of the file is all there is: `${VAR}` and `${VAR:-default}` are filled from earlier lines
-and their defaults, inside single quotes too, as python-dotenv does; `$VAR` stays as it is.
+The text of the file is all there is: `${VAR}`, and `${VAR:-default}` with what a shell knows
+beside it, are filled from earlier lines and their defaults, inside single quotes too, as
+python-dotenv does; `$VAR` stays as it is.
 """
 
 import codecs
@@ -12,25 +13,33 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from dotenv.parser import Binding as ParsedBinding
 from dotenv.parser import parse_stream
 
 from ollama_admin.errors import InvalidInput
+from ollama_admin.legacy import compose
+from ollama_admin.legacy.references import Filler
 
 SIZE_LIMIT = 2**20  # bytes of a file
-FILLED_LIMIT = 4 * 2**20  # characters of all values after filling: references can multiply
 BLANK_LIMIT = 1000  # python-dotenv's time grows with the square of a run of blanks
 
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _BLANKS = re.compile(r"[^\S\r\n]+")
-# bounds keep it linear
-_REFERENCE = re.compile(r"\$\{(?P<name>[^}:]{0,100})(?::-(?P<default>[^}]{0,500}))?\}")
+_KEY = re.compile(r"\s*(?:export\s+)?([A-Za-z_][\w.-]{0,199})\s*=")
+_COMMAND = re.compile(r"\s*([A-Za-z.\[][^\s='\"]*)((?:[^\S\n\r]+[^\s='\"]+)*)\s*")
+# values in backticks, as other readers of .env files take them over several lines
+_BACKTICKS = re.compile(
+    r"^(?P<key>[^\S\r\n]*(?:export[^\S\r\n]+)?[\w.-]{1,200}=)`(?P<text>[^`\r\n]*[\r\n][^`]*)`",
+    re.MULTILINE,
+)
 _SPELLING = (
     "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but "
     "a comment behind it"
 )
+_UNREADABLE = "the statement that begins here cannot be read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,8 @@ class Binding:
     environment.
 
     `references` are the names that its `${...}` mention, `unfilled` those that nothing gave a
-    value. The value may be a secret, so it is in no repr.
+    value. `error` is that of a statement that cannot be read. `scope` tells apart the parts of a
+    file that several programs read. The value may be a secret, so it is in no repr.
     """
 
     file: str | None
@@ -48,6 +58,9 @@ class Binding:
     value: str | None = field(repr=False)
     references: tuple[str, ...] = ()
     unfilled: tuple[str, ...] = ()
+    error: InvalidInput | None = None
+    is_unset: bool = False
+    scope: int = 0
 
     @property
     def place(self) -> str:
@@ -67,20 +80,26 @@ class EnvFile:
     bindings: tuple[Binding, ...]
     readable_by_others: bool = False
 
+    def scopes(self) -> Iterator[list[Binding]]:
+        """What belongs together: all of a `.env` file, each `environment:` of a compose file."""
+        for _, bindings in groupby(self.bindings, lambda binding: binding.scope):
+            yield list(bindings)
+
 
 def read(path: Path) -> EnvFile:
     """Read a regular file of at most 1 MiB; a FIFO or a device is refused without waiting for it.
 
-    A file that ends in `.json` counts as one list of servers. Raises InvalidInput, naming the file
-    and the line.
+    A file that ends in `.json` counts as one list of servers, one in `.yml` or `.yaml` as a compose
+    file. Raises InvalidInput, naming the file and the line.
     """
     data, mode = _read_bytes(path)
     name = str(path)
     text = decode(data, name)
+    bindings: tuple[Binding, ...]
     if path.suffix == ".json":
-        bindings: tuple[Binding, ...] = (
-            Binding(file=name, line=None, key="ollama_servers", value=text),
-        )
+        bindings = (Binding(file=name, line=None, key="ollama_servers", value=text),)
+    elif path.suffix in (".yml", ".yaml"):
+        bindings = parse_compose(text, name)
     else:
         bindings = parse(text, name)
     return EnvFile(file=name, bindings=bindings, readable_by_others=bool(mode & stat.S_IROTH))
@@ -107,34 +126,50 @@ def decode(data: bytes, file: str) -> str:
 
 
 def parse(text: str, file: str) -> tuple[Binding, ...]:
-    """All bindings, their values filled; raises InvalidInput at the first statement that cannot be
-    read.
-    """
+    """All bindings, their values filled; one that cannot be read holds its error."""
     _refuse_long_blanks(text, file)
-    known: dict[str, str | None] = {}
-    bindings = []
-    room = FILLED_LIMIT
-    for line, parsed in _statements(text):
+    filler = Filler()
+    bindings: list[Binding] = []
+    for line, parsed in _statements(_with_quotes(text)):
+        read: list[Binding] = []
         if parsed.error:
-            raise InvalidInput(
-                f"{file}, line {line}: the statement that begins here cannot be read", _SPELLING
-            )
-        if parsed.key is None:
-            continue
-        binding = _filled(file, line, parsed.key, parsed.value, known, room)
-        room -= len(binding.value or "")
-        known[parsed.key] = binding.value
-        bindings.append(binding)
+            read = _no_assignment(file, line, parsed.original.string)
+        elif parsed.key is not None:
+            read = [_filled(file, line, parsed.key, parsed.value, filler)]
+        filler.known.update({binding.key: binding.value for binding in read})
+        bindings += read
     return tuple(bindings)
 
 
+def parse_compose(text: str, file: str) -> tuple[Binding, ...]:
+    """The variables under each `environment:` of a compose file; `${VAR}` has its default alone."""
+    return tuple(
+        _filled(file, entry.line, entry.key, entry.value, Filler(), scope=entry.block)
+        for entry in compose.variables(text)
+    )
+
+
 def from_environ(environ: Mapping[str, str]) -> EnvFile:
-    """The variables of a process, as they are: nothing in them is filled."""
+    """The variables of a process: nothing in them is filled; quotes around a whole value, which
+    `docker run --env-file` keeps, are taken off.
+    """
     bindings = (
-        Binding(file=None, line=None, key=key, value=value)
+        Binding(file=None, line=None, key=key, value=_without_quotes(value))
         for key, value in sorted(environ.items())
     )
     return EnvFile(file=None, bindings=tuple(bindings))
+
+
+def _without_quotes(value: str) -> str:
+    quote = value[:1]
+    if (
+        quote in ('"', "'")
+        and len(value) > 1
+        and value.endswith(quote)
+        and quote not in value[1:-1]
+    ):
+        return value[1:-1]
+    return value
 
 
 def _read_bytes(path: Path) -> tuple[bytes, int]:
@@ -168,38 +203,58 @@ def _statements(text: str) -> Iterator[tuple[int, ParsedBinding]]:
         line += _newlines(original)
 
 
+def _with_quotes(text: str) -> str:
+    """The text with single quotes in place of backticks around several lines."""
+
+    def quoted(match: re.Match[str]) -> str:
+        inner = match["text"].replace("\\", "\\\\").replace("'", "\\'")
+        return f"{match['key']}'{inner}'"
+
+    return _BACKTICKS.sub(quoted, text)
+
+
+def _no_assignment(file: str, line: int, text: str) -> list[Binding]:
+    """A statement that python-dotenv cannot read: a command of a shell says nothing, but `unset`
+    takes a variable away.
+    """
+    key = _KEY.match(text)
+    command = _COMMAND.fullmatch(text)
+    if command is None:
+        name = ""
+        if key is not None:
+            name = key[1]
+        return [_unreadable(file, line, name, _UNREADABLE, _SPELLING)]
+    if command[1] != "unset":
+        return [Binding(file=file, line=line, key=command[1], value=None)]
+    names = [word for word in command[2].split() if not word.startswith("-")]
+    return [
+        Binding(file=file, line=line, key=name, value=None, is_unset=True)
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _unreadable(file: str, line: int, key: str, problem: str, hint: str | None) -> Binding:
+    error = InvalidInput(f"{file}, line {line}: {problem}", hint)
+    return Binding(file=file, line=line, key=key, value=None, error=error)
+
+
 def _filled(
-    file: str, line: int, key: str, value: str | None, known: Mapping[str, str | None], room: int
+    file: str, line: int, key: str, value: str | None, filler: Filler, scope: int = 0
 ) -> Binding:
-    if value is None or "${" not in value:
-        return Binding(file=file, line=line, key=key, value=value)
-    pieces = []
-    references: dict[str, None] = {}
-    unfilled: dict[str, None] = {}
-    end = 0
-    for match in _REFERENCE.finditer(value):
-        name, default = match["name"], match["default"]
-        references[name] = None
-        given = default
-        if name in known:
-            given = known[name]
-        if given is None:
-            unfilled[name] = None
-        pieces += [value[end : match.start()], given or ""]
-        end = match.end()
-        room -= len(given or "")
-        if room < 0:
-            raise InvalidInput(
-                f"{file}, line {line}: its ${{...}} references make the values too long"
-            )
-    pieces.append(value[end:])
+    if value is None:
+        return Binding(file=file, line=line, key=key, value=None, scope=scope)
+    try:
+        filled = filler.fill(value)
+    except InvalidInput as exc:
+        return _unreadable(file, line, key, exc.message, exc.hint)
     return Binding(
         file=file,
         line=line,
         key=key,
-        value="".join(pieces),
-        references=tuple(references),
-        unfilled=tuple(unfilled),
+        value=filled.text,
+        references=filled.references,
+        unfilled=filled.unfilled,
+        scope=scope,
     )
 
 

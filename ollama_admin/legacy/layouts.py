@@ -1,21 +1,27 @@
-"""The names that programs give their Ollama variables, as data: which words play which role, in
-which positions.
+"""The one vocabulary of names: which words tell a role, a purpose, or one server from another.
 
-A variable is read as `[PREFIX_]OLLAMA` with a role and perhaps a slot: a number, a model size or a
-word that tells several servers apart. `OLLAMA_BASE_URL_2`, `OLLAMA_SERVER_2_NAME`,
-`PROVIDER_OLLAMA_1_URL` and `OLLAMA_HOST_14B` are such variables.
+A name is split into words at `_`, `-`, `.` and in camel case. The last ones tell the role; the
+others tell which server is meant. `OLLAMA_BASE_URL_2`, `Ollama__BaseUrl`, `EMBEDDING_OLLAMA_MODEL`
+and `LLM_BINDING_HOST` are such names.
 """
 
+import difflib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 NOT_UNDERSTOOD = "not understood"
 SERVER_SETTING = "not a client setting"
 OWN_SETTING = "a setting of ollama-admin itself, which takes none from here"
 MODEL_LIST = "a list of model names: discover finds what each server holds"
+NOT_ASKED = "an address for another use, not a server to ask"
 
 KEY_LIMIT = 200  # characters; what is longer is no name of a variable
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
 
 
 class Role(StrEnum):
@@ -23,6 +29,7 @@ class Role(StrEnum):
 
     URL = "url"
     PORT = "port"
+    TLS = "tls"
     NAME = "name"
     MODEL = "model"
     CAPABILITIES = "capabilities"
@@ -37,11 +44,18 @@ class Role(StrEnum):
     SCHEME = "scheme"
     HEADER = "header"
     HEADERS = "headers"
+    CLIENT_ID = "client_id"
+    CLIENT_SECRET = "client_secret"  # noqa: S105 (the name of a role)
+    PROVIDER = "provider"
 
 
+CF_HEADERS = {
+    Role.CLIENT_ID: "CF-Access-Client-Id",
+    Role.CLIENT_SECRET: "CF-Access-Client-Secret",
+}
 AUTH_ROLES = frozenset(
-    {Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.SCHEME, Role.HEADER, Role.HEADERS}
-)
+    [Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.SCHEME, Role.HEADER, Role.HEADERS]
+).union(CF_HEADERS)
 NUMBER_ROLES = frozenset({Role.MAX_CONCURRENT, Role.PRIORITY})
 
 # What stands behind OLLAMA_. The order within a line is the order of preference.
@@ -53,10 +67,11 @@ _ROLES: tuple[tuple[Role, str], ...] = (
             "BASE_PATH PROXY_URL"
         ),
     ),
-    (Role.URL, "SERVER NODE INSTANCE BASE ADDRESS ADDR URI HOSTNAME"),
+    (Role.URL, "SERVER NODE INSTANCE BASE ADDRESS ADDR URI HOSTNAME BACKEND API_HOST BASEURL"),
     (Role.PORT, "PORT"),
+    (Role.TLS, "SCHEME PROTOCOL PROTO SSL TLS HTTPS USE_SSL USE_TLS USE_HTTPS"),
     (Role.NAME, "NAME NICKNAME LABEL"),
-    (Role.MODEL, "MODEL DEFAULT_MODEL MODEL_PREF MODEL_NAME MODEL_ID LLM_MODEL"),
+    (Role.MODEL, "MODEL MODEL_PREF MODEL_NAME MODEL_ID LLM DEFAULT_MODEL"),
     (Role.CAPABILITIES, "CAPABILITIES CAPABILITY"),
     (
         Role.MAX_CONCURRENT,
@@ -65,19 +80,28 @@ _ROLES: tuple[tuple[Role, str], ...] = (
     (Role.PRIORITY, "PRIORITY"),
     (Role.ACTIVE, "ACTIVE ENABLED"),
     (Role.CONFIGS, "API_CONFIGS"),
-    (Role.KEY, "API_KEY AUTH_TOKEN BEARER_TOKEN API_TOKEN ACCESS_TOKEN AUTH_KEY TOKEN KEY SECRET"),
+    (
+        Role.KEY,
+        "API_KEY APIKEY AUTH_TOKEN BEARER_TOKEN API_TOKEN ACCESS_TOKEN AUTH_KEY TOKEN KEY SECRET",
+    ),
     (Role.USERNAME, "USERNAME USER AUTH_USERNAME AUTH_USER BASIC_AUTH_USERNAME BASIC_AUTH_USER"),
     (Role.PASSWORD, "PASSWORD PASS AUTH_PASSWORD AUTH_PASS BASIC_AUTH_PASSWORD BASIC_AUTH_PASS"),
     (Role.BASIC, "BASIC_AUTH AUTH_BASIC"),
     (Role.SCHEME, "AUTH_SCHEME AUTH_TYPE"),
     (Role.HEADER, "AUTH_HEADER AUTH_HEADER_NAME API_KEY_HEADER"),
     (Role.HEADERS, "HEADERS HEADERS_JSON EXTRA_HEADERS CUSTOM_HEADERS"),
+    (Role.CLIENT_ID, "CF_ACCESS_CLIENT_ID CLOUDFLARE_ACCESS_CLIENT_ID"),
+    (Role.CLIENT_SECRET, "CF_ACCESS_CLIENT_SECRET CLOUDFLARE_ACCESS_CLIENT_SECRET"),
+    (Role.PROVIDER, "PROVIDER BINDING ENGINE TYPE API_TYPE DRIVER VENDOR"),
 )
 # One value for each server of a list.
 _LIST_ROLES: tuple[tuple[Role, str], ...] = (
     (
         Role.URL,
-        "BASE_URLS API_BASE_URLS API_URLS URLS HOSTS SERVERS ENDPOINTS NODES INSTANCES SERVER_URLS",
+        (
+            "BASE_URLS API_BASE_URLS API_URLS URLS HOSTS SERVERS ENDPOINTS NODES INSTANCES "
+            "SERVER_URLS BACKENDS WORKERS POOL"
+        ),
     ),
     (Role.NAME, "NAMES LABELS"),
     (Role.PRIORITY, "PRIORITIES"),
@@ -106,67 +130,53 @@ _WITHOUT_COLUMN: tuple[tuple[str, str], ...] = (
         "nothing is kept of it",
         (
             "VRAM VRAM_GB VRAM_MAP RAM_GB MAX_RETRIES RETRIES RETRY_DELAY BASIC_AUTH_ENABLED "
-            "AUTH_ENABLED VERIFY_SSL"
+            "AUTH_ENABLED VERIFY_SSL SSL_VERIFY"
         ),
-    ),
-    (
-        "a model for one purpose: name it with --model",
-        "EMBEDDINGS_MODEL RERANK_MODEL SUMMARY_MODEL",
     ),
 )
 # Ollama's own variables, of its server, its command line and its installer.
-_SERVER_SETTINGS = frozenset(
-    "OLLAMA_" + name
-    for name in [
-        "KEEP_ALIVE",
-        "LOAD_TIMEOUT",
-        "CONTEXT_LENGTH",
-        "NUM_PARALLEL",
-        "MAX_LOADED_MODELS",
-        "MAX_QUEUE",
-        "MAX_TRANSFER_STREAMS",
-        "ORIGINS",
-        "DEBUG",
-        "DEBUG_LOG_REQUESTS",
-        "NOPRUNE",
-        "NOHISTORY",
-        "EDITOR",
-        "GO_TEMPLATE",
-        "FLASH_ATTENTION",
-        "KV_CACHE_TYPE",
-        "GPU_OVERHEAD",
-        "SCHED_SPREAD",
-        "LLM_LIBRARY",
-        "IGPU_ENABLE",
-        "VULKAN",
-        "INTEL_GPU",
-        "NO_CLOUD",
-        "REMOTES",
-        "CLOUD_BASE_URL",
-        "AUTH",
-        "EXPERIMENT",
-        "INSTALL_DIR",
-        "VERSION",
-        "NO_START",
-        "LIBRARY_PATH",
-        "TMPDIR",
-        "RUNNERS_DIR",
-        "RUNNER_DIR",
-        "NEW_ENGINE",
-        "MULTIUSER_CACHE",
-        "NEW_ESTIMATES",
-    ]
+_SERVER_SETTINGS = _set(
+    "KEEP_ALIVE LOAD_TIMEOUT CONTEXT_LENGTH NUM_PARALLEL MAX_LOADED_MODELS MAX_QUEUE "
+    "MAX_TRANSFER_STREAMS ORIGINS DEBUG DEBUG_LOG_REQUESTS NOPRUNE NOHISTORY EDITOR "
+    "GO_TEMPLATE FLASH_ATTENTION KV_CACHE_TYPE GPU_OVERHEAD SCHED_SPREAD LLM_LIBRARY "
+    "IGPU_ENABLE VULKAN INTEL_GPU NO_CLOUD REMOTES CLOUD_BASE_URL AUTH EXPERIMENT INSTALL_DIR "
+    "VERSION NO_START LIBRARY_PATH TMPDIR RUNNERS_DIR RUNNER_DIR NEW_ENGINE MULTIUSER_CACHE "
+    "NEW_ESTIMATES"
 )
+# Words for what a model or a server is for, by the one that we call it.
+_PURPOSES = {
+    word: words.split()[0].lower()
+    for words in (
+        "EMBEDDING EMBED EMBEDDINGS EMBEDDER",
+        "RERANK RERANKER RERANKING",
+        "VISION VLM MULTIMODAL OCR",
+        "CHAT",
+        "CODE CODING CODER",
+        "REASONING THINKING",
+        "SUMMARY SUMMARIZER SUMMARIZATION",
+    )
+    for word in words.split()
+}
+CHAT = "chat"  # the one purpose that a default model has
+NEVER_DEFAULT = frozenset({"embedding", "rerank", "vision"})
 # Words that tell servers apart as a number does.
-_WORDS = (
-    "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG MAIN BACKUP FALLBACK "
-    "GPU CPU LOCAL REMOTE "
-    "DEV STAGING PROD PRODUCTION VISION CHAT CODE CODING REASONING EMBED EMBEDDING EMBEDDINGS"
+_WORDS = _set(
+    "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG SMART MAIN BACKUP "
+    "FALLBACK GPU CPU LOCAL REMOTE DEV STAGING PROD PRODUCTION"
 )
-# Words for a server that may stand before a role or a number and add nothing to it.
-_KINDS = "SERVER NODE HOST INSTANCE ENDPOINT BACKEND WORKER PROVIDER"
+# Words that stand before a role and add nothing to it.
+_PLAIN = _set(
+    "SERVER NODE HOST INSTANCE ENDPOINT BACKEND WORKER PROVIDER BINDING ENGINE API LLM BASE AI "
+    "MODEL DEFAULT"
+)
 # First words of a variable that switches something on: its value is no URL and no model.
 _SWITCHES = frozenset({"USE", "ENABLE", "DISABLE", "HAS", "IS", "NO", "SKIP", "WITH"})
+# Words of addresses that nobody asks a model at.
+_NOT_ASKED = _set(
+    "ORIGIN ORIGINS CORS ALLOWED WHITELIST ALLOWLIST CSP NO_PROXY HTTP_PROXY HTTPS_PROXY "
+    "ALL_PROXY WEBHOOK CALLBACK REDIRECT DOCS DOWNLOAD RELEASE REPO GITHUB REGISTRY"
+)
+_LOCAL_MODELS = frozenset({"LLM", "LOCAL", "AI", "DEFAULT", "MODEL"})  # and no other word
 
 # Keys of a JSON object that describes a server, in small letters and without punctuation.
 JSON_KEYS: dict[str, Role] = {
@@ -188,112 +198,183 @@ JSON_KEYS: dict[str, Role] = {
     )
     for key in keys.split()
 }
-JSON_LISTS = frozenset({"servers", "instances", "nodes", "hosts", "endpoints"})
+JSON_LISTS = _set("servers instances nodes hosts endpoints")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recognised:
-    """A variable that tells something of a server.
+class Meaning:
+    """What a name tells. `role` is None where it tells none.
 
-    `slot` is a number, a size or a word in small letters, None without one; `rank` orders several
-    names of one role.
+    `words` are those that tell which server is meant: `prefix` those before OLLAMA, `slot` a
+    number, a size, a purpose or a word in small letters. `many` means one value for each server of
+    a list; `rank` orders several names of one role; `odd` is a word behind OLLAMA that the
+    vocabulary has not. `why` says why the variable goes nowhere, whatever its value.
     """
 
-    role: Role
+    role: Role | None
+    words: tuple[str, ...] = ()
     prefix: str = ""
     slot: str | None = None
     many: bool = False
     rank: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unused:
-    """A variable that concerns Ollama and no column of ours."""
-
-    why: str
+    ollama: bool = False
+    odd: bool = False
+    why: str | None = None
 
     @property
-    def unknown(self) -> bool:
-        return self.why == NOT_UNDERSTOOD
+    def place(self) -> tuple[str, str | None]:
+        """Which variables stand beside this one."""
+        return self.prefix, self.slot
+
+    @property
+    def purposes(self) -> set[str]:
+        return set((self.slot or "").split("-")) & set(_PURPOSES.values()) - {CHAT}
+
+    @property
+    def has_purpose(self) -> bool:
+        return bool(self.purposes)
+
+    @property
+    def is_slot_alone(self) -> bool:
+        """Whether all its words are purposes, sizes and the like, as in EMBEDDING_MODEL."""
+        return all(_is_slot(word) or word in _LOCAL_MODELS for word in self.words)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the name of a model tells no purpose and no other program."""
+        return not set(self.words) - _LOCAL_MODELS - {"OLLAMA", "CHAT"}
 
 
-def recognise(key: str, value: str | None = None) -> Recognised | Unused | None:
-    """What a variable is by its name; None when it has nothing to do with Ollama. Case does not
-    matter.
+def recognise(key: str, value: str | None = None) -> Meaning:
+    """What a variable is by its name, in any case.
 
     Only `OLLAMA_MODELS` needs the value: a folder is Ollama's own setting, anything else a list of
     names.
     """
     name = key.upper()
-    if name == "DEFAULT_MODEL":
-        return Recognised(role=Role.MODEL, rank=len(_RANKS))
-    if "OLLAMA" not in name:
-        return None
+    ollama = "OLLAMA" in name
     if name.startswith("OLLAMA_ADMIN_"):
-        return Unused(why=OWN_SETTING)
-    if name in _SERVER_SETTINGS or (name == "OLLAMA_MODELS" and _is_folder(value or "")):
-        return Unused(why=SERVER_SETTING)
-    if len(name) > KEY_LIMIT:
-        return Unused(why=NOT_UNDERSTOOD)
-    for form in _FORMS:
-        match = form.fullmatch(name)
-        if match is not None:
-            return _from_form(match)
-    return Unused(why=NOT_UNDERSTOOD)
+        return Meaning(role=None, ollama=True, why=OWN_SETTING)
+    is_folder = name == "OLLAMA_MODELS" and _is_folder(value or "")
+    if is_folder or (ollama and name.removeprefix("OLLAMA_") in _SERVER_SETTINGS):
+        return Meaning(role=None, ollama=True, why=SERVER_SETTING)
+    words = words_of(key)
+    if len(name) > KEY_LIMIT or not words:
+        return Meaning(role=None, ollama=ollama)
+    if words[0] in _SWITCHES and "_".join(words[-2:]) not in _BY_PHRASE:
+        return Meaning(role=None, ollama=ollama)
+    start, end, phrase = _phrase(words)
+    others = words[:start] + words[end:]
+    return _described(phrase, others, ollama=ollama)
 
 
-def _from_form(match: re.Match[str]) -> Recognised | Unused:
-    groups = match.groupdict()
-    prefix = match["prefix"] or ""
-    if prefix.partition("_")[0] in _SWITCHES:
-        return Unused(why=NOT_UNDERSTOOD)
-    word = groups.get("role") or "URL"
-    slot = groups.get("slot")
-    if word in _REASONS:
-        return Unused(why=_REASONS[word])
-    if slot and slot.isdecimal():
-        slot = str(int(slot))
-    role, many = _BY_WORD[word]
-    return Recognised(
+def words_of(key: str) -> list[str]:
+    """The words of a name, in capitals; a number behind a word is one of its own."""
+    words = []
+    for part in re.split(r"[^A-Za-z0-9.]+|(?<![0-9])\.|\.(?![0-9])", key[:KEY_LIMIT]):
+        pieces = [part]
+        if not (part.isupper() or part.islower()):
+            pieces = _CAMEL.findall(part)
+        words += [word for piece in pieces for word in _apart(piece.upper())]
+    return words
+
+
+def suggestion(key: str) -> str | None:
+    """The name that a misspelt one may have meant."""
+    words = words_of(key)
+    slots = [word for word in words if _is_slot(word)]
+    role = "_".join(word for word in words if word != "OLLAMA" and word not in slots)
+    close = difflib.get_close_matches(role, _BY_PHRASE, n=1, cutoff=0.85)
+    if not close or role not in key.upper():
+        return None
+    return key.upper().replace(role, close[0])
+
+
+def _phrase(words: list[str]) -> tuple[int, int, str]:
+    """Where the last role stands, the longest that ends there; behind it are slots alone."""
+    for end in range(len(words), 0, -1):
+        for start in range(end):
+            phrase = "_".join(words[start:end])
+            if phrase in _BY_PHRASE or phrase in _REASONS:
+                return start, end, phrase
+        if not (_is_slot(words[end - 1]) or words[end - 1] == "OLLAMA"):
+            break
+    return len(words), len(words), ""
+
+
+def _described(phrase: str, others: list[str], *, ollama: bool) -> Meaning:
+    prefix: list[str] = []
+    slot: list[str] = []
+    odd = False
+    before = ollama
+    for word in others:
+        if word == "OLLAMA":
+            before = False
+        elif _is_slot(word):
+            slot.append(_slot(word))
+        elif before or (not ollama and (word not in _PLAIN or word in ("LLM", "AI"))):
+            prefix.append(word)
+        elif word not in _PLAIN:
+            slot.append(word.lower())
+            odd = True
+    role, many = _BY_PHRASE.get(phrase, (None, False))
+    if role is None and others[-1:] and others[-1].isdecimal() and set(others[:-1]) <= _SERVERS:
+        role = Role.URL  # OLLAMA_2, OLLAMA_SERVER_2
+    return Meaning(
         role=role,
-        prefix=prefix,
-        slot=slot and slot.lower(),
+        words=tuple(sorted(others)),
+        prefix="_".join(prefix),
+        slot="-".join(slot) or None,
         many=many,
-        rank=_RANKS.index(word),
+        rank=_RANKS.get(phrase, 0),
+        ollama=ollama,
+        odd=odd,
+        why=_REASONS.get(phrase) or _other_use(role, others),
     )
+
+
+def _other_use(role: Role | None, others: list[str]) -> str | None:
+    pairs = {f"{one}_{two}" for one, two in pairwise(others)}
+    if role in (Role.URL, None) and not _NOT_ASKED.isdisjoint(pairs.union(others)):
+        return NOT_ASKED
+    return None
+
+
+def _apart(word: str) -> list[str]:
+    match = re.fullmatch(r"(OLLAMA|[A-Z]*?)([A-Z]*)([0-9]{1,4})?", word)
+    if match is None or not match[2] + match[1]:
+        return [word]
+    parts = [match[1], match[2], match[3]]
+    if match[1] != "OLLAMA" and match[2] not in _KNOWN_WORDS:
+        return [word]
+    return [part for part in parts if part]
+
+
+def _is_slot(word: str) -> bool:
+    return bool(_SIZE.fullmatch(word)) or word in _PURPOSES or word in _WORDS
+
+
+def _slot(word: str) -> str:
+    if word.isdecimal():
+        return str(int(word))
+    return _PURPOSES.get(word, word.lower())
 
 
 def _is_folder(value: str) -> bool:
     return value.strip().startswith(("/", "~", ".", "$", "%")) or "\\" in value
 
 
-_BY_WORD: dict[str, tuple[Role, bool]] = {
-    word: (role, many)
+_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9][0-9.]*[A-Za-z]?")
+_SIZE = re.compile(r"[0-9]{1,4}|[0-9]{1,4}(?:\.[0-9])?[BM]")  # a model size, as 14B, is no number
+_BY_PHRASE: dict[str, tuple[Role, bool]] = {
+    phrase: (role, many)
     for table, many in ((_ROLES, False), (_LIST_ROLES, True))
-    for role, words in table
-    for word in words.split()
+    for role, phrases in table
+    for phrase in phrases.split()
 }
-_RANKS = tuple(_BY_WORD)
-_REASONS = {word: why for why, words in _WITHOUT_COLUMN for word in words.split()}
-
-
-def _any_of(words: str) -> str:
-    return "|".join(sorted(words.split(), key=len, reverse=True))
-
-
-_ROLE_WORDS = " ".join(list(_BY_WORD) + list(_REASONS))
-_ROLE = f"(?P<role>{_any_of(_ROLE_WORDS)})"
-_KIND = f"(?:{_any_of(_KINDS)})"
-_NAMED_SLOT = (
-    rf"[0-9]{{1,4}}(?:\.[0-9])?[BM]|{_any_of(_WORDS)}"  # a model size, as in 14B, is no number
-)
-_PREFIX = "(?:(?P<prefix>[A-Z][A-Z0-9_]*)_)?"
-_FORMS = tuple(
-    re.compile(_PREFIX + form)
-    for form in (
-        rf"OLLAMA_(?:{_KIND}_)?{_ROLE}(?:_(?P<slot>[0-9]{{1,4}}|{_NAMED_SLOT}))?",
-        rf"OLLAMA_(?:{_KIND}_)?{_ROLE}(?P<slot>[0-9]{{1,4}})",
-        rf"OLLAMA_?(?:{_KIND}_?)?(?P<slot>[0-9]{{1,4}}|{_NAMED_SLOT})_{_ROLE}",
-        rf"OLLAMA_?(?:{_KIND}_?)?(?P<slot>[0-9]{{1,4}})",
-    )
+_RANKS = {phrase: rank for rank, phrase in enumerate(_BY_PHRASE)}
+_REASONS = {phrase: why for why, phrases in _WITHOUT_COLUMN for phrase in phrases.split()}
+_SERVERS = _PLAIN | {"OLLAMA"}
+_KNOWN_WORDS = {word for phrase in _BY_PHRASE for word in phrase.split("_")}.union(
+    _PURPOSES, _WORDS, _PLAIN
 )

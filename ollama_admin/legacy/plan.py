@@ -10,9 +10,10 @@ from typing import TypeAlias
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import Server
 from ollama_admin.domain.values import Json
+from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.comparison import Comparison, NewAuth, State, Stored, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.servers import FieldValue, Legacy, Skipped
+from ollama_admin.legacy.servers import FieldValue, Kind, Legacy, Skipped
 
 Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
 
@@ -21,6 +22,8 @@ Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
 class PlanEntry:
     """One line of the plan: what becomes of a variable, or of a part of it. No value of a secret is
     ever in it.
+
+    `kind` says more of what goes nowhere; it is not in the document.
     """
 
     file: str | None
@@ -31,6 +34,7 @@ class PlanEntry:
     value: str | int | bool | tuple[str, ...] | None
     state: State
     why: str | None
+    kind: Kind | None = None
 
     @property
     def spot(self) -> Spot:
@@ -70,6 +74,7 @@ class Counts:
     seen: int
     imported: int
     conflicts: int
+    errors: int
     skipped: int
     unknown: int
     unrelated: int
@@ -78,7 +83,7 @@ class Counts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`deletable` names the lines that may go once the changes are made, `deletable_now` those that
-    may go already.
+    may go already; `errors` are of the lines that cannot be read.
     """
 
     entries: tuple[PlanEntry, ...]
@@ -87,6 +92,7 @@ class Plan:
     deletable: tuple[Spot, ...]
     deletable_now: tuple[Spot, ...]
     warnings: tuple[str, ...]
+    errors: tuple[InvalidInput, ...]
 
     @property
     def new(self) -> int:
@@ -118,14 +124,19 @@ def plan(
         deletable=_deletable(kept, legacy, {State.NEW, State.UNCHANGED}),
         deletable_now=_deletable(kept, legacy, {State.UNCHANGED}),
         warnings=legacy.warnings,
+        errors=legacy.errors,
     )
 
 
 def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> Comparison | None:
-    """The server that becomes the default: the first that can, where no row is it already."""
+    """The server that becomes the default where no row is it already: the first that can, one for
+    a single purpose only when no other can.
+    """
     if any(row.is_default for row in servers):
         return None
-    return next((comparison for comparison in compared if comparison.can_be_default), None)
+    able = [comparison for comparison in compared if comparison.can_be_default]
+    general = [comparison for comparison in able if not comparison.server.has_purpose]
+    return next(iter(general + able), None)
 
 
 def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iterator[Change]:
@@ -186,6 +197,9 @@ def _entry(
 
 
 def _ignored(skip: Skipped) -> PlanEntry:
+    state = State.IGNORED
+    if skip.error:
+        state = State.ERROR
     return PlanEntry(
         file=skip.binding.file,
         line=skip.binding.line,
@@ -193,8 +207,9 @@ def _ignored(skip: Skipped) -> PlanEntry:
         server=skip.server,
         field=skip.field,
         value=None,
-        state=State.IGNORED,
+        state=state,
         why=skip.why,
+        kind=skip.kind,
     )
 
 
@@ -207,12 +222,13 @@ def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
     states: dict[Spot, set[State]] = {}
     for entry in entries:
         states.setdefault(entry.spot, set()).add(entry.state)
-    unknown = {_spot(skip.binding) for skip in legacy.skipped if skip.unknown}
+    unknown = {_spot(skip.binding) for skip in legacy.skipped if skip.kind is Kind.UNKNOWN}
     kinds = Counter(_kind(states[spot], spot in unknown) for spot in states)
     return Counts(
         seen=len(legacy.bindings),
         imported=kinds["imported"],
         conflicts=kinds["conflict"],
+        errors=kinds["error"],
         skipped=kinds["skipped"],
         unknown=kinds["unknown"],
         unrelated=len(legacy.unrelated),
@@ -220,6 +236,8 @@ def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
 
 
 def _kind(states: set[State], unknown: bool) -> str:
+    if State.ERROR in states:
+        return "error"
     if State.CONFLICT in states:
         return "conflict"
     if states & {State.NEW, State.UNCHANGED}:
@@ -240,7 +258,9 @@ def _deletable(kept: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -
     }
     stays = {entry.spot for entry in kept if entry.state not in settled}
     stays |= {
-        _spot(skip.binding) for skip in legacy.skipped if not (skip.minor or skip.shadowed_by)
+        _spot(skip.binding)
+        for skip in legacy.skipped
+        if not (skip.kind is Kind.MINOR or skip.shadowed_by)
     }
     free = ({entry.spot for entry in kept} | shadows.keys()) - stays
     free = {spot for spot in free if spot[1] is not None and "OLLAMA" in spot[2].upper()}

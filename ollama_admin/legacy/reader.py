@@ -11,15 +11,14 @@ from ollama_admin.domain import names
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.drafts import Draft
 from ollama_admin.legacy.envfile import EnvFile
-from ollama_admin.legacy.filereader import FileReading, read_file
-from ollama_admin.legacy.servers import Legacy, LegacyServer, Skipped, Sourced
+from ollama_admin.legacy.lines import Scope
+from ollama_admin.legacy.scope import read_scope
+from ollama_admin.legacy.servers import Legacy, LegacyServer, Skipped, Sourced, unreadable
 
 
 def read(files: Sequence[EnvFile]) -> Legacy:
-    """The servers of all files, the first file's first; raises InvalidInput, naming the place, for
-    what is no value.
-    """
-    readings = [read_file(file) for file in files]
+    """The servers of all files, the first file's first; what cannot be read is skipped."""
+    readings = [read_scope(file, scope) for file in files for scope in file.scopes()]
     drafts = _merged(draft for reading in readings for draft in reading.drafts)
     finished = _named(drafts)
     skipped = [skip for reading in readings for skip in reading.skipped]
@@ -30,7 +29,7 @@ def read(files: Sequence[EnvFile]) -> Legacy:
         servers=tuple(server for server, _ in finished),
         skipped=tuple(skipped),
         unrelated=tuple(binding for reading in readings for binding in reading.unrelated),
-        warnings=tuple(_warning(reading) for reading in readings if reading.exposes_secrets),
+        warnings=tuple(dict.fromkeys(_warning(r) for r in readings if r.exposes_secrets)),
     )
 
 
@@ -47,15 +46,22 @@ def _named(drafts: list[Draft]) -> list[tuple[LegacyServer, list[Skipped]]]:
     taken: dict[str, Sourced] = {}
     for draft in drafts:
         given = draft.fields.get("name")
-        if given is not None:
-            other = taken.setdefault(names.server_key(str(given.value)), given)
-            if other is not given:
-                raise InvalidInput(
-                    f"{given.source.place} and {other.source.place} give the name "
-                    f"{str(given.value)!a} to two servers",
-                    "give one of them another name, or import the files one by one",
-                )
+        if given is not None and taken.setdefault(_key(given), given) is not given:
+            del draft.fields["name"]
+            draft.skips.append(unreadable(given.source, _twice(given, taken[_key(given)])))
     return [draft.finished(draft.fields.get("name") or _derived(draft, taken)) for draft in drafts]
+
+
+def _key(name: Sourced) -> str:
+    return names.server_key(str(name.value))
+
+
+def _twice(name: Sourced, other: Sourced) -> InvalidInput:
+    return InvalidInput(
+        f"{name.source.place} and {other.source.place} give the name {str(name.value)!a} to two "
+        "servers",
+        "give one of them another name, or import the files one by one",
+    )
 
 
 def _derived(draft: Draft, taken: dict[str, Sourced]) -> Sourced:
@@ -67,7 +73,7 @@ def _derived(draft: Draft, taken: dict[str, Sourced]) -> Sourced:
     return derived
 
 
-def _warning(reading: FileReading) -> str:
+def _warning(reading: Scope) -> str:
     return (
         f"{reading.file} holds secrets and every user of this machine can read it: chmod 600 "
         f"{reading.file}"

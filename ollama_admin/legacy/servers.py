@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from ollama_admin.domain.secret import Secret
+from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.envfile import Binding
 
 Field: TypeAlias = Literal[
@@ -43,11 +45,12 @@ class Sourced:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegacyServer:
     """One server: `fields` are columns, with `name` and `url` always among them, `auth` the fields
-    of credentials.
+    of credentials. `has_purpose` is true for a server of, say, embeddings alone.
     """
 
     fields: Mapping[Field, Sourced]
     auth: Mapping[str, Sourced] = field(default_factory=dict)
+    has_purpose: bool = False
 
     @property
     def everything(self) -> Mapping[str, Sourced]:
@@ -68,21 +71,40 @@ class LegacyServer:
         return "is_active" not in self.fields or bool(self.fields["is_active"].value)
 
 
+class Kind(StrEnum):
+    """Why a variable goes nowhere: ELSEWHERE concerns no server, MINOR is a part that keeps nobody
+    from deleting the line.
+    """
+
+    IGNORED = "ignored"
+    ELSEWHERE = "elsewhere"
+    UNKNOWN = "unknown"
+    MINOR = "minor"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
     """A variable, or a part of one, that goes nowhere.
 
-    `shadowed_by` is the later line that sets it again; `minor` is a part that keeps nobody from
-    deleting the line.
+    `shadowed_by` is the later line that sets it again; `error` says what cannot be read.
     """
 
     binding: Binding
     why: str
     server: str | None = None
     field: str | None = None
-    unknown: bool = False
-    minor: bool = False
+    kind: Kind = Kind.IGNORED
     shadowed_by: Binding | None = None
+    error: InvalidInput | None = None
+
+
+def unreadable(binding: Binding, error: InvalidInput) -> Skipped:
+    """What cannot be read; the error names the place, the reason leaves it out."""
+    why = error.message
+    for place in (binding.place, f"{binding.file}, line {binding.line}"):
+        why = why.removeprefix(place).lstrip(": ")
+    return Skipped(binding=binding, why=why, kind=Kind.ERROR, error=error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +117,11 @@ class Legacy:
     skipped: tuple[Skipped, ...]
     unrelated: tuple[Binding, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> tuple[InvalidInput, ...]:
+        """Of the lines that cannot be read, in their order."""
+        order = {file: index for index, file in enumerate(self.files)}
+        found = [skip for skip in self.skipped if skip.error]
+        found.sort(key=lambda skip: (order[skip.binding.file], skip.binding.line or 0))
+        return tuple(skip.error for skip in found if skip.error)

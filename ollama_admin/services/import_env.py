@@ -10,7 +10,7 @@ from typing import Any
 
 from ollama_admin.domain.servers import OPEN_FIELDS, SECRET_FIELDS, ApiVersion, AuthType, Server
 from ollama_admin.domain.values import Json
-from ollama_admin.errors import AdminError
+from ollama_admin.errors import AdminError, InvalidInput, all_of
 from ollama_admin.legacy import envfile
 from ollama_admin.legacy.comparison import Held, NewAuth
 from ollama_admin.legacy.plan import Change, Counts, Plan, PlanEntry, Spot, plan
@@ -28,8 +28,9 @@ DEFAULT_FILE = Path(".env")
 class ImportResult:
     """What was planned and, unless it was a dry run, done.
 
-    `applied` counts the entries that were written, `failed` the conflicts; `server_ids` are the
-    rows that the changes made or changed. `deletable` names the lines that can go now.
+    `applied` counts the entries that were written, `failed` the conflicts and the errors;
+    `server_ids` are the rows that the changes made or changed. `deletable` names the lines that can
+    go now, `errors` are of the lines that cannot be read.
     """
 
     entries: tuple[PlanEntry, ...]
@@ -38,6 +39,7 @@ class ImportResult:
     counts: Counts
     deletable: tuple[Spot, ...]
     warnings: tuple[str, ...]
+    errors: tuple[InvalidInput, ...] = ()
     server_ids: tuple[int, ...] = ()
 
     def document(self) -> dict[str, Json]:
@@ -61,11 +63,13 @@ class EnvImport:
         *,
         dry_run: bool = False,
         update: bool = False,
+        skip_errors: bool = False,
     ) -> ImportResult:
         """Import the files, by default `.env`, or the given environment, or both.
 
-        Raises InvalidInput, before anything is written, for a file or a value that cannot be read,
-        and SecretUnavailable when there is no key for the secrets to be stored.
+        Raises InvalidInput, before anything is written, for a file that cannot be read, and for a
+        line that cannot be read unless `skip_errors`; a dry run gives back all such errors. Raises
+        SecretUnavailable when there is no key for the secrets to be stored.
         """
         if not files and environ is None:
             files = [DEFAULT_FILE]
@@ -74,6 +78,8 @@ class EnvImport:
         if dry_run:
             planned = await self._db.read(_plan_only, self._auth, legacy, update)
             return _result(planned, applied=0, deletable=planned.deletable_now)
+        if legacy.errors and not skip_errors:
+            raise all_of(legacy.errors)
         planned, server_ids = await self._db.write(_plan_and_apply, self._auth, legacy, update)
         return _result(
             planned, applied=planned.new, deletable=planned.deletable, server_ids=server_ids
@@ -147,9 +153,10 @@ def _result(
     return ImportResult(
         entries=planned.entries,
         applied=applied,
-        failed=planned.conflicts,
+        failed=planned.conflicts + len(planned.errors),
         counts=planned.counts,
         deletable=deletable,
         warnings=planned.warnings,
+        errors=planned.errors,
         server_ids=server_ids,
     )

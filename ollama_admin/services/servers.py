@@ -76,8 +76,7 @@ class Servers:
 
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
-        parsed = urls.server_url(url)
-        self._note_cut(parsed)
+        parsed = self._read_url(url)
         credentials = read_auth(auth_type, auth_config, headers)
         new = store.NewServer(
             name=names.server_name(name),
@@ -98,10 +97,12 @@ class Servers:
 
         return self._auth.masked(await self._db.write(insert))
 
-    def _note_cut(self, url: urls.ServerURL) -> None:
-        """Say what was cut off a URL as it was given."""
+    def _read_url(self, text: str) -> urls.ServerURL:
+        """The URL as it was given; what was cut off it is said."""
+        url = urls.server_url(text)
         if url.note:
             self._note(url.note)
+        return url
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -182,7 +183,7 @@ class Servers:
         host or port also drops the credentials that are not given again in the same call.
         """
         if url is not None:
-            self._note_cut(urls.server_url(url))
+            self._read_url(url)
         values = _new_values(
             clear,
             name=name,

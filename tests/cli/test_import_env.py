@@ -95,21 +95,102 @@ def test_plan_names_file_line_and_variable(cli: Cli, env: Path) -> None:
     assert entry["server"] in servers(cli)
 
 
-def test_plan_is_printed_line_by_line_and_ends_with_what_can_be_deleted(
+VALUES = "v1  default  model qwen3-vl:8b  general, vision  limit 2  bearer ********"
+
+
+def test_plan_is_a_line_for_each_server_and_ends_with_what_can_be_deleted(
     cli: Cli, env: Path
 ) -> None:
     ran = cli("import-env")
     assert ran.exit_code == 0
     lines = ran.stdout.splitlines()
-    assert any(
-        line.startswith(".env:4") and "OLLAMA_MAX_CONCURRENT_1 -> " in line for line in lines
-    )
-    assert any(line.startswith(".env:8") and "not a client setting" in line for line in lines)
-    assert any(line.startswith(".env:9") and "not understood" in line for line in lines)
-    start = lines.index("these lines can now be deleted:")
+    assert lines[:3] == [
+        f"+  ollama-1  http://10.39.0.101:11434  {VALUES}  [.env:2-4,6-7]",
+        "+  ollama-2  http://10.39.0.6:11434  [.env:5]",
+        "? .env:9     ignored    OLLAMA_FROBNICATE (not understood)",
+    ]
+    assert not any("KEEP_ALIVE" in line for line in lines)
+    start = lines.index("these lines can be deleted, once your programs ask ollama-admin:")
     deletable = [line.split()[-1] for line in lines[start + 1 :]]
     assert {"OLLAMA_URL_1", "OLLAMA_URL_2", "OLLAMA_MODEL"} <= set(deletable)
     assert not {"DATABASE_PASSWORD", "OLLAMA_FROBNICATE"} & set(deletable)
+
+
+def test_verbose_names_every_line_with_what_becomes_of_it(cli: Cli, env: Path) -> None:
+    lines = cli("-v", "import-env", "--dry-run").stdout.splitlines()
+    assert any(
+        line.startswith("  .env:4 ") and "OLLAMA_MAX_CONCURRENT_1 -> " in line for line in lines
+    )
+    assert any(line.startswith("  .env:8 ") and "not a client setting" in line for line in lines)
+    assert "nothing was changed (--dry-run)" in lines
+    assert not any("can be deleted" in line for line in lines)
+
+
+def test_plan_marks_what_is_the_same_what_differs_and_what_changes(cli: Cli, env: Path) -> None:
+    cli("import-env")
+    env.write_text(LEGACY.replace("MAX_CONCURRENT_1=2", "MAX_CONCURRENT_1=3"))
+    kept, updated = cli("import-env"), cli("import-env", "--update", "--dry-run")
+    assert [line[:1] for line in kept.stdout.splitlines()[:3]] == ["!", " ", "="]
+    assert "max_concurrent = 3 (the server has 2)" in kept.stdout
+    assert [line[:1] for line in updated.stdout.splitlines()[:3]] == ["~", " ", "="]
+    assert "max_concurrent = 3 (replaces 2)" in updated.stdout
+
+
+def test_a_misspelt_variable_is_asked_about(cli: Cli, env: Path) -> None:
+    env.write_text("OLLAMA_URL_2=a\nOLLAMA_MAX_CONCURENT_2=3\n")
+    assert "did you mean OLLAMA_MAX_CONCURRENT_2?" in cli("import-env").stdout
+
+
+WRONG = "OLLAMA_URL_1=ftp://x\nOLLAMA_URL_2=http://b\nOLLAMA_PRIORITY_2=high\nX='open\n"
+
+
+def test_all_errors_are_told_at_once_and_nothing_is_imported(cli: Cli, env: Path) -> None:
+    env.write_text(WRONG)
+    ran = cli("import-env")
+    assert ran.exit_code == 2
+    errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert [error.split(":")[1] for error in errors] == [
+        " .env, line 1",
+        " .env, line 3",
+        " .env, line 4",
+    ]
+    assert "--skip-errors" in ran.stderr
+    assert ran.stdout.startswith("+  ollama-2  http://b")
+    assert servers(cli) == {}
+
+
+def test_errors_are_one_error_of_json_and_entries_of_a_plan(cli: Cli, env: Path) -> None:
+    env.write_text(WRONG)
+    ran = cli.json("import-env")
+    assert ran.failure == (2, "invalid_input")
+    assert [f"line {line}: " in ran.error["message"] for line in (1, 2, 3, 4)] == [
+        *(True, False, True, True),
+    ]
+    planned = cli.json("import-env", "--dry-run")
+    assert planned.exit_code == 7
+    document = json.loads(planned.stdout)
+    assert (document["applied"], document["failed"]) == (0, 3)
+    unreadable = [entry for entry in document["results"] if entry["state"] == "error"]
+    assert [(entry["line"], entry["variable"]) for entry in unreadable] == [
+        (1, "OLLAMA_URL_1"),
+        (3, "OLLAMA_PRIORITY_2"),
+        (4, "X"),
+    ]
+
+
+def test_skip_errors_imports_the_rest(cli: Cli, env: Path) -> None:
+    env.write_text(WRONG)
+    ran = cli("import-env", "--skip-errors")
+    assert ran.exit_code == 7
+    assert ran.stderr.count("error: ") == 3
+    assert [server["url"] for server in servers(cli).values()] == ["http://b"]
+
+
+def test_a_compose_file_is_read_by_its_environments(cli: Cli, tmp_path: Path) -> None:
+    text = "services:\n  web:\n    environment:\n      OLLAMA_BASE_URL: http://a:11434\n"
+    (tmp_path / "docker-compose.yml").write_text(text)
+    ran = cli("import-env", "docker-compose.yml")
+    assert ran.stdout.startswith("+  ollama  http://a:11434  default  [docker-compose.yml:4]")
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",), ("-o", "json"), ("--update", "-o", "json")])
@@ -182,7 +263,7 @@ def test_environment_is_read_only_when_asked(
 
 def test_environment_is_called_so_in_the_plan(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "10.0.0.9")
-    assert cli("import-env", "--environ").stdout.startswith("environment")
+    assert "[environment: OLLAMA_HOST]" in cli("import-env", "--environ").stdout
 
 
 def test_url_with_a_password_is_imported_without_showing_it(cli: Cli, env: Path) -> None:

@@ -489,10 +489,7 @@ rows = st.tuples(
 def test_a_plan_that_was_applied_is_followed_by_one_without_changes(
     files: list[list[tuple[str, str]]], servers: list[Server], update: bool
 ) -> None:
-    try:
-        found = legacy(*("".join(f"{key}={value}\n" for key, value in lines) for lines in files))
-    except InvalidInput:
-        return
+    found = legacy(*("".join(f"{key}={value}\n" for key, value in lines) for lines in files))
     first = plan(servers, found, update=update)
     second = plan(applied(servers, first), found)
     if not (update and first.conflicts):  # a name that one row gave up may then be free for another
@@ -502,7 +499,12 @@ def test_a_plan_that_was_applied_is_followed_by_one_without_changes(
     counts = first.counts
     assert counts.seen == sum(map(len, files))
     assert counts.seen == (
-        counts.imported + counts.conflicts + counts.skipped + counts.unknown + counts.unrelated
+        counts.imported
+        + counts.conflicts
+        + counts.errors
+        + counts.skipped
+        + counts.unknown
+        + counts.unrelated
     )
     assert set(first.deletable) >= set(first.deletable_now)
 
@@ -568,6 +570,22 @@ async def test_import_writes_nothing_when_one_file_cannot_be_read(database_url: 
         with pytest.raises(InvalidInput, match=r"^b\.env, line 2: "):
             await client.import_env(files)
         assert await client.servers.list() == []
+
+
+async def test_errors_come_all_at_once_and_the_rest_is_imported_when_they_are_skipped(
+    database_url: str,
+) -> None:
+    file = env_file("OLLAMA_URL_1=ftp://x\nOLLAMA_URL_2=http://b\nOLLAMA_PRIORITY_2=high\n")
+    async with Client(database_url=database_url, environ={}) as client:
+        dry = await client.import_env([file], dry_run=True)
+        with pytest.raises(InvalidInput, match=r"line 1: .*; \.env, line 3: "):
+            await client.import_env([file])
+        assert await client.servers.list() == []
+        done = await client.import_env([file], skip_errors=True)
+        assert [server.url for server in await client.servers.list()] == ["http://b"]
+    assert (dry.failed, len(dry.errors), done.failed) == (2, 2, 2)
+    assert dry.counts.errors == 2
+    assert [variable for _, _, variable in done.deletable] == ["OLLAMA_URL_2"]
 
 
 async def test_import_takes_the_environment_only_when_it_is_given(
