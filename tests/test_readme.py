@@ -472,10 +472,8 @@ def test_layout_table_has_every_role_and_word() -> None:
         for role, (one, several) in read(LAYOUTS).table("url").items()
     }
     for role in layouts.Role:
-        one = {word for found, words in layouts._ROLES if found is role for word in words.split()}
-        several = {
-            word for found, words in layouts._LIST_ROLES if found is role for word in words.split()
-        }
+        one = set(layouts.ROLE_WORDS[role])
+        several = set(layouts.LIST_WORDS.get(role, []))
         assert documented[role] == (one, several), role
 
 

@@ -20,6 +20,12 @@ NOT_ASKED = "an address for another use, not a server to ask"
 KEY_LIMIT = 200  # characters; what is longer is no name of a variable
 
 
+def _table(text: str, mark: str = ":") -> dict[str, list[str]]:
+    """The words of each row by what stands before its mark; a row may go on indented."""
+    rows = (row.partition(mark) for row in re.sub(r"\n +", " ", text.strip()).splitlines())
+    return {name.strip(): words.split() for name, _, words in rows}
+
+
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
@@ -58,81 +64,70 @@ AUTH_ROLES = frozenset(
 ).union(CF_HEADERS)
 NUMBER_ROLES = frozenset({Role.MAX_CONCURRENT, Role.PRIORITY})
 
-# What stands behind OLLAMA_. The order within a line is the order of preference.
-_ROLES: tuple[tuple[Role, str], ...] = (
-    (
-        Role.URL,
-        (
-            "BASE_URL API_BASE_URL API_BASE API_URL URL HOST SERVER_URL ENDPOINT API_ENDPOINT "
-            "BASE_PATH PROXY_URL"
-        ),
-    ),
-    (Role.URL, "SERVER NODE INSTANCE BASE ADDRESS ADDR URI HOSTNAME BACKEND API_HOST BASEURL"),
-    (Role.PORT, "PORT"),
-    (Role.TLS, "SCHEME PROTOCOL PROTO SSL TLS HTTPS USE_SSL USE_TLS USE_HTTPS"),
-    (Role.NAME, "NAME NICKNAME LABEL"),
-    (Role.MODEL, "MODEL MODEL_PREF MODEL_NAME MODEL_ID LLM DEFAULT_MODEL"),
-    (Role.CAPABILITIES, "CAPABILITIES CAPABILITY"),
-    (
-        Role.MAX_CONCURRENT,
-        "MAX_CONCURRENT MAX_CONCURRENCY MAX_CONCURRENT_REQUESTS CONCURRENCY MAX_PARALLEL",
-    ),
-    (Role.PRIORITY, "PRIORITY"),
-    (Role.ACTIVE, "ACTIVE ENABLED"),
-    (Role.CONFIGS, "API_CONFIGS"),
-    (
-        Role.KEY,
-        "API_KEY APIKEY AUTH_TOKEN BEARER_TOKEN API_TOKEN ACCESS_TOKEN AUTH_KEY TOKEN KEY SECRET",
-    ),
-    (Role.USERNAME, "USERNAME USER AUTH_USERNAME AUTH_USER BASIC_AUTH_USERNAME BASIC_AUTH_USER"),
-    (Role.PASSWORD, "PASSWORD PASS AUTH_PASSWORD AUTH_PASS BASIC_AUTH_PASSWORD BASIC_AUTH_PASS"),
-    (Role.BASIC, "BASIC_AUTH AUTH_BASIC"),
-    (Role.SCHEME, "AUTH_SCHEME AUTH_TYPE"),
-    (Role.HEADER, "AUTH_HEADER AUTH_HEADER_NAME API_KEY_HEADER"),
-    (Role.HEADERS, "HEADERS HEADERS_JSON EXTRA_HEADERS CUSTOM_HEADERS"),
-    (Role.CLIENT_ID, "CF_ACCESS_CLIENT_ID CLOUDFLARE_ACCESS_CLIENT_ID"),
-    (Role.CLIENT_SECRET, "CF_ACCESS_CLIENT_SECRET CLOUDFLARE_ACCESS_CLIENT_SECRET"),
-    (Role.PROVIDER, "PROVIDER BINDING ENGINE TYPE API_TYPE DRIVER VENDOR"),
-)
-# One value for each server of a list.
-_LIST_ROLES: tuple[tuple[Role, str], ...] = (
-    (
-        Role.URL,
-        (
-            "BASE_URLS API_BASE_URLS API_URLS URLS HOSTS SERVERS ENDPOINTS NODES INSTANCES "
-            "SERVER_URLS BACKENDS WORKERS POOL"
-        ),
-    ),
-    (Role.NAME, "NAMES LABELS"),
-    (Role.PRIORITY, "PRIORITIES"),
-    (Role.KEY, "API_KEYS AUTH_TOKENS TOKENS KEYS"),
-    (Role.USERNAME, "USERNAMES USERS"),
-    (Role.PASSWORD, "PASSWORDS"),
-)
+# The last words of a name, by the role that they tell, in the order of preference.
+ROLE_WORDS = _table("""
+url: BASE_URL API_BASE_URL API_BASE API_URL URL HOST SERVER_URL ENDPOINT API_ENDPOINT BASE_PATH
+    PROXY_URL SERVER NODE INSTANCE BASE ADDRESS ADDR URI HOSTNAME BACKEND API_HOST BASEURL
+port: PORT
+tls: SCHEME PROTOCOL PROTO SSL TLS HTTPS USE_SSL USE_TLS USE_HTTPS
+name: NAME NICKNAME LABEL
+model: MODEL MODEL_PREF MODEL_NAME MODEL_ID LLM DEFAULT_MODEL
+capabilities: CAPABILITIES CAPABILITY
+max_concurrent: MAX_CONCURRENT MAX_CONCURRENCY MAX_CONCURRENT_REQUESTS CONCURRENCY MAX_PARALLEL
+priority: PRIORITY
+active: ACTIVE ENABLED
+configs: API_CONFIGS
+key: API_KEY APIKEY AUTH_TOKEN BEARER_TOKEN API_TOKEN ACCESS_TOKEN AUTH_KEY TOKEN KEY SECRET
+username: USERNAME USER AUTH_USERNAME AUTH_USER BASIC_AUTH_USERNAME BASIC_AUTH_USER
+password: PASSWORD PASS AUTH_PASSWORD AUTH_PASS BASIC_AUTH_PASSWORD BASIC_AUTH_PASS
+basic: BASIC_AUTH AUTH_BASIC
+scheme: AUTH_SCHEME AUTH_TYPE
+header: AUTH_HEADER AUTH_HEADER_NAME API_KEY_HEADER
+headers: HEADERS HEADERS_JSON EXTRA_HEADERS CUSTOM_HEADERS
+client_id: CF_ACCESS_CLIENT_ID CLOUDFLARE_ACCESS_CLIENT_ID
+client_secret: CF_ACCESS_CLIENT_SECRET CLOUDFLARE_ACCESS_CLIENT_SECRET
+provider: PROVIDER BINDING ENGINE TYPE API_TYPE DRIVER VENDOR
+""")
+# Those with one value for each server of a list.
+LIST_WORDS = _table("""
+url: BASE_URLS API_BASE_URLS API_URLS URLS HOSTS SERVERS ENDPOINTS NODES INSTANCES SERVER_URLS
+    BACKENDS WORKERS POOL
+name: NAMES LABELS
+priority: PRIORITIES
+key: API_KEYS AUTH_TOKENS TOKENS KEYS
+username: USERNAMES USERS
+password: PASSWORDS
+""")
+# Keys of a JSON object that describes a server, in small letters and without punctuation.
+_JSON_KEYS = _table("""
+url: url baseurl host endpoint address apibase apiurl apibaseurl hostname uri
+port: port
+name: name nickname label
+model: model defaultmodel
+capabilities: capabilities
+max_concurrent: maxconcurrent maxconcurrency maxconcurrentrequests concurrency
+priority: priority
+active: enable enabled active isactive
+key: key apikey token authtoken bearertoken
+username: username user
+password: password
+scheme: authtype authscheme
+headers: headers
+""")
+JSON_LISTS = _set("servers instances nodes hosts endpoints")
 # Variables of programs that a row of ours has no column for.
-_WITHOUT_COLUMN: tuple[tuple[str, str], ...] = (
-    (MODEL_LIST, "MODELS MODEL_LIST AVAILABLE_MODELS ALLOWED_MODELS"),
-    (
-        "a time limit belongs to each request: --timeout",
-        (
-            "TIMEOUT TIMEOUT_SECONDS TIMEOUT_MS REQUEST_TIMEOUT RESPONSE_TIMEOUT CONNECT_TIMEOUT "
-            "READ_TIMEOUT"
-        ),
-    ),
-    (
-        "an option belongs to each request: --option",
-        (
-            "TEMPERATURE NUM_CTX NUM_PREDICT TOP_P TOP_K SEED MODEL_TOKEN_LIMIT MAX_TOKENS "
-            "CONTEXT_WINDOW"
-        ),
-    ),
-    (
-        "nothing is kept of it",
-        (
-            "VRAM VRAM_GB VRAM_MAP RAM_GB MAX_RETRIES RETRIES RETRY_DELAY BASIC_AUTH_ENABLED "
-            "AUTH_ENABLED VERIFY_SSL SSL_VERIFY"
-        ),
-    ),
+_WITHOUT_COLUMN = _table(
+    f"""
+{MODEL_LIST} = MODELS MODEL_LIST AVAILABLE_MODELS
+    ALLOWED_MODELS
+a time limit belongs to each request: --timeout = TIMEOUT TIMEOUT_SECONDS TIMEOUT_MS
+    REQUEST_TIMEOUT RESPONSE_TIMEOUT CONNECT_TIMEOUT READ_TIMEOUT
+an option belongs to each request: --option = TEMPERATURE NUM_CTX NUM_PREDICT TOP_P TOP_K SEED
+    MODEL_TOKEN_LIMIT MAX_TOKENS CONTEXT_WINDOW
+nothing is kept of it = VRAM VRAM_GB VRAM_MAP RAM_GB MAX_RETRIES RETRIES RETRY_DELAY
+    BASIC_AUTH_ENABLED AUTH_ENABLED VERIFY_SSL SSL_VERIFY
+""",
+    "=",
 )
 # Ollama's own variables, of its server, its command line and its installer.
 _SERVER_SETTINGS = _set(
@@ -177,28 +172,6 @@ _NOT_ASKED = _set(
     "ALL_PROXY WEBHOOK CALLBACK REDIRECT DOCS DOWNLOAD RELEASE REPO GITHUB REGISTRY"
 )
 _LOCAL_MODELS = frozenset({"LLM", "LOCAL", "AI", "DEFAULT", "MODEL"})  # and no other word
-
-# Keys of a JSON object that describes a server, in small letters and without punctuation.
-JSON_KEYS: dict[str, Role] = {
-    key: role
-    for role, keys in (
-        (Role.URL, "url baseurl host endpoint address apibase apiurl apibaseurl hostname uri"),
-        (Role.PORT, "port"),
-        (Role.NAME, "name nickname label"),
-        (Role.MODEL, "model defaultmodel"),
-        (Role.CAPABILITIES, "capabilities"),
-        (Role.MAX_CONCURRENT, "maxconcurrent maxconcurrency maxconcurrentrequests concurrency"),
-        (Role.PRIORITY, "priority"),
-        (Role.ACTIVE, "enable enabled active isactive"),
-        (Role.KEY, "key apikey token authtoken bearertoken"),
-        (Role.USERNAME, "username user"),
-        (Role.PASSWORD, "password"),
-        (Role.SCHEME, "authtype authscheme"),
-        (Role.HEADERS, "headers"),
-    )
-    for key in keys.split()
-}
-JSON_LISTS = _set("servers instances nodes hosts endpoints")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,14 +339,15 @@ def _is_folder(value: str) -> bool:
 
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9][0-9.]*[A-Za-z]?")
 _SIZE = re.compile(r"[0-9]{1,4}|[0-9]{1,4}(?:\.[0-9])?[BM]")  # a model size, as 14B, is no number
-_BY_PHRASE: dict[str, tuple[Role, bool]] = {
-    phrase: (role, many)
-    for table, many in ((_ROLES, False), (_LIST_ROLES, True))
-    for role, phrases in table
-    for phrase in phrases.split()
+_BY_PHRASE = {
+    phrase: (Role(role), table is LIST_WORDS)
+    for table in (ROLE_WORDS, LIST_WORDS)
+    for role, phrases in table.items()
+    for phrase in phrases
 }
+JSON_KEYS = {key: Role(role) for role, keys in _JSON_KEYS.items() for key in keys}
 _RANKS = {phrase: rank for rank, phrase in enumerate(_BY_PHRASE)}
-_REASONS = {phrase: why for why, phrases in _WITHOUT_COLUMN for phrase in phrases.split()}
+_REASONS = {phrase: why for why, phrases in _WITHOUT_COLUMN.items() for phrase in phrases}
 _SERVERS = _PLAIN | {"OLLAMA"}
 _KNOWN_WORDS = {word for phrase in _BY_PHRASE for word in phrase.split("_")}.union(
     _PURPOSES, _WORDS, _PLAIN
