@@ -2,7 +2,7 @@
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import layouts, lists, values
-from ollama_admin.legacy.drafts import Draft
+from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import CHAT, NUMBER_ROLES, Meaning, Role
 from ollama_admin.legacy.lines import (
@@ -18,14 +18,14 @@ from ollama_admin.legacy.lines import (
 from ollama_admin.legacy.servers import Kind
 
 
-def tell(scope: Scope, draft: Draft, role: Role, text: str, binding: Binding) -> None:
+def tell(scope: Scope, draft: LegacyServer, role: Role, text: str, binding: Binding) -> None:
     scope.attempt(binding, lambda: draft.tell(role, text, binding))
 
 
 def attach(scope: Scope, line: Line) -> None:
     known, binding = line.known, line.binding
     if known.role in PARTS:
-        if not any(binding in draft.fields["url"].also for draft in scope.drafts):
+        if not any(binding in draft.fields["url"].also for draft in scope.servers):
             scope.skip(binding, f"no URL without a {known.role} to which it could belong", "url")
     elif known.role is Role.CONFIGS:
         scope.attempt(binding, lambda: _attach_configs(scope, line))
@@ -45,7 +45,7 @@ def _is_list_of_numbers(line: Line) -> bool:
 def _attach_one(scope: Scope, line: Line) -> None:
     known, binding = line.known, line.binding
     draft = _target(scope, known)
-    if draft is None and known.odd and scope.drafts:
+    if draft is None and known.odd and scope.servers:
         skip_unknown(scope, line)
     elif draft is None:
         scope.skip(binding, _no_target(scope, known))
@@ -59,7 +59,7 @@ def _attach_model(scope: Scope, line: Line) -> None:
     known, binding = line.known, line.binding
     draft = _target(scope, known)
     is_own = known.ollama or (draft is not None and _is_beside(draft, known))
-    if not scope.drafts:
+    if not scope.servers:
         scope.skip(binding, NO_SERVER)
     elif is_plain_model(scope, line) and not is_own:
         return  # once all others have been attached
@@ -74,28 +74,33 @@ def _attach_model(scope: Scope, line: Line) -> None:
         tell(scope, draft, Role.MODEL, line.text, binding)
 
 
-def _is_beside(draft: Draft, known: Meaning) -> bool:
+def _is_beside(draft: LegacyServer, known: Meaning) -> bool:
     return not draft.known.ollama and draft.known.place == known.place
 
 
 def attach_plain_models(scope: Scope, lines: list[Line]) -> None:
     """A model without OLLAMA, and of no purpose, is the default model when it is the only one."""
     settled = {skip.binding for skip in scope.skipped}
-    settled |= {sourced.source for draft in scope.drafts for sourced in draft.fields.values()}
+    settled |= {sourced.source for draft in scope.servers for sourced in draft.fields.values()}
     lines = [line for line in lines if line.binding not in settled]
     draft = scope.first("")
     for line in lines:
         if len({other.text for other in lines}) > 1:
             scope.skip(line.binding, NOT_ALONE, "default_model")
-        elif draft is None or draft.names_model(line.text) is False:
+        elif draft is None or not _takes(draft, line):
             scope.skip(line.binding, NOT_COUNTED, "default_model")
         else:
             tell(scope, draft, Role.MODEL, line.text, line.binding)
 
 
-def _target(scope: Scope, known: Meaning) -> Draft | None:
+def _takes(server: LegacyServer, line: Line) -> bool:
+    known = server.fields.get("default_model")
+    return known is None or known.text == line.text
+
+
+def _target(scope: Scope, known: Meaning) -> LegacyServer | None:
     """The server that a variable belongs to, if there is one."""
-    for draft in scope.drafts:
+    for draft in scope.servers:
         if draft.known.words == known.words:
             return draft
     group = scope.group(known.prefix)
@@ -111,7 +116,7 @@ def _target(scope: Scope, known: Meaning) -> Draft | None:
 
 
 def _no_target(scope: Scope, known: Meaning) -> str:
-    if known.slot is None or not scope.drafts:
+    if known.slot is None or not scope.servers:
         return NO_SERVER
     if known.slot.isdecimal():
         return f"no server has the number {known.slot}"
@@ -167,7 +172,7 @@ def _attach_configs(scope: Scope, line: Line) -> None:
         draft.skip_keys(binding, unused)
 
 
-def _config_index(binding: Binding, key: str, drafts: dict[int, Draft], length: int) -> int:
+def _config_index(binding: Binding, key: str, drafts: dict[int, LegacyServer], length: int) -> int:
     """The index of the server that a key of the settings means; -1 when it means none."""
     if key.isdecimal() and key.isascii():
         index = int(key[:10])
@@ -180,4 +185,4 @@ def _config_index(binding: Binding, key: str, drafts: dict[int, Draft], length: 
         url = values.server_url(binding, key)[0]
     except InvalidInput:
         return -1
-    return next((index for index, draft in drafts.items() if draft.url.url == url.url), -1)
+    return next((index for index, draft in drafts.items() if draft.url == url.url), -1)

@@ -9,14 +9,13 @@ from ollama_admin.domain import names, urls
 from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import AdminError
-from ollama_admin.legacy.drafts import numbered
+from ollama_admin.legacy.drafts import LegacyServer, numbered
 from ollama_admin.legacy.servers import (
     AUTH_CONFIG,
     AUTH_TYPE,
     HEADERS,
     Field,
     FieldValue,
-    LegacyServer,
     Sourced,
 )
 
@@ -69,10 +68,20 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
 
     @property
+    def row_id(self) -> int | None:
+        if self.row is None:
+            return None
+        return self.row.id
+
+    @property
+    def _new(self) -> Mapping[str, Sourced]:
+        return {v.field: v.sourced for v in self.verdicts if v.state is State.NEW}
+
+    @property
     def columns(self) -> Mapping[str, FieldValue]:
         """What is to be written, but for credentials."""
-        fields = self.server.fields.items()
-        return {field: sourced.value for field, sourced in fields if field in self._new}
+        auth = self.server.auth
+        return {field: new.value for field, new in self._new.items() if field not in auth}
 
     @property
     def auth(self) -> NewAuth | None:
@@ -80,19 +89,14 @@ class Comparison:
         one.
         """
         auth = self.server.auth
-        new = {field: sourced for field, sourced in auth.items() if field in self._new}
+        new = {field: sourced for field, sourced in self._new.items() if field in auth}
         headers = _under(HEADERS, new) or None
         if any(not field.startswith(HEADERS) for field in new):
-            kind = str(auth[AUTH_TYPE].value)
-            config = _under(AUTH_CONFIG, auth)
+            kind, config = str(auth[AUTH_TYPE].value), _under(AUTH_CONFIG, auth)
             return NewAuth(auth_type=kind, auth_config=config, headers=headers)
         if headers is None:
             return None
         return NewAuth(headers=headers)
-
-    @property
-    def _new(self) -> set[str]:
-        return {verdict.field for verdict in self.verdicts if verdict.state is State.NEW}
 
     @property
     def can_be_default(self) -> bool:
@@ -148,12 +152,10 @@ def _as_new(server: LegacyServer, owners: set[str], taken: set[str]) -> Comparis
         return Comparison(server=server, row=None, name=name, verdicts=verdicts)
     if not is_given and names.server_key(name) in taken:
         name = next(free for free in numbered(name) if names.server_key(free) not in taken)
-    fields = dict(server.fields)
-    fields["name"] = replace(fields["name"], value=name)
-    server = replace(server, fields=fields)
+    values = dict(server.everything) | {"name": replace(server.fields["name"], value=name)}
     verdicts = tuple(
         Verdict(field=field, sourced=sourced, state=State.NEW, why=sourced.remark)
-        for field, sourced in server.everything.items()
+        for field, sourced in values.items()
     )
     return Comparison(server=server, row=None, name=name, verdicts=verdicts)
 

@@ -1,27 +1,27 @@
 """What the auth variables of one server amount to, as fields of `auth_type`, `auth_config` and
 `headers`.
 
-Values are checked when they are used: what cannot stand in a header is an InvalidInput that names
-its place.
+A user with a password is `basic`, a key alone `bearer`, a key with the name of a header `api_key`.
+What no header can carry is an error that names its place.
 """
 
 import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from ollama_admin.domain.secret import Secret, check_header_value, header_name
+from ollama_admin.domain.secret import check_header_value, header_name
 from ollama_admin.domain.servers import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import forms, values
-from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, CF_HEADERS, Role
 from ollama_admin.legacy.servers import (
     AUTH_CONFIG,
     AUTH_TYPE,
     HEADERS,
+    PLACEHOLDER,
     Skipped,
     Sourced,
     unreadable,
@@ -29,14 +29,11 @@ from ollama_admin.legacy.servers import (
 
 SECRET_ROLES = AUTH_ROLES - {Role.USERNAME, Role.SCHEME}
 VERBATIM_ROLES = AUTH_ROLES - {Role.SCHEME, Role.HEADERS}
-PLACEHOLDER = "a placeholder"
 _SPOKEN: Mapping[str, frozenset[AuthType]] = {
     "": frozenset(AuthType),
     "basic": frozenset({AuthType.BASIC}),
     "bearer": frozenset({AuthType.BEARER}),
     "token": frozenset({AuthType.BEARER, AuthType.API_KEY}),
-    "api_key": frozenset({AuthType.API_KEY}),
-    "api-key": frozenset({AuthType.API_KEY}),
     "apikey": frozenset({AuthType.API_KEY}),
 }
 _NOT_SPOKEN = ("session", "system_oauth", "digest", "negotiate", "ntlm")
@@ -53,133 +50,100 @@ _INCOMPLETE = {
     Role.HEADER: "neither a whole header nor the name of one with a key",
     Role.SCHEME: "no credential belongs to it",
 }
+_COLUMNS = {Role.SCHEME: "auth_type", Role.HEADERS: "headers"}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """The value of one auth variable, which may be a secret, and where it stood; `also` say the
-    same.
-    """
-
-    value: str = field(repr=False)
-    source: Binding
-    also: tuple[Binding, ...] = ()
-    remark: str | None = None
-
-    @property
-    def sources(self) -> tuple[Binding, ...]:
-        return (self.source, *self.also)
+Pieces = Mapping[Role, Sourced]
+Outcome = tuple[dict[str, Sourced], list[Skipped]]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a credential, and the piece that it was read from."""
-
-    text: str = field(repr=False)
-    piece: Piece
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
     """`secret` is the password, the token or the key; `subject` the user name of basic, the header
     of api_key.
     """
 
     auth_type: AuthType
-    secret: Part
-    subject: Part | None = None
-
-    @property
-    def parts(self) -> list[Part]:
-        if self.subject is None:
-            return [self.secret]
-        return [self.secret, self.subject]
+    secret: Sourced
+    subject: Sourced | None = None
 
 
-def credential(pieces: Mapping[Role, Piece]) -> Credential | None:
+def credential(pieces: Pieces) -> Credential | None:
     """The one credential that the pieces make; None when they are incomplete or of a kind that is
     not spoken.
-
-    A user with a password is `basic`, a key alone `bearer`, a key with the name of a header
-    `api_key`.
     """
     spoken = _SPOKEN.get(_scheme(pieces), frozenset())
-    for candidate in _candidates(pieces):
-        if candidate is not None and candidate.auth_type in spoken:
-            return candidate
-    return None
+    made = (candidate for candidate in _candidates(pieces) if candidate is not None)
+    return next((candidate for candidate in made if candidate.auth_type in spoken), None)
 
 
-def auth_fields(pieces: Mapping[Role, Piece]) -> tuple[dict[str, Sourced], list[Skipped]]:
+def auth_fields(pieces: Pieces) -> Outcome:
     """What the pieces say, by field, and what of them goes nowhere."""
     chosen = credential(pieces)
-    fields: dict[str, Sourced] = {}
-    skipped: list[Skipped] = []
-    used = []
-    if chosen is not None:
-        used = [part.piece for part in chosen.parts]
-        skipped = _problems(chosen)
-        if not skipped:
-            fields = _credential_fields(chosen, pieces.get(Role.SCHEME))
-    for role in CF_HEADERS.keys() & pieces.keys():
-        headers, others = _one_header(CF_HEADERS[role], pieces[role])
-        fields |= headers
-        skipped += others
+    fields, skipped = _credential_fields(chosen, pieces.get(Role.SCHEME))
     for role, piece in pieces.items():
-        if (
-            role is Role.HEADERS
-            or role in CF_HEADERS
-            or piece in used
-            or (role is Role.SCHEME and chosen)
-        ):
+        if role is Role.HEADERS:
+            outcome = _header_fields(piece, chosen)
+        elif role in CF_HEADERS:
+            outcome = _header(CF_HEADERS[role], piece)
+        elif _is_used(role, piece, chosen):
             continue
-        why = _why(role, pieces, chosen)
-        name = skipped_field(role)
-        skipped += [Skipped(binding=source, why=why, field=name) for source in piece.sources]
-    if Role.HEADERS in pieces:
-        headers, others = _header_fields(pieces[Role.HEADERS], chosen)
-        fields |= headers
-        skipped += others
+        else:
+            outcome = {}, _skipped(piece, _why(role, pieces, chosen), skipped_column(role))
+        fields |= outcome[0]
+        skipped += outcome[1]
     return fields, skipped
 
 
-def skipped_field(role: Role) -> str:
-    """The field of a variable that goes nowhere."""
-    return {Role.SCHEME: "auth_type", Role.HEADERS: "headers"}.get(role, "auth_config")
+def skipped_column(role: Role) -> str:
+    """The column of a variable that goes nowhere."""
+    return _COLUMNS.get(role, "auth_config")
 
 
-def _candidates(pieces: Mapping[Role, Piece]) -> Iterator[Credential | None]:
-    username, password = pieces.get(Role.USERNAME), pieces.get(Role.PASSWORD)
-    if username and password:
-        yield _basic(Part(username.value, username), Part(password.value, password))
+def _is_used(role: Role, piece: Sourced, chosen: Credential | None) -> bool:
+    if chosen is None:
+        return False
+    return role is Role.SCHEME or any(piece.source == p.source for p in _parts(chosen))
+
+
+def _parts(chosen: Credential) -> list[Sourced]:
+    return [part for part in (chosen.secret, chosen.subject) if part is not None]
+
+
+def _skipped(piece: Sourced, why: str, column: str) -> list[Skipped]:
+    return [Skipped(binding=source, why=why, field=column) for source in piece.sources]
+
+
+def _candidates(pieces: Pieces) -> Iterator[Credential | None]:
+    if Role.USERNAME in pieces and Role.PASSWORD in pieces:
+        yield _basic(pieces[Role.USERNAME], pieces[Role.PASSWORD])
     if Role.BASIC in pieces:
-        yield _from_basic(pieces[Role.BASIC].value, pieces[Role.BASIC])
+        yield _from_basic(pieces[Role.BASIC], pieces[Role.BASIC].text)
     if Role.KEY in pieces:
         yield _from_key(pieces[Role.KEY], pieces.get(Role.HEADER), _scheme(pieces))
     if Role.HEADER in pieces:
-        yield _from_header(pieces[Role.HEADER].value, pieces[Role.HEADER])
+        yield _from_header(pieces[Role.HEADER], pieces[Role.HEADER].text)
     if Role.HEADERS in pieces:
-        headers = _document(pieces[Role.HEADERS])
-        yield from (
-            _from_header(f"{name}: {value}", pieces[Role.HEADERS])
-            for name, value in headers.items()
-            if name.casefold() == "authorization" and isinstance(value, str)
-        )
+        for name, value in _document(pieces[Role.HEADERS]).items():
+            if name.casefold() == "authorization" and isinstance(value, str):
+                yield _from_header(pieces[Role.HEADERS], f"{name}: {value}")
 
 
-def _scheme(pieces: Mapping[Role, Piece]) -> str:
+def _scheme(pieces: Pieces) -> str:
     if Role.SCHEME not in pieces:
         return ""
-    return pieces[Role.SCHEME].value.strip().lower()
+    word = pieces[Role.SCHEME].text.strip().lower()
+    if word in ("api_key", "api-key"):
+        return "apikey"
+    return word
 
 
-def _basic(username: Part, password: Part) -> Credential | None:
+def _basic(username: Sourced, password: Sourced) -> Credential | None:
     if not username.text or not password.text:
         return None
-    return Credential(auth_type=AuthType.BASIC, subject=username, secret=password)
+    return Credential(AuthType.BASIC, password, username)
 
 
-def _from_basic(text: str, piece: Piece) -> Credential | None:
+def _from_basic(piece: Sourced, text: str) -> Credential | None:
     """From `user:password`, plain or in base64, with or without the word Basic."""
     text = _without("basic", text)
     if ":" not in text:
@@ -188,22 +152,22 @@ def _from_basic(text: str, piece: Piece) -> Credential | None:
         except (binascii.Error, ValueError):
             return None
     username, _, password = text.partition(":")
-    return _basic(Part(username, piece), Part(password, piece))
+    return _basic(piece.part(username), piece.part(password))
 
 
-def _from_key(piece: Piece, header: Piece | None, scheme: str) -> Credential:
-    secret = Part(_without("bearer", piece.value), piece)
+def _from_key(piece: Sourced, header: Sourced | None, scheme: str) -> Credential:
+    secret = piece.part(_without("bearer", piece.text))
+    if header is None and scheme == "apikey":
+        return Credential(AuthType.API_KEY, secret)
     if header is None:
-        is_api_key = scheme.startswith("api")
-        kind = AuthType.API_KEY if is_api_key else AuthType.BEARER
-        return Credential(auth_type=kind, secret=secret)
-    name = header.value.strip()
+        return Credential(AuthType.BEARER, secret)
+    name = header.text.strip()
     if _name_problem(name) or name.lower() == "authorization":
-        return Credential(auth_type=AuthType.BEARER, secret=secret)
-    return Credential(auth_type=AuthType.API_KEY, subject=Part(name, header), secret=secret)
+        return Credential(AuthType.BEARER, secret)
+    return Credential(AuthType.API_KEY, secret, header.part(name))
 
 
-def _from_header(line: str, piece: Piece) -> Credential | None:
+def _from_header(piece: Sourced, line: str) -> Credential | None:
     """From a whole header, as in `Authorization: Bearer TOKEN`, or from what stands behind the
     colon.
     """
@@ -215,12 +179,10 @@ def _from_header(line: str, piece: Piece) -> Credential | None:
     if _name_problem(name) or not value or forms.is_placeholder(value, key=True):
         return None
     if name.lower() == "authorization" and value.lower().startswith("basic "):
-        return _from_basic(value, piece)
+        return _from_basic(piece, value)
     if name.lower() == "authorization" and value.lower().startswith("bearer "):
-        return Credential(auth_type=AuthType.BEARER, secret=Part(_without("bearer", value), piece))
-    return Credential(
-        auth_type=AuthType.API_KEY, subject=Part(name, piece), secret=Part(value, piece)
-    )
+        return Credential(AuthType.BEARER, piece.part(_without("bearer", value)))
+    return Credential(AuthType.API_KEY, piece.part(value), piece.part(name))
 
 
 def _without(scheme: str, text: str) -> str:
@@ -231,60 +193,49 @@ def _without(scheme: str, text: str) -> str:
     return text
 
 
-def _problems(chosen: Credential) -> list[Skipped]:
-    """The parts of a credential that no header can carry."""
-    kind, subject = chosen.auth_type, chosen.subject
-    problems = [_problem(chosen.secret, f"{kind} {SECRET_FIELDS[kind]}")]
+def _credential_fields(chosen: Credential | None, scheme: Sourced | None) -> Outcome:
+    if chosen is None:
+        return {}, []
+    kind, secret, subject = chosen.auth_type, chosen.secret, chosen.subject
+    remark = _INFERRED[kind]
+    fields = {
+        AUTH_TYPE: Sourced(value=kind.value, source=secret.source, given=False, remark=remark)
+    }
+    if scheme:
+        fields[AUTH_TYPE] = replace(scheme, value=kind.value)
+    problems = [_problem(secret, f"{kind} {SECRET_FIELDS[kind]}")]
     if subject:
         problems.append(_problem(subject, OPEN_FIELDS[kind]))
         if kind is AuthType.BASIC and ":" in subject.text:
-            error = values.problem(subject.piece.source, "holds a user name with a ':' in it")
-            problems.append(unreadable(subject.piece.source, error))
-    return [problem for problem in problems if problem]
+            error = values.problem(subject.source, "holds a user name with a ':' in it")
+            problems.append(unreadable(subject.source, error))
+        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = replace(subject, value=subject.text)
+    fields[AUTH_CONFIG + SECRET_FIELDS[kind]] = secret
+    skipped = [problem for problem in problems if problem]
+    if skipped:
+        return {}, skipped
+    return fields, []
 
 
-def _problem(part: Part, what: str) -> Skipped | None:
-    source = part.piece.source
+def _problem(part: Sourced, what: str) -> Skipped | None:
+    """What keeps a header from carrying it."""
     try:
         check_header_value(what, part.text)
     except InvalidInput as exc:
-        return unreadable(source, InvalidInput(f"{source.place}: {exc.message}", exc.hint))
+        error = InvalidInput(f"{part.source.place}: {exc.message}", exc.hint)
+        return unreadable(part.source, error)
     return None
 
 
-def _one_header(name: str, piece: Piece) -> tuple[dict[str, Sourced], list[Skipped]]:
-    problem = _problem(Part(piece.value, piece), f"header {name}")
-    if problem:
-        return {}, [problem]
-    return {HEADERS + name: _sourced(Secret(piece.value), piece)}, []
-
-
-def _credential_fields(chosen: Credential, scheme: Piece | None) -> dict[str, Sourced]:
-    kind, secret, subject = chosen.auth_type, chosen.secret, chosen.subject
-    fields = {AUTH_TYPE: _auth_type(chosen, scheme)}
-    if subject:
-        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = _sourced(subject.text, subject.piece)
-    fields[AUTH_CONFIG + SECRET_FIELDS[kind]] = _sourced(Secret(secret.text), secret.piece)
-    return fields
-
-
-def _auth_type(chosen: Credential, scheme: Piece | None) -> Sourced:
-    kind = chosen.auth_type
-    if scheme:
-        return _sourced(kind.value, scheme)
-    source = chosen.secret.piece.source
-    return Sourced(value=kind.value, source=source, given=False, remark=_INFERRED[kind])
-
-
-def _sourced(value: str | Secret, piece: Piece) -> Sourced:
-    return Sourced(value=value, source=piece.source, also=piece.also, remark=piece.remark)
-
-
-def _why(role: Role, pieces: Mapping[Role, Piece], chosen: Credential | None) -> str:
+def _why(role: Role, pieces: Pieces, chosen: Credential | None) -> str:
     """Why a piece is in no credential."""
     scheme, partner = _scheme(pieces), _PARTNERS.get(role)
+    if scheme in _NOT_SPOKEN:
+        return f"{scheme} authentication is not spoken"
+    if scheme == "none":
+        return "the auth scheme is none"
     if scheme not in _SPOKEN:
-        return _why_not_spoken(scheme)
+        return "the auth scheme is not known"
     complete = role is Role.KEY or partner in pieces
     if chosen and (complete or partner is None):
         return _another(chosen)
@@ -293,57 +244,54 @@ def _why(role: Role, pieces: Mapping[Role, Piece], chosen: Credential | None) ->
     return _INCOMPLETE[role]
 
 
-def _why_not_spoken(scheme: str) -> str:
-    if scheme in _NOT_SPOKEN:
-        return f"{scheme} authentication is not spoken"
-    if scheme == "none":
-        return "the auth scheme is none"
-    return "the auth scheme is not known"
-
-
 def _another(chosen: Credential) -> str:
-    return f"another credential counts: {chosen.secret.piece.source.place}"
+    return f"another credential counts: {chosen.secret.source.place}"
 
 
-def _header_fields(
-    piece: Piece, chosen: Credential | None
-) -> tuple[dict[str, Sourced], list[Skipped]]:
+def _header_fields(piece: Sourced, chosen: Credential | None) -> Outcome:
     """The extra headers of a JSON object; an Authorization in it is no extra header, but a
     credential.
     """
     document = _document(piece)
-    fields: dict[str, Sourced] = {}
-    skips = []
-    errors: list[Skipped] = []
     if not document:
-        skips.append(("headers", "no JSON object of headers"))
+        return {}, _skipped(piece, "no JSON object of headers", "headers")
+    fields: dict[str, Sourced] = {}
+    skipped: list[Skipped] = []
     taken = _own_header(chosen)
     for name, value in document.items():
         if name.casefold() == "authorization":
-            if chosen is None:
-                skips.append((HEADERS + name, "no credential that can be read"))
-            elif chosen.secret.piece is not piece:
-                skips.append((HEADERS + name, _another(chosen)))
+            skipped += _authorization(name, piece, chosen)
             continue
         why = _name_problem(name) or _value_problem(value, twice=name.casefold() in taken)
-        if why or not isinstance(value, str):
-            skips.append(("headers", why or ""))
+        if why:
+            skipped += _skipped(piece, why, "headers")
             continue
         taken.add(name.casefold())
-        one, problems = _one_header(name, Piece(value=value, source=piece.source, also=piece.also))
+        one, problems = _header(name, piece.part(str(value)))
         fields |= one
-        errors += problems
-    return fields, errors + [
-        Skipped(binding=source, why=why, field=name)
-        for name, why in skips
-        for source in piece.sources
-    ]
+        skipped += problems
+    return fields, skipped
 
 
-def _document(piece: Piece) -> dict[str, Json]:
+def _authorization(name: str, piece: Sourced, chosen: Credential | None) -> list[Skipped]:
+    if chosen is None:
+        return _skipped(piece, "no credential that can be read", HEADERS + name)
+    if chosen.secret.source != piece.source:
+        return _skipped(piece, _another(chosen), HEADERS + name)
+    return []
+
+
+def _header(name: str, piece: Sourced) -> Outcome:
+    problem = _problem(piece, f"header {name}")
+    if problem:
+        return {}, [problem]
+    return {HEADERS + name: piece}, []
+
+
+def _document(piece: Sourced) -> dict[str, Json]:
     """A JSON object; empty when it is none."""
     try:
-        document = json.loads(piece.value)
+        document = json.loads(piece.text)
     except (ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):

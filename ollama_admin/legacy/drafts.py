@@ -1,49 +1,68 @@
-"""A server while its variables are still being put together."""
+"""A server as legacy variables describe it, while they are put together and after."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ollama_admin.domain.names import SERVER_NAME_LIMIT
+from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.urls import ServerURL, Userinfo
 from ollama_admin.legacy import forms, values
-from ollama_admin.legacy.credentials import (
-    PLACEHOLDER,
-    SECRET_ROLES,
-    Piece,
-    auth_fields,
-    credential,
-    skipped_field,
-)
+from ollama_admin.legacy.credentials import SECRET_ROLES, auth_fields, credential, skipped_column
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Meaning, Role
-from ollama_admin.legacy.servers import Field, FieldValue, Kind, LegacyServer, Skipped, Sourced
+from ollama_admin.legacy.servers import PLACEHOLDER, Field, FieldValue, Kind, Skipped, Sourced
+
+MODEL_LIST = "a list of model names: a server has one default model"
 
 
 @dataclass(slots=True, kw_only=True)
-class Draft:
-    """`known` is what the name of the URL's variable tells; `index` is the position in a list, None
+class LegacyServer:
+    """`fields` are columns, `pieces` what the auth variables say, `auth` the fields of credentials
+    once they are put together.
+
+    `known` is what the name of the URL's variable tells; `index` is the position in a list, None
     outside of one.
     """
 
-    url: ServerURL
+    read_url: ServerURL
     source: Binding
     known: Meaning
     index: int | None = None
     fields: dict[Field, Sourced] = field(default_factory=dict)
-    pieces: dict[Role, Piece] = field(default_factory=dict)
+    pieces: dict[Role, Sourced] = field(default_factory=dict)
+    auth: Mapping[str, Sourced] = field(default_factory=dict)
     skips: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        remark = self.url.note
-        self.fields["url"] = Sourced(value=self.url.url, source=self.source, remark=remark)
-        if self.url.v1:
-            version = ApiVersion.V1.value
-            inferred = Sourced(
-                value=version, source=self.source, given=False, remark="the URL ends in /v1"
+        url = self.read_url
+        self.fields["url"] = Sourced(value=url.url, source=self.source, remark=url.note)
+        if url.v1:
+            self.fields["api_version"] = Sourced(
+                value=ApiVersion.V1.value,
+                source=self.source,
+                given=False,
+                remark="the URL ends in /v1",
             )
-            self.fields["api_version"] = inferred
+
+    @property
+    def everything(self) -> Mapping[str, Sourced]:
+        """The columns, then the fields of credentials."""
+        columns: dict[str, Sourced] = {str(name): value for name, value in self.fields.items()}
+        return columns | dict(self.auth)
+
+    @property
+    def name(self) -> str:
+        return str(self.fields["name"].value)
+
+    @property
+    def url(self) -> str:
+        return self.read_url.url
+
+    @property
+    def is_active(self) -> bool:
+        return "is_active" not in self.fields or bool(self.fields["is_active"].value)
 
     @property
     def unnumbered(self) -> bool:
@@ -51,7 +70,11 @@ class Draft:
 
     @property
     def has_purpose(self) -> bool:
-        return self.known.has_purpose
+        return bool(self.known.purposes)
+
+    @property
+    def holds_secret(self) -> bool:
+        return not SECRET_ROLES.isdisjoint(self.pieces)
 
     @property
     def order(self) -> tuple[int, int]:
@@ -62,17 +85,6 @@ class Draft:
         if slot.isdecimal():
             return 2, int(slot)
         return 3, int(self.has_purpose)
-
-    @property
-    def holds_secret(self) -> bool:
-        return not SECRET_ROLES.isdisjoint(self.pieces)
-
-    def names_model(self, text: str) -> bool | None:
-        """Whether this is its default model; None without one."""
-        known = self.fields.get("default_model")
-        if known is None:
-            return None
-        return known.value == text
 
     def tell(self, role: Role, text: str, source: Binding) -> None:
         """Note what a variable, or a key of its JSON, says of this server."""
@@ -86,13 +98,12 @@ class Draft:
             case Role.MAX_CONCURRENT:
                 self._set("max_concurrent", values.whole_number(source, text, 1), source)
             case Role.PRIORITY:
-                self._set(
-                    "priority", values.whole_number(source, text, -values.NUMBER_LIMIT), source
-                )
+                least = -values.NUMBER_LIMIT
+                self._set("priority", values.whole_number(source, text, least), source)
             case Role.ACTIVE:
                 self._set("is_active", values.switch(source, text), source)
             case _ if role in AUTH_ROLES:
-                self._tell_auth(role, Piece(value=text, source=source))
+                self._tell_auth(role, Sourced(value=Secret(text), source=source))
             case _:
                 self.skip(source, "not kept")
 
@@ -101,21 +112,14 @@ class Draft:
         from elsewhere.
         """
         if not (userinfo.username and userinfo.password):
-            self.skip(
-                source, "the URL holds a user name or a password, but not both", "auth_config"
-            )
+            why = "the URL holds a user name or a password, but not both"
+            self.skip(source, why, "auth_config")
             return
         for role, text in ((Role.USERNAME, userinfo.username), (Role.PASSWORD, userinfo.password)):
-            piece = Piece(
-                value=values.checked(source, text), source=source, remark="taken out of the URL"
+            value = Secret(values.checked(source, text))
+            self._tell_auth(
+                role, Sourced(value=value, source=source, remark="taken out of the URL")
             )
-            self._tell_auth(role, piece)
-
-    def say_same(self, name: Field, source: Binding) -> None:
-        """Note a variable that says again what a field already holds."""
-        known = self.fields[name]
-        if source != known.source and source not in known.also:
-            self.fields[name] = replace(known, also=(*known.also, source))
 
     def skip(self, source: Binding, why: str, column: str | None = None) -> None:
         self.skips.append(Skipped(binding=source, why=why, field=column))
@@ -126,70 +130,67 @@ class Draft:
             why = f"not kept: {', '.join(sorted(set(keys)))[:200]}"
             self.skips.append(Skipped(binding=source, why=why, kind=Kind.MINOR))
 
-    def absorb(self, other: "Draft") -> None:
+    def absorb(self, other: "LegacyServer") -> None:
         """Take over what another variable says of the same URL; what is already known counts."""
         for name, sourced in other.fields.items():
-            if sourced.given:
-                self._set(name, sourced.value, sourced.source)
-                for again in sourced.also:
-                    self._set(name, sourced.value, again)
+            for source in sourced.sources:
+                if sourced.given:
+                    self._set(name, sourced.value, source)
         self._absorb_auth(other.pieces)
         self.skips += other.skips
 
     def names(self) -> Iterator[str]:
         """Names after what names the server, the shortest first, without end."""
-        words = [self.known.prefix, "ollama", self.known.slot or ""]
-        variable_words = [self.source.key]
+        number = ""
         if self.index is not None:
             number = str(self.index + 1)
-            words.append(number)
-            variable_words.append(number)
-        yield _name(words)
-        variable = _name(variable_words)
+        yield _name(self.known.prefix, "ollama", self.known.slot or "", number)
+        variable = _name(self.source.key, number)
         yield variable
         yield from numbered(variable)
 
-    def finished(self, name: Sourced) -> tuple[LegacyServer, list[Skipped]]:
-        """The server, and what goes nowhere: each reason once for each variable."""
-        auth, skipped = auth_fields(self.pieces)
+    def finish(self, name: Sourced) -> list[Skipped]:
+        """Put the credentials together; gives what goes nowhere, each reason once for each
+        variable.
+        """
         fields: dict[Field, Sourced] = {"name": name}
-        server = LegacyServer(fields=fields | self.fields, auth=auth, has_purpose=self.has_purpose)
-        reasons = dict.fromkeys(self.skips + skipped)
-        return server, [replace(skip, server=server.name) for skip in reasons]
+        self.fields = fields | self.fields
+        self.auth, skipped = auth_fields(self.pieces)
+        return [replace(skip, server=self.name) for skip in dict.fromkeys(self.skips + skipped)]
 
     def _set(self, name: Field, value: FieldValue, source: Binding) -> None:
         known = self.fields.get(name)
         if known is None:
             self.fields[name] = Sourced(value=value, source=source)
         elif known.value == value:
-            self.say_same(name, source)
+            self.fields[name] = known.said_by([source])
         else:
             self.skip(source, f"another value counts: {_where(known.source, source)}", name)
 
+    def say_url(self, source: Binding) -> None:
+        """Note a variable that gave a part of the URL."""
+        self.fields["url"] = self.fields["url"].said_by([source])
+
     def _tell_model(self, text: str, source: Binding) -> None:
         if forms.is_model_list(text):
-            self.skip(
-                source, "a list of model names: a server has one default model", "default_model"
-            )
+            self.skip(source, MODEL_LIST, "default_model")
         elif forms.is_placeholder(text):
             self.skip(source, PLACEHOLDER, "default_model")
         else:
             self._set("default_model", values.model_name(source, text), source)
 
-    def _tell_auth(self, role: Role, piece: Piece) -> None:
+    def _tell_auth(self, role: Role, piece: Sourced) -> None:
         known = self.pieces.get(role)
-        if forms.is_placeholder(piece.value.strip(), key=role is Role.KEY):
-            self.skip(piece.source, PLACEHOLDER, skipped_field(role))
+        if forms.is_placeholder(piece.text.strip(), key=role is Role.KEY):
+            self.skip(piece.source, PLACEHOLDER, skipped_column(role))
         elif known is None:
             self.pieces[role] = piece
         elif known.value == piece.value:
-            sources = dict.fromkeys(known.also + piece.sources)
-            sources.pop(known.source, None)
-            self.pieces[role] = replace(known, also=tuple(sources))
+            self.pieces[role] = known.said_by(piece.sources)
         else:
             self._skip_piece(role, piece, f"another value counts: {known.source.place}")
 
-    def _absorb_auth(self, others: dict[Role, Piece]) -> None:
+    def _absorb_auth(self, others: dict[Role, Sourced]) -> None:
         """Take over a credential as a whole: the user of one variable never gets the password of
         another server.
         """
@@ -204,9 +205,9 @@ class Draft:
             else:
                 self._skip_piece(role, piece, f"another credential counts: {first.source.place}")
 
-    def _skip_piece(self, role: Role, piece: Piece, why: str) -> None:
+    def _skip_piece(self, role: Role, piece: Sourced, why: str) -> None:
         for source in piece.sources:
-            self.skip(source, why, skipped_field(role))
+            self.skip(source, why, skipped_column(role))
 
 
 def numbered(name: str) -> Iterator[str]:
@@ -217,7 +218,7 @@ def numbered(name: str) -> Iterator[str]:
         number += 1
 
 
-def _name(words: list[str]) -> str:
+def _name(*words: str) -> str:
     joined = "-".join(word for word in words if word).lower()
     return re.sub(r"[^a-z0-9.]+", "-", joined)[:SERVER_NAME_LIMIT].strip("-")
 

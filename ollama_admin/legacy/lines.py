@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import forms, layouts, lists, values
-from ollama_admin.legacy.credentials import PLACEHOLDER, SECRET_ROLES, VERBATIM_ROLES
-from ollama_admin.legacy.drafts import Draft
+from ollama_admin.legacy.credentials import SECRET_ROLES, VERBATIM_ROLES
+from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Meaning, Role
-from ollama_admin.legacy.servers import Kind, Skipped, unreadable
+from ollama_admin.legacy.servers import PLACEHOLDER, Kind, Skipped, unreadable
 
 LISTEN = "an address to listen on, not one to connect to"
 OWN_PATH = "a path on the program's own host, not a server"
@@ -52,7 +52,7 @@ class Scope:
     """
 
     file: str | None
-    drafts: list[Draft] = field(default_factory=list)
+    servers: list[LegacyServer] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     unrelated: list[Binding] = field(default_factory=list)
     lengths: dict[Binding, int] = field(default_factory=dict)
@@ -72,20 +72,20 @@ class Scope:
         except InvalidInput as exc:
             self.skipped.append(unreadable(binding, exc))
 
-    def unnumbered(self, prefix: str) -> Draft | None:
+    def unnumbered(self, prefix: str) -> LegacyServer | None:
         return next((draft for draft in self.group(prefix) if draft.unnumbered), None)
 
-    def first(self, prefix: str) -> Draft | None:
+    def first(self, prefix: str) -> LegacyServer | None:
         """The server that means all: the unnumbered one, else the first that has no purpose."""
         group = self.group(prefix)
         general = [draft for draft in group if not draft.has_purpose]
         return self.unnumbered(prefix) or next(iter(general + group), None)
 
-    def group(self, prefix: str) -> list[Draft]:
+    def group(self, prefix: str) -> list[LegacyServer]:
         """The servers under a prefix; all of them when it has none of its own."""
-        return [draft for draft in self.drafts if draft.known.prefix == prefix] or self.drafts
+        return [draft for draft in self.servers if draft.known.prefix == prefix] or self.servers
 
-    def listed(self, prefix: str) -> tuple[dict[int, Draft], int]:
+    def listed(self, prefix: str) -> tuple[dict[int, LegacyServer], int]:
         """The servers of the first list under a prefix by their index in it, and the length of the
         list.
         """
@@ -219,7 +219,7 @@ def _is_own(scope: Scope, line: Line) -> bool:
     known = line.known
     if known.role is None or not any(known.place):
         return False
-    places = [draft.known.place for draft in scope.drafts if not draft.known.ollama]
+    places = [draft.known.place for draft in scope.servers if not draft.known.ollama]
     if known.prefix:
         return known.prefix in [prefix for prefix, _ in places]
     return known.place in places
@@ -236,7 +236,7 @@ def _is_model(scope: Scope, line: Line) -> bool:
         return False
     if known.place in scope.providers:
         return scope.providers[known.place]
-    return bool(scope.drafts) and (known.is_plain or known.is_slot_alone)
+    return bool(scope.servers) and (known.is_plain or known.is_slot_alone)
 
 
 def is_plain_model(scope: Scope, line: Line) -> bool:

@@ -3,8 +3,8 @@ or goes nowhere.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ollama_admin.domain.secret import Secret
@@ -13,7 +13,8 @@ from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.comparison import Comparison, NewAuth, State, Stored, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.servers import FieldValue, Kind, Legacy, Skipped
+from ollama_admin.legacy.reader import Legacy
+from ollama_admin.legacy.servers import FieldValue, Kind, Skipped, Sourced
 
 Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
 
@@ -26,19 +27,29 @@ class PlanEntry:
     `kind` says more of what goes nowhere; it is not in the document.
     """
 
-    file: str | None
-    line: int | None
-    variable: str
+    binding: Binding
     server: str | None
     field: str | None
-    value: str | int | bool | tuple[str, ...] | None
+    value: str | int | bool | tuple[str, ...] | None = None
     state: State
     why: str | None
     kind: Kind | None = None
 
     @property
+    def file(self) -> str | None:
+        return self.binding.file
+
+    @property
+    def line(self) -> int | None:
+        return self.binding.line
+
+    @property
+    def variable(self) -> str:
+        return self.binding.key
+
+    @property
     def spot(self) -> Spot:
-        return self.file, self.line, self.variable
+        return _spot(self.binding)
 
     def document(self) -> dict[str, Json]:
         """The JSON object under `results`."""
@@ -116,7 +127,7 @@ def plan(
     default = _new_default(servers, compared)
     kept = [entry for comparison in compared for entry in _entries(comparison, default)]
     entries = kept + [_ignored(skip) for skip in legacy.skipped]
-    entries.sort(key=_file_order(legacy))
+    entries.sort(key=lambda entry: legacy.order(entry.binding))
     return Plan(
         entries=tuple(entries),
         changes=tuple(_changes(compared, default)),
@@ -141,58 +152,48 @@ def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> C
 
 def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iterator[Change]:
     for comparison in compared:
-        make_default = comparison is default
-        columns, auth = comparison.columns, comparison.auth
-        server_id = None
-        if comparison.row is not None:
-            server_id = comparison.row.id
-        if columns or auth or make_default:
-            yield Change(
-                server_id=server_id,
-                name=comparison.name,
-                columns=columns,
-                auth=auth,
-                make_default=make_default,
-            )
+        change = Change(
+            server_id=comparison.row_id,
+            name=comparison.name,
+            columns=comparison.columns,
+            auth=comparison.auth,
+            make_default=comparison is default,
+        )
+        if change.columns or change.auth or change.make_default:
+            yield change
 
 
 def _entries(comparison: Comparison, default: Comparison | None) -> Iterator[PlanEntry]:
     for verdict in comparison.verdicts:
-        field, value = verdict.field, verdict.sourced.value
-        source = verdict.sourced.source
-        yield _entry(comparison, source, field, value, verdict.state, verdict.why)
-        for again in verdict.sourced.also:
-            state, why = _again(verdict)
-            yield _entry(comparison, again, field, value, state, why)
+        yield _entry(comparison, verdict.sourced.source, verdict)
+        again = _again(verdict)
+        for source in verdict.sourced.also:
+            yield _entry(comparison, source, again)
     if comparison is default:
-        source = comparison.server.fields["url"].source
-        yield _entry(comparison, source, "is_default", True, State.NEW, "no server was the default")
+        source = comparison.server.source
+        value = Sourced(value=True, source=source)
+        why = "no server was the default"
+        verdict = Verdict(field="is_default", sourced=value, state=State.NEW, why=why)
+        yield _entry(comparison, source, verdict)
 
 
-def _again(verdict: Verdict) -> tuple[State, str]:
+def _again(verdict: Verdict) -> Verdict:
     """What becomes of a variable that says the same as another."""
+    place = verdict.sourced.source.place
     if verdict.state in (State.NEW, State.UNCHANGED):
-        return State.UNCHANGED, f"the same as {verdict.sourced.source.place}"
-    return State.IGNORED, f"waits for {verdict.sourced.source.place}"
+        return replace(verdict, state=State.UNCHANGED, why=f"the same as {place}")
+    return replace(verdict, state=State.IGNORED, why=f"waits for {place}")
 
 
-def _entry(
-    comparison: Comparison,
-    source: Binding,
-    field: str,
-    value: FieldValue,
-    state: State,
-    why: str | None,
-) -> PlanEntry:
+def _entry(comparison: Comparison, binding: Binding, verdict: Verdict) -> PlanEntry:
+    value = verdict.sourced.value
     return PlanEntry(
-        file=source.file,
-        line=source.line,
-        variable=source.key,
+        binding=binding,
         server=comparison.name,
-        field=field,
+        field=verdict.field,
         value=None if isinstance(value, Secret) else value,
-        state=state,
-        why=why,
+        state=verdict.state,
+        why=verdict.why,
     )
 
 
@@ -201,21 +202,13 @@ def _ignored(skip: Skipped) -> PlanEntry:
     if skip.error:
         state = State.ERROR
     return PlanEntry(
-        file=skip.binding.file,
-        line=skip.binding.line,
-        variable=skip.binding.key,
+        binding=skip.binding,
         server=skip.server,
         field=skip.field,
-        value=None,
         state=state,
         why=skip.why,
         kind=skip.kind,
     )
-
-
-def _file_order(legacy: Legacy) -> Callable[[PlanEntry], tuple[int, int]]:
-    order = {file: index for index, file in enumerate(legacy.files)}
-    return lambda entry: (order[entry.file], entry.line or 0)
 
 
 def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:

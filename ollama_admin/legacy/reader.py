@@ -6,75 +6,94 @@ to the first one. Servers with one URL, in one file or in several, become one.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ollama_admin.domain import names
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy.drafts import Draft
-from ollama_admin.legacy.envfile import EnvFile
-from ollama_admin.legacy.lines import Scope
+from ollama_admin.legacy.drafts import LegacyServer
+from ollama_admin.legacy.envfile import Binding, EnvFile
 from ollama_admin.legacy.scope import read_scope
-from ollama_admin.legacy.servers import Legacy, LegacyServer, Skipped, Sourced, unreadable
+from ollama_admin.legacy.servers import Skipped, Sourced, unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legacy:
+    """All that was read: each of `bindings` is a source of a server, skipped, or unrelated."""
+
+    files: tuple[str | None, ...]
+    bindings: tuple[Binding, ...]
+    servers: tuple[LegacyServer, ...]
+    skipped: tuple[Skipped, ...]
+    unrelated: tuple[Binding, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> tuple[InvalidInput, ...]:
+        """Of the lines that cannot be read, in their order."""
+        unread = sorted(self.skipped, key=lambda skip: self.order(skip.binding))
+        return tuple(skip.error for skip in unread if skip.error)
+
+    def order(self, binding: Binding) -> tuple[int, int]:
+        """Where a variable stands among all."""
+        return self.files.index(binding.file), binding.line or 0
 
 
 def read(files: Sequence[EnvFile]) -> Legacy:
     """The servers of all files, the first file's first; what cannot be read is skipped."""
-    readings = [read_scope(file, scope) for file in files for scope in file.scopes()]
-    drafts = _merged(draft for reading in readings for draft in reading.drafts)
-    finished = _named(drafts)
-    skipped = [skip for reading in readings for skip in reading.skipped]
-    skipped += [skip for _, skips in finished for skip in skips]
+    scopes = [read_scope(file, bindings) for file in files for bindings in file.scopes()]
+    servers = _merged(server for scope in scopes for server in scope.servers)
+    skipped = [skip for scope in scopes for skip in scope.skipped]
+    skipped += _finished(servers)
     return Legacy(
         files=tuple(file.file for file in files),
         bindings=tuple(binding for file in files for binding in file.bindings),
-        servers=tuple(server for server, _ in finished),
+        servers=tuple(servers),
         skipped=tuple(skipped),
-        unrelated=tuple(binding for reading in readings for binding in reading.unrelated),
-        warnings=tuple(dict.fromkeys(_warning(r) for r in readings if r.exposes_secrets)),
+        unrelated=tuple(binding for scope in scopes for binding in scope.unrelated),
+        warnings=tuple(dict.fromkeys(_warning(s.file) for s in scopes if s.exposes_secrets)),
     )
 
 
-def _merged(drafts: Iterable[Draft]) -> list[Draft]:
-    by_url: dict[str, Draft] = {}
-    for draft in drafts:
-        first = by_url.setdefault(draft.url.url, draft)
-        if first is not draft:
-            first.absorb(draft)
+def _merged(servers: Iterable[LegacyServer]) -> list[LegacyServer]:
+    by_url: dict[str, LegacyServer] = {}
+    for server in servers:
+        first = by_url.setdefault(server.url, server)
+        if first is not server:
+            first.absorb(server)
     return list(by_url.values())
 
 
-def _named(drafts: list[Draft]) -> list[tuple[LegacyServer, list[Skipped]]]:
+def _finished(servers: list[LegacyServer]) -> list[Skipped]:
+    """Give each server its name, those that the files name first; what goes nowhere."""
     taken: dict[str, Sourced] = {}
-    for draft in drafts:
-        given = draft.fields.get("name")
-        if given is not None and taken.setdefault(_key(given), given) is not given:
-            del draft.fields["name"]
-            draft.skips.append(unreadable(given.source, _twice(given, taken[_key(given)])))
-    return [draft.finished(draft.fields.get("name") or _derived(draft, taken)) for draft in drafts]
-
-
-def _key(name: Sourced) -> str:
-    return names.server_key(str(name.value))
+    for server in servers:
+        given = server.fields.get("name")
+        if given is None:
+            continue
+        other = taken.setdefault(names.server_key(given.text), given)
+        if other is not given:
+            del server.fields["name"]
+            server.skips.append(unreadable(given.source, _twice(given, other)))
+    skipped = []
+    for server in servers:
+        skipped += server.finish(server.fields.get("name") or _derived(server, taken))
+    return skipped
 
 
 def _twice(name: Sourced, other: Sourced) -> InvalidInput:
     return InvalidInput(
-        f"{name.source.place} and {other.source.place} give the name {str(name.value)!a} to two "
-        "servers",
+        f"{name.source.place} and {other.source.place} give the name {name.text!a} to two servers",
         "give one of them another name, or import the files one by one",
     )
 
 
-def _derived(draft: Draft, taken: dict[str, Sourced]) -> Sourced:
-    name = next(name for name in draft.names() if names.server_key(name) not in taken)
-    derived = Sourced(
-        value=name, source=draft.source, given=False, remark="made from the variable's name"
-    )
+def _derived(server: LegacyServer, taken: dict[str, Sourced]) -> Sourced:
+    name = next(name for name in server.names() if names.server_key(name) not in taken)
+    remark = "made from the variable's name"
+    derived = Sourced(value=name, source=server.source, given=False, remark=remark)
     taken[names.server_key(name)] = derived
     return derived
 
 
-def _warning(reading: Scope) -> str:
-    return (
-        f"{reading.file} holds secrets and every user of this machine can read it: chmod 600 "
-        f"{reading.file}"
-    )
+def _warning(file: str | None) -> str:
+    return f"{file} holds secrets and every user of this machine can read it: chmod 600 {file}"

@@ -8,7 +8,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import forms, lists, values
 from ollama_admin.legacy.attach import attach, attach_plain_models, tell
 from ollama_admin.legacy.credentials import SECRET_ROLES
-from ollama_admin.legacy.drafts import Draft
+from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding, EnvFile
 from ollama_admin.legacy.layouts import Role
 from ollama_admin.legacy.lines import (
@@ -40,7 +40,7 @@ def read_scope(file: EnvFile, bindings: list[Binding]) -> Scope:
     }
     for line in urls:
         _add_servers(scope, line, parts)
-    scope.drafts.sort(key=lambda draft: draft.order)
+    scope.servers.sort(key=lambda draft: draft.order)
     related = [line for line in others if is_related(scope, line)]
     for line in sorted(related, key=lambda line: line.known.rank):
         attach(scope, line)
@@ -94,12 +94,12 @@ def _add_server(
     index = None
     if is_listed:
         index = item.index
-    draft = Draft(url=url, source=binding, known=known, index=index)
+    draft = LegacyServer(read_url=url, source=binding, known=known, index=index)
     for other in used:
-        draft.say_same("url", other.binding)
+        draft.say_url(other.binding)
     if userinfo:
         draft.tell_userinfo(userinfo, binding)
-    scope.drafts.append(draft)
+    scope.servers.append(draft)
     draft.skip_keys(binding, item.unused)
     for role, value in item.values.items():
         if role is not Role.PORT:
@@ -127,13 +127,13 @@ def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, l
 def _holds_secrets(scope: Scope, related: list[Line]) -> bool:
     if any(line.known.role in SECRET_ROLES for line in related):
         return True
-    return any(draft.holds_secret for draft in scope.drafts)
+    return any(draft.holds_secret for draft in scope.servers)
 
 
 def _account_for_all(scope: Scope, lines: list[Line]) -> None:
     """Skip what was understood and still said nothing, such as an empty list."""
     used = {skip.binding for skip in scope.skipped} | set(scope.unrelated)
-    for draft in scope.drafts:
+    for draft in scope.servers:
         used.update(skip.binding for skip in draft.skips)
         for piece in draft.pieces.values():
             used.update(piece.sources)

@@ -1,9 +1,9 @@
-"""What legacy variables describe: servers, and the variables that describe none."""
+"""What legacy variables say, each value with the variable that gave it, and what says nothing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import InvalidInput
@@ -25,11 +25,12 @@ FieldValue: TypeAlias = str | int | bool | tuple[str, ...] | Secret
 AUTH_TYPE = "auth_type"
 AUTH_CONFIG = "auth_config."
 HEADERS = "headers."
+PLACEHOLDER = "a placeholder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sourced:
-    """A field's value and the variable that gave it; the variables in `also` say the same.
+    """A value and the variable that gave it; the variables in `also` say the same.
 
     `given` is false for what no variable says, such as a name made up here: it is never compared.
     `remark` says how the value was come by.
@@ -41,34 +42,25 @@ class Sourced:
     given: bool = True
     remark: str | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LegacyServer:
-    """One server: `fields` are columns, with `name` and `url` always among them, `auth` the fields
-    of credentials. `has_purpose` is true for a server of, say, embeddings alone.
-    """
-
-    fields: Mapping[Field, Sourced]
-    auth: Mapping[str, Sourced] = field(default_factory=dict)
-    has_purpose: bool = False
+    @property
+    def sources(self) -> tuple[Binding, ...]:
+        return (self.source, *self.also)
 
     @property
-    def everything(self) -> Mapping[str, Sourced]:
-        """The columns, then the fields of credentials."""
-        columns: dict[str, Sourced] = {str(name): value for name, value in self.fields.items()}
-        return columns | dict(self.auth)
+    def text(self) -> str:
+        if isinstance(self.value, Secret):
+            return self.value.reveal()
+        return str(self.value)
 
-    @property
-    def name(self) -> str:
-        return str(self.fields["name"].value)
+    def part(self, text: str) -> Self:
+        """A secret that was read from a part of it."""
+        return replace(self, value=Secret(text))
 
-    @property
-    def url(self) -> str:
-        return str(self.fields["url"].value)
-
-    @property
-    def is_active(self) -> bool:
-        return "is_active" not in self.fields or bool(self.fields["is_active"].value)
+    def said_by(self, sources: Iterable[Binding]) -> Self:
+        """The same value, which these variables say too."""
+        also = dict.fromkeys((*self.also, *sources))
+        also.pop(self.source, None)
+        return replace(self, also=tuple(also))
 
 
 class Kind(StrEnum):
@@ -105,23 +97,3 @@ def unreadable(binding: Binding, error: InvalidInput) -> Skipped:
     for place in (binding.place, f"{binding.file}, line {binding.line}"):
         why = why.removeprefix(place).lstrip(": ")
     return Skipped(binding=binding, why=why, kind=Kind.ERROR, error=error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Legacy:
-    """All that was read: each of `bindings` is a source of a server, skipped, or unrelated."""
-
-    files: tuple[str | None, ...]
-    bindings: tuple[Binding, ...]
-    servers: tuple[LegacyServer, ...]
-    skipped: tuple[Skipped, ...]
-    unrelated: tuple[Binding, ...]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def errors(self) -> tuple[InvalidInput, ...]:
-        """Of the lines that cannot be read, in their order."""
-        order = {file: index for index, file in enumerate(self.files)}
-        found = [skip for skip in self.skipped if skip.error]
-        found.sort(key=lambda skip: (order[skip.binding.file], skip.binding.line or 0))
-        return tuple(skip.error for skip in found if skip.error)

@@ -6,8 +6,8 @@ import pytest
 
 from ollama_admin.domain.secret import Secret
 from ollama_admin.legacy import envfile, plan
-from ollama_admin.legacy.reader import read
-from ollama_admin.legacy.servers import Kind, Legacy
+from ollama_admin.legacy.reader import Legacy, read
+from ollama_admin.legacy.servers import Kind
 
 A, B, C = "http://a:11434", "http://b:11434", "http://c:11434"
 LOCAL = "http://localhost:11434"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ollama_admin.domain.secret import Secret
 from ollama_admin.legacy import envfile, layouts
-from ollama_admin.legacy.reader import read
-from ollama_admin.legacy.servers import Kind, Legacy, LegacyServer
+from ollama_admin.legacy.drafts import LegacyServer
+from ollama_admin.legacy.reader import Legacy, read
+from ollama_admin.legacy.servers import Kind
 
 SINGLE_SERVER_NAMES = [
     *(

@@ -17,8 +17,7 @@ from ollama_admin.legacy import envfile
 from ollama_admin.legacy import plan as planning
 from ollama_admin.legacy.comparison import Held, State
 from ollama_admin.legacy.plan import Plan
-from ollama_admin.legacy.reader import read
-from ollama_admin.legacy.servers import Legacy
+from ollama_admin.legacy.reader import Legacy, read
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
