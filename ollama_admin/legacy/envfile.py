@@ -35,6 +35,7 @@ _BACKTICKS = re.compile(
     r"^(?P<key>[^\S\r\n]*(?:export[^\S\r\n]+)?[\w.-]{1,200}=)`(?P<text>[^`\r\n]*[\r\n][^`]*)`",
     re.MULTILINE,
 )
+_EXPORTS = re.compile(r"^(?:declare -x|typeset -x|readonly) (?=\w+=)", re.MULTILINE)
 _SPELLING = (
     "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but "
     "a comment behind it"
@@ -204,13 +205,15 @@ def _statements(text: str) -> Iterator[tuple[int, ParsedBinding]]:
 
 
 def _with_quotes(text: str) -> str:
-    """The text with single quotes in place of backticks around several lines."""
+    """The text as python-dotenv can read it: single quotes in place of backticks around several
+    lines, `export` in place of what says the same.
+    """
 
     def quoted(match: re.Match[str]) -> str:
         inner = match["text"].replace("\\", "\\\\").replace("'", "\\'")
         return f"{match['key']}'{inner}'"
 
-    return _BACKTICKS.sub(quoted, text)
+    return _EXPORTS.sub("export ", _BACKTICKS.sub(quoted, text))
 
 
 def _no_assignment(file: str, line: int, text: str) -> list[Binding]:

@@ -15,6 +15,7 @@ _PLACEHOLDER_HOST = re.compile(
     r"[^/:]*(?:<|\{|\[(?![0-9a-f:.]*\]))[^/]*|"
     r"(?:[0-9]{1,3}\.){1,3}(?:x{1,3}|\*)[.x*0-9]*|x+(?:\.x+)+|"
     r"(?:(?:server|remote|host|gpu|ollama|local|lan|the)[-_])?ip(?:[-_]?address)?(?:[-_]here)?|"
+    r"(?:change|replace)[-_]?(?:me|this)|"
     r"[^/:]*[-_]here|host:port)(?::[^/]*)?(?:/.*)?",
     re.IGNORECASE,
 )

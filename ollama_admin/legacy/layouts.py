@@ -69,7 +69,8 @@ ROLE_WORDS = _table("""
 url: BASE_URL API_BASE_URL API_BASE API_URL URL HOST SERVER_URL ENDPOINT API_ENDPOINT BASE_PATH
     PROXY_URL SERVER NODE INSTANCE BASE ADDRESS ADDR URI HOSTNAME BACKEND API_HOST BASEURL
 port: PORT
-tls: SCHEME PROTOCOL PROTO SSL TLS HTTPS USE_SSL USE_TLS USE_HTTPS
+tls: SCHEME PROTOCOL PROTO SSL TLS HTTPS SECURE USE_SSL USE_TLS USE_HTTPS SSL_ENABLED TLS_ENABLED
+    HTTPS_ENABLED ENABLE_SSL ENABLE_TLS ENABLE_HTTPS
 name: NAME NICKNAME LABEL
 model: MODEL MODEL_PREF MODEL_NAME MODEL_ID LLM DEFAULT_MODEL
 capabilities: CAPABILITIES CAPABILITY
@@ -84,8 +85,8 @@ basic: BASIC_AUTH AUTH_BASIC
 scheme: AUTH_SCHEME AUTH_TYPE
 header: AUTH_HEADER AUTH_HEADER_NAME API_KEY_HEADER
 headers: HEADERS HEADERS_JSON EXTRA_HEADERS CUSTOM_HEADERS
-client_id: CF_ACCESS_CLIENT_ID CLOUDFLARE_ACCESS_CLIENT_ID
-client_secret: CF_ACCESS_CLIENT_SECRET CLOUDFLARE_ACCESS_CLIENT_SECRET
+client_id: CF_ACCESS_CLIENT_ID CF_CLIENT_ID CLOUDFLARE_ACCESS_CLIENT_ID
+client_secret: CF_ACCESS_CLIENT_SECRET CF_CLIENT_SECRET CLOUDFLARE_ACCESS_CLIENT_SECRET
 provider: PROVIDER BINDING ENGINE TYPE API_TYPE DRIVER VENDOR
 """)
 # Those with one value for each server of a list.
@@ -258,7 +259,7 @@ def suggestion(key: str) -> str | None:
     slots = [word for word in words if _is_slot(word)]
     role = "_".join(word for word in words if word != "OLLAMA" and word not in slots)
     close = difflib.get_close_matches(role, _BY_PHRASE, n=1, cutoff=0.85)
-    if not close or role not in key.upper():
+    if not close or role not in key.upper() or not _SWITCHES.isdisjoint(words):
         return None
     return key.upper().replace(role, close[0])
 

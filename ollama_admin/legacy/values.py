@@ -62,8 +62,8 @@ def complete(binding: Binding, text: str, port: int | None, https: bool | None) 
         if mark and not secure and port == urls.DEFAULT_PORTS["https"]:
             raise problem(binding, f"says {scheme} for port {port}", "write https://, or no scheme")
         text = f"{scheme}{mark}{authority}:{port}"
-    if https and not mark:
-        text = f"https://{text}"
+    if not mark and (https or (https is False and port is not None)):
+        text = f"{'https' if https else 'http'}://{text}"
     return text
 
 

@@ -79,6 +79,11 @@ SERVERS: dict[str, list[tuple[str, dict[str, str | None]]]] = {
             "OLLAMA_HOST_2=ai.example.com\nOLLAMA_PORT_2=9000\nOLLAMA_PROTO_2=https",
             {"https://ai.example.com:9000": None},
         ),
+        ("OLLAMA_HOST=ai.example.com\nOLLAMA_TLS_ENABLED=true", {"https://ai.example.com": None}),
+        (
+            "OLLAMA_HOST=ai.example.com\nOLLAMA_PORT=443\nOLLAMA_SCHEME=http",
+            {"http://ai.example.com:443": None},
+        ),
         (f"OLLAMA_HOST={A}\nOLLAMA_SSL=true", {}),  # they say two things: a question
         ("OLLAMA_HOST=http://ai.example.com\nOLLAMA_PORT=443", {}),
     ],
@@ -187,6 +192,7 @@ SERVERS: dict[str, list[tuple[str, dict[str, str | None]]]] = {
     "placeholders": [
         (f"OLLAMA_BASE_URL=[YOUR_OLLAMA_URL]\nOLLAMA_URL_2={B}", {B: None}),
         (f"OLLAMA_REMOTE_URL=http://192.168.1.x:11434\nOLLAMA_URL_2={B}", {B: None}),
+        (f"OLLAMA_URL=http://CHANGE_ME:11434\nOLLAMA_URL_2={B}", {B: None}),
         (f"OLLAMA_REMOTE_URL=http://<ip>:11434\nOLLAMA_URL_2={B}", {B: None}),
         (f"OLLAMA_URL=http://10.0.0.XXX:11434\nOLLAMA_URL_2={B}", {B: None}),
         (f"OLLAMA_URL='http://{{host}}:11434'\nOLLAMA_URL_2={B}", {B: None}),
@@ -194,6 +200,7 @@ SERVERS: dict[str, list[tuple[str, dict[str, str | None]]]] = {
     "spellings": [
         (f'MODELS=`[\n  {{"name": "x", "a": 1}},\n]`\nOLLAMA_URL={A}', {A: None}),
         (f"OLLAMA_HOST=x\nunset OLLAMA_HOST\nOLLAMA_URL={A}", {A: None}),
+        (f"readonly X=1\ndeclare -x OLLAMA_URL={A}", {A: None}),
         (f"set -a\nsource other.env\nOLLAMA_URL={A}", {A: None}),
         (f"OLLAMA_GPU_URL=ollama://me:pw@h:8443\nOLLAMA_URL={A}", {A: None}),
         (f"OLLAMA_URL=${{A:-${{B:-{A}}}}}", {A: None}),
