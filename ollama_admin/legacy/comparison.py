@@ -10,14 +10,7 @@ from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import AdminError
 from ollama_admin.legacy.drafts import LegacyServer, numbered
-from ollama_admin.legacy.servers import (
-    AUTH_CONFIG,
-    AUTH_TYPE,
-    HEADERS,
-    Field,
-    FieldValue,
-    Sourced,
-)
+from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, FieldValue, Sourced
 
 # the error of a secret that cannot be read
 Held: TypeAlias = str | Secret | Reference | AdminError
@@ -37,7 +30,7 @@ class State(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of one value of a legacy server; `sourced` says where it stands."""
 
@@ -67,48 +60,35 @@ class Comparison:
     name: str
     verdicts: tuple[Verdict, ...]
 
-    @property
-    def row_id(self) -> int | None:
-        if self.row is None:
-            return None
-        return self.row.id
+    def new(self, *, auth: bool) -> dict[str, Sourced]:
+        """The values to be written: those of credentials, or of other columns."""
+        new = [verdict for verdict in self.verdicts if verdict.state is State.NEW]
+        return {v.field: v.sourced for v in new if (v.field in self.server.auth) is auth}
 
     @property
-    def _new(self) -> Mapping[str, Sourced]:
-        return {v.field: v.sourced for v in self.verdicts if v.state is State.NEW}
-
-    @property
-    def columns(self) -> Mapping[str, FieldValue]:
-        """What is to be written, but for credentials."""
-        auth = self.server.auth
-        return {field: new.value for field, new in self._new.items() if field not in auth}
+    def columns(self) -> dict[str, FieldValue]:
+        return {field: sourced.value for field, sourced in self.new(auth=False).items()}
 
     @property
     def auth(self) -> NewAuth | None:
         """The credentials to be written: the auth type and its fields together, headers one by
         one.
         """
-        auth = self.server.auth
-        new = {field: sourced for field, sourced in self._new.items() if field in auth}
+        new = self.new(auth=True)
         headers = _under(HEADERS, new) or None
-        if any(not field.startswith(HEADERS) for field in new):
-            kind, config = str(auth[AUTH_TYPE].value), _under(AUTH_CONFIG, auth)
-            return NewAuth(auth_type=kind, auth_config=config, headers=headers)
-        if headers is None:
-            return None
-        return NewAuth(headers=headers)
+        if all(field.startswith(HEADERS) for field in new):
+            return headers and NewAuth(headers=headers)
+        auth = self.server.auth
+        config = _under(AUTH_CONFIG, auth)
+        return NewAuth(auth_type=auth[AUTH_TYPE].text, auth_config=config, headers=headers)
 
     @property
     def can_be_default(self) -> bool:
         """Whether the row has this URL afterwards, and is active."""
         is_active = self.row is None or self.row.is_active
-        if not self.columns.get("is_active", is_active):
-            return False
-        open_fields = {verdict.field for verdict in self.verdicts if verdict.state in _OPEN}
-        return open_fields.isdisjoint(("url", "name"))
-
-
-_OPEN = (State.CONFLICT, State.IGNORED)
+        waits = (State.CONFLICT, State.IGNORED)
+        is_open = any(v.field in ("url", "name") and v.state in waits for v in self.verdicts)
+        return bool(self.columns.get("is_active", is_active)) and not is_open
 
 
 def compare(
@@ -117,47 +97,50 @@ def compare(
     """Each legacy server with the row that has its URL, else its name; `update` settles conflicts
     for the file.
     """
-    rows = _rows(servers, legacy)
+    by_url = {row.url: row for row in servers}
+    used = {by_url[server.url].id for server in legacy if server.url in by_url}
+    by_name = {names.server_key(row.name): row for row in servers if row.id not in used}
     owners = {names.server_key(row.name) for row in servers}
-    taken = owners | {
-        names.server_key(server.name) for server in legacy if server.fields["name"].given
-    }
+    taken = owners | {_key(server) for server in legacy if server.fields["name"].given}
     compared = []
-    for server, row in zip(legacy, rows, strict=True):
-        if row is None:
-            comparison = _as_new(server, owners, taken)
-            taken.add(names.server_key(comparison.name))
-        else:
-            verdicts = tuple(_verdicts(server, row, owners, stored, update=update))
-            comparison = Comparison(server=server, row=row, name=row.name, verdicts=verdicts)
-        compared.append(comparison)
+    for server in legacy:
+        row = by_url.get(server.url) or by_name.get(_key(server))
+        name, verdicts = server.name, _as_new(server, server.name)
+        if row is not None:
+            name, verdicts = row.name, _verdicts(server, row, owners, stored, update=update)
+        elif server.fields["name"].given and _key(server) in owners:
+            verdicts = _waiting(server, "name", "the name belongs to a server with another URL")
+        elif not server.fields["name"].given:
+            name = _free(name, taken)
+            taken.add(names.server_key(name))
+            verdicts = _as_new(server, name)
+        compared.append(Comparison(server=server, row=row, name=name, verdicts=tuple(verdicts)))
     return compared
 
 
-def _rows(servers: Sequence[Server], legacy: Sequence[LegacyServer]) -> list[Server | None]:
-    by_url = {row.url: row for row in servers}
-    rows = [by_url.get(server.url) for server in legacy]
-    used = {row.id for row in rows if row}
-    by_name = {names.server_key(row.name): row for row in servers if row.id not in used}
-    return [
-        row or by_name.get(names.server_key(server.name))
-        for row, server in zip(rows, legacy, strict=True)
-    ]
+def _key(server: LegacyServer) -> str:
+    return names.server_key(server.name)
 
 
-def _as_new(server: LegacyServer, owners: set[str], taken: set[str]) -> Comparison:
-    name, is_given = server.name, server.fields["name"].given
-    if is_given and names.server_key(name) in owners:
-        verdicts = tuple(_waiting(server, "name", "the name belongs to a server with another URL"))
-        return Comparison(server=server, row=None, name=name, verdicts=verdicts)
-    if not is_given and names.server_key(name) in taken:
-        name = next(free for free in numbered(name) if names.server_key(free) not in taken)
-    values = dict(server.everything) | {"name": replace(server.fields["name"], value=name)}
-    verdicts = tuple(
-        Verdict(field=field, sourced=sourced, state=State.NEW, why=sourced.remark)
-        for field, sourced in values.items()
-    )
-    return Comparison(server=server, row=None, name=name, verdicts=verdicts)
+def _free(name: str, taken: set[str]) -> str:
+    if names.server_key(name) not in taken:
+        return name
+    return next(free for free in numbered(name) if names.server_key(free) not in taken)
+
+
+def _as_new(server: LegacyServer, name: str) -> Iterator[Verdict]:
+    named = {"name": replace(server.fields["name"], value=name)}
+    for field, sourced in (dict(server.everything) | named).items():
+        yield Verdict(field, sourced, State.NEW, sourced.remark)
+
+
+def _waiting(server: LegacyServer, cause: str, why: str) -> Iterator[Verdict]:
+    """A conflict over which server is meant: nothing else can be said of it."""
+    for field, sourced in server.everything.items():
+        if field == cause:
+            yield Verdict(field, sourced, State.CONFLICT, why)
+        elif sourced.given:
+            yield Verdict(field, sourced, State.IGNORED, f"waits until the {cause} is settled")
 
 
 def _verdicts(
@@ -169,45 +152,27 @@ def _verdicts(
     for field, sourced in server.fields.items():
         if not sourced.given:
             continue
-        state, why = _compare_field(field, sourced.value, row)
-        if state is State.CONFLICT and update:
-            state, why = State.NEW, f"replaces {_words(_current(row, field))}"
-        if field == "name" and state is State.NEW and names.server_key(server.name) in owners:
+        current: FieldValue | None = getattr(row, field)
+        state = State.CONFLICT
+        why: str | None = f"the server has {_words(current)}"
+        if current in (None, ()):
+            state, why = State.NEW, None
+        elif _same(field, sourced.value, current, row):
+            state, why = State.UNCHANGED, None
+        elif update:
+            state, why = State.NEW, f"replaces {_words(current)}"
+        if field == "name" and state is State.NEW and _key(server) in owners:
             state, why = State.CONFLICT, "the name belongs to another server"
         if field == "url":
-            why = _joined([why, _api_version_remark(server, row), _dropping_remark(server, row)])
-        yield Verdict(field=field, sourced=sourced, state=state, why=why)
-    current: Mapping[str, Held] = {}
+            why = _joined([why, *_remarks(server, row)])
+        yield Verdict(field, sourced, state, why)
+    current_auth: Mapping[str, Held] = {}
     if server.auth and not _moved(server, row):
-        current = stored(row)
-    yield from _auth_verdicts(server, current, update=update)
+        current_auth = stored(row)
+    yield from _auth_verdicts(server.auth, current_auth, update=update)
 
 
-def _waiting(server: LegacyServer, cause: Field, why: str) -> Iterator[Verdict]:
-    """A conflict over which server is meant: nothing else can be said of it."""
-    waits = f"waits until the {cause} is settled"
-    for field, sourced in server.everything.items():
-        if field == cause:
-            yield Verdict(field=field, sourced=sourced, state=State.CONFLICT, why=why)
-        elif sourced.given:
-            yield Verdict(field=field, sourced=sourced, state=State.IGNORED, why=waits)
-
-
-def _compare_field(field: Field, value: FieldValue, row: Server) -> tuple[State, str | None]:
-    current = _current(row, field)
-    if current in (None, ()):
-        return State.NEW, None
-    if _same(field, value, current, row):
-        return State.UNCHANGED, None
-    return State.CONFLICT, f"the server has {_words(current)}"
-
-
-def _current(row: Server, field: Field) -> FieldValue | None:
-    current: FieldValue | None = getattr(row, field)
-    return current
-
-
-def _same(field: Field, value: FieldValue, current: FieldValue | None, row: Server) -> bool:
+def _same(field: str, value: FieldValue, current: FieldValue | None, row: Server) -> bool:
     if isinstance(value, tuple) and isinstance(current, tuple):
         return set(value) == set(current)
     if field == "name":
@@ -217,16 +182,11 @@ def _same(field: Field, value: FieldValue, current: FieldValue | None, row: Serv
     return value == current
 
 
-def _api_version_remark(server: LegacyServer, row: Server) -> str | None:
+def _remarks(server: LegacyServer, row: Server) -> Iterator[str]:
     if "api_version" in server.fields and row.api_version is ApiVersion.NATIVE:
-        return "the URL ends in /v1; the server's api_version is native and stays so"
-    return None
-
-
-def _dropping_remark(server: LegacyServer, row: Server) -> str | None:
+        yield "the URL ends in /v1; the server's api_version is native and stays so"
     if _moved(server, row) and (row.auth_config or row.headers):
-        return f"the credentials stored for {urls.origin(row.url)} are dropped"
-    return None
+        yield f"the credentials stored for {urls.origin(row.url)} are dropped"
 
 
 def _moved(server: LegacyServer, row: Server) -> bool:
@@ -235,14 +195,10 @@ def _moved(server: LegacyServer, row: Server) -> bool:
 
 
 def _auth_verdicts(
-    server: LegacyServer, stored: Mapping[str, Held], *, update: bool
+    auth: Mapping[str, Sourced], stored: Mapping[str, Held], *, update: bool
 ) -> Iterator[Verdict]:
-    other_type = (
-        AUTH_TYPE in stored
-        and AUTH_TYPE in server.auth
-        and stored[AUTH_TYPE] != server.auth[AUTH_TYPE].value
-    )
-    for field, sourced in server.auth.items():
+    other_type = AUTH_TYPE in auth and stored.get(AUTH_TYPE) not in (None, auth[AUTH_TYPE].value)
+    for field, sourced in auth.items():
         current = stored.get(field.casefold())
         state, why = State.NEW, None
         if field.startswith(AUTH_CONFIG) and other_type:
@@ -255,8 +211,7 @@ def _auth_verdicts(
         elif current is not None:
             state, why = State.CONFLICT, f"the server has {_named(current)}"
         if sourced.given or state is not State.UNCHANGED:
-            why = _joined([why, sourced.remark])
-            yield Verdict(field=field, sourced=sourced, state=state, why=why)
+            yield Verdict(field, sourced, state, _joined([why, sourced.remark]))
 
 
 def _equal(field: str, value: FieldValue, current: Held) -> bool:

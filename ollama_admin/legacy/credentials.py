@@ -21,7 +21,6 @@ from ollama_admin.legacy.servers import (
     AUTH_CONFIG,
     AUTH_TYPE,
     HEADERS,
-    PLACEHOLDER,
     Skipped,
     Sourced,
     unreadable,
@@ -323,5 +322,5 @@ def _value_problem(value: Json, *, twice: bool) -> str | None:
     if twice:
         return "a header that is given twice"
     if forms.is_placeholder(value.strip()):
-        return PLACEHOLDER
+        return forms.PLACEHOLDER
     return None

@@ -12,7 +12,7 @@ from ollama_admin.legacy import forms, values
 from ollama_admin.legacy.credentials import SECRET_ROLES, auth_fields, credential, skipped_column
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Meaning, Role
-from ollama_admin.legacy.servers import PLACEHOLDER, Field, FieldValue, Kind, Skipped, Sourced
+from ollama_admin.legacy.servers import Field, FieldValue, Kind, Skipped, Sourced
 
 MODEL_LIST = "a list of model names: a server has one default model"
 
@@ -167,22 +167,22 @@ class LegacyServer:
         else:
             self.skip(source, f"another value counts: {_where(known.source, source)}", name)
 
-    def say_url(self, source: Binding) -> None:
-        """Note a variable that gave a part of the URL."""
-        self.fields["url"] = self.fields["url"].said_by([source])
+    def say_url(self, sources: list[Binding]) -> None:
+        """Note the variables that gave a part of the URL."""
+        self.fields["url"] = self.fields["url"].said_by(sources)
 
     def _tell_model(self, text: str, source: Binding) -> None:
         if forms.is_model_list(text):
             self.skip(source, MODEL_LIST, "default_model")
         elif forms.is_placeholder(text):
-            self.skip(source, PLACEHOLDER, "default_model")
+            self.skip(source, forms.PLACEHOLDER, "default_model")
         else:
             self._set("default_model", values.model_name(source, text), source)
 
     def _tell_auth(self, role: Role, piece: Sourced) -> None:
         known = self.pieces.get(role)
         if forms.is_placeholder(piece.text.strip(), key=role is Role.KEY):
-            self.skip(piece.source, PLACEHOLDER, skipped_column(role))
+            self.skip(piece.source, forms.PLACEHOLDER, skipped_column(role))
         elif known is None:
             self.pieces[role] = piece
         elif known.value == piece.value:

@@ -6,6 +6,13 @@ import re
 from ollama_admin.domain import names, urls
 from ollama_admin.errors import InvalidInput
 
+PLACEHOLDER = "a placeholder"
+LISTEN = "an address to listen on, not one to connect to"
+OWN_PATH = "a path on the program's own host, not a server"
+TRUE = frozenset({"true", "1", "yes", "on"})
+FALSE = frozenset({"false", "0", "no", "off"})
+SWITCH_WORDS = TRUE | FALSE
+
 _PLACEHOLDER = re.compile(
     r"<.*>|\{\{.*\}\}|\[[A-Z][A-Z_ -]*\]|(?:https?://)?your[-_ ].*", re.IGNORECASE | re.DOTALL
 )
@@ -138,3 +145,22 @@ def is_ipv6(text: str) -> bool:
         return ipaddress.ip_address(text).version == 6
     except ValueError:
         return False
+
+
+def no_server(text: str) -> str | None:
+    """Why a value is no URL of a server, if its form alone says so."""
+    if is_json(text) and not is_placeholder(text):
+        return None
+    if text.startswith("/"):
+        return OWN_PATH
+    if is_listen_address(text):
+        return LISTEN
+    if text.isdecimal() and text.isascii():
+        return f"a number: a count, or the port of http://localhost:{text[:5]}"
+    if text.lower() in SWITCH_WORDS:
+        return "a switch, not a server"
+    if is_placeholder(text) or is_placeholder_host(text):
+        return PLACEHOLDER
+    if needs_shell(text):
+        return "only a shell can say what it means"
+    return None

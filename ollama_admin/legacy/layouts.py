@@ -205,10 +205,6 @@ class Meaning:
         return set((self.slot or "").split("-")) & set(_PURPOSES.values()) - {CHAT}
 
     @property
-    def has_purpose(self) -> bool:
-        return bool(self.purposes)
-
-    @property
     def is_slot_alone(self) -> bool:
         """Whether all its words are purposes, sizes and the like, as in EMBEDDING_MODEL."""
         return all(_is_slot(word) or word in _LOCAL_MODELS for word in self.words)
@@ -253,15 +249,14 @@ def words_of(key: str) -> list[str]:
     return words
 
 
-def suggestion(key: str) -> str | None:
-    """The name that a misspelt one may have meant."""
+def not_understood(key: str) -> str:
+    """That a name is not understood, and which one a misspelt one may have meant."""
     words = words_of(key)
-    slots = [word for word in words if _is_slot(word)]
-    role = "_".join(word for word in words if word != "OLLAMA" and word not in slots)
+    role = "_".join(word for word in words if word != "OLLAMA" and not _is_slot(word))
     close = difflib.get_close_matches(role, _BY_PHRASE, n=1, cutoff=0.85)
     if not close or role not in key.upper() or not _SWITCHES.isdisjoint(words):
-        return None
-    return key.upper().replace(role, close[0])
+        return NOT_UNDERSTOOD
+    return f"{NOT_UNDERSTOOD}: did you mean {key.upper().replace(role, close[0])}?"
 
 
 def _phrase(words: list[str]) -> tuple[int, int, str]:

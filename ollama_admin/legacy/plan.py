@@ -16,6 +16,15 @@ from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.reader import Legacy
 from ollama_admin.legacy.servers import FieldValue, Kind, Skipped, Sourced
 
+# what a line counts as, that which counts most first
+_RANKED = ("errors", "conflicts", "imported", "unknown", "skipped")
+_COUNTED = {
+    State.ERROR: "errors",
+    State.CONFLICT: "conflicts",
+    State.NEW: "imported",
+    State.UNCHANGED: "imported",
+    Kind.UNKNOWN: "unknown",
+}
 Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
 
 
@@ -82,13 +91,13 @@ class Change:
 class Counts:
     """Each variable that was seen, once: `seen` is the sum of the others."""
 
-    seen: int
-    imported: int
-    conflicts: int
-    errors: int
-    skipped: int
-    unknown: int
-    unrelated: int
+    seen: int = 0
+    imported: int = 0
+    conflicts: int = 0
+    errors: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    unrelated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,30 +160,27 @@ def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> C
 
 
 def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iterator[Change]:
-    for comparison in compared:
+    for one in compared:
         change = Change(
-            server_id=comparison.row_id,
-            name=comparison.name,
-            columns=comparison.columns,
-            auth=comparison.auth,
-            make_default=comparison is default,
+            server_id=None if one.row is None else one.row.id,
+            name=one.name,
+            columns=one.columns,
+            auth=one.auth,
+            make_default=one is default,
         )
         if change.columns or change.auth or change.make_default:
             yield change
 
 
 def _entries(comparison: Comparison, default: Comparison | None) -> Iterator[PlanEntry]:
-    for verdict in comparison.verdicts:
-        yield _entry(comparison, verdict.sourced.source, verdict)
-        again = _again(verdict)
-        for source in verdict.sourced.also:
-            yield _entry(comparison, source, again)
+    verdicts = list(comparison.verdicts)
     if comparison is default:
-        source = comparison.server.source
-        value = Sourced(value=True, source=source)
-        why = "no server was the default"
-        verdict = Verdict(field="is_default", sourced=value, state=State.NEW, why=why)
-        yield _entry(comparison, source, verdict)
+        value = Sourced(value=True, source=comparison.server.source)
+        verdicts.append(Verdict("is_default", value, State.NEW, "no server was the default"))
+    for verdict in verdicts:
+        yield _entry(comparison, verdict.sourced.source, verdict)
+        for source in verdict.sourced.also:
+            yield _entry(comparison, source, _again(verdict))
 
 
 def _again(verdict: Verdict) -> Verdict:
@@ -212,32 +218,11 @@ def _ignored(skip: Skipped) -> PlanEntry:
 
 
 def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
-    states: dict[Spot, set[State]] = {}
+    what: dict[Spot, list[str]] = {}
     for entry in entries:
-        states.setdefault(entry.spot, set()).add(entry.state)
-    unknown = {_spot(skip.binding) for skip in legacy.skipped if skip.kind is Kind.UNKNOWN}
-    kinds = Counter(_kind(states[spot], spot in unknown) for spot in states)
-    return Counts(
-        seen=len(legacy.bindings),
-        imported=kinds["imported"],
-        conflicts=kinds["conflict"],
-        errors=kinds["error"],
-        skipped=kinds["skipped"],
-        unknown=kinds["unknown"],
-        unrelated=len(legacy.unrelated),
-    )
-
-
-def _kind(states: set[State], unknown: bool) -> str:
-    if State.ERROR in states:
-        return "error"
-    if State.CONFLICT in states:
-        return "conflict"
-    if states & {State.NEW, State.UNCHANGED}:
-        return "imported"
-    if unknown:
-        return "unknown"
-    return "skipped"
+        what.setdefault(entry.spot, []).append(_COUNTED.get(entry.kind or entry.state, "skipped"))
+    kinds = Counter(min(words, key=_RANKED.index) for words in what.values())
+    return Counts(seen=len(legacy.bindings), unrelated=len(legacy.unrelated), **kinds)
 
 
 def _deletable(kept: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -> tuple[Spot, ...]:

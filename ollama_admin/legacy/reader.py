@@ -12,7 +12,7 @@ from ollama_admin.domain import names
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding, EnvFile
-from ollama_admin.legacy.scope import read_scope
+from ollama_admin.legacy.scope import Scope
 from ollama_admin.legacy.servers import Skipped, Sourced, unreadable
 
 
@@ -40,8 +40,16 @@ class Legacy:
 
 def read(files: Sequence[EnvFile]) -> Legacy:
     """The servers of all files, the first file's first; what cannot be read is skipped."""
-    scopes = [read_scope(file, bindings) for file in files for bindings in file.scopes()]
-    servers = _merged(server for scope in scopes for server in scope.servers)
+    scopes = []
+    warnings: dict[str, None] = {}
+    for file in files:
+        for bindings in file.scopes():
+            scope = Scope()
+            scope.read(bindings)
+            scopes.append(scope)
+            if file.readable_by_others and scope.holds_secrets:
+                warnings[_warning(file.file)] = None
+    servers = _merged(server for scope in scopes for server in scope.fleet.servers)
     skipped = [skip for scope in scopes for skip in scope.skipped]
     skipped += _finished(servers)
     return Legacy(
@@ -50,7 +58,7 @@ def read(files: Sequence[EnvFile]) -> Legacy:
         servers=tuple(servers),
         skipped=tuple(skipped),
         unrelated=tuple(binding for scope in scopes for binding in scope.unrelated),
-        warnings=tuple(dict.fromkeys(_warning(s.file) for s in scopes if s.exposes_secrets)),
+        warnings=tuple(warnings),
     )
 
 

@@ -1,115 +1,373 @@
-"""Reads the variables that stand together into drafts of servers."""
+"""Reads the variables that stand together, in one file or one environment, into servers.
 
-from collections.abc import Mapping
-from functools import partial
-from typing import TypeAlias
+A variable is about an Ollama server when its name says so, when its value is the URL of one, or
+when a variable beside it says that the program is Ollama. What is about one and says nothing that
+can be kept is listed with the reason.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy import forms, lists, values
-from ollama_admin.legacy.attach import attach, attach_plain_models, tell
-from ollama_admin.legacy.credentials import SECRET_ROLES
+from ollama_admin.legacy import forms, layouts, lists, values
+from ollama_admin.legacy.credentials import SECRET_ROLES, VERBATIM_ROLES
 from ollama_admin.legacy.drafts import LegacyServer
-from ollama_admin.legacy.envfile import Binding, EnvFile
-from ollama_admin.legacy.layouts import Role
-from ollama_admin.legacy.lines import (
-    PARTS,
-    Line,
-    Scope,
-    is_plain_model,
-    is_related,
-    is_url,
-    is_usable,
-    no_server,
-    note_providers,
-    read_lines,
+from ollama_admin.legacy.envfile import Binding
+from ollama_admin.legacy.fleet import NO_SERVER, Fleet
+from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, Meaning, Role
+from ollama_admin.legacy.servers import Kind, Skipped, unreadable
+
+KUBERNETES = "made by Kubernetes for a service"
+PROVIDER = "names Ollama as the program of the lines beside it"
+MENTION = "mentions the URL of an Ollama server, but is none: see `server add`"
+NOT_ALONE = "one of several models: name it with --model"
+NOT_COUNTED = "only counts where no Ollama variable names a model"
+
+_OF_KUBERNETES = re.compile(
+    r".*_(?:PORT=(?:tcp|udp)://.*|"
+    r"(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_[0-9]+_(?:TCP|UDP)(?:_\w+)?)"
+    r"=(?:(?:TCP|UDP)(?:://.*)?|[0-9.]+|[0-9A-F:]*:[0-9A-F:]*))",
+    re.IGNORECASE | re.DOTALL,
 )
-from ollama_admin.legacy.servers import unreadable
-
-# the port and the scheme that stand apart from a host, by their role and place
-Parts: TypeAlias = Mapping[tuple[Role | None, tuple[str, str | None]], Line]
+_PARTS = (Role.PORT, Role.TLS)  # of a URL, which may stand apart from it
 
 
-def read_scope(file: EnvFile, bindings: list[Binding]) -> Scope:
-    scope = Scope(file=file.file)
-    lines = list(read_lines(scope, bindings))
-    note_providers(scope, lines)
-    urls = [line for line in lines if is_url(scope, line)]
-    others = [line for line in lines if line not in urls]
-    parts: Parts = {
-        (line.known.role, line.known.place): line for line in others if line.known.role in PARTS
-    }
-    for line in urls:
-        _add_servers(scope, line, parts)
-    scope.servers.sort(key=lambda draft: draft.order)
-    related = [line for line in others if is_related(scope, line)]
-    for line in sorted(related, key=lambda line: line.known.rank):
-        attach(scope, line)
-    attach_plain_models(scope, [line for line in related if is_plain_model(scope, line)])
-    if file.readable_by_others:
-        scope.exposes_secrets = _holds_secrets(scope, related)
-    _account_for_all(scope, urls + related)
-    return scope
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A variable, what its name tells, and its value."""
+
+    binding: Binding
+    known: Meaning
+    text: str = field(repr=False)
+
+    @property
+    def is_host(self) -> bool:
+        """Whether `ollama` as its value is the name of a host."""
+        return self.known.role is Role.URL and "HOST" in self.binding.key.upper()
 
 
-def _add_servers(scope: Scope, line: Line, parts: Parts) -> None:
-    binding, text = line.binding, forms.unquoted(line.text)
-    if not is_usable(scope, line):
-        return
-    if not (line.known.many or lists.is_list(text)):
-        item = lists.Item(index=0, url=text)
-        places = [(role, line.known.place) for role in PARTS]
-        beside = [parts[place] for place in places if place in parts]
-        scope.attempt(binding, lambda: _add_server(scope, line, item, beside))
-        return
-    why = no_server(text)
-    if why:
-        scope.skip(binding, why, "url")
-        return
-    try:
-        items = lists.items(binding, text)
-    except InvalidInput as exc:
-        scope.skipped.append(unreadable(binding, exc))
-        return
-    scope.lengths[binding] = max((item.index + 1 for item in items), default=0)
-    is_ollama = line.known.ollama or scope.providers.get(line.known.place, False)
-    for item in items:
-        if is_ollama or forms.is_ollama(item.url):
-            step = partial(_add_server, scope, line, item, [], is_listed=True)
-            scope.attempt(binding, step)
+@dataclass(slots=True, kw_only=True)
+class Scope:
+    """What was read. `providers` says of the variables beside which others whether their program
+    is Ollama.
+    """
+
+    fleet: Fleet = field(default_factory=Fleet)
+    skipped: list[Skipped] = field(default_factory=list)
+    unrelated: list[Binding] = field(default_factory=list)
+    providers: dict[tuple[str, str | None], bool] = field(default_factory=dict)
+    holds_secrets: bool = False
+
+    def read(self, bindings: list[Binding]) -> None:
+        lines = [line for line in self._lines(bindings) if not self._is_provider(line)]
+        parts = {(line.known.role, line.known.place): line for line in lines}
+        others = []
+        for line in lines:
+            if self._is_url(line):
+                self._add_servers(line, parts)
+            else:
+                others.append(line)
+        self.fleet.servers.sort(key=lambda server: server.order)
+        attached = [line for line in others if self._is_related(line) and self._is_usable(line)]
+        plain = []
+        for line in sorted(attached, key=lambda line: line.known.rank):
+            if self._is_plain_model(line):
+                plain.append(line)
+            else:
+                self._attach(line)
+        self._attach_plain(plain)
+        self.holds_secrets = any(line.known.role in SECRET_ROLES for line in attached)
+        self.holds_secrets |= any(server.holds_secret for server in self.fleet.servers)
+        self._account_for_all(lines)
+
+    def _skip(
+        self, binding: Binding, why: str, column: str | None = None, kind: Kind = Kind.IGNORED
+    ) -> None:
+        self.skipped.append(Skipped(binding=binding, why=why, field=column, kind=kind))
+
+    def _try(self, binding: Binding, step: Callable[..., Any], *given: Any) -> bool:
+        """Take a step; what cannot be read is listed and stops nothing else."""
+        try:
+            step(*given)
+        except InvalidInput as exc:
+            self.skipped.append(unreadable(binding, exc))
+            return False
+        return True
+
+    def _lines(self, bindings: list[Binding]) -> Iterator[Line]:
+        """The variables as they count in the end, without those that are no values at all."""
+        last = {binding.key.upper(): binding for binding in bindings}
+        for binding in bindings:
+            value = binding.value or ""
+            known = layouts.recognise(binding.key, value)
+            winner = last[binding.key.upper()]
+            is_about = known.ollama or forms.mentions_ollama(value)
+            if binding.error is not None:
+                self.skipped.append(unreadable(binding, binding.error))
+            elif winner is not binding and not is_about:
+                self.unrelated.append(binding)
+            elif winner is not binding:
+                why = f"{'unset' if winner.is_unset else 'set'} again: {winner.place} counts"
+                self.skipped.append(Skipped(binding=binding, why=why, shadowed_by=winner))
+            elif is_about and binding.is_unset:
+                self._skip(binding, "unset", kind=Kind.ELSEWHERE)
+            elif is_about and _OF_KUBERNETES.fullmatch(f"{binding.key}={value}"):
+                self._skip(binding, KUBERNETES, "url", Kind.ELSEWHERE)
+            else:
+                yield Line(binding=binding, known=known, text=_text(known, value))
+
+    def _is_provider(self, line: Line) -> bool:
+        """Whether it says that the program of the lines beside it is Ollama; that it is another
+        one is noted.
+        """
+        known = line.known
+        is_ollama = line.text.lower() in ("ollama", "ollama_chat")
+        if known.ollama or line.is_host or not (known.role is Role.PROVIDER or is_ollama):
+            return False
+        if known.role is not Role.PROVIDER:
+            known = layouts.recognise("_".join(layouts.words_of(line.binding.key)[:-1]))
+        self.providers[known.place] = is_ollama
+        if is_ollama:
+            self._skip(line.binding, PROVIDER, kind=Kind.ELSEWHERE)
+        return is_ollama
+
+    def _is_url(self, line: Line) -> bool:
+        known, text = line.known, line.text
+        if known.why or known.role not in (Role.URL, Role.MODEL, Role.NAME, Role.PROVIDER, None):
+            return False
+        items = lists.found_items(line.binding, forms.unquoted(text))
+        if any(forms.is_ollama(item.url) for item in items):
+            return True
+        if known.role is not Role.URL:
+            return False
+        if known.odd and items:
+            return bool(forms.no_server(text)) or any(forms.is_address(item.url) for item in items)
+        if known.ollama or text.lower() == "ollama":
+            return known.ollama or line.is_host
+        return bool(text) and self.providers.get(known.place, False)
+
+    def _is_related(self, line: Line) -> bool:
+        """Whether a variable is about a server; else it is listed, or counted, and done with."""
+        binding, known = line.binding, line.known
+        mentions = forms.mentions_ollama(line.text) and known.role not in SECRET_ROLES
+        if known.why and (known.ollama or (mentions and known.why == layouts.NOT_ASKED)):
+            self._skip(binding, known.why, kind=Kind.ELSEWHERE)
+        elif known.ollama and known.role in (None, Role.URL, Role.PROVIDER):
+            self._skip(binding, layouts.not_understood(binding.key), kind=Kind.UNKNOWN)
+        elif known.ollama or self._is_beside_own(known) or self._is_model(line):
+            return True
+        elif mentions:
+            self._skip(binding, MENTION)
         else:
-            address = forms.shown_address(item.url)
-            scope.skip(binding, f"{address} is not known as an Ollama server", "url")
+            self.unrelated.append(binding)
+        return False
+
+    def _is_beside_own(self, known: Meaning) -> bool:
+        """Whether a variable without OLLAMA stands beside the URL of a server with the same
+        prefix.
+        """
+        if known.role is None or not any(known.place):
+            return False
+        places = [server.known.place for server in self.fleet.servers if not server.known.ollama]
+        return known.place in places or bool(known.prefix and known.prefix in dict(places))
+
+    def _is_model(self, line: Line) -> bool:
+        """Whether a variable without OLLAMA names one of its models."""
+        known, text = line.known, line.text
+        if known.role not in (Role.MODEL, None) or not forms.is_model_name(text):
+            return False
+        if known.role is None or forms.is_model_of_ollama(text):
+            return forms.is_model_of_ollama(text)
+        if known.place in self.providers:
+            return self.providers[known.place]
+        return bool(self.fleet.servers) and not line.binding.unfilled and known.is_slot_alone
+
+    def _is_plain_model(self, line: Line) -> bool:
+        """Whether it names a model without OLLAMA, without a server beside it, for no purpose."""
+        known = line.known
+        if known.role is not Role.MODEL or self._is_own(known, self.fleet.target(known)):
+            return False
+        return known.is_plain or (known.slot is None and self.providers.get(known.place, False))
+
+    def _is_usable(self, line: Line) -> bool:
+        """Whether a value can be used; else the variable is skipped."""
+        binding, known = line.binding, line.known
+        why = _why_unusable(line)
+        if why:
+            self._skip(binding, why)
+            return False
+        many = known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
+        return self._try(binding, values.checked, binding, line.text, many)
+
+    def _add_servers(self, line: Line, parts: dict[Any, Line]) -> None:
+        if not self._is_usable(line):
+            return
+        binding, text = line.binding, forms.unquoted(line.text)
+        if not (line.known.many or lists.is_list(text)):
+            places = [(role, line.known.place) for role in _PARTS]
+            beside = [parts[place] for place in places if place in parts]
+            self._try(binding, self._add_server, line, lists.Item(url=text), beside)
+        elif forms.no_server(text):
+            self._skip(binding, forms.no_server(text) or "", "url")
+        else:
+            self._try(binding, self._add_list, line)
+
+    def _add_list(self, line: Line) -> None:
+        binding, known = line.binding, line.known
+        items = lists.items(binding, forms.unquoted(line.text))
+        self.fleet.lengths[binding] = max(((item.index or 0) + 1 for item in items), default=0)
+        is_ollama = known.ollama or self.providers.get(known.place, False)
+        for item in items:
+            if is_ollama or forms.is_ollama(item.url):
+                self._try(binding, self._add_server, line, item, [])
+            else:
+                why = f"{forms.shown_address(item.url)} is not known as an Ollama server"
+                self._skip(binding, why, "url")
+
+    def _add_server(self, line: Line, item: lists.Item, beside: list[Line]) -> None:
+        binding = line.binding
+        why = forms.no_server(item.url)
+        if why:
+            self._skip(binding, why, "url")
+            return
+        whole, used = _completed(line, item, beside)
+        url, userinfo = values.server_url(binding, whole)
+        server = LegacyServer(read_url=url, source=binding, known=line.known, index=item.index)
+        server.say_url(used)
+        if userinfo:
+            server.tell_userinfo(userinfo, binding)
+        server.skip_keys(binding, item.unused)
+        self.fleet.servers.append(server)
+        self._tell(server, item.values, binding)
+
+    def _tell(self, server: LegacyServer, texts: lists.Texts, binding: Binding) -> None:
+        for role, text in texts.items():
+            if role is not Role.PORT:
+                self._try(binding, server.tell, role, text, binding)
+
+    def _attach(self, line: Line) -> None:
+        known, binding = line.known, line.binding
+        if known.role in _PARTS:
+            if not any(binding in server.fields["url"].also for server in self.fleet.servers):
+                why = f"no URL without a {known.role} to which it could belong"
+                self._skip(binding, why, "url")
+        elif known.role is Role.CONFIGS:
+            self._try(binding, self._attach_configs, line)
+        elif known.many or (known.role in NUMBER_ROLES and not known.slot and "," in line.text):
+            self._try(binding, self._attach_parallel, line)
+        else:
+            self._attach_one(line)
+
+    def _attach_one(self, line: Line) -> None:
+        known, binding = line.known, line.binding
+        role = known.role or Role.MODEL
+        server = self.fleet.target(known)
+        if role is Role.MODEL and self.fleet.servers and not self._is_for_all(known, server):
+            purpose = known.slot or known.prefix.lower()
+            why = f"a model for one purpose ({purpose}): name it with --model"
+            self._skip(binding, why, "default_model")
+        elif server is None and known.odd and self.fleet.servers:
+            self._skip(binding, layouts.not_understood(binding.key), kind=Kind.UNKNOWN)
+        elif server is None:
+            self._skip(binding, self.fleet.no_target(known))
+        elif role is Role.ACTIVE and known.slot is None:
+            self._skip(binding, "a switch of the program, not of a server", kind=Kind.ELSEWHERE)
+        else:
+            self._tell(server, {role: line.text}, binding)
+
+    def _is_for_all(self, known: Meaning, server: LegacyServer | None) -> bool:
+        """Whether a model can be the default model of its server, or misses one by a number."""
+        if known.purposes & layouts.NEVER_DEFAULT:
+            return False
+        if server is None:
+            return (known.slot or "").isdecimal()
+        return self._is_own(known, server)
+
+    def _is_own(self, known: Meaning, server: LegacyServer | None) -> bool:
+        if known.ollama or server is None:
+            return known.ollama
+        return not server.known.ollama and server.known.place == known.place
+
+    def _attach_plain(self, lines: list[Line]) -> None:
+        """A model without OLLAMA and for no purpose is the default model if it is the only one."""
+        server = self.fleet.first("")
+        names_one = len({line.text for line in lines}) == 1
+        is_open = server is not None and "default_model" not in server.fields
+        for line in lines:
+            if server is not None and names_one and is_open:
+                self._tell(server, {Role.MODEL: line.text}, line.binding)
+            elif server is None:
+                self._skip(line.binding, NO_SERVER)
+            else:
+                why = NOT_COUNTED if names_one else NOT_ALONE
+                self._skip(line.binding, why, "default_model")
+
+    def _attach_parallel(self, line: Line) -> None:
+        servers, length = self.fleet.listed(line.known.prefix)
+        binding, role = line.binding, line.known.role or Role.NAME
+        parts = lists.texts(binding, line.text)
+        if not servers:
+            self._skip(binding, "there is no list of servers to which it could belong")
+        elif len(parts) != length:
+            source = next(iter(servers.values())).source
+            what = f"has {len(parts)} entries, and {source.key} has {length} servers"
+            hint = "give each server one entry, in the same order"
+            raise values.problem(binding, what, hint)
+        for index, server in servers.items():
+            if index < len(parts) and parts[index]:
+                self._tell(server, {role: parts[index]}, binding)
+
+    def _attach_configs(self, line: Line) -> None:
+        """Open WebUI's settings of each URL: an object keyed by the index in the list, in old files
+        by the URL.
+        """
+        binding = line.binding
+        for key, config in lists.objects(binding, line.text).items():
+            server = self.fleet.configured(binding, key, line.known.prefix)
+            if server is not None:
+                texts, unused = lists.json_fields(binding, config)
+                server.skip_keys(binding, unused)
+                self._tell(server, texts, binding)
+
+    def _account_for_all(self, lines: list[Line]) -> None:
+        """Skip what was understood and still said nothing, such as an empty list."""
+        used = {skip.binding for skip in self.skipped}.union(self.unrelated)
+        for server in self.fleet.servers:
+            used.update(skip.binding for skip in server.skips)
+            for sourced in (*server.pieces.values(), *server.fields.values()):
+                used.update(sourced.sources)
+        for line in lines:
+            if line.binding not in used:
+                self._skip(line.binding, "says nothing that is kept")
 
 
-def _add_server(
-    scope: Scope, line: Line, item: lists.Item, beside: list[Line], *, is_listed: bool = False
-) -> None:
-    binding, known = line.binding, line.known
-    why = no_server(item.url)
-    if why:
-        scope.skip(binding, why, "url")
-        return
-    whole, used = _completed(line, item, beside)
-    url, userinfo = values.server_url(binding, whole)
-    index = None
-    if is_listed:
-        index = item.index
-    draft = LegacyServer(read_url=url, source=binding, known=known, index=index)
-    for other in used:
-        draft.say_url(other.binding)
-    if userinfo:
-        draft.tell_userinfo(userinfo, binding)
-    scope.servers.append(draft)
-    draft.skip_keys(binding, item.unused)
-    for role, value in item.values.items():
-        if role is not Role.PORT:
-            tell(scope, draft, role, value, binding)
+def _text(known: Meaning, value: str) -> str:
+    if known.role is Role.URL:
+        return forms.unquoted(value)
+    if known.many or known.role not in VERBATIM_ROLES:
+        return value.strip()
+    return value
 
 
-def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, list[Line]]:
-    """The URL with the port and the scheme that stand apart, and the lines that gave them."""
+def _why_unusable(line: Line) -> str | None:
+    binding, known, text = line.binding, line.known, line.text.strip()
+    if binding.unfilled:
+        needed = ", ".join(f"${{{name}}}" for name in binding.unfilled)
+        return f"needs {needed}, which no line before it sets"
+    if binding.value is None:
+        return "no value: written without ="
+    if not text:
+        return "no value"
+    if known.role in AUTH_ROLES and forms.is_placeholder(text, key=known.role is Role.KEY):
+        return forms.PLACEHOLDER
+    return None
+
+
+def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, list[Binding]]:
+    """The URL with the port and the scheme that stand apart, and the variables that gave them."""
     port, https = None, None
-    used = []
     if Role.PORT in item.values:
         port = values.whole_number(line.binding, item.values[Role.PORT], 1, 65535)
     for other in beside:
@@ -117,29 +375,6 @@ def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, l
             port = values.whole_number(other.binding, other.text, 1, 65535)
         else:
             https = values.https(other.binding, other.text)
-        used.append(other)
     whole = values.complete(line.binding, item.url, port, https)
-    if whole == item.url:
-        used = [other for other in used if other.known.role is Role.TLS]
-    return whole, used
-
-
-def _holds_secrets(scope: Scope, related: list[Line]) -> bool:
-    if any(line.known.role in SECRET_ROLES for line in related):
-        return True
-    return any(draft.holds_secret for draft in scope.servers)
-
-
-def _account_for_all(scope: Scope, lines: list[Line]) -> None:
-    """Skip what was understood and still said nothing, such as an empty list."""
-    used = {skip.binding for skip in scope.skipped} | set(scope.unrelated)
-    for draft in scope.servers:
-        used.update(skip.binding for skip in draft.skips)
-        for piece in draft.pieces.values():
-            used.update(piece.sources)
-        for sourced in draft.fields.values():
-            used.add(sourced.source)
-            used.update(sourced.also)
-    for line in lines:
-        if line.binding not in used:
-            scope.skip(line.binding, "says nothing that is kept")
+    used = [o for o in beside if whole != item.url or o.known.role is Role.TLS]
+    return whole, [other.binding for other in used]

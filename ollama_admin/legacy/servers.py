@@ -25,7 +25,6 @@ FieldValue: TypeAlias = str | int | bool | tuple[str, ...] | Secret
 AUTH_TYPE = "auth_type"
 AUTH_CONFIG = "auth_config."
 HEADERS = "headers."
-PLACEHOLDER = "a placeholder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

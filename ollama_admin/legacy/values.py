@@ -18,9 +18,6 @@ LABEL_LIMIT = 100  # characters of a capability
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_IN_LIST = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_TRUE = frozenset({"true", "1", "yes", "on"})
-_FALSE = frozenset({"false", "0", "no", "off"})
-SWITCH_WORDS = _TRUE | _FALSE
 
 
 def problem(binding: Binding, text: str, hint: str | None = None) -> InvalidInput:
@@ -30,7 +27,7 @@ def problem(binding: Binding, text: str, hint: str | None = None) -> InvalidInpu
     return InvalidInput(f"{binding.place} {text}", hint)
 
 
-def checked(binding: Binding, text: str, *, many: bool = False) -> str:
+def checked(binding: Binding, text: str, many: bool = False) -> str:
     """The text, or InvalidInput for a control character; a list may hold tabs and line ends."""
     control = _CONTROL
     if many:
@@ -40,11 +37,6 @@ def checked(binding: Binding, text: str, *, many: bool = False) -> str:
             binding, "holds a control character", "remove it: the value is taken as it is"
         )
     return text
-
-
-def check(binding: Binding, text: str, *, many: bool) -> None:
-    """Raise InvalidInput for a control character."""
-    checked(binding, text, many=many)
 
 
 def complete(binding: Binding, text: str, port: int | None, https: bool | None) -> str:
@@ -79,6 +71,14 @@ def server_url(binding: Binding, text: str) -> tuple[urls.ServerURL, urls.Userin
             hint = "write special characters of a password %-encoded: %2C for a comma, %40 for an @"
             raise problem(binding, "holds no server URL that can be read", hint) from None
         raise InvalidInput(f"{binding.place}: {exc.message}", exc.hint) from exc
+
+
+def read_url(text: str) -> str | None:
+    """A URL as a row has it; None when it is none."""
+    try:
+        return urls.server_url(text).url
+    except InvalidInput:
+        return None
 
 
 def https(binding: Binding, text: str) -> bool:
@@ -132,8 +132,8 @@ def whole_number(binding: Binding, text: str, least: int, most: int = NUMBER_LIM
 
 def switch(binding: Binding, text: str) -> bool:
     word = text.strip().lower()
-    if word in SWITCH_WORDS:
-        return word in _TRUE
+    if word in forms.SWITCH_WORDS:
+        return word in forms.TRUE
     raise problem(binding, "is neither true nor false")
 
 

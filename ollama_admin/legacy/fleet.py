@@ -1,0 +1,80 @@
+"""The servers of one scope, and which of them a variable means."""
+
+from dataclasses import dataclass, field
+
+from ollama_admin.legacy import values
+from ollama_admin.legacy.drafts import LegacyServer
+from ollama_admin.legacy.envfile import Binding
+from ollama_admin.legacy.layouts import CHAT, Meaning, Role
+
+NO_SERVER = "there is no server to which it could belong"
+
+
+@dataclass(slots=True)
+class Fleet:
+    """`lengths` counts the parts of each list of URLs, those without a server too."""
+
+    servers: list[LegacyServer] = field(default_factory=list)
+    lengths: dict[Binding, int] = field(default_factory=dict)
+
+    def group(self, prefix: str) -> list[LegacyServer]:
+        """The servers under a prefix; all of them when it has none of its own."""
+        return [s for s in self.servers if s.known.prefix == prefix] or self.servers
+
+    def unnumbered(self, prefix: str) -> LegacyServer | None:
+        return next((server for server in self.group(prefix) if server.unnumbered), None)
+
+    def first(self, prefix: str) -> LegacyServer | None:
+        """The server that means all: the unnumbered one, else the first that has no purpose."""
+        group = self.group(prefix)
+        general = [server for server in group if not server.has_purpose]
+        return self.unnumbered(prefix) or next(iter(general + group), None)
+
+    def target(self, known: Meaning) -> LegacyServer | None:
+        """The server that a variable belongs to, if there is one."""
+        same = [server for server in self.servers if server.known.words == known.words]
+        if not same and known.slot is not None:
+            same = [s for s in self.group(known.prefix) if s.known.slot == known.slot]
+        if same:
+            return same[0]
+        if known.slot is None or (known.role is Role.MODEL and known.slot == CHAT):
+            return self.first(known.prefix)
+        if known.slot == "1":
+            return self.unnumbered(known.prefix)
+        return None
+
+    def no_target(self, known: Meaning) -> str:
+        """Why a variable belongs to no server."""
+        if known.slot is None or not self.servers:
+            return NO_SERVER
+        if known.slot.isdecimal():
+            return f"no server has the number {known.slot}"
+        return f"no server is called {known.slot}"
+
+    def listed(self, prefix: str) -> tuple[dict[int, LegacyServer], int]:
+        """The servers of the first list under a prefix by their index in it, and the length of the
+        list.
+        """
+        listed = [server for server in self.group(prefix) if server.index is not None]
+        if not listed:
+            return {}, 0
+        source = listed[0].source
+        servers = {server.index or 0: server for server in listed if server.source == source}
+        return servers, self.lengths[source]
+
+    def configured(self, binding: Binding, key: str, prefix: str) -> LegacyServer | None:
+        """The server that a key of Open WebUI's settings means: an index in the list, in old files
+        the URL.
+        """
+        servers, length = self.listed(prefix)
+        single = self.unnumbered(prefix)
+        if not servers and single:
+            servers, length = {0: single}, 1
+        if not (key.isdecimal() and key.isascii()):
+            url = values.read_url(key)
+            return next((server for server in servers.values() if server.url == url), None)
+        index = int(key[:10])
+        if index >= length:
+            what = f"has an entry {index}, and there are {length} servers, counted from 0"
+            raise values.problem(binding, what)
+        return servers.get(index)
