@@ -51,14 +51,22 @@ class NewAuth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """`row` is None for a server that is not there yet; `name` is the row's, or the one it will
-    get.
+    """What is to be written, and what becomes of each value. `row` is None for a server that is
+    not there yet; `name` is the row's, or the one it will get.
     """
 
     server: LegacyServer
     row: Server | None
     name: str
     verdicts: tuple[Verdict, ...]
+    make_default: bool = False
+
+    @property
+    def server_id(self) -> int | None:
+        """The row to change; None for a new one."""
+        if self.row is None:
+            return None
+        return self.row.id
 
     def new(self, *, auth: bool) -> dict[str, Sourced]:
         """The values to be written: those of credentials, or of other columns."""

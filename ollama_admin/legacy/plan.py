@@ -3,7 +3,7 @@ or goes nowhere.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -11,10 +11,10 @@ from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import Server
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy.comparison import Comparison, NewAuth, State, Stored, Verdict, compare
+from ollama_admin.legacy.comparison import Comparison, State, Stored, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.reader import Legacy
-from ollama_admin.legacy.servers import FieldValue, Kind, Skipped, Sourced
+from ollama_admin.legacy.servers import Kind, Skipped, Sourced
 
 # what a line counts as, that which counts most first
 _RANKED = ("errors", "conflicts", "imported", "unknown", "skipped")
@@ -75,19 +75,6 @@ class PlanEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Columns to write: of a new row when `server_id` is None. `name` is that of the row, to be
-    called by.
-    """
-
-    server_id: int | None
-    name: str
-    columns: Mapping[str, FieldValue]
-    auth: NewAuth | None = None
-    make_default: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Each variable that was seen, once: `seen` is the sum of the others."""
 
@@ -107,7 +94,7 @@ class Plan:
     """
 
     entries: tuple[PlanEntry, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[Comparison, ...]
     counts: Counts
     deletable: tuple[Spot, ...]
     deletable_now: tuple[Spot, ...]
@@ -134,12 +121,14 @@ def plan(
     """
     compared = compare(servers, legacy.servers, stored, update=update)
     default = _new_default(servers, compared)
-    kept = [entry for comparison in compared for entry in _entries(comparison, default)]
+    if default is not None:
+        compared[default] = replace(compared[default], make_default=True)
+    kept = [entry for comparison in compared for entry in _entries(comparison)]
     entries = kept + [_ignored(skip) for skip in legacy.skipped]
     entries.sort(key=lambda entry: legacy.order(entry.binding))
     return Plan(
         entries=tuple(entries),
-        changes=tuple(_changes(compared, default)),
+        changes=tuple(c for c in compared if c.columns or c.auth or c.make_default),
         counts=_counts(entries, legacy),
         deletable=_deletable(kept, legacy, {State.NEW, State.UNCHANGED}),
         deletable_now=_deletable(kept, legacy, {State.UNCHANGED}),
@@ -148,33 +137,20 @@ def plan(
     )
 
 
-def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> Comparison | None:
-    """The server that becomes the default where no row is it already: the first that can, one for
-    a single purpose only when no other can.
+def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> int | None:
+    """The index of the server that becomes the default where no row is it already: the first that
+    can, one for a single purpose only when no other can.
     """
     if any(row.is_default for row in servers):
         return None
-    able = [comparison for comparison in compared if comparison.can_be_default]
-    general = [comparison for comparison in able if not comparison.server.has_purpose]
+    able = [index for index, one in enumerate(compared) if one.can_be_default]
+    general = [index for index in able if not compared[index].server.has_purpose]
     return next(iter(general + able), None)
 
 
-def _changes(compared: Sequence[Comparison], default: Comparison | None) -> Iterator[Change]:
-    for one in compared:
-        change = Change(
-            server_id=None if one.row is None else one.row.id,
-            name=one.name,
-            columns=one.columns,
-            auth=one.auth,
-            make_default=one is default,
-        )
-        if change.columns or change.auth or change.make_default:
-            yield change
-
-
-def _entries(comparison: Comparison, default: Comparison | None) -> Iterator[PlanEntry]:
+def _entries(comparison: Comparison) -> Iterator[PlanEntry]:
     verdicts = list(comparison.verdicts)
-    if comparison is default:
+    if comparison.make_default:
         value = Sourced(value=True, source=comparison.server.source)
         verdicts.append(Verdict("is_default", value, State.NEW, "no server was the default"))
     for verdict in verdicts:

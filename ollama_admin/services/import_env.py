@@ -12,8 +12,8 @@ from ollama_admin.domain.servers import OPEN_FIELDS, SECRET_FIELDS, ApiVersion, 
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import AdminError, InvalidInput, all_of
 from ollama_admin.legacy import envfile
-from ollama_admin.legacy.comparison import Held, NewAuth
-from ollama_admin.legacy.plan import Change, Counts, Plan, PlanEntry, Spot, plan
+from ollama_admin.legacy.comparison import Comparison, Held, NewAuth
+from ollama_admin.legacy.plan import Counts, Plan, PlanEntry, Spot, plan
 from ollama_admin.legacy.reader import Legacy, read
 from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS
 from ollama_admin.services.upstream_auth import GivenAuth, UpstreamAuth, changed_columns, read_auth
@@ -130,7 +130,7 @@ def _stored(auth: UpstreamAuth, row: Server) -> dict[str, Held]:
     return fields
 
 
-def _apply(connection: Any, auth: UpstreamAuth, change: Change) -> int:
+def _apply(connection: Any, auth: UpstreamAuth, change: Comparison) -> int:
     """Write a change; gives back the id of its row."""
     columns: dict[str, Any] = dict(change.columns)
     if change.make_default:
