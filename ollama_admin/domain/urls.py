@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -76,6 +77,14 @@ def server_url(text: str) -> ServerURL:
             "--secret-stdin",
         )
     return _normalise(url)
+
+
+def noted_url(text: str, note: Callable[[str], None]) -> ServerURL:
+    """Normalise a URL as `server_url` does, and tell a person what was cut off."""
+    url = server_url(text)
+    if url.note:
+        note(url.note)
+    return url
 
 
 def split_userinfo(text: str) -> tuple[str, Userinfo | None]:

@@ -76,7 +76,7 @@ class Servers:
 
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
-        parsed = self._read_url(url)
+        parsed = urls.noted_url(url, self._note)
         credentials = read_auth(auth_type, auth_config, headers)
         new = store.NewServer(
             name=names.server_name(name),
@@ -96,13 +96,6 @@ class Servers:
             return store.add(connection, replace(new, **sealed))
 
         return self._auth.masked(await self._db.write(insert))
-
-    def _read_url(self, text: str) -> urls.ServerURL:
-        """The URL as it was given; what was cut off it is said."""
-        url = urls.server_url(text)
-        if url.note:
-            self._note(url.note)
-        return url
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -183,7 +176,7 @@ class Servers:
         host or port also drops the credentials that are not given again in the same call.
         """
         if url is not None:
-            self._read_url(url)
+            urls.noted_url(url, self._note)
         values = _new_values(
             clear,
             name=name,
@@ -242,8 +235,7 @@ class Servers:
     async def remove(
         self, server: int | str, *, force: bool = False, if_state: Collection[str] | None = None
     ) -> ServerRef:
-        """Delete the row and its models; gives back which one it was. `if_state` is that of
-        `update`.
+        """Delete the row and its models; gives back which it was. `if_state` is as for `update`.
 
         Raises Conflict while requests run there; with `force` they end as they would, and nothing
         counts them any more.
