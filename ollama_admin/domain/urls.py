@@ -79,12 +79,12 @@ def server_url(text: str) -> ServerURL:
     return _normalise(url)
 
 
-def noted_url(text: str, note: Callable[[str], None]) -> ServerURL:
-    """Normalise a URL as `server_url` does, and tell a person what was cut off."""
-    url = server_url(text)
-    if url.note:
-        note(url.note)
-    return url
+def noted(text: str | None, note: Callable[[str], None]) -> str | None:
+    """A URL as it was written, after a person was told what reading it cuts off."""
+    cut = text and server_url(text).note
+    if cut:
+        note(cut)
+    return text
 
 
 def split_userinfo(text: str) -> tuple[str, Userinfo | None]:

@@ -19,7 +19,7 @@ _PLACEHOLDER = re.compile(
 # a host that somebody should have filled in
 _PLACEHOLDER_HOST = re.compile(
     r"(?:https?://)?(?:[^/@\s]*@)?(?:"
-    r"[^/:]*(?:<|\{|\[(?![0-9a-f:.]*\]))[^/]*|"
+    r"[^/:]*(?:<|\{|\[[^\]/]*[g-z_ -][^\]/]*\])[^/]*|"
     r"(?:[0-9]{1,3}\.){1,3}(?:x{1,3}|\*)[.x*0-9]*|x+(?:\.x+)+|"
     r"(?:(?:server|remote|host|gpu|ollama|local|lan|the)[-_])?ip(?:[-_]?address)?(?:[-_]here)?|"
     r"(?:change|replace)[-_]?(?:me|this)|"

@@ -81,7 +81,8 @@ class Selection:
         """
         route = request.route
         if route.server_url is not None:
-            url = urls.noted_url(route.server_url, request.caller.note)
+            url = urls.server_url(route.server_url)
+            urls.noted(route.server_url, request.caller.note)
             return await self._at_url(request, url, asking)
         if route.server is not None:
             server = await self._db.read(store_servers.find, route.server)

@@ -76,7 +76,7 @@ class Servers:
 
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
-        parsed = urls.noted_url(url, self._note)
+        parsed = urls.server_url(urls.noted(url, self._note) or url)
         credentials = read_auth(auth_type, auth_config, headers)
         new = store.NewServer(
             name=names.server_name(name),
@@ -175,12 +175,10 @@ class Servers:
         Another URL makes the server's models unavailable until the next discovery. Another scheme,
         host or port also drops the credentials that are not given again in the same call.
         """
-        if url is not None:
-            urls.noted_url(url, self._note)
         values = _new_values(
             clear,
             name=name,
-            url=url,
+            url=urls.noted(url, self._note),
             api_version=api_version,
             capabilities=capabilities,
             max_concurrent=max_concurrent,

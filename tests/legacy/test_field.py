@@ -272,6 +272,7 @@ def test_what_is_no_server_is_named_with_the_reason(text: str, key: str, why: st
 
 
 ERRORS = [
+    (f"OLLAMA_URL=http://u:hunter2@[bad\nOLLAMA_URL_2={A}", ["OLLAMA_URL"]),
     (f"OLLAMA_GPU_URL=ollama://me:hunter2@h:8443\nOLLAMA_URL={A}", ["OLLAMA_GPU_URL"]),
     (f"OLLAMA_URL='open\nOLLAMA_URL_2={A}", ["OLLAMA_URL"]),
     (
