@@ -138,7 +138,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _as_new(server: LegacyServer, name: str) -> Iterator[Verdict]:
     named = {"name": replace(server.fields["name"], value=name)}
-    for field, sourced in (dict(server.everything) | named).items():
+    for field, sourced in (server.everything | named).items():
         yield Verdict(field, sourced, State.NEW, sourced.remark)
 
 

@@ -1,7 +1,7 @@
 """A server as legacy variables describe it, while they are put together and after."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from ollama_admin.domain.names import SERVER_NAME_LIMIT
@@ -12,7 +12,7 @@ from ollama_admin.legacy import forms, values
 from ollama_admin.legacy.credentials import SECRET_ROLES, auth_fields, credential, skipped_column
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Meaning, Role
-from ollama_admin.legacy.servers import Field, FieldValue, Kind, Skipped, Sourced
+from ollama_admin.legacy.servers import FieldValue, Kind, Skipped, Sourced
 
 MODEL_LIST = "a list of model names: a server has one default model"
 
@@ -30,27 +30,23 @@ class LegacyServer:
     source: Binding
     known: Meaning
     index: int | None = None
-    fields: dict[Field, Sourced] = field(default_factory=dict)
+    fields: dict[str, Sourced] = field(default_factory=dict)
     pieces: dict[Role, Sourced] = field(default_factory=dict)
-    auth: Mapping[str, Sourced] = field(default_factory=dict)
+    auth: dict[str, Sourced] = field(default_factory=dict)
     skips: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         url = self.read_url
         self.fields["url"] = Sourced(value=url.url, source=self.source, remark=url.note)
         if url.v1:
-            self.fields["api_version"] = Sourced(
-                value=ApiVersion.V1.value,
-                source=self.source,
-                given=False,
-                remark="the URL ends in /v1",
-            )
+            value, remark = ApiVersion.V1.value, "the URL ends in /v1"
+            inferred = Sourced(value=value, source=self.source, given=False, remark=remark)
+            self.fields["api_version"] = inferred
 
     @property
-    def everything(self) -> Mapping[str, Sourced]:
+    def everything(self) -> dict[str, Sourced]:
         """The columns, then the fields of credentials."""
-        columns: dict[str, Sourced] = {str(name): value for name, value in self.fields.items()}
-        return columns | dict(self.auth)
+        return self.fields | self.auth
 
     @property
     def name(self) -> str:
@@ -153,12 +149,11 @@ class LegacyServer:
         """Put the credentials together; gives what goes nowhere, each reason once for each
         variable.
         """
-        fields: dict[Field, Sourced] = {"name": name}
-        self.fields = fields | self.fields
+        self.fields = {"name": name} | self.fields
         self.auth, skipped = auth_fields(self.pieces)
         return [replace(skip, server=self.name) for skip in dict.fromkeys(self.skips + skipped)]
 
-    def _set(self, name: Field, value: FieldValue, source: Binding) -> None:
+    def _set(self, name: str, value: FieldValue, source: Binding) -> None:
         known = self.fields.get(name)
         if known is None:
             self.fields[name] = Sourced(value=value, source=source)

@@ -36,6 +36,7 @@ _BACKTICKS = re.compile(
     re.MULTILINE,
 )
 _EXPORTS = re.compile(r"^(?:declare -x|typeset -x|readonly) (?=\w+=)", re.MULTILINE)
+_QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>(?:(?!(?P=quote)).)*)(?P=quote)", re.DOTALL)
 _SPELLING = (
     "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but "
     "a comment behind it"
@@ -115,14 +116,12 @@ def decode(data: bytes, file: str) -> str:
         text = data.decode()
     except UnicodeDecodeError as exc:
         line = 1 + _newlines(data[: exc.start].decode("latin-1"))
-        raise InvalidInput(
-            f"{file}, line {line}: not UTF-8 text", "save the file as UTF-8"
-        ) from exc
+        what = f"{file}, line {line}: not UTF-8 text"
+        raise InvalidInput(what, "save the file as UTF-8") from exc
     if "\0" in text:
         line = 1 + _newlines(text[: text.index("\0")])
-        raise InvalidInput(
-            f"{file}, line {line}: holds a NUL character", "save the file as UTF-8 text"
-        )
+        what = f"{file}, line {line}: holds a NUL character"
+        raise InvalidInput(what, "save the file as UTF-8 text")
     return text
 
 
@@ -162,15 +161,10 @@ def from_environ(environ: Mapping[str, str]) -> EnvFile:
 
 
 def _without_quotes(value: str) -> str:
-    quote = value[:1]
-    if (
-        quote in ('"', "'")
-        and len(value) > 1
-        and value.endswith(quote)
-        and quote not in value[1:-1]
-    ):
-        return value[1:-1]
-    return value
+    quoted = _QUOTED.fullmatch(value)
+    if quoted is None:
+        return value
+    return quoted["text"]
 
 
 def _read_bytes(path: Path) -> tuple[bytes, int]:
@@ -184,9 +178,8 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
     except IsADirectoryError as exc:
         raise InvalidInput(f"{path} is not a regular file", hint) from exc
     except OSError as exc:
-        raise InvalidInput(
-            f"cannot read {path}: {(exc.strerror or 'unknown error').lower()}", hint
-        ) from exc
+        reason = (exc.strerror or "unknown error").lower()
+        raise InvalidInput(f"cannot read {path}: {reason}", hint) from exc
     except ValueError as exc:
         raise InvalidInput(f"{path} is not a path", hint) from exc
     if len(data) > SIZE_LIMIT:
@@ -223,10 +216,7 @@ def _no_assignment(file: str, line: int, text: str) -> list[Binding]:
     key = _KEY.match(text)
     command = _COMMAND.fullmatch(text)
     if command is None:
-        name = ""
-        if key is not None:
-            name = key[1]
-        return [_unreadable(file, line, name, _UNREADABLE, _SPELLING)]
+        return [_unreadable(file, line, key[1] if key else "", _UNREADABLE, _SPELLING)]
     if command[1] != "unset":
         return [Binding(file=file, line=line, key=command[1], value=None)]
     names = [word for word in command[2].split() if not word.startswith("-")]
@@ -265,9 +255,8 @@ def _refuse_long_blanks(text: str, file: str) -> None:
     for run in _BLANKS.finditer(text):
         if run.end() - run.start() > BLANK_LIMIT:
             line = 1 + _newlines(text[: run.start()])
-            raise InvalidInput(
-                f"{file}, line {line}: holds more than {BLANK_LIMIT} blanks in a row"
-            )
+            what = f"holds more than {BLANK_LIMIT} blanks in a row"
+            raise InvalidInput(f"{file}, line {line}: {what}")
 
 
 def _newlines(text: str) -> int:

@@ -3,22 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.envfile import Binding
 
-Field: TypeAlias = Literal[
-    "name",
-    "url",
-    "api_version",
-    "default_model",
-    "capabilities",
-    "max_concurrent",
-    "priority",
-    "is_active",
-]
 FieldValue: TypeAlias = str | int | bool | tuple[str, ...] | Secret
 
 # Fields of credentials: `auth_type`, `auth_config.password` and its like, `headers.NAME`.

@@ -29,13 +29,9 @@ def problem(binding: Binding, text: str, hint: str | None = None) -> InvalidInpu
 
 def checked(binding: Binding, text: str, many: bool = False) -> str:
     """The text, or InvalidInput for a control character; a list may hold tabs and line ends."""
-    control = _CONTROL
-    if many:
-        control = _CONTROL_IN_LIST
-    if control.search(text):
-        raise problem(
-            binding, "holds a control character", "remove it: the value is taken as it is"
-        )
+    if (_CONTROL_IN_LIST if many else _CONTROL).search(text):
+        hint = "remove it: the value is taken as it is"
+        raise problem(binding, "holds a control character", hint)
     return text
 
 
@@ -46,9 +42,8 @@ def complete(binding: Binding, text: str, port: int | None, https: bool | None) 
     scheme, mark, authority = text.rstrip("/").rpartition("://")
     secure = scheme.lower() == "https"
     if mark and https is not None and secure is not https:
-        raise problem(
-            binding, f"says {scheme}, and another variable the opposite", "make them agree"
-        )
+        what = f"says {scheme}, and another variable the opposite"
+        raise problem(binding, what, "make them agree")
     has_port = "/" in authority or re.search(r":[0-9]*$", authority.rpartition("@")[2])
     if not has_port and port is not None:
         if mark and not secure and port == urls.DEFAULT_PORTS["https"]:
