@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TypeAlias
 
 from ollama_admin.domain import names, urls
@@ -10,24 +9,12 @@ from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import AdminError
 from ollama_admin.legacy.drafts import LegacyServer, numbered
-from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, FieldValue, Sourced
+from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, FieldValue, Sourced, State
 
 # the error of a secret that cannot be read
 Held: TypeAlias = str | Secret | Reference | AdminError
 # what a row's credentials are, by fields in small letters
 Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]
-
-
-class State(StrEnum):
-    """NEW is written; UNCHANGED is what the row says already; CONFLICT and IGNORED are not
-    written, nor is an ERROR, which cannot be read.
-    """
-
-    NEW = "new"
-    UNCHANGED = "unchanged"
-    CONFLICT = "conflict"
-    IGNORED = "ignored"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

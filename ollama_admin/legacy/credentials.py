@@ -21,7 +21,7 @@ from ollama_admin.legacy.servers import (
     AUTH_CONFIG,
     AUTH_TYPE,
     HEADERS,
-    Skipped,
+    PlanEntry,
     Sourced,
     unreadable,
 )
@@ -52,7 +52,7 @@ _INCOMPLETE = {
 _COLUMNS = {Role.SCHEME: "auth_type", Role.HEADERS: "headers"}
 
 Pieces = Mapping[Role, Sourced]
-Outcome = tuple[dict[str, Sourced], list[Skipped]]
+Outcome = tuple[dict[str, Sourced], list[PlanEntry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def _parts(chosen: Credential) -> list[Sourced]:
     return [part for part in (chosen.secret, chosen.subject) if part is not None]
 
 
-def _skipped(piece: Sourced, why: str, column: str) -> list[Skipped]:
-    return [Skipped(binding=source, why=why, field=column) for source in piece.sources]
+def _skipped(piece: Sourced, why: str, column: str) -> list[PlanEntry]:
+    return [PlanEntry(binding=source, why=why, field=column) for source in piece.sources]
 
 
 def _candidates(pieces: Pieces) -> Iterator[Credential | None]:
@@ -216,7 +216,7 @@ def _credential_fields(chosen: Credential | None, scheme: Sourced | None) -> Out
     return fields, []
 
 
-def _problem(part: Sourced, what: str) -> Skipped | None:
+def _problem(part: Sourced, what: str) -> PlanEntry | None:
     """What keeps a header from carrying it."""
     try:
         check_header_value(what, part.text)
@@ -255,7 +255,7 @@ def _header_fields(piece: Sourced, chosen: Credential | None) -> Outcome:
     if not document:
         return {}, _skipped(piece, "no JSON object of headers", "headers")
     fields: dict[str, Sourced] = {}
-    skipped: list[Skipped] = []
+    skipped: list[PlanEntry] = []
     taken = _own_header(chosen)
     for name, value in document.items():
         if name.casefold() == "authorization":
@@ -272,7 +272,7 @@ def _header_fields(piece: Sourced, chosen: Credential | None) -> Outcome:
     return fields, skipped
 
 
-def _authorization(name: str, piece: Sourced, chosen: Credential | None) -> list[Skipped]:
+def _authorization(name: str, piece: Sourced, chosen: Credential | None) -> list[PlanEntry]:
     if chosen is None:
         return _skipped(piece, "no credential that can be read", HEADERS + name)
     if chosen.secret.source != piece.source:

@@ -12,7 +12,7 @@ from ollama_admin.legacy import forms, values
 from ollama_admin.legacy.credentials import SECRET_ROLES, auth_fields, credential, skipped_column
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, Meaning, Role
-from ollama_admin.legacy.servers import FieldValue, Kind, Skipped, Sourced
+from ollama_admin.legacy.servers import FieldValue, Kind, PlanEntry, Sourced
 
 MODEL_LIST = "a list of model names: a server has one default model"
 
@@ -33,7 +33,7 @@ class LegacyServer:
     fields: dict[str, Sourced] = field(default_factory=dict)
     pieces: dict[Role, Sourced] = field(default_factory=dict)
     auth: dict[str, Sourced] = field(default_factory=dict)
-    skips: list[Skipped] = field(default_factory=list)
+    skips: list[PlanEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         url = self.read_url
@@ -118,13 +118,13 @@ class LegacyServer:
             )
 
     def skip(self, source: Binding, why: str, column: str | None = None) -> None:
-        self.skips.append(Skipped(binding=source, why=why, field=column))
+        self.skips.append(PlanEntry(binding=source, why=why, field=column))
 
     def skip_keys(self, source: Binding, keys: Collection[str]) -> None:
         """Note the keys of a JSON object that say nothing we keep."""
         if keys:
             why = f"not kept: {', '.join(sorted(set(keys)))[:200]}"
-            self.skips.append(Skipped(binding=source, why=why, kind=Kind.MINOR))
+            self.skips.append(PlanEntry(binding=source, why=why, kind=Kind.MINOR))
 
     def absorb(self, other: "LegacyServer") -> None:
         """Take over what another variable says of the same URL; what is already known counts."""
@@ -145,7 +145,7 @@ class LegacyServer:
         yield variable
         yield from numbered(variable)
 
-    def finish(self, name: Sourced) -> list[Skipped]:
+    def finish(self, name: Sourced) -> list[PlanEntry]:
         """Put the credentials together; gives what goes nowhere, each reason once for each
         variable.
         """

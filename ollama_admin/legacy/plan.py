@@ -9,12 +9,11 @@ from typing import TypeAlias
 
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import Server
-from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy.comparison import Comparison, State, Stored, Verdict, compare
+from ollama_admin.legacy.comparison import Comparison, Stored, Verdict, compare
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.reader import Legacy
-from ollama_admin.legacy.servers import Kind, Skipped, Sourced
+from ollama_admin.legacy.servers import Kind, PlanEntry, Sourced, State
 
 # what a line counts as, that which counts most first
 _RANKED = ("errors", "conflicts", "imported", "unknown", "skipped")
@@ -26,52 +25,6 @@ _COUNTED = {
     Kind.UNKNOWN: "unknown",
 }
 Spot: TypeAlias = tuple[str | None, int | None, str]  # file, line, variable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanEntry:
-    """One line of the plan: what becomes of a variable, or of a part of it. No value of a secret is
-    ever in it.
-
-    `kind` says more of what goes nowhere; it is not in the document.
-    """
-
-    binding: Binding
-    server: str | None
-    field: str | None
-    value: str | int | bool | tuple[str, ...] | None = None
-    state: State
-    why: str | None
-    kind: Kind | None = None
-
-    @property
-    def file(self) -> str | None:
-        return self.binding.file
-
-    @property
-    def line(self) -> int | None:
-        return self.binding.line
-
-    @property
-    def variable(self) -> str:
-        return self.binding.key
-
-    @property
-    def spot(self) -> Spot:
-        return _spot(self.binding)
-
-    def document(self) -> dict[str, Json]:
-        """The JSON object under `results`."""
-        return {
-            "file": self.file,
-            "line": self.line,
-            "variable": self.variable,
-            "server": self.server,
-            "field": self.field,
-            "value": list(self.value) if isinstance(self.value, tuple) else self.value,
-            "state": self.state.value,
-            "why": self.why,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +77,7 @@ def plan(
     if default is not None:
         compared[default] = replace(compared[default], make_default=True)
     kept = [entry for comparison in compared for entry in _entries(comparison)]
-    entries = kept + [_ignored(skip) for skip in legacy.skipped]
+    entries = kept + list(legacy.skipped)
     entries.sort(key=lambda entry: legacy.order(entry.binding))
     return Plan(
         entries=tuple(entries),
@@ -176,27 +129,16 @@ def _entry(comparison: Comparison, binding: Binding, verdict: Verdict) -> PlanEn
         value=None if isinstance(value, Secret) else value,
         state=verdict.state,
         why=verdict.why,
-    )
-
-
-def _ignored(skip: Skipped) -> PlanEntry:
-    state = State.IGNORED
-    if skip.error:
-        state = State.ERROR
-    return PlanEntry(
-        binding=skip.binding,
-        server=skip.server,
-        field=skip.field,
-        state=state,
-        why=skip.why,
-        kind=skip.kind,
+        kind=None,
     )
 
 
 def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
     what: dict[Spot, list[str]] = {}
     for entry in entries:
-        what.setdefault(entry.spot, []).append(_COUNTED.get(entry.kind or entry.state, "skipped"))
+        what.setdefault(_spot(entry.binding), []).append(
+            _COUNTED.get(entry.kind or entry.state, "skipped")
+        )
     kinds = Counter(min(words, key=_RANKED.index) for words in what.values())
     return Counts(seen=len(legacy.bindings), unrelated=len(legacy.unrelated), **kinds)
 
@@ -210,13 +152,13 @@ def _deletable(kept: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -
     shadows = {
         _spot(skip.binding): _spot(skip.shadowed_by) for skip in legacy.skipped if skip.shadowed_by
     }
-    stays = {entry.spot for entry in kept if entry.state not in settled}
+    stays = {_spot(entry.binding) for entry in kept if entry.state not in settled}
     stays |= {
         _spot(skip.binding)
         for skip in legacy.skipped
         if not (skip.kind is Kind.MINOR or skip.shadowed_by)
     }
-    free = ({entry.spot for entry in kept} | shadows.keys()) - stays
+    free = ({_spot(entry.binding) for entry in kept} | shadows.keys()) - stays
     free = {spot for spot in free if spot[1] is not None and "OLLAMA" in spot[2].upper()}
     while True:
         needed = {spot for spot in free if shadows.get(spot, spot) not in free}

@@ -13,7 +13,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding, EnvFile
 from ollama_admin.legacy.scope import Scope
-from ollama_admin.legacy.servers import Skipped, Sourced, unreadable
+from ollama_admin.legacy.servers import PlanEntry, Sourced, unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Legacy:
     files: tuple[str | None, ...]
     bindings: tuple[Binding, ...]
     servers: tuple[LegacyServer, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[PlanEntry, ...]
     unrelated: tuple[Binding, ...]
     warnings: tuple[str, ...] = ()
 
@@ -71,7 +71,7 @@ def _merged(servers: Iterable[LegacyServer]) -> list[LegacyServer]:
     return list(by_url.values())
 
 
-def _finished(servers: list[LegacyServer]) -> list[Skipped]:
+def _finished(servers: list[LegacyServer]) -> list[PlanEntry]:
     """Give each server its name, those that the files name first; what goes nowhere."""
     taken: dict[str, Sourced] = {}
     for server in servers:

@@ -17,7 +17,7 @@ from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.fleet import NO_SERVER, Fleet
 from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, Meaning, Role
-from ollama_admin.legacy.servers import Kind, Skipped, unreadable
+from ollama_admin.legacy.servers import Kind, PlanEntry, unreadable
 
 KUBERNETES = "made by Kubernetes for a service"
 PROVIDER = "names Ollama as the program of the lines beside it"
@@ -55,7 +55,7 @@ class Scope:
     """
 
     fleet: Fleet = field(default_factory=Fleet)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[PlanEntry] = field(default_factory=list)
     unrelated: list[Binding] = field(default_factory=list)
     providers: dict[tuple[str, str | None], bool] = field(default_factory=dict)
     holds_secrets: bool = False
@@ -85,7 +85,7 @@ class Scope:
     def _skip(
         self, binding: Binding, why: str, column: str | None = None, kind: Kind = Kind.IGNORED
     ) -> None:
-        self.skipped.append(Skipped(binding=binding, why=why, field=column, kind=kind))
+        self.skipped.append(PlanEntry(binding=binding, why=why, field=column, kind=kind))
 
     def _try(self, binding: Binding, step: Callable[..., Any], *given: Any) -> bool:
         """Take a step; what cannot be read is listed and stops nothing else."""
@@ -110,7 +110,7 @@ class Scope:
                 self.unrelated.append(binding)
             elif winner is not binding:
                 why = f"{'unset' if winner.is_unset else 'set'} again: {winner.place} counts"
-                self.skipped.append(Skipped(binding=binding, why=why, shadowed_by=winner))
+                self.skipped.append(PlanEntry(binding=binding, why=why, shadowed_by=winner))
             elif is_about and binding.is_unset:
                 self._skip(binding, "unset", kind=Kind.ELSEWHERE)
             elif is_about and _OF_KUBERNETES.fullmatch(f"{binding.key}={value}"):

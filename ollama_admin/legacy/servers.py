@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Self, TypeAlias
 
 from ollama_admin.domain.secret import Secret
+from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.envfile import Binding
 
@@ -64,25 +65,65 @@ class Kind(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """A variable, or a part of one, that goes nowhere.
+class State(StrEnum):
+    """NEW is written; UNCHANGED is what the row says already; CONFLICT and IGNORED are not
+    written, nor is an ERROR, which cannot be read.
+    """
 
-    `shadowed_by` is the later line that sets it again; `error` says what cannot be read.
+    NEW = "new"
+    UNCHANGED = "unchanged"
+    CONFLICT = "conflict"
+    IGNORED = "ignored"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEntry:
+    """What becomes of a variable, or of a part of it. No value of a secret is ever in it.
+
+    `kind` says more of what goes nowhere, `shadowed_by` is the later line that sets it again,
+    `error` says what cannot be read.
     """
 
     binding: Binding
-    why: str
+    why: str | None
     server: str | None = None
     field: str | None = None
-    kind: Kind = Kind.IGNORED
+    value: str | int | bool | tuple[str, ...] | None = None
+    state: State = State.IGNORED
+    kind: Kind | None = Kind.IGNORED
     shadowed_by: Binding | None = None
     error: InvalidInput | None = None
 
+    @property
+    def file(self) -> str | None:
+        return self.binding.file
 
-def unreadable(binding: Binding, error: InvalidInput) -> Skipped:
+    @property
+    def line(self) -> int | None:
+        return self.binding.line
+
+    @property
+    def variable(self) -> str:
+        return self.binding.key
+
+    def document(self) -> dict[str, Json]:
+        """The JSON object under `results`."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "variable": self.variable,
+            "server": self.server,
+            "field": self.field,
+            "value": list(self.value) if isinstance(self.value, tuple) else self.value,
+            "state": self.state.value,
+            "why": self.why,
+        }
+
+
+def unreadable(binding: Binding, error: InvalidInput) -> PlanEntry:
     """What cannot be read; the error names the place, the reason leaves it out."""
     why = error.message
     for place in (binding.place, f"{binding.file}, line {binding.line}"):
         why = why.removeprefix(place).lstrip(": ")
-    return Skipped(binding=binding, why=why, kind=Kind.ERROR, error=error)
+    return PlanEntry(binding=binding, why=why, state=State.ERROR, kind=Kind.ERROR, error=error)

@@ -15,9 +15,10 @@ from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerStat
 from ollama_admin.errors import InvalidInput, SecretUnavailable
 from ollama_admin.legacy import envfile
 from ollama_admin.legacy import plan as planning
-from ollama_admin.legacy.comparison import Held, State
+from ollama_admin.legacy.comparison import Held
 from ollama_admin.legacy.plan import Plan
 from ollama_admin.legacy.reader import Legacy, read
+from ollama_admin.legacy.servers import State
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.domain.secret import Reference
 from ollama_admin.errors import InvalidInput, SecretUnavailable
-from ollama_admin.legacy.comparison import State
+from ollama_admin.legacy.servers import State
 from ollama_admin.services.import_env import ImportResult
 from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import FakeOllama

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ollama_admin.cli.output import Output
 
 if TYPE_CHECKING:
-    from ollama_admin.legacy.plan import PlanEntry
+    from ollama_admin.legacy.servers import PlanEntry
     from ollama_admin.services.import_env import ImportResult
 
 # the mark of a server, and the colour it is shown in
