@@ -8,7 +8,7 @@ from ollama_admin.errors import InvalidInput
 FILLED_LIMIT = 4 * 2**20  # characters of all values after filling: references can multiply
 DEPTH_LIMIT = 10  # references inside of defaults
 
-_NAME = re.compile(r"\$\{(?P<name>\w{0,100})(?P<operator>:?[-?+])?")
+_NAME = re.compile(r"\$\{(?P<name>\w{0,100})(?P<operator>:?[-=?+])?")
 _BRACE = re.compile(r"\$\{|\}")
 
 
@@ -62,7 +62,7 @@ class Filler:
         value = self.known.get(name)
         if operator.endswith("+") and value is None:
             return Filled("")
-        if operator.endswith("+") or (operator.endswith("-") and value is None):
+        if operator.endswith("+") or (operator.endswith(("-", "=")) and value is None):
             return self.fill(rest, depth + 1)
         if value is None:
             return Filled("", unfilled=(name,))

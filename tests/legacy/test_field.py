@@ -205,6 +205,7 @@ SERVERS: dict[str, list[tuple[str, dict[str, str | None]]]] = {
         (f"OLLAMA_GPU_URL=ollama://me:pw@h:8443\nOLLAMA_URL={A}", {A: None}),
         (f"OLLAMA_URL=${{A:-${{B:-{A}}}}}", {A: None}),
         (f"OLLAMA_URL=${{A-{A}}}", {A: None}),
+        (f"OLLAMA_URL=${{A:={A}}}", {A: None}),
         (f"OLLAMA_URL_1=${{A:?set it}}\nOLLAMA_URL_2={B}", {B: None}),
         ("B=b\nOLLAMA_URL=http://${A:-${B}}:11434\nC=${B:+x}", {B: None}),
         (f"OLLAMA_URL_1=http://$(hostname):11434\nOLLAMA_URL_2={B}", {B: None}),
@@ -325,6 +326,27 @@ def test_a_compose_file_is_read_by_its_environments(name: str) -> None:
     ]
     assert [b.line for b in found.bindings] == [5, 6, 7, 12, 13, 14, 17]
     assert "listen" in named(found)["OLLAMA_HOST"]
+
+
+SHORTHANDS = """\
+x-env: &env
+  OLLAMA_URL: http://a:11434
+services:
+  a:
+    environment:
+      <<: *env
+      OLLAMA_URL: >-
+        http://b:11434
+      'OLLAMA_MODEL': 'it''s'
+  b:
+    environment: {OLLAMA_URL: "http://c:11434", LLM: m}
+    command: ["http://d:11434"]
+"""
+
+
+def test_a_compose_file_is_read_in_its_shorthands() -> None:
+    found = legacy(SHORTHANDS, "compose.yml")
+    assert models(found) == {A: None, B: "it's", C: "m"}
 
 
 def test_an_environment_of_docker_keeps_quotes_that_are_not_meant() -> None:
