@@ -31,7 +31,6 @@ The code is a stable name that scripts may match. Messages are lower case, name 
 no secret; text that came from a server or a file is escaped where it is printed, not here.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -61,7 +60,7 @@ class InvalidInput(AdminError):
     http_status = 422
 
 
-def all_of(errors: Sequence[InvalidInput]) -> InvalidInput:
+def all_of(errors: tuple[InvalidInput, ...]) -> InvalidInput:
     """One error that says all of several."""
     first, *others = errors
     if not others:
