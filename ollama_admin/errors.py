@@ -62,11 +62,10 @@ class InvalidInput(AdminError):
 
 def all_of(errors: tuple[InvalidInput, ...]) -> InvalidInput:
     """One error that says all of several."""
-    first, *others = errors
-    if not others:
-        return first
+    if len(errors) == 1:
+        return errors[0]
     messages = [error.message for error in errors]
-    return InvalidInput("; ".join(messages), first.hint)
+    return InvalidInput("; ".join(messages), errors[0].hint)
 
 
 class AddressRefused(InvalidInput):

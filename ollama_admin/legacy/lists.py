@@ -139,7 +139,8 @@ def _json_items(binding: Binding, document: Json) -> list[Item]:
         entries = [(None, entry) for entry in document]
     else:
         raise problem(binding, "is JSON, but no list of servers")
-    return [_entry(binding, index, *entry) for index, entry in enumerate(entries)]
+    named = enumerate(entries)
+    return [_entry(binding, index, name, entry) for index, (name, entry) in named]
 
 
 def _entry(binding: Binding, index: int, name: str | None, entry: Json) -> Item:

@@ -336,8 +336,8 @@ class Scope:
         used = {skip.binding for skip in self.skipped}.union(self.unrelated)
         for server in self.fleet.servers:
             used.update(skip.binding for skip in server.skips)
-            for sourced in (*server.pieces.values(), *server.fields.values()):
-                used.update(sourced.sources)
+            for said in (server.pieces.values(), server.fields.values()):
+                used.update(source for sourced in said for source in sourced.sources)
         for line in lines:
             if line.binding not in used:
                 self._skip(line.binding, "says nothing that is kept")

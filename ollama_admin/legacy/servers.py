@@ -48,7 +48,7 @@ class Sourced:
 
     def said_by(self, sources: Iterable[Binding]) -> Self:
         """The same value, which these variables say too."""
-        also = dict.fromkeys((*self.also, *sources))
+        also = dict.fromkeys(self.also) | dict.fromkeys(sources)
         also.pop(self.source, None)
         return replace(self, also=tuple(also))
 

@@ -86,8 +86,10 @@ def _mark(told: "dict[str, PlanEntry]") -> str:
 
 
 def _ordered(told: "dict[str, PlanEntry]") -> "Iterator[PlanEntry]":
-    fields = ["url", "api_version", "is_default", "is_active", "default_model", "capabilities"]
-    for field in [*fields, "max_concurrent", "priority"]:
+    fields = (
+        "url api_version is_default is_active default_model capabilities max_concurrent priority"
+    )
+    for field in fields.split():
         if field in told:
             yield told[field]
     yield from (entry for field, entry in told.items() if field.startswith("headers."))
