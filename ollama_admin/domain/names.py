@@ -107,7 +107,7 @@ def model_name(text: str) -> str:
     """The name as given, or InvalidInput: a name is never changed before it is sent."""
     if not text.strip():
         raise InvalidInput(
-            "the model name is empty", "name one with --model, or leave the option out"
+            "the model name is empty", "write it as models shows it, such as llama3.2:3b"
         )
     if len(text) > MODEL_NAME_LIMIT:
         raise InvalidInput(

@@ -130,7 +130,7 @@ class Servers:
 
     def _masked_with(self, rows: Sequence[Server], capability: str | None) -> Sequence[Server]:
         """Those rows with the capability (None: all), their secrets masked."""
-        if capability:
+        if capability is not None:
             wanted = capability.casefold()
             rows = [row for row in rows if wanted in map(str.casefold, row.capabilities)]
         return [self._auth.masked(row) for row in rows]

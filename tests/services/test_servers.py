@@ -170,6 +170,7 @@ async def test_list_is_filtered_by_capability_in_any_case(client: Client) -> Non
     assert await names(client, capability="vision") == ["one"]
     assert await names(client, capability="TOOLS") == ["one", "two"]
     assert await names(client, capability="audio") == []
+    assert await names(client, capability="") == []  # as `generate` finds none
 
 
 # update
