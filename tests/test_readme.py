@@ -572,19 +572,20 @@ async def test_five_minutes_work_word_for_word(
 
 
 @pytest.mark.timeout(180)  # a dozen commands, one after the other
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("database", ["sqlite", "sqlite with its own key", "postgresql"])
 async def test_secrets_are_stored_and_their_key_is_changed_word_for_word(
     database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    ways, new_key, another_key = blocks_of("Secrets")
+    new_key, ways, another_key = blocks_of("Secrets")
     # nobody is there to be asked
     ways = re.sub(r"(--username me)\b.*", r"\1 --secret-env GPU_KEY", ways)
     environ = {"GPU_KEY": "canary-1", "ID": "canary-2", "SECRET": "canary-3"}
     (tmp_path / "token.txt").write_text("canary-4\n", encoding="utf-8")
-    steps = [ways, "ollama-admin secrets rotate\nollama-admin secrets status\n"]
+    steps = [new_key, ways, another_key]
     if database == "postgresql":
         environ["OLLAMA_ADMIN_DATABASE_URL"] = request.getfixturevalue("migrated_postgres_url")
-        steps = [new_key, ways, another_key]
+    elif database != "sqlite":
+        steps = [ways, "ollama-admin secrets rotate\nollama-admin secrets status\n"]
     async with FakeOllama(SimulatedModel(MODEL)) as server:
         add = f"ollama-admin server add second {server.url}\n"
         ask = "ollama-admin discover second\nollama-admin server show second -o json\n"
