@@ -170,7 +170,7 @@ class Shell:
                 raise
             raise InvalidInput(
                 f"the REST API needs packages that are not installed ({exc.name})",
-                "pip install 'ollama-admin[server]'",
+                "in its folder, as it was installed: pip install '.[server]'",
             ) from exc
         options = Options(
             host=host,
