@@ -5,13 +5,13 @@ variable.
 the README's table go by it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ollama_admin.domain.secret import Secret
+from ollama_admin.domain.secret import OWN_VARIABLES, Secret
 from ollama_admin.errors import InvalidInput
 
 DATABASE_URL = "OLLAMA_ADMIN_DATABASE_URL"
@@ -135,6 +135,23 @@ def ignored_variables(environ: Mapping[str, str]) -> list[str]:
     letters.
     """
     return sorted(name for name in environ if name.upper() in IGNORED_VARIABLES)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting of ours and is none."""
+    known = [setting.variable for setting in SETTINGS]
+    unknown = [name for name in environ if name.startswith(OWN_VARIABLES) and name not in known]
+    return [_unknown(name, known) for name in sorted(unknown)]
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 (seldom needed, and every command reads its settings)
+
+    sentence = f"{name[:100]} is set, and is no setting of ollama-admin"
+    near = difflib.get_close_matches(name[:100], known, n=1)
+    if near:
+        sentence += f"; did you mean {near[0]}?"
+    return sentence
 
 
 class _Choice:

@@ -64,9 +64,12 @@ class Shell:
         from ollama_admin.cli.ending import LEAVING, TERMINATED
         from ollama_admin.client import Client
         from ollama_admin.domain.callers import OWNER, Caller, Way
+        from ollama_admin.settings import unknown_variables
 
         end_of_loading()
         note = self.output.note_once
+        for text in unknown_variables(os.environ):
+            note(text)
         caller = Caller(way=Way.CLI, rights=OWNER, note=note)
         terminated = asyncio.Event()
         task = asyncio.current_task()

@@ -13,7 +13,14 @@ from ollama_admin.errors import AdminError
 from ollama_admin.rules.versions import version_key
 from ollama_admin.services.secrets import SecretsStatus, StoredSecrets
 from ollama_admin.services.servers import Servers
-from ollama_admin.settings import DATABASE_URL, SETTINGS, Setting, Settings, ignored_variables
+from ollama_admin.settings import (
+    DATABASE_URL,
+    SETTINGS,
+    Setting,
+    Settings,
+    ignored_variables,
+    unknown_variables,
+)
 from ollama_admin.store.database import Database
 from ollama_admin.store.engines import shown_url
 from ollama_admin.store.servers import all_servers
@@ -90,6 +97,7 @@ class Doctor:
         """Look at settings, database, key and servers; what fails is a finding, never an error."""
         ignored = tuple(ignored_variables(self._environ))
         findings = [_warning(f"{name} is set and has no effect here") for name in ignored]
+        findings += [_warning(text) for text in unknown_variables(self._environ)]
         findings += _file_findings(self._settings)
         secrets: SecretsStatus | None = None
         healths: tuple[ServerHealth, ...] = ()

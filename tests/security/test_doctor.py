@@ -260,6 +260,19 @@ def test_a_key_file_that_others_can_read_is_named_wherever_it_is(
     )
 
 
+def test_a_setting_that_is_misspelt_is_named_with_the_one_that_was_meant(
+    sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_DATABSE_URL", "postgresql://u:hunter2@nowhere/db")
+    said = (
+        "OLLAMA_ADMIN_DATABSE_URL is set, and is no setting of ollama-admin; did you mean "
+        "OLLAMA_ADMIN_DATABASE_URL?"
+    )
+    assert f"warning: {said}" in sqlite_cli("doctor").stdout.splitlines()
+    listed = sqlite_cli("server", "list")
+    assert (listed.exit_code, listed.stderr.splitlines()[0]) == (0, f"note: {said}")
+
+
 # the key
 
 
