@@ -16,8 +16,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -174,13 +174,11 @@ class OwnPostgresServer(PostgresServer):
         """Every process of the server stops in its track: connections stay, and nothing answers."""
         assert self._process is not None
         processes = _family(self._process.pid)
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
+        _signal(processes, signal.SIGSTOP)
         try:
             yield
         finally:
-            for process in processes:
-                os.kill(process, signal.SIGCONT)
+            _signal(processes, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop the server for good and remove its data."""
@@ -314,6 +312,13 @@ class TemplateDatabases:
 
 def _database(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
+
+
+def _signal(processes: Iterable[int], sign: signal.Signals) -> None:
+    """Some may have ended meanwhile, as a backend whose client has left."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, sign)
 
 
 def _family(process: int) -> list[int]:

@@ -18,12 +18,14 @@ def revision(connection: Connection) -> str | None:
 
     Raises SchemaOutOfDate for tables that nothing says the revision of.
     """
+    # looked for first: a migration that commits in between makes the tables and the revision
+    has_tables = _has_table(connection, servers.name)
     version = None
     if _has_table(connection, "alembic_version"):
         version = connection.scalar(text("SELECT max(version_num) FROM alembic_version"))
     if version is not None:
         return str(version)
-    if _has_table(connection, servers.name):
+    if has_tables:
         raise SchemaOutOfDate(
             "the database has tables of ollama-admin, and alembic_version does not say of which "
             "revision",

@@ -90,7 +90,7 @@ def test_a_body_of_a_large_image_is_passed_on(sqlite_api: Service, fakes: Serve,
         body["messages"] = [{"role": "user", "content": "hi", "images": [image]}]
     else:
         body |= {"prompt": "hi", "images": [image]}
-    assert asked(sqlite_api, path, json.dumps(body).encode()) == 502
+    assert asked(sqlite_api, path, json.dumps(body).encode()) == 400
     [sent] = fake.call(lambda: fake.fakes[0].requests_to(path))
     whole = {"truncate": False, "shift": False}
     assert sent.body == body | {"model": "alpha:latest", "stream": True} | whole

@@ -16,6 +16,7 @@ from ollama_admin.domain.servers import ApiVersion, ServerRef, Target
 from ollama_admin.errors import (
     InvalidInput,
     ModelNotFound,
+    RequestRefused,
     ServerBusy,
     ServerUnreachable,
     UpstreamError,
@@ -253,7 +254,7 @@ async def test_a_redirect_is_handed_over_and_not_followed(fake: FakeOllama) -> N
 @pytest.mark.parametrize(
     ("status", "kind", "may_pass_on"),
     [
-        (400, UpstreamError, False),
+        (400, RequestRefused, False),
         (404, ModelNotFound, False),
         (429, ServerBusy, False),
         (503, ServerBusy, True),

@@ -10,9 +10,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import event
 
 from ollama_admin.errors import DatabaseBusy, SchemaOutOfDate
+from ollama_admin.store.engines import open_engine
 from ollama_admin.store.migrations import status, upgrade
+from ollama_admin.store.schema import revision
 from tests.postgres import PostgresServer
 from tests.store.processes import frozen_migration, killer, migrate_at_once, run_command_at_once
 from tests.store.revisions import HEAD, REVISIONS, add_revision, settings, version
@@ -133,3 +136,19 @@ def test_twenty_processes_at_once_succeed_after_one_was_killed(
             assert migrate_at_once(url, 20) == ([f"[{','.join(pending)}]"] if pending else [])
             if not died:
                 break
+
+
+def test_a_migration_that_commits_during_a_look_at_the_revision_is_seen_whole(
+    empty_database_url: str,
+) -> None:
+    """Not as tables that nothing says the revision of."""
+    engine = open_engine(settings(empty_database_url), sqlite_patience=30)
+    with engine.connect() as connection:
+
+        @event.listens_for(connection, "after_cursor_execute", once=True)
+        def migrate(*_: object) -> None:
+            upgrade(settings(empty_database_url))
+
+        assert revision(connection) in (None, HEAD)
+    engine.dispose()
+    assert version(empty_database_url) == HEAD
