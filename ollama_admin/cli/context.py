@@ -173,7 +173,7 @@ class Shell:
                 raise
             raise InvalidInput(
                 f"the REST API needs packages that are not installed ({exc.name})",
-                "in its folder, as it was installed: pip install '.[server]'",
+                "install them from its folder: pip install '.[server]'",
             ) from exc
         options = Options(
             host=host,
