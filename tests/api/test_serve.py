@@ -187,7 +187,10 @@ def test_without_the_extra_one_error_names_what_to_install(sqlite_url: str) -> N
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True, env=environ
     )
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert json.loads(ran.stderr)["error"]["hint"] == "install them from its folder: pip install '.[server]'"
+    assert (
+        json.loads(ran.stderr)["error"]["hint"]
+        == "install them from its folder: pip install '.[server]'"
+    )
 
 
 def test_a_second_sign_to_stop_does_not_wait_for_answers(
