@@ -93,24 +93,22 @@ class Batches(Generic[Item, Result]):
 
     async def _write_batch(self, batch: "list[tuple[Item, asyncio.Future[Result]]]") -> None:
         try:
-            results = await self._write([item for item, _ in batch])
-        except InvalidInput as exc:
-            await self._write_one_by_one(batch, exc)
-            return
+            await self._write_or_part(batch)
         except BaseException:
             for _, written in batch:
                 written.cancel()
             raise
+
+    async def _write_or_part(self, batch: "list[tuple[Item, asyncio.Future[Result]]]") -> None:
+        """Write the items together, or one by one where one of them cannot be stored."""
+        try:
+            results = await self._write([item for item, _ in batch])
+        except InvalidInput as exc:
+            if len(batch) > 1:
+                for one in batch:
+                    await self._write_or_part([one])
+            else:
+                batch[0][1].set_exception(exc)
+            return
         for (_, written), result in zip(batch, results, strict=True):
             written.set_result(result)
-
-    async def _write_one_by_one(
-        self, batch: "list[tuple[Item, asyncio.Future[Result]]]", error: InvalidInput
-    ) -> None:
-        if len(batch) > 1:
-            for one in batch:
-                await self._write_batch([one])
-            return
-        [(_, written)] = batch
-        if not written.done():
-            written.set_exception(error)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event
 
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import ServerStatus
-from ollama_admin.errors import Conflict
+from ollama_admin.errors import Conflict, InvalidInput
 from ollama_admin.ollama import http
 from ollama_admin.services import tasks
 from ollama_admin.services.tasks import Batches, WorkLimit, together
@@ -258,3 +258,38 @@ async def test_error_of_a_batch_is_raised_and_leaves_nobody_waiting() -> None:
             *(batches.add(number) for number in range(5)), return_exceptions=True
         )
     assert {type(outcome) for outcome in outcomes} == {Conflict, asyncio.CancelledError}
+
+
+async def test_an_item_that_cannot_be_stored_costs_the_others_nothing() -> None:
+    async def write(items: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        if 3 in items:
+            raise InvalidInput("no 3")
+        return items
+
+    batches = Batches[int, int](write)
+    outcomes = await asyncio.gather(
+        *(batches.add(number) for number in range(5)), return_exceptions=True
+    )
+    assert outcomes[:3] + outcomes[4:] == [0, 1, 2, 4]
+    assert type(outcomes[3]) is InvalidInput
+
+
+async def test_an_error_while_a_batch_is_written_one_by_one_leaves_nobody_waiting() -> None:
+    """As when the database goes away just then, and the items that are left are in no batch."""
+
+    async def write(items: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        if len(items) > 1:
+            raise InvalidInput("one of them")
+        if items == [2]:
+            raise Conflict("no")
+        return items
+
+    batches = Batches[int, int](write)
+    async with asyncio.timeout(20):
+        outcomes = await asyncio.gather(
+            *(batches.add(number) for number in range(5)), return_exceptions=True
+        )
+    assert outcomes[0] == 0
+    assert {type(outcome) for outcome in outcomes[1:]} == {Conflict, asyncio.CancelledError}
