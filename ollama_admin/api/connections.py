@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 AT_ONCE = 64  # connections that are accepted in one step of the loop
 RETRY = 0.1  # seconds until it is tried again whether one more can be accepted
@@ -26,16 +25,12 @@ class Connection(asyncio.Protocol):
         raise NotImplementedError
 
 
-class Log(Protocol):
-    def __call__(self, line: str, /) -> None: ...
-
-
 class Seldom:
     """A log that takes `most` lines in PERIOD, and counts what it leaves out: for lines that a
     client can cause as often as it likes.
     """
 
-    def __init__(self, log: Log, most: int = 10) -> None:
+    def __init__(self, log: Callable[[str], None], most: int = 10) -> None:
         self._log = log
         self._most = most
         self._since = time.monotonic()
@@ -106,7 +101,7 @@ class Acceptor:
         listener: socket.socket,
         connections: Connections,
         make: Callable[[], Connection],
-        log: Log,
+        log: Callable[[str], None],
     ) -> None:
         self._listener = listener
         self._connections = connections

@@ -86,8 +86,6 @@ def _status(path: Path | None) -> os.stat_result | None:
 
 def _foreign_writers(status: os.stat_result, companion: os.stat_result | None) -> int:
     """The mode bits that would let another user write."""
-    if companion is None or companion.st_gid != status.st_gid:
-        return stat.S_IWGRP | stat.S_IWOTH
-    if companion.st_mode & stat.S_IWGRP:
-        return stat.S_IWOTH
-    return stat.S_IWGRP | stat.S_IWOTH
+    if companion is not None and companion.st_gid == status.st_gid:
+        return stat.S_IWOTH | (stat.S_IWGRP & ~companion.st_mode)
+    return stat.S_IWOTH | stat.S_IWGRP

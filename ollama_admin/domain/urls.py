@@ -79,12 +79,12 @@ def server_url(text: str) -> ServerURL:
     return _normalise(url)
 
 
-def noted(text: str | None, note: Callable[[str], None]) -> str | None:
-    """A URL as it was written, after a person was told what reading it cuts off."""
-    cut = text and server_url(text).note
-    if cut:
-        note(cut)
-    return text
+def noted(text: str, note: Callable[[str], None]) -> ServerURL:
+    """The URL as `server_url` reads it; `note` hears what that cuts off."""
+    url = server_url(text)
+    if url.note is not None:
+        note(url.note)
+    return url
 
 
 def split_userinfo(text: str) -> tuple[str, Userinfo | None]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from ollama_admin.domain.secret import OWN_VARIABLES
+
 NOT_UNDERSTOOD = "not understood"
 SERVER_SETTING = "not a client setting"
 OWN_SETTING = "a setting of ollama-admin itself, which takes none from here"
@@ -223,7 +225,7 @@ def recognise(key: str, value: str | None = None) -> Meaning:
     """
     name = key.upper()
     ollama = "OLLAMA" in name
-    if name.startswith("OLLAMA_ADMIN_"):
+    if name.startswith(OWN_VARIABLES):
         return Meaning(role=None, ollama=True, why=OWN_SETTING)
     is_folder = name == "OLLAMA_MODELS" and _is_folder(value or "")
     if is_folder or (ollama and name.removeprefix("OLLAMA_") in _SERVER_SETTINGS):

@@ -136,17 +136,17 @@ def _first_obstacle(
 def _obstacle_of_build(
     server: Server, model: Model, criteria: Criteria
 ) -> tuple[Obstacle | None, str]:
-    demand, terms = criteria.demand, criteria.terms
+    demand, terms, build = criteria.demand, criteria.terms, stored_build(server, model)
     is_remote = criteria.name.is_cloud or bool(model.remote_host or model.remote_model)
     if demand and is_remote:
         why = f"the model runs at a remote host, which proves no build; demanded is {demand}"
         return Obstacle.NOT_DEMANDED, why
-    if terms.verified and (is_remote or not stored_build(server, model)):
+    if terms.verified and (is_remote or not build):
         return Obstacle.NOT_DEMANDED, "no digest of it is stored that --verified could demand"
     if is_remote and not terms.allow_remote:
         return Obstacle.REMOTE, "the model runs at a remote host"
-    if demand and not demand.allows(stored_build(server, model)):
-        why = f"its build is {_digest(stored_build(server, model))}, demanded is {demand}"
+    if demand and not demand.allows(build):
+        why = f"its build is {_digest(build)}, demanded is {demand}"
         return Obstacle.NOT_DEMANDED, why
     return None, ""
 

@@ -179,8 +179,7 @@ class _Try(Generic[A]):
     """One candidate that is asked: under which slot, and what it answers.
 
     `lease` is None for a dynamic server, which has no limit that we know. `before` is what it
-    listed before anything was sent, if that was read; `started` when it took the request on, by its
-    own clock, if it tells.
+    listed before anything was sent, if that was read.
     """
 
     candidate: Candidate
@@ -188,7 +187,6 @@ class _Try(Generic[A]):
     endpoint: "Endpoint"
     answer: A
     before: ListedModel | None = None
-    started: datetime | None = None
 
 
 class _LeaseLostError(Exception):
@@ -322,11 +320,12 @@ class Dispatch:
                     if part is None:
                         break
                     yield part
-            trail.stats = attempt.answer.stats(time.monotonic())
-            attempt.started = attempt.answer.server_started
-        yield await self._accept(trail, carrier, attempt)
+            stats = trail.stats = attempt.answer.stats(time.monotonic())
+        yield await self._accept(trail, carrier, attempt, stats)
 
-    async def _accept(self, trail: Trail, carrier: Carrier[A, T], attempt: _Try[A]) -> Accepted[A]:
+    async def _accept(
+        self, trail: Trail, carrier: Carrier[A, T], attempt: _Try[A], stats: Stats
+    ) -> Accepted[A]:
         """What a whole answer comes to, by the build that gave it."""
         candidate, judgement = attempt.candidate, Judgement(proof=Proof.NAME)
         if carrier.proves:
@@ -334,15 +333,14 @@ class Dispatch:
         trail.judgement = judgement
         if (doubt := proof.require(candidate, judgement)) is not None:
             trail.request.caller.note(doubt)
-        with suppress(UpstreamError, TimeoutError):  # the answer is whole
-            async with asyncio.timeout_at(trail.deadline.time):
-                await carrier.examine(candidate, attempt.endpoint, attempt.answer)
+        with suppress(UpstreamError):  # the answer is whole
+            await trail.deadline.keep(carrier.examine(candidate, attempt.endpoint, attempt.answer))
         return Accepted(
             candidate=candidate,
             answer=attempt.answer,
             judgement=judgement,
             attempts=tuple(trail.attempts),
-            stats=trail.stats or attempt.answer.stats(time.monotonic()),
+            stats=stats,
         )
 
     async def _look(self, trail: Trail, attempt: _Try[A]) -> None:
@@ -380,7 +378,7 @@ class Dispatch:
             known=known,
             before=before,
             after=after,
-            started=attempt.started,
+            started=attempt.answer.server_started,
         )
 
 

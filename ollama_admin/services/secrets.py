@@ -8,13 +8,12 @@ from ollama_admin.domain import urls
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import SECRET_FIELDS, Server
 from ollama_admin.errors import AdminError, SecretUnavailable
+from ollama_admin.services.upstream_auth import ROTATIONS
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.locks import lock_writers
 from ollama_admin.vault import Keys, Vault, load_keys, new_key, own_key_file, write_key_file
-
-ROTATIONS = 3  # changes of the key between two looks that a look at both is tried again after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,8 +81,7 @@ class Selection:
         """
         route = request.route
         if route.server_url is not None:
-            url = urls.server_url(route.server_url)
-            urls.noted(route.server_url, request.caller.note)
+            url = urls.noted(route.server_url, request.caller.note)
             return await self._at_url(request, url, asking)
         if route.server is not None:
             server = await self._db.read(store_servers.find, route.server)
@@ -176,23 +175,20 @@ class Selection:
             refusal = await self._nobody(criteria, verdicts)
             return Plan(refusal=refusal, verdicts=verdicts)
         server = preferred.server
+        is_first = f"{server.name} comes first, and may not be asked"
         if preferred.obstacle is not None:
             refusal = routing.ambiguous(preferred.models, server.name)
-            verdicts = _only(
-                preferred, verdicts, f"{server.name} comes first, and may not be asked"
-            )
-            return Plan(refusal=refusal, verdicts=verdicts)
+            return Plan(refusal=refusal, verdicts=_only(preferred, verdicts, is_first))
         target = partial(self._auth.target, server)
         plan = await self._approved(request, name, target, server, preferred.models, demand, asking)
         if plan.refusal is not None:
             refused = _refused(preferred, plan.refusal.message)
-            verdicts = _only(refused, verdicts, f"{server.name} comes first, and may not be asked")
-            return replace(plan, verdicts=verdicts)
+            return replace(plan, verdicts=_only(refused, verdicts, is_first))
         [first] = plan.candidates
         build = _build_of(first)
         if build is None:
-            verdicts = _only(preferred, verdicts, f"nothing shows the build of {server.name}")
-            return replace(plan, verdicts=verdicts)
+            why = f"nothing shows the build of {server.name}"
+            return replace(plan, verdicts=_only(preferred, verdicts, why))
         return await self._with_others(request, name, plan, verdicts, build)
 
     async def _with_others(

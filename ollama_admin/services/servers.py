@@ -76,7 +76,7 @@ class Servers:
 
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
-        parsed = urls.server_url(urls.noted(url, self._note) or url)
+        parsed = urls.noted(url, self._note)
         credentials = read_auth(auth_type, auth_config, headers)
         new = store.NewServer(
             name=names.server_name(name),
@@ -178,7 +178,7 @@ class Servers:
         values = _new_values(
             clear,
             name=name,
-            url=urls.noted(url, self._note),
+            url=None if url is None else urls.noted(url, self._note),
             api_version=api_version,
             capabilities=capabilities,
             max_concurrent=max_concurrent,
@@ -356,12 +356,11 @@ def _within(value: int, column: str, least: int) -> int:
     return value
 
 
-def _new_values(clear: Sequence[str], **given: Any) -> dict[str, Any]:
+def _new_values(clear: Sequence[str], url: urls.ServerURL | None, **given: Any) -> dict[str, Any]:
     """The columns that are given, checked, and those that are to be emptied."""
     values = {
         column: _CHECKS[column](value) for column, value in given.items() if value is not None
     }
-    url = values.get("url")
     if url is not None:
         values["url"] = url.url
         if url.v1 or url.api:
@@ -388,7 +387,6 @@ def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "name": names.server_name,
-    "url": urls.server_url,
     "api_version": _api_version,
     "capabilities": lambda values: list(_capabilities(values)),
     "max_concurrent": lambda value: _within(value, "max_concurrent", 1),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Value = Secret | Reference
 
-ROTATIONS = 3  # changes of the key, one right after the other, that a request outlives
+ROTATIONS = 3  # changes of the key, one right after the other, that whoever reads secrets outlives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
