@@ -134,14 +134,10 @@ def remove(connection: Connection, name: str) -> Pin | None:
 
 def unreadable(connection: Connection) -> DatabaseUnavailable:
     """The error for the first pin that cannot be read."""
-    for key in connection.scalars(select(pins.c.name_key).order_by(pins.c.name_key)).all():
-        column = readers.unreadable_column(connection, pins, key, _READERS)
-        if column is not None:
-            return DatabaseUnavailable(
-                f"pin {key!a}: its {column} cannot be read; another program wrote it",
-                "mend or delete that row of ollama_pins in the database",
-            )
-    return DatabaseUnavailable("a row of ollama_pins could not be read", "run the command again")
+    keys = connection.scalars(select(pins.c.name_key).order_by(pins.c.name_key)).all()
+    hint = "mend or delete that row of ollama_pins in the database"
+    rows = ((key, f"pin {key!a}", hint) for key in keys)
+    return readers.first_unreadable(connection, pins, rows, _READERS)
 
 
 def _counted(condition: ColumnElement[bool], label: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, select
 
 from ollama_admin.domain.urls import server_url
-from ollama_admin.errors import InvalidInput
+from ollama_admin.errors import DatabaseUnavailable, InvalidInput
 
 T = TypeVar("T")
 
@@ -41,6 +41,22 @@ def unreadable_column(
 
 def text(value: Any) -> str:
     return _of(str, value)
+
+
+def first_unreadable(
+    connection: Connection, table: Table, rows: Iterable[tuple[Any, str, str]], readers: Readers
+) -> DatabaseUnavailable:
+    """The error for the first of some rows that cannot be read: SQL cannot check every value.
+
+    `rows` are primary keys, each with what the row is called and what to do about it.
+    """
+    for key, called, hint in rows:
+        column = unreadable_column(connection, table, key, readers)
+        if column is not None:
+            return DatabaseUnavailable(
+                f"{called}: its {column} cannot be read; another program wrote it", hint
+            )
+    return DatabaseUnavailable(f"a row of {table.name} could not be read", "run the command again")
 
 
 def number(value: Any) -> int:

@@ -272,16 +272,10 @@ def _stats_columns(stats: Stats | None) -> dict[str, Any]:
 
 def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailable:
     """The error for the first receipt of the query that cannot be read."""
-    for receipt_id in connection.scalars(query.with_only_columns(receipts.c.id)).all():
-        column = readers.unreadable_column(connection, receipts, receipt_id, _READERS)
-        if column is not None:
-            return DatabaseUnavailable(
-                f"receipt {receipt_id}: its {column} cannot be read; another program wrote it",
-                "mend or delete that row of ollama_receipts in the database",
-            )
-    return DatabaseUnavailable(
-        "a row of ollama_receipts could not be read", "run the command again"
-    )
+    ids = connection.scalars(query.with_only_columns(receipts.c.id)).all()
+    hint = "mend or delete that row of ollama_receipts in the database"
+    rows = ((receipt_id, f"receipt {receipt_id}", hint) for receipt_id in ids)
+    return readers.first_unreadable(connection, receipts, rows, _READERS)
 
 
 _OPTIONAL_TEXT = readers.optional(readers.text)

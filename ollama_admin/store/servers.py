@@ -287,17 +287,14 @@ def _read(connection: Connection, query: Select[Any], **values: Any) -> list[Ser
 def _unreadable(
     connection: Connection, query: Select[Any], values: Mapping[str, Any]
 ) -> DatabaseUnavailable:
-    """The error for the first row of a query that cannot be read: SQL cannot check every value."""
+    """The error for the first row of a query that cannot be read."""
     refs = query.with_only_columns(servers.c.id, servers.c.name, servers.c.url)
-    for row in connection.execute(refs, values).all():
-        column = readers.unreadable_column(connection, servers, row.id, _READERS)
-        if column is not None:
-            return DatabaseUnavailable(
-                f"server {row.id}, {_ref(row).name!a}: its {column} cannot be read; "
-                "another program wrote it",
-                f"mend it in the database, or: ollama-admin server remove {row.id}",
-            )
-    return DatabaseUnavailable("a row of ollama_servers could not be read", "run the command again")
+    hint = "mend it in the database, or: ollama-admin server remove"
+    rows = [
+        (row.id, f"server {row.id}, {_ref(row).name!a}", f"{hint} {row.id}")
+        for row in connection.execute(refs, values).all()
+    ]
+    return readers.first_unreadable(connection, servers, rows, _READERS)
 
 
 _READERS: readers.Readers = {
