@@ -114,10 +114,13 @@ class Shell:
         self,
         read: Callable[["Client"], AsyncGenerator[Sequence[T], None]],
         view: "ListView[T]",
-    ) -> None:
-        """Print a list that comes in parts: as JSON where that is asked for, else as a table."""
+    ) -> bool:
+        """Print a list that comes in parts: as JSON where that is asked for, else as a table.
+
+        Tells whether it was empty.
+        """
         printer = self._list_printer(view)
-        self.run(lambda client: self._print_parts(printer, read(client)))
+        return self.run(lambda client: self._print_parts(printer, read(client)))
 
     def _list_printer(self, view: "ListView[T]") -> "JSONList | ListTable[T]":
         if self.output.json:
@@ -128,8 +131,8 @@ class Shell:
 
     async def _print_parts(
         self, printer: "JSONList | ListTable[T]", parts: AsyncGenerator[Sequence[T], None]
-    ) -> None:
-        """Print a list that comes in parts, and leave nothing of it open.
+    ) -> bool:
+        """Print a list that comes in parts, and leave nothing of it open; whether it was empty.
 
         A reader who has stopped holds up the writing, and with it the loop: so a signal ends the
         program by itself.
@@ -143,7 +146,7 @@ class Shell:
         async with contextlib.aclosing(parts):
             async for part in parts:
                 printer.add(part)
-        printer.end()
+        return printer.end()
 
     def discover_progress(self) -> "DiscoverProgress":
         """A bar on stderr that shows how many servers have answered."""

@@ -67,10 +67,13 @@ def import_env(  # long because each option is a line or two
         )
 
     async def work(client: "Client") -> "ImportResult":
-        planned = await run(client, dry=True)
-        if dry_run or (planned.errors and not skip_errors):
-            return planned
-        return await run(client, dry=False)
+        try:
+            return await run(client, dry=dry_run)
+        except InvalidInput:
+            planned = await run(client, dry=True)
+            if not planned.errors:
+                raise
+            return planned  # nothing was written: what the lines that can be read would become
 
     imported = shell.run(work)
     is_refused = bool(imported.errors) and not (skip_errors or dry_run)

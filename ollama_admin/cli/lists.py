@@ -28,10 +28,10 @@ class Layout(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListView(Generic[T]):
-    """How a list is shown. `absence` is the note of an empty one.
+    """How a list is shown. `absence` is the note of an empty one, if the view has one.
 
     `layout` is given the first part, and whether that is all of the list.
     """
 
-    absence: str
     layout: Callable[[Sequence[T], bool], Layout[T]]
+    absence: str | None = None

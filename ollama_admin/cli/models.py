@@ -39,26 +39,27 @@ def models(
     This is what the last discovery found.
     """
     shell = shell_of(context, output)
-    absence = _absence(shell, name)
     if by_model:
-        shell.show_list(
+        is_empty = shell.show_list(
             lambda client: client.models.stream_by_model(
                 servers or (), name=name, capability=capability, all=everything
             ),
-            group_list(absence),
+            group_list(),
         )
     else:
-        shell.show_list(
+        is_empty = shell.show_list(
             lambda client: client.models.stream(
                 servers or (), name=name, capability=capability, all=everything
             ),
-            model_list(absence),
+            model_list(),
         )
+    if is_empty and not shell.output.json:
+        shell.output.note(_absence(shell, name))
 
 
 def _absence(shell: Shell, name: str | None) -> str:
-    """What to say if nothing is listed: for a name, which ones begin so."""
-    if not name or shell.output.json or any(mark in name for mark in "*?["):
+    """What to say where nothing is listed: for a name, which ones begin so."""
+    if not name or any(mark in name for mark in "*?["):
         return ABSENCE
     names = shell.run(lambda client: client.models.names(name))
     if not names:

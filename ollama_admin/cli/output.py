@@ -127,9 +127,11 @@ class JSONList:
             self._print()
             self._waiting = items
 
-    def end(self) -> None:
+    def end(self) -> bool:
+        """Print what is left; whether the list was empty."""
         self._print()
         self._output.line("\n]" if self._is_begun else "[]")
+        return not self._is_begun
 
     def _print(self) -> None:
         for item in self._waiting:

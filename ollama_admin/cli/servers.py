@@ -188,12 +188,10 @@ def update(  # long because each option is a line or two, here and in the call
         current = shell.run(lambda client: client.servers.show(server)).auth_type
     credentials = auth.columns(current)
 
-    before: list[Server] = []
-
-    async def work(client: "Client") -> Server:
-        before.append(await client.servers.show(server))
+    async def work(client: "Client") -> tuple[Server, Server]:
+        before = await client.servers.show(server)
         if default:
-            await _note_default(shell, client, before[0].name)
+            await _note_default(shell, client, before.name)
         changed = await client.servers.update(
             server,
             name=name,
@@ -208,11 +206,12 @@ def update(  # long because each option is a line or two, here and in the call
             clear=clear or (),
             **credentials,
         )
-        return await _check_or_discover(shell, client, changed, check=check, discover=discover)
+        after = await _check_or_discover(shell, client, changed, check=check, discover=discover)
+        return before, after
 
-    after = shell.run(work)
+    before, after = shell.run(work)
     is_given = any(value is not None for value in credentials.values())
-    shell.show(after, partial(views.print_update, before[0], is_auth_given=is_given))
+    shell.show(after, partial(views.print_update, before, is_auth_given=is_given))
 
 
 @app.command("remove")
@@ -299,11 +298,9 @@ async def _note_default(shell: Shell, client: "Client", name: str | None) -> Non
     """Say which server is no longer the default one."""
     with suppress(AdminError):  # a row that cannot be read keeps nobody from another default
         async with aclosing(client.servers.stream()) as batches:
-            async for batch in batches:
-                for first in batch[:1]:  # the default one comes first
-                    if first.is_default and first.name != name:
-                        shell.output.note(f"the default server was {first.name}")
-                break
+            servers = await anext(batches, None)
+        if servers and servers[0].is_default and servers[0].name != name:  # it comes first
+            shell.output.note(f"the default server was {servers[0].name}")
 
 
 def _show_changed(shell: Shell, server: Server, change: str) -> None:

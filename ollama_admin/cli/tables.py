@@ -109,11 +109,14 @@ class ListTable(Generic[T]):
             self._print(is_all=False)
         self._waiting = items
 
-    def end(self) -> None:
+    def end(self) -> bool:
+        """Print what is left; whether the list was empty."""
         if self._waiting:
             self._print(is_all=self._table is None)
-        elif self._table is None:
+        is_empty = self._table is None
+        if is_empty and self._view.absence:
             self._output.note(self._view.absence)
+        return is_empty
 
     def _print(self, *, is_all: bool) -> None:
         if self._table is None:

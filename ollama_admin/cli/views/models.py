@@ -15,8 +15,8 @@ ABSENCE = "no such models; read what servers have with: ollama-admin discover"
 UNEQUAL = "\u2260"
 
 
-def model_list(absence: str = ABSENCE) -> "ListView[Model]":
-    return ListView(absence=absence, layout=_model_layout)
+def model_list() -> "ListView[Model]":
+    return ListView(layout=_model_layout)
 
 
 def _model_layout(first: "Sequence[Model]", is_all: bool) -> "Layout[Model]":
@@ -51,8 +51,8 @@ def _model_cells(model: "Model", *, with_pin: bool) -> Cells:
     return cells
 
 
-def group_list(absence: str = ABSENCE) -> "ListView[ModelGroup]":
-    return ListView(absence=absence, layout=_group_layout)
+def group_list() -> "ListView[ModelGroup]":
+    return ListView(layout=_group_layout)
 
 
 def _group_layout(first: "Sequence[ModelGroup]", is_all: bool) -> "Layout[ModelGroup]":
