@@ -11,7 +11,7 @@ from ollama_admin.domain.callers import Caller, Rights, Way
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import InvalidInput, ModelMismatch, ModelNotFound, ServerNotFound
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
-from tests.services.asking import TAGS, ask, prompts, register
+from tests.services.asking import GENERATE, TAGS, ask, prompts, register
 
 ALPHA = SimulatedModel("alpha")
 GUEST = Rights(dynamic_servers=False, inactive_by_url=False, any_address=True)
@@ -72,6 +72,14 @@ async def test_a_server_that_no_row_has_needs_a_model_named(
         InvalidInput,
         "no model is named, and a server that is not registered has no default",
     )
+
+
+async def test_what_is_cut_off_a_url_is_noted(
+    client: Client, fakes: list[FakeOllama], notes: list[str]
+) -> None:
+    url = fakes[0].url
+    assert (await ask(client, server_url=f"{url}/api/generate")).accepted.server.url == url
+    assert notes == [f"/api/generate is one call of a server: the server is {url}"]
 
 
 async def test_the_default_model_that_is_used_is_noted(
@@ -147,3 +155,16 @@ async def test_every_server_has_a_verdict_though_the_first_may_not_be_asked(
         "two": "one comes first, and may not be asked",
         "three": "it is inactive",
     }
+
+
+async def test_a_build_that_must_answer_instead_is_called_that_of_the_first_server(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, *fakes)
+    fakes[0].script(GENERATE, Answer(503))
+    fakes[1].point("alpha", SimulatedModel("alpha", build="other"))
+    kind, message = await refusal(client)
+    assert kind is ModelMismatch
+    assert message.endswith(
+        f"demanded is {ALPHA.digest[:12]} (the build of server one); nothing was sent to it"
+    )
