@@ -6,24 +6,19 @@ came of it, pass the request on to the next one that holds the same build.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, nullcontext, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ollama_admin.domain.answers import Attempt, Proof, Stats
 from ollama_admin.domain.models import ListedModel
-from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.requests import Request
-from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import (
     AdminError,
     DatabaseUnavailable,
     ModelMismatch,
     ModelNotFound,
-    ServerUnreachable,
-    StreamInterrupted,
     UpstreamError,
 )
 from ollama_admin.rules.candidates import Candidate
@@ -34,6 +29,7 @@ from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.selection import Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.slots import Slots
+from ollama_admin.services.trail import Carried, Deadline, Trail
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
@@ -41,19 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Part_co = TypeVar("Part_co", covariant=True)
 A = TypeVar("A", bound="Carried")
-
-
-class Carried(Protocol):
-    """What is asked of an answer while it is carried. Times are of one monotonic clock."""
-
-    @property
-    def is_remote(self) -> bool: ...
-
-    @property
-    def server_started(self) -> datetime | None:
-        """When the server took the request on, by its own clock; None where it does not tell."""
-
-    def stats(self, now: float) -> Stats: ...
 
 
 class Carrier(Generic[A, Part_co]):
@@ -87,91 +70,6 @@ class Accepted(Generic[A]):
     judgement: Judgement
     attempts: tuple[Attempt, ...]
     stats: Stats
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """The end of the time that a request may take as a whole: `time` by the running loop's clock,
-    None for a request that may take for ever.
-    """
-
-    time: float | None
-
-    @classmethod
-    def after(cls, seconds: float | None) -> Self:
-        if seconds is None:
-            return cls(None)
-        return cls(asyncio.get_running_loop().time() + seconds)
-
-    async def keep(self, work: Awaitable[T], *, begun: bool = False) -> T:
-        """Await `work` until then.
-
-        Raises ServerUnreachable when the time is over, and StreamInterrupted when it is after a
-        part of the answer was shown, which `begun` says.
-        """
-        if self.time is None:
-            return await work
-        try:
-            async with asyncio.timeout_at(self.time):
-                return await work
-        except TimeoutError as exc:
-            message = "the time given by the timeout is over"
-            hint = "give it more with --timeout"
-            if begun:
-                raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
-            raise ServerUnreachable(message, hint) from exc
-
-
-@dataclass(slots=True, kw_only=True)
-class Trail:
-    """One request on its way, as its receipt tells it.
-
-    `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
-    are those of a whole answer. `begun` says that a part of an answer was handed on.
-    """
-
-    request: Request
-    started: float
-    deadline: Deadline
-    begun: bool = False
-    asked: list[ServerRef] = field(default_factory=list)
-    candidate: Candidate | None = None
-    answer: Carried | None = None
-    stats: Stats | None = None
-    judgement: Judgement | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-
-    def asking(self, server: ServerRef) -> None:
-        if not self.asked or self.asked[-1] != server:
-            self.asked.append(server)
-
-    def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
-        ms = round((time.monotonic() - began) * 1000)
-        self.attempts.append(Attempt(server=candidate.target.ref, error=error, ms=ms))
-
-    def receipt(self, outcome: str) -> Receipt:
-        now = time.monotonic()
-        model, digest, proven = None, None, None
-        stats = self.stats or Stats(total_ms=round((now - self.started) * 1000))
-        if self.candidate is not None:
-            model = self.candidate.name.text
-        if self.answer is not None and self.stats is None:
-            stats = self.answer.stats(now)
-        if self.judgement is not None:
-            digest, proven = self.judgement.digest, self.judgement.proof
-        return Receipt(
-            created_at=datetime.now(UTC),
-            way=self.request.caller.way,
-            asked_model=self.request.route.model,
-            model=model,
-            server=self.asked[-1] if self.asked else None,
-            digest=digest,
-            proof=proven,
-            verified=proven is Proof.DIGEST,
-            outcome=outcome,
-            attempts=len(self.asked),
-            stats=stats,
-        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -28,7 +28,8 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.rules.candidates import Candidate
-from ollama_admin.services.dispatch import Accepted, Carrier, Deadline, Trail
+from ollama_admin.services.dispatch import Accepted, Carrier
+from ollama_admin.services.trail import Deadline, Trail
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import (
