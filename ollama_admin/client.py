@@ -227,7 +227,8 @@ class Client:
         from ollama_admin.domain.requests import GenerateRequest
         from ollama_admin.services.explain import Explaining
 
-        explaining = Explaining(self._resources.db, self._selection(), self._connect)
+        resources = self._resources
+        explaining = Explaining(resources.db, self._selection(), self._connect, resources.lists)
         return await explaining.explain(GenerateRequest(**asked), self._caller)
 
     async def import_env(
@@ -260,8 +261,10 @@ class Client:
     def _dispatch(self) -> Dispatch:
         from ollama_admin.services.dispatch import Dispatch
 
-        slots, recorder = self._resources.slots, self._resources.recorder
-        return Dispatch(self._selection(), slots, recorder, self._connect)
+        resources = self._resources
+        return Dispatch(
+            self._selection(), resources.slots, resources.recorder, resources.lists, self._connect
+        )
 
     def _selection(self) -> Selection:
         from ollama_admin.services.selection import Selection

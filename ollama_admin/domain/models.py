@@ -2,6 +2,7 @@
 sizes bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,6 +47,21 @@ class ListedModel:
     def is_remote(self) -> bool:
         """Whether a prompt to it leaves the fleet."""
         return bool(self.remote_host or self.remote_model) or names.is_cloud_name(self.name)
+
+
+class Listing:
+    """The models that a server lists, as the bytes of `body` said it."""
+
+    def __init__(self, body: bytes, models: Sequence[ListedModel]) -> None:
+        self.body = body
+        self.models = models
+        self._by_key: dict[str, list[ListedModel]] = {}
+        for model in models:
+            self._by_key.setdefault(names.model_key(model.name), []).append(model)
+
+    def named(self, name: names.ModelName) -> Sequence[ListedModel]:
+        """Those that have this name, to Ollama: in whatever spelling."""
+        return self._by_key.get(name.key, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ollama_admin.domain.answers import StreamEvent
-from ollama_admin.domain.models import BuildDetails, ListedModel
+from ollama_admin.domain.models import BuildDetails, ListedModel, Listing
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import InvalidInput, ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama import wire
@@ -35,6 +35,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
 NOT_OLLAMA = (400, 404, 405, 501)  # how other programs answer `/api/version`
+LONG = 2**16  # bytes; a longer list is not read on the loop
 JSON_HEADERS = ((b"Content-Type", b"application/json"),)
 # of a call that is bounded as a whole
 NO_LIMITS = Patience(first_byte=None, idle=None)
@@ -59,7 +60,7 @@ class Endpoint:
     ) -> None:
         self._http = http
         self._target = target
-        self._any_address = any_address
+        self.any_address = any_address
         self._timeout = timeout or http.times.metadata
 
     async def version(self) -> str | None:
@@ -77,8 +78,19 @@ class Endpoint:
     async def models(self, *, is_ollama: bool) -> list[ListedModel]:
         """What the server lists, with digests where it is Ollama."""
         if is_ollama:
-            return await self._document("GET", "/api/tags", wire.listed_models)
+            return list((await self.listing()).models)
         return await self._document("GET", "/v1/models", wire.v1_models)
+
+    async def listing(self, before: Listing | None = None) -> Listing:
+        """What a server that is Ollama lists now: `before` where not a byte of it has changed."""
+        async with self._answer("GET", "/api/tags") as answer:
+            if answer.status != 200:
+                raise refused(self._target, "/api/tags", answer, None)
+            if before is not None and answer.body == before.body:
+                return before
+            if len(answer.body) > LONG:
+                return await asyncio.to_thread(_listing, answer.body)
+            return _listing(answer.body)
 
     async def show(self, model: str) -> BuildDetails:
         """What the server tells of the build that the name stands for."""
@@ -257,7 +269,7 @@ class Endpoint:
                         self._with_own(headers),
                         body,
                         silence=silence_of(patience),
-                        any_address=self._any_address,
+                        any_address=self.any_address,
                         sending=sending,
                     )
                     response = await stack.enter_async_context(asking)
@@ -310,6 +322,10 @@ class Endpoint:
         ]
         names = {name.lower() for name, _ in own}
         return own + [pair for pair in headers if pair[0].lower() not in names]
+
+
+def _listing(body: bytes) -> Listing:
+    return Listing(body, wire.listed_models(read_json(body)))
 
 
 def silence_of(patience: Patience) -> float | None:

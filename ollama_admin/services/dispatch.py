@@ -6,13 +6,14 @@ came of it, pass the request on to the next one that holds the same build.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ollama_admin.domain.answers import Attempt, Proof, Stats
 from ollama_admin.domain.models import ListedModel
+from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.requests import Request
 from ollama_admin.errors import (
     AdminError,
@@ -25,8 +26,9 @@ from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.proof import Judgement, judge
 from ollama_admin.services import proof
 from ollama_admin.services.leases import Lease
+from ollama_admin.services.lists import Lists
 from ollama_admin.services.recorder import Recorder
-from ollama_admin.services.selection import Selection
+from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.slots import Slots
 from ollama_admin.services.trail import Carried, Deadline, Trail
@@ -42,10 +44,12 @@ A = TypeVar("A", bound="Carried")
 class Carrier(Generic[A, Part_co]):
     """What goes to a server and how its answer comes back: `A` is the answer, of parts `Part_co`.
 
-    Without `proves`, nothing is asked of the server's list after the answer.
+    Without `proves`, nothing is asked of the server's list after the answer. With `proves_behind`
+    nobody waits for what it says but who demands a build; it then stands in the receipt alone.
     """
 
     proves = True
+    proves_behind = False
 
     def begin(self, candidate: Candidate, started: float) -> A:
         """The answer of a candidate, before anything is sent to it."""
@@ -63,7 +67,10 @@ class Carrier(Generic[A, Part_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted(Generic[A]):
-    """A whole answer, with what was learnt of the build that gave it; `stats` at its end."""
+    """A whole answer, with what was learnt of the build that gave it; `stats` at its end.
+
+    `judgement` is that of an unread list where the look comes behind the answer.
+    """
 
     candidate: Candidate
     answer: A
@@ -95,25 +102,31 @@ class Dispatch:
     """Every request leaves a receipt, unless the database is away, which could not take it."""
 
     def __init__(
-        self, selection: Selection, slots: Slots, recorder: Recorder, connect: Connect
+        self,
+        selection: Selection,
+        slots: Slots,
+        recorder: Recorder,
+        lists: Lists,
+        connect: Connect,
     ) -> None:
         self._selection = selection
         self._slots = slots
         self._recorder = recorder
+        self._lists = lists
         self._connect = connect
 
     async def run(
-        self, request: Request, carrier: Carrier[A, T]
+        self, request: Request, carrier: Carrier[A, T], plan: Plan | None = None
     ) -> AsyncGenerator[T | Accepted[A], None]:
         """The parts of the answer as they arrive, then that it is accepted.
 
-        Closing the generator ends the work upstream.
+        Without a plan one is made. Closing the generator ends the work upstream.
         """
         deadline = Deadline.after(request.terms.timeout)
         trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
         outcome: str | None = "error"
         try:
-            async with aclosing(self._first_answer(trail, carrier)) as parts:
+            async with aclosing(self._first_answer(trail, carrier, plan)) as parts:
                 async for part in parts:
                     yield part
             outcome = "ok"
@@ -128,23 +141,28 @@ class Dispatch:
             raise
         finally:
             if outcome is not None:
-                self._recorder.record(trail.receipt(outcome))
+                self._record(trail, outcome)
+
+    def _record(self, trail: Trail, outcome: str) -> None:
+        if trail.judging is None:
+            self._recorder.record(trail.receipt(outcome))
+        else:
+            self._recorder.record_later(self._judged_receipt(trail, trail.judging, outcome))
+
+    async def _judged_receipt(
+        self, trail: Trail, judging: Coroutine[Any, Any, Judgement], outcome: str
+    ) -> Receipt:
+        trail.judgement = await judging
+        return trail.receipt(outcome)
 
     async def _first_answer(
-        self, trail: Trail, carrier: Carrier[A, T]
+        self, trail: Trail, carrier: Carrier[A, T], plan: Plan | None
     ) -> AsyncGenerator[T | Accepted[A], None]:
         """The answer of the first candidate that takes the request on; once it has begun, of no
         other.
         """
         note = trail.request.caller.note
-        plan = await trail.deadline.keep(self._selection.plan(trail.request, trail.asking))
-        if plan.refusal is not None:
-            raise plan.refusal
-        candidates = list(plan.candidates)
-        if not carrier.proves:
-            candidates = _without_demand(candidates)
-        if len(candidates) == 1:  # who fails if it has no slot
-            trail.asking(candidates[0].target.ref)
+        candidates = await self._candidates(trail, carrier, plan)
         while True:
             candidate, lease = await trail.deadline.keep(self._slot(trail.request, candidates))
             began = time.monotonic()
@@ -163,6 +181,21 @@ class Dispatch:
                 note(f"{exc.summary}; another server that holds the same build is asked")
             else:
                 return
+
+    async def _candidates(
+        self, trail: Trail, carrier: Carrier[A, T], plan: Plan | None
+    ) -> list[Candidate]:
+        """Who may be asked, best first; raises the refusal where nobody may."""
+        if plan is None:
+            plan = await trail.deadline.keep(self._selection.plan(trail.request, trail.asking))
+        if plan.refusal is not None:
+            raise plan.refusal
+        candidates = list(plan.candidates)
+        if not carrier.proves:
+            candidates = _without_demand(candidates)
+        if len(candidates) == 1:  # who fails if it has no slot
+            trail.asking(candidates[0].target.ref)
+        return candidates
 
     def _begin(
         self,
@@ -226,6 +259,9 @@ class Dispatch:
     ) -> Accepted[A]:
         """What a whole answer comes to, by the build that gave it."""
         candidate, judgement = attempt.candidate, Judgement(proof=Proof.NAME)
+        if carrier.proves_behind and candidate.demand is None:
+            trail.judging = self._judge(trail, attempt, soon=False)
+            return self._accepted(trail, attempt, Judgement(proof=Proof.UNREAD), stats)
         if carrier.proves:
             judgement = await self._judge(trail, attempt)
         trail.judgement = judgement
@@ -233,8 +269,14 @@ class Dispatch:
             trail.request.caller.note(doubt)
         with suppress(UpstreamError):  # the answer is whole
             await trail.deadline.keep(carrier.examine(candidate, attempt.endpoint, attempt.answer))
+        return self._accepted(trail, attempt, judgement, stats)
+
+    @staticmethod
+    def _accepted(
+        trail: Trail, attempt: _Try[A], judgement: Judgement, stats: Stats
+    ) -> Accepted[A]:
         return Accepted(
-            candidate=candidate,
+            candidate=attempt.candidate,
             answer=attempt.answer,
             judgement=judgement,
             attempts=tuple(trail.attempts),
@@ -245,7 +287,7 @@ class Dispatch:
         """The last look before something is sent: is it the build, is the slot ours still."""
         candidate, terms = attempt.candidate, trail.request.terms
         attempt.before = await trail.deadline.keep(
-            proof.before_sending(candidate, terms, attempt.endpoint)
+            proof.before_sending(candidate, terms, attempt.endpoint, self._lists)
         )
         if attempt.lease is not None and not attempt.lease.is_trusted:
             raise _LeaseLostError
@@ -255,7 +297,7 @@ class Dispatch:
                 "as allowed"
             )
 
-    async def _judge(self, trail: Trail, attempt: _Try[A]) -> Judgement:
+    async def _judge(self, trail: Trail, attempt: _Try[A], *, soon: bool = True) -> Judgement:
         """The digest step: what the server lists right after the last token."""
         candidate, before = attempt.candidate, attempt.before
         demand = candidate.demand
@@ -265,7 +307,8 @@ class Dispatch:
         if not looks or not candidate.shows_digests:
             return Judgement(proof=Proof.NAME)
         try:
-            after = await trail.deadline.keep(proof.listed(candidate, attempt.endpoint))
+            looking = proof.listed(candidate, attempt.endpoint, self._lists, soon=soon)
+            after = await trail.deadline.keep(looking)
         except UpstreamError:
             return Judgement(proof=Proof.UNREAD)
         known = candidate.stored_digest

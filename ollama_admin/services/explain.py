@@ -18,6 +18,7 @@ from ollama_admin.rules.request_checks import checked
 from ollama_admin.rules.routing import Obstacle, Verdict
 from ollama_admin.services import proof
 from ollama_admin.services.dispatch import passes_on
+from ollama_admin.services.lists import Lists
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.trail import Deadline
@@ -28,10 +29,11 @@ Refused = dict[ServerRef, str]  # candidates that would not be asked after all, 
 
 
 class Explaining:
-    def __init__(self, db: Database, selection: Selection, connect: Connect) -> None:
+    def __init__(self, db: Database, selection: Selection, connect: Connect, lists: Lists) -> None:
         self._db = db
         self._selection = selection
         self._connect = connect
+        self._lists = lists
 
     async def explain(self, asked: GenerateRequest, caller: Caller) -> Explanation:
         """Judge every server as answering would. Raises what is wrong with the request itself, and
@@ -70,7 +72,7 @@ class Explaining:
                 return candidate
             endpoint = self._connect(candidate.target, None)
             try:
-                await proof.before_sending(candidate, request.terms, endpoint)
+                await proof.before_sending(candidate, request.terms, endpoint, self._lists)
             except (UpstreamError, ModelNotFound) as exc:
                 ref = candidate.target.ref
                 refused[ref] = exc.message

@@ -9,32 +9,39 @@ from ollama_admin.domain.requests import Terms
 from ollama_admin.errors import ModelMismatch, ModelNotFound, UpstreamError
 from ollama_admin.rules.candidates import Candidate, Demand
 from ollama_admin.rules.proof import Judgement
+from ollama_admin.services.lists import Lists
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
 
-async def listed(candidate: Candidate, endpoint: "Endpoint") -> ListedModel | None:
-    """What the server itself lists under the name now; None for nothing, or for several models."""
-    models = candidate.name.among(await endpoint.models(is_ollama=True))
+async def listed(
+    candidate: Candidate, endpoint: "Endpoint", lists: Lists, *, soon: bool = True
+) -> ListedModel | None:
+    """What the server itself lists under the name now; None for nothing, or for several models.
+
+    Without `soon` nobody waits for it: see `Lists.now`.
+    """
+    listing = await lists.now(candidate.target.ref, endpoint, soon=soon)
+    models = listing.named(candidate.name)
     return models[0] if len(models) == 1 else None
 
 
 async def before_sending(
-    candidate: Candidate, terms: Terms, endpoint: "Endpoint"
+    candidate: Candidate, terms: Terms, endpoint: "Endpoint", lists: Lists
 ) -> ListedModel | None:
     """What the server lists under the name, read where a build is demanded or none is known.
 
     Raises ModelMismatch when it is not the demanded build, and ModelNotFound when it is gone.
     """
     if candidate.demand is not None:
-        return await _demanded(candidate, candidate.demand, endpoint)
+        return await _demanded(candidate, candidate.demand, endpoint, lists)
     if candidate.is_listed_now:
         return candidate.listed
     if candidate.stored_digest or terms.no_verify or not candidate.shows_digests:
         return None
     try:
-        return await listed(candidate, endpoint)
+        return await listed(candidate, endpoint, lists)
     except UpstreamError:  # nobody insists on it
         return None
 
@@ -58,9 +65,11 @@ def require(candidate: Candidate, judgement: Judgement) -> str | None:
     )
 
 
-async def _demanded(candidate: Candidate, demand: Demand, endpoint: "Endpoint") -> ListedModel:
+async def _demanded(
+    candidate: Candidate, demand: Demand, endpoint: "Endpoint", lists: Lists
+) -> ListedModel:
     name, ref = candidate.name.text, candidate.target.ref
-    model = await listed(candidate, endpoint)
+    model = await listed(candidate, endpoint, lists)
     if model is None:
         raise ModelNotFound(f"server {ref} does not list model {name!r} any more")
     if not demand.allows(model.digest):

@@ -1,14 +1,17 @@
 """Writes receipts behind the answers: nobody waits for them, and none of them fails an answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 
-PATIENCE = 10.0  # seconds for what is still to be written at the end
+PATIENCE = 10.0  # seconds for what is still to be written at the end, and for what is not there yet
+BATCH = 1000  # receipts of one transaction
+MOST = 20_000  # receipts that wait to be written; what comes then is dropped, and counted
 
 
 class Recorder:
@@ -19,6 +22,8 @@ class Recorder:
         self._enabled = enabled
         self._note = note
         self._waiting: list[Receipt] = []
+        self._due: set[asyncio.Task[None]] = set()
+        self._dropped = 0
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -29,9 +34,25 @@ class Recorder:
         if self._closed:
             self._note("the receipt could not be written: the client is closed")
             return
+        if len(self._waiting) >= MOST:
+            self._dropped += 1
+            return
         self._waiting.append(receipt)
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    def record_later(self, receipt: Coroutine[Any, Any, Receipt]) -> None:
+        """Have a receipt written when it is there."""
+        task = asyncio.get_running_loop().create_task(self._record_when_there(receipt))
+        self._due.add(task)
+        task.add_done_callback(self._due.discard)
+
+    async def settle(self) -> None:
+        """Wait for receipts that are not there yet, but not for long."""
+        if self._due:
+            _, unfinished = await asyncio.wait(self._due, timeout=PATIENCE)
+            for task in unfinished:
+                task.cancel()
 
     async def aclose(self) -> None:
         """Wait for what is not written yet, but not for long; what is left then is a note."""
@@ -44,13 +65,24 @@ class Recorder:
             writer.cancel()
             await asyncio.wait((writer,))
 
+    async def _record_when_there(self, receipt: Coroutine[Any, Any, Receipt]) -> None:
+        self.record(await receipt)
+
     async def _write(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting, []
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 await self._write_batch(batch)
+                self._tell_of_dropped()
         finally:
             self._writer = None
+
+    def _tell_of_dropped(self) -> None:
+        if self._dropped:
+            self._note(
+                f"{self._dropped} receipts were dropped: they come faster than they are written"
+            )
+            self._dropped = 0
 
     async def _write_batch(self, batch: list[Receipt]) -> None:
         what = "the receipt"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ollama_admin.domain.servers import Server
     from ollama_admin.ollama.http import HTTP, Times
     from ollama_admin.services.leases import LeaseTimes
+    from ollama_admin.services.lists import Lists
     from ollama_admin.services.recorder import Recorder
     from ollama_admin.services.slots import Slots
     from ollama_admin.services.upstream_auth import UpstreamAuth, Value
@@ -52,9 +53,11 @@ class Resources:
         """
         async with AsyncExitStack() as stack:
             stack.callback(self.db.close)
-            for name in ("recorder", "slots", "http"):  # closed from the last one on
+            for name in ("recorder", "slots", "http", "lists"):  # closed from the last one on
                 if name in self.__dict__:  # it was used
                     stack.push_async_callback(getattr(self, name).aclose)
+            if "recorder" in self.__dict__:  # what it waits for needs the lists
+                stack.push_async_callback(self.recorder.settle)
 
     @cached_property
     def http(self) -> HTTP:
@@ -73,6 +76,12 @@ class Resources:
         from ollama_admin.services.slots import Slots
 
         return Slots(self.db, self._note, self._lease_times)
+
+    @cached_property
+    def lists(self) -> Lists:
+        from ollama_admin.services.lists import Lists
+
+        return Lists()
 
     @cached_property
     def recorder(self) -> Recorder:

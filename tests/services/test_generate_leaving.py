@@ -44,17 +44,22 @@ def before_sending(fake: FakeOllama) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "asked"),
+    ("moment", "asked", "at_work", "waiting"),
     [
-        (before_sending, {"verified": True}),
-        (before_the_head, {}),
-        (before_the_first_token, {}),
-        (in_mid_answer, {}),
-        (after_the_last_token, {}),
+        (before_sending, {"verified": True}, 1, MANY),  # one read of the list is for all of them
+        (before_the_head, {}, MANY, 0),
+        (before_the_first_token, {}, MANY, 0),
+        (in_mid_answer, {}, MANY, 0),
+        (after_the_last_token, {}, 1, MANY),
     ],
 )
 async def test_a_hundred_requests_that_are_left_lose_no_place(
-    client: Client, fake: FakeOllama, moment: Moment, asked: dict[str, Any]
+    client: Client,
+    fake: FakeOllama,
+    moment: Moment,
+    asked: dict[str, Any],
+    at_work: int,
+    waiting: int,
 ) -> None:
     await register(client, fake, max_concurrent=MANY)
     moment(fake)
@@ -62,7 +67,10 @@ async def test_a_hundred_requests_that_are_left_lose_no_place(
         asyncio.create_task(client.generate(prompt="hi", model="alpha", **asked))
         for _ in range(MANY)
     ]
-    await fake.until(lambda: fake.in_flight == MANY)
+    lists = client._resources.lists
+    await fake.until(lambda: fake.in_flight == at_work)
+    while lists.waiting != waiting:
+        await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)

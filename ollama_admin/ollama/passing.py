@@ -1,0 +1,361 @@
+"""An answer that is passed on byte for byte, and looked at while it passes.
+
+What counts is found in the bytes: whose name the answer carries, where it ends, what it counts.
+Only lines that look like one of these are read as JSON, never one for each token. Sources of the
+shapes: `docs/api.md` and `docs/api/openai-compatibility.mdx` of Ollama 0.33, and the streams that
+the clients of OpenAI and Anthropic read.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from ollama_admin.domain.answers import StreamEvent
+from ollama_admin.ollama import wire
+from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, read_json
+
+DOCUMENT_LIMIT = 8 * 2**20  # bytes of an answer that is no stream
+_OVERLAP = 600  # bytes in which a name may stand across two chunks
+_MODEL, _ERROR, _USAGE = b'"model"', b'"error"', b'"usage"'
+_REMOTE = (b'"remote_host"', b'"remote_model"')
+
+
+class Shape(Enum):
+    """How an answer is written: in lines of Ollama's, in events of one of the other APIs, or as one
+    document, which `VECTORS` are not read for their length.
+    """
+
+    LINES = "lines"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    DOCUMENT = "document"
+    VECTORS = "vectors"
+
+
+_EVENTS = {"/v1/responses": Shape.RESPONSES, "/v1/messages": Shape.MESSAGES}
+_VECTORS = ("/api/embed", "/api/embeddings", "/v1/embeddings")
+# What may be the last record; whether it is shows in its JSON.
+_ENDS = {
+    Shape.LINES: re.compile(rb'"done"\s*:\s*true'),
+    Shape.COMPLETIONS: re.compile(rb"\[DONE\]"),
+    Shape.RESPONSES: re.compile(rb"response\.(completed|incomplete|failed)"),
+    Shape.MESSAGES: re.compile(rb"message_stop"),
+}
+_LAST_TYPES = ("response.completed", "response.incomplete", "response.failed", "message_stop")
+_STREAMS = {b"application/x-ndjson": Shape.LINES, b"text/event-stream": Shape.COMPLETIONS}
+
+
+class OtherModel(Exception):
+    """The answer carries the name of a model that was not asked."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def shape_of(path: str, content_type: bytes) -> Shape:
+    """How an answer to this path with this `Content-Type` is written."""
+    stream = _STREAMS.get(content_type.partition(b";")[0].strip().lower())
+    if stream is Shape.COMPLETIONS:
+        return _EVENTS.get(path, stream)
+    if stream is not None:
+        return stream
+    return Shape.VECTORS if path in _VECTORS else Shape.DOCUMENT
+
+
+def passing(shape: Shape, accepted: frozenset[str], *, holds: bool) -> "Passing":
+    """The one that looks at an answer of this shape, which may carry the names `accepted`.
+
+    With `holds`, it keeps back what tells a client that the answer is whole; see `Passing.held`.
+    """
+    names = _names(accepted)
+    if shape is Shape.DOCUMENT:
+        return _Document(names)
+    if shape is Shape.VECTORS:
+        return _Vectors(names, holds=holds)
+    return _Records(shape, names, holds=holds)
+
+
+class Passing:
+    """What is known of an answer so far.
+
+    `is_named`: it carries an accepted name. `is_remote`: a remote host gave it. `error` is what it
+    says of its own failure. `held` are the bytes that were kept back; they belong to its end.
+    `numbers` is there at the end, with the counts that it tells.
+    """
+
+    def __init__(self, names: "_Names") -> None:
+        self._names = names
+        self.is_named = False
+        self.is_remote = False
+        self.error: str | None = None
+        self.held = b""
+        self.numbers = StreamEvent()
+
+    def take(self, chunk: bytes) -> bytes:
+        """What may be passed on now. Raises OtherModel and BadAnswer."""
+        raise NotImplementedError
+
+    def end(self) -> bool:
+        """Nothing more comes: whether the answer is whole. Raises as `take` does."""
+        raise NotImplementedError
+
+    def _look_at(self, record: Any) -> None:
+        """Read whose a record is, and whether it tells of a failure."""
+        if not isinstance(record, dict):
+            return
+        if record.get("error"):
+            self.error = wire.refusal(record).text or "it does not say what"
+        for part in (record, record.get("response"), record.get("message")):
+            self._look_at_name(part)
+        if record.get("remote_host") or record.get("remote_model"):
+            self.is_remote = True
+
+    def _look_at_name(self, part: Any) -> None:
+        name = part.get("model") if isinstance(part, dict) else None
+        if not isinstance(name, str) or not name:  # Ollama's /v1 writes "" where a stream broke
+            return
+        if name not in self._names.accepted:
+            raise OtherModel(name)
+        self.is_named = True
+
+
+class _Names:
+    """The names that an answer may carry, as its bytes show them."""
+
+    def __init__(self, accepted: frozenset[str]) -> None:
+        self.accepted = accepted
+        spellings = (json.dumps(name, ensure_ascii=False).encode() for name in accepted)
+        self._written = tuple(b'"model":' + spelling for spelling in spellings)
+
+    def are_all_in(self, data: bytes, found: int) -> bool:
+        """Whether `data`, which has `found` keys of a name, has accepted names under all of
+        them.
+        """
+        return found == sum(map(data.count, self._written))
+
+
+_names = lru_cache(maxsize=1000)(_Names)
+
+
+class _Records(Passing):
+    """A stream: lines of JSON, or events with JSON in their `data`."""
+
+    def __init__(self, shape: Shape, names: _Names, *, holds: bool) -> None:
+        super().__init__(names)
+        self._is_lines = shape is Shape.LINES
+        self._is_end = _ENDS[shape]
+        self._holds = holds
+        self._rest = b""  # of a line that is not complete
+        self._counted: list[bytes] = []  # the lines that tell counts
+        self._has_ended = False
+
+    def take(self, chunk: bytes) -> bytes:
+        if self._has_ended:  # nothing stands behind the end but an empty line
+            return b"" if chunk.strip() else chunk
+        data = self._rest + chunk if self._rest else chunk
+        complete = data.rfind(b"\n") + 1
+        self._rest = data[complete:]
+        if len(self._rest) > LINE_LIMIT:
+            raise BadAnswer(f"a line is longer than {LINE_LIMIT} bytes")
+        lines = data[:complete]
+        if not lines:
+            return b"" if self._holds else chunk
+        self._inspect(lines)
+        ends = self._ending(lines)
+        if ends is None:
+            return lines if self._holds else chunk
+        self._has_ended, self._rest = True, b""
+        start, stop = ends
+        if self._holds:
+            self.held = lines[start:stop]
+            return lines[:start]
+        return chunk[: max(0, len(chunk) - (len(data) - stop))]
+
+    def end(self) -> bool:
+        if self._rest.strip() and not self._has_ended:
+            last, self._rest = self._rest + b"\n", b""
+            self._inspect(last)
+            self._has_ended = self._ending(last) is not None
+            if self._holds:
+                self.held = last[:-1]
+        for line in self._counted:
+            self.numbers = _with_counts(self.numbers, self._record(line))
+        return self._has_ended and self.error is None
+
+    def _inspect(self, lines: bytes) -> None:
+        """Look closer at lines that may name another model, fail, or come from a remote host."""
+        found = lines.count(_MODEL)
+        if found and self._names.are_all_in(lines, found):
+            self.is_named = True
+            found = 0
+        if _USAGE in lines:
+            self._counted += [line for line in _split(lines) if _USAGE in line]
+            del self._counted[1:-2]  # the first one, which may count the prompt, and the last ones
+        if found or _ERROR in lines or b"\nerror:" in b"\n" + lines or self._may_be_remote(lines):
+            for line in _split(lines):
+                self._look_at(self._record(line))
+
+    def _may_be_remote(self, lines: bytes) -> bool:
+        return self._is_lines and any(key in lines for key in _REMOTE)
+
+    def _ending(self, lines: bytes) -> tuple[int, int] | None:
+        """Where the last record begins and what belongs to it ends; None before it is there."""
+        for match in self._is_end.finditer(lines):
+            start = lines.rfind(b"\n", 0, match.start()) + 1
+            stop = lines.index(b"\n", match.end()) + 1
+            line = lines[start:stop].strip()
+            if not self._is_last(line):
+                continue
+            if self._is_lines:
+                self._counted = [line]
+            else:
+                start = _event_start(lines, start)
+            while lines[stop : stop + 1] in (b"\n", b"\r"):
+                stop += 1
+            return start, stop
+        return None
+
+    def _is_last(self, line: bytes) -> bool:
+        record = self._record(line)
+        if record is _DONE:
+            return True
+        if not isinstance(record, dict):
+            return False
+        if self._is_lines:
+            return record.get("done") is True
+        if record.get("type") not in _LAST_TYPES:
+            return False
+        if _USAGE in line:
+            self._counted.append(line)
+        return True
+
+    def _record(self, line: bytes) -> Any:
+        """The JSON of a line; None for one that carries none."""
+        if self._is_lines:
+            return read_json(line)
+        field, _, value = line.partition(b":")
+        value = value.strip()
+        if field == b"error":  # how llama.cpp spells an error in mid-stream
+            return {"error": value.decode(errors="replace")}
+        if field != b"data" or not value:
+            return None
+        if value == b"[DONE]":
+            return _DONE
+        record = read_json(value)
+        if isinstance(record, dict) and record.get("type") == "error" and "error" not in record:
+            return {"error": record.get("message") or "error"}
+        return record
+
+
+class _Document(Passing):
+    """One JSON document, passed on when all of it is there."""
+
+    def __init__(self, names: _Names) -> None:
+        super().__init__(names)
+        self._body = bytearray()
+
+    def take(self, chunk: bytes) -> bytes:
+        self._body += chunk
+        if len(self._body) > DOCUMENT_LIMIT:
+            raise BadAnswer(f"the answer is longer than {DOCUMENT_LIMIT // 2**20} MiB")
+        return b""
+
+    def end(self) -> bool:
+        self.held = bytes(self._body)
+        try:
+            record = read_json(self.held)
+        except BadAnswer:
+            return self.held.lstrip()[:1] not in (b"{", b"[")  # such as the text of a recording
+        self._look_at(record)
+        if self.error is not None:
+            return False
+        self.numbers = _with_counts(self.numbers, record)
+        return not isinstance(record, dict) or record.get("done", True) is True
+
+
+class _Vectors(Passing):
+    """A document of numbers, which is not read: only its name is looked for."""
+
+    def __init__(self, names: _Names, *, holds: bool) -> None:
+        super().__init__(names)
+        self._holds = holds
+        self._before = b""
+
+    def take(self, chunk: bytes) -> bytes:
+        seen = self._before + chunk
+        found = seen.count(_MODEL)
+        if found:
+            if not self._names.are_all_in(seen, found) and not self._is_cut(seen):
+                raise OtherModel(_name_in(seen))
+            self.is_named = True
+        self._before = seen[-_OVERLAP:]
+        passed, self.held = self.held, chunk
+        return passed
+
+    def end(self) -> bool:
+        return True
+
+    def _is_cut(self, seen: bytes) -> bool:
+        """Whether the last name may go on in the next chunk."""
+        return len(seen) - seen.rfind(_MODEL) < _OVERLAP and b"," not in seen[seen.rfind(_MODEL) :]
+
+
+_DONE = object()
+
+
+def _split(lines: bytes) -> Iterator[bytes]:
+    for line in lines.split(b"\n"):
+        stripped = line.strip()
+        if stripped:
+            yield stripped
+
+
+def _event_start(lines: bytes, start: int) -> int:
+    """Where the event begins whose `data` begins at `start`: with its name, if it has one."""
+    before = lines.rfind(b"\n", 0, max(0, start - 1)) + 1
+    if before < start and lines.startswith(b"event:", before):
+        return before
+    return start
+
+
+def _name_in(data: bytes) -> str:
+    match = re.search(rb'"model"\s*:\s*"([^"]{0,500})', data)
+    return match[1].decode(errors="replace") if match else "?"
+
+
+def _with_counts(numbers: StreamEvent, record: Any) -> StreamEvent:
+    """The numbers with those that a record tells in any of the dialects."""
+    if not isinstance(record, dict):
+        return numbers
+    if record.get("done") is True:
+        return wire.native_event(record)
+    usage = _usage(record)
+    prompt = _first(usage, "prompt_tokens", "input_tokens")
+    output = _first(usage, "completion_tokens", "output_tokens")
+    return StreamEvent(
+        prompt_tokens=numbers.prompt_tokens if prompt is None else prompt,
+        output_tokens=numbers.output_tokens if output is None else output,
+    )
+
+
+def _usage(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(record.get("prompt_eval_count"), int):  # of /api/embed
+        return {"prompt_tokens": record["prompt_eval_count"]}
+    for part in (record, record.get("response"), record.get("message")):
+        usage = part.get("usage") if isinstance(part, dict) else None
+        if isinstance(usage, dict):
+            return usage
+    return {}
+
+
+def _first(usage: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = usage.get(name)
+        if type(value) is int and 0 <= value < 2**63:
+            return value
+    return None
