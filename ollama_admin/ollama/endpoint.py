@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.models import BuildDetails, ListedModel, Listing
 from ollama_admin.domain.servers import ApiVersion, Target
-from ollama_admin.errors import InvalidInput, ServerUnreachable, StreamInterrupted, UpstreamError
+from ollama_admin.errors import (
+    InvalidInput,
+    ServerUnreachable,
+    StreamInterrupted,
+    UpstreamError,
+)
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call, json_body
-from ollama_admin.ollama.faults import reason_of, refused, scrubbed, translated, unreachable
+from ollama_admin.ollama.faults import (
+    reason_of,
+    refused,
+    scrubbed,
+    translated,
+    unreachable,
+)
 from ollama_admin.ollama.http import HTTP
 from ollama_admin.ollama.response import (
     Answer,
@@ -59,7 +70,7 @@ class Endpoint:
         any_address: bool,
     ) -> None:
         self._http = http
-        self._target = target
+        self.target = target
         self.any_address = any_address
         self._timeout = timeout or http.times.metadata
 
@@ -69,7 +80,7 @@ class Endpoint:
             if answer.status in NOT_OLLAMA:
                 return None
             if answer.status != 200:
-                raise refused(self._target, "/api/version", answer, None)
+                raise refused(self.target, "/api/version", answer, None)
             try:
                 return wire.version(read_json(answer.body))
             except BadAnswer:
@@ -85,7 +96,7 @@ class Endpoint:
         """What a server that is Ollama lists now: `before` where not a byte of it has changed."""
         async with self._answer("GET", "/api/tags") as answer:
             if answer.status != 200:
-                raise refused(self._target, "/api/tags", answer, None)
+                raise refused(self.target, "/api/tags", answer, None)
             if before is not None and answer.body == before.body:
                 return before
             if len(answer.body) > LONG:
@@ -112,7 +123,7 @@ class Endpoint:
         """
         has_begun, characters = False, 0
         # images are tens of megabytes: they are not written down on the loop
-        asked = await asyncio.to_thread(call, question, model, self._target.api_version, path)
+        asked = await asyncio.to_thread(call, question, model, self.target.api_version, path)
         try:
             async with aclosing(self._events(asked, model)) as events:
                 async for event in events:
@@ -176,12 +187,12 @@ class Endpoint:
         asking = self.request(method, path, headers=headers, body=body, patience=patience)
         async with asking as response:
             if response.status != 200:
-                answer = await self._refusal(response)
-                raise refused(self._target, path.partition("?")[0], answer, model)
+                answer = await self.refusal_of(response)
+                raise refused(self.target, path.partition("?")[0], answer, model)
             refuse_encoding(response)
             yield response
 
-    async def _refusal(self, response: Response) -> Answer:
+    async def refusal_of(self, response: Response) -> Answer:
         """A refusal with what it says; without it where that does not come, for its status tells
         enough.
         """
@@ -192,7 +203,7 @@ class Endpoint:
             return Answer(status=response.status, location=response.header("location"), body=b"")
 
     async def _events(self, asked: Call, model: str) -> AsyncGenerator[StreamEvent, None]:
-        is_v1 = self._target.api_version is ApiVersion.V1
+        is_v1 = self.target.api_version is ApiVersion.V1
         async with (
             self.stream(
                 "POST", asked.path, headers=JSON_HEADERS, body=asked.body, model=model
@@ -204,7 +215,7 @@ class Endpoint:
                 if event is None:
                     continue
                 if event.error is not None:
-                    event = replace(event, error=scrubbed(event.error, self._target))
+                    event = replace(event, error=scrubbed(event.error, self.target))
                 if event.done:
                     await _read_to_the_end(records)
                 yield event
@@ -213,8 +224,8 @@ class Endpoint:
         message = exc.message
         if isinstance(exc, ServerUnreachable):
             message = (
-                f"server {self._target.ref} broke off in the middle of the answer, "
-                f"after {characters} characters: {reason_of(exc, self._target)}"
+                f"server {self.target.ref} broke off in the middle of the answer, "
+                f"after {characters} characters: {reason_of(exc, self.target)}"
             )
         return StreamInterrupted(message, "what was shown is incomplete; ask again")
 
@@ -230,7 +241,7 @@ class Endpoint:
             headers, body = JSON_HEADERS, json_body({"model": model})
         async with self._answer(method, path, headers, body) as answer:
             if answer.status != 200:
-                raise refused(self._target, path, answer, model)
+                raise refused(self.target, path, answer, model)
             return read(read_json(answer.body))
 
     @asynccontextmanager
@@ -260,12 +271,12 @@ class Endpoint:
 
         `sending` is for what a model works on, which another server must not do a second time.
         """
-        with translated(self._target, path.partition("?")[0], sending):
+        with translated(self.target, path.partition("?")[0], sending):
             async with AsyncExitStack() as stack:
                 async with self._within(patience.first_byte, sending):
                     asking = self._http.send(
                         method,
-                        self._target.ref.url + path,
+                        self.target.ref.url + path,
                         self._with_own(headers),
                         body,
                         silence=silence_of(patience),
@@ -280,7 +291,7 @@ class Endpoint:
     ) -> AsyncGenerator[bytes, None]:
         """The body as it arrives; ServerUnreachable when a piece takes longer than `patience`."""
         timer, seconds = PieceTimer(), patience.first_byte
-        with translated(self._target, path, sending):
+        with translated(self.target, path, sending):
             try:
                 while True:
                     yield await timer.next_of(response.chunks, seconds)
@@ -289,7 +300,7 @@ class Endpoint:
                 return
             except TimeoutError as exc:
                 reason = f"nothing was sent for {seconds:g} s"
-                raise unreachable(self._target, reason, may_pass_on=False) from exc
+                raise unreachable(self.target, reason, may_pass_on=False) from exc
             finally:
                 timer.close()
 
@@ -303,7 +314,7 @@ class Endpoint:
                 yield
         except TimeoutError as exc:
             raise unreachable(
-                self._target,
+                self.target,
                 f"no answer within {seconds:g} s",
                 may_pass_on=sending is None or not sending.is_whole,
             ) from exc
@@ -318,7 +329,7 @@ class Endpoint:
         # httpx itself would take ASCII only
         own = [
             (name.encode(), value.reveal().encode("latin-1"))
-            for name, value in self._target.headers.items()
+            for name, value in self.target.headers.items()
         ]
         names = {name.lower() for name, _ in own}
         return own + [pair for pair in headers if pair[0].lower() not in names]

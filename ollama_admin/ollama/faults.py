@@ -118,6 +118,13 @@ def scrubbed(text: str, target: Target) -> str:
     return text[:ERROR_TEXT_LIMIT]
 
 
+def scrubbed_bytes(body: bytes, target: Target) -> bytes:
+    """What a server says, without the credentials that were sent to it."""
+    for secret in target.secrets:
+        body = re.sub(re.escape(secret.reveal().encode()), MASK.encode(), body, flags=re.IGNORECASE)
+    return body
+
+
 def _cannot_be_reached(target: Target) -> str:
     server = target.ref.url
     if target.ref.name:

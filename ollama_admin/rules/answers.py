@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import StringIO
+from typing import Protocol
 
 from ollama_admin.domain.answers import Piece, Stats, StreamEvent
 from ollama_admin.domain.servers import ServerRef
@@ -25,6 +26,23 @@ _NUMBERS = (
 ANSWER_LIMIT = 4 * 2**20
 _NO_ANSWER = ("load", "unload")  # how a request ends that asks nothing
 VALUE_SIZE = 64  # bytes of memory that an empty value takes, which `[],` says in three
+
+
+class Numbers(Protocol):
+    """What the last record of an answer tells; durations are nanoseconds, None is not told."""
+
+    @property
+    def created_at(self) -> datetime | None: ...
+    @property
+    def total_duration(self) -> int | None: ...
+    @property
+    def load_duration(self) -> int | None: ...
+    @property
+    def eval_duration(self) -> int | None: ...
+    @property
+    def prompt_tokens(self) -> int | None: ...
+    @property
+    def output_tokens(self) -> int | None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,31 +133,10 @@ class Answer:
 
     @property
     def server_started(self) -> datetime | None:
-        """When the server took the request on, by its own clock; None where it does not tell
-        (`v1`).
-        """
-        if self.created_at is None or self.total_duration is None:
-            return None
-        try:
-            return self.created_at - timedelta(microseconds=self.total_duration / 1000)
-        except OverflowError:
-            return None
+        return server_started(self)
 
     def stats(self, now: float) -> Stats:
-        seconds = (self.eval_duration or 0) / 1e9
-        speed = self.output_tokens / seconds if self.output_tokens and seconds else None
-        return Stats(
-            total_ms=round((now - self.started) * 1000),
-            load_ms=None
-            if self.load_duration is None
-            else self.load_duration // NANOSECONDS_PER_MS,
-            prompt_tokens=self.prompt_tokens,
-            output_tokens=self.output_tokens,
-            tokens_per_second=speed and round(speed, 1),
-            time_to_first_token_ms=None
-            if self.first_at is None
-            else round((self.first_at - self.started) * 1000),
-        )
+        return stats(self, self.started, self.first_at, now)
 
     def _check_name(self, event: StreamEvent) -> None:
         # an empty name is how Ollama's /v1 shows a stream that broke; its end will tell
@@ -179,6 +176,32 @@ class Answer:
             f"server {self.server} failed in the middle of the answer: {text}",
             "what was shown is incomplete",
         )
+
+
+def server_started(numbers: Numbers) -> datetime | None:
+    """When the server took the request on, by its own clock; None where it does not tell (`v1`)."""
+    if numbers.created_at is None or numbers.total_duration is None:
+        return None
+    try:
+        return numbers.created_at - timedelta(microseconds=numbers.total_duration / 1000)
+    except OverflowError:
+        return None
+
+
+def stats(numbers: Numbers, started: float, first_at: float | None, now: float) -> Stats:
+    """The times and counts of an answer; `first_at` is when its first text came, if any did."""
+    seconds = (numbers.eval_duration or 0) / 1e9
+    speed = numbers.output_tokens / seconds if numbers.output_tokens and seconds else None
+    return Stats(
+        total_ms=round((now - started) * 1000),
+        load_ms=None
+        if numbers.load_duration is None
+        else numbers.load_duration // NANOSECONDS_PER_MS,
+        prompt_tokens=numbers.prompt_tokens,
+        output_tokens=numbers.output_tokens,
+        tokens_per_second=speed and round(speed, 1),
+        time_to_first_token_ms=None if first_at is None else round((first_at - started) * 1000),
+    )
 
 
 def kept_size(*values: object) -> int:

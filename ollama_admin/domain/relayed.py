@@ -1,0 +1,43 @@
+"""A client's call that goes to a server as it is."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Dialect(StrEnum):
+    """Whose API a client speaks, which shows in the path: the shape of errors depends on it."""
+
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayedCall:
+    """`path` is the one that APIs are documented under, such as `/v1/messages`; `target` is what
+    goes out, with the client's query. `model` is the name as the body spells it. Without
+    `allow_truncate` Ollama's own paths are asked to refuse a prompt that does not fit.
+    """
+
+    method: str
+    path: str
+    target: str
+    model: str
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
+    allow_truncate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayedHead:
+    """How an answer begins: `server` and the build that is known of it, and the server's own status
+    and headers.
+    """
+
+    status: int
+    headers: Headers
+    server: str
+    server_url: str
+    digest: str | None

@@ -1,0 +1,220 @@
+"""One relayed call: the client's bytes to the server that holds the model, its answer's bytes back.
+
+Nothing is parsed and written again. The one change is to a prompt for Ollama's own paths: the
+server is asked not to cut it.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ollama_admin.domain.answers import Stats
+from ollama_admin.domain.names import without_cloud
+from ollama_admin.domain.relayed import Headers, RelayedCall, RelayedHead
+from ollama_admin.domain.requests import Request
+from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.errors import (
+    AdminError,
+    ModelMismatch,
+    StreamInterrupted,
+    UpstreamError,
+)
+from ollama_admin.ollama.relaying import relayed
+from ollama_admin.rules import answers
+from ollama_admin.rules.candidates import Candidate
+from ollama_admin.services.dispatch import Accepted, Carrier, Dispatch
+from ollama_admin.services.selection import Plan
+
+if TYPE_CHECKING:
+    from ollama_admin.ollama.endpoint import Endpoint
+    from ollama_admin.ollama.passing import Passing
+
+# What asks an Ollama server to refuse a prompt that does not fit; a later key of the client wins.
+_WHOLE = {
+    "/api/generate": b'"truncate":false,"shift":false,',
+    "/api/chat": b'"truncate":false,"shift":false,',
+    "/api/embed": b'"truncate":false,',
+}
+# Whose answers always say which model they are of.
+_NAMED = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
+
+
+class RelayAnswer:
+    """What came of a relayed answer so far; times are seconds of one monotonic clock."""
+
+    def __init__(self, candidate: Candidate, accepted: frozenset[str], started: float) -> None:
+        self.candidate = candidate
+        self.accepted = accepted
+        self.passing: Passing | None = None
+        self.head: RelayedHead | None = None
+        self.is_begun = False
+        self._started = started
+        self._first_at: float | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        return self.passing is not None and self.passing.is_remote
+
+    @property
+    def tells_failure(self) -> bool:
+        """Whether the answer itself says that it failed: nobody need say it again."""
+        return self.passing is not None and self.passing.error is not None
+
+    @property
+    def server_started(self) -> datetime | None:
+        if self.passing is None:
+            return None
+        return answers.server_started(self.passing.numbers)
+
+    def begin(self) -> None:
+        self.is_begun = True
+        self._first_at = time.monotonic()
+
+    def stats(self, now: float) -> Stats:
+        if self.passing is None:
+            return Stats(total_ms=round((now - self._started) * 1000))
+        return answers.stats(self.passing.numbers, self._started, self._first_at, now)
+
+
+class Refusal(Exception):
+    """A status other than 200, of the last server that could be asked: it goes to the client as it
+    is. `error` is what it means.
+    """
+
+    def __init__(self, error: AdminError, status: int, headers: Headers, body: bytes) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Relay:
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+
+    async def run(
+        self, call: RelayedCall, request: Request, plan: Plan
+    ) -> AsyncGenerator[RelayedHead | bytes, None]:
+        """The head, once there is something to show, then the bytes of the body as they come; what
+        tells that the answer is whole comes last, and only when it is, and proven if that was
+        demanded.
+
+        Closing the generator ends the work upstream. Raises Refusal.
+        """
+        carrier = _Relaying(call, request)
+        try:
+            async with aclosing(self._dispatch.run(request, carrier, plan)) as parts:
+                async for part in parts:
+                    if not isinstance(part, Accepted):
+                        yield part
+                        continue
+                    for last in carrier.last_of(part.answer):
+                        yield last
+        except AdminError as exc:
+            if carrier.refusal is not None and carrier.refusal.error is exc:
+                raise carrier.refusal from exc
+            raise
+
+
+class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
+    proves_behind = True
+
+    def __init__(self, call: RelayedCall, request: Request) -> None:
+        self._call = call
+        self._request = request
+        self.refusal: Refusal | None = None
+
+    def begin(self, candidate: Candidate, started: float) -> RelayAnswer:
+        accepted = {candidate.name.text, self._call.model}
+        if candidate.is_remote and self._request.terms.allow_remote:
+            accepted |= {without_cloud(name) for name in accepted}
+        return RelayAnswer(candidate, frozenset(accepted), started)
+
+    async def carry(
+        self, candidate: Candidate, endpoint: "Endpoint", answer: RelayAnswer
+    ) -> AsyncGenerator[RelayedHead | bytes, None]:
+        call, self.refusal = self._call, None
+        body = self._body_for(candidate)
+        async with relayed(
+            endpoint, call.method, call.target, call.headers, body, call.model
+        ) as response:
+            if response.refusal is not None:
+                self.refusal = Refusal(
+                    response.refusal, response.status, response.headers, response.body
+                )
+                raise response.refusal
+            passing = answer.passing = response.passing(
+                call.path, answer.accepted, holds=candidate.demand is not None
+            )
+            answer.head = self._head(candidate, response.status, response.headers)
+            async for chunk in response.chunks:
+                for part in self._passed(answer, passing, chunk):
+                    yield part
+            self._require_whole(answer, passing)
+
+    def last_of(self, answer: RelayAnswer) -> list[RelayedHead | bytes]:
+        """What was kept back until the answer was accepted."""
+        if answer.passing is None:
+            return []
+        return self._begun(answer, answer.passing.held)
+
+    def _passed(
+        self, answer: RelayAnswer, passing: "Passing", chunk: bytes
+    ) -> list[RelayedHead | bytes]:
+        passed = passing.take(chunk)
+        if passing.is_remote and not self._request.terms.allow_remote:
+            raise ModelMismatch(
+                f"server {answer.candidate.target.ref} handed the prompt for "
+                f"{self._call.model!r} to a remote host, which was not allowed",
+                "discover it again; allow remote models with --allow-remote",
+            )
+        if not passed:
+            return []
+        return self._begun(answer, passed)
+
+    @staticmethod
+    def _begun(answer: RelayAnswer, data: bytes) -> list[RelayedHead | bytes]:
+        if answer.is_begun or answer.head is None:
+            return [data]
+        answer.begin()
+        return [answer.head, data]
+
+    def _require_whole(self, answer: RelayAnswer, passing: "Passing") -> None:
+        is_whole = passing.end()
+        server = answer.candidate.target.ref
+        if passing.error is not None and not answer.is_begun:
+            raise UpstreamError(f"server {server} failed: {passing.error}")
+        if passing.error is not None:
+            raise StreamInterrupted(
+                f"server {server} failed in the middle of the answer: {passing.error}"
+            )
+        if not is_whole:
+            if not answer.is_begun:
+                raise UpstreamError(f"server {server} answered with nothing that is an answer")
+            raise StreamInterrupted(
+                f"the answer of server {server} ended without its end mark",
+                "what was shown is incomplete; ask again",
+            )
+        if not passing.is_named and self._call.path in _NAMED:
+            raise ModelMismatch(f"server {server} does not say which model answered")
+
+    def _head(self, candidate: Candidate, status: int, headers: Headers) -> RelayedHead:
+        ref = candidate.target.ref
+        digest = candidate.stored_digest
+        if digest is None and candidate.listed is not None and candidate.shows_digests:
+            digest = candidate.listed.digest
+        return RelayedHead(
+            status=status, headers=headers, server=str(ref), server_url=ref.url, digest=digest
+        )
+
+    def _body_for(self, candidate: Candidate) -> bytes:
+        """The client's bytes, for a server to refuse where its context is too short."""
+        call = self._call
+        whole = _WHOLE.get(call.path)
+        if whole is None or call.allow_truncate or candidate.target.api_version is ApiVersion.V1:
+            return call.body
+        begins = call.body.index(b"{") + 1
+        return b"".join((call.body[:begins], whole, call.body[begins:]))
