@@ -7,10 +7,10 @@ from fastapi.openapi.utils import get_openapi
 
 import ollama_admin
 from ollama_admin.api import answers, health, models, problems, servers
-from ollama_admin.api.bodies import Limits
 from ollama_admin.api.guard import OPEN
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import Rights
+from ollama_admin.gateway.limits import Limits
 
 _DESCRIPTION = """Servers and models of a fleet of Ollama servers, and answers from exactly the one
 that was named.

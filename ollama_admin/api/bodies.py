@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from ollama_admin.api.problems import Refused
 from ollama_admin.domain import strict_json
+from ollama_admin.gateway.limits import HELD, Limits, too_large
+from ollama_admin.gateway.refusals import Refused
 
 T = TypeVar("T")
 
@@ -20,56 +20,6 @@ LONG = 2**16  # bytes; what is longer is not read on the loop
 # counted by what opens or parts them, commas of texts too
 VALUES_LIMIT = 1_000_000
 VALUE_SIZE = 70  # bytes of memory that `{},` takes
-HELD = "ollama_admin.held"  # in the scope: the Held of the request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bytes and seconds. `body_large` is for prompts, which come with images; `bodies` is for those
-    of all requests together, with the values that are read from them.
-    """
-
-    connections: int = 4096
-    body: int = 2**20
-    body_large: int = 64 * 2**20
-    bodies: int = 256 * 2**20
-    head_time: float = 10.0
-    body_time: float = 120.0
-    body_idle: float = 10.0
-    write_idle: float = 120.0  # a client that reads nothing for so long has left
-
-    def of(self, path: str) -> int:
-        if path in ("/api/generate", "/api/chat"):
-            return self.body_large
-        return self.body
-
-
-class Room:
-    """Bytes that the bodies of all requests may take together."""
-
-    def __init__(self, size: int) -> None:
-        self.free = size
-
-
-class Held:
-    """What one request takes of the room until its answer has ended."""
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self._taken = 0
-
-    def take(self, size: int) -> None:
-        """Refused where so many bytes are not free now."""
-        if size > self._room.free:
-            raise Refused(
-                503, "the bodies of other requests take all the room there is", "ask again later"
-            )
-        self._room.free -= size
-        self._taken += size
-
-    def give_back(self) -> None:
-        self._room.free += self._taken
-        self._taken = 0
 
 
 class StrictRequest(Request):
@@ -120,10 +70,6 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
-
-
-def too_large(most: int) -> Refused:
-    return Refused(413, f"the body is longer than {most} bytes", headers={"Connection": "close"})
 
 
 async def _beside_the_loop(read: Callable[[bytes], T], body: bytes) -> T:

@@ -16,10 +16,11 @@ from urllib.parse import quote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ollama_admin.api.bodies import HELD, Held, Limits, Room, too_large
 from ollama_admin.api.connections import Seldom
-from ollama_admin.api.problems import Refused, refusal
+from ollama_admin.api.problems import refusal
 from ollama_admin.domain.secret import Secret
+from ollama_admin.gateway.limits import HELD, Held, Limits, Room, too_large
+from ollama_admin.gateway.refusals import Refused
 
 OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
 OPEN_FOLDER = "/docs/"

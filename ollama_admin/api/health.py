@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ollama_admin.api import schemas
-from ollama_admin.api.problems import JSONDocument, Refused, problem
+from ollama_admin.api.problems import JSONDocument, problem
 from ollama_admin.api.reach import ClientDep, rendered
 from ollama_admin.errors import AdminError
+from ollama_admin.gateway.refusals import Refused
 
 router = APIRouter(tags=["health"])
 

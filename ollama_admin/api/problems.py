@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ollama_admin.errors import AdminError, ServerExists
+from ollama_admin.gateway.refusals import Refused
 
 AS_OLLAMA = frozenset(("/api/generate", "/api/chat", "/api/tags"))
 RETRY_AFTER = "5"  # seconds, with every 503
@@ -35,21 +36,6 @@ _MESSAGES = {
     404: "there is no such path",
     405: "the path does not take this method",
 }
-
-
-class Refused(HTTPException):
-    """A request that is refused before a use case hears of it."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        hint: str | None = None,
-        *,
-        headers: dict[str, str] | None = None,
-    ):
-        super().__init__(status, message, headers)
-        self.hint = hint
 
 
 class JSONDocument(Response):
@@ -86,23 +72,21 @@ def described(error: AdminError) -> dict[str, Any]:
     return fields
 
 
-def refusal(path: str, refused: HTTPException) -> Response:
-    """The response of a request that no route takes, or that a check refused."""
-    message, hint = _MESSAGES.get(refused.status_code, "refused"), None
-    if isinstance(refused, Refused):
-        message, hint = str(refused.detail), refused.hint
+def refusal(path: str, refused: Refused) -> Response:
+    """The response of a request that a check refused."""
     error = {
-        "code": _CODES.get(refused.status_code, "bad_request"),
-        "message": message,
-        "hint": hint,
+        "code": _CODES.get(refused.status, "bad_request"),
+        "message": refused.message,
+        "hint": refused.hint,
     }
-    return problem(path, refused.status_code, error, refused.headers)
+    return problem(path, refused.status, error, refused.headers)
 
 
 def install(app: FastAPI) -> None:
     """Make every error of the app a document."""
     app.add_exception_handler(AdminError, _known)
-    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _not_taken)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _bug)
 
@@ -113,8 +97,16 @@ async def _known(request: Request, exc: Exception) -> Response:
 
 
 async def _refused(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)  # noqa: S101
+    assert isinstance(exc, Refused)  # noqa: S101
     return refusal(request.url.path, exc)
+
+
+async def _not_taken(request: Request, exc: Exception) -> Response:
+    """The framework's own: no route takes the request."""
+    assert isinstance(exc, HTTPException)  # noqa: S101
+    message = _MESSAGES.get(exc.status_code, "refused")
+    refused = Refused(exc.status_code, message, headers=exc.headers)
+    return refusal(request.url.path, refused)
 
 
 async def _invalid(request: Request, exc: Exception) -> Response:

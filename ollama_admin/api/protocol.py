@@ -6,10 +6,10 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ollama_admin.api.bodies import Limits
 from ollama_admin.api.connections import Connection, Connections
 from ollama_admin.api.guard import ADMITTED
 from ollama_admin.api.problems import JSONDocument
+from ollama_admin.gateway.limits import Limits
 
 _UNREADABLE = JSONDocument(
     {"error": {"code": "bad_request", "message": "this is not proper HTTP", "hint": None}}

@@ -11,7 +11,6 @@ from typing import Any
 import uvicorn
 
 from ollama_admin.api.app import create_app
-from ollama_admin.api.bodies import Limits
 from ollama_admin.api.connections import (
     Acceptor,
     Connections,
@@ -24,6 +23,7 @@ from ollama_admin.client import Client
 from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.gateway.limits import Limits
 
 # the client loads it when it is first used, which would hold up the loop for a quarter of a second
 from ollama_admin.ollama import endpoint as _endpoint  # noqa: F401

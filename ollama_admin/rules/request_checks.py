@@ -73,8 +73,8 @@ def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = Tru
     model and say nothing.
     """
     _check_question(asked, needs_content=needs_content)
-    _check_terms(asked)
-    _check_route(asked)
+    check_terms(asked)
+    check_route(asked)
     name = None
     if asked.model is not None:
         name = ModelName.parse(asked.model)
@@ -185,7 +185,7 @@ def decoded_image(what: str, text: object) -> bytes:
     return image
 
 
-def _check_route(route: Route) -> None:
+def check_route(route: Route) -> None:
     if route.server is not None and route.server_url is not None:
         raise InvalidInput(
             "both a server and a server URL are given", "leave one of --server and --server-url out"
@@ -204,7 +204,7 @@ def _check_route(route: Route) -> None:
         )
 
 
-def _check_terms(terms: Terms) -> None:
+def check_terms(terms: Terms) -> None:
     if terms.timeout is not None and not terms.timeout > 0:
         raise InvalidInput("the timeout is not above 0 seconds")
     if not terms.wait >= 0:

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import httpx
 
-from ollama_admin.api.bodies import Limits
 from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.api.serving import Options, Stop, serve
 from ollama_admin.client import Client
+from ollama_admin.gateway.limits import Limits
 from ollama_admin.ollama.http import Times
 from ollama_admin.services.leases import LeaseTimes
 from ollama_admin.settings import Settings

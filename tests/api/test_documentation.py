@@ -10,9 +10,9 @@ import pytest
 
 from ollama_admin.api import problems
 from ollama_admin.api.app import create_app
-from ollama_admin.api.bodies import Limits
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import OWNER
+from ollama_admin.gateway.limits import Limits
 from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import Serve
 from tests.api.service import TOKEN, Service

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ollama_admin.api.bodies import Limits
+from ollama_admin.gateway.limits import Limits
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
 from tests.api.conftest import Serve, register

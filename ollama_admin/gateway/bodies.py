@@ -1,0 +1,141 @@
+"""The copy of a body that is looked at: which model it names, and what of it is ours.
+
+The bytes themselves go on as they are.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_admin.gateway.refusals import Refused
+
+DECODED_LIMIT = 20 * 2**20  # bytes of a compressed body; Ollama has the same limit
+VALUES_LIMIT = 1_000_000
+WINDOW = 2**27  # bytes that a decoder may be asked to keep
+_FORM = re.compile(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE)
+_FIELD = re.compile(rb'content-disposition:\s*form-data\s*;[^\r\n]*name="model"', re.IGNORECASE)
+_NO_JSON = "the body is not a JSON object in UTF-8"
+# Ours, where Ollama's own paths are asked.
+OURS = ("server", "server_url", "digest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What was seen: the model as it is spelt, and the top level of the document, empty for a
+    form.
+    """
+
+    model: str
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def ours(self, name: str) -> str | int | None:
+        """One of `OURS`; Refused for a value that cannot be one."""
+        value = self.document.get(name)
+        if value is None or (type(value) is int and name == "server"):
+            return value
+        if not isinstance(value, str) or not value:
+            raise Refused(400, f"{name} of the body is not a name")
+        return value
+
+
+def look_at(body: bytes, content_type: str, encoding: str) -> Look:
+    """Read the copy; Refused where it names no model, or names it in a way that could be read as
+    two.
+    """
+    form = _FORM.match(content_type)
+    if form is not None:
+        return Look(model=_model_of_form(body, form[1]))
+    document = read(_decoded(body, encoding.strip().lower()))
+    return Look(model=_model_of(document), document=document)
+
+
+def read(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body. Refused where two readers could take two values for its model."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
+        raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
+    top: list[tuple[str, Any]] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        top[:] = pairs  # the outermost object comes last
+        return dict(pairs)
+
+    try:
+        document = json.loads(body.decode(), object_pairs_hook=note)
+    except RecursionError as exc:
+        raise Refused(400, "the body is nested too deep") from exc
+    except ValueError as exc:
+        raise Refused(400, _NO_JSON) from exc
+    if not isinstance(document, dict):
+        raise Refused(400, _NO_JSON)
+    spellings = [key for key, _ in top if key.casefold() == "model"]
+    if spellings not in ([], ["model"]):  # Go takes the last one, in whatever case
+        raise Refused(400, "the body names its model twice, or in another case than 'model'")
+    return document
+
+
+def _model_of(document: Mapping[str, Any]) -> str:
+    model = document.get("model")
+    if model is None or model == "":
+        raise Refused(400, "model is required", 'name it in the body: "model": "..."')
+    if not isinstance(model, str):
+        raise Refused(400, "model of the body is not a text")
+    return model
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """The body without its compression; Refused for one that is not known or grows too long."""
+    if encoding in ("", "identity"):
+        return body
+    try:
+        if encoding in ("gzip", "x-gzip"):
+            return _inflated(zlib.decompressobj(31), body)
+        if encoding == "deflate":
+            return _inflated(zlib.decompressobj(), body)
+        if encoding == "zstd":
+            return _unpacked(body)
+    except (zlib.error, ValueError) as exc:
+        raise Refused(400, f"the body is not {encoding} that can be read") from exc
+    raise Refused(415, f"bodies compressed as {encoding[:40]!a} are not read", "send gzip or zstd")
+
+
+def _inflated(inflater: "zlib._Decompress", body: bytes) -> bytes:
+    decoded = inflater.decompress(body, DECODED_LIMIT + 1)
+    if len(decoded) > DECODED_LIMIT:
+        raise _too_long()
+    if not inflater.eof:
+        raise ValueError("it ends too early")
+    if inflater.unused_data:
+        raise ValueError("something follows its end")
+    return decoded
+
+
+def _unpacked(body: bytes) -> bytes:
+    import zstandard  # noqa: PLC0415 (few clients send it)
+
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(body)
+        decoded: bytes = reader.read(DECODED_LIMIT + 1)
+    except zstandard.ZstdError as exc:
+        raise ValueError(str(exc)) from exc
+    if len(decoded) > DECODED_LIMIT:
+        raise _too_long()
+    return decoded
+
+
+def _too_long() -> Refused:
+    return Refused(413, f"the decoded body is longer than {DECODED_LIMIT // 2**20} MiB")
+
+
+def _model_of_form(body: bytes, boundary: str) -> str:
+    """The one field `model` of a form (RFC 7578)."""
+    found: list[str] = []
+    for part in body.split(b"--" + boundary.encode("latin-1")):
+        head, separator, value = part.partition(b"\r\n\r\n")
+        if separator and len(head) < 2000 and _FIELD.search(head):
+            found.append(value.removesuffix(b"\r\n").decode(errors="replace"))
+    if len(found) != 1:
+        raise Refused(400, f"the form has {len(found)} fields 'model', and needs one")
+    return found[0]

@@ -1,0 +1,179 @@
+"""One request and its answer, in terms of ASGI: what every call of the gateway needs."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from ollama_admin.domain.relayed import Headers
+from ollama_admin.gateway.errors import Failure
+from ollama_admin.gateway.limits import Held, Limits, Room, too_large
+from ollama_admin.gateway.paths import Place
+from ollama_admin.gateway.refusals import Refused
+
+Scope = dict[str, Any]
+
+LEFT = 499  # in the log: the client left before it was answered
+JSON = b"application/json"
+NOTES_LIMIT, NOTE_LENGTH = 10, 500  # notes, and bytes of one
+QUICK = 0.05  # seconds in which nobody looks whether the client has left
+LAST_WORDS = 2.0  # seconds for a client that does not read
+_HASTY = (b"transfer-encoding", b"content-length")
+
+
+class Exchange:
+    """`headers` are those of the request by their lower-case names, the last of each. `more` are
+    headers for the answer.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Any, send: Any, place: Place, room: Room, limits: Limits
+    ) -> None:
+        self.scope = scope
+        self.place = place
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = secrets.token_hex(8)
+        self.status = LEFT
+        self.began = time.monotonic()
+        self.notes: list[str] = []
+        self.more: list[tuple[bytes, bytes]] = []
+        self.is_begun = self.is_ended = False
+        self._receive = receive
+        self._send = send
+        self._held = Held(room)
+        self._limits = limits
+        self._has_read = not self._has_body()
+
+    def header(self, name: bytes) -> str:
+        """The value of a header, empty where there is none."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    async def body(self, most: int) -> bytes:
+        """The whole body; Refused where it is too long, too slow, or not complete."""
+        length = self.headers.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 18 or int(length) > most:
+            raise too_large(most)
+        try:
+            async with asyncio.timeout(self._limits.body_time):
+                return await self._read(most)
+        except TimeoutError as exc:
+            raise Refused(
+                408, "the body did not arrive in time", headers={"Connection": "close"}
+            ) from exc
+
+    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.is_begun, self.status = True, status
+        all_headers = [*headers, (b"x-request-id", self.id.encode()), *self.more]
+        for note in self.notes[:NOTES_LIMIT]:
+            all_headers.append((b"x-ollama-admin-note", _as_header(note)))
+        if not self._has_read:  # whatever follows is no request
+            all_headers.append((b"connection", b"close"))
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": all_headers}
+        )
+
+    async def send(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        self.is_ended = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def document(
+        self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """A whole answer; `headers` say what it is, JSON where they do not."""
+        if not any(name.lower() == b"content-type" for name, _ in headers):
+            headers = [*headers, (b"content-type", JSON)]
+        length = (b"content-length", str(len(body)).encode())
+        await self.begin(status, [*headers, length])
+        await self.end(b"" if self.scope["method"] == "HEAD" else body)
+
+    async def fail(self, failure: Failure, *, is_lines: bool = False) -> None:
+        """Say what went wrong: as a document, or in the middle of an answer, whose connection is
+        then closed without its end.
+        """
+        if self.is_ended:
+            return
+        if self.is_begun:
+            await self.send(failure.record(self.place.dialect, self.id, is_lines=is_lines))
+            return
+        headers = [
+            (name.lower().encode(), value.encode("latin-1", "replace"))
+            for name, value in failure.headers.items()
+        ]
+        await self.document(
+            failure.status, failure.document(self.place.dialect, self.id), headers
+        )
+
+    def give_back(self) -> None:
+        """The room that the body took."""
+        self._held.give_back()
+
+    def watch(self) -> "Leaving":
+        """Cancel the current task when the client leaves."""
+        return Leaving(self._receive)
+
+    async def _read(self, most: int) -> bytes:
+        body = b""
+        pieces: list[bytes] = []
+        size = 0
+        while not self._has_read:
+            message = await self._next(is_first=not pieces)
+            if message["type"] == "http.disconnect":
+                raise Refused(400, "the body ended too early")
+            body = message.get("body", b"")
+            size += len(body)
+            if size > most:
+                raise too_large(most)
+            self._held.take(len(body))
+            pieces.append(body)
+            self._has_read = not message.get("more_body", False)
+        return body if len(pieces) == 1 else b"".join(pieces)
+
+    async def _next(self, *, is_first: bool) -> Any:
+        if is_first:  # as a rule it is all there
+            return await self._receive()
+        async with asyncio.timeout(self._limits.body_idle):
+            return await self._receive()
+
+    def _has_body(self) -> bool:
+        return any(self.headers.get(name, b"0") != b"0" for name in _HASTY)
+
+
+class Leaving:
+    """Looks whether the client has left, once an answer takes longer than `QUICK`.
+
+    `has_left` tells a cancelled task why it was.
+    """
+
+    def __init__(self, receive: Any) -> None:
+        self._receive = receive
+        self._task = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+        self.has_left = False
+        self._timer = asyncio.get_running_loop().call_later(QUICK, self._begin)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _begin(self) -> None:
+        self._watch = asyncio.get_running_loop().create_task(self._until_left())
+
+    async def _until_left(self) -> None:
+        with suppress(asyncio.CancelledError):
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            self.has_left = True
+            if self._task is not None:
+                self._task.cancel()
+
+
+def _as_header(text: str) -> bytes:
+    """A note as a header can carry it; names in it may be of any alphabet."""
+    shown = text[:NOTE_LENGTH].encode("ascii", "backslashreplace")
+    return bytes(byte if 32 <= byte < 127 else 32 for byte in shown)[:NOTE_LENGTH]
