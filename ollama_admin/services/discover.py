@@ -13,9 +13,9 @@ from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
 from ollama_admin.services.servers import Connect, check_result, version_of
 from ollama_admin.services.tasks import Batches, WorkLimit, together
 from ollama_admin.services.upstream_auth import UpstreamAuth
+from ollama_admin.store import checks as store_checks
 from ollama_admin.store import listings as store
 from ollama_admin.store import pins as store_pins
-from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 
 PART = 40  # digests that one connection is enough for
@@ -107,7 +107,7 @@ class Discovery:
 
     async def _record_failure(self, failure: Failed) -> DiscoverResult:
         """Note that the server failed; its models stay as they were."""
-        await self._db.write(store_servers.record_checks, [check_result(failure)])
+        await self._db.write(store_checks.record_checks, [check_result(failure)])
         return DiscoverResult(server=failure.server.ref, error=failure.error)
 
     async def _learn(self, builds: "_Builds", timeout: float | None, limit: WorkLimit) -> None:

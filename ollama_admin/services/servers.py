@@ -30,6 +30,7 @@ from ollama_admin.services.upstream_auth import (
     changed_columns,
     read_auth,
 )
+from ollama_admin.store import checks as store_checks
 from ollama_admin.store import models as store_models
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
@@ -267,7 +268,7 @@ class Servers:
         """Ask servers for their version (default: the active ones) and record what they said."""
         chosen = await self._db.read(targets, servers, everyone=all)
         checks = Batches[CheckResult, CheckResult](
-            lambda batch: self._db.write(store.record_checks, batch)
+            lambda batch: self._db.write(store_checks.record_checks, batch)
         )
 
         async def record(outcome: Answered[str | None] | Failed) -> CheckResult:

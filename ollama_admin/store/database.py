@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from ollama_admin.settings import Settings
-from ollama_admin.store import schema
+from ollama_admin.store import registry, schema
 from ollama_admin.store.engines import READ, WRITE, open_engine, wait_up_to
 from ollama_admin.store.faults import is_crowded, is_retryable, translated
 
@@ -156,7 +156,10 @@ class Database:
         def attempt() -> T:
             self._ensure_schema()
             with engine.connect().execution_options(**options) as connection, connection.begin():
-                return work(connection)
+                result = work(connection)
+                if registry.is_touched(connection):
+                    registry.raise_revision(connection)
+                return result
 
         with translated(self._settings):
             return self._again_while_busy(attempt)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
+    or_,
     select,
     type_coerce,
     update,
@@ -24,12 +25,13 @@ from sqlalchemy import (
 from ollama_admin.domain.models import BuildDetails, DigestChange, ListedModel
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.servers import ServerRef, ServerStatus
-from ollama_admin.store import readers
+from ollama_admin.store import readers, registry
 from ollama_admin.store.dialects import JSONDocument, UnreadJSON
-from ollama_admin.store.locks import hold_holders, lock_for_rows
+from ollama_admin.store.locks import hold_holders, hold_servers
 from ollama_admin.store.models import READERS, chunks
 from ollama_admin.store.tables import models, servers
 
+_ONLINE = ServerStatus.ONLINE
 KnownDetails = Mapping[str | None, dict[str, Any]]  # columns by digest
 ChangedRow = tuple["_StoredModel", dict[str, Any]]  # a row, and the values that it is to have
 
@@ -96,6 +98,8 @@ def store_listings(
             comparisons[server_id] = _compare(server_id, listing, stored.get(server_id, {}))
     details = _write(connection, list(comparisons.values()), now)
     pruned = _prune(connection, server_ids) if prune else {}
+    if pruned or not all(comparison.is_unchanged for comparison in comparisons.values()):
+        registry.touch(connection)
     changes: list[ListingChanges | None] = []
     for listing in listings:
         comparison = comparisons.get(listing.server.id)
@@ -116,7 +120,10 @@ def store_details(connection: Connection, details: Mapping[str, BuildDetails]) -
             "context_length": build.context_length,
             "embedding_length": build.embedding_length,
         }
-        connection.execute(update(models).where(models.c.digest == digest).values(values))
+        differs = [models.c[name].is_distinct_from(value) for name, value in values.items()]
+        rows = update(models).where(models.c.digest == digest, or_(*differs))
+        if connection.execute(rows.values(values)).rowcount:
+            registry.touch(connection)
 
 
 def _record_servers(connection: Connection, listings: Sequence[Listing], now: datetime) -> set[int]:
@@ -124,14 +131,18 @@ def _record_servers(connection: Connection, listings: Sequence[Listing], now: da
 
     Gives back the ids of those that were not removed or moved to another URL meanwhile.
     """
-    lock_for_rows(connection)
-    urls = {listing.server.id: listing.server.url for listing in listings}
-    query = select(servers.c.id, servers.c.url).where(servers.c.id.in_(urls)).order_by(servers.c.id)
-    rows = connection.execute(query.with_for_update(key_share=True))
-    unmoved = {row.id for row in rows if row.url == urls[row.id]}
+    stored = hold_servers(connection, [listing.server.id for listing in listings])
+    unmoved: dict[int, str | None] = {}  # versions by id
+    for listing in listings:
+        row = stored.get(listing.server.id)
+        if row is None or row.url != listing.server.url:
+            continue
+        unmoved[row.id] = listing.version
+        if (row.status, row.version, row.last_error) != (_ONLINE, listing.version, None):
+            registry.touch(connection)
     if unmoved:
         online: dict[str, Any] = {
-            "status": ServerStatus.ONLINE,
+            "status": _ONLINE,
             "version": bindparam("listed_version"),
             "last_error": None,
             "last_seen_at": now,
@@ -139,13 +150,9 @@ def _record_servers(connection: Connection, listings: Sequence[Listing], now: da
         }
         connection.execute(
             update(servers).where(servers.c.id == bindparam("server_id")).values(online),
-            [
-                {"server_id": listing.server.id, "listed_version": listing.version}
-                for listing in listings
-                if listing.server.id in unmoved
-            ],
+            [{"server_id": key, "listed_version": unmoved[key]} for key in sorted(unmoved)],
         )
-    return unmoved
+    return set(unmoved)
 
 
 class _StoredModel(NamedTuple):
@@ -266,6 +273,7 @@ def _stored_models(
     except readers.UNREADABLE:
         for row_id in connection.scalars(query.with_only_columns(models.c.id)).all():
             if readers.unreadable_column(connection, models, row_id, READERS):
+                registry.touch(connection)
                 connection.execute(delete(models).where(models.c.id == row_id))
         return _by_server_and_name(connection.execute(query))
 

@@ -1,14 +1,15 @@
 """Locks on the table of servers, and the one order of all locks on PostgreSQL.
 
 First the table of servers, then rows of servers by id, then the limit of a server
-(`slots.hold_off_leases`), then its models and slots: in two orders two writers would wait for each
-other. To lock a row locks the table less than to write that row, so the table comes before it.
-SQLite has one writer at a time.
+(`slots.hold_off_leases`), then its models and slots, and the registry's revision last of all: in
+two orders two writers would wait for each other. To lock a row locks the table less than to write
+that row, so the table comes before it. SQLite has one writer at a time.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Text, any_, literal, select, text
+from sqlalchemy import ARRAY, Connection, Row, Select, Text, any_, literal, select, text
 
 from ollama_admin.store.tables import models, servers
 
@@ -23,6 +24,20 @@ def lock_writers(connection: Connection) -> None:
 def lock_for_rows(connection: Connection) -> None:
     """Hold off `lock_writers`, but no writer of other rows, until the transaction ends."""
     _lock_servers(connection, "ROW EXCLUSIVE")
+
+
+def hold_servers(
+    connection: Connection, server_ids: Collection[int | None]
+) -> Mapping[int | None, Row[Any]]:
+    """Hold the rows of these servers until the transaction ends; gives back, by id, their URL and
+    what they were when they were looked at last.
+    """
+    lock_for_rows(connection)
+    state = (servers.c.status, servers.c.version, servers.c.last_error)
+    query: Select[Any] = select(servers.c.id, servers.c.url, *state)
+    query = query.where(servers.c.id.in_(server_ids))
+    rows = connection.execute(query.order_by(servers.c.id).with_for_update(key_share=True))
+    return {row.id: row for row in rows}
 
 
 def hold_holders(connection: Connection, digests: Collection[str]) -> None:

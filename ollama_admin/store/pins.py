@@ -10,7 +10,7 @@ from ollama_admin.domain.models import CONSTANT_DIGESTS
 from ollama_admin.domain.names import ModelName, model_key
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.errors import DatabaseUnavailable
-from ollama_admin.store import readers
+from ollama_admin.store import readers, registry
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.servers import by_preference
 from ollama_admin.store.tables import models, pins, servers
@@ -107,9 +107,10 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
     """
     now = datetime.now(UTC)
     key = model_key(name)
-    before = connection.scalar(
-        select(pins.c.digest).where(pins.c.name_key == key).with_for_update()
-    )
+    stored = select(pins.c.name, pins.c.digest).where(pins.c.name_key == key)
+    before = connection.execute(stored.with_for_update()).first()
+    if before is None or tuple(before) != (name, digest):
+        registry.touch(connection)
     values = {"name": name, "digest": digest, "updated_at": now}
     upsert = (
         insert_or(connection, pins)
@@ -117,7 +118,8 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
         .on_conflict_do_update(index_elements=[pins.c.name_key], set_=values)
         .returning(pins)
     )
-    return _pin(connection.execute(upsert).one(), before)
+    row = connection.execute(upsert).one()
+    return _pin(row, None if before is None else before.digest)
 
 
 def remove(connection: Connection, name: str) -> Pin | None:
@@ -128,7 +130,8 @@ def remove(connection: Connection, name: str) -> Pin | None:
         pin = None if row is None else _pin(row)
     except readers.UNREADABLE as exc:
         raise unreadable(connection) from exc
-    connection.execute(delete(pins).where(pins.c.name_key == key))
+    if connection.execute(delete(pins).where(pins.c.name_key == key)).rowcount:
+        registry.touch(connection)
     return pin
 
 

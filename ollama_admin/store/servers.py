@@ -2,8 +2,8 @@
 owns.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -26,7 +26,6 @@ from ollama_admin.domain.names import server_key
 from ollama_admin.domain.servers import (
     ApiVersion,
     AuthType,
-    CheckResult,
     Server,
     ServerRef,
     ServerStatus,
@@ -34,8 +33,7 @@ from ollama_admin.domain.servers import (
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.rules.likeness import nearest_servers
-from ollama_admin.store import readers, slots
-from ollama_admin.store.dialects import storable
+from ollama_admin.store import readers, registry, slots
 from ollama_admin.store.locks import lock_for_rows, lock_writers
 from ollama_admin.store.tables import models, servers
 
@@ -159,6 +157,7 @@ def add(connection: Connection, new: NewServer) -> Server:
     values = {name: getattr(new, name) for name in NewServer.__slots__}
     values |= {"name_key": server_key(new.name), "created_at": now, "updated_at": now}
     row = connection.execute(insert(servers).values(values).returning(servers)).one()
+    registry.touch(connection)
     return _server(row)
 
 
@@ -167,9 +166,8 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
     values = dict(values)
     if values.get("is_default"):
         lock_writers(connection)
-    limits = "max_concurrent" in values
-    current = find(connection, server, hold=limits)
-    if limits:
+    current = find(connection, server, hold=True)
+    if "max_concurrent" in values:
         slots.hold_off_leases(connection, current.id)
     _refuse_taken(connection, values.get("name"), values.get("url"), but=current.id)
     if values.get("is_default"):
@@ -186,7 +184,15 @@ def change(connection: Connection, server: int | str, values: Mapping[str, Any])
         connection.execute(
             update(models).where(models.c.server_id == current.id).values(is_available=False)
         )
+    if not _is_same(current, changed):
+        registry.touch(connection)
     return changed
+
+
+def _is_same(before: Server, after: Server) -> bool:
+    """Whether a row says what it said, whenever it was written and whatever runs there."""
+    unchanged = replace(after, updated_at=before.updated_at, slots_in_use=before.slots_in_use)
+    return unchanged == before
 
 
 def _update(connection: Connection, server_id: int, values: dict[str, Any]) -> Server | None:
@@ -225,24 +231,8 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
         )
     if not connection.execute(delete(servers).where(servers.c.id == ref.id)).rowcount:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")
+    registry.touch(connection)
     return ref
-
-
-def record_checks(connection: Connection, results: Sequence[CheckResult]) -> Sequence[CheckResult]:
-    """Note what checks saw, and give it back. An unreachable server keeps the version it had."""
-    # two runs take the rows in one order
-    for result in sorted(results, key=lambda result: result.server.id or 0):
-        values: dict[str, Any] = {"status": result.status}
-        if result.error is None:
-            values["last_error"] = None
-            values["version"] = result.version and storable(connection, result.version)
-            values["last_seen_at"] = datetime.now(UTC)
-        else:
-            values["last_error"] = storable(connection, result.error.message)
-        ref = result.server
-        unmoved = (servers.c.id == ref.id) & (servers.c.url == ref.url)
-        connection.execute(update(servers).where(unmoved).values(values))
-    return results
 
 
 # of another URL: what was learnt at the old one says nothing about it

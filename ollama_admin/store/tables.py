@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0003"
+HEAD = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -200,6 +200,17 @@ receipts = Table(
     ),
     CheckConstraint("attempts >= 0", name="attempts"),
     sqlite_autoincrement=True,
+)
+
+# One row: how often servers, models or pins were changed, which tells a process whether what it
+# keeps of them is still true (see `store/registry.py`).
+registry = Table(
+    "ollama_registry",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="id"),
+    CheckConstraint("revision >= 0", name="revision"),
 )
 
 _STORED_TIME = (

@@ -35,7 +35,7 @@ from ollama_admin.settings import Settings
 from ollama_admin.store import database, waiting
 from ollama_admin.store.database import Database
 from ollama_admin.store.migrations import upgrade
-from ollama_admin.store.tables import models, servers
+from ollama_admin.store.tables import HEAD, models, servers
 
 CANARY = "hunter2"
 NOW = "2026-01-01 00:00:00"
@@ -186,7 +186,7 @@ async def test_older_schema_asks_for_migrate(
     monkeypatch.setattr("ollama_admin.store.schema.HEAD", "0042")
     error = await failure(database_url)
     assert type(error) is SchemaOutOfDate
-    assert error.message == "the database is at revision 0003, this version needs 0042"
+    assert error.message == f"the database is at revision {HEAD}, this version needs 0042"
     assert error.hint == "run: ollama-admin migrate"
 
 

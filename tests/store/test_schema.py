@@ -25,6 +25,7 @@ CHECKSUMS = {
     "0001_servers_and_models": "35146a5ceb933e33bf735cf46a09c17f1a89de3439958c8542301ac28beca16d",
     "0002_pins_slots_receipts": "8db868a8b0eb3578187548f27f46960300aeabf24f49ac9e9a9471760e7710f0",
     "0003_column_checks": "c356fc3e61353118110ea2af69205dd9c6394d2bc15eecf241231a99b12155a0",
+    "0004_registry_revision": "5b91af1552c73a54adc09da2b8f3ede25f21e7b21f7d430f702db504a3764786",
 }
 
 NAMES = {
@@ -80,6 +81,7 @@ def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
         "ollama_pins",
         "ollama_slots",
         "ollama_receipts",
+        "ollama_registry",
     ):
         names = {
             "pk": [found.get_pk_constraint(table)["name"]]
