@@ -1,4 +1,5 @@
-"""What a process opens once and all its callers share: the database, connections, slots, receipts.
+"""What a process opens once and all its callers share: the database, what is kept of it,
+connections, slots, receipts.
 
 Each is loaded when it is first used, so that listing servers pays for nothing else.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.lists import Lists
     from ollama_admin.services.recorder import Recorder
+    from ollama_admin.services.registry import Registry
     from ollama_admin.services.slots import Slots
     from ollama_admin.services.upstream_auth import UpstreamAuth, Value
     from ollama_admin.vault import Vault
@@ -53,11 +55,21 @@ class Resources:
         """
         async with AsyncExitStack() as stack:
             stack.callback(self.db.close)
-            for name in ("recorder", "slots", "http", "lists"):  # closed from the last one on
+            # closed from the last one on
+            for name in ("registry", "recorder", "slots", "http", "lists"):
                 if name in self.__dict__:  # it was used
                     stack.push_async_callback(getattr(self, name).aclose)
             if "recorder" in self.__dict__:  # what it waits for needs the lists
                 stack.push_async_callback(self.recorder.settle)
+
+    async def require_servable(self) -> float | None:
+        """Raise DatabaseUnavailable unless requests can be served: by the database, or by what the
+        registry keeps of it, see `Registry.require_servable`.
+        """
+        if "registry" in self.__dict__ and self.registry.is_watching:
+            return await self.registry.require_servable()
+        await self.db.check_writable()
+        return None
 
     @cached_property
     def http(self) -> HTTP:
@@ -82,6 +94,12 @@ class Resources:
         from ollama_admin.services.lists import Lists
 
         return Lists()
+
+    @cached_property
+    def registry(self) -> Registry:
+        from ollama_admin.services.registry import Registry
+
+        return Registry(self.db, self._note)
 
     @cached_property
     def recorder(self) -> Recorder:

@@ -2,7 +2,7 @@
 
 `fn(connection, ...)` is a plain function that runs in a thread, in one transaction that ends with
 it: no transaction can stay open across an HTTP request. `await db.lease(fn, ...)` is a `write` that
-waits for nothing but the database.
+waits for nothing but the database, and `await db.glance(fn, ...)` a `read` that does.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ STREAMS = 4  # that may be open at once
 LEASE_THREADS = 4
 # ms that a statement about leases may take: two failures must fit into the life of a lease
 LEASE_TIMEOUT = 3000
+GLANCE_TIMEOUT = 3.0  # seconds that a statement of a glance may take
 
 
 class Database:
@@ -53,6 +54,8 @@ class Database:
         self._engine = open_engine(settings, self._ended)
         # starts none by itself
         self._lease_threads = ThreadPoolExecutor(LEASE_THREADS, thread_name_prefix="lease")
+        self._glance_threads = ThreadPoolExecutor(1, thread_name_prefix="glance")
+        self._on_change: list[Callable[[], None]] = []
         self._streams = asyncio.Semaphore(STREAMS)
         self._checked = False
         self._check = threading.Lock()
@@ -96,6 +99,30 @@ class Database:
         return await loop.run_in_executor(
             self._lease_threads, self._run, self._lease_engine, quickly, WRITE
         )
+
+    async def glance(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Read, on one thread and one connection that nothing else uses: what is asked twice a
+        second waits for no other statement.
+        """
+        work = _bound(fn, *args, **kwargs)
+
+        def briefly(connection: Connection) -> T:
+            if connection.dialect.name == "postgresql":
+                wait_up_to(connection, GLANCE_TIMEOUT)
+            return work(connection)
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._glance_threads, self._run, self._glance_engine, briefly, READ
+        )
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Have this called after each change of the registry that this object committed, before
+        the write returns; in the thread of that write.
+        """
+        self._on_change.append(call)
 
     async def stream(
         self,
@@ -142,8 +169,10 @@ class Database:
         """Close every connection; what still waits for the database is given up."""
         self._ended.set()
         self._lease_threads.shutdown()
-        if "_lease_engine" in self.__dict__:
-            self._lease_engine.dispose()
+        self._glance_threads.shutdown()
+        for name in ("_lease_engine", "_glance_engine"):
+            if name in self.__dict__:  # it was used
+                self.__dict__[name].dispose()
         self._engine.dispose()
 
     @cached_property
@@ -152,17 +181,28 @@ class Database:
             return self._engine
         return open_engine(self._settings, self._ended)
 
+    @cached_property
+    def _glance_engine(self) -> Engine:
+        return open_engine(self._settings, self._ended)
+
     def _run(self, engine: Engine, work: Callable[[Connection], T], options: dict[str, str]) -> T:
         def attempt() -> T:
             self._ensure_schema()
             with engine.connect().execution_options(**options) as connection, connection.begin():
                 result = work(connection)
-                if registry.is_touched(connection):
+                is_change = registry.is_touched(connection)
+                if is_change:
                     registry.raise_revision(connection)
-                return result
+            if is_change:
+                self._tell_change()
+            return result
 
         with translated(self._settings):
             return self._again_while_busy(attempt)
+
+    def _tell_change(self) -> None:
+        for call in self._on_change:
+            call()
 
     def _items(self, work: Callable[[Connection], Iterator[T]]) -> Generator[T, None, None]:
         with translated(self._settings):
