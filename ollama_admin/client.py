@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from ollama_admin.services.generate import Stream
     from ollama_admin.services.import_env import ImportResult
     from ollama_admin.services.leases import LeaseTimes
+    from ollama_admin.services.merged import Merged
     from ollama_admin.services.models import Models
+    from ollama_admin.services.passages import Passages
     from ollama_admin.services.pins import Pins
+    from ollama_admin.services.plans import Plans
     from ollama_admin.services.receipts import Receipts
+    from ollama_admin.services.relay import Relay
     from ollama_admin.services.secrets import StoredSecrets
     from ollama_admin.services.selection import Selection
     from ollama_admin.services.servers import Servers
@@ -119,6 +123,38 @@ class Client:
         from ollama_admin.services.models import Models
 
         return Models(self._resources.db)
+
+    @property
+    def plans(self) -> Plans:
+        """Who may answer, from memory where that is possible."""
+        from ollama_admin.services.plans import Plans
+
+        return Plans(self._resources.registry, self._selection(), self._caller)
+
+    @property
+    def relay(self) -> Relay:
+        """Calls that a model answers, passed on as they are."""
+        from ollama_admin.services.relay import Relay
+
+        return Relay(self._dispatch())
+
+    @property
+    def passages(self) -> Passages:
+        """Calls that no model works on, passed on as they are."""
+        from ollama_admin.services.passages import Passages
+
+        resources = self._resources
+        return Passages(resources.db, resources.registry, self._connect, resources.auth)
+
+    @property
+    def merged(self) -> Merged:
+        """The fleet as if it were one server."""
+        from ollama_admin.services.merged import Merged
+
+        resources = self._resources
+        return Merged(
+            resources.db, resources.registry, resources.lists, self._connect, resources.auth
+        )
 
     @property
     def pins(self) -> Pins:

@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ollama_admin.api.connections import Seldom
 from ollama_admin.api.problems import refusal
 from ollama_admin.domain.secret import Secret
 from ollama_admin.gateway.limits import HELD, Held, Limits, Room, too_large
@@ -75,15 +74,17 @@ class Guard:
         token: Secret,
         hosts: frozenset[str],
         limits: Limits,
+        room: Room,
         log: Callable[[str], None],
+        log_failure: Callable[[str], None],
     ) -> None:
         self._app = app
         self._token = _hashed(token.reveal())
         self._hosts = hosts
         self._limits = limits
         self._log = log
-        self._log_failure = Seldom(log)
-        self._room = Room(limits.bodies)
+        self._log_failure = log_failure
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,6 +107,19 @@ class Guard:
             ms = round((time.monotonic() - visit.began) * 1000)
             method, path = quote(scope["method"]), quote(scope["path"])[:200]
             self._log(f"{visit.id} {method} {path} {visit.status} {ms} ms")
+
+    async def admitted(
+        self, scope: Scope, receive: Receive, send: Send, note: Callable[[str], None]
+    ) -> None:
+        """Answer a request that was let in already, and whose line in the log somebody else
+        writes.
+        """
+        held = Held(self._room)
+        scope[NOTE_TO], scope[HELD] = note, held
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            held.give_back()
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from ollama_admin.api.app import create_app
 from ollama_admin.api.connections import (
@@ -20,10 +21,11 @@ from ollama_admin.api.connections import (
 from ollama_admin.api.guard import Guard
 from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.callers import Caller, Rights, Way
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
-from ollama_admin.gateway.limits import Limits
+from ollama_admin.gateway.app import Gateway
+from ollama_admin.gateway.limits import Limits, Room
 
 # the client loads it when it is first used, which would hold up the loop for a quarter of a second
 from ollama_admin.ollama import endpoint as _endpoint  # noqa: F401
@@ -44,6 +46,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8421
     allow_hosts: Sequence[str] = ()
+    allow_origins: Sequence[str] = ()
     grace: float = 30.0
     allow_truncate: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -117,8 +120,8 @@ async def serve(
             rights(settings),
             allow_truncate=options.allow_truncate,
         )
-        guard = Guard(app, token=token, hosts=options.hosts, limits=options.limits, log=log)
-        server = _Server(_config(guard, options), listener, options.limits, log)
+        application = _application(client, app, token, settings, options, log)
+        server = _Server(_config(application, options), listener, options.limits, log)
         _introduce(listener, settings, options, say)
         beside = [
             asyncio.create_task(_end(server, stop)),
@@ -131,6 +134,41 @@ async def serve(
                 task.cancel()
             await asyncio.wait(beside)
             await _last_words(server)
+
+
+def _application(
+    client: Client,
+    app: FastAPI,
+    token: Secret,
+    settings: Settings,
+    options: Options,
+    log: Callable[[str], None],
+) -> Gateway:
+    """The gateway, and behind it the REST API with its guard."""
+    limits, log_failure = options.limits, Seldom(log)
+    room = Room(limits.bodies)
+    guard = Guard(
+        app,
+        token=token,
+        hosts=options.hosts,
+        limits=limits,
+        room=room,
+        log=log,
+        log_failure=log_failure,
+    )
+    caller = Caller(way=Way.API, rights=rights(settings), note=log)
+    return Gateway(
+        client.for_caller(caller),
+        guard,
+        guard.admitted,
+        token=token,
+        limits=limits,
+        room=room,
+        origins=options.allow_origins,
+        allow_truncate=options.allow_truncate,
+        log=log,
+        log_failure=log_failure,
+    )
 
 
 class _Server(uvicorn.Server):
@@ -179,9 +217,9 @@ def _described(context: dict[str, Any]) -> str:
     return f"{context['message']} ({context.get('exception')!r:.500})"
 
 
-def _config(guard: Guard, options: Options) -> uvicorn.Config:
+def _config(application: Gateway, options: Options) -> uvicorn.Config:
     return uvicorn.Config(
-        guard,
+        application,
         http="h11",
         loop="asyncio",
         ws="none",

@@ -14,6 +14,7 @@ from ollama_admin.gateway.refusals import Refused
 
 DECODED_LIMIT = 20 * 2**20  # bytes of a compressed body; Ollama has the same limit
 VALUES_LIMIT = 1_000_000
+LONG = 2**17  # bytes; what is longer is not read on the loop
 WINDOW = 2**27  # bytes that a decoder may be asked to keep
 _FORM = re.compile(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE)
 _FIELD = re.compile(rb'content-disposition:\s*form-data\s*;[^\r\n]*name="model"', re.IGNORECASE)

@@ -1,7 +1,8 @@
 """Errors in the dialect of the path, before an answer has begun and in the middle of one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any
 
 from ollama_admin.domain.relayed import Dialect
@@ -45,6 +46,22 @@ _CODES = {
 }
 
 
+class StreamType(Enum):
+    """How records follow each other in a stream, by its `Content-Type`."""
+
+    LINES = b"application/x-ndjson"
+    EVENTS = b"text/event-stream"
+
+
+def stream_of(headers: Iterable[tuple[bytes, bytes]]) -> StreamType | None:
+    """How the answer with these headers is streamed; None for one that is not."""
+    for name, value in headers:
+        if name == b"content-type":
+            media_type = value.partition(b";")[0].strip().lower()
+            return next((kind for kind in StreamType if kind.value == media_type), None)
+    return None
+
+
 class Failure:
     """What went wrong, ready to be said to a client."""
 
@@ -74,10 +91,10 @@ class Failure:
         """The body of an error, in ASCII: names may hold characters that a terminal obeys."""
         return json.dumps(self._shown(dialect, request_id)).encode()
 
-    def record(self, dialect: Dialect, request_id: str, *, is_lines: bool) -> bytes:
+    def record(self, dialect: Dialect, request_id: str, stream: StreamType) -> bytes:
         """The error as a part of a stream that has begun."""
         body = self.document(dialect, request_id)
-        if is_lines:
+        if stream is StreamType.LINES:
             return body + b"\n"
         if dialect is Dialect.ANTHROPIC:
             return b"event: error\ndata: " + body + b"\n\n"

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
-from ollama_admin.domain.relayed import Headers
-from ollama_admin.gateway.errors import Failure
+from ollama_admin.gateway.errors import Failure, StreamType, stream_of
 from ollama_admin.gateway.limits import Held, Limits, Room, too_large
 from ollama_admin.gateway.paths import Place
 from ollama_admin.gateway.refusals import Refused
@@ -40,11 +40,31 @@ class Exchange:
         self.notes: list[str] = []
         self.more: list[tuple[bytes, bytes]] = []
         self.is_begun = self.is_ended = False
+        self.stream: StreamType | None = None
         self._receive = receive
         self._send = send
         self._held = Held(room)
         self._limits = limits
         self._has_read = not self._has_body()
+
+    def require_one_meaning(self) -> None:
+        """Refused where a proxy and we could read two requests."""
+        names = [name for name, _ in self.scope["headers"]]
+        for name in (b"content-length", b"host", b"authorization", b"content-encoding"):
+            if names.count(name) > 1:
+                raise Refused(
+                    400,
+                    f"the header {name.decode()} is given twice",
+                    headers={"Connection": "close"},
+                )
+
+    def line(self) -> str:
+        """What the log tells of the request; a key in its path is not among it."""
+        method, path = quote(self.scope["method"]), quote(self.place.path)[:200]
+        if self.place.server is not None:
+            path = f"/servers/{quote(self.place.server)[:100]}{path}"
+        ms = round((time.monotonic() - self.began) * 1000)
+        return f"{self.id} {method} {path} {self.status} {ms} ms"
 
     def header(self, name: bytes) -> str:
         """The value of a header, empty where there is none."""
@@ -65,14 +85,11 @@ class Exchange:
 
     async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.is_begun, self.status = True, status
-        all_headers = [*headers, (b"x-request-id", self.id.encode()), *self.more]
-        for note in self.notes[:NOTES_LIMIT]:
-            all_headers.append((b"x-ollama-admin-note", _as_header(note)))
+        self.stream = stream_of(headers)
+        all_headers = [*headers, *self._own_headers()]
         if not self._has_read:  # whatever follows is no request
             all_headers.append((b"connection", b"close"))
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": all_headers}
-        )
+        await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def send(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -91,22 +108,43 @@ class Exchange:
         await self.begin(status, [*headers, length])
         await self.end(b"" if self.scope["method"] == "HEAD" else body)
 
-    async def fail(self, failure: Failure, *, is_lines: bool = False) -> None:
-        """Say what went wrong: as a document, or in the middle of an answer, whose connection is
-        then closed without its end.
+    async def fail(self, failure: Failure) -> None:
+        """Say what went wrong: as a document, or as a record of the stream that has begun, whose
+        connection is then closed without its end. In the middle of a document nothing can be said.
         """
         if self.is_ended:
             return
         if self.is_begun:
-            await self.send(failure.record(self.place.dialect, self.id, is_lines=is_lines))
+            if self.stream is not None:
+                record = failure.record(self.place.dialect, self.id, self.stream)
+                await self.send(record)
             return
         headers = [
             (name.lower().encode(), value.encode("latin-1", "replace"))
             for name, value in failure.headers.items()
         ]
-        await self.document(
-            failure.status, failure.document(self.place.dialect, self.id), headers
-        )
+        await self.document(failure.status, failure.document(self.place.dialect, self.id), headers)
+
+    def hand_over(self) -> None:
+        """Another application answers: it has the request's room for itself."""
+        self.give_back()
+        self.is_begun = self.is_ended = True
+
+    def replay(self, body: bytes) -> Any:
+        """A `receive` that begins with the body that was read."""
+        pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            return pending.pop() if pending else await self._receive()
+
+        return receive
+
+    async def send_on(self, message: Any) -> None:
+        """What another application sends."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = message | {"headers": [*message["headers"], *self._own_headers()]}
+        await self._send(message)
 
     def give_back(self) -> None:
         """The room that the body took."""
@@ -115,6 +153,10 @@ class Exchange:
     def watch(self) -> "Leaving":
         """Cancel the current task when the client leaves."""
         return Leaving(self._receive)
+
+    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+        notes = [(b"x-ollama-admin-note", _as_header(note)) for note in self.notes[:NOTES_LIMIT]]
+        return [(b"x-request-id", self.id.encode()), *self.more, *notes]
 
     async def _read(self, most: int) -> bytes:
         body = b""

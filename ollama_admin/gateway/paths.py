@@ -94,7 +94,7 @@ class Place:
 
     @property
     def is_open(self) -> bool:
-        return any(kind in OPEN for kind in self.methods.values())
+        return self.server is None and any(kind in OPEN for kind in self.methods.values())
 
 
 _PLAIN = {

@@ -1,7 +1,7 @@
 """One server's HTTP API, in the domain's terms."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -106,6 +106,10 @@ class Endpoint:
     async def show(self, model: str) -> BuildDetails:
         """What the server tells of the build that the name stands for."""
         return await self._document("POST", "/api/show", wire.build_details, model)
+
+    async def running(self) -> list[Mapping[str, Any]]:
+        """The entries of `/api/ps`, as the server writes them."""
+        return await self._document("GET", "/api/ps", wire.running)
 
     async def running_context(self, model: str) -> int | None:
         """Tokens of context that a loaded model has; None when the server does not tell."""

@@ -72,6 +72,12 @@ def build_details(document: Any) -> BuildDetails:
     )
 
 
+def running(document: Any) -> list[Mapping[str, Any]]:
+    """The entries of `/api/ps` as they are."""
+    entries = _entries(document, "models")
+    return [_object(entry, f"models[{index}]") for index, entry in enumerate(entries)]
+
+
 def running_context(document: Any, name: str) -> int | None:
     """The context that `/api/ps` shows for a loaded model (servers since 0.10)."""
     for entry in _list(_object(document, "the answer"), "models"):

@@ -189,7 +189,7 @@ class Dispatch:
         if plan is None:
             plan = await trail.deadline.keep(self._selection.plan(trail.request, trail.asking))
         if plan.refusal is not None:
-            raise plan.refusal
+            raise plan.refusal.with_traceback(None)  # it may be kept, and raised again
         candidates = list(plan.candidates)
         if not carrier.proves:
             candidates = _without_demand(candidates)

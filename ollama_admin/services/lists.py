@@ -33,6 +33,15 @@ class Lists:
         reads = self._reads.setdefault(key, _Reads())
         return await reads.next(endpoint, soon=soon)
 
+    async def recent(self, ref: ServerRef, endpoint: "Endpoint", *, within: float) -> Listing:
+        """The list as it was read in the last `within` seconds, or as `now` gives it."""
+        if ref.id is not None:
+            reads = self._reads.get((ref.id, endpoint.any_address))
+            kept = None if reads is None else reads.kept(within)
+            if kept is not None:
+                return kept
+        return await self.now(ref, endpoint)
+
     @property
     def waiting(self) -> int:
         """How many wait for a list now."""
@@ -55,10 +64,17 @@ class _Reads:
         self._waiting: Counter[asyncio.Task[Listing]] = Counter()
         self._wanted = asyncio.Event()  # by somebody who waits
         self._began = 0.0
+        self._read_at = 0.0
 
     @property
     def waiting(self) -> int:
         return self._waiting.total()
+
+    def kept(self, within: float) -> Listing | None:
+        """The list, if it was read so many seconds ago at most."""
+        if asyncio.get_running_loop().time() - self._read_at > within:
+            return None
+        return self._kept
 
     async def next(self, endpoint: "Endpoint", *, soon: bool) -> Listing:
         if soon:
@@ -105,6 +121,7 @@ class _Reads:
         self._wanted.clear()
         self._began = loop.time()
         self._kept = await read(self._kept)
+        self._read_at = self._began
         return self._kept
 
 

@@ -5,8 +5,9 @@ server is asked not to cut it.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from ollama_admin.ollama.relaying import relayed
 from ollama_admin.rules import answers
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.services.dispatch import Accepted, Carrier, Dispatch
-from ollama_admin.services.selection import Plan
+from ollama_admin.services.plans import Planned
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
@@ -58,11 +59,6 @@ class RelayAnswer:
         return self.passing is not None and self.passing.is_remote
 
     @property
-    def tells_failure(self) -> bool:
-        """Whether the answer itself says that it failed: nobody need say it again."""
-        return self.passing is not None and self.passing.error is not None
-
-    @property
     def server_started(self) -> datetime | None:
         if self.passing is None:
             return None
@@ -91,12 +87,16 @@ class Refusal(Exception):
         self.body = body
 
 
+class ToldFailure(StreamInterrupted):
+    """The answer itself has said that it failed: nobody need say it again."""
+
+
 class Relay:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
 
     async def run(
-        self, call: RelayedCall, request: Request, plan: Plan
+        self, call: RelayedCall, planned: Planned, note: Callable[[str], None]
     ) -> AsyncGenerator[RelayedHead | bytes, None]:
         """The head, once there is something to show, then the bytes of the body as they come; what
         tells that the answer is whole comes last, and only when it is, and proven if that was
@@ -104,9 +104,11 @@ class Relay:
 
         Closing the generator ends the work upstream. Raises Refusal.
         """
+        caller = replace(planned.request.caller, note=note)
+        request = replace(planned.request, caller=caller)
         carrier = _Relaying(call, request)
         try:
-            async with aclosing(self._dispatch.run(request, carrier, plan)) as parts:
+            async with aclosing(self._dispatch.run(request, carrier, planned.plan)) as parts:
                 async for part in parts:
                     if not isinstance(part, Accepted):
                         yield part
@@ -188,7 +190,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         if passing.error is not None and not answer.is_begun:
             raise UpstreamError(f"server {server} failed: {passing.error}")
         if passing.error is not None:
-            raise StreamInterrupted(
+            raise ToldFailure(
                 f"server {server} failed in the middle of the answer: {passing.error}"
             )
         if not is_whole:

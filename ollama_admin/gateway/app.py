@@ -1,0 +1,108 @@
+"""The application that stands first: what belongs to the gateway is answered here, everything else
+by the application behind it.
+"""
+
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from ollama_admin.client import Client
+from ollama_admin.domain.secret import Secret
+from ollama_admin.errors import AdminError
+from ollama_admin.gateway import cors
+from ollama_admin.gateway.access import Access
+from ollama_admin.gateway.errors import Failure
+from ollama_admin.gateway.exchange import Exchange, Scope
+from ollama_admin.gateway.limits import Limits, Room
+from ollama_admin.gateway.listing import Listing
+from ollama_admin.gateway.managing import Managing
+from ollama_admin.gateway.paths import Kind, placed
+from ollama_admin.gateway.refusals import Refused
+from ollama_admin.gateway.relaying import Relaying
+
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+_BUG = Failure(500, "internal_error", "this is a bug; the log of the server has more")
+_LISTED = (Kind.ALIVE, Kind.VERSION, Kind.TAGS, Kind.PS, Kind.MODELS, Kind.SHOW, Kind.STATUS)
+
+
+class Gateway:
+    """`rest` answers every other path, `translate` is `Relaying`'s; `log` takes a line for each
+    request, `log_failure` what only a developer understands.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        rest: App,
+        translate: Any,
+        *,
+        token: Secret,
+        limits: Limits,
+        room: Room,
+        origins: Iterable[str],
+        allow_truncate: bool,
+        log: Callable[[str], None],
+        log_failure: Callable[[str], None],
+    ) -> None:
+        self._rest = rest
+        self._access = Access(token)
+        self._origins = cors.Origins(origins)
+        self._limits = limits
+        self._room = room
+        self._relaying = Relaying(client, limits, translate, allow_truncate=allow_truncate)
+        self._listing = Listing(client, limits)
+        self._managing = Managing(client, limits)
+        self._log = log
+        self._log_failure = log_failure
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        place = placed(scope["raw_path"]) if scope["type"] == "http" else None
+        if place is None:
+            await self._rest(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, place, self._room, self._limits)
+        try:
+            await self._answer(exchange)
+        except (AdminError, Refused) as error:
+            await exchange.fail(Failure.of(error))
+        except Exception:  # noqa: BLE001 (a bug: it is answered, and logged)
+            self._log_failure(f"{exchange.id} {traceback.format_exc()}")
+            await exchange.fail(_BUG)
+        finally:
+            exchange.give_back()
+            self._log(exchange.line())
+
+    async def _answer(self, exchange: Exchange) -> None:
+        place, method = exchange.place, exchange.scope["method"]
+        exchange.require_one_meaning()
+        origin = exchange.headers.get(b"origin")
+        if origin is not None:
+            host = exchange.header(b"host")
+            exchange.more += self._origins.headers(origin.decode("latin-1"), host)
+            if method == "OPTIONS" and place.methods:
+                asked = exchange.header(b"access-control-request-headers")
+                exchange.more += cors.preflight(asked)
+                await exchange.begin(204, ())
+                await exchange.end()
+                return
+        if not place.is_open:
+            self._access.require(place.key, exchange.scope["headers"])
+        kind = place.methods.get(method)
+        if kind is None or kind is Kind.NEVER:
+            raise _not_served(exchange)
+        if kind is Kind.RELAY:
+            await self._relaying.answer(exchange)
+        elif kind in _LISTED:
+            await self._listing.answer(exchange, kind)
+        else:
+            await self._managing.answer(exchange)
+
+
+def _not_served(exchange: Exchange) -> Refused:
+    place = exchange.place
+    if b"upgrade" in exchange.headers and place.path == "/v1/responses":
+        return Refused(426, "WebSocket is not spoken here: ask by POST")
+    if not place.methods or Kind.NEVER in place.methods.values():
+        return Refused(404, f"{place.path[:100]} is not served here")
+    allowed = ", ".join((*place.methods, "OPTIONS"))
+    return Refused(405, "the path does not take this method", headers={"Allow": allowed})

@@ -1,0 +1,70 @@
+"""Which headers go on to a server, and which of its own come back."""
+
+from collections.abc import Iterable
+
+from ollama_admin.domain.relayed import Headers, RelayedHead
+
+# What a server may know of a client: nothing of who it is, how it came here or what it may do.
+_SENT = frozenset(
+    (
+        b"accept",
+        b"content-type",
+        b"content-encoding",
+        b"user-agent",
+        b"traceparent",
+        b"tracestate",
+    )
+)
+_SENT_FAMILIES = (b"anthropic-", b"openai-", b"x-stainless-")
+# About one connection (RFC 9110, 7.6.1), or ours to say.
+_KEPT_BACK = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"alt-svc",
+        b"date",
+        b"server",
+        b"set-cookie",
+        b"strict-transport-security",
+        b"vary",
+        b"via",
+        b"www-authenticate",
+        b"x-request-id",
+    )
+)
+_KEPT_BACK_FAMILIES = (b"access-control-", b"x-ollama-admin-")
+
+
+def to_server(given: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Of a request's headers, those that go on."""
+    return tuple(pair for pair in given if pair[0] in _SENT or pair[0].startswith(_SENT_FAMILIES))
+
+
+def to_client(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Of an answer's headers, those that come back, by their lower-case names."""
+    kept = [(name.lower(), value) for name, value in given]
+    return [
+        pair
+        for pair in kept
+        if pair[0] not in _KEPT_BACK and not pair[0].startswith(_KEPT_BACK_FAMILIES)
+    ]
+
+
+def of_head(head: RelayedHead) -> list[tuple[bytes, bytes]]:
+    """The headers of a relayed answer: the server's own, and who it is."""
+    headers = to_client(head.headers)
+    headers.append((b"x-ollama-admin-server", _ascii(head.server)))
+    if head.digest is not None:
+        headers.append((b"x-ollama-admin-digest", head.digest.encode()))
+    return headers
+
+
+def _ascii(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")

@@ -1,0 +1,100 @@
+"""Calls that ask what there is: answered for the whole fleet, or by the server that is named."""
+
+import json
+from typing import Any
+
+from ollama_admin.client import Client
+from ollama_admin.domain.models import Model
+from ollama_admin.domain.names import model_key
+from ollama_admin.gateway.bodies import Look, read
+from ollama_admin.gateway.errors import Failure
+from ollama_admin.gateway.exchange import Exchange
+from ollama_admin.gateway.headers import to_client
+from ollama_admin.gateway.limits import Limits
+from ollama_admin.gateway.passing import pass_to_server
+from ollama_admin.gateway.paths import Kind
+from ollama_admin.gateway.refusals import Refused
+from ollama_admin.gateway.relaying import call_of, wish
+
+_STATUS = {"cloud": {"disabled": True, "source": "ollama-admin"}}
+_OWNER = "library"  # as Ollama 0.33 says of every model
+
+
+class Listing:
+    def __init__(self, client: Client, limits: Limits) -> None:
+        self._merged = client.merged
+        self._passages = client.passages
+        self._plans = client.plans
+        self._limits = limits
+
+    async def answer(self, exchange: Exchange, kind: Kind) -> None:
+        if exchange.place.server is not None and kind is not Kind.SHOW:
+            call = call_of(exchange, b"", "")
+            await pass_to_server(exchange, self._passages, exchange.place.server, call)
+            return
+        match kind:
+            case Kind.ALIVE:
+                await exchange.document(
+                    200,
+                    b"Ollama is running",
+                    [(b"content-type", b"text/plain; charset=utf-8")],
+                )
+            case Kind.VERSION:
+                await self._version(exchange)
+            case Kind.TAGS:
+                await _json(exchange, {"models": await self._merged.tags()})
+            case Kind.PS:
+                await _json(exchange, {"models": await self._merged.running()})
+            case Kind.MODELS:
+                await self._models(exchange)
+            case Kind.SHOW:
+                await self._show(exchange)
+            case _:
+                await _json(exchange, _STATUS)
+
+    async def _version(self, exchange: Exchange) -> None:
+        version = await self._merged.version()
+        if version is None:
+            raise Refused(
+                503, "no Ollama server is known yet", "add one with: ollama-admin server add"
+            )
+        await _json(exchange, {"version": version})
+
+    async def _models(self, exchange: Exchange) -> None:
+        models = await self._merged.models()
+        wanted = exchange.place.model
+        if wanted is None:
+            data = [_as_openai(model) for model in models]
+            await _json(exchange, {"object": "list", "data": data})
+            return
+        key = model_key(wanted)
+        found = [model for model in models if wanted == model.name or key == model_key(model.name)]
+        if not found:
+            message = f"no active server has model {wanted!r}"
+            await exchange.fail(Failure(404, "model_not_found", message))
+            return
+        await _json(exchange, _as_openai(found[0]))
+
+    async def _show(self, exchange: Exchange) -> None:
+        body = await exchange.body(self._limits.body)
+        document = read(body)
+        model = document.get("model") or document.get("name")
+        if not isinstance(model, str):
+            raise Refused(400, "model is required", 'name it in the body: "model": "..."')
+        planned = await self._plans.of(wish(exchange, Look(model=model)))
+        call = call_of(exchange, body, model)
+        shown = await self._passages.show(call, planned)
+        server = (b"x-ollama-admin-server", shown.server.encode("ascii", "backslashreplace"))
+        kept = [pair for pair in to_client(shown.headers) if pair[0] != b"content-length"]
+        await exchange.document(shown.status, shown.body, [*kept, server])
+
+
+def _as_openai(model: Model) -> dict[str, Any]:
+    created = 0 if model.modified_at is None else int(model.modified_at.timestamp())
+    return {"id": model.name, "object": "model", "created": created, "owned_by": _OWNER}
+
+
+async def _json(exchange: Exchange, content: Any) -> None:
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = [(b"content-type", b"application/json; charset=utf-8")]
+    await exchange.document(200, body, headers)

@@ -1,0 +1,36 @@
+"""Calls that pass on to the one server that is named, and that no model works on."""
+
+import asyncio
+
+from ollama_admin.domain.relayed import RelayedCall
+from ollama_admin.errors import AdminError
+from ollama_admin.gateway.errors import Failure
+from ollama_admin.gateway.exchange import Exchange
+from ollama_admin.gateway.headers import to_client
+from ollama_admin.gateway.relaying import server_of
+from ollama_admin.services.passages import Passages
+
+
+async def pass_to_server(
+    exchange: Exchange, passages: Passages, server: str, call: RelayedCall
+) -> None:
+    """Answer with what the server answers, as it comes, until it ends or the client leaves."""
+    leaving = exchange.watch()
+    try:
+        async with passages.to_server(server_of(server), call) as response:
+            shown = to_client(response.headers)
+            if response.refusal is not None:
+                kept = [pair for pair in shown if pair[0] != b"content-length"]
+                await exchange.document(response.status, response.body, kept)
+                return
+            await exchange.begin(response.status, shown)
+            async for chunk in response.chunks:
+                await exchange.send(chunk)
+        await exchange.end()
+    except asyncio.CancelledError:
+        if not leaving.has_left:
+            raise
+    except AdminError as error:
+        await exchange.fail(Failure.of(error))
+    finally:
+        leaving.end()

@@ -1,0 +1,189 @@
+"""Calls that a model answers."""
+
+import asyncio
+from contextlib import aclosing, suppress
+from typing import Any
+
+from ollama_admin.client import Client
+from ollama_admin.domain.relayed import Dialect, RelayedCall, RelayedHead
+from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.errors import AdminError
+from ollama_admin.gateway import headers
+from ollama_admin.gateway.bodies import LONG, Look, look_at
+from ollama_admin.gateway.errors import Failure
+from ollama_admin.gateway.exchange import LAST_WORDS, Exchange, Leaving
+from ollama_admin.gateway.limits import Limits
+from ollama_admin.gateway.refusals import Refused
+from ollama_admin.services.plans import Planned, Wish
+from ollama_admin.services.relay import Refusal, ToldFailure
+
+_NATIVE_ONLY = ("/api/embed", "/api/embeddings")
+_TRANSLATED = ("/api/generate", "/api/chat")
+_COUNT_TOKENS = "/v1/messages/count_tokens"
+_STOPPING = Failure(503, "server_stopping", "the server is stopping; ask again")
+
+
+class Relaying:
+    """`translate` is the application that answers Ollama's calls from servers that speak v1."""
+
+    def __init__(
+        self, client: Client, limits: Limits, translate: Any, *, allow_truncate: bool
+    ) -> None:
+        self._plans = client.plans
+        self._relay = client.relay
+        self._limits = limits
+        self._translate = translate
+        self._allow_truncate = allow_truncate
+
+    async def answer(self, exchange: Exchange) -> None:
+        body = await exchange.body(self._limits.body_large)
+        look = await looked_at(exchange, body)
+        leaving = exchange.watch()
+        try:
+            await self._answer(exchange, body, look, leaving)
+        except asyncio.CancelledError:
+            if not leaving.has_left:  # the time for running answers is over
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_WORDS):
+                        await exchange.fail(_STOPPING)
+        finally:
+            leaving.end()
+
+    async def planned(self, exchange: Exchange, look: Look) -> Planned:
+        """Who may answer; what its caller should know is noted."""
+        planned = await self._plans.of(wish(exchange, look))
+        exchange.notes.extend(planned.notes)
+        return planned
+
+    async def _answer(self, exchange: Exchange, body: bytes, look: Look, leaving: Leaving) -> None:
+        planned = await self.planned(exchange, look)
+        if _needs_translation(exchange.place.path, planned):
+            leaving.end()
+            await self._translated(exchange, body)
+            return
+        call = call_of(exchange, body, look.model, allow_truncate=self._allow_truncate)
+        try:
+            async with aclosing(self._relay.run(call, planned, exchange.notes.append)) as parts:
+                async for part in parts:
+                    if isinstance(part, RelayedHead):
+                        await exchange.begin(part.status, headers.of_head(part))
+                    elif part:
+                        await exchange.send(part)
+            await exchange.end()
+        except Refusal as refusal:
+            await _pass_on(exchange, refusal)
+        except ToldFailure:
+            pass  # the connection is closed without an end
+        except AdminError as error:
+            await exchange.fail(Failure.of(error))
+
+    async def _translated(self, exchange: Exchange, body: bytes) -> None:
+        """Answered by the application that speaks v1 to servers; it reads the body once more."""
+        exchange.hand_over()
+        given = [pair for pair in exchange.scope["headers"] if pair[0] != b"content-type"]
+        scope = exchange.scope | {
+            "path": exchange.place.path,
+            "headers": [*given, (b"content-type", b"application/json")],
+        }
+        await self._translate(scope, exchange.replay(body), exchange.send_on, exchange.notes.append)
+
+
+async def looked_at(exchange: Exchange, body: bytes) -> Look:
+    content_type, encoding = exchange.header(b"content-type"), exchange.header(b"content-encoding")
+    if encoding and exchange.place.dialect is Dialect.OLLAMA:
+        raise Refused(415, "the body is compressed", "Ollama's own paths take it as it is")
+    if len(body) > LONG:
+        return await asyncio.to_thread(look_at, body, content_type, encoding)
+    return look_at(body, content_type, encoding)
+
+
+def wish(exchange: Exchange, look: Look) -> Wish:
+    """Which model of which server is asked for: by the path, by headers, or, on Ollama's own paths,
+    by the body. Refused where two of them differ.
+    """
+    place = exchange.place
+    server = _one_of(
+        "server",
+        server_of(place.server),
+        server_of(_header(exchange, b"x-ollama-admin-server")),
+        _ours(place, look),
+    )
+    native_only = place.path if place.path in _NATIVE_ONLY else None
+    url = _header(exchange, b"x-ollama-admin-server-url")
+    digest = _header(exchange, b"x-ollama-admin-digest")
+    if place.path in _TRANSLATED:
+        url = _text(_one_of("server_url", url, look.ours("server_url")))
+        digest = _text(_one_of("digest", digest, look.ours("digest")))
+    return Wish(
+        model=look.model,
+        server=server,
+        server_url=_text(url),
+        digest=_text(digest),
+        native_only=native_only,
+    )
+
+
+def server_of(text: str | None) -> int | str | None:
+    """The id or the name of a server, as a path or a header spells it."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else text
+
+
+def call_of(
+    exchange: Exchange, body: bytes, model: str, *, allow_truncate: bool = False
+) -> RelayedCall:
+    """What goes to the server."""
+    path = exchange.place.path
+    query = exchange.scope["query_string"].decode("latin-1")
+    return RelayedCall(
+        method=exchange.scope["method"],
+        path=path,
+        target=f"{path}?{query}" if query else path,
+        model=model,
+        headers=headers.to_server(exchange.scope["headers"]),
+        body=body,
+        allow_truncate=allow_truncate,
+    )
+
+
+async def _pass_on(exchange: Exchange, refusal: Refusal) -> None:
+    """A status of the server's own; its text for a path that it does not know is made the
+    dialect's.
+    """
+    if exchange.place.path == _COUNT_TOKENS and refusal.status in (404, 405):
+        message = "the server of this model counts no tokens"
+        await exchange.fail(Failure(404, "not_found", message))
+        return
+    shown = [pair for pair in headers.to_client(refusal.headers) if pair[0] != b"content-length"]
+    await exchange.document(refusal.status, refusal.body, shown)
+
+
+def _needs_translation(path: str, planned: Planned) -> bool:
+    if path not in _TRANSLATED or not planned.plan.candidates:
+        return False
+    return planned.plan.candidates[0].target.api_version is ApiVersion.V1
+
+
+def _header(exchange: Exchange, name: bytes) -> str | None:
+    value = exchange.headers.get(name)
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _ours(place: Any, look: Look) -> str | int | None:
+    return look.ours("server") if place.path in _TRANSLATED else None
+
+
+def _one_of(what: str, *given: str | int | None) -> str | int | None:
+    """The value that is given; Refused where two differ."""
+    values = {str(value): value for value in given if value is not None}
+    if len(values) > 1:
+        raise Refused(400, f"two values are given as {what}: {' and '.join(sorted(values))}")
+    return next(iter(values.values()), None)
+
+
+def _text(value: str | int | None) -> str | None:
+    return None if value is None else str(value)
