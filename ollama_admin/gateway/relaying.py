@@ -102,12 +102,9 @@ def wish(exchange: Exchange, look: Look) -> Wish:
     by the body. Refused where two of them differ.
     """
     place = exchange.place
-    server = _one_of(
-        "server",
-        server_of(place.server),
-        server_of(_header(exchange, b"x-ollama-admin-server")),
-        _ours(place, look),
-    )
+    named = (place.server, _header(exchange, b"x-ollama-admin-server"))
+    servers = [server_of(text) for text in named if text]
+    server = _one_of("server", *servers, _ours(place, look))
     native_only = place.path if place.path in _NATIVE_ONLY else None
     url = _header(exchange, b"x-ollama-admin-server-url")
     digest = _header(exchange, b"x-ollama-admin-digest")
@@ -123,9 +120,9 @@ def wish(exchange: Exchange, look: Look) -> Wish:
     )
 
 
-def server_of(text: str | None) -> int | str | None:
+def server_of(text: str) -> int | str:
     """The id or the name of a server, as a path or a header spells it."""
-    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else text
+    return int(text) if text.isdecimal() and len(text) < 19 else text
 
 
 def call_of(
