@@ -16,7 +16,8 @@ class Receipt:
 
     `outcome` is `ok`, `cancelled`, or the code of the error. `server` is the one that was tried
     last, None when none was; counts and times are None where they are not known. `attempts` counts
-    the servers that were tried. `id` is None before it is written.
+    the servers that were tried. `id` is None before it is written; `request_id` is the one in the
+    header `X-Request-Id` of an answer, None for a request that came another way.
     """
 
     id: int | None = None
@@ -31,6 +32,7 @@ class Receipt:
     outcome: str
     attempts: int
     stats: Stats | None
+    request_id: str | None = None
 
     def document(self) -> dict[str, Any]:
         """The numbers stand beside the rest, as the columns do."""

@@ -127,11 +127,12 @@ class Request:
     """What the way to an answer depends on, whatever is carried there.
 
     `name` is the model that the route names, if it does. `cannot_carry` names, for each dialect
-    that cannot express what is carried, what is lacking.
+    that cannot express what is carried, what is lacking. `id` goes into its receipt.
     """
 
     name: ModelName | None
     route: Route
     terms: Terms
     caller: Caller
+    id: str | None = None
     cannot_carry: Mapping[ApiVersion, str] = field(default_factory=dict)

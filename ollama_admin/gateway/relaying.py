@@ -132,6 +132,7 @@ def call_of(
     path = exchange.place.path
     query = exchange.scope["query_string"].decode("latin-1")
     return RelayedCall(
+        id=exchange.id,
         method=exchange.scope["method"],
         path=path,
         target=f"{path}?{query}" if query else path,

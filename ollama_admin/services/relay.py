@@ -105,7 +105,7 @@ class Relay:
         Closing the generator ends the work upstream. Raises Refusal.
         """
         caller = replace(planned.request.caller, note=note)
-        request = replace(planned.request, caller=caller)
+        request = replace(planned.request, caller=caller, id=call.id)
         carrier = _Relaying(call, request)
         try:
             async with aclosing(self._dispatch.run(request, carrier, planned.plan)) as parts:

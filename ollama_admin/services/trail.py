@@ -115,4 +115,5 @@ class Trail:
             outcome=outcome,
             attempts=len(self.asked),
             stats=stats,
+            request_id=self.request.id,
         )

@@ -249,6 +249,7 @@ def _columns(receipt: Receipt) -> dict[str, Any]:
         "verified": receipt.verified,
         "outcome": receipt.outcome,
         "attempts": receipt.attempts,
+        "request_id": receipt.request_id,
     }
     return columns | _server_columns(receipt.server) | _stats_columns(receipt.stats)
 
@@ -291,6 +292,7 @@ _READERS: readers.Readers = {
     "proof": readers.optional(Proof),
     "outcome": readers.text,
     "attempts": readers.number,
+    "request_id": _OPTIONAL_TEXT,
     "prompt_tokens": _OPTIONAL_NUMBER,
     "output_tokens": _OPTIONAL_NUMBER,
     "tokens_per_second": readers.optional(readers.real),

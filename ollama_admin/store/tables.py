@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0004"
+HEAD = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -194,6 +194,7 @@ receipts = Table(
     Column("total_ms", BigInteger),
     Column("load_ms", BigInteger),
     Column("time_to_first_token_ms", BigInteger),
+    Column("request_id", Text, index=True),
     CheckConstraint("way IN ('cli', 'api', 'python')", name="way"),
     CheckConstraint(
         "proof IN ('digest', 'drift', 'changed', 'unread', 'remote', 'name')", name="proof"

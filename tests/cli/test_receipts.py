@@ -27,6 +27,7 @@ RECEIPT_KEYS = {
         "created_at",
         "way",
         "asked_model",
+        "request_id",
         "model",
         "server",
         "digest",
@@ -105,6 +106,7 @@ def test_receipt_is_shown_with_every_column(cli: Cli, write: Write) -> None:
         "total_ms": 12_345,
         "load_ms": None,
         "time_to_first_token_ms": 400,
+        "request_id": None,
     }
 
 

@@ -16,6 +16,10 @@ _POSTGRES = (
 )
 
 
+# an added column stands in the line of the one before it
+_ADDED = re.compile(r", (?=[a-z_]+ (?:TEXT|BIGINT|INTEGER|DOUBLE)\b)")
+
+
 def schema(url: str) -> list[str]:
     """Columns, constraints with their definitions, and indexes, without the table that holds the
     revision.
@@ -42,7 +46,9 @@ def _of_sqlite(path: Path) -> list[str]:
     finally:
         connection.close()
     lines = [
-        f"{table}: " + line.strip(" ,\t") for table, text in rows for line in text.splitlines()
+        f"{table}: " + line.strip(" ,\t")
+        for table, text in rows
+        for line in _ADDED.sub(",\n", text).splitlines()
     ]
     # a rebuilt table has them so
     lines = [re.sub(r'CREATE TABLE "(\w+)"', r"CREATE TABLE \1", line) for line in lines]

@@ -192,7 +192,10 @@ def test_command_says_it_in_one_line_without_any_value(
 def test_revision_keeps_every_row(older_url: str) -> None:
     before = contents(older_url)
     assert upgrade(settings(older_url)).current == HEAD
-    assert contents(older_url) == before
+    after = contents(older_url)
+    assert {row[-1] for row in after["ollama_receipts"]} == {None}  # the request, of a later one
+    after["ollama_receipts"] = [row[:-1] for row in after["ollama_receipts"]]
+    assert after == before
 
 
 def test_revision_gives_out_no_id_of_a_removed_server(older_sqlite_url: str) -> None:

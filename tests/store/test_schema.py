@@ -26,6 +26,7 @@ CHECKSUMS = {
     "0002_pins_slots_receipts": "8db868a8b0eb3578187548f27f46960300aeabf24f49ac9e9a9471760e7710f0",
     "0003_column_checks": "c356fc3e61353118110ea2af69205dd9c6394d2bc15eecf241231a99b12155a0",
     "0004_registry_revision": "5b91af1552c73a54adc09da2b8f3ede25f21e7b21f7d430f702db504a3764786",
+    "0005_receipt_request_id": "ed5f2c4a15ffb5f7b516971ebd72206454332dd9e8a5e1bda3106b69df6d2b68",
 }
 
 NAMES = {
