@@ -17,14 +17,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call, json_body
-from ollama_admin.ollama.faults import (
-    reason_of,
-    refused,
-    scrubbed,
-    translated,
-    unreachable,
-)
-from ollama_admin.ollama.http import HTTP
+from ollama_admin.ollama.faults import reason_of, refused, scrubbed, translated, unreachable
 from ollama_admin.ollama.response import (
     Answer,
     BadAnswer,
@@ -40,6 +33,8 @@ from ollama_admin.ollama.response import (
 
 if TYPE_CHECKING:
     from ollama_admin.domain.requests import Question
+    from ollama_admin.ollama.http import HTTP
+    from ollama_admin.ollama.raw_http import RawHTTP
 
 T = TypeVar("T")
 Headers = Sequence[tuple[bytes, bytes]]
@@ -63,7 +58,7 @@ class Endpoint:
 
     def __init__(
         self,
-        http: HTTP,
+        http: "HTTP | RawHTTP",
         target: Target,
         timeout: float | None = None,
         *,

@@ -1,5 +1,5 @@
-"""Turns foreign errors of HTTP into ours: httpx's exceptions, refusals, and answers that cannot be
-read.
+"""Turns errors of HTTP into ours: httpx's exceptions, those of `raw_http`, refusals, and answers
+that cannot be read.
 """
 
 import os
@@ -25,7 +25,22 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.ollama import wire
-from ollama_admin.ollama.response import Answer, BadAnswer, Sending, read_json
+from ollama_admin.ollama.response import (
+    Answer,
+    AnswerLate,
+    BadAnswer,
+    ConnectionBroken,
+    ConnectionClosed,
+    ConnectionFault,
+    ConnectLate,
+    HandshakeLate,
+    ImproperAnswer,
+    NotConnected,
+    ProxyFault,
+    Sending,
+    WriteLate,
+    read_json,
+)
 
 ERROR_TEXT_LIMIT = 500  # characters of what a server says
 # a full queue, or a proxy whose server is away: the request was not taken on
@@ -33,23 +48,34 @@ AWAY = (502, 503, 504)
 WRONG_REQUEST = (400, 413, 415, 422)  # what would be answered to the same again
 NO_RUNNER = "process has terminated"  # in a 500: the process that was to answer did not start
 
+_NO_HANDSHAKE = "the TLS handshake failed; does the port speak https?"
 _PHASES = (
-    (httpx.ProxyError, "the proxy does not pass requests on"),
-    (httpx.ConnectTimeout, "no connection within the time allowed"),
-    (httpx.PoolTimeout, "no connection became free"),
-    (httpx.ReadTimeout, "nothing was sent within the time allowed"),
-    (httpx.WriteTimeout, "the request could not be written within the time allowed"),
-    (httpx.RemoteProtocolError, "the answer is not proper HTTP, or the connection was closed"),
-    (httpx.ReadError, "the connection broke"),
-    (httpx.WriteError, "the connection broke"),
-    (httpx.CloseError, "the connection broke"),
+    ((httpx.ProxyError, ProxyFault), "the proxy does not pass requests on"),
+    ((HandshakeLate,), _NO_HANDSHAKE),
+    ((httpx.ConnectTimeout, ConnectLate), "no connection within the time allowed"),
+    ((httpx.PoolTimeout,), "no connection became free"),
+    ((httpx.ReadTimeout, AnswerLate), "nothing was sent within the time allowed"),
+    ((httpx.WriteTimeout, WriteLate), "the request could not be written within the time allowed"),
+    (
+        (httpx.RemoteProtocolError, ImproperAnswer, ConnectionClosed),
+        "the answer is not proper HTTP, or the connection was closed",
+    ),
+    (
+        (httpx.ReadError, httpx.WriteError, httpx.CloseError, ConnectionBroken),
+        "the connection broke",
+    ),
 )
+_FAILED = (
+    *(httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict),
+    ConnectionFault,
+)
+_CONNECTING = (httpx.ConnectError, httpx.ConnectTimeout, NotConnected)
 
 
 @contextmanager
 def translated(target: Target, path: str, sending: Sending | None = None) -> Iterator[None]:
-    """Raise UpstreamError and what is under it for httpx's exceptions and for BadAnswer; others
-    pass.
+    """Raise UpstreamError and what is under it for httpx's exceptions, ConnectionFault and
+    BadAnswer; others pass.
 
     `may_pass_on` is False where `sending` says that the server may be at work on the request.
     """
@@ -59,7 +85,7 @@ def translated(target: Target, path: str, sending: Sending | None = None) -> Ite
         raise UpstreamError(
             f"server {target.ref} sent a body that cannot be decoded ({path})"
         ) from exc
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:
+    except _FAILED as exc:
         may_pass_on = sending is None or not sending.is_whole
         raise unreachable(target, _reason(exc), may_pass_on=may_pass_on) from exc
     except BadAnswer as exc:
@@ -202,19 +228,19 @@ def _path_not_known(target: Target, path: str, status: int) -> UpstreamError:
 
 
 def _reason(exc: Exception) -> str:
-    """The system's own reason where there is one below httpx's exception."""
+    """The system's own reason where there is one below the exception."""
     for cause in _causes(exc):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate was not accepted ({cause.verify_message})"
         if isinstance(cause, ssl.SSLError):
-            if isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout)):
-                return "the TLS handshake failed; does the port speak https?"
+            if isinstance(exc, _CONNECTING):
+                return _NO_HANDSHAKE
             continue  # waiting for more bytes is one too; its number is none of the system's
         if isinstance(cause, socket.gaierror):
             return "its host name is not known"
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
             return os.strerror(cause.errno).lower()
-    return next((text for kind, text in _PHASES if isinstance(exc, kind)), "the request failed")
+    return next((text for kinds, text in _PHASES if isinstance(exc, kinds)), "the request failed")
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

@@ -184,7 +184,7 @@ class HTTP:
 
     @cached_property
     def _certificates(self) -> ssl.SSLContext:
-        return _tls_context(self._ca_file)  # takes 40 ms
+        return tls_context(self._ca_file)  # takes 40 ms
 
     @cached_property
     def _no_certificates(self) -> ssl.SSLContext:
@@ -227,7 +227,7 @@ async def _refuse_connected_address(stream: Any) -> None:
         raise
 
 
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """certifi's certificates, or those of the file that was named instead."""
     if ca_file is None:
         return httpx.create_ssl_context(trust_env=False)

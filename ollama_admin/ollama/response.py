@@ -29,6 +29,54 @@ class BadAnswer(Exception):
     """
 
 
+class ConnectionFault(Exception):
+    """A request got no answer, or none that is whole. The cause is the system's error, if it has
+    one.
+
+    Not one of `errors.py` either: `faults.translated` makes each of them a ServerUnreachable.
+    """
+
+
+class BadRequest(ConnectionFault):
+    """The request could be read as another one, or as several; nothing was sent."""
+
+
+class NotConnected(ConnectionFault):
+    """The name is not known, nobody listens, or the TLS handshake failed."""
+
+
+class ConnectLate(ConnectionFault):
+    """There was no connection in time."""
+
+
+class ProxyFault(ConnectionFault):
+    """The proxy does not connect to the server."""
+
+
+class WriteLate(ConnectionFault):
+    """The server did not take the request in time."""
+
+
+class AnswerLate(ConnectionFault):
+    """The server sent nothing in time."""
+
+
+class HandshakeLate(ConnectLate):
+    """What listens did not end the TLS handshake in time."""
+
+
+class ImproperAnswer(BadAnswer, ConnectionFault):
+    """The answer is not HTTP/1.1, or could be read in two ways."""
+
+
+class ConnectionClosed(ConnectionFault):
+    """The server closed the connection before the answer was whole."""
+
+
+class ConnectionBroken(ConnectionFault):
+    """The connection was reset."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """A status, headers as they were received and in their order, and a body that is still on its

@@ -5,8 +5,9 @@ are. What generates nothing goes this way (a pull), and what is passed on unread
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from ollama_admin.errors import (
 from ollama_admin.ollama.calls import json_body
 from ollama_admin.ollama.endpoint import JSON_HEADERS, Endpoint, silence_of
 from ollama_admin.ollama.http import HTTP, Times
+from ollama_admin.ollama.raw_http import RawHTTP
 from ollama_admin.ollama.response import Patience, lines, read_json
 from ollama_admin.simulator.http import encode_chunk
 from tests.fake_ollama import (
@@ -43,6 +45,15 @@ HASTY = Times(connect=2, metadata=SHORT, first_byte=SHORT, idle=SHORT)
 LONG = Patience(first_byte=5, idle=5)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 PULL = json_body({"model": "alpha"})
+TRANSPORT: ContextVar[type[HTTP | RawHTTP]] = ContextVar("transport")
+
+
+@pytest.fixture(params=[HTTP, RawHTTP], autouse=True)
+def transport(request: pytest.FixtureRequest) -> Iterator[type[HTTP | RawHTTP]]:
+    """What holds of one way to a server holds of the other one."""
+    token = TRANSPORT.set(request.param)
+    yield request.param
+    TRANSPORT.reset(token)
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ async def fake() -> AsyncIterator[FakeOllama]:
 
 @asynccontextmanager
 async def endpoint(url: str, times: Times = TIMES, **target: Any) -> AsyncIterator[Endpoint]:
-    http = HTTP(times)
+    http = TRANSPORT.get()(times)
     ref = ServerRef(id=1, name="gpu", url=url)
     try:
         yield Endpoint(
@@ -401,7 +412,7 @@ async def test_a_connection_that_was_free_to_go_anywhere_is_not_lent_to_who_is_n
     fake: FakeOllama,
 ) -> None:
     """Only a connection that is made is looked at: so each kind of caller has its own."""
-    http = HTTP(TIMES)
+    http = TRANSPORT.get()(TIMES)
     target = Target(ref=ServerRef(id=1, name="gpu", url=fake.url), api_version=ApiVersion.NATIVE)
     for any_address in (True, False, True):
         assert await Endpoint(http, target, any_address=any_address).version() == "0.33.0"

@@ -1,5 +1,5 @@
-"""One module makes HTTP clients, one sends requests; no other part of the package could reach a
-server.
+"""Two ways lead to a server, that of httpx and that of sockets of our own, both behind `ollama/`;
+no other part of the package could reach one.
 """
 
 import ast
@@ -14,6 +14,7 @@ from ollama_admin.ollama.http import HTTP, Times
 
 PACKAGE = Path(ollama_admin.__file__).parent
 FACTORY = "ollama/http.py"
+DIALER = "ollama/raw_dialing.py"
 MODULES = {
     str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")
 }
@@ -86,9 +87,33 @@ def test_no_other_module_makes_a_client_or_a_request(name: str) -> None:
     assert attributes_of(tree, "httpx") & CLIENT_NAMES == set()
     assert {module for module in imported(tree) if module.startswith("httpx.")} == set()
     assert imported(tree) & OTHER_WAYS == set()
-    if name not in SERVING:
+    if name not in SERVING and name != DIALER:
         assert attributes_of(tree, "socket") & SOCKETS == set()
         assert attributes_of(tree, "asyncio") & SOCKETS == set()
+
+
+def test_one_function_connects_sockets_and_one_looks_at_their_addresses() -> None:
+    tree = MODULES[DIALER]
+    assert attributes_of(tree, "socket") & SOCKETS == {"socket"}
+    assert attributes_of(tree, "asyncio") & SOCKETS == set()
+    functions = {
+        function.name: ast.unparse(function)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    connecting = {name for name, text in functions.items() if "socket.socket(" in text}
+    assert connecting == {"_connect"}
+    callers = {name for name, text in functions.items() if "_first_connected(" in text}
+    assert callers == {"_plain_connection", "_first_connected"}
+    assert "refuse_address(connected.getpeername()[0])" in functions["_plain_connection"]
+
+
+def test_only_the_fast_way_makes_connections_of_its_own() -> None:
+    assert {
+        name
+        for name, tree in MODULES.items()
+        if "ollama_admin.ollama.raw_dialing" in imported(tree)
+    } == {"ollama/raw_http.py"}
 
 
 def test_httpx_is_imported_where_it_sends_and_where_its_errors_are_translated() -> None:
@@ -199,6 +224,7 @@ def test_only_what_sends_or_seals_a_secret_reveals_it(name: str) -> None:
         "domain/secret.py",
         "vault.py",
         "ollama/http.py",
+        "ollama/raw_http.py",
         "ollama/endpoint.py",
         "ollama/faults.py",
         "services/upstream_auth.py",

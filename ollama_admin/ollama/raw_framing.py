@@ -1,0 +1,233 @@
+"""Where a message of HTTP/1.1 begins and ends: the head of a request is written here, the head and
+the chunks of an answer are read, strictly. What two programs could read in two ways is refused.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+from urllib.parse import quote
+
+from ollama_admin.ollama.http import HEADERS_LIMIT
+from ollama_admin.ollama.response import BadAnswer, BadRequest, ImproperAnswer
+
+Framing = Literal["length", "chunked", "close", "none"]
+
+HEAD_LIMIT = 64 * 1024  # bytes
+_SIZE_LINE_LIMIT = 4 * 1024  # bytes, with the extensions that nobody uses
+_TRAILERS_LIMIT = 8 * 1024  # bytes
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_FIELDS = rb"(?:" + _TOKEN + rb":[^\r\n\0]*+\r\n)*+"
+_HEAD = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n\0]*+)?+\r\n(" + _FIELDS + rb")\r\n"
+)
+# a line feed or carriage return that stands alone; the last byte may be half of a pair
+_BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
+_NAME = re.compile(_TOKEN)
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+_SIZE = rb"[0-9A-Fa-f]{1,12}"
+_EXTENSION = rb"[ \t]*+(?:;[^\r\n\0]*+)?+"
+_FIRST_SIZE = re.compile(rb"(" + _SIZE + rb")" + _EXTENSION + rb"\r\n")
+_NEXT_SIZE = re.compile(rb"\r\n(" + _SIZE + rb")" + _EXTENSION + rb"\r\n")
+_PART_OF_SIZE = re.compile(rb"(?:\r|(?:\r\n)?(?:" + _SIZE + _EXTENSION + rb"\r?)?)")
+_TRAILERS = re.compile(_FIELDS + rb"\r\n")
+_TARGET = re.compile(r"/[!-\"$-~]*")  # of printable ASCII, without `#`
+_CONTROL = re.compile(r"[\x00-\x1f\x7f#]")
+_PRINTABLE = "!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+_WITHOUT_BODY = (204, 304)
+_WITH_LENGTH = ("POST", "PUT", "PATCH")  # also of an empty body
+_SET_HERE = (b"accept-encoding", b"content-length", b"transfer-encoding")
+_NO_ENCODING = b"Accept-Encoding: identity"
+_DEFAULTS = ((b"user-agent", b"User-Agent: ollama-admin"), (b"accept", b"Accept: */*"))
+
+
+@dataclass(slots=True)
+class Head:
+    """The head of an answer, and what it says of the body; `length` is 0 unless that is the
+    framing. `is_last`: the connection ends with this answer.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    framing: Framing
+    length: int
+    is_last: bool
+
+
+def target_of(path: str) -> str:
+    """A path with its query as it stands in a request: unchanged, but for characters that no URL
+    may hold, which are escaped. BadRequest for control characters and `#`.
+    """
+    if _TARGET.fullmatch(path):
+        return path
+    if _CONTROL.search(path) or not path.startswith("/"):
+        raise BadRequest("the path holds what no request can")
+    return quote(path, safe=_PRINTABLE, errors="surrogatepass")
+
+
+def request_head(
+    method: str,
+    target: str,
+    fixed: bytes,
+    host: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    length: int,
+) -> bytes:
+    """The head of a request: `fixed` lines, then the headers that were given, and ours where none
+    of that name was. Length and encoding are set here alone. BadRequest for what would be no
+    header, or several.
+    """
+    names = set()
+    lines = [f"{method} {target} HTTP/1.1".encode("ascii")]
+    for name, value in headers:
+        key = _header_key(name)
+        if key not in _SET_HERE:
+            names.add(key)
+            lines.append(b"%b: %b" % (name, value))
+    if b"host" not in names:
+        lines.append(host)
+    lines += [line for key, line in _DEFAULTS if key not in names]
+    lines.append(_NO_ENCODING)
+    if length or method in _WITH_LENGTH:
+        lines.append(b"Content-Length: %d" % length)
+    head = b"\r\n".join(lines)
+    ends = len(lines) - 1
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        raise BadRequest("a header holds the end of a line")
+    return b"%b\r\n%b\r\n" % (head, fixed)
+
+
+@lru_cache(maxsize=1024)
+def _header_key(name: bytes) -> bytes:
+    if not _NAME.fullmatch(name):
+        raise BadRequest("a header's name is no name")
+    return name.lower()
+
+
+def refuse_beginning(data: bytes) -> None:
+    """Raise ImproperAnswer for the beginning of a head that cannot become one."""
+    if data[:7] != b"HTTP/1."[: len(data)] or _BROKEN_LINE.search(data):
+        raise _improper("its head")
+    if len(data) > HEAD_LIMIT:
+        raise ImproperAnswer(f"the head of the answer is longer than {HEAD_LIMIT // 1024} KiB")
+
+
+def read_head(data: bytes, method: str) -> Head:
+    """A whole head, from `HTTP/` to the empty line, as the answer to a request of that method.
+
+    Raises ImproperAnswer, and BadAnswer for more than `HEADERS_LIMIT` lines.
+    """
+    if len(data) > HEAD_LIMIT:
+        raise ImproperAnswer(f"the head of the answer is longer than {HEAD_LIMIT // 1024} KiB")
+    match = _HEAD.fullmatch(data)
+    if match is None:
+        raise _improper("its head")
+    minor, status, fields = match.groups()
+    lines = fields.split(b"\r\n")
+    lines.pop()
+    if len(lines) > HEADERS_LIMIT:
+        raise BadAnswer(f"the answer has {len(lines)} headers")
+    head = Head(int(status), [], "close", 0, minor == b"0")
+    framings = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        value = value.strip(b" \t")
+        head.headers.append((name, value))
+        key = name.lower()
+        if key == b"connection":
+            head.is_last = head.is_last or b"close" in _members(value)
+        elif key in (b"content-length", b"transfer-encoding"):
+            framings.append((key, value))
+    if framings:
+        _set_framing(head, framings, is_old=minor == b"0")
+    if method == "HEAD" or head.status in _WITHOUT_BODY or head.status < 200:
+        head.framing, head.length = "none", 0
+    head.is_last = head.is_last or head.framing == "close"
+    if method == "CONNECT" and 200 <= head.status < 300:  # a tunnel from here on
+        head.framing, head.length, head.is_last = "none", 0, False
+    return head
+
+
+def _set_framing(head: Head, framings: list[tuple[bytes, bytes]], *, is_old: bool) -> None:
+    """What the only header that may say so says; a length given twice is refused, even where both
+    are equal.
+    """
+    if len(framings) > 1:
+        raise ImproperAnswer("the answer has several lengths")
+    ((key, value),) = framings
+    if key == b"content-length":
+        if not _LENGTH.fullmatch(value):
+            raise ImproperAnswer("the length of the answer is no number")
+        head.framing, head.length = "length", int(value)
+    elif value.lower() == b"chunked" and not is_old:
+        head.framing = "chunked"
+    else:
+        raise ImproperAnswer("the answer has a transfer coding that is not known")
+
+
+def _members(value: bytes) -> list[bytes]:
+    return [member.strip(b" \t") for member in value.lower().split(b",")]
+
+
+class Chunks:
+    """Takes chunks apart. `is_over` after the last one; what follows it is `has_excess`."""
+
+    __slots__ = ("_is_last", "_left", "_rest", "_size_line", "has_excess", "is_over")
+
+    def __init__(self) -> None:
+        self.is_over = self.has_excess = self._is_last = False
+        self._left = 0  # bytes of the current chunk that are still to come
+        self._rest = b""  # the beginning of a line
+        self._size_line = _FIRST_SIZE
+
+    def read(self, data: bytes) -> bytes:
+        """What is body in the bytes that came next; ImproperAnswer where they are no chunks."""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        pieces = []
+        at, end = 0, len(data)
+        while at < end and not self._is_last:
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                continue
+            match = self._size_line.match(data, at)
+            if match is None:
+                self._keep_part_of_size(data[at:])
+                break
+            at = match.end()
+            self._size_line = _NEXT_SIZE
+            self._left = int(match[1], 16)
+            self._is_last = not self._left
+        if self._is_last:
+            self._drop_trailers(data[at:])
+        if len(pieces) == 1:
+            return pieces[0]
+        return b"".join(pieces)
+
+    def _keep_part_of_size(self, rest: bytes) -> None:
+        if len(rest) > _SIZE_LINE_LIMIT or not _PART_OF_SIZE.fullmatch(rest):
+            raise _improper("its chunks")
+        self._rest = rest
+
+    def _drop_trailers(self, rest: bytes) -> None:
+        if self.is_over:
+            self.has_excess = True
+            return
+        match = _TRAILERS.match(rest)
+        if match is not None:
+            self.is_over = True
+            self.has_excess = match.end() < len(rest)
+        elif len(rest) > _TRAILERS_LIMIT or b"\r\n\r\n" in rest or _BROKEN_LINE.search(rest):
+            raise _improper("its trailers")
+        else:
+            self._rest = rest
+
+
+def _improper(what: str) -> ImproperAnswer:
+    return ImproperAnswer(f"the answer is not proper HTTP: {what}")

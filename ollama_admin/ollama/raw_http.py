@@ -1,0 +1,266 @@
+"""The fast way to a server, for what `serve` relays: `HTTP` with the same promises, over sockets of
+its own. A request costs about as much here as its two system calls.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ollama_admin.domain.secret import Secret
+from ollama_admin.ollama.http import IDLE_ORIGINS, KEPT, Times, tls_context
+from ollama_admin.ollama.raw_connection import Connection, RawResponse
+from ollama_admin.ollama.raw_dialing import Dialer, Origin, Proxy, origin_of, proxy_of
+from ollama_admin.ollama.raw_framing import request_head, target_of
+from ollama_admin.ollama.response import ConnectionBroken, ConnectionClosed, Sending
+
+KEPT_CONNECTIONS = 128  # of one origin, and of one kind of caller
+# A kept connection that is closed within that time has most likely crossed with the request, which
+# the server never read. Later, the server may have been at work on it.
+STALE = 2.0  # seconds
+_SWEEP = 1.0  # seconds between two looks for connections that were idle for too long
+
+
+class RawHTTP:
+    """Connections that are kept and used again, for each origin. Takes what `HTTP` takes and
+    promises what it does: nothing from the environment, no redirects, every wait bounded.
+
+    How many requests run at once is for the caller to bound.
+    """
+
+    def __init__(
+        self, times: Times, proxy: Secret | None = None, ca_file: Path | None = None
+    ) -> None:
+        self.times = times
+        self._ca_file = ca_file
+        self._proxy: Proxy | None = None
+        if proxy:
+            self._proxy = proxy_of(proxy.reveal())
+        self._dialer = Dialer(times.connect, self._proxy, self._certificates)
+        self._context: asyncio.Task[ssl.SSLContext] | None = None
+        self._pools: dict[tuple[str, bool], _Pool] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes | None = None,
+        *,
+        silence: float | None = None,
+        any_address: bool,
+        sending: Sending | None = None,
+    ) -> "_Exchange":
+        """The response with its body unread, as a context manager; leaving the block before the end
+        of the body closes the connection, which cancels upstream.
+
+        The path goes out as it is written. `Content-Length` is set here, the transfer is never
+        encoded, compression never asked for. `sending` is told how far the request is. `silence` is
+        how many seconds the connection may be silent, None the time for a first byte. Without
+        `any_address`, the addresses that `addresses.py` names are not connected to, and no
+        connection is used that was made with it.
+
+        A request goes out once, but for one case: the server closed a kept connection as the
+        request was written, and sent no byte. Raises ConnectionFault and BadAnswer, which
+        `faults.translated` translates, and AddressRefused.
+        """
+        if silence is None:
+            silence = self.times.first_byte
+        if sending is None:
+            sending = Sending()
+        return _Exchange(self, (method, url, headers, body or b""), silence, any_address, sending)
+
+    async def aclose(self) -> None:
+        """Close the connections that are idle; those in use follow when their block is left."""
+        self._is_closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+
+    def _pool(self, url: str, any_address: bool) -> tuple["_Pool", str]:
+        """The pool of the URL's origin, and the path."""
+        scheme, separator, rest = url.partition("://")
+        authority, slash, path = rest.partition("/")
+        key = (f"{scheme}{separator}{authority}", any_address)
+        pool = self._pools.pop(key, None)
+        if pool is None:
+            pool = _Pool(origin_of(key[0]), self._proxy, any_address=any_address)
+        # put in as the last one: those that nobody has used for longest come first
+        self._pools[key] = pool
+        return pool, slash + path
+
+    async def _connection(self, pool: "_Pool") -> Connection:
+        return await self._dialer.connect(pool.origin, any_address=pool.any_address)
+
+    def _leave(self, pool: "_Pool", connection: Connection) -> None:
+        """Keep the connection if its answer was received to the end."""
+        if not connection.leave():
+            return
+        if self._is_closed:
+            connection.close()
+            return
+        now = asyncio.get_running_loop().time()
+        pool.keep(connection, now)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP, self._close_idle)
+        if len(self._pools) > IDLE_ORIGINS:
+            self._close_origins()
+
+    def _close_origins(self) -> None:
+        """Of the origins that nobody uses, those over `IDLE_ORIGINS`; the first one was not used
+        for longest.
+        """
+        for key, pool in list(self._pools.items()):
+            if len(self._pools) <= IDLE_ORIGINS:
+                return
+            if not pool.users:
+                del self._pools[key]
+                pool.close()
+
+    def _close_idle(self) -> None:
+        self._sweep = None
+        loop = asyncio.get_running_loop()
+        for key, pool in list(self._pools.items()):
+            pool.close_older(loop.time() - KEPT)
+            if not pool.users and not pool.idle:
+                del self._pools[key]
+        if any(pool.idle for pool in self._pools.values()):
+            self._sweep = loop.call_later(_SWEEP, self._close_idle)
+
+    async def _certificates(self) -> ssl.SSLContext:
+        """Read once, in a thread, and by nobody who speaks no TLS."""
+        if self._context is None:
+            self._context = asyncio.create_task(asyncio.to_thread(_context, self._ca_file))
+        try:
+            return await asyncio.shield(self._context)
+        except Exception:
+            self._context = None  # the file may be mended
+            raise
+
+
+class _Pool:
+    """The idle connections to one origin, the latest last, and what each request there repeats."""
+
+    __slots__ = ("any_address", "fixed", "host", "idle", "origin", "prefix", "users")
+
+    def __init__(self, origin: Origin, proxy: Proxy | None, *, any_address: bool) -> None:
+        self.origin = origin
+        self.any_address = any_address
+        self.idle: deque[Connection] = deque()
+        self.users = 0
+        self.host = b"Host: " + origin.authority.encode()
+        self.prefix, self.fixed = "", b""
+        if proxy is not None and not origin.is_tls:
+            self.prefix = f"{origin.scheme}://{origin.authority}"
+            self.fixed = proxy.authorization
+
+    def take(self) -> Connection | None:
+        """A connection that is open and was not idle for too long."""
+        old = asyncio.get_running_loop().time() - KEPT
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.is_open and connection.idle_since >= old:
+                return connection
+            connection.close()
+        return None
+
+    def keep(self, connection: Connection, now: float) -> None:
+        connection.idle_since = now
+        self.idle.append(connection)
+        if len(self.idle) > KEPT_CONNECTIONS:
+            self.idle.popleft().close()
+
+    def close_older(self, time: float) -> None:
+        while self.idle and (self.idle[0].idle_since < time or not self.idle[0].is_open):
+            self.idle.popleft().close()
+
+    def close(self) -> None:
+        while self.idle:
+            self.idle.pop().close()
+
+
+class _Exchange:
+    """One request and its answer, as an asynchronous context manager."""
+
+    __slots__ = (
+        "_any_address",
+        "_connection",
+        "_http",
+        "_pool",
+        "_request",
+        "_sending",
+        "_silence",
+    )
+
+    def __init__(
+        self,
+        http: RawHTTP,
+        request: tuple[str, str, Sequence[tuple[bytes, bytes]], bytes],
+        silence: float,
+        any_address: bool,
+        sending: Sending,
+    ) -> None:
+        self._http = http
+        self._request = request
+        self._silence = silence
+        self._any_address = any_address
+        self._sending = sending
+        self._pool: _Pool | None = None
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> RawResponse:
+        method, url, headers, body = self._request
+        pool, path = self._http._pool(url, self._any_address)
+        target = pool.prefix + target_of(path or "/")
+        head = request_head(method, target, pool.fixed, pool.host, headers, len(body))
+        self._pool = pool
+        pool.users += 1
+        try:
+            return await self._ask(pool, method, head, body)
+        except BaseException:
+            self._end(pool)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._end(self._pool)
+
+    async def _ask(self, pool: _Pool, method: str, head: bytes, body: bytes) -> RawResponse:
+        """The answer on a kept connection, or else on a new one."""
+        kept = pool.take()
+        if kept is not None:
+            self._connection = kept
+            started = asyncio.get_running_loop().time()
+            try:
+                return await kept.ask(method, head, body, self._silence, self._sending)
+            except (ConnectionClosed, ConnectionBroken):
+                elapsed = asyncio.get_running_loop().time() - started
+                if kept.has_answered or elapsed > STALE:
+                    raise
+                self._sending.is_whole = False
+                self._connection = None
+        self._connection = new = await self._http._connection(pool)
+        return await new.ask(method, head, body, self._silence, self._sending)
+
+    def _end(self, pool: _Pool) -> None:
+        pool.users -= 1
+        if self._connection is not None:
+            self._http._leave(pool, self._connection)
+            self._connection = None
+
+
+def _context(ca_file: Path | None) -> ssl.SSLContext:
+    context = tls_context(ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
