@@ -114,6 +114,8 @@ class Connection(asyncio.Protocol):
         Each wait takes `silence` seconds at most. An answer that comes while the request is still
         being written ends the writing. Raises ConnectionFault and BadAnswer.
         """
+        if not self.is_open:  # a server may speak, or leave, before it is asked
+            raise self._fault or ConnectionClosed("the connection is closed")
         body_of_answer = self._begin(method, silence)
         await self._write(head, body, sending)
         while self._head is None:
@@ -203,8 +205,11 @@ class Connection(asyncio.Protocol):
             self._fail(exc)
         self._wake()
 
+    def eof_received(self) -> None:
+        """The server says no more: nothing that is still unsent can help."""
+        self.connection_lost(None)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_open = False
         body, head = self._body, self._head
         if head is not None and head.framing == "close" and exc is None and body is not None:
             body.is_over = True
@@ -235,12 +240,14 @@ class Connection(asyncio.Protocol):
     async def _write(self, head: bytes, body: bytes, sending: Sending) -> None:
         """All of a request, or what can be written before its answer comes."""
         for piece in _pieces(head, body):
+            if self._is_answered:
+                return
             self._transport.write(piece)
             while not self._may_write and not self._is_answered:
                 await self.wait(WriteLate)
-            if self._is_answered:
-                return
-        self._is_whole = sending.is_whole = True
+        if self._fault is None:
+            sending.is_whole = True
+            self._is_whole = self._may_write
 
     @property
     def _is_answered(self) -> bool:

@@ -4,13 +4,15 @@ that may not be connected to, goes through the proxy, and speaks TLS.
 
 import asyncio
 import base64
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ollama_admin.errors import InvalidInput
 from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
 from ollama_admin.ollama.raw_connection import Connection
 from ollama_admin.ollama.raw_framing import request_head
@@ -25,6 +27,7 @@ from ollama_admin.ollama.response import (
 
 STAGGER = 0.25  # seconds until the next address of a name is tried beside the first (RFC 8305)
 _PORTS = {"http": 80, "https": 443}
+_AUTHORITY = re.compile(r"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~-]+)(?::[0-9]+)?")
 AddressInfo = tuple[Any, ...]  # as `getaddrinfo` gives it
 Certificates = Callable[[], Awaitable[ssl.SSLContext]]
 
@@ -48,26 +51,26 @@ class Proxy:
     """`authorization` is a line of a head, or nothing."""
 
     origin: Origin
-    authorization: bytes
+    authorization: bytes = field(repr=False)
 
 
 def origin_of(url: str) -> Origin:
-    """BadRequest for a URL that names no http:// or https:// origin, or more than one."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError as exc:
-        raise BadRequest("the port of the URL is no number") from exc
-    host = parts.hostname or ""
-    if parts.scheme not in _PORTS or not host.isascii() or not host:
+    """BadRequest for a URL that is more, or less, than an http:// or https:// origin."""
+    scheme, _, authority = url.partition("://")
+    if scheme not in _PORTS or not _AUTHORITY.fullmatch(authority):
         raise BadRequest("the URL names no http:// or https:// server")
-    if "@" in parts.netloc or "\\" in parts.netloc or " " in parts.netloc:
-        raise BadRequest("the URL holds more than a server")
-    return Origin(parts.scheme, host, port or _PORTS[parts.scheme], parts.netloc)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as exc:
+        raise BadRequest("the URL names no address or no port") from exc
+    if port is None:
+        port = _PORTS[scheme]
+    return Origin(scheme, host, port, authority)
 
 
 def proxy_of(url: str) -> Proxy:
-    """The proxy that a URL names, with the credentials in it."""
+    """The proxy that a URL names, with the credentials in it; InvalidInput if it names none."""
     parts = urlsplit(url)
     authorization = b""
     user, at, address = parts.netloc.rpartition("@")
@@ -75,7 +78,10 @@ def proxy_of(url: str) -> Proxy:
         name, _, password = user.partition(":")
         pair = f"{unquote(name)}:{unquote(password)}".encode()
         authorization = b"Proxy-Authorization: Basic %b\r\n" % base64.b64encode(pair)
-    return Proxy(origin_of(f"{parts.scheme}://{address}"), authorization)
+    try:
+        return Proxy(origin_of(f"{parts.scheme}://{address}"), authorization)
+    except BadRequest as exc:
+        raise InvalidInput("the URL of the proxy names no host") from exc
 
 
 class Dialer:
@@ -153,7 +159,7 @@ async def _plain_connection(origin: Origin, *, any_address: bool) -> Connection:
     loop = asyncio.get_running_loop()
     try:
         connected = await _first_connected(await _addresses(origin))
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:  # the latter for a name with a label that is too long
         raise NotConnected("no connection was made") from exc
     try:
         if not any_address:

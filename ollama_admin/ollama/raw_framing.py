@@ -37,6 +37,7 @@ _TARGET = re.compile(r"/[!-\"$-~]*")  # of printable ASCII, without `#`
 _CONTROL = re.compile(r"[\x00-\x1f\x7f#]")
 _PRINTABLE = "!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
+_SHORT_NAME = 64  # bytes
 _WITHOUT_BODY = (204, 304)
 _WITH_LENGTH = ("POST", "PUT", "PATCH")  # also of an empty body
 _SET_HERE = (b"accept-encoding", b"content-length", b"transfer-encoding")
@@ -81,7 +82,7 @@ def request_head(
     header, or several.
     """
     names = set()
-    lines = [f"{method} {target} HTTP/1.1".encode("ascii")]
+    lines = [b"%b %b HTTP/1.1" % (_method(method), target.encode("ascii"))]
     for name, value in headers:
         key = _header_key(name)
         if key not in _SET_HERE:
@@ -100,11 +101,27 @@ def request_head(
     return b"%b\r\n%b\r\n" % (head, fixed)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
+def _method(name: str) -> bytes:
+    if not name.isascii() or not _NAME.fullmatch(name.encode()):
+        raise BadRequest("the method's name is no name")
+    return name.encode()
+
+
 def _header_key(name: bytes) -> bytes:
+    """The name in small letters; only short ones are remembered, as callers choose them."""
+    if len(name) > _SHORT_NAME:
+        return _new_header_key(name)
+    return _known_header_key(name)
+
+
+def _new_header_key(name: bytes) -> bytes:
     if not _NAME.fullmatch(name):
         raise BadRequest("a header's name is no name")
     return name.lower()
+
+
+_known_header_key = lru_cache(maxsize=1024)(_new_header_key)
 
 
 def refuse_beginning(data: bytes) -> None:

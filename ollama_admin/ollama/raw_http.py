@@ -12,11 +12,11 @@ from types import TracebackType
 from ollama_admin.domain.secret import Secret
 from ollama_admin.ollama.http import IDLE_ORIGINS, KEPT, Times, tls_context
 from ollama_admin.ollama.raw_connection import Connection, RawResponse
-from ollama_admin.ollama.raw_dialing import Dialer, Origin, Proxy, origin_of, proxy_of
+from ollama_admin.ollama.raw_dialing import Dialer, Proxy, origin_of, proxy_of
 from ollama_admin.ollama.raw_framing import request_head, target_of
 from ollama_admin.ollama.response import ConnectionBroken, ConnectionClosed, Sending
 
-KEPT_CONNECTIONS = 128  # of one origin, and of one kind of caller
+KEPT_CONNECTIONS = 64  # of one origin, and of one kind of caller
 # A kept connection that is closed within that time has most likely crossed with the request, which
 # the server never read. Later, the server may have been at work on it.
 STALE = 2.0  # seconds
@@ -88,9 +88,7 @@ class RawHTTP:
         scheme, separator, rest = url.partition("://")
         authority, slash, path = rest.partition("/")
         key = (f"{scheme}{separator}{authority}", any_address)
-        pool = self._pools.pop(key, None)
-        if pool is None:
-            pool = _Pool(origin_of(key[0]), self._proxy, any_address=any_address)
+        pool = self._pools.pop(key, None) or _Pool(key, self._proxy)
         # put in as the last one: those that nobody has used for longest come first
         self._pools[key] = pool
         return pool, slash + path
@@ -98,17 +96,22 @@ class RawHTTP:
     async def _connection(self, pool: "_Pool") -> Connection:
         return await self._dialer.connect(pool.origin, any_address=pool.any_address)
 
-    def _leave(self, pool: "_Pool", connection: Connection) -> None:
-        """Keep the connection if its answer was received to the end."""
-        if not connection.leave():
-            return
+    def _leave(self, pool: "_Pool", connection: Connection | None) -> None:
+        """Keep the connection if its answer was received to the end, and the pool if it has one."""
+        pool.users -= 1
+        if connection is not None and connection.leave():
+            self._keep(pool, connection)
+        if not pool.users and not pool.idle:
+            self._pools.pop(pool.key, None)
+
+    def _keep(self, pool: "_Pool", connection: Connection) -> None:
         if self._is_closed:
             connection.close()
             return
-        now = asyncio.get_running_loop().time()
-        pool.keep(connection, now)
+        loop = asyncio.get_running_loop()
+        pool.keep(connection, loop.time())
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(_SWEEP, self._close_idle)
+            self._sweep = loop.call_later(_SWEEP, self._close_idle)
         if len(self._pools) > IDLE_ORIGINS:
             self._close_origins()
 
@@ -147,11 +150,12 @@ class RawHTTP:
 class _Pool:
     """The idle connections to one origin, the latest last, and what each request there repeats."""
 
-    __slots__ = ("any_address", "fixed", "host", "idle", "origin", "prefix", "users")
+    __slots__ = ("any_address", "fixed", "host", "idle", "key", "origin", "prefix", "users")
 
-    def __init__(self, origin: Origin, proxy: Proxy | None, *, any_address: bool) -> None:
-        self.origin = origin
-        self.any_address = any_address
+    def __init__(self, key: tuple[str, bool], proxy: Proxy | None) -> None:
+        self.key = key
+        url, self.any_address = key
+        self.origin = origin = origin_of(url)
         self.idle: deque[Connection] = deque()
         self.users = 0
         self.host = b"Host: " + origin.authority.encode()
@@ -217,11 +221,11 @@ class _Exchange:
     async def __aenter__(self) -> RawResponse:
         method, url, headers, body = self._request
         pool, path = self._http._pool(url, self._any_address)
-        target = pool.prefix + target_of(path or "/")
-        head = request_head(method, target, pool.fixed, pool.host, headers, len(body))
         self._pool = pool
         pool.users += 1
         try:
+            target = pool.prefix + target_of(path or "/")
+            head = request_head(method, target, pool.fixed, pool.host, headers, len(body))
             return await self._ask(pool, method, head, body)
         except BaseException:
             self._end(pool)
@@ -254,10 +258,8 @@ class _Exchange:
         return await new.ask(method, head, body, self._silence, self._sending)
 
     def _end(self, pool: _Pool) -> None:
-        pool.users -= 1
-        if self._connection is not None:
-            self._http._leave(pool, self._connection)
-            self._connection = None
+        connection, self._connection = self._connection, None
+        self._http._leave(pool, connection)
 
 
 def _context(ca_file: Path | None) -> ssl.SSLContext:
