@@ -253,9 +253,11 @@ class Client:
         """Raise DatabaseUnavailable unless the database can be used now."""
         await self._resources.db.check()
 
-    async def ready_to_write(self) -> None:
-        """Raise DatabaseUnavailable unless the database can be written to now."""
-        await self._resources.db.check_writable()
+    async def ready_to_serve(self) -> float | None:
+        """Raise DatabaseUnavailable unless requests can be served; see
+        `Resources.require_servable`.
+        """
+        return await self._resources.require_servable()
 
     @takes_a_request
     async def explain(self, **asked: Any) -> Explanation:

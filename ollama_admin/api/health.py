@@ -66,10 +66,11 @@ async def healthz() -> Response:
 @router.get("/readyz", responses=_READYZ)
 async def readyz(request: Request, client: ClientDep) -> Response:
     """Whether requests can be served: the database is there and can be written to, and its schema
-    is this version's.
+    is this version's. Where requests are served from memory, it may be away for a minute; then
+    `registry_age` says how many seconds ago it was read.
     """
     try:
-        await client.ready_to_write()
+        age = await client.ready_to_serve()
     except AdminError as exc:  # its message may name a file, and anybody may ask here
         error = {
             "code": exc.code,
@@ -77,7 +78,9 @@ async def readyz(request: Request, client: ClientDep) -> Response:
             "hint": "see the log, or: migrate",
         }
         return problem(request.url.path, 503, error)
-    return JSONDocument({"status": "ready"})
+    if age is None:
+        return JSONDocument({"status": "ready"})
+    return JSONDocument({"status": "ready", "registry_age": round(age, 1)})
 
 
 @router.get("/docs", include_in_schema=False)

@@ -304,7 +304,10 @@ class Checks(BaseModel):
 
 
 class State(BaseModel):
+    """`registry_age` is there when `/readyz` has something to say of it."""
+
     status: Literal["ok", "ready"]
+    registry_age: float | None = None
 
 
 class ListedModel(BaseModel):

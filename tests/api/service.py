@@ -7,10 +7,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -22,6 +22,8 @@ from ollama_admin.ollama.http import Times
 from ollama_admin.services.leases import LeaseTimes
 from ollama_admin.settings import Settings
 from tests.api.watchdog import WatchedLoop
+
+T = TypeVar("T")
 
 TOKEN = "canary-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -59,6 +61,7 @@ class Service:
         self._listening = threading.Event()
         self._stop: Stop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.opened: Client | None = None
         self.said: list[str] = []
         self.logged: list[str] = []
         self.url = ""
@@ -94,6 +97,11 @@ class Service:
             assert time.monotonic() < ends, self.logged
             time.sleep(0.01)
         return self.logged
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work on the loop of the service."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
 
     def stop(self) -> None:
         """The sign to stop, as SIGTERM gives it."""
@@ -138,6 +146,7 @@ class Service:
             times=self._times,
             lease_times=QUICK,
         ) as client:
+            self.opened = client
             await serve(
                 client,
                 settings,

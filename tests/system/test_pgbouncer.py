@@ -10,6 +10,7 @@ import pytest
 
 from ollama_admin.client import Client
 from tests.chaos.slots import LIMIT, Storm, weather
+from tests.slot_rows import eventually
 from tests.system.pgbouncer import pgbouncer
 
 pytestmark = pytest.mark.system
@@ -54,6 +55,19 @@ async def test_every_client_reads_times_where_the_database_writes_them_in_anothe
             await clients[0].servers.add(name="gpu", url="http://gpu")
             for _ in range(3):
                 await asyncio.gather(*(client.servers.list() for client in clients * 4))
+
+
+async def test_change_is_seen_through_it(pooled_url: str, migrated_postgres_url: str) -> None:
+    async with (
+        Client(database_url=pooled_url, environ={}) as client,
+        Client(database_url=migrated_postgres_url, environ={}) as other,
+    ):
+        kept = client._resources.registry
+        for number in range(3):
+            assert len(await kept.get("servers", client.servers.list)) == number
+            revision = kept.revision
+            await other.servers.add(name=f"gpu-{number}", url=f"http://gpu-{number}")
+            await eventually(lambda known=revision: kept.revision != known)  # type: ignore[misc]
 
 
 @pytest.mark.chaos
