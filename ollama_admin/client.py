@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.relay import Relay
     from ollama_admin.services.secrets import StoredSecrets
     from ollama_admin.services.selection import Selection
-    from ollama_admin.services.servers import Servers
+    from ollama_admin.services.servers import Connect, Servers
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -136,7 +136,7 @@ class Client:
         """Calls that a model answers, passed on as they are."""
         from ollama_admin.services.relay import Relay
 
-        return Relay(self._dispatch())
+        return Relay(self._dispatch(self._connect_raw))
 
     @property
     def passages(self) -> Passages:
@@ -296,12 +296,16 @@ class Client:
         )
         return await doctor.examine()
 
-    def _dispatch(self) -> Dispatch:
+    def _dispatch(self, connect: Connect | None = None) -> Dispatch:
         from ollama_admin.services.dispatch import Dispatch
 
         resources = self._resources
         return Dispatch(
-            self._selection(), resources.slots, resources.recorder, resources.lists, self._connect
+            self._selection(),
+            resources.slots,
+            resources.recorder,
+            resources.lists,
+            connect or self._connect,
         )
 
     def _selection(self) -> Selection:
@@ -315,3 +319,10 @@ class Client:
 
         any_address = self._caller.rights.any_address
         return Endpoint(self._resources.http, target, timeout, any_address=any_address)
+
+    def _connect_raw(self, target: Target, timeout: float | None) -> Endpoint:
+        """The fast way to a server, for what is relayed."""
+        from ollama_admin.ollama.endpoint import Endpoint
+
+        any_address = self._caller.rights.any_address
+        return Endpoint(self._resources.raw_http, target, timeout, any_address=any_address)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ollama_admin.domain.secret import Secret
     from ollama_admin.domain.servers import Server
     from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.ollama.raw_http import RawHTTP
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.lists import Lists
     from ollama_admin.services.recorder import Recorder
@@ -56,7 +57,7 @@ class Resources:
         async with AsyncExitStack() as stack:
             stack.callback(self.db.close)
             # closed from the last one on
-            for name in ("registry", "recorder", "slots", "http", "lists"):
+            for name in ("registry", "recorder", "slots", "http", "raw_http", "lists"):
                 if name in self.__dict__:  # it was used
                     stack.push_async_callback(getattr(self, name).aclose)
             if "recorder" in self.__dict__:  # what it waits for needs the lists
@@ -76,6 +77,13 @@ class Resources:
         from ollama_admin.ollama.http import HTTP, Times
 
         return HTTP(self._times or Times(), self.settings.proxy, self.settings.ca_file)
+
+    @cached_property
+    def raw_http(self) -> RawHTTP:
+        from ollama_admin.ollama.http import Times
+        from ollama_admin.ollama.raw_http import RawHTTP
+
+        return RawHTTP(self._times or Times(), self.settings.proxy, self.settings.ca_file)
 
     @cached_property
     def auth(self) -> UpstreamAuth:
