@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ollama_admin.api.problems import refusal
 from ollama_admin.domain.secret import Secret
-from ollama_admin.gateway.limits import HELD, Held, Limits, Room, too_large
+from ollama_admin.gateway.limits import ADMITTED, HELD, Held, Limits, Room, too_large
 from ollama_admin.gateway.refusals import Refused
 
 OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
@@ -29,7 +29,7 @@ LEFT = 499  # in the log: the client left before it was answered
 REQUEST_ID = "X-Request-Id"
 NOTE = "X-Ollama-Admin-Note"  # one for each note that comes before the answer begins
 NOTE_TO = "ollama_admin.note"  # in the scope: a function that takes a note for who asks
-ADMITTED = "ollama_admin.admitted"  # in the scope of a request that came with the token
+
 NOTES_LIMIT = 10
 NOTE_LENGTH = 500  # bytes of one
 NOTES_LENGTH = 2000  # bytes of all: clients and proxies bound the head of an answer
@@ -125,7 +125,6 @@ class Guard:
         headers = Headers(scope=scope)
         try:
             self._refuse_foreign_host(headers)
-            _refuse_ambiguous_framing(headers)
             if not _is_open(scope):
                 self._refuse_stranger(headers)
                 scope[ADMITTED] = True
@@ -211,15 +210,6 @@ def _authority_of(origin: str) -> str:
         return urlsplit(origin).netloc.lower()
     except ValueError as exc:
         raise Refused(400, "the header Origin cannot be read") from exc
-
-
-def _refuse_ambiguous_framing(headers: Headers) -> None:
-    if "transfer-encoding" in headers and "content-length" in headers:
-        raise Refused(
-            400,
-            "both Transfer-Encoding and Content-Length are given",
-            headers={"Connection": "close"},
-        )
 
 
 def _refuse_other_content(method: str, headers: Headers) -> None:

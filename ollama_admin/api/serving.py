@@ -108,9 +108,10 @@ async def serve(
     stop: Stop,
     say: Callable[[str], None],
     log: Callable[[str], None],
+    when_made: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer until `stop`, then let running answers come to their ends. Raises InvalidInput before
-    it listens.
+    it listens. `when_made` is called once, when all is made and no request has come yet.
     """
     with listen(options) as listener:
         token = _token(settings, say)
@@ -122,6 +123,7 @@ async def serve(
         )
         application = _application(client, app, token, settings, options, log)
         server = _Server(_config(application, options), listener, options.limits, log)
+        when_made()
         _introduce(listener, settings, options, say)
         beside = [
             asyncio.create_task(_end(server, stop)),
@@ -220,7 +222,7 @@ def _described(context: dict[str, Any]) -> str:
 def _config(application: Gateway, options: Options) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http="h11",
+        http=DeadlineProtocol,
         loop="asyncio",
         ws="none",
         lifespan="off",

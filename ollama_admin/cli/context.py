@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from ollama_admin.cli.output import JSONList, Output
-from ollama_admin.cli.startup import end_of_loading
+from ollama_admin.cli.startup import end_of_loading, end_of_making
 from ollama_admin.errors import AdminError, InvalidInput
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from ollama_admin.api.serving import Options
     from ollama_admin.cli.ending import Ending
     from ollama_admin.cli.lists import Cells, ListView
@@ -186,7 +188,8 @@ class Shell:
             allow_truncate=allow_truncate,
         )
         try:
-            asyncio.run(self._serve(options, log))
+            with asyncio.Runner(loop_factory=_fast_loop(self.output.note)) as runner:
+                runner.run(self._serve(options, log))
         finally:
             self._ending.call_off()
 
@@ -212,7 +215,9 @@ class Shell:
         for sign in _terminating():
             loop.add_signal_handler(sign, leave, TERMINATED)
         async with Client(database_url=self.database_url, on_note=say) as client:
-            await serving.serve(client, settings, options, stop=stop, say=say, log=log)
+            await serving.serve(
+                client, settings, options, stop=stop, say=say, log=log, when_made=end_of_making
+            )
 
     def pending_sql(self, *, wait: float) -> str:
         """The SQL that `upgrade_schema` would run; `wait` is seconds for the database to come
@@ -294,6 +299,16 @@ class Shell:
         from ollama_admin.settings import Settings
 
         return Settings.read(os.environ, self.database_url)
+
+
+def _fast_loop(note: Callable[[str], None]) -> "Callable[[], AbstractEventLoop] | None":
+    """What makes the loops of uvloop; None, for a loop of asyncio, where that is not installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        note("uvloop is not installed: the loop of asyncio serves, which is slower")
+        return None
+    return uvloop.new_event_loop
 
 
 def _terminating() -> list[signal.Signals]:

@@ -16,9 +16,10 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayedCall:
-    """`id` is how the client knows the call. `path` is the one that APIs are documented under, such as `/v1/messages`; `target` is what
-    goes out, with the client's query. `model` is the name as the body spells it. Without
-    `allow_truncate` Ollama's own paths are asked to refuse a prompt that does not fit.
+    """`id` is how the client knows the call. `path` is the one that APIs are documented under, such
+    as `/v1/messages`; `target` is what goes out, with the client's query. `model` is the name as
+    the body spells it. Without `allow_truncate` Ollama's own paths are asked to refuse a prompt
+    that does not fit.
     """
 
     id: str

@@ -13,7 +13,7 @@ from ollama_admin.gateway import cors
 from ollama_admin.gateway.access import Access
 from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import Exchange, Scope
-from ollama_admin.gateway.limits import Limits, Room
+from ollama_admin.gateway.limits import ADMITTED, Limits, Room
 from ollama_admin.gateway.listing import Listing
 from ollama_admin.gateway.managing import Managing
 from ollama_admin.gateway.paths import Kind, placed
@@ -87,6 +87,7 @@ class Gateway:
                 return
         if not place.is_open:
             self._access.require(place.key, exchange.scope["headers"])
+            exchange.scope[ADMITTED] = True
         kind = place.methods.get(method)
         if kind is None or kind is Kind.NEVER:
             raise _not_served(exchange)

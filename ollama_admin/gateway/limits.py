@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ollama_admin.gateway.refusals import Refused
 
 HELD = "ollama_admin.held"  # in the scope: the Held of the request
+ADMITTED = "ollama_admin.admitted"  # in the scope of a request that came with a key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -46,7 +46,9 @@ class Service:
         times: Times | None = None,
         allow_hosts: tuple[str, ...] = (),
         allow_truncate: bool = False,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = WatchedLoop,
     ) -> None:
+        self._loop_factory = loop_factory
         self._database_url = database_url
         self._environ = {"OLLAMA_ADMIN_API_TOKEN": TOKEN, **(environ or {})}
         self._options = Options(
@@ -133,7 +135,7 @@ class Service:
         return socket.create_connection(("127.0.0.1", self.port), SECONDS)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
@@ -178,9 +180,10 @@ def accepted(port: int) -> list[socket.socket]:
 def _port_of(protocol: DeadlineProtocol) -> int | None:
     """None for a connection that has ended."""
     end = protocol.transport.get_extra_info("socket")
-    if end is None or end.fileno() == -1:
+    try:
+        return int(end.getsockname()[1])
+    except (AttributeError, OSError):  # it may end at this moment: the loop is another thread's
         return None
-    return int(end.getsockname()[1])
 
 
 def read_all(connection: socket.socket) -> bytes:

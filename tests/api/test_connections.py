@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-import h11
 import pytest
 
 from ollama_admin.api.bodies import VALUE_SIZE
@@ -177,8 +176,7 @@ def test_the_bodies_of_all_requests_together_have_a_limit(sqlite_url: str) -> No
 def reads_a_body(service: Service) -> bool:
     """Whether a part of a body has been taken, and more is awaited."""
     return any(
-        protocol.conn.their_state is h11.SEND_BODY and not protocol.cycle.body
-        for protocol in protocols(service.port)
+        protocol.awaits_body and not protocol.cycle.body for protocol in protocols(service.port)
     )
 
 

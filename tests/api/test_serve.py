@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -166,19 +167,21 @@ def test_a_place_that_cannot_be_had_is_an_error(
     assert message in ran.error["message"]
 
 
-WITHOUT = """
+HIDING = """
 import sys
 
 class Nowhere:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("fastapi", "uvicorn", "starlette"):
+        if name.partition(".")[0] in HIDDEN:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Nowhere())
 from ollama_admin.cli.app import main
-sys.argv = ["ollama-admin", "-o", "json", "serve"]
+sys.argv = ["ollama-admin", "-o", "json", "serve", "--port", "0"]
 main()
 """
+WITHOUT = f"HIDDEN = ('fastapi', 'uvicorn', 'starlette'){HIDING}"
+WITHOUT_UVLOOP = f"HIDDEN = ('uvloop',){HIDING}"
 
 
 def test_without_the_extra_one_error_names_what_to_install(sqlite_url: str) -> None:
@@ -191,6 +194,28 @@ def test_without_the_extra_one_error_names_what_to_install(sqlite_url: str) -> N
         json.loads(ran.stderr)["error"]["hint"]
         == "install them from its folder: pip install '.[server]'"
     )
+
+
+def test_it_runs_on_uvloop(sqlite_url: str, spawn: Spawn) -> None:
+    process, _ = started(spawn, sqlite_url)
+    assert "/uvloop/" in Path(f"/proc/{process.number}/maps").read_text()
+
+
+def test_without_uvloop_the_loop_of_asyncio_serves(sqlite_url: str) -> None:
+    environ = os.environ | {"OLLAMA_ADMIN_DATABASE_URL": sqlite_url}
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_UVLOOP], stderr=subprocess.PIPE, text=True, env=environ
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == (
+            "note: uvloop is not installed: the loop of asyncio serves, which is slower\n"
+        )
+        found = None
+        while found is None:
+            found = re.search(r"listening on (http://\S+),", process.stderr.readline())
+        assert ask(found[1], "GET", "/healthz").status_code == 200
+        process.terminate()
+        assert process.wait(SECONDS) == 0
 
 
 def test_a_second_sign_to_stop_does_not_wait_for_answers(
