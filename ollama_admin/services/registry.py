@@ -52,6 +52,7 @@ class Registry:
         self._seen = 0.0
         self._is_asked = False
         self._is_away = False
+        self._moved: SchemaOutOfDate | None = None
         self._is_closed = False
         self._reads = set[asyncio.Task[Any]]()
         db.on_change(self.forget)
@@ -71,14 +72,15 @@ class Registry:
         """The kept value of a key, or what `read` gives, which is kept then.
 
         Those who ask for one key at the same time share one read, and its error, which is not kept.
-        Raises DatabaseUnavailable when the revision could not be read for too long.
+        Raises DatabaseUnavailable when the revision could not be read for too long, and
+        SchemaOutOfDate when the last look found other tables than those of this version.
         """
         if self._is_closed:
             raise _closed()
         self._is_asked = True
         if not self.is_watching:
             self._begin()
-        self.require_fresh()
+        self._require_current()
         known = self._known
         if key in known.values:
             value: T = known.used(key)
@@ -104,29 +106,23 @@ class Registry:
         """Keep nothing that was read, or began to be read, before now. Any thread may call this."""
         self._known = _Known()
 
-    def require_fresh(self) -> None:
-        """Raise DatabaseUnavailable when the revision could not be read for too long."""
-        age = self.age
-        if age > self._longest:
-            raise DatabaseUnavailable(
-                f"what this process knows of the registry is {age:.0f} s old",
-                "check that the database is running",
-            )
-
     async def require_servable(self) -> float | None:
         """Raise DatabaseUnavailable unless the database can be written to now, or was there so
         short a time ago that what is kept of it is in use; gives back its age, then.
         """
-        self.require_fresh()
-        if self.age > LATE:
+        self._require_young()
+        was_there = self.revision is not None  # else nothing is kept
+        if was_there and self.age > LATE:
             return self.age
         try:
             await self._db.check()
         except SchemaOutOfDate:
             raise
         except DatabaseUnavailable:
-            self.require_fresh()
-            return self.age
+            self._require_young()
+            if was_there:
+                return self.age
+            raise
         await self._db.read(schema.require_writable)
         return None
 
@@ -142,10 +138,24 @@ class Registry:
         if tasks:
             await asyncio.wait(tasks)
 
+    def _require_current(self) -> None:
+        if self._moved is not None:
+            raise SchemaOutOfDate(self._moved.message, self._moved.hint)
+        self._require_young()
+
+    def _require_young(self) -> None:
+        age = self.age
+        if age > self._longest:
+            raise DatabaseUnavailable(
+                f"what this process knows of the registry is {age:.0f} s old",
+                "check that the database is running",
+            )
+
     def _begin(self) -> None:
         self.forget()
         self.revision = None
         self._is_away = False
+        self._moved = None
         self._looked = asyncio.Event()
         self._seen = self._clock()
         self._watch = asyncio.get_running_loop().create_task(self._watch_while_asked())
@@ -169,12 +179,7 @@ class Registry:
         try:
             revision = await self._db.glance(store.revision)
         except AdminError as exc:
-            if not self._is_away:
-                self._tell(
-                    f"changes of the registry cannot be seen: {exc.message}; what is known of it "
-                    f"stays in use for {self._longest:g} s"
-                )
-            self._is_away = True
+            self._lose(exc)
             return
         # after a failover other changes than those that were seen may have the same number
         if self._is_away or self.revision not in (None, revision):
@@ -182,8 +187,22 @@ class Registry:
         if self._is_away:
             self._tell("changes of the registry are seen again")
         self._is_away = False
+        self._moved = None
         self.revision = revision
         self._seen = sent
+
+    def _lose(self, exc: AdminError) -> None:
+        what_is_known = f"stays in use for {self._longest:g} s"
+        if isinstance(exc, SchemaOutOfDate):
+            self.forget()
+            self._moved = exc
+            what_is_known = "is not used any more"
+        if not self._is_away:
+            self._tell(
+                f"changes of the registry cannot be seen: {exc.message}; what is known of it "
+                f"{what_is_known}"
+            )
+        self._is_away = True
 
     def _tell(self, message: str) -> None:
         """What a Python caller's function raises does not end the watch."""
@@ -204,6 +223,7 @@ class Registry:
         """
         try:
             await self._looked.wait()
+            self._require_current()
             # else a change between this read and the first look would never be seen
             may_keep = self.revision is not None
             value = await read()

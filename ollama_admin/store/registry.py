@@ -6,14 +6,16 @@ what changes with every request or look: leases, receipts, and when a row was la
 or written.
 """
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Text, column, func, select, table, update
 
 from ollama_admin.errors import DatabaseUnavailable
+from ollama_admin.store import schema
 from ollama_admin.store.tables import registry
 
 _CHANGED = "registry_changed"
 # put together once: one is run twice a second
-_REVISION = select(registry.c.revision)
+_SCHEMA = select(func.max(column("version_num", Text))).select_from(table("alembic_version"))
+_REVISION = select(registry.c.revision, _SCHEMA.scalar_subquery().label("schema"))
 _RAISE = update(registry).values(revision=registry.c.revision + 1)
 
 
@@ -37,11 +39,14 @@ def raise_revision(connection: Connection) -> None:
 
 
 def revision(connection: Connection) -> int:
-    """The number of changes so far; raises DatabaseUnavailable where it is not there."""
-    number = connection.scalar(_REVISION)
-    if number is None:
+    """The number of changes so far. Raises DatabaseUnavailable where it is not there, and
+    SchemaOutOfDate where the tables are not those of this version any more.
+    """
+    row = connection.execute(_REVISION).first()
+    if row is None:
         raise _without_row()
-    return int(number)
+    schema.require(row.schema)
+    return int(row.revision)
 
 
 def _without_row() -> DatabaseUnavailable:

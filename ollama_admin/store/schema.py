@@ -38,6 +38,11 @@ def require_head(engine: Engine) -> None:
     """Raise SchemaOutOfDate unless the database is at this build's revision."""
     with engine.connect() as connection:
         current = revision(connection)
+    require(current)
+
+
+def require(current: str | None) -> None:
+    """Raise SchemaOutOfDate unless this is this build's revision; None is that of no tables."""
     if current == HEAD:
         return
     if current is None:

@@ -90,6 +90,23 @@ def test_it_is_ready_without_the_database_while_what_it_keeps_is_in_use(
     stoppable_postgres.drop_database(url)
 
 
+def test_it_is_not_ready_when_the_database_was_never_there(
+    stoppable_postgres: OwnPostgresServer,
+) -> None:
+    url, clock = TemplateDatabases(stoppable_postgres).copy(migrate), Clock()
+    stoppable_postgres.stop()
+    with Service(url) as service:
+        registry_of(service, OFTEN, [], clock)
+        for seconds in (0, LATE + 1):
+            clock.now += seconds
+            refused = service.ask("GET", "/readyz")
+            code = refused.json()["error"]["code"]
+            assert (refused.status_code, code) == (503, "database_unavailable")
+        stoppable_postgres.start()
+        until(lambda: service.ask("GET", "/readyz").json() == {"status": "ready"})
+    stoppable_postgres.drop_database(url)
+
+
 def test_a_registry_that_nobody_asks_is_not_what_ready_means(
     stoppable_postgres: OwnPostgresServer,
 ) -> None:

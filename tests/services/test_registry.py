@@ -14,12 +14,13 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from ollama_admin.client import Client
-from ollama_admin.errors import AdminError, Conflict, DatabaseUnavailable
+from ollama_admin.errors import AdminError, Conflict, DatabaseUnavailable, SchemaOutOfDate
 from ollama_admin.services import registry
 from ollama_admin.services.registry import Registry
 from ollama_admin.settings import Settings
 from ollama_admin.store import pins
 from ollama_admin.store.database import Database
+from ollama_admin.store.tables import HEAD
 from tests.conftest import migrate
 from tests.postgres import OwnPostgresServer, TemplateDatabases
 from tests.slot_rows import SECONDS, eventually
@@ -415,6 +416,30 @@ async def test_nothing_is_kept_before_the_revision_was_read(
         await eventually(lambda: kept.revision is not None)
         assert await kept.get("key", lambda: value_of("value")) == "value"
         assert kept.peek("key") == "value"
+
+
+async def test_nothing_is_used_while_the_schema_is_another_one(
+    database_url: str, other: Database, notes: list[str]
+) -> None:
+    async with opened(database_url, notes) as (db, kept):
+        await kept.get("pins", digests(db))
+        await other.write(stamp, "9999")
+        await eventually(lambda: len(notes) == 1)
+        assert kept.peek("pins") is None
+        with pytest.raises(SchemaOutOfDate, match="revision 9999"):
+            await kept.get("pins", digests(db))
+        async with opened(database_url, []) as (fresh_db, fresh):
+            fresh_db._checked = True
+            with pytest.raises(SchemaOutOfDate, match="revision 9999"):
+                await fresh.get("key", lambda: value_of("value"))
+        await other.write(stamp, HEAD)
+        await eventually(lambda: len(notes) == 2)
+        assert await kept.get("pins", digests(db)) == {}
+    assert notes[0].endswith("; what is known of it is not used any more")
+
+
+def stamp(connection: Connection, revision: str) -> None:
+    connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
 
 
 async def test_note_that_fails_does_not_end_the_watch(database_url: str, other: Database) -> None:
