@@ -28,6 +28,37 @@ class Part(Enum):
     BODY = auto()
 
 
+class _Joined:
+    """A transport whose first writes are put together: the head of an answer and what follows go
+    out by one call of the system, which costs as much as everything else that we do for it.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._transport.write(data)
+        elif self._head:
+            self._transport.write(self._head + data)
+            self._head = None
+        else:
+            self._head = data
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def flush(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+        self._head = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Cycle(RequestResponseCycle):
     """One request and its answer. Clients of HTTP 1.0 know no chunks: what has no length ends with
     the connection.
@@ -38,7 +69,13 @@ class Cycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         if self.scope["http_version"] == "1.0":
             self._without_chunks(message)
+        is_head = message["type"] == "http.response.start"
+        if is_head:
+            self.transport = _Joined(self.transport)  # type: ignore[assignment]
         await super().send(message)
+        if not is_head and isinstance(self.transport, _Joined):
+            self.transport.flush()
+            self.transport = self.transport._transport
 
     def _without_chunks(self, message: Any) -> None:
         if message["type"] == "http.response.start":

@@ -83,9 +83,9 @@ class Output:
             self._noted.add(text)
             self.note(text)
 
-    def log(self, text: str) -> None:
-        """A line of a program that runs on."""
-        self._to_stderr(safe_text(text))
+    def log_lines(self, lines: Sequence[str]) -> None:
+        """Lines of a program that runs on, which are safe to show."""
+        self._to_stderr("\n".join(lines))
 
     def detail(self, text: str) -> None:
         """For `--verbose` only."""

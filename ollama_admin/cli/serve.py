@@ -1,7 +1,10 @@
 """`ollama-admin serve`"""
 
+import asyncio
 import contextlib
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 
 import typer
@@ -9,6 +12,10 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.output import Output
+from ollama_admin.safe_text import safe_text
+
+PAUSE = 0.2  # seconds between two writes of the log
 
 app = Commands()
 
@@ -45,16 +52,44 @@ def serve(
     """
     shell = shell_of(context, output)
 
-    def log(line: str) -> None:
+    log = _Log(shell.output)
+    try:
+        shell.serve(
+            host=host,
+            port=port,
+            allow_hosts=allow_host or (),
+            grace=grace,
+            allow_truncate=allow_truncate,
+            log=log,
+        )
+    finally:
+        log.flush()
+
+
+class _Log:
+    """Lines of one process, written together several times a second: to write each by itself would
+    take longer than to relay a request.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._lines: list[tuple[float, str]] = []
+
+    def __call__(self, line: str) -> None:
+        """Take a line of the running loop."""
+        if not self._lines:
+            asyncio.get_running_loop().call_later(PAUSE, self.flush)
+        self._lines.append((time.time(), line))
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        shown = [f"{_stamp(int(at))} {safe_text(line)}" for at, line in lines]
         # nobody reads the log any more: the requests are answered all the same
         with contextlib.suppress(OSError):
-            shell.output.log(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
+            if shown:
+                self._output.log_lines(shown)
 
-    shell.serve(
-        host=host,
-        port=port,
-        allow_hosts=allow_host or (),
-        grace=grace,
-        allow_truncate=allow_truncate,
-        log=log,
-    )
+
+@lru_cache(maxsize=2)
+def _stamp(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"

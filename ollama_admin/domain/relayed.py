@@ -1,9 +1,10 @@
 """A client's call that goes to a server as it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-Headers = tuple[tuple[bytes, bytes], ...]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Dialect(StrEnum):

@@ -75,9 +75,14 @@ class Exchange:
         length = self.headers.get(b"content-length", b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > most:
             raise too_large(most)
+        if self._has_read:
+            return b""
         try:
+            message = await self._receive()  # as a rule it is all there; a connection has deadlines
+            if not message.get("more_body", False) and message["type"] == "http.request":
+                return self._whole(message.get("body", b""), most)
             async with asyncio.timeout(self._limits.body_time):
-                return await self._read(most)
+                return await self._read(message, most)
         except TimeoutError as exc:
             raise Refused(
                 408, "the body did not arrive in time", headers={"Connection": "close"}
@@ -158,28 +163,31 @@ class Exchange:
         notes = [(b"x-ollama-admin-note", _as_header(note)) for note in self.notes[:NOTES_LIMIT]]
         return [(b"x-request-id", self.id.encode()), *self.more, *notes]
 
-    async def _read(self, most: int) -> bytes:
-        body = b""
+    def _whole(self, body: bytes, most: int) -> bytes:
+        if len(body) > most:
+            raise too_large(most)
+        self._held.take(len(body))
+        self._has_read = True
+        return body
+
+    async def _read(self, message: Any, most: int) -> bytes:
+        """A body of several pieces, of which the first one is there."""
         pieces: list[bytes] = []
         size = 0
-        while not self._has_read:
-            message = await self._next(is_first=not pieces)
+        while True:
             if message["type"] == "http.disconnect":
                 raise Refused(400, "the body ended too early")
-            body = message.get("body", b"")
-            size += len(body)
+            piece = message.get("body", b"")
+            size += len(piece)
             if size > most:
                 raise too_large(most)
-            self._held.take(len(body))
-            pieces.append(body)
-            self._has_read = not message.get("more_body", False)
-        return body if len(pieces) == 1 else b"".join(pieces)
-
-    async def _next(self, *, is_first: bool) -> Any:
-        if is_first:  # as a rule it is all there
-            return await self._receive()
-        async with asyncio.timeout(self._limits.body_idle):
-            return await self._receive()
+            self._held.take(len(piece))
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                self._has_read = True
+                return b"".join(pieces)
+            async with asyncio.timeout(self._limits.body_idle):
+                message = await self._receive()
 
     def _has_body(self) -> bool:
         return any(self.headers.get(name, b"0") != b"0" for name in _HASTY)

@@ -2,7 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -165,6 +171,22 @@ class Endpoint:
             aclosing(self._chunks(response, name, patience, sending)) as chunks,
         ):
             yield replace(response, chunks=chunks)
+
+    def exchange(
+        self, method: str, path: str, headers: Headers, body: bytes, sending: Sending
+    ) -> AbstractAsyncContextManager[Response]:
+        """The bare way of `request`: what goes wrong is not translated, and the connection alone
+        bounds how long it may be silent.
+        """
+        return self._http.send(
+            method,
+            self.target.ref.url + path,
+            self._with_own(headers),
+            body,
+            silence=silence_of(self._model_patience),
+            any_address=self.any_address,
+            sending=sending,
+        )
 
     @asynccontextmanager
     async def stream(

@@ -81,16 +81,26 @@ def translated(target: Target, path: str, sending: Sending | None = None) -> Ite
     """
     try:
         yield
-    except httpx.DecodingError as exc:
-        raise UpstreamError(
-            f"server {target.ref} sent a body that cannot be decoded ({path})"
-        ) from exc
-    except _FAILED as exc:
+    except Exception as exc:
+        error = translation(exc, target, path, sending)
+        if error is None:
+            raise
+        raise error from exc
+
+
+def translation(
+    exc: BaseException, target: Target, path: str, sending: Sending | None = None
+) -> UpstreamError | None:
+    """What `translated` raises for an exception, None where that passes."""
+    if isinstance(exc, httpx.DecodingError):
+        return UpstreamError(f"server {target.ref} sent a body that cannot be decoded ({path})")
+    if isinstance(exc, _FAILED):
         may_pass_on = sending is None or not sending.is_whole
-        raise unreachable(target, _reason(exc), may_pass_on=may_pass_on) from exc
-    except BadAnswer as exc:
+        return unreachable(target, _reason(exc), may_pass_on=may_pass_on)
+    if isinstance(exc, BadAnswer):
         message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
-        raise UpstreamError(message, "is it an Ollama server?") from exc
+        return UpstreamError(message, "is it an Ollama server?")
+    return None
 
 
 def unreachable(target: Target, reason: str, *, may_pass_on: bool) -> ServerUnreachable:

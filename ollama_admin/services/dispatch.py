@@ -6,14 +6,13 @@ came of it, pass the request on to the next one that holds the same build.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ollama_admin.domain.answers import Attempt, Proof, Stats
-from ollama_admin.domain.models import ListedModel
-from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.models import ListedModel, Listing
 from ollama_admin.domain.requests import Request
 from ollama_admin.errors import (
     AdminError,
@@ -80,7 +79,7 @@ class Accepted(Generic[A]):
 
 
 @dataclass(slots=True, kw_only=True)
-class _Try(Generic[A]):
+class Try(Generic[A]):
     """One candidate that is asked: under which slot, and what it answers.
 
     `lease` is None for a dynamic server, which has no limit that we know. `before` is what it
@@ -144,16 +143,17 @@ class Dispatch:
                 self._record(trail, outcome)
 
     def _record(self, trail: Trail, outcome: str) -> None:
-        if trail.judging is None:
+        """Have the receipt written; where a look at the build is still due, behind that."""
+        attempt = trail.unproven
+        if attempt is None:
             self._recorder.record(trail.receipt(outcome))
-        else:
-            self._recorder.record_later(self._judged_receipt(trail, trail.judging, outcome))
+            return
 
-    async def _judged_receipt(
-        self, trail: Trail, judging: Coroutine[Any, Any, Judgement], outcome: str
-    ) -> Receipt:
-        trail.judgement = await judging
-        return trail.receipt(outcome)
+        def conclude(listing: Listing | None) -> None:
+            trail.judgement = _judgement(attempt, listing)
+            self._recorder.record(trail.receipt(outcome))
+
+        self._lists.behind(attempt.candidate.target.ref, attempt.endpoint, conclude)
 
     async def _first_answer(
         self, trail: Trail, carrier: Carrier[A, T], plan: Plan | None
@@ -203,12 +203,12 @@ class Dispatch:
         candidate: Candidate,
         lease: Lease | None,
         carrier: Carrier[A, T],
-    ) -> _Try[A]:
+    ) -> Try[A]:
         trail.asking(candidate.target.ref)
         endpoint = self._connect(candidate.target, None)
         answer = carrier.begin(candidate, trail.started)
         trail.candidate, trail.answer = candidate, answer
-        return _Try(candidate=candidate, lease=lease, endpoint=endpoint, answer=answer)
+        return Try(candidate=candidate, lease=lease, endpoint=endpoint, answer=answer)
 
     async def _slot(
         self, request: Request, candidates: list[Candidate]
@@ -255,14 +255,15 @@ class Dispatch:
         yield await self._accept(trail, carrier, attempt, stats)
 
     async def _accept(
-        self, trail: Trail, carrier: Carrier[A, T], attempt: _Try[A], stats: Stats
+        self, trail: Trail, carrier: Carrier[A, T], attempt: Try[A], stats: Stats
     ) -> Accepted[A]:
         """What a whole answer comes to, by the build that gave it."""
-        candidate, judgement = attempt.candidate, Judgement(proof=Proof.NAME)
-        if carrier.proves_behind and candidate.demand is None:
-            trail.judging = self._judge(trail, attempt, soon=False)
+        candidate = attempt.candidate
+        judgement = _without_list(trail, carrier, attempt)
+        if judgement is None and carrier.proves_behind and candidate.demand is None:
+            trail.unproven = attempt
             return self._accepted(trail, attempt, Judgement(proof=Proof.UNREAD), stats)
-        if carrier.proves:
+        if judgement is None:
             judgement = await self._judge(trail, attempt)
         trail.judgement = judgement
         if (doubt := proof.require(candidate, judgement)) is not None:
@@ -272,9 +273,7 @@ class Dispatch:
         return self._accepted(trail, attempt, judgement, stats)
 
     @staticmethod
-    def _accepted(
-        trail: Trail, attempt: _Try[A], judgement: Judgement, stats: Stats
-    ) -> Accepted[A]:
+    def _accepted(trail: Trail, attempt: Try[A], judgement: Judgement, stats: Stats) -> Accepted[A]:
         return Accepted(
             candidate=attempt.candidate,
             answer=attempt.answer,
@@ -283,7 +282,7 @@ class Dispatch:
             stats=stats,
         )
 
-    async def _look(self, trail: Trail, attempt: _Try[A]) -> None:
+    async def _look(self, trail: Trail, attempt: Try[A]) -> None:
         """The last look before something is sent: is it the build, is the slot ours still."""
         candidate, terms = attempt.candidate, trail.request.terms
         attempt.before = await trail.deadline.keep(
@@ -297,30 +296,46 @@ class Dispatch:
                 "as allowed"
             )
 
-    async def _judge(self, trail: Trail, attempt: _Try[A], *, soon: bool = True) -> Judgement:
+    async def _judge(self, trail: Trail, attempt: Try[A]) -> Judgement:
         """The digest step: what the server lists right after the last token."""
-        candidate, before = attempt.candidate, attempt.before
-        demand = candidate.demand
-        if candidate.is_remote or attempt.answer.is_remote:
-            return Judgement(proof=Proof.REMOTE)
-        looks = demand is not None or not trail.request.terms.no_verify
-        if not looks or not candidate.shows_digests:
-            return Judgement(proof=Proof.NAME)
+        looking = self._lists.now(attempt.candidate.target.ref, attempt.endpoint)
         try:
-            looking = proof.listed(candidate, attempt.endpoint, self._lists, soon=soon)
-            after = await trail.deadline.keep(looking)
+            listing = await trail.deadline.keep(looking)
         except UpstreamError:
             return Judgement(proof=Proof.UNREAD)
-        known = candidate.stored_digest
-        if demand is not None and before is not None:
-            known = before.digest
-        return judge(
-            candidate.name.text,
-            known=known,
-            before=before,
-            after=after,
-            started=attempt.answer.server_started,
-        )
+        return _judgement(attempt, listing)
+
+
+def _without_list(trail: Trail, carrier: Carrier[A, T], attempt: Try[A]) -> Judgement | None:
+    """What can be said of the build without a look at the server's list; None where a look is
+    due.
+    """
+    if not carrier.proves:
+        return Judgement(proof=Proof.NAME)
+    candidate = attempt.candidate
+    if candidate.is_remote or attempt.answer.is_remote:
+        return Judgement(proof=Proof.REMOTE)
+    looks = candidate.demand is not None or not trail.request.terms.no_verify
+    if not looks or not candidate.shows_digests:
+        return Judgement(proof=Proof.NAME)
+    return None
+
+
+def _judgement(attempt: Try[A], listing: Listing | None) -> Judgement:
+    """What a list after the answer says of its build; None for one that could not be read."""
+    if listing is None:
+        return Judgement(proof=Proof.UNREAD)
+    candidate, before = attempt.candidate, attempt.before
+    known = candidate.stored_digest
+    if candidate.demand is not None and before is not None:
+        known = before.digest
+    return judge(
+        candidate.name.text,
+        known=known,
+        before=before,
+        after=proof.only(listing, candidate),
+        started=attempt.answer.server_started,
+    )
 
 
 def _without_demand(candidates: Sequence[Candidate]) -> list[Candidate]:

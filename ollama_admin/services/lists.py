@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 from ollama_admin.domain.models import Listing
 from ollama_admin.domain.servers import ServerRef
+from ollama_admin.errors import AdminError
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
 PACE = 0.1  # seconds between two reads of a list that nobody waits for
+MOST = 5000  # answers whose build is looked at behind them, at once
+PATIENCE = 10.0  # seconds for them at the end
+
+Hear = Callable[[Listing | None], None]
 
 
 class Lists:
@@ -20,18 +25,53 @@ class Lists:
 
     def __init__(self) -> None:
         self._reads: dict[tuple[int, bool], _Reads] = {}
+        self._behind = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def now(self, ref: ServerRef, endpoint: "Endpoint", *, soon: bool = True) -> Listing:
+    async def now(self, ref: ServerRef, endpoint: "Endpoint") -> Listing:
         """The list of an Ollama server, read by a request that is sent after this call.
 
-        At most one is on its way for each server. Without `soon` it may begin a tenth of a second
-        later, so that it answers many. Raises what `Endpoint.listing` raises.
+        At most one is on its way for each server. Raises what `Endpoint.listing` raises.
         """
+        return await self._of(ref, endpoint).next(endpoint)
+
+    def behind(self, ref: ServerRef, endpoint: "Endpoint", hear: Hear) -> None:
+        """Have `hear` told soon what `now` gives, None where that cannot be read. For many answers
+        of one server this costs little more than for one.
+        """
+        if self._behind >= MOST:
+            hear(None)
+            return
+        self._behind += 1
+        reads = self._of(ref, endpoint)
+        reads.hearers.append(hear)
+        if len(reads.hearers) == 1:
+            task = asyncio.get_running_loop().create_task(self._tell(ref, endpoint, reads))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait until those who are behind were told, but not for long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=PATIENCE)
+
+    async def _tell(self, ref: ServerRef, endpoint: "Endpoint", reads: "_Reads") -> None:
+        """Read once for all who are there when the read begins."""
+        await reads.pause()
+        hearers, reads.hearers = reads.hearers, []
+        listing: Listing | None = None
+        try:
+            with suppress(AdminError):
+                listing = await self.now(ref, endpoint)
+        finally:
+            self._behind -= len(hearers)
+            for hear in hearers:
+                hear(listing)
+
+    def _of(self, ref: ServerRef, endpoint: "Endpoint") -> "_Reads":
         if ref.id is None:  # each who names a URL has credentials of their own
-            return await endpoint.listing()
-        key = (ref.id, endpoint.any_address)
-        reads = self._reads.setdefault(key, _Reads())
-        return await reads.next(endpoint, soon=soon)
+            return _Reads()
+        return self._reads.setdefault((ref.id, endpoint.any_address), _Reads())
 
     async def recent(self, ref: ServerRef, endpoint: "Endpoint", *, within: float) -> Listing:
         """The list as it was read in the last `within` seconds, or as `now` gives it."""
@@ -62,7 +102,7 @@ class _Reads:
         self._running: asyncio.Task[Listing] | None = None
         self._next: asyncio.Task[Listing] | None = None
         self._waiting: Counter[asyncio.Task[Listing]] = Counter()
-        self._wanted = asyncio.Event()  # by somebody who waits
+        self.hearers: list[Hear] = []
         self._began = 0.0
         self._read_at = 0.0
 
@@ -76,9 +116,11 @@ class _Reads:
             return None
         return self._kept
 
-    async def next(self, endpoint: "Endpoint", *, soon: bool) -> Listing:
-        if soon:
-            self._wanted.set()
+    async def pause(self) -> None:
+        """Wait until it is time for a read that nobody waits for."""
+        await asyncio.sleep(max(0.0, self._began + PACE - asyncio.get_running_loop().time()))
+
+    async def next(self, endpoint: "Endpoint") -> Listing:
         if self._next is None:
             work = self._read(self._running, endpoint.listing)
             self._next = asyncio.get_running_loop().create_task(work)
@@ -113,13 +155,8 @@ class _Reads:
     ) -> Listing:
         if before is not None:
             await asyncio.wait((before,))
-        loop = asyncio.get_running_loop()
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._began + PACE):
-                await self._wanted.wait()
         self._running, self._next = self._next, None  # who comes from here on needs another one
-        self._wanted.clear()
-        self._began = loop.time()
+        self._began = asyncio.get_running_loop().time()
         self._kept = await read(self._kept)
         self._read_at = self._began
         return self._kept

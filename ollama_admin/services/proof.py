@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.digests import short
-from ollama_admin.domain.models import ListedModel
+from ollama_admin.domain.models import ListedModel, Listing
 from ollama_admin.domain.requests import Terms
 from ollama_admin.errors import ModelMismatch, ModelNotFound, UpstreamError
 from ollama_admin.rules.candidates import Candidate, Demand
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
 
-async def listed(
-    candidate: Candidate, endpoint: "Endpoint", lists: Lists, *, soon: bool = True
-) -> ListedModel | None:
-    """What the server itself lists under the name now; None for nothing, or for several models.
+async def listed(candidate: Candidate, endpoint: "Endpoint", lists: Lists) -> ListedModel | None:
+    """What the server itself lists under the name now; None for nothing, or for several models."""
+    return only(await lists.now(candidate.target.ref, endpoint), candidate)
 
-    Without `soon` nobody waits for it: see `Lists.now`.
-    """
-    listing = await lists.now(candidate.target.ref, endpoint, soon=soon)
+
+def only(listing: Listing, candidate: Candidate) -> ListedModel | None:
+    """The one model of a list that has the candidate's name."""
     models = listing.named(candidate.name)
     return models[0] if len(models) == 1 else None
 

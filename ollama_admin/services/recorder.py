@@ -1,15 +1,14 @@
 """Writes receipts behind the answers: nobody waits for them, and none of them fails an answer."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 
-PATIENCE = 10.0  # seconds for what is still to be written at the end, and for what is not there yet
+PATIENCE = 10.0  # seconds for what is still to be written at the end
 BATCH = 1000  # receipts of one transaction
 MOST = 20_000  # receipts that wait to be written; what comes then is dropped, and counted
 
@@ -22,7 +21,6 @@ class Recorder:
         self._enabled = enabled
         self._note = note
         self._waiting: list[Receipt] = []
-        self._due: set[asyncio.Task[None]] = set()
         self._dropped = 0
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
@@ -41,19 +39,6 @@ class Recorder:
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
 
-    def record_later(self, receipt: Coroutine[Any, Any, Receipt]) -> None:
-        """Have a receipt written when it is there."""
-        task = asyncio.get_running_loop().create_task(self._record_when_there(receipt))
-        self._due.add(task)
-        task.add_done_callback(self._due.discard)
-
-    async def settle(self) -> None:
-        """Wait for receipts that are not there yet, but not for long."""
-        if self._due:
-            _, unfinished = await asyncio.wait(self._due, timeout=PATIENCE)
-            for task in unfinished:
-                task.cancel()
-
     async def aclose(self) -> None:
         """Wait for what is not written yet, but not for long; what is left then is a note."""
         self._closed = True
@@ -64,9 +49,6 @@ class Recorder:
             self._note("the receipt could not be written: the database takes too long")
             writer.cancel()
             await asyncio.wait((writer,))
-
-    async def _record_when_there(self, receipt: Coroutine[Any, Any, Receipt]) -> None:
-        self.record(await receipt)
 
     async def _write(self) -> None:
         try:

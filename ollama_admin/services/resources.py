@@ -60,8 +60,8 @@ class Resources:
             for name in ("registry", "recorder", "slots", "http", "raw_http", "lists"):
                 if name in self.__dict__:  # it was used
                     stack.push_async_callback(getattr(self, name).aclose)
-            if "recorder" in self.__dict__:  # what it waits for needs the lists
-                stack.push_async_callback(self.recorder.settle)
+            if "lists" in self.__dict__:  # whose last readers have receipts to be written
+                stack.push_async_callback(self.lists.settle)
 
     async def require_servable(self) -> float | None:
         """Raise DatabaseUnavailable unless requests can be served: by the database, or by what the

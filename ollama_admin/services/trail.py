@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self, TypeVar
@@ -69,8 +69,8 @@ class Trail:
     """One request on its way, as its receipt tells it.
 
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
-    are those of a whole answer. `begun` says that a part of an answer was handed on; `judging` is
-    the look at the build where it comes behind the answer.
+    are those of a whole answer. `begun` says that a part of an answer was handed on; `unproven` is
+    the attempt whose build is looked at behind the answer.
     """
 
     request: Request
@@ -82,7 +82,7 @@ class Trail:
     answer: Carried | None = None
     stats: Stats | None = None
     judgement: Judgement | None = None
-    judging: Coroutine[Any, Any, Judgement] | None = None
+    unproven: Any = None
     attempts: list[Attempt] = field(default_factory=list)
 
     def asking(self, server: ServerRef) -> None:
