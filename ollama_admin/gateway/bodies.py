@@ -7,8 +7,8 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ollama_admin.gateway.refusals import Refused
 
@@ -19,18 +19,18 @@ WINDOW = 2**27  # bytes that a decoder may be asked to keep
 _FORM = re.compile(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE)
 _FIELD = re.compile(rb'content-disposition:\s*form-data\s*;[^\r\n]*name="model"', re.IGNORECASE)
 _NO_JSON = "the body is not a JSON object in UTF-8"
+_TWICE = "the body names its model twice, or in another case than 'model'"
 # Ours, where Ollama's own paths are asked.
 OURS = ("server", "server_url", "digest")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(NamedTuple):
     """What was seen: the model as it is spelt, and the top level of the document, empty for a
     form.
     """
 
     model: str
-    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    document: Mapping[str, Any] = MappingProxyType({})
 
     def ours(self, name: str) -> str | int | None:
         """One of `OURS`; Refused for a value that cannot be one."""
@@ -46,10 +46,11 @@ def look_at(body: bytes, content_type: str, encoding: str) -> Look:
     """Read the copy; Refused where it names no model, or names it in a way that could be read as
     two.
     """
-    form = _FORM.match(content_type)
-    if form is not None:
-        return Look(model=_model_of_form(body, form[1]))
-    document = read(_decoded(body, encoding.strip().lower()))
+    if content_type.startswith("multipart"):
+        return Look(model=_model_of_form(body, content_type))
+    if encoding:
+        body = _decoded(body, encoding.strip().lower())
+    document = read(body)
     return Look(model=_model_of(document), document=document)
 
 
@@ -57,24 +58,29 @@ def read(body: bytes) -> dict[str, Any]:
     """The JSON object of a body. Refused where two readers could take two values for its model."""
     if sum(map(body.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
         raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
-    top: list[tuple[str, Any]] = []
-
-    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        top[:] = pairs  # the outermost object comes last
-        return dict(pairs)
-
     try:
-        document = json.loads(body.decode(), object_pairs_hook=note)
+        document = _DECODER.decode(body.decode())
     except RecursionError as exc:
         raise Refused(400, "the body is nested too deep") from exc
     except ValueError as exc:
         raise Refused(400, _NO_JSON) from exc
     if not isinstance(document, dict):
         raise Refused(400, _NO_JSON)
-    spellings = [key for key, _ in top if key.casefold() == "model"]
-    if spellings not in ([], ["model"]):  # Go takes the last one, in whatever case
-        raise Refused(400, "the body names its model twice, or in another case than 'model'")
+    for key in document:
+        if key != "model" and key.casefold() == "model":  # Go takes it in whatever case
+            raise Refused(400, _TWICE)
     return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs) and [key for key, _ in pairs].count("model") > 1:
+        raise Refused(400, _TWICE)
+    return document
+
+
+# made once: `json.loads` would make one for each body, which takes longer than to read it
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _model_of(document: Mapping[str, Any]) -> str:
@@ -88,7 +94,7 @@ def _model_of(document: Mapping[str, Any]) -> str:
 
 def _decoded(body: bytes, encoding: str) -> bytes:
     """The body without its compression; Refused for one that is not known or grows too long."""
-    if encoding in ("", "identity"):
+    if encoding == "identity":
         return body
     try:
         if encoding in ("gzip", "x-gzip"):
@@ -130,10 +136,13 @@ def _too_long() -> Refused:
     return Refused(413, f"the decoded body is longer than {DECODED_LIMIT // 2**20} MiB")
 
 
-def _model_of_form(body: bytes, boundary: str) -> str:
+def _model_of_form(body: bytes, content_type: str) -> str:
     """The one field `model` of a form (RFC 7578)."""
+    form = _FORM.match(content_type)
+    if form is None:
+        raise Refused(400, "the form has no boundary")
     found: list[str] = []
-    for part in body.split(b"--" + boundary.encode("latin-1")):
+    for part in body.split(b"--" + form[1].encode("latin-1")):
         head, separator, value = part.partition(b"\r\n\r\n")
         if separator and len(head) < 2000 and _FIELD.search(head):
             found.append(value.removesuffix(b"\r\n").decode(errors="replace"))

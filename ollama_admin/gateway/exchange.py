@@ -5,6 +5,8 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +22,10 @@ JSON = b"application/json"
 NOTES_LIMIT, NOTE_LENGTH = 10, 500  # notes, and bytes of one
 QUICK = 0.05  # seconds in which nobody looks whether the client has left
 LAST_WORDS = 2.0  # seconds for a client that does not read
-_HASTY = (b"transfer-encoding", b"content-length")
+
+
+# of requests: no two of a fleet's processes share the first half
+_PROCESS, _NUMBERS = secrets.token_hex(4), count(secrets.randbits(24))
 
 
 class Exchange:
@@ -34,7 +39,7 @@ class Exchange:
         self.scope = scope
         self.place = place
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.id = secrets.token_hex(8)
+        self.id = f"{_PROCESS}{next(_NUMBERS):08x}"
         self.status = LEFT
         self.began = time.monotonic()
         self.notes: list[str] = []
@@ -60,11 +65,9 @@ class Exchange:
 
     def line(self) -> str:
         """What the log tells of the request; a key in its path is not among it."""
-        method, path = quote(self.scope["method"]), quote(self.place.path)[:200]
-        if self.place.server is not None:
-            path = f"/servers/{quote(self.place.server)[:100]}{path}"
+        shown = _shown(self.scope["method"], self.place.path, self.place.server)
         ms = round((time.monotonic() - self.began) * 1000)
-        return f"{self.id} {method} {path} {self.status} {ms} ms"
+        return f"{self.id} {shown} {self.status} {ms} ms"
 
     def header(self, name: bytes) -> str:
         """The value of a header, empty where there is none."""
@@ -190,7 +193,10 @@ class Exchange:
                 message = await self._receive()
 
     def _has_body(self) -> bool:
-        return any(self.headers.get(name, b"0") != b"0" for name in _HASTY)
+        length = self.headers.get(b"content-length")
+        if length is None:
+            return b"transfer-encoding" in self.headers
+        return length != b"0"
 
 
 class Leaving:
@@ -221,6 +227,14 @@ class Leaving:
             self.has_left = True
             if self._task is not None:
                 self._task.cancel()
+
+
+@lru_cache(maxsize=1000)
+def _shown(method: str, path: str, server: str | None) -> str:
+    shown = quote(path)[:200]
+    if server is not None:
+        shown = f"/servers/{quote(server)[:100]}{shown}"
+    return f"{quote(method)} {shown}"
 
 
 def _as_header(text: str) -> bytes:

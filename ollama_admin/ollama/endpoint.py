@@ -345,8 +345,10 @@ class Endpoint:
         times = self._http.times
         return Patience(first_byte=times.first_byte, idle=times.idle)
 
-    def _with_own(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+    def _with_own(self, headers: Headers) -> Headers:
         """The headers, and the server's own in place of those that have the same names."""
+        if not self.target.headers:
+            return headers
         # httpx itself would take ASCII only
         own = [
             (name.encode(), value.reveal().encode("latin-1"))

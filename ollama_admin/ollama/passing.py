@@ -80,6 +80,9 @@ def passing(shape: Shape, accepted: frozenset[str], *, holds: bool) -> "Passing"
     return _Records(shape, names, holds=holds)
 
 
+NOTHING_COUNTED = StreamEvent()
+
+
 class Passing:
     """What is known of an answer so far.
 
@@ -94,7 +97,7 @@ class Passing:
         self.is_remote = False
         self.error: str | None = None
         self.held = b""
-        self.numbers = StreamEvent()
+        self.numbers = NOTHING_COUNTED
 
     def take(self, chunk: bytes) -> bytes:
         """What may be passed on now. Raises OtherModel and BadAnswer."""

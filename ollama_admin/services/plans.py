@@ -1,7 +1,8 @@
 """Plans of the names that were asked lately, kept until the registry changes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.names import ModelName
@@ -12,8 +13,7 @@ from ollama_admin.services.registry import Registry
 from ollama_admin.services.selection import Plan, Selection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(NamedTuple):
     """Which model of which server is asked for, in terms that can be looked up. `native_only`
     names a path that only Ollama itself serves.
     """
@@ -32,6 +32,19 @@ class Planned:
     request: Request
     plan: Plan
     notes: tuple[str, ...]
+
+    def request_of(self, id: str, note: Callable[[str], None]) -> Request:
+        """The request as one call of a client, who hears its notes."""
+        asked = self.request
+        caller = Caller(way=asked.caller.way, rights=asked.caller.rights, note=note)
+        return Request(
+            name=asked.name,
+            route=asked.route,
+            terms=asked.terms,
+            caller=caller,
+            id=id,
+            cannot_carry=asked.cannot_carry,
+        )
 
 
 class _AskedError(Exception):

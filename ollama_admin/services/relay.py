@@ -7,7 +7,6 @@ server is asked not to cut it.
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -104,8 +103,7 @@ class Relay:
 
         Closing the generator ends the work upstream. Raises Refusal.
         """
-        caller = replace(planned.request.caller, note=note)
-        request = replace(planned.request, caller=caller, id=call.id)
+        request = planned.request_of(call.id, note)
         carrier = _Relaying(call, request)
         try:
             async with aclosing(self._dispatch.run(request, carrier, planned.plan)) as parts:
