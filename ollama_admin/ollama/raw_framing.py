@@ -9,14 +9,15 @@ from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
+import httptools
+
 from ollama_admin.ollama.http import HEADERS_LIMIT
 from ollama_admin.ollama.response import BadAnswer, BadRequest, ImproperAnswer
 
 Framing = Literal["length", "chunked", "close", "none"]
 
 HEAD_LIMIT = 64 * 1024  # bytes
-_SIZE_LINE_LIMIT = 4 * 1024  # bytes, with the extensions that nobody uses
-_TRAILERS_LIMIT = 8 * 1024  # bytes
+_OVERHEAD_LIMIT = 8 * 1024  # bytes of chunked coding in a row without one of the body
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = rb"(?:" + _TOKEN + rb":[^\r\n\0]*+\r\n)*+"
@@ -27,12 +28,10 @@ _HEAD = re.compile(
 _BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
 _NAME = re.compile(_TOKEN)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
-_SIZE = rb"[0-9A-Fa-f]{1,12}"
-_EXTENSION = rb"[ \t]*+(?:;[^\r\n\0]*+)?+"
-_FIRST_SIZE = re.compile(rb"(" + _SIZE + rb")" + _EXTENSION + rb"\r\n")
-_NEXT_SIZE = re.compile(rb"\r\n(" + _SIZE + rb")" + _EXTENSION + rb"\r\n")
-_PART_OF_SIZE = re.compile(rb"(?:\r|(?:\r\n)?(?:" + _SIZE + _EXTENSION + rb"\r?)?)")
-_TRAILERS = re.compile(_FIELDS + rb"\r\n")
+# with `close`, whatever follows the last chunk is an error; a line that is empty is not
+_CHUNKS_FOLLOW = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+_LAST_LINES = 5  # bytes: the end of a line, and the empty line
+_END = re.compile(rb"[^\r\n]\r\n\r\n")
 _TARGET = re.compile(r"/[!-\"$-~]*")  # of printable ASCII, without `#`
 _CONTROL = re.compile(r"[\x00-\x1f\x7f#]")
 _PRINTABLE = "!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
@@ -190,60 +189,70 @@ def _members(value: bytes) -> list[bytes]:
 
 
 class Chunks:
-    """Takes chunks apart. `is_over` after the last one; what follows it is `has_excess`."""
+    """Takes chunks apart, by llhttp. `is_over` after the last one; what follows it is `has_excess`.
 
-    __slots__ = ("_is_last", "_left", "_rest", "_size_line", "has_excess", "is_over")
+    Its parser begins behind a head of ours, and so knows no more of the answer than its chunks.
+    """
+
+    __slots__ = ("_idle", "_parser", "_received", "_tail", "has_excess")
 
     def __init__(self) -> None:
-        self.is_over = self.has_excess = self._is_last = False
-        self._left = 0  # bytes of the current chunk that are still to come
-        self._rest = b""  # the beginning of a line
-        self._size_line = _FIRST_SIZE
+        self._received = _Received()
+        self._parser = httptools.HttpResponseParser(self._received)
+        self._parser.feed_data(_CHUNKS_FOLLOW)
+        self._idle = 0  # bytes since the last ones that had some of the body
+        self._tail = b""
+        self.has_excess = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._received.is_over
 
     def read(self, data: bytes) -> bytes:
         """What is body in the bytes that came next; ImproperAnswer where they are no chunks."""
-        if self._rest:
-            data, self._rest = self._rest + data, b""
-        pieces = []
-        at, end = 0, len(data)
-        while at < end and not self._is_last:
-            if self._left:
-                piece = data[at : at + self._left]
-                pieces.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
-                continue
-            match = self._size_line.match(data, at)
-            if match is None:
-                self._keep_part_of_size(data[at:])
-                break
-            at = match.end()
-            self._size_line = _NEXT_SIZE
-            self._left = int(match[1], 16)
-            self._is_last = not self._left
-        if self._is_last:
-            self._drop_trailers(data[at:])
-        if len(pieces) == 1:
-            return pieces[0]
-        return b"".join(pieces)
-
-    def _keep_part_of_size(self, rest: bytes) -> None:
-        if len(rest) > _SIZE_LINE_LIMIT or not _PART_OF_SIZE.fullmatch(rest):
-            raise _improper("its chunks")
-        self._rest = rest
-
-    def _drop_trailers(self, rest: bytes) -> None:
         if self.is_over:
             self.has_excess = True
-            return
-        match = _TRAILERS.match(rest)
-        if match is not None:
-            self.is_over = True
-            self.has_excess = match.end() < len(rest)
-        elif len(rest) > _TRAILERS_LIMIT or b"\r\n\r\n" in rest or _BROKEN_LINE.search(rest):
-            raise _improper("its trailers")
-        else:
-            self._rest = rest
+            return b""
+        received = self._received
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as exc:
+            if not received.is_over:
+                raise _improper("its chunks") from exc
+            self.has_excess = True
+        self._tail = (self._tail + data)[-_LAST_LINES:]
+        if received.is_over and not _END.fullmatch(self._tail):
+            self.has_excess = True
+        body = received.take()
+        self._refuse_endless(len(data), has_body=bool(body))
+        return body
+
+    def _refuse_endless(self, length: int, *, has_body: bool) -> None:
+        """Sizes, extensions and trailers without an end are no answer."""
+        self._idle += length
+        if has_body:
+            self._idle = 0
+        if self._idle > _OVERHEAD_LIMIT:
+            raise _improper("its chunks have no end")
+
+
+class _Received:
+    """What the parser has found since it was last looked at."""
+
+    __slots__ = ("is_over", "on_body", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.on_body = self.pieces.append
+        self.is_over = False
+
+    def on_message_complete(self) -> None:
+        self.is_over = True
+
+    def take(self) -> bytes:
+        body = b"".join(self.pieces)
+        self.pieces.clear()
+        return body
 
 
 def _improper(what: str) -> ImproperAnswer:

@@ -15,8 +15,8 @@ from ollama_admin.ollama.response import BadAnswer, BadRequest, ImproperAnswer, 
 
 bodies = st.lists(st.binary(min_size=1, max_size=300), max_size=12)
 cuts = st.lists(st.integers(min_value=0, max_value=5000), max_size=40)
-extensions = st.sampled_from([b"", b";a=b", b' ; a="b;c"', b";"])
-trailers = st.sampled_from([b"", b"X: y\r\n", b"X: y\r\nContent-Length: 3\r\n"])
+extensions = st.sampled_from([b"", b";a=b", b';a="b;c";d'])
+trailers = st.sampled_from([b"", b"X: y\r\n", b"X: y\r\nx-a:\r\n"])
 
 
 def pieces_of(data: bytes, at: Sequence[int]) -> list[bytes]:

@@ -123,6 +123,12 @@ def test_httpx_is_imported_where_it_sends_and_where_its_errors_are_translated() 
     }
 
 
+def test_the_parser_of_chunks_is_known_to_one_module_here() -> None:
+    """What only `serve` installs may not be needed by a command."""
+    using = {name for name, tree in MODULES.items() if "httptools" in imported(tree)}
+    assert {name for name in using if not name.startswith("api/")} == {"ollama/raw_framing.py"}
+
+
 def test_what_a_request_gives_back_has_nothing_of_httpx() -> None:
     """So that another transport can stand behind `Response` without a change above it."""
     modules = imported(MODULES["ollama/response.py"])
