@@ -66,7 +66,10 @@ _PHASES = (
     ),
 )
 _FAILED = (
-    *(httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict),
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    httpx.CookieConflict,
     ConnectionFault,
 )
 _CONNECTING = (httpx.ConnectError, httpx.ConnectTimeout, NotConnected)

@@ -35,6 +35,20 @@ from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.ollama.faults import translated
 from ollama_admin.ollama.http import HTTP, Times
 from ollama_admin.ollama.raw_http import RawHTTP
+from ollama_admin.ollama.response import (
+    AnswerLate,
+    BadRequest,
+    ConnectionBroken,
+    ConnectionClosed,
+    ConnectionFault,
+    ConnectLate,
+    HandshakeLate,
+    ImproperAnswer,
+    NotConnected,
+    ProxyFault,
+    Sending,
+    WriteLate,
+)
 from ollama_admin.simulator.http import Connection, RecordedRequest, encode_chunk
 from tests.fake_ollama import (
     Answer,
@@ -1002,6 +1016,47 @@ def test_every_failure_of_the_network_has_a_reason_of_its_own(kind: type[Excepti
     with pytest.raises(ServerUnreachable) as caught, translated(GPU, "/api/tags"):
         raise made(kind)
     assert not caught.value.message.endswith("the request failed")
+
+
+SAME = {
+    NotConnected: httpx.ConnectError,
+    ConnectLate: httpx.ConnectTimeout,
+    ProxyFault: httpx.ProxyError,
+    WriteLate: httpx.WriteTimeout,
+    AnswerLate: httpx.ReadTimeout,
+    ImproperAnswer: httpx.RemoteProtocolError,
+    ConnectionClosed: httpx.RemoteProtocolError,
+    ConnectionBroken: httpx.ReadError,
+    BadRequest: httpx.LocalProtocolError,
+}
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+@pytest.mark.parametrize("kind", SAME, ids=lambda kind: kind.__name__)
+def test_both_ways_to_a_server_fail_in_the_same_words(
+    kind: type[ConnectionFault], is_whole: bool
+) -> None:
+    errors = []
+    for foreign in (kind("x"), made(SAME[kind])):
+        foreign.__cause__ = None
+        if kind is NotConnected:
+            foreign.__cause__ = OSError(errno.ECONNREFUSED, "x")
+        with (
+            pytest.raises(ServerUnreachable) as caught,
+            translated(GPU, "/x", Sending(is_whole=is_whole)),
+        ):
+            raise foreign
+        errors.append((caught.value.message, caught.value.hint, caught.value.may_pass_on))
+    assert errors[0] == errors[1]
+    assert errors[0][2] is not is_whole
+
+
+def test_every_fault_of_a_connection_has_a_like_in_httpx() -> None:
+    kinds = {ConnectionFault}
+    while below := {kind for one in kinds for kind in one.__subclasses__()} - kinds:
+        kinds |= below
+    # httpx has the same exception for a handshake that takes too long, with a cause below it
+    assert kinds - {ConnectionFault, HandshakeLate} == SAME.keys()
 
 
 def test_the_systems_own_reason_is_shown_where_there_is_one() -> None:
