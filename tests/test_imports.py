@@ -96,7 +96,10 @@ REQUESTS = (
 )
 DATABASE = ("sqlalchemy", "sqlite3", "ollama_admin.client", "ollama_admin.store")
 OTHER_DATABASE = ("psycopg", "sqlalchemy.dialects.postgresql")
-NEVER = ("pydantic", "alembic", "sqlalchemy.orm", "click", "fastapi", "httpx._main", "pygments")
+NEVER = (
+    *("pydantic", "alembic", "sqlalchemy.orm", "click", "fastapi", "httpx._main", "pygments"),
+    *("httptools", "uvloop", "ollama_admin.ollama.raw_http"),
+)
 
 
 def loaded_by(*words: str, environ: dict[str, str] | None = None) -> set[str]:
