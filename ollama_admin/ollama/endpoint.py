@@ -118,6 +118,10 @@ class Endpoint:
             "GET", "/api/ps", lambda document: wire.running_context(document, model)
         )
 
+    async def loaded(self) -> frozenset[str]:
+        """The keys of the names, and the digests, of the models that are in memory now."""
+        return await self._document("GET", "/api/ps", wire.loaded)
+
     async def generate(
         self, question: "Question", model: str, path: str | None = None
     ) -> AsyncGenerator[StreamEvent, None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.models import BuildDetails, ListedModel
+from ollama_admin.domain.names import model_key
 from ollama_admin.domain.values import Json
 from ollama_admin.ollama.response import BadAnswer, read_json
 
@@ -84,6 +85,20 @@ def running_context(document: Any, name: str) -> int | None:
         if isinstance(entry, dict) and entry.get("name") == name:
             return _count(entry.get("context_length"))
     return None
+
+
+def loaded(document: Any) -> frozenset[str]:
+    """What `/api/ps` shows: the keys of the names that loaded the models, and their digests."""
+    found: set[str] = set()
+    for entry in _list(_object(document, "the answer"), "models"):
+        if not isinstance(entry, dict):
+            continue
+        name, digest = entry.get("name"), entry.get("digest")
+        if isinstance(name, str) and name:
+            found.add(model_key(name))
+        if isinstance(digest, str) and digest:
+            found.add(digest)
+    return frozenset(found)
 
 
 def native_event(document: Any) -> StreamEvent:

@@ -16,11 +16,13 @@ from ollama_admin.store.database import Database
 
 if TYPE_CHECKING:
     from ollama_admin.domain.secret import Secret
-    from ollama_admin.domain.servers import Server
+    from ollama_admin.domain.servers import Server, Target
+    from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
     from ollama_admin.ollama.raw_http import RawHTTP
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.lists import Lists
+    from ollama_admin.services.loads import Loads
     from ollama_admin.services.recorder import Recorder
     from ollama_admin.services.registry import Registry
     from ollama_admin.services.slots import Slots
@@ -57,7 +59,7 @@ class Resources:
         async with AsyncExitStack() as stack:
             stack.callback(self.db.close)
             # closed from the last one on
-            for name in ("registry", "recorder", "slots", "http", "raw_http", "lists"):
+            for name in ("registry", "recorder", "slots", "http", "raw_http", "lists", "loads"):
                 if name in self.__dict__:  # it was used
                     stack.push_async_callback(getattr(self, name).aclose)
             if "lists" in self.__dict__:  # whose last readers have receipts to be written
@@ -114,6 +116,18 @@ class Resources:
         from ollama_admin.services.recorder import Recorder
 
         return Recorder(self.db, self.settings.receipts, self._note)
+
+    @cached_property
+    def loads(self) -> Loads:
+        from ollama_admin.services.loads import Loads
+
+        return Loads(self._to_read_loads)
+
+    def _to_read_loads(self, target: Target, timeout: float | None) -> Endpoint:
+        """The way to a registered server, at an address that every caller may reach."""
+        from ollama_admin.ollama.endpoint import Endpoint
+
+        return Endpoint(self.http, target, timeout, any_address=False)
 
     def _open_vault(self, *, create: bool) -> Vault:
         from ollama_admin.vault import Vault, load_keys

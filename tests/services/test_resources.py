@@ -22,9 +22,9 @@ async def test_everything_is_closed_though_each_of_them_fails(
 ) -> None:
     resources = Resources(Settings.read({}, f"sqlite:///{tmp_path / 'one.db'}"), {}, print)
     closed: list[str] = []
-    for name in ("http", "slots", "recorder", "registry"):
+    for name in ("loads", "http", "slots", "recorder", "registry"):
         monkeypatch.setattr(getattr(resources, name), "aclose", failing(name, closed))
     monkeypatch.setattr(resources.db, "close", lambda: closed.append("db"))
     with pytest.raises(OSError, match="registry is broken"):
         await resources.aclose()
-    assert closed == ["http", "slots", "recorder", "registry", "db"]
+    assert closed == ["loads", "http", "slots", "recorder", "registry", "db"]

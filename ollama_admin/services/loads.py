@@ -1,0 +1,164 @@
+"""Which models servers have in memory now, as far as this process knows: what a request prefers.
+
+It is read in the background while requests come. No request waits for it, and none fails by it.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ollama_admin.domain.names import model_key
+from ollama_admin.domain.servers import Server, Target
+from ollama_admin.errors import AdminError
+from ollama_admin.rules import balance
+from ollama_admin.rules.balance import Load
+from ollama_admin.rules.candidates import Candidate
+from ollama_admin.services.servers import Connect
+from ollama_admin.services.tasks import WorkLimit
+
+EVERY = 5.0  # seconds between two reads of a server, while requests come
+LONGEST = 60.0  # seconds until a server that fails again and again is tried once more
+KEPT = 300.0  # seconds that a read tells anything: Ollama's own `keep_alive` by default
+TIMEOUT = 2.0  # seconds for a read
+
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class _Server:
+    """What is known of one server, and when a request could last go there. `loaded` are the keys of
+    names, and digests, at the time `read`; `due` is when it is read again, and `failures` are the
+    reads in a row that failed.
+    """
+
+    asked: float
+    loaded: frozenset[str] | None = None
+    read: float = 0.0
+    due: float = 0.0
+    failures: int = 0
+    task: asyncio.Task[None] | None = None
+
+
+class Loads:
+    """The loads of servers, for one process. `connect` is the way to a server, and `clock` gives
+    monotonic seconds.
+    """
+
+    def __init__(self, connect: Connect, clock: Clock = time.monotonic) -> None:
+        self._connect = connect
+        self._clock = clock
+        self._servers: dict[int, _Server] = {}
+        self._running: Counter[tuple[int, str]] = Counter()
+        self._limit = WorkLimit()
+        self._is_closed = False
+
+    def load(
+        self, server: Server, model_name: str, in_flight: int, digest: str | None = None
+    ) -> Load:
+        """What is known of a server for a model, spelt as the server spells it. A model is loaded,
+        too, where its build runs under another name, and while we have a request for it there.
+        """
+        return Load(
+            loaded=self._is_loaded(server.id, model_name, digest),
+            in_flight=in_flight,
+            limit=server.max_concurrent,
+        )
+
+    def of(
+        self, candidates: Sequence[Candidate], in_flight: Mapping[int, int] | None = None
+    ) -> Mapping[int, Load]:
+        """The loads of the candidates by server id; `in_flight` by server id is as the rows say
+        where it is not given.
+        """
+        loads: dict[int, Load] = {}
+        for candidate in candidates:
+            server = candidate.server
+            if server is None:
+                continue
+            count = server.slots_in_use
+            if in_flight is not None:
+                count = in_flight.get(server.id, count)
+            name, digest = candidate.name.text, candidate.stored_digest
+            loads[server.id] = self.load(server, name, count, digest)
+        return loads
+
+    def ordered(
+        self, candidates: Sequence[Candidate], affinity: bytes | None
+    ) -> Sequence[Candidate]:
+        """The candidates of a plan in the order in which they are asked now, each with what is
+        demanded of its place; this is also heard as a request.
+        """
+        self.asked(candidates)
+        order = balance.ordered(candidates, self.of(candidates), affinity)
+        return balance.in_place_of(candidates, order)
+
+    def asked(self, candidates: Sequence[Candidate]) -> None:
+        """Hear of a request: begin to read the servers that it may go to, those that were not read
+        in the last seconds. Needs a running loop; never waits and never raises.
+
+        Nothing is read where there is nothing to choose from, nor for the first request in a while:
+        it does not wait, and a command makes no other.
+        """
+        if len(candidates) < 2 or self._is_closed:
+            return
+        now = self._clock()
+        for candidate in candidates:
+            server = candidate.server
+            if server is None or server.is_ollama is False:
+                continue
+            known = self._servers.setdefault(server.id, _Server(asked=-KEPT))
+            is_asked_lately = now - known.asked < KEPT
+            known.asked = now
+            if is_asked_lately and known.task is None and now >= known.due:
+                reading = self._read(known, candidate.target)
+                known.task = asyncio.get_running_loop().create_task(reading)
+
+    @contextmanager
+    def running(self, server_id: int, model_name: str) -> Iterator[None]:
+        """For the time of a request to a server: it has the model loaded, or is about to."""
+        key = (server_id, model_key(model_name))
+        self._running[key] += 1
+        try:
+            yield
+        finally:
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]
+
+    async def aclose(self) -> None:
+        """End what is being read."""
+        self._is_closed = True
+        tasks = [known.task for known in self._servers.values() if known.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _is_loaded(self, server_id: int, model_name: str, digest: str | None) -> bool | None:
+        key = model_key(model_name)
+        if (server_id, key) in self._running:
+            return True
+        known = self._servers.get(server_id)
+        if known is None or known.loaded is None or self._clock() - known.read > KEPT:
+            return None
+        return key in known.loaded or digest in known.loaded
+
+    async def _read(self, known: _Server, target: Target) -> None:
+        """Read a server once. One that fails is unknown; that it fails is told by the requests that
+        go there, and no note is made of it here.
+        """
+        try:
+            async with self._limit.take():
+                loaded = await self._connect(target, TIMEOUT).loaded()
+        except AdminError:
+            known.loaded = None
+            known.failures += 1
+        else:
+            known.loaded, known.failures = loaded, 0
+        finally:
+            known.task = None
+            known.read = self._clock()
+            known.due = known.read + min(LONGEST, EVERY * 2 ** min(known.failures, 10))
