@@ -263,11 +263,21 @@ class Client:
     async def explain(self, **asked: Any) -> Explanation:
         """Which server would answer, and why no other; no prompt is sent."""
         from ollama_admin.domain.requests import GenerateRequest
+
+        return await self.route(GenerateRequest(**asked))
+
+    async def route(self, request: GenerateRequest, affinity: bytes | None = None) -> Explanation:
+        """Which server would answer a request that is already put together, and why no other.
+
+        `affinity` is the key of the conversation that it belongs to; see `rules/affinity.py`.
+        """
         from ollama_admin.services.explain import Explaining
 
         resources = self._resources
-        explaining = Explaining(resources.db, self._selection(), self._connect, resources.lists)
-        return await explaining.explain(GenerateRequest(**asked), self._caller)
+        explaining = Explaining(
+            resources.db, self._selection(), self._connect, resources.lists, resources.loads
+        )
+        return await explaining.explain(request, self._caller, affinity)
 
     async def import_env(
         self,

@@ -177,6 +177,15 @@ class ChatBody(_Asked):
     tools: JsonObjects | None = Field(None, max_length=1000)
 
 
+class RouteBody(GenerateBody):
+    """The body of `/api/generate`, or with `messages` that of `/api/chat`."""
+
+    messages: Annotated[list[Message], Field(fail_fast=True)] | None = Field(
+        None, max_length=10_000
+    )
+    tools: JsonObjects | None = Field(None, max_length=1000)
+
+
 class ServerRef(BaseModel):
     id: int | None
     name: str | None
@@ -260,6 +269,33 @@ class OllamaProblem(BaseModel):
 
     error: str
     code: str
+
+
+class Chosen(BaseModel):
+    server: ServerRef
+    digest: str | None
+
+
+class ExplainedServer(BaseModel):
+    server: ServerRef
+    eligible: bool
+    reason: str | None = Field(description="why it would not answer")
+    digest: str | None
+    priority: int | None
+    slots_in_use: int | None
+    max_concurrent: int | None
+    status: str | None
+    catalogue_age_s: int | None
+    preference: list[str] = Field(
+        description="what speaks for and against it among servers of the same priority"
+    )
+
+
+class Explanation(BaseModel):
+    """`candidates` are all servers, in the order in which they are preferred."""
+
+    chosen: Chosen | None
+    candidates: list[ExplainedServer]
 
 
 class DigestChange(BaseModel):

@@ -81,7 +81,8 @@ def generate(  # long because each option is a line or two
     Several words are one prompt. Without -m, the first of them is the model if some server lists
     it. What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without
     --server and --server-url, the first active server that lists the model answers, in the order
-    default, priority, id; when it is away or at its limit, the next one that holds the same build.
+    default, priority, free slots, id; when it is away or at its limit, the next one that holds the
+    same build.
     """
     shell = shell_of(context, output)
     fields = asked.fields()

@@ -10,6 +10,8 @@ class ExplainedServer:
     """What would become of one server if a request were made now; `reason` is None where nothing is
     to be said.
 
+    `preference` is what speaks for and against a server that could answer as well as another one of
+    the same priority: "loaded", "affinity", "2 of 4 slots free". It excludes nothing either.
     `status` and `catalogue_age_s` (seconds since its last discovery) are for people to read: they
     exclude nothing.
     """
@@ -23,6 +25,7 @@ class ExplainedServer:
     max_concurrent: int | None = None
     status: ServerStatus | None = None
     catalogue_age_s: int | None = None
+    preference: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

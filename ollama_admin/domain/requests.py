@@ -127,7 +127,8 @@ class Request:
     """What the way to an answer depends on, whatever is carried there.
 
     `name` is the model that the route names, if it does. `cannot_carry` names, for each dialect
-    that cannot express what is carried, what is lacking. `id` goes into its receipt.
+    that cannot express what is carried, what is lacking. `id` goes into its receipt. `affinity` is
+    the key of the conversation that it belongs to, which one of equal servers is preferred for.
     """
 
     name: ModelName | None
@@ -136,3 +137,4 @@ class Request:
     caller: Caller
     id: str | None = None
     cannot_carry: Mapping[ApiVersion, str] = field(default_factory=dict)
+    affinity: bytes | None = None

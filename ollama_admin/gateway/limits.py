@@ -25,7 +25,7 @@ class Limits:
 
     def of(self, path: str) -> int:
         """Bytes that a body for the REST API's path may have."""
-        if path in ("/api/generate", "/api/chat"):
+        if path in ("/api/generate", "/api/chat", "/api/route"):
             return self.body_large
         return self.body
 

@@ -1,9 +1,11 @@
 """Which server would answer a request, and why no other: the plan of the request, shown.
 
-Nothing is decided here. The plan is the one that answering begins with, and where a build is
-demanded the list of a candidate is read as it would be before sending. No prompt is sent.
+Nothing is decided here. The plan is the one that answering begins with, in the order in which it
+would be asked now, and where a build is demanded the list of a candidate is read as it would be
+before sending. No prompt is sent.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from ollama_admin.rules.routing import Obstacle, Verdict
 from ollama_admin.services import proof
 from ollama_admin.services.dispatch import passes_on
 from ollama_admin.services.lists import Lists
+from ollama_admin.services.loads import Loads
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.trail import Deadline
@@ -29,33 +32,63 @@ Refused = dict[ServerRef, str]  # candidates that would not be asked after all, 
 
 
 class Explaining:
-    def __init__(self, db: Database, selection: Selection, connect: Connect, lists: Lists) -> None:
+    def __init__(
+        self,
+        db: Database,
+        selection: Selection,
+        connect: Connect,
+        lists: Lists,
+        loads: Loads,
+    ) -> None:
         self._db = db
         self._selection = selection
         self._connect = connect
         self._lists = lists
+        self._loads = loads
 
-    async def explain(self, asked: GenerateRequest, caller: Caller) -> Explanation:
-        """Judge every server as answering would. Raises what is wrong with the request itself, and
-        ModelNotFound where no server lists the model.
+    async def explain(
+        self, asked: GenerateRequest, caller: Caller, affinity: bytes | None = None
+    ) -> Explanation:
+        """Judge every server as answering would, for the conversation with the key `affinity`.
+        Raises what is wrong with the request itself, and ModelNotFound where no server lists the
+        model.
         """
         silent = replace(caller, note=lambda _: None)
         if not asked.prompt and asked.messages is None:
             # without one a request only loads the model, which fewer servers can
             asked = replace(asked, prompt="as if there were one")
-        request = checked(asked, silent)
+        request = await asyncio.to_thread(checked, asked, silent)
         deadline = Deadline.after(request.terms.timeout)
         plan = await deadline.keep(self._selection.plan(request, lambda _: None, everyone=True))
         if plan.named is None and isinstance(plan.refusal, ModelNotFound):
             _require_some_holder(plan, plan.refusal)
+        preference = self._loads.preference(plan.candidates, affinity)
+        plan = self._in_order(plan, affinity)
         refused: Refused = {}
         chosen = await deadline.keep(self._first_willing(request, plan, refused))
-        servers = [_explained(verdict, chosen, refused) for verdict in plan.verdicts]
+        servers = [
+            _explained(verdict, chosen, refused, preference.get(verdict.server.id, ()))
+            for verdict in plan.verdicts
+        ]
         if plan.named is not None:
             servers += _of_dynamic(plan, refused)
             rows = await self._db.read(store_servers.all_servers)
             servers += [_not_asked(row) for row in rows if row.id != plan.named.id]
         return Explanation(chosen=_chosen(plan, chosen), candidates=tuple(servers))
+
+    def _in_order(self, plan: Plan, affinity: bytes | None) -> Plan:
+        """The plan with its candidates, and the verdicts on them, as they would be asked now."""
+        order = self._loads.ordered(plan.candidates, affinity)
+        by_ref = {verdict.server.ref: verdict for verdict in plan.verdicts}
+        in_order = iter([by_ref[one.target.ref] for one in order if one.target.ref in by_ref])
+        able = {one.target.ref for one in order}
+        verdicts: list[Verdict] = []
+        for verdict in plan.verdicts:
+            if verdict.server.ref in able:
+                verdicts.append(next(in_order))
+            else:
+                verdicts.append(verdict)
+        return replace(plan, candidates=tuple(order), verdicts=verdicts)
 
     async def _first_willing(
         self, request: Request, plan: Plan, refused: Refused
@@ -101,7 +134,9 @@ def _chosen(plan: Plan, candidate: Candidate | None) -> Chosen | None:
     return Chosen(server=ref, digest=digests[0] if digests else None)
 
 
-def _explained(verdict: Verdict, chosen: Candidate | None, refused: Refused) -> ExplainedServer:
+def _explained(
+    verdict: Verdict, chosen: Candidate | None, refused: Refused, preference: Sequence[str]
+) -> ExplainedServer:
     server = verdict.server
     is_chosen = chosen is not None and chosen.target.ref == server.ref
     is_able = verdict.obstacle is None and server.ref not in refused
@@ -111,7 +146,8 @@ def _explained(verdict: Verdict, chosen: Candidate | None, refused: Refused) -> 
         if is_chosen:
             reason += "; the request would wait for one"
     is_eligible = is_chosen or (is_able and not _is_full(server))
-    return _row(server, verdict.digest, reason, is_eligible=is_eligible)
+    row = _row(server, verdict.digest, reason, is_eligible=is_eligible)
+    return replace(row, preference=tuple(preference))
 
 
 def _not_asked(server: Server) -> ExplainedServer:

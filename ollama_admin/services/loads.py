@@ -52,6 +52,7 @@ class Loads:
         self._clock = clock
         self._servers: dict[int, _Server] = {}
         self._running: Counter[tuple[int, str]] = Counter()
+        self._in_flight: Counter[int] = Counter()
         self._limit = WorkLimit()
         self._is_closed = False
 
@@ -70,15 +71,15 @@ class Loads:
     def of(
         self, candidates: Sequence[Candidate], in_flight: Mapping[int, int] | None = None
     ) -> Mapping[int, Load]:
-        """The loads of the candidates by server id; `in_flight` by server id is as the rows say
-        where it is not given.
+        """The loads of the candidates by server id. Where `in_flight`, by server id, does not say
+        how many requests run there, it is what the row says, or what we have there if that is more.
         """
         loads: dict[int, Load] = {}
         for candidate in candidates:
             server = candidate.server
             if server is None:
                 continue
-            count = server.slots_in_use
+            count = max(server.slots_in_use, self._in_flight[server.id])
             if in_flight is not None:
                 count = in_flight.get(server.id, count)
             name, digest = candidate.name.text, candidate.stored_digest
@@ -86,14 +87,24 @@ class Loads:
         return loads
 
     def ordered(
-        self, candidates: Sequence[Candidate], affinity: bytes | None
+        self,
+        candidates: Sequence[Candidate],
+        affinity: bytes | None,
+        in_flight: Mapping[int, int] | None = None,
     ) -> Sequence[Candidate]:
         """The candidates of a plan in the order in which they are asked now, each with what is
-        demanded of its place; this is also heard as a request.
+        demanded of its place. `in_flight` is that of `of`.
         """
-        self.asked(candidates)
-        order = balance.ordered(candidates, self.of(candidates), affinity)
+        if len(candidates) < 2:
+            return candidates
+        order = balance.ordered(candidates, self.of(candidates, in_flight), affinity)
         return balance.in_place_of(candidates, order)
+
+    def preference(
+        self, candidates: Sequence[Candidate], affinity: bytes | None
+    ) -> Mapping[int, Sequence[str]]:
+        """What the order goes by, in words, by server id; nothing of a server without an equal."""
+        return balance.merits(candidates, self.of(candidates), affinity)
 
     def asked(self, candidates: Sequence[Candidate]) -> None:
         """Hear of a request: begin to read the servers that it may go to, those that were not read
@@ -121,9 +132,11 @@ class Loads:
         """For the time of a request to a server: it has the model loaded, or is about to."""
         key = (server_id, model_key(model_name))
         self._running[key] += 1
+        self._in_flight[server_id] += 1
         try:
             yield
         finally:
+            self._in_flight[server_id] -= 1
             self._running[key] -= 1
             if not self._running[key]:
                 del self._running[key]

@@ -23,7 +23,7 @@ CANDIDATE_KEYS = [
         "max_concurrent",
         "status",
     ),
-    "catalogue_age_s",
+    *("catalogue_age_s", "preference"),
 ]
 
 
@@ -197,6 +197,7 @@ def test_explanation_has_the_keys_that_scripts_read(
         "slots_in_use": 0,
         "max_concurrent": 1,
         "status": "online",
+        "preference": [],
     }
     assert (second["eligible"], second["reason"], second["digest"]) == (
         False,
@@ -232,3 +233,19 @@ def test_explanation_of_a_model_that_only_an_inactive_server_lists_is_one(
     ran = cli("generate", "--explain", "-m", "alpha")
     assert (ran.exit_code, ran.stderr) == (0, "note: no server would answer\n")
     assert "it is inactive" in ran.stdout
+
+
+def test_explanation_says_what_speaks_for_each_of_equal_servers(cli: Cli, serve: Serve) -> None:
+    add(cli, "one", serve(OLD), "--max-concurrent", "2")
+    add(cli, "two", serve(OLD), "--max-concurrent", "4")
+    add(cli, "last", serve(OLD), "--priority", "-1")
+    found = cli.json("generate", "--explain", "-m", "alpha").data
+    assert [(one["server"]["name"], one["preference"]) for one in found["candidates"]] == [
+        ("one", ["2 of 2 slots free"]),
+        ("two", ["4 of 4 slots free"]),
+        ("last", []),
+    ]
+    _, one, two, last = cli("generate", "--explain", "-m", "alpha").stdout.splitlines()
+    assert one.endswith("2 of 2 slots free")
+    assert two.endswith("4 of 4 slots free")
+    assert last.split()[:2] == ["last", "next"]

@@ -30,7 +30,7 @@ def _cells(explanation: "Explanation", candidate: "ExplainedServer") -> Cells:
         _used(candidate),
         candidate.status,
         _discovered(candidate),
-        candidate.reason,
+        candidate.reason or ", ".join(candidate.preference),
     )
 
 
