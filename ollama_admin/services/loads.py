@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ollama_admin.domain.names import model_key
+from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.servers import Server, Target
 from ollama_admin.errors import AdminError
 from ollama_admin.rules import balance
@@ -52,18 +52,18 @@ class Loads:
         self._clock = clock
         self._servers: dict[int, _Server] = {}
         self._running: Counter[tuple[int, str]] = Counter()
-        self._in_flight: Counter[int] = Counter()
+        self.in_flight: Counter[int] = Counter()  # requests of this process, by server id
         self._limit = WorkLimit()
         self._is_closed = False
 
     def load(
-        self, server: Server, model_name: str, in_flight: int, digest: str | None = None
+        self, server: Server, name: ModelName, in_flight: int, digest: str | None = None
     ) -> Load:
-        """What is known of a server for a model, spelt as the server spells it. A model is loaded,
-        too, where its build runs under another name, and while we have a request for it there.
+        """What is known of a server for a model. It is loaded, too, where its build runs under
+        another name, and while we have a request for it there.
         """
         return Load(
-            loaded=self._is_loaded(server.id, model_name, digest),
+            loaded=self._is_loaded(server.id, name.key, digest),
             in_flight=in_flight,
             limit=server.max_concurrent,
         )
@@ -71,19 +71,19 @@ class Loads:
     def of(
         self, candidates: Sequence[Candidate], in_flight: Mapping[int, int] | None = None
     ) -> Mapping[int, Load]:
-        """The loads of the candidates by server id. Where `in_flight`, by server id, does not say
-        how many requests run there, it is what the row says, or what we have there if that is more.
+        """The loads of the candidates by server id. `in_flight` is how many requests run at each,
+        by id; without it that is what the rows say, or what we have there if that is more.
         """
         loads: dict[int, Load] = {}
         for candidate in candidates:
             server = candidate.server
             if server is None:
                 continue
-            count = max(server.slots_in_use, self._in_flight[server.id])
+            count = max(server.slots_in_use, self.in_flight[server.id])
             if in_flight is not None:
-                count = in_flight.get(server.id, count)
-            name, digest = candidate.name.text, candidate.stored_digest
-            loads[server.id] = self.load(server, name, count, digest)
+                count = in_flight.get(server.id, 0)
+            digest = candidate.stored_digest
+            loads[server.id] = self.load(server, candidate.name, count, digest)
         return loads
 
     def ordered(
@@ -128,15 +128,19 @@ class Loads:
                 known.task = asyncio.get_running_loop().create_task(reading)
 
     @contextmanager
-    def running(self, server_id: int, model_name: str) -> Iterator[None]:
+    def running(self, candidate: Candidate) -> Iterator[None]:
         """For the time of a request to a server: it has the model loaded, or is about to."""
-        key = (server_id, model_key(model_name))
+        server = candidate.server
+        if server is None:
+            yield
+            return
+        key = (server.id, candidate.name.key)
         self._running[key] += 1
-        self._in_flight[server_id] += 1
+        self.in_flight[server.id] += 1
         try:
             yield
         finally:
-            self._in_flight[server_id] -= 1
+            self.in_flight[server.id] -= 1
             self._running[key] -= 1
             if not self._running[key]:
                 del self._running[key]
@@ -150,8 +154,7 @@ class Loads:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _is_loaded(self, server_id: int, model_name: str, digest: str | None) -> bool | None:
-        key = model_key(model_name)
+    def _is_loaded(self, server_id: int, key: str, digest: str | None) -> bool | None:
         if (server_id, key) in self._running:
             return True
         known = self._servers.get(server_id)

@@ -55,7 +55,11 @@ class Fleet:
 
     def loaded(self, name: str = "alpha:latest", digest: str | None = None) -> list[bool | None]:
         servers = [one.server for one in self.candidates]
-        return [self.loads.load(server, name, 0, digest).loaded for server in servers if server]
+        return [
+            self.loads.load(server, ModelName.parse(name), 0, digest).loaded
+            for server in servers
+            if server
+        ]
 
     @property
     def reads(self) -> list[int]:
@@ -204,13 +208,18 @@ async def test_a_read_tells_nothing_after_the_time_that_ollama_keeps_a_model(fle
 
 
 async def test_where_a_request_runs_the_model_is_loaded(fleet: Fleet) -> None:
-    with fleet.loads.running(2, "alpha:latest"):
+    second = fleet.candidates[1]
+    other_spelling = replace(second, name=ModelName.parse("Alpha:latest"))
+    with fleet.loads.running(second):
         assert fleet.loaded() == [None, True]
-        with fleet.loads.running(2, "Alpha"):
-            pass
+        with fleet.loads.running(other_spelling):
+            assert fleet.loads.in_flight == {2: 2}
+            assert [load.in_flight for load in fleet.loads.of(fleet.candidates).values()] == [0, 2]
         assert fleet.loaded() == [None, True]
         assert fleet.loaded("other") == [None, None]
     assert fleet.loaded() == [None, None]
+    with fleet.loads.running(replace(second, server=None)):
+        assert +fleet.loads.in_flight == {}
 
 
 async def test_where_there_is_nothing_to_choose_nothing_is_read(fleet: Fleet) -> None:
@@ -266,4 +275,4 @@ async def test_in_flight_is_as_given_else_as_the_row_says(fleet: Fleet) -> None:
     loads = fleet.loads.of(candidates)
     assert [(load.in_flight, load.limit) for load in loads.values()] == [(3, 4), (0, 4)]
     loads = fleet.loads.of(candidates, {2: 7})
-    assert [load.in_flight for load in loads.values()] == [3, 7]
+    assert [load.in_flight for load in loads.values()] == [0, 7]
