@@ -3,6 +3,7 @@
 What is loaded, and how much runs where, are preferences: they never decide who may answer.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -43,16 +44,17 @@ def ordered(
 
     Of equals come first those with a free slot, of these the ones that carry no more than their
     share (1.25 x the mean in flight of the equals, and one more), of these the ones that have the
-    model loaded, of these the ones that the affinity ranks highest, or without one those with the
-    most free slots by share; then the older row.
+    model loaded and are not busy, of these the ones that the affinity ranks highest, or without one
+    those with the most free slots by share; then the older row.
 
     Loaded comes before affinity since a model takes seconds or minutes to load, and may push
-    another one out, where a prompt is read again in a second or two. The share comes before loaded
-    so that a burst on a model that one of four servers has in memory does not queue there beside
-    three idle ones: when it carries two requests more than the others, the next one goes to the
-    server that the affinity ranks next, which loads the model and takes part from then on. While
-    traffic is too thin for that, the server that has the model answers all of it, and the others
-    keep what they have in memory.
+    another one out, where a prompt is read again in a second or two. A server is busy when it
+    carries more than 1.25 x the mean in flight of those that have not loaded the model, and one
+    more: it is then as good as they are, and the affinity chooses among all. So a burst on a model
+    that one of four servers has in memory does not queue there beside three idle ones, nor at three
+    beside one: whose conversation belongs to an idle server has the model loaded there, and from
+    then on it takes part. While traffic is so thin that no loaded server has two requests at a
+    time, the others keep what they have in memory.
 
     Affinity is rendezvous hashing: each server gets a number from the affinity and its id, the same
     in every process, and the highest one wins. A server that is over its share, or comes or goes,
@@ -115,12 +117,12 @@ def _in_order(
     if len(servers) < 2:
         return group
     known = [_load(server, loads) for server in servers]
-    bound = _bound(known)
+    most, most_at_loaded = _bound(known), _bound_of_loaded(known)
     keys = [
         (
             load.is_full,
-            load.in_flight > bound,
-            load.loaded is not True,
+            load.in_flight > most,
+            not load.loaded or load.in_flight > most_at_loaded,
             -_score(affinity, server.id),
             -load.free_share,
             server.id,
@@ -143,6 +145,12 @@ def _bound(loads: Sequence[Load]) -> float:
     return SHARE * sum(load.in_flight for load in loads) / len(loads) + 1
 
 
+def _bound_of_loaded(loads: Sequence[Load]) -> float:
+    """How many requests a server may carry and still be preferred for having the model loaded."""
+    others = [load for load in loads if not load.loaded]
+    return _bound(others) if others else math.inf
+
+
 def _score(affinity: bytes | None, server_id: int) -> int:
     """How high an affinity ranks a server: the number that rendezvous hashing compares."""
     if affinity is None:
@@ -155,19 +163,22 @@ def _merits(
     servers: Sequence[Server], loads: Mapping[int, Load], affinity: bytes | None
 ) -> Iterator[tuple[int, Sequence[str]]]:
     known = {server.id: _load(server, loads) for server in servers}
-    bound = _bound(list(known.values()))
+    most = _bound(list(known.values()))
     home = None
     if affinity is not None:
-        loaded = [id_ for id_, load in known.items() if load.loaded]
+        most_at_loaded = _bound_of_loaded(list(known.values()))
+        loaded = [
+            id_ for id_, load in known.items() if load.loaded and load.in_flight <= most_at_loaded
+        ]
         home = max(loaded or known, key=lambda id_: _score(affinity, id_))
     for id_, load in known.items():
-        yield id_, _words(load, bound, is_home=id_ == home)
+        yield id_, _words(load, most, is_home=id_ == home)
 
 
-def _words(load: Load, bound: float, *, is_home: bool) -> list[str]:
+def _words(load: Load, most: float, *, is_home: bool) -> list[str]:
     free = max(0, load.limit - load.in_flight)
     words = [f"{free} of {load.limit} slots free"]
-    if load.in_flight > bound:
+    if load.in_flight > most:
         words.insert(0, "more than its share in flight")
     if is_home:
         words.insert(0, "affinity")

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import discovery, generation, registry, startup, streaming, streams
+from tests.benchmarks import affinity, discovery, generation, registry, startup, streaming, streams
 from tests.benchmarks.measuring import BenchmarkError, Group, Note, QueryPlan, Row, Told, table
 
 GROUPS: dict[str, Group] = {
@@ -22,6 +22,7 @@ GROUPS: dict[str, Group] = {
     "generation": generation.rows,
     "streams": streams.rows,
     "registry": registry.rows,
+    "affinity": affinity.rows,
 }
 PACKAGES = ("ollama-admin", "sqlalchemy", "httpx", "typer", "pydantic")
 

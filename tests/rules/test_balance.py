@@ -220,6 +220,22 @@ def test_a_burst_on_a_model_that_one_of_four_has_in_memory_reaches_all_four() ->
     assert max(one.in_flight for one in after.values()) == 4
 
 
+def test_three_that_have_the_model_do_not_keep_the_work_from_the_fourth() -> None:
+    """Their mean is so near to that of all four that the share alone would not reach it."""
+    loads = {id_: load(2, limit=99, loaded=id_ != 4) for id_ in (1, 2, 3)} | {4: load(limit=99)}
+    after = burst(60, loads)
+    counts = [one.in_flight for one in after.values()]
+    assert sum(counts) == 66
+    assert min(counts) > 5
+
+
+def test_a_busy_server_is_left_only_by_those_who_belong_elsewhere() -> None:
+    loads = {1: load(2, loaded=True), 2: load(2, loaded=True), 3: load(2, loaded=True), 4: load()}
+    for number in range(100):
+        home = ids(ordered(equals(1, 2, 3, 4), {}, key(number)))[0]
+        assert ids(ordered(equals(1, 2, 3, 4), loads, key(number)))[0] == home
+
+
 def test_two_requests_at_a_time_stay_where_the_model_is_in_memory() -> None:
     after = burst(2, {1: load(loaded=True), 2: load(), 3: load(), 4: load()})
     assert [one.in_flight for one in after.values()] == [2, 0, 0, 0]
