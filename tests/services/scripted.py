@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from ollama_admin.domain import names
 from ollama_admin.domain.answers import StreamEvent
-from ollama_admin.domain.models import BuildDetails, ListedModel
+from ollama_admin.domain.models import BuildDetails, ListedModel, Listing
 from ollama_admin.domain.requests import Question
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import AdminError, StreamInterrupted
@@ -61,6 +61,7 @@ class ScriptedEndpoint:
     def __init__(self, server: ScriptedServer, target: Target) -> None:
         self._server = server
         self._target = target
+        self.any_address = False
 
     async def version(self) -> str | None:
         self._list_or_fail()
@@ -74,6 +75,9 @@ class ScriptedEndpoint:
         if not told.is_ollama:
             raise _failure(self._target, "/api/tags", Behaviour.S404, None)
         return [self._listed(tag) for tag in self._server.tags]
+
+    async def listing(self, before: Listing | None = None) -> Listing:
+        return Listing(b"", await self.models(is_ollama=True))
 
     async def show(self, model: str) -> BuildDetails:
         return BuildDetails(
