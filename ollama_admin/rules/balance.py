@@ -5,7 +5,7 @@ What is loaded, and how much runs where, are preferences: they never decide who 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
 
@@ -66,20 +66,6 @@ def ordered(
     for group in _groups(candidates):
         result += _in_order(group, loads, affinity)
     return result
-
-
-def in_place_of(
-    planned: Sequence[Candidate], candidates: Sequence[Candidate]
-) -> Sequence[Candidate]:
-    """The candidates of a plan in another order, with what is demanded of the place they now have.
-
-    All of them stand for one build. The first one is asked as it is, and the others must show that
-    build before anything is sent.
-    """
-    return [
-        replace(candidate, demand=place.demand)
-        for place, candidate in zip(planned, candidates, strict=True)
-    ]
 
 
 def merits(

@@ -92,13 +92,12 @@ class Loads:
         affinity: bytes | None,
         in_flight: Mapping[int, int] | None = None,
     ) -> Sequence[Candidate]:
-        """The candidates of a plan in the order in which they are asked now, each with what is
-        demanded of its place. `in_flight` is that of `of`.
+        """The candidates of a plan in the order in which they are asked now; `in_flight` is that of
+        `of`. What is demanded of each stays: who was not the first of the plan must show its build.
         """
         if len(candidates) < 2:
             return candidates
-        order = balance.ordered(candidates, self.of(candidates, in_flight), affinity)
-        return balance.in_place_of(candidates, order)
+        return balance.ordered(candidates, self.of(candidates, in_flight), affinity)
 
     def preference(
         self, candidates: Sequence[Candidate], affinity: bytes | None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.servers import ApiVersion, ServerRef, Target
-from ollama_admin.rules.balance import SHARE, Load, in_place_of, merits, ordered
-from ollama_admin.rules.candidates import Candidate, Demand, from_row
+from ollama_admin.rules.balance import SHARE, Load, merits, ordered
+from ollama_admin.rules.candidates import Candidate, from_row
 from tests.rules.rows import model, server
 
 NAME = ModelName.parse("alpha")
@@ -245,14 +245,6 @@ def test_a_burst_of_one_conversation_does_not_pile_up_at_its_server() -> None:
     """The agents that a coding tool starts side by side have one session."""
     after = burst(12, {id_: load(loaded=True, limit=99) for id_ in (1, 2, 3, 4)}, key(7))
     assert max(one.in_flight for one in after.values()) <= SHARE * 12 / 4 + 2
-
-
-def test_the_first_place_of_a_plan_keeps_what_it_demands() -> None:
-    build = Demand(digest="a" * 64, by="the build of server s1")
-    first, second = candidate(1), replace(candidate(2), demand=build)
-    moved = in_place_of((first, second), (second, first))
-    assert ids(moved) == [2, 1]
-    assert [one.demand for one in moved] == [None, build]
 
 
 def test_merits_say_in_words_what_the_order_goes_by() -> None:

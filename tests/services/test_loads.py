@@ -265,7 +265,7 @@ async def test_a_plan_is_asked_in_the_order_of_what_is_loaded_and_keeps_its_dema
     await fleet.ask()
     order = fleet.loads.ordered(plan, None)
     assert [one.target.ref.name for one in order] == ["s1", "s2"]
-    assert [one.demand for one in order] == [None, build]
+    assert [one.demand for one in order] == [build, None]
 
 
 async def test_in_flight_is_as_given_else_as_the_row_says(fleet: Fleet) -> None:
