@@ -239,15 +239,18 @@ class Client:
         """The pieces of an answer to a conversation; arguments are those of `chat`."""
         return self.stream(messages=tuple(messages), tools=tuple(tools), **asked)
 
-    def ask(self, request: GenerateRequest, *, path: str | None = None) -> Stream:
+    def ask(
+        self, request: GenerateRequest, *, path: str | None = None, affinity: bytes | None = None
+    ) -> Stream:
         """The answer to a request that is already put together.
 
-        With `path`, of Ollama's own API, it goes there as it is; see `Generation.run`.
+        With `path`, of Ollama's own API, it goes there as it is; see `Generation.run`. `affinity`
+        is the key of the conversation that it belongs to; see `rules/affinity.py`.
         """
         from ollama_admin.services.generate import Generation, Stream
 
         generation = Generation(self._dispatch())
-        return Stream(generation.run(request, self._caller, path))
+        return Stream(generation.run(request, self._caller, path, affinity))
 
     async def ready(self) -> None:
         """Raise DatabaseUnavailable unless the database can be used now."""
@@ -315,6 +318,7 @@ class Client:
             resources.slots,
             resources.recorder,
             resources.lists,
+            resources.loads,
             connect or self._connect,
         )
 

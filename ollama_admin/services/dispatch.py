@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ollama_admin.domain.answers import Attempt, Proof, Stats
+from ollama_admin.domain.callers import Way
 from ollama_admin.domain.models import ListedModel, Listing
 from ollama_admin.domain.requests import Request
 from ollama_admin.errors import (
@@ -26,6 +27,7 @@ from ollama_admin.rules.proof import Judgement, judge
 from ollama_admin.services import proof
 from ollama_admin.services.leases import Lease
 from ollama_admin.services.lists import Lists
+from ollama_admin.services.loads import Loads
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
@@ -106,12 +108,14 @@ class Dispatch:
         slots: Slots,
         recorder: Recorder,
         lists: Lists,
+        loads: Loads,
         connect: Connect,
     ) -> None:
         self._selection = selection
         self._slots = slots
         self._recorder = recorder
         self._lists = lists
+        self._loads = loads
         self._connect = connect
 
     async def run(
@@ -167,10 +171,12 @@ class Dispatch:
             candidate, lease = await trail.deadline.keep(self._slot(trail.request, candidates))
             began = time.monotonic()
             try:
-                async with aclosing(self._answer_of(trail, candidate, lease, carrier)) as parts:
-                    async for part in parts:
-                        trail.begun = True
-                        yield part
+                parts = self._answer_of(trail, candidate, lease, carrier)
+                with self._loads.running(candidate):
+                    async with aclosing(parts):
+                        async for part in parts:
+                            trail.begun = True
+                            yield part
             except _LeaseLostError:
                 continue
             except (UpstreamError, ModelNotFound) as exc:
@@ -186,16 +192,28 @@ class Dispatch:
         self, trail: Trail, carrier: Carrier[A, T], plan: Plan | None
     ) -> list[Candidate]:
         """Who may be asked, best first; raises the refusal where nobody may."""
+        is_old = plan is not None
         if plan is None:
             plan = await trail.deadline.keep(self._selection.plan(trail.request, trail.asking))
         if plan.refusal is not None:
             raise plan.refusal.with_traceback(None)  # it may be kept, and raised again
-        candidates = list(plan.candidates)
+        candidates = self._in_order(trail.request, plan.candidates, is_old=is_old)
         if not carrier.proves:
             candidates = _without_demand(candidates)
         if len(candidates) == 1:  # who fails if it has no slot
             trail.asking(candidates[0].target.ref)
         return candidates
+
+    def _in_order(
+        self, request: Request, candidates: Sequence[Candidate], *, is_old: bool
+    ) -> list[Candidate]:
+        """The candidates in the order of now; the rows of an old plan tell no slots in use. Only
+        for a service, which is asked again, servers are read.
+        """
+        if request.caller.way is Way.API:
+            self._loads.asked(candidates)
+        in_flight = self._loads.in_flight if is_old else None
+        return list(self._loads.ordered(candidates, request.affinity, in_flight))
 
     def _begin(
         self,

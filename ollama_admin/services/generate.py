@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from ollama_admin.domain.answers import Piece, Proof, Reply
@@ -26,7 +27,11 @@ class Generation:
         self._dispatch = dispatch
 
     async def run(
-        self, asked: GenerateRequest, caller: Caller, path: str | None = None
+        self,
+        asked: GenerateRequest,
+        caller: Caller,
+        path: str | None = None,
+        affinity: bytes | None = None,
     ) -> AsyncGenerator[Piece | Reply, None]:
         """The pieces of the answer as they arrive, then the reply.
 
@@ -37,6 +42,8 @@ class Generation:
         # its images are decoded: tens of megabytes, and not on the loop
         needs_content = path is None
         request = await asyncio.to_thread(checked, asked, caller, needs_content=needs_content)
+        if affinity is not None:
+            request = replace(request, affinity=affinity)
         question = asked.question()
         if not asked.allow_truncate:
             question = question.uncut()
