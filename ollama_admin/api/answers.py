@@ -17,6 +17,7 @@ from ollama_admin.documents import document
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.rules.request_checks import decoded_image
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["answers"])
@@ -96,8 +97,9 @@ def _answer(
     body: schemas.GenerateBody | schemas.ChatBody,
 ) -> Response:
     path = request.url.path
+    affinity = affinity_key(path, request.scope["headers"], vars(asked), key_id="")
     return AnswerResponse(
-        client.ask(asked, path=path),
+        client.ask(asked, path=path, affinity=affinity),
         dialect,
         model=body.model,
         path=path,

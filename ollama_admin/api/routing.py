@@ -32,8 +32,8 @@ async def route(request: Request, client: ClientDep, body: schemas.RouteBody) ->
     if body.messages is not None:
         path = "/api/chat"
     given = body.model_dump(exclude_unset=True, exclude_none=True)
-    affinity = affinity_key(path, request.scope["headers"], given, key_id="")
     asked = await asyncio.to_thread(_asked, given)
+    affinity = affinity_key(path, request.scope["headers"], vars(asked), key_id="")
     asked = replace(asked, allow_truncate=request.app.state.allow_truncate)
     explanation = await client.route(asked, affinity)
     return await rendered(lambda: document(explanation))

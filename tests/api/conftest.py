@@ -83,3 +83,9 @@ def register(service: Service, *fakes: FakeOllamaThread, **columns: Any) -> list
     ]
     assert service.ask("POST", "/api/discover").json()["failed"] == 0
     return added
+
+
+def prefer(service: Service, server_id: int) -> None:
+    """Make it the default server, which is asked first whatever its equals do."""
+    answer = service.ask("PATCH", f"/api/servers/{server_id}", {"is_default": True})
+    assert answer.status_code == 200

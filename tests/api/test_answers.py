@@ -13,7 +13,7 @@ import ollama
 import pytest
 
 from ollama_admin.simulator.model import SimulatedModel
-from tests.api.conftest import Serve, register
+from tests.api.conftest import Serve, prefer, register
 from tests.api.service import AUTHORIZED, Service
 from tests.fake_ollama import Answer, Raw, Recording
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -422,7 +422,8 @@ def test_a_request_is_passed_on_only_where_no_model_can_be_at_work_on_it(
     sqlite_api: Service, fakes: Serve, stream: bool
 ) -> None:
     one, two = fakes("alpha"), fakes("alpha")
-    register(sqlite_api, one, two)
+    [first, _] = register(sqlite_api, one, two)
+    prefer(sqlite_api, first)
     gone = Answer(500, {"error": "llama-server process has terminated: exit status 1"})
     one.call(lambda: one.fakes[0].script(CHAT, gone, Raw()))
     body = {"model": "alpha", "messages": HI, "stream": stream}
@@ -580,7 +581,8 @@ def test_what_a_server_says_is_for_the_one_who_asked_and_not_for_the_log(
     sqlite_api: Service, fakes: Serve, status: int
 ) -> None:
     one, two = fakes("alpha"), fakes("alpha")
-    register(sqlite_api, one, two)
+    [first, _] = register(sqlite_api, one, two)
+    prefer(sqlite_api, first)
     said = Answer(status, {"error": "process has terminated: tell me of my illness"})
     one.call(lambda: one.fakes[0].script(GENERATE, said, said))
     body = {"model": "alpha", "prompt": "hi", "stream": False}
@@ -589,7 +591,7 @@ def test_what_a_server_says_is_for_the_one_who_asked_and_not_for_the_log(
     assert str(status) in passed_on.headers["X-Ollama-Admin-Note"]
     refused = sqlite_api.ask("POST", GENERATE, body | {"server": "one"})
     assert "my illness" in refused.json()["error"]
-    logged = sqlite_api.log(6)  # three of the registration, a note, and two of these requests
+    logged = sqlite_api.log(7)  # four of the registration, a note, and two of these requests
     assert any(f" note: server one answered {status}" in line for line in logged) or status == 503
     assert not any("illness" in line for line in logged)
 

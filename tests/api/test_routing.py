@@ -9,6 +9,8 @@ from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import Serve, register
 from tests.api.service import Service
 from tests.cli.running import Cli
+from tests.fake_ollama import Answer
+from tests.fake_ollama_thread import FakeOllamaThread
 
 ALPHA = SimulatedModel("alpha", capabilities=("completion", "vision"))
 HI = [{"role": "user", "content": "hi"}]
@@ -106,3 +108,53 @@ def test_what_is_wrong_is_told_as_the_other_routes_tell_it(
     register(sqlite_api, fakes(ALPHA))
     answer = sqlite_api.ask("POST", "/api/route", body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+# what is routed so is answered so
+
+WHOLE = {"stream": False}
+
+
+def answered_by(service: Service, path: str, body: dict[str, Any], **headers: str) -> str:
+    answer = service.ask("POST", path, body | WHOLE, headers=headers)
+    assert answer.status_code == 200, answer.text
+    name: str = answer.json()["server"]["name"]
+    return name
+
+
+@pytest.mark.parametrize(("path", "body"), [("/api/generate", GENERATE), ("/api/chat", CHAT)])
+def test_the_server_that_route_names_answers(
+    sqlite_api: Service, fakes: Serve, path: str, body: dict[str, Any]
+) -> None:
+    register(sqlite_api, *(fakes(ALPHA) for _ in range(3)), max_concurrent=4)
+    names = set()
+    for number in range(8):
+        session = {SESSION: f"session {number}"}
+        chosen = route(sqlite_api, body, **session)["chosen"]["server"]["name"]
+        assert answered_by(sqlite_api, path, body, **session) == chosen
+        names.add(chosen)
+    assert len(names) > 1
+
+
+def shows_loaded(server: FakeOllamaThread, *models: SimulatedModel) -> None:
+    entries = [{"name": f"{model.name}:latest", "digest": model.digest} for model in models]
+    answer = Answer(200, {"models": entries})
+    server.call(lambda: server.fakes[0].script_always("/api/ps", answer))
+
+
+def test_a_model_that_is_loaded_draws_the_next_requests(sqlite_api: Service, fakes: Serve) -> None:
+    """What servers have in memory is read behind the second request."""
+    first, second = fakes(ALPHA), fakes(ALPHA)
+    register(sqlite_api, first, second, max_concurrent=4)
+    shows_loaded(first)
+    shows_loaded(second, ALPHA)
+    for _ in range(2):
+        answered_by(sqlite_api, "/api/chat", CHAT)
+    explained = route(sqlite_api, CHAT)
+    while explained["candidates"][0]["preference"][0] != "loaded":
+        explained = route(sqlite_api, CHAT)
+    assert explained["chosen"]["server"]["name"] == "two"
+    assert explained["candidates"][0]["preference"] == ["loaded", "affinity", "4 of 4 slots free"]
+    for number in range(4):
+        session = {SESSION: f"session {number}"}
+        assert answered_by(sqlite_api, "/api/chat", CHAT, **session) == "two"
