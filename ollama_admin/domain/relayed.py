@@ -20,7 +20,7 @@ class RelayedCall:
     """`id` is how the client knows the call. `path` is the one that APIs are documented under, such
     as `/v1/messages`; `target` is what goes out, with the client's query. `model` is the name as
     the body spells it. Without `allow_truncate` Ollama's own paths are asked to refuse a prompt
-    that does not fit.
+    that does not fit. `affinity` is the key of the conversation.
     """
 
     id: str
@@ -31,6 +31,7 @@ class RelayedCall:
     headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
     allow_truncate: bool = False
+    affinity: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 from ollama_admin.client import Client
@@ -14,6 +15,7 @@ from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import LAST_WORDS, Exchange, Leaving
 from ollama_admin.gateway.limits import Limits
 from ollama_admin.gateway.refusals import Refused
+from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.services.plans import Planned, Wish
 from ollama_admin.services.relay import Refusal, ToldFailure
 
@@ -62,6 +64,8 @@ class Relaying:
             await self._translated(exchange, body)
             return
         call = call_of(exchange, body, look.model, allow_truncate=self._allow_truncate)
+        path, given = exchange.place.path, exchange.scope["headers"]
+        call = replace(call, affinity=affinity_key(path, given, look.document, key_id=""))
         try:
             async with aclosing(self._relay.run(call, planned, exchange.notes.append)) as parts:
                 async for part in parts:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.relayed import RelayedCall
 from ollama_admin.domain.requests import Request, Route, Terms
 from ollama_admin.domain.servers import ApiVersion, ServerRef
 from ollama_admin.rules.request_checks import check_route, check_terms
@@ -33,7 +34,7 @@ class Planned:
     plan: Plan
     notes: tuple[str, ...]
 
-    def request_of(self, id: str, note: Callable[[str], None]) -> Request:
+    def request_of(self, call: RelayedCall, note: Callable[[str], None]) -> Request:
         """The request as one call of a client, who hears its notes."""
         asked = self.request
         caller = Caller(way=asked.caller.way, rights=asked.caller.rights, note=note)
@@ -42,7 +43,8 @@ class Planned:
             route=asked.route,
             terms=asked.terms,
             caller=caller,
-            id=id,
+            id=call.id,
+            affinity=call.affinity,
             cannot_carry=asked.cannot_carry,
         )
 

@@ -103,7 +103,7 @@ class Relay:
 
         Closing the generator ends the work upstream. Raises Refusal.
         """
-        request = planned.request_of(call.id, note)
+        request = planned.request_of(call, note)
         carrier = _Relaying(call, request)
         try:
             async with aclosing(self._dispatch.run(request, carrier, planned.plan)) as parts:
