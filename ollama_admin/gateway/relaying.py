@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import Any
 
 from ollama_admin.client import Client
@@ -63,9 +62,13 @@ class Relaying:
             leaving.end()
             await self._translated(exchange, body)
             return
-        call = call_of(exchange, body, look.model, allow_truncate=self._allow_truncate)
-        path, given = exchange.place.path, exchange.scope["headers"]
-        call = replace(call, affinity=affinity_key(path, given, look.document, key_id=""))
+        affinity = None
+        if len(planned.plan.candidates) > 1:
+            path, given = exchange.place.path, exchange.scope["headers"]
+            affinity = affinity_key(path, given, look.document, key_id="")
+        call = call_of(
+            exchange, body, look.model, affinity=affinity, allow_truncate=self._allow_truncate
+        )
         try:
             async with aclosing(self._relay.run(call, planned, exchange.notes.append)) as parts:
                 async for part in parts:
@@ -130,7 +133,12 @@ def server_of(text: str) -> int | str:
 
 
 def call_of(
-    exchange: Exchange, body: bytes, model: str, *, allow_truncate: bool = False
+    exchange: Exchange,
+    body: bytes,
+    model: str,
+    *,
+    affinity: bytes | None = None,
+    allow_truncate: bool = False,
 ) -> RelayedCall:
     """What goes to the server."""
     path = exchange.place.path
@@ -144,6 +152,7 @@ def call_of(
         headers=headers.to_server(exchange.scope["headers"]),
         body=body,
         allow_truncate=allow_truncate,
+        affinity=affinity,
     )
 
 

@@ -14,11 +14,12 @@ from ollama_admin.errors import AdminError, InvalidInput, ModelMismatch, RemoteN
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """The build that must answer: a digest or the beginning of one, and what demands it, as users
-    know it.
+    know it. An `implied` one nobody has demanded: it is that of the server which was preferred.
     """
 
     digest: str
     by: str
+    implied: bool = False
 
     def allows(self, digest: str | None) -> bool:
         return digest is not None and digest.startswith(self.digest)
@@ -47,6 +48,11 @@ class Candidate:
     shows_digests: bool
     stored_digest: str | None = None
     demand: Demand | None = None
+
+
+def is_demanded(candidate: Candidate) -> bool:
+    """Whether somebody demands a build, so that nothing else may be shown as an answer."""
+    return candidate.demand is not None and not candidate.demand.implied
 
 
 def from_row(target: Target, server: Server, row: Model, name: ModelName) -> Candidate:

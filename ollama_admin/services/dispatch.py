@@ -22,7 +22,7 @@ from ollama_admin.errors import (
     ModelNotFound,
     UpstreamError,
 )
-from ollama_admin.rules.candidates import Candidate
+from ollama_admin.rules.candidates import Candidate, is_demanded
 from ollama_admin.rules.proof import Judgement, judge
 from ollama_admin.services import proof
 from ollama_admin.services.leases import Lease
@@ -256,7 +256,7 @@ class Dispatch:
     ) -> AsyncGenerator[T | Accepted[A], None]:
         async with lease or nullcontext():
             attempt = self._begin(trail, candidate, lease, carrier)
-            await self._look(trail, attempt)
+            await self._look(trail, carrier, attempt)
             parts = carrier.carry(candidate, attempt.endpoint, attempt.answer)
             async with aclosing(parts):
                 while True:
@@ -278,7 +278,7 @@ class Dispatch:
         """What a whole answer comes to, by the build that gave it."""
         candidate = attempt.candidate
         judgement = _without_list(trail, carrier, attempt)
-        if judgement is None and carrier.proves_behind and candidate.demand is None:
+        if judgement is None and carrier.proves_behind and not is_demanded(candidate):
             trail.unproven = attempt
             return self._accepted(trail, attempt, Judgement(proof=Proof.UNREAD), stats)
         if judgement is None:
@@ -300,11 +300,17 @@ class Dispatch:
             stats=stats,
         )
 
-    async def _look(self, trail: Trail, attempt: Try[A]) -> None:
+    async def _look(self, trail: Trail, carrier: Carrier[A, T], attempt: Try[A]) -> None:
         """The last look before something is sent: is it the build, is the slot ours still."""
         candidate, terms = attempt.candidate, trail.request.terms
         attempt.before = await trail.deadline.keep(
-            proof.before_sending(candidate, terms, attempt.endpoint, self._lists)
+            proof.before_sending(
+                candidate,
+                terms,
+                attempt.endpoint,
+                self._lists,
+                may_be_recent=carrier.proves_behind,
+            )
         )
         if attempt.lease is not None and not attempt.lease.is_trusted:
             raise _LeaseLostError

@@ -75,7 +75,7 @@ class Lists:
 
     async def recent(self, ref: ServerRef, endpoint: "Endpoint", *, within: float) -> Listing:
         """The list as it was read in the last `within` seconds, or as `now` gives it."""
-        if ref.id is not None:
+        if ref.id is not None and within > 0:
             reads = self._reads.get((ref.id, endpoint.any_address))
             kept = None if reads is None else reads.kept(within)
             if kept is not None:

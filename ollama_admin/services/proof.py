@@ -14,6 +14,8 @@ from ollama_admin.services.lists import Lists
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
+RECENT = 1.0  # seconds
+
 
 async def listed(candidate: Candidate, endpoint: "Endpoint", lists: Lists) -> ListedModel | None:
     """What the server itself lists under the name now; None for nothing, or for several models."""
@@ -27,14 +29,23 @@ def only(listing: Listing, candidate: Candidate) -> ListedModel | None:
 
 
 async def before_sending(
-    candidate: Candidate, terms: Terms, endpoint: "Endpoint", lists: Lists
+    candidate: Candidate,
+    terms: Terms,
+    endpoint: "Endpoint",
+    lists: Lists,
+    *,
+    may_be_recent: bool = False,
 ) -> ListedModel | None:
-    """What the server lists under the name, read where a build is demanded or none is known.
+    """What the server lists under the name, read where a build is demanded or none is known. With
+    `may_be_recent` a list of the last second will do, unless somebody demands a build.
 
     Raises ModelMismatch when it is not the demanded build, and ModelNotFound when it is gone.
     """
     if candidate.demand is not None:
-        return await _demanded(candidate, candidate.demand, endpoint, lists)
+        within = 0.0
+        if may_be_recent and candidate.demand.implied:
+            within = RECENT
+        return await _demanded(candidate, candidate.demand, endpoint, lists, within)
     if candidate.is_listed_now:
         return candidate.listed
     if candidate.stored_digest or terms.no_verify or not candidate.shows_digests:
@@ -65,10 +76,10 @@ def require(candidate: Candidate, judgement: Judgement) -> str | None:
 
 
 async def _demanded(
-    candidate: Candidate, demand: Demand, endpoint: "Endpoint", lists: Lists
+    candidate: Candidate, demand: Demand, endpoint: "Endpoint", lists: Lists, within: float
 ) -> ListedModel:
     name, ref = candidate.name.text, candidate.target.ref
-    model = await listed(candidate, endpoint, lists)
+    model = only(await lists.recent(ref, endpoint, within=within), candidate)
     if model is None:
         raise ModelNotFound(f"server {ref} does not list model {name!r} any more")
     if not demand.allows(model.digest):

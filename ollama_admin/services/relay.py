@@ -23,7 +23,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama.relaying import relayed
 from ollama_admin.rules import answers
-from ollama_admin.rules.candidates import Candidate
+from ollama_admin.rules.candidates import Candidate, is_demanded
 from ollama_admin.services.dispatch import Accepted, Carrier, Dispatch
 from ollama_admin.services.plans import Planned
 
@@ -147,7 +147,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
                 )
                 raise response.refusal
             passing = answer.passing = response.passing(
-                call.path, answer.accepted, holds=candidate.demand is not None
+                call.path, answer.accepted, holds=is_demanded(candidate)
             )
             answer.head = self._head(candidate, response.status, response.headers)
             async for chunk in response.chunks:

@@ -316,7 +316,8 @@ def _build_of(first: Candidate) -> Demand | None:
         return first.demand
     if first.is_remote or first.stored_digest is None:
         return None
-    return Demand(digest=first.stored_digest, by=f"the build of server {first.target.ref}")
+    by = f"the build of server {first.target.ref}"
+    return Demand(digest=first.stored_digest, by=by, implied=True)
 
 
 def _refused(verdict: Verdict, why: str) -> Verdict:
