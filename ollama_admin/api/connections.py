@@ -4,8 +4,9 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 AT_ONCE = 64  # connections that are accepted in one step of the loop
 RETRY = 0.1  # seconds until it is tried again whether one more can be accepted
@@ -14,7 +15,11 @@ PERIOD = 60.0  # seconds
 
 
 class Connection(asyncio.Protocol):
-    """A connection of a client. A busy one is at work for somebody who may come in."""
+    """A connection of a client. A busy one is at work for somebody who may come in. `handshake` is
+    what makes it, where that waits for the client.
+    """
+
+    handshake: asyncio.Task[None] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -23,6 +28,9 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Give it up at once, with all that is not sent yet."""
         raise NotImplementedError
+
+
+Connect = Callable[[Connection, socket.socket], Awaitable[None]]
 
 
 class Seldom:
@@ -102,11 +110,13 @@ class Acceptor:
         connections: Connections,
         make: Callable[[], Connection],
         log: Callable[[str], None],
+        shake_hands: Connect | None = None,
     ) -> None:
         self._listener = listener
         self._connections = connections
         self._make = make
         self._log = log
+        self._shake_hands = shake_hands
         self._loop = asyncio.get_running_loop()
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,6 +130,9 @@ class Acceptor:
         if self._retry is not None:
             self._retry.cancel()
         self._loop.remove_reader(self._listener)
+        if self._shake_hands is not None:
+            for task in self._tasks:
+                task.cancel()
 
     async def wait_closed(self) -> None:
         """As of `asyncio.Server`."""
@@ -144,15 +157,28 @@ class Acceptor:
         self._connections.add(connection)
         self._connections.make_room()
         task = self._loop.create_task(self._connect(connection, accepted))
+        if self._shake_hands is not None:
+            connection.handshake = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._after, connection, accepted))
 
     async def _connect(self, connection: Connection, accepted: socket.socket) -> None:
-        try:
+        if self._shake_hands is None:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
-        except OSError:
+        else:
+            await self._shake_hands(connection, accepted)
+
+    def _after(
+        self, connection: Connection, accepted: socket.socket, task: asyncio.Task[None]
+    ) -> None:
+        """Close what did not become a connection, also where its task was cancelled unbegun."""
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if task.cancelled() or failure is not None:
             self._connections.discard(connection)
             accepted.close()
+        if failure is not None and not isinstance(failure, OSError):
+            raise failure  # else the client has left, or speaks something else
 
     def _pause(self, why: str) -> None:
         self._log(why)

@@ -13,7 +13,7 @@ from ollama_admin.api.connections import Connection, Connections
 from ollama_admin.api.problems import JSONDocument
 from ollama_admin.gateway.limits import ADMITTED, Limits
 
-_LINGER = 2.0  # seconds that a refused client has to read why
+_LINGER = 2.0  # seconds that a client has to notice the end, and a refused one to read why
 _UNREADABLE = (b"400 Bad Request", "this is not proper HTTP")
 _TOO_LONG = (
     b"431 Request Header Fields Too Large",
@@ -117,7 +117,7 @@ class DeadlineProtocol(HttpToolsProtocol, Connection):
     @property
     def is_busy(self) -> bool:
         if not self._is_made:
-            return True
+            return self.handshake is None
         return self._is_answering and ADMITTED in self.cycle.scope
 
     @property
@@ -129,13 +129,22 @@ class DeadlineProtocol(HttpToolsProtocol, Connection):
         """Whether a part of a body is still to come."""
         return self._part is Part.BODY
 
+    @property
+    def may_be_unread(self) -> bool:
+        """Whether the client has perhaps not taken all that was sent: TLS does not tell."""
+        return self.scheme == "https" or self.transport.get_write_buffer_size() > 0
+
     def abort(self) -> None:
-        self.transport.abort()
+        if self._is_made:
+            self.transport.abort()
+        elif self.handshake is not None:
+            self.handshake.cancel()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._is_made = True
-        transport.set_write_buffer_limits(high=0)  # so it is heard of whatever is not sent at once
+        # It is heard of whatever is not sent at once. TLS counts from the limit on, not above it.
+        transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -331,8 +340,23 @@ class DeadlineProtocol(HttpToolsProtocol, Connection):
             self._timer = None
 
     def _give_up(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+        self.transport.close()
+        self._abort_soon()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._give_up()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if not self._is_answering:
+            self._abort_soon()
+
+    def _abort_soon(self) -> None:
+        """TLS ends when both have said so, and a client that keeps an idle connection looks at it
+        when it needs it again.
+        """
+        if self.scheme == "https":
+            self.loop.call_later(_LINGER, self.transport.abort)
 
     def _set_writing_timer(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()

@@ -14,12 +14,14 @@ from fastapi import FastAPI
 from ollama_admin.api.app import create_app
 from ollama_admin.api.connections import (
     Acceptor,
+    Connect,
     Connections,
     Seldom,
     connections_within_descriptors,
 )
 from ollama_admin.api.guard import Guard
 from ollama_admin.api.protocol import DeadlineProtocol
+from ollama_admin.api.tls import Certificate, Handshake, TLSFiles
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import Caller, Rights, Way
 from ollama_admin.domain.secret import Secret
@@ -49,6 +51,7 @@ class Options:
     allow_origins: Sequence[str] = ()
     grace: float = 30.0
     allow_truncate: bool = False
+    tls: TLSFiles | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -113,6 +116,7 @@ async def serve(
     """Answer until `stop`, then let running answers come to their ends. Raises InvalidInput before
     it listens. `when_made` is called once, when all is made and no request has come yet.
     """
+    shake_hands = _handshake(options, log)
     with listen(options) as listener:
         token = _token(settings, say)
         app = create_app(
@@ -122,7 +126,7 @@ async def serve(
             allow_truncate=options.allow_truncate,
         )
         application = _application(client, app, token, settings, options, log)
-        server = _Server(_config(application, options), listener, options.limits, log)
+        server = _Server(_config(application, options), listener, options.limits, log, shake_hands)
         when_made()
         _introduce(listener, settings, options, say)
         beside = [
@@ -182,6 +186,7 @@ class _Server(uvicorn.Server):
         listener: socket.socket,
         limits: Limits,
         log: Callable[[str], None],
+        shake_hands: Connect | None,
     ) -> None:
         super().__init__(config)
         self._limits = limits
@@ -190,7 +195,7 @@ class _Server(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: seldom(f"failure in the background: {_described(context)}")
         )
-        self._acceptor = Acceptor(listener, self._connections, self._protocol, seldom)
+        self._acceptor = Acceptor(listener, self._connections, self._protocol, seldom, shake_hands)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         self.servers = [self._acceptor]  # type: ignore[list-item]
@@ -212,6 +217,14 @@ class _Server(uvicorn.Server):
         code would be -15.
         """
         yield
+
+
+def _handshake(options: Options, log: Callable[[str], None]) -> Connect | None:
+    """What makes connections of accepted sockets with TLS; None without."""
+    if options.tls is None:
+        return None
+    limits = options.limits
+    return Handshake(Certificate(options.tls, log), limits.handshake_time, limits.write_idle)
 
 
 def _described(context: dict[str, Any]) -> str:
@@ -250,10 +263,15 @@ async def _last_words(server: uvicorn.Server) -> None:
             task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=5)
-    for connection in list(server.server_state.connections):
-        if connection.transport.get_write_buffer_size():  # nobody has read it, nor will
-            connection.transport.abort()
-    await asyncio.sleep(0)  # an aborted connection ends in the next step of the loop
+    await asyncio.sleep(0)  # the loop sends the last words
+    connections = server.server_state.connections
+    for connection in list(connections):
+        if isinstance(connection, DeadlineProtocol) and connection.may_be_unread:
+            connection.abort()
+    for _ in range(100):  # a loop of uvloop cannot be closed before they have ended
+        if not connections:
+            return
+        await asyncio.sleep(0.01)
 
 
 def _token(settings: Settings, say: Callable[[str], None]) -> Secret:
@@ -273,7 +291,7 @@ def _introduce(
     host, port = listener.getsockname()[:2]
     if ":" in host:
         host = f"[{host}]"
-    url = f"http://{host}:{port}"
+    url = f"{'http' if options.tls is None else 'https'}://{host}:{port}"
     say(
         "refused are requests without the token, and for other hosts than "
         f"{', '.join(sorted(options.hosts))}"
@@ -286,10 +304,10 @@ def _introduce(
         )
     else:
         say("requests may name registered servers only")
-    if host.strip("[]") not in LOOPBACK:
+    if host.strip("[]") not in LOOPBACK and options.tls is None:
         say(
-            "it is reachable from other machines, and speaks no TLS: put a proxy that does in "
-            "front of it"
+            "it is reachable from other machines, and speaks no TLS: give it a certificate with "
+            "--tls-cert and --tls-key, or put a proxy that speaks TLS in front of it"
         )
     say(f"listening on {url}, documentation at {url}/docs")
 

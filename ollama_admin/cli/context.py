@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -164,6 +165,8 @@ class Shell:
         allow_hosts: Sequence[str],
         grace: float,
         allow_truncate: bool,
+        tls_cert: Path | None,
+        tls_key: Path | None,
         log: Callable[[str], None],
     ) -> None:
         """Run the REST API until a signal ends it; InvalidInput where the packages of the extra
@@ -173,6 +176,7 @@ class Shell:
 
         try:
             from ollama_admin.api.serving import Options
+            from ollama_admin.api.tls import tls_files
         except ModuleNotFoundError as exc:
             if exc.name is None or exc.name.startswith("ollama_admin"):
                 raise
@@ -186,6 +190,7 @@ class Shell:
             allow_hosts=allow_hosts,
             grace=grace,
             allow_truncate=allow_truncate,
+            tls=tls_files(tls_cert, tls_key),
         )
         try:
             with asyncio.Runner(loop_factory=_fast_loop(self.output.note)) as runner:

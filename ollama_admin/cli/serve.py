@@ -5,6 +5,7 @@ import contextlib
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,12 +44,27 @@ def serve(
     allow_truncate: Annotated[
         bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")
     ] = False,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-cert",
+            metavar="FILE",
+            help="Speak https with this certificate and its chain (PEM).",
+            show_default=False,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-key", metavar="FILE", help="The key of the certificate.", show_default=False
+        ),
+    ] = None,
     output: OutputOption = None,
 ) -> None:
     """Serve the REST API until SIGTERM, SIGHUP or Ctrl-C.
 
     Every request needs the bearer token of OLLAMA_ADMIN_API_TOKEN, or the one that is made and
-    shown at the start.
+    shown at the start. A certificate that is renewed on disk is used within a minute.
     """
     shell = shell_of(context, output)
 
@@ -60,6 +76,8 @@ def serve(
             allow_hosts=allow_host or (),
             grace=grace,
             allow_truncate=allow_truncate,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
             log=log,
         )
     finally:

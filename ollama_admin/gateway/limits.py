@@ -18,6 +18,7 @@ class Limits:
     body: int = 2**20
     body_large: int = 64 * 2**20
     bodies: int = 256 * 2**20
+    handshake_time: float = 10.0
     head_time: float = 10.0
     body_time: float = 120.0
     body_idle: float = 10.0

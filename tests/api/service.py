@@ -16,6 +16,7 @@ import httpx
 
 from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.api.serving import Options, Stop, serve
+from ollama_admin.api.tls import TLSFiles
 from ollama_admin.client import Client
 from ollama_admin.gateway.limits import Limits
 from ollama_admin.ollama.http import Times
@@ -30,7 +31,8 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 QUICK = LeaseTimes(ttl=3.0, renew=1.0, margin=0.5)
 SECONDS = 30.0
 # to load certificates for each client would take 40 ms
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+UNVERIFIED.check_hostname, UNVERIFIED.verify_mode = False, ssl.CERT_NONE
 
 
 class Service:
@@ -46,6 +48,7 @@ class Service:
         times: Times | None = None,
         allow_hosts: tuple[str, ...] = (),
         allow_truncate: bool = False,
+        tls: TLSFiles | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = WatchedLoop,
     ) -> None:
         self._loop_factory = loop_factory
@@ -57,6 +60,7 @@ class Service:
             grace=grace,
             allow_hosts=allow_hosts,
             allow_truncate=allow_truncate,
+            tls=tls,
         )
         self._times = times
         self._executor = ThreadPoolExecutor(max_workers=1)
@@ -122,7 +126,7 @@ class Service:
         """A client that sends the token."""
         with_token = {"headers": AUTHORIZED, **more}
         return httpx.Client(
-            base_url=self.url, verify=NO_TLS, trust_env=False, timeout=SECONDS, **with_token
+            base_url=self.url, verify=UNVERIFIED, trust_env=False, timeout=SECONDS, **with_token
         )
 
     def raw(self, data: bytes) -> bytes:

@@ -19,7 +19,7 @@ from ollama_admin.simulator.http import Connection, RecordedRequest
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
 from tests.api.conftest import Serve
-from tests.api.service import AUTHORIZED, NO_TLS, SECONDS, TOKEN
+from tests.api.service import AUTHORIZED, SECONDS, TOKEN, UNVERIFIED
 from tests.cli.running import Cli, Process
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -32,7 +32,7 @@ def started(spawn: Spawn, url: str, *words: str, **environ: str | None) -> tuple
     variables = {"OLLAMA_ADMIN_DATABASE_URL": url, "OLLAMA_ADMIN_API_TOKEN": TOKEN, **environ}
     process = spawn("serve", "--port", "0", *words, environ=variables)
     process.until_stderr(b"/docs\n")
-    found = re.search(rb"listening on (http://\S+),", process.stderr_so_far)
+    found = re.search(rb"listening on (https?://\S+),", process.stderr_so_far)
     assert found is not None
     return process, found[1].decode()
 
@@ -44,7 +44,7 @@ def ask(url: str, method: str, path: str, body: Any = None, token: str = TOKEN) 
         url + path,
         json=body,
         headers=headers,
-        verify=NO_TLS,
+        verify=UNVERIFIED,
         trust_env=False,
         timeout=SECONDS,
     )
@@ -212,7 +212,7 @@ def test_without_uvloop_the_loop_of_asyncio_serves(sqlite_url: str) -> None:
         )
         found = None
         while found is None:
-            found = re.search(r"listening on (http://\S+),", process.stderr.readline())
+            found = re.search(r"listening on (https?://\S+),", process.stderr.readline())
         assert ask(found[1], "GET", "/healthz").status_code == 200
         process.terminate()
         assert process.wait(SECONDS) == 0
