@@ -293,10 +293,10 @@ def _introduce(
         host = f"[{host}]"
     url = f"{'http' if options.tls is None else 'https'}://{host}:{port}"
     say(
-        "refused are requests without the token, and for other hosts than "
+        "requests need the token as their key; the REST API also one of these host names: "
         f"{', '.join(sorted(options.hosts))}"
     )
-    say("never connected to are link-local, multicast, unspecified and metadata addresses")
+    say("link-local, multicast, unspecified and metadata addresses are never connected to")
     if settings.dynamic_servers:
         say(
             f"requests may name URLs that are not registered; {DYNAMIC_SERVERS}=registered refuses "
@@ -309,6 +309,8 @@ def _introduce(
             "it is reachable from other machines, and speaks no TLS: give it a certificate with "
             "--tls-cert and --tls-key, or put a proxy that speaks TLS in front of it"
         )
+    say(f"clients of Ollama: OLLAMA_HOST={url}/k/KEY, or {url} with the key as a bearer token")
+    say(f"clients of OpenAI: {url}/v1, of Anthropic: {url}, with the key as their API key")
     say(f"listening on {url}, documentation at {url}/docs")
 
 

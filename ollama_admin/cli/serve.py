@@ -38,6 +38,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="O",
+            help="Another origin whose pages may ask models, or *; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     grace: Annotated[
         float, typer.Option(metavar="S", help="Seconds that running answers have after SIGTERM.")
     ] = 30.0,
@@ -61,10 +69,12 @@ def serve(
     ] = None,
     output: OutputOption = None,
 ) -> None:
-    """Serve the REST API until SIGTERM, SIGHUP or Ctrl-C.
+    """Serve the fleet at one URL, until SIGTERM, SIGHUP or Ctrl-C.
 
-    Every request needs the bearer token of OLLAMA_ADMIN_API_TOKEN, or the one that is made and
-    shown at the start. A certificate that is renewed on disk is used within a minute.
+    Clients of Ollama, OpenAI and Anthropic ask it as they would ask one server; the REST API to
+    administer the fleet is there too. Every request needs the token of OLLAMA_ADMIN_API_TOKEN as
+    its key, or the one that is made and shown at the start. A certificate that is renewed on disk
+    is used within a minute.
     """
     shell = shell_of(context, output)
 
@@ -74,6 +84,7 @@ def serve(
             host=host,
             port=port,
             allow_hosts=allow_host or (),
+            allow_origins=allow_origin or (),
             grace=grace,
             allow_truncate=allow_truncate,
             tls_cert=tls_cert,

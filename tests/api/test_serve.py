@@ -112,11 +112,13 @@ def test_it_says_where_it_listens_whose_token_it_takes_and_what_it_refuses(
     assert notes == [
         "the token is the one in OLLAMA_ADMIN_API_TOKEN",
         (
-            "refused are requests without the token, and for other hosts than 127.0.0.1, ::1, "
-            "api.example, localhost"
+            "requests need the token as their key; the REST API also one of these host names: "
+            "127.0.0.1, ::1, api.example, localhost"
         ),
-        "never connected to are link-local, multicast, unspecified and metadata addresses",
+        "link-local, multicast, unspecified and metadata addresses are never connected to",
         "requests may name registered servers only",
+        f"clients of Ollama: OLLAMA_HOST={url}/k/KEY, or {url} with the key as a bearer token",
+        f"clients of OpenAI: {url}/v1, of Anthropic: {url}, with the key as their API key",
         f"listening on {url}, documentation at {url}/docs",
     ]
     [line] = [line for line in ran.stderr.splitlines() if not line.startswith("note: ")]
