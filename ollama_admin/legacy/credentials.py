@@ -10,13 +10,14 @@ import binascii
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from ollama_admin.domain.secret import check_header_value, header_name
 from ollama_admin.domain.servers import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import forms, values
-from ollama_admin.legacy.layouts import AUTH_ROLES, CF_HEADERS, Role
+from ollama_admin.legacy.layouts import CF_HEADERS, COLUMNS, Role
 from ollama_admin.legacy.servers import (
     AUTH_CONFIG,
     AUTH_TYPE,
@@ -26,8 +27,6 @@ from ollama_admin.legacy.servers import (
     unreadable,
 )
 
-SECRET_ROLES = AUTH_ROLES - {Role.USERNAME, Role.SCHEME}
-VERBATIM_ROLES = AUTH_ROLES - {Role.SCHEME, Role.HEADERS}
 _SPOKEN: Mapping[str, frozenset[AuthType]] = {
     "": frozenset(AuthType),
     "basic": frozenset({AuthType.BASIC}),
@@ -35,7 +34,10 @@ _SPOKEN: Mapping[str, frozenset[AuthType]] = {
     "token": frozenset({AuthType.BEARER, AuthType.API_KEY}),
     "apikey": frozenset({AuthType.API_KEY}),
 }
-_NOT_SPOKEN = ("session", "system_oauth", "digest", "negotiate", "ntlm")
+_NOT_SPOKEN = {
+    scheme: f"{scheme} authentication is not spoken"
+    for scheme in ("session", "system_oauth", "digest", "negotiate", "ntlm")
+} | {"none": "the auth scheme is none"}
 _INFERRED = {
     AuthType.BASIC: "a user name with a password",
     AuthType.BEARER: "a key alone",
@@ -49,10 +51,9 @@ _INCOMPLETE = {
     Role.HEADER: "neither a whole header nor the name of one with a key",
     Role.SCHEME: "no credential belongs to it",
 }
-_COLUMNS = {Role.SCHEME: "auth_type", Role.HEADERS: "headers"}
 
-Pieces = Mapping[Role, Sourced]
-Outcome = tuple[dict[str, Sourced], list[PlanEntry]]
+Pieces: TypeAlias = Mapping[str, Sourced]  # by their role
+Field: TypeAlias = tuple[str, Sourced]  # the name of a field, and what it gets
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,19 @@ class Credential:
     secret: Sourced
     subject: Sourced | None = None
 
+    @property
+    def parts(self) -> list[Sourced]:
+        return [part for part in (self.secret, self.subject) if part is not None]
+
+    @property
+    def own_header(self) -> str | None:
+        """The header that it is sent in, in small letters, if it is one of its own."""
+        if self.auth_type is not AuthType.API_KEY:
+            return None
+        if self.subject is None:
+            return DEFAULT_API_KEY_HEADER.casefold()
+        return self.subject.text.casefold()
+
 
 def credential(pieces: Pieces) -> Credential | None:
     """The one credential that the pieces make; None when they are incomplete or of a kind that is
@@ -75,41 +89,26 @@ def credential(pieces: Pieces) -> Credential | None:
     return next((candidate for candidate in made if candidate.auth_type in spoken), None)
 
 
-def auth_fields(pieces: Pieces) -> Outcome:
-    """What the pieces say, by field, and what of them goes nowhere."""
+def auth(pieces: Pieces) -> Iterator[Field | PlanEntry]:
+    """What the pieces say, and what of them goes nowhere."""
     chosen = credential(pieces)
-    fields, skipped = _credential_fields(chosen, pieces.get(Role.SCHEME))
+    if chosen is not None:
+        yield from _problems(chosen) or _credential(chosen, pieces.get(Role.SCHEME))
     for role, piece in pieces.items():
-        if role is Role.HEADERS:
-            outcome = _header_fields(piece, chosen)
+        if role == Role.HEADERS:
+            yield from _headers(piece, chosen)
         elif role in CF_HEADERS:
-            outcome = _header(CF_HEADERS[role], piece)
-        elif _is_used(role, piece, chosen):
-            continue
-        else:
-            outcome = {}, _skipped(piece, _why(role, pieces, chosen), skipped_column(role))
-        fields |= outcome[0]
-        skipped += outcome[1]
-    return fields, skipped
+            yield _header(CF_HEADERS[Role(role)], piece)
+        elif chosen is None or not (role == Role.SCHEME or _is_part(piece, chosen)):
+            yield from _skipped(piece, _why(Role(role), pieces, chosen), COLUMNS[role])
 
 
-def skipped_column(role: Role) -> str:
-    """The column of a variable that goes nowhere."""
-    return _COLUMNS.get(role, "auth_config")
+def _is_part(piece: Sourced, chosen: Credential) -> bool:
+    return any(piece.source == part.source for part in chosen.parts)
 
 
-def _is_used(role: Role, piece: Sourced, chosen: Credential | None) -> bool:
-    if chosen is None:
-        return False
-    return role is Role.SCHEME or any(piece.source == p.source for p in _parts(chosen))
-
-
-def _parts(chosen: Credential) -> list[Sourced]:
-    return [part for part in (chosen.secret, chosen.subject) if part is not None]
-
-
-def _skipped(piece: Sourced, why: str, column: str) -> list[PlanEntry]:
-    return [PlanEntry(binding=source, why=why, field=column) for source in piece.sources]
+def _skipped(piece: Sourced, why: str, column: str) -> Iterator[PlanEntry]:
+    return (PlanEntry(binding=source, why=why, field=column) for source in piece.sources)
 
 
 def _candidates(pieces: Pieces) -> Iterator[Credential | None]:
@@ -192,53 +191,46 @@ def _without(scheme: str, text: str) -> str:
     return text
 
 
-def _credential_fields(chosen: Credential | None, scheme: Sourced | None) -> Outcome:
-    if chosen is None:
-        return {}, []
+def _credential(chosen: Credential, scheme: Sourced | None) -> Iterator[Field]:
     kind, secret, subject = chosen.auth_type, chosen.secret, chosen.subject
-    remark = _INFERRED[kind]
-    fields = {
-        AUTH_TYPE: Sourced(value=kind.value, source=secret.source, given=False, remark=remark)
-    }
-    if scheme:
-        fields[AUTH_TYPE] = replace(scheme, value=kind.value)
-    problems = [_problem(secret, f"{kind} {SECRET_FIELDS[kind]}")]
-    if subject:
+    if scheme is None:
+        scheme = Sourced(value="", source=secret.source, given=False, remark=_INFERRED[kind])
+    yield AUTH_TYPE, replace(scheme, value=kind.value)
+    if subject is not None:
+        yield AUTH_CONFIG + OPEN_FIELDS[kind], replace(subject, value=subject.text)
+    yield AUTH_CONFIG + SECRET_FIELDS[kind], secret
+
+
+def _problems(chosen: Credential) -> list[PlanEntry]:
+    """What keeps a header from carrying it."""
+    kind, subject = chosen.auth_type, chosen.subject
+    problems = [_problem(chosen.secret, f"{kind} {SECRET_FIELDS[kind]}")]
+    if subject is not None:
         problems.append(_problem(subject, OPEN_FIELDS[kind]))
         if kind is AuthType.BASIC and ":" in subject.text:
             error = values.problem(subject.source, "holds a user name with a ':' in it")
             problems.append(unreadable(subject.source, error))
-        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = replace(subject, value=subject.text)
-    fields[AUTH_CONFIG + SECRET_FIELDS[kind]] = secret
-    skipped = [problem for problem in problems if problem]
-    if skipped:
-        return {}, skipped
-    return fields, []
+    return [problem for problem in problems if problem is not None]
 
 
 def _problem(part: Sourced, what: str) -> PlanEntry | None:
-    """What keeps a header from carrying it."""
     try:
-        check_header_value(what, part.text)
+        with values.at(part.source):
+            check_header_value(what, part.text)
     except InvalidInput as exc:
-        error = InvalidInput(f"{part.source.place}: {exc.message}", exc.hint)
-        return unreadable(part.source, error)
+        return unreadable(part.source, exc)
     return None
 
 
 def _why(role: Role, pieces: Pieces, chosen: Credential | None) -> str:
     """Why a piece is in no credential."""
     scheme, partner = _scheme(pieces), _PARTNERS.get(role)
-    if scheme in _NOT_SPOKEN:
-        return f"{scheme} authentication is not spoken"
-    if scheme == "none":
-        return "the auth scheme is none"
     if scheme not in _SPOKEN:
-        return "the auth scheme is not known"
-    complete = role is Role.KEY or partner in pieces
-    if chosen and (complete or partner is None):
+        return _NOT_SPOKEN.get(scheme, "the auth scheme is not known")
+    is_complete = role is Role.KEY or partner in pieces
+    if chosen and (is_complete or partner is None):
         return _another(chosen)
-    if complete:
+    if is_complete:
         return f"the auth scheme is {scheme}"
     return _INCOMPLETE[role]
 
@@ -247,44 +239,34 @@ def _another(chosen: Credential) -> str:
     return f"another credential counts: {chosen.secret.source.place}"
 
 
-def _header_fields(piece: Sourced, chosen: Credential | None) -> Outcome:
+def _headers(piece: Sourced, chosen: Credential | None) -> Iterator[Field | PlanEntry]:
     """The extra headers of a JSON object; an Authorization in it is no extra header, but a
     credential.
     """
     document = _document(piece)
     if not document:
-        return {}, _skipped(piece, "no JSON object of headers", "headers")
-    fields: dict[str, Sourced] = {}
-    skipped: list[PlanEntry] = []
-    taken = _own_header(chosen)
+        yield from _skipped(piece, "no JSON object of headers", "headers")
+    taken = {chosen and chosen.own_header}
     for name, value in document.items():
+        why = _header_problem(name, value, is_twice=name.casefold() in taken)
         if name.casefold() == "authorization":
-            skipped += _authorization(name, piece, chosen)
-            continue
-        why = _name_problem(name) or _value_problem(value, twice=name.casefold() in taken)
-        if why:
-            skipped += _skipped(piece, why, "headers")
-            continue
-        taken.add(name.casefold())
-        one, problems = _header(name, piece.part(str(value)))
-        fields |= one
-        skipped += problems
-    return fields, skipped
+            yield from _authorization(name, piece, chosen)
+        elif why:
+            yield from _skipped(piece, why, "headers")
+        else:
+            taken.add(name.casefold())
+            yield _header(name, piece.part(str(value)))
 
 
-def _authorization(name: str, piece: Sourced, chosen: Credential | None) -> list[PlanEntry]:
+def _authorization(name: str, piece: Sourced, chosen: Credential | None) -> Iterator[PlanEntry]:
     if chosen is None:
-        return _skipped(piece, "no credential that can be read", HEADERS + name)
-    if chosen.secret.source != piece.source:
-        return _skipped(piece, _another(chosen), HEADERS + name)
-    return []
+        yield from _skipped(piece, "no credential that can be read", HEADERS + name)
+    elif chosen.secret.source != piece.source:
+        yield from _skipped(piece, _another(chosen), HEADERS + name)
 
 
-def _header(name: str, piece: Sourced) -> Outcome:
-    problem = _problem(piece, f"header {name}")
-    if problem:
-        return {}, [problem]
-    return {HEADERS + name: piece}, []
+def _header(name: str, piece: Sourced) -> Field | PlanEntry:
+    return _problem(piece, f"header {name}") or (HEADERS + name, piece)
 
 
 def _document(piece: Sourced) -> dict[str, Json]:
@@ -298,16 +280,6 @@ def _document(piece: Sourced) -> dict[str, Json]:
     return document
 
 
-def _own_header(chosen: Credential | None) -> set[str]:
-    """The header that the credential itself is sent in, if it is one of its own."""
-    if chosen is None or chosen.auth_type is not AuthType.API_KEY:
-        return set()
-    name = DEFAULT_API_KEY_HEADER
-    if chosen.subject:
-        name = chosen.subject.text
-    return {name.casefold()}
-
-
 def _name_problem(name: str) -> str | None:
     try:
         header_name(name)
@@ -316,10 +288,12 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
-def _value_problem(value: Json, *, twice: bool) -> str | None:
+def _header_problem(name: str, value: Json, *, is_twice: bool) -> str | None:
+    if _name_problem(name):
+        return _name_problem(name)
     if not isinstance(value, str) or not value.strip():
         return "a header without a text"
-    if twice:
+    if is_twice:
         return "a header that is given twice"
     if forms.is_placeholder(value.strip()):
         return forms.PLACEHOLDER

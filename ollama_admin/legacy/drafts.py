@@ -1,26 +1,37 @@
 """A server as legacy variables describe it, while they are put together and after."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
 
 from ollama_admin.domain.names import SERVER_NAME_LIMIT
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.urls import ServerURL, Userinfo
 from ollama_admin.legacy import forms, values
-from ollama_admin.legacy.credentials import SECRET_ROLES, auth_fields, credential, skipped_column
+from ollama_admin.legacy.credentials import auth, credential
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import AUTH_ROLES, Meaning, Role
+from ollama_admin.legacy.layouts import AUTH_ROLES, COLUMNS, SECRET_ROLES, Meaning, Role
 from ollama_admin.legacy.servers import FieldValue, Kind, PlanEntry, Sourced
 
 MODEL_LIST = "a list of model names: a server has one default model"
 
+_READERS: Mapping[Role, Callable[[Binding, str], FieldValue]] = {
+    Role.NAME: values.server_name,
+    Role.MODEL: values.model_name,
+    Role.CAPABILITIES: values.capabilities,
+    Role.MAX_CONCURRENT: partial(values.whole_number, least=1),
+    Role.PRIORITY: partial(values.whole_number, least=-values.NUMBER_LIMIT),
+    Role.ACTIVE: values.switch,
+}
+
 
 @dataclass(slots=True, kw_only=True)
 class LegacyServer:
-    """`fields` are columns, `pieces` what the auth variables say, `auth` the fields of credentials
-    once they are put together.
+    """`fields` are columns, `pieces` what the auth variables say by their role, `auth` the fields
+    of credentials once they are put together.
 
     `known` is what the name of the URL's variable tells; `index` is the position in a list, None
     outside of one.
@@ -31,7 +42,7 @@ class LegacyServer:
     known: Meaning
     index: int | None = None
     fields: dict[str, Sourced] = field(default_factory=dict)
-    pieces: dict[Role, Sourced] = field(default_factory=dict)
+    pieces: dict[str, Sourced] = field(default_factory=dict)
     auth: dict[str, Sourced] = field(default_factory=dict)
     skips: list[PlanEntry] = field(default_factory=list)
 
@@ -82,26 +93,23 @@ class LegacyServer:
             return 2, int(slot)
         return 3, int(self.has_purpose)
 
-    def tell(self, role: Role, text: str, source: Binding) -> None:
+    def tell(self, role: Role, text: str, source: Binding, remark: str | None = None) -> None:
         """Note what a variable, or a key of its JSON, says of this server."""
-        match role:
-            case Role.NAME:
-                self._set("name", values.server_name(source, text), source)
-            case Role.MODEL:
-                self._tell_model(text, source)
-            case Role.CAPABILITIES:
-                self._set("capabilities", values.capabilities(source, text), source)
-            case Role.MAX_CONCURRENT:
-                self._set("max_concurrent", values.whole_number(source, text, 1), source)
-            case Role.PRIORITY:
-                least = -values.NUMBER_LIMIT
-                self._set("priority", values.whole_number(source, text, least), source)
-            case Role.ACTIVE:
-                self._set("is_active", values.switch(source, text), source)
-            case _ if role in AUTH_ROLES:
-                self._tell_auth(role, Sourced(value=Secret(text), source=source))
-            case _:
-                self.skip(source, "not kept")
+        column = COLUMNS.get(role, role.value)
+        if role is Role.MODEL and forms.is_model_list(text):
+            self.skip([source], MODEL_LIST, column)
+        elif role is Role.MODEL and forms.is_placeholder(text):
+            self.skip([source], forms.PLACEHOLDER, column)
+        elif role in _READERS:
+            self._add(
+                self.fields, column, Sourced(value=_READERS[role](source, text), source=source)
+            )
+        elif role not in AUTH_ROLES:
+            self.skip([source], "not kept")
+        elif forms.is_placeholder(text.strip(), key=role is Role.KEY):
+            self.skip([source], forms.PLACEHOLDER, column)
+        else:
+            self._add(self.pieces, role, Sourced(value=Secret(text), source=source, remark=remark))
 
     def tell_userinfo(self, userinfo: Userinfo, source: Binding) -> None:
         """Note the user and password that stood in the URL; one without the other is not completed
@@ -109,16 +117,17 @@ class LegacyServer:
         """
         if not (userinfo.username and userinfo.password):
             why = "the URL holds a user name or a password, but not both"
-            self.skip(source, why, "auth_config")
+            self.skip([source], why, "auth_config")
             return
         for role, text in ((Role.USERNAME, userinfo.username), (Role.PASSWORD, userinfo.password)):
-            value = Secret(values.checked(source, text))
-            self._tell_auth(
-                role, Sourced(value=value, source=source, remark="taken out of the URL")
-            )
+            self.tell(role, values.checked(source, text), source, "taken out of the URL")
 
-    def skip(self, source: Binding, why: str, column: str | None = None) -> None:
-        self.skips.append(PlanEntry(binding=source, why=why, field=column))
+    def say_url(self, sources: list[Binding]) -> None:
+        """Note the variables that gave a part of the URL."""
+        self.fields["url"] = self.fields["url"].said_by(sources)
+
+    def skip(self, sources: Iterable[Binding], why: str, column: str | None = None) -> None:
+        self.skips += [PlanEntry(binding=source, why=why, field=column) for source in sources]
 
     def skip_keys(self, source: Binding, keys: Collection[str]) -> None:
         """Note the keys of a JSON object that say nothing we keep."""
@@ -127,12 +136,25 @@ class LegacyServer:
             self.skips.append(PlanEntry(binding=source, why=why, kind=Kind.MINOR))
 
     def absorb(self, other: "LegacyServer") -> None:
-        """Take over what another variable says of the same URL; what is already known counts."""
+        """Take over what another variable says of the same URL; what is already known counts.
+
+        A credential is taken over as a whole: the user of one variable never gets the password of
+        another server.
+        """
         for name, sourced in other.fields.items():
-            for source in sourced.sources:
-                if sourced.given:
-                    self._set(name, sourced.value, source)
-        self._absorb_auth(other.pieces)
+            if sourced.given:
+                self._add(self.fields, name, sourced)
+        others = other.pieces
+        if credential(self.pieces) is None and credential(others) is not None:
+            self.pieces, others = dict(others), self.pieces
+        ours = [piece for role, piece in self.pieces.items() if role != Role.HEADERS]
+        strangers = others.keys() - self.pieces.keys() - {Role.HEADERS}
+        for role, piece in others.items():
+            if ours and role in strangers:
+                why = f"another credential counts: {ours[0].source.place}"
+                self.skip(piece.sources, why, COLUMNS[role])
+            else:
+                self._add(self.pieces, role, piece)
         self.skips += other.skips
 
     def names(self) -> Iterator[str]:
@@ -150,67 +172,29 @@ class LegacyServer:
         variable.
         """
         self.fields = {"name": name} | self.fields
-        self.auth, skipped = auth_fields(self.pieces)
-        return [replace(skip, server=self.name) for skip in dict.fromkeys(self.skips + skipped)]
-
-    def _set(self, name: str, value: FieldValue, source: Binding) -> None:
-        known = self.fields.get(name)
-        if known is None:
-            self.fields[name] = Sourced(value=value, source=source)
-        elif known.value == value:
-            self.fields[name] = known.said_by([source])
-        else:
-            self.skip(source, f"another value counts: {_where(known.source, source)}", name)
-
-    def say_url(self, sources: list[Binding]) -> None:
-        """Note the variables that gave a part of the URL."""
-        self.fields["url"] = self.fields["url"].said_by(sources)
-
-    def _tell_model(self, text: str, source: Binding) -> None:
-        if forms.is_model_list(text):
-            self.skip(source, MODEL_LIST, "default_model")
-        elif forms.is_placeholder(text):
-            self.skip(source, forms.PLACEHOLDER, "default_model")
-        else:
-            self._set("default_model", values.model_name(source, text), source)
-
-    def _tell_auth(self, role: Role, piece: Sourced) -> None:
-        known = self.pieces.get(role)
-        if forms.is_placeholder(piece.text.strip(), key=role is Role.KEY):
-            self.skip(piece.source, forms.PLACEHOLDER, skipped_column(role))
-        elif known is None:
-            self.pieces[role] = piece
-        elif known.value == piece.value:
-            self.pieces[role] = known.said_by(piece.sources)
-        else:
-            self._skip_piece(role, piece, f"another value counts: {known.source.place}")
-
-    def _absorb_auth(self, others: dict[Role, Sourced]) -> None:
-        """Take over a credential as a whole: the user of one variable never gets the password of
-        another server.
-        """
-        ours = self.pieces
-        if credential(ours) is None and credential(others) is not None:
-            ours, others = others, ours
-        self.pieces = dict(ours)
-        first = next((piece for role, piece in ours.items() if role is not Role.HEADERS), None)
-        for role, piece in others.items():
-            if role in ours or role is Role.HEADERS or first is None:
-                self._tell_auth(role, piece)
+        for found in auth(self.pieces):
+            if isinstance(found, PlanEntry):
+                self.skips.append(found)
             else:
-                self._skip_piece(role, piece, f"another credential counts: {first.source.place}")
+                self.auth |= [found]
+        return [replace(skip, server=self.name) for skip in dict.fromkeys(self.skips)]
 
-    def _skip_piece(self, role: Role, piece: Sourced, why: str) -> None:
-        for source in piece.sources:
-            self.skip(source, why, skipped_column(role))
+    def _add(self, known: dict[str, Sourced], key: str, sourced: Sourced) -> None:
+        """Note a value, or that another one counts."""
+        first = known.setdefault(key, sourced)
+        if first.value == sourced.value:
+            known[key] = first.said_by(sourced.sources)
+            return
+        for source in sourced.sources:
+            where = first.source.place
+            if known is self.fields:
+                where = _where(first.source, source)
+            self.skip([source], f"another value counts: {where}", COLUMNS.get(key, key))
 
 
 def numbered(name: str) -> Iterator[str]:
     """The name with -2, -3, ... behind it."""
-    number = 2
-    while True:
-        yield f"{name[: SERVER_NAME_LIMIT - 10]}-{number}"
-        number += 1
+    return (f"{name[: SERVER_NAME_LIMIT - 10]}-{number}" for number in count(2))
 
 
 def _name(*words: str) -> str:

@@ -7,6 +7,7 @@ and `LLM_BINDING_HOST` are such names.
 
 import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -64,7 +65,15 @@ CF_HEADERS = {
 AUTH_ROLES = frozenset(
     [Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.SCHEME, Role.HEADER, Role.HEADERS]
 ).union(CF_HEADERS)
+SECRET_ROLES = AUTH_ROLES - {Role.USERNAME, Role.SCHEME}
 NUMBER_ROLES = frozenset({Role.MAX_CONCURRENT, Role.PRIORITY})
+# The column that a role is for, where it has another name.
+COLUMNS: Mapping[str, str] = dict.fromkeys(map(str, AUTH_ROLES), "auth_config") | {
+    Role.SCHEME: "auth_type",
+    Role.HEADERS: "headers",
+    Role.MODEL: "default_model",
+    Role.ACTIVE: "is_active",
+}
 
 # The last words of a name, by the role that they tell, in the order of preference.
 ROLE_WORDS = _table("""

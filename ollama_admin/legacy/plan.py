@@ -3,17 +3,16 @@ or goes nowhere.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy.comparison import Comparison, Stored, Verdict, compare
+from ollama_admin.legacy.comparison import Comparison, Stored, compare
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.reader import Legacy
-from ollama_admin.legacy.servers import Kind, PlanEntry, Sourced, State
+from ollama_admin.legacy.servers import Kind, PlanEntry, State
 
 # what a line counts as, that which counts most first
 _RANKED = ("errors", "conflicts", "imported", "unknown", "skipped")
@@ -75,8 +74,8 @@ def plan(
     compared = compare(servers, legacy.servers, stored, update=update)
     default = _new_default(servers, compared)
     if default is not None:
-        compared[default] = replace(compared[default], make_default=True)
-    kept = [entry for comparison in compared for entry in _entries(comparison)]
+        compared[default] = compared[default].as_default()
+    kept = [entry for comparison in compared for entry in comparison.entries]
     entries = kept + list(legacy.skipped)
     entries.sort(key=lambda entry: legacy.order(entry.binding))
     return Plan(
@@ -101,44 +100,11 @@ def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> i
     return next(iter(general + able), None)
 
 
-def _entries(comparison: Comparison) -> Iterator[PlanEntry]:
-    verdicts = list(comparison.verdicts)
-    if comparison.make_default:
-        value = Sourced(value=True, source=comparison.server.source)
-        verdicts.append(Verdict("is_default", value, State.NEW, "no server was the default"))
-    for verdict in verdicts:
-        yield _entry(comparison, verdict.sourced.source, verdict)
-        for source in verdict.sourced.also:
-            yield _entry(comparison, source, _again(verdict))
-
-
-def _again(verdict: Verdict) -> Verdict:
-    """What becomes of a variable that says the same as another."""
-    place = verdict.sourced.source.place
-    if verdict.state in (State.NEW, State.UNCHANGED):
-        return replace(verdict, state=State.UNCHANGED, why=f"the same as {place}")
-    return replace(verdict, state=State.IGNORED, why=f"waits for {place}")
-
-
-def _entry(comparison: Comparison, binding: Binding, verdict: Verdict) -> PlanEntry:
-    value = verdict.sourced.value
-    return PlanEntry(
-        binding=binding,
-        server=comparison.name,
-        field=verdict.field,
-        value=None if isinstance(value, Secret) else value,
-        state=verdict.state,
-        why=verdict.why,
-        kind=None,
-    )
-
-
 def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
-    what: dict[Spot, list[str]] = {}
+    what: dict[Binding, list[str]] = {}
     for entry in entries:
-        what.setdefault(_spot(entry.binding), []).append(
-            _COUNTED.get(entry.kind or entry.state, "skipped")
-        )
+        counted = _COUNTED.get(entry.kind or entry.state, "skipped")
+        what.setdefault(entry.binding, []).append(counted)
     kinds = Counter(min(words, key=_RANKED.index) for words in what.values())
     return Counts(seen=len(legacy.bindings), unrelated=len(legacy.unrelated), **kinds)
 
@@ -149,32 +115,23 @@ def _deletable(kept: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -
     An overruled line goes with the one that overrules it, for it would count again. A line stays as
     long as one that stays mentions it as `${...}`.
     """
-    shadows = {
-        _spot(skip.binding): _spot(skip.shadowed_by) for skip in legacy.skipped if skip.shadowed_by
-    }
-    stays = {_spot(entry.binding) for entry in kept if entry.state not in settled}
+    shadows = {skip.binding: skip.shadowed_by for skip in legacy.skipped if skip.shadowed_by}
+    stays = {entry.binding for entry in kept if entry.state not in settled}
     stays |= {
-        _spot(skip.binding)
-        for skip in legacy.skipped
-        if not (skip.kind is Kind.MINOR or skip.shadowed_by)
+        skip.binding for skip in legacy.skipped if not (skip.kind is Kind.MINOR or skip.shadowed_by)
     }
-    free = ({_spot(entry.binding) for entry in kept} | shadows.keys()) - stays
-    free = {spot for spot in free if spot[1] is not None and "OLLAMA" in spot[2].upper()}
+    free = ({entry.binding for entry in kept} | shadows.keys()) - stays
+    free = {line for line in free if line.line is not None and "OLLAMA" in line.key.upper()}
     while True:
-        needed = {spot for spot in free if shadows.get(spot, spot) not in free}
+        needed = {line for line in free if shadows.get(line, line) not in free}
         needed |= free & _mentioned(legacy, free)
         if not needed:
-            return tuple(spot for spot in map(_spot, legacy.bindings) if spot in free)
+            return tuple((b.file, b.line, b.key) for b in legacy.bindings if b in free)
         free -= needed
 
 
-def _mentioned(legacy: Legacy, free: set[Spot]) -> set[Spot]:
+def _mentioned(legacy: Legacy, free: set[Binding]) -> set[Binding]:
     """The lines that the others mention as `${...}`."""
-    mentioned = {
-        (b.file, name) for b in legacy.bindings if _spot(b) not in free for name in b.references
-    }
-    return {_spot(b) for b in legacy.bindings if (b.file, b.key) in mentioned}
-
-
-def _spot(binding: Binding) -> Spot:
-    return binding.file, binding.line, binding.key
+    others = [line for line in legacy.bindings if line not in free]
+    mentioned = {(line.file, name) for line in others for name in line.references}
+    return {line for line in legacy.bindings if (line.file, line.key) in mentioned}

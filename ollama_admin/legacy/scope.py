@@ -12,11 +12,10 @@ from typing import Any
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import forms, layouts, lists, values
-from ollama_admin.legacy.credentials import SECRET_ROLES, VERBATIM_ROLES
 from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.fleet import NO_SERVER, Fleet
-from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, Meaning, Role
+from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, SECRET_ROLES, Meaning, Role
 from ollama_admin.legacy.servers import Kind, PlanEntry, unreadable
 
 KUBERNETES = "made by Kubernetes for a service"
@@ -31,6 +30,7 @@ _OF_KUBERNETES = re.compile(
     r"=(?:(?:TCP|UDP)(?:://.*)?|[0-9.]+|[0-9A-F:]*:[0-9A-F:]*))",
     re.IGNORECASE | re.DOTALL,
 )
+_VERBATIM_ROLES = AUTH_ROLES - {Role.SCHEME, Role.HEADERS}
 _PARTS = (Role.PORT, Role.TLS)  # of a URL, which may stand apart from it
 
 
@@ -346,7 +346,7 @@ class Scope:
 def _text(known: Meaning, value: str) -> str:
     if known.role is Role.URL:
         return forms.unquoted(value)
-    if known.many or known.role not in VERBATIM_ROLES:
+    if known.many or known.role not in _VERBATIM_ROLES:
         return value.strip()
     return value
 

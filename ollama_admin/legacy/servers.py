@@ -79,7 +79,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
-    """What becomes of a variable, or of a part of it. No value of a secret is ever in it.
+    """What becomes of a variable, or of a part of it: a field gets what is `told`.
 
     `kind` says more of what goes nowhere, `shadowed_by` is the later line that sets it again,
     `error` says what cannot be read.
@@ -89,11 +89,18 @@ class PlanEntry:
     why: str | None
     server: str | None = None
     field: str | None = None
-    value: str | int | bool | tuple[str, ...] | None = None
+    told: FieldValue | None = None
     state: State = State.IGNORED
     kind: Kind | None = Kind.IGNORED
     shadowed_by: Binding | None = None
     error: InvalidInput | None = None
+
+    @property
+    def value(self) -> str | int | bool | tuple[str, ...] | None:
+        """What may be shown: never a secret."""
+        if isinstance(self.told, Secret):
+            return None
+        return self.told
 
     @property
     def file(self) -> str | None:

@@ -85,18 +85,18 @@ def https(binding: Binding, text: str) -> bool:
 
 
 def server_name(binding: Binding, text: str) -> str:
-    with _at(binding):
+    with at(binding):
         return names.server_name(text.strip())
 
 
 def model_name(binding: Binding, text: str) -> str:
     """The name as Ollama has it, without the `ollama/` of other programs."""
-    with _at(binding):
+    with at(binding):
         return names.model_name(forms.MODEL_OF_OLLAMA.sub("", text.strip(), count=1))
 
 
 @contextmanager
-def _at(binding: Binding) -> Iterator[None]:
+def at(binding: Binding) -> Iterator[None]:
     """Say of an error where the value stands."""
     try:
         yield
