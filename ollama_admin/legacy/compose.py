@@ -5,7 +5,6 @@ Only such blocks are read, line by line: `KEY: value`, `- KEY=value` and `{KEY: 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 _BLOCK = re.compile(
     r"(?P<indent> *)(?:- +)?(?:environment:\s*(?:&\S+\s*)?|x-[\w.-]+:\s*&\S+\s*)"
@@ -15,59 +14,43 @@ _SCALAR = r"\"[^\"]*\"|'[^']*'"
 _PAIR = re.compile(rf"(?P<key>{_SCALAR}|[\w.-]+)\s*:\s*(?P<value>{_SCALAR}|[^,}}]*)")
 _ENTRY = re.compile(rf"\s*(?:-\s+(?P<item>\S.*)|(?P<key>{_SCALAR}|[\w.-]+)\s*:(?P<value>\s.*|))")
 _CLOSED = 2**20  # deeper than any line
-_FOLDED = re.compile(r"[|>][-+]?")  # the value stands in the lines below
+_FOLDED = re.compile(r"[|>][-+]?")  # the value stands in the line below
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
-    """One variable; `block` counts the blocks of the file. Its value may be a secret."""
-
-    line: int
-    block: int
-    key: str
-    value: str | None = field(repr=False)
-
-
-def variables(text: str) -> Iterator[Variable]:
+def variables(text: str) -> Iterator[tuple[int, int, str, str | None]]:
+    """The line of each variable, the number of its block in the file, its key and its value."""
     block, indent = 0, _CLOSED
-    folded: Variable | None = None
+    folded: tuple[int, str] | None = None
     for line, row in enumerate(text.splitlines(), 1):
-        if not row.strip() or row.lstrip().startswith("#"):
+        content = row.lstrip()
+        if not content or content.startswith("#"):
             continue
+        depth = len(row) - len(content)
         started, entry = _BLOCK.fullmatch(row), _ENTRY.fullmatch(row)
+        above, folded = folded, None
         if started:
             block, indent = block + 1, len(started["indent"])
             for pair in _PAIR.finditer(started["flow"] or ""):
-                key, value = _scalar(pair["key"]), _scalar(pair["value"])
-                yield Variable(line=line, block=block, key=key, value=value)
-        elif not _is_inside(row, indent):
-            indent = _CLOSED
-        elif folded is not None:
-            yield replace(folded, value=row.strip())
+                yield line, block, _scalar(pair["key"]), _scalar(pair["value"])
+        elif depth < indent or (depth == indent and not content.startswith("- ")):
+            indent = _CLOSED  # a list may begin in the column of its key
+        elif above is not None:
+            yield above[0], block, above[1], content.rstrip()
         elif entry is not None:
-            variable = _variable(line, block, entry)
-            if not _FOLDED.fullmatch(variable.value or ""):
-                yield variable
-                continue
-            folded = variable
-            continue
-        folded = None
+            key, value = _variable(entry)
+            if _FOLDED.fullmatch(value or ""):
+                folded = line, key
+            else:
+                yield line, block, key, value
 
 
-def _is_inside(row: str, indent: int) -> bool:
-    """A list may begin in the column of its key."""
-    depth = len(row) - len(row.lstrip())
-    return depth > indent or (depth == indent and row.lstrip().startswith("- "))
-
-
-def _variable(line: int, block: int, entry: re.Match[str]) -> Variable:
+def _variable(entry: re.Match[str]) -> tuple[str, str | None]:
     if entry["item"] is None:
-        key, value = _scalar(entry["key"]), _scalar(entry["value"])
-        return Variable(line=line, block=block, key=key, value=value)
+        return _scalar(entry["key"]), _scalar(entry["value"])
     key, mark, value = _scalar(entry["item"]).partition("=")
     if not mark:
-        return Variable(line=line, block=block, key=key, value=None)
-    return Variable(line=line, block=block, key=key, value=value)
+        return key, None
+    return key, value
 
 
 def _scalar(text: str) -> str:

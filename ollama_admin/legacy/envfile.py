@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -112,22 +112,24 @@ def decode(data: bytes, file: str) -> str:
     not UTF-8.
     """
     data = data.removeprefix(codecs.BOM_UTF8)
+    end, what = data.find(b"\0"), "holds a NUL character"
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
-        line = 1 + _newlines(data[: exc.start].decode("latin-1"))
-        what = f"{file}, line {line}: not UTF-8 text"
-        raise InvalidInput(what, "save the file as UTF-8") from exc
-    if "\0" in text:
-        line = 1 + _newlines(text[: text.index("\0")])
-        what = f"{file}, line {line}: holds a NUL character"
-        raise InvalidInput(what, "save the file as UTF-8 text")
-    return text
+        end, what = exc.start, "not UTF-8 text"
+    if end < 0:
+        return text
+    line = 1 + _newlines(data[:end].decode("latin-1"))
+    raise InvalidInput(f"{file}, line {line}: {what}", "save the file as UTF-8 text")
 
 
 def parse(text: str, file: str) -> tuple[Binding, ...]:
     """All bindings, their values filled; one that cannot be read holds its error."""
-    _refuse_long_blanks(text, file)
+    for run in _BLANKS.finditer(text):
+        if run.end() - run.start() > BLANK_LIMIT:
+            line = 1 + _newlines(text[: run.start()])
+            what = f"holds more than {BLANK_LIMIT} blanks in a row"
+            raise InvalidInput(f"{file}, line {line}: {what}")
     filler = Filler()
     bindings: list[Binding] = []
     for line, parsed in _statements(_with_quotes(text)):
@@ -135,7 +137,8 @@ def parse(text: str, file: str) -> tuple[Binding, ...]:
         if parsed.error:
             read = _no_assignment(file, line, parsed.original.string)
         elif parsed.key is not None:
-            read = [_filled(file, line, parsed.key, parsed.value, filler)]
+            binding = Binding(file=file, line=line, key=parsed.key, value=parsed.value)
+            read = [_filled(binding, filler)]
         filler.known.update({binding.key: binding.value for binding in read})
         bindings += read
     return tuple(bindings)
@@ -144,8 +147,8 @@ def parse(text: str, file: str) -> tuple[Binding, ...]:
 def parse_compose(text: str, file: str) -> tuple[Binding, ...]:
     """The variables under each `environment:` of a compose file; `${VAR}` has its default alone."""
     return tuple(
-        _filled(file, entry.line, entry.key, entry.value, Filler(), scope=entry.block)
-        for entry in compose.variables(text)
+        _filled(Binding(file=file, line=line, key=key, value=value, scope=block), Filler())
+        for line, block, key, value in compose.variables(text)
     )
 
 
@@ -153,18 +156,12 @@ def from_environ(environ: Mapping[str, str]) -> EnvFile:
     """The variables of a process: nothing in them is filled; quotes around a whole value, which
     `docker run --env-file` keeps, are taken off.
     """
-    bindings = (
-        Binding(file=None, line=None, key=key, value=_without_quotes(value))
-        for key, value in sorted(environ.items())
-    )
+    bindings = []
+    for key, value in sorted(environ.items()):
+        quoted = _QUOTED.fullmatch(value)
+        plain = quoted["text"] if quoted else value
+        bindings.append(Binding(file=None, line=None, key=key, value=plain))
     return EnvFile(file=None, bindings=tuple(bindings))
-
-
-def _without_quotes(value: str) -> str:
-    quoted = _QUOTED.fullmatch(value)
-    if quoted is None:
-        return value
-    return quoted["text"]
 
 
 def _read_bytes(path: Path) -> tuple[bytes, int]:
@@ -213,50 +210,35 @@ def _no_assignment(file: str, line: int, text: str) -> list[Binding]:
     """A statement that python-dotenv cannot read: a command of a shell says nothing, but `unset`
     takes a variable away.
     """
-    key = _KEY.match(text)
     command = _COMMAND.fullmatch(text)
     if command is None:
-        return [_unreadable(file, line, key[1] if key else "", _UNREADABLE, _SPELLING)]
-    if command[1] != "unset":
-        return [Binding(file=file, line=line, key=command[1], value=None)]
-    names = [word for word in command[2].split() if not word.startswith("-")]
+        key = _KEY.match(text)
+        binding = Binding(file=file, line=line, key=key[1] if key else "", value=None)
+        return [_unreadable(binding, InvalidInput(_UNREADABLE, _SPELLING))]
+    names, is_unset = [command[1]], command[1] == "unset"
+    if is_unset:
+        names = [word for word in command[2].split() if not word.startswith("-")]
     return [
-        Binding(file=file, line=line, key=name, value=None, is_unset=True)
+        Binding(file=file, line=line, key=name, value=None, is_unset=is_unset)
         for name in dict.fromkeys(names)
     ]
 
 
-def _unreadable(file: str, line: int, key: str, problem: str, hint: str | None) -> Binding:
-    error = InvalidInput(f"{file}, line {line}: {problem}", hint)
-    return Binding(file=file, line=line, key=key, value=None, error=error)
-
-
-def _filled(
-    file: str, line: int, key: str, value: str | None, filler: Filler, scope: int = 0
-) -> Binding:
-    if value is None:
-        return Binding(file=file, line=line, key=key, value=None, scope=scope)
+def _filled(binding: Binding, filler: Filler) -> Binding:
+    if binding.value is None:
+        return binding
+    names: dict[str, bool] = {}
     try:
-        filled = filler.fill(value)
+        value = filler.fill(binding.value, names)
     except InvalidInput as exc:
-        return _unreadable(file, line, key, exc.message, exc.hint)
-    return Binding(
-        file=file,
-        line=line,
-        key=key,
-        value=filled.text,
-        references=filled.references,
-        unfilled=filled.unfilled,
-        scope=scope,
-    )
+        return _unreadable(binding, exc)
+    unfilled = tuple(name for name, is_unfilled in names.items() if is_unfilled)
+    return replace(binding, value=value, references=tuple(names), unfilled=unfilled)
 
 
-def _refuse_long_blanks(text: str, file: str) -> None:
-    for run in _BLANKS.finditer(text):
-        if run.end() - run.start() > BLANK_LIMIT:
-            line = 1 + _newlines(text[: run.start()])
-            what = f"holds more than {BLANK_LIMIT} blanks in a row"
-            raise InvalidInput(f"{file}, line {line}: {what}")
+def _unreadable(binding: Binding, exc: InvalidInput) -> Binding:
+    error = InvalidInput(f"{binding.file}, line {binding.line}: {exc.message}", exc.hint)
+    return replace(binding, value=None, error=error)
 
 
 def _newlines(text: str) -> int:

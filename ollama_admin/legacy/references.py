@@ -8,17 +8,8 @@ from ollama_admin.errors import InvalidInput
 FILLED_LIMIT = 4 * 2**20  # characters of all values after filling: references can multiply
 DEPTH_LIMIT = 10  # references inside of defaults
 
-_NAME = re.compile(r"\$\{(?P<name>\w{0,100})(?P<operator>:?[-=?+])?")
+_NAME = re.compile(r"\$\{(?P<name>\w{0,100})(?::?(?P<operator>[-=?+]))?")
 _BRACE = re.compile(r"\$\{|\}")
-
-
-@dataclass(slots=True)
-class Filled:
-    """A filled text; `references` are all names in it, `unfilled` those without a value."""
-
-    text: str
-    references: tuple[str, ...] = ()
-    unfilled: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -28,45 +19,40 @@ class Filler:
     known: dict[str, str | None] = field(default_factory=dict)
     room: int = FILLED_LIMIT
 
-    def fill(self, text: str, depth: int = 0) -> Filled:
-        """A name counts as set when a line before sets it, to nothing too, as python-dotenv has
-        it. Raises InvalidInput when all values together become too long.
+    def fill(self, text: str, names: dict[str, bool], depth: int = 0) -> str:
+        """The text with its references filled; `names` gets each name in them, and whether it is
+        there without a value.
+
+        A name counts as set when a line before sets it, to nothing too, as python-dotenv has it.
+        Raises InvalidInput when all values together become too long.
         """
         pieces = []
-        references: dict[str, None] = {}
-        unfilled: dict[str, None] = {}
         end = 0
-        while (match := _NAME.search(text, end)) and depth < DEPTH_LIMIT:
+        while depth < DEPTH_LIMIT and (match := _NAME.search(text, end)):
             close = _close(text, match.end())
             if close is None:
                 break
-            operator, rest = match["operator"], text[match.end() : close]
-            pieces.append(text[end : match.start()])
+            value = text[match.start() : close + 1]
+            if match["operator"] or match.end() == close:
+                value = self._value(match, text[match.end() : close], names, depth)
+            pieces += [text[end : match.start()], value]
             end = close + 1
-            if operator is None and rest:
-                pieces.append(text[match.start() : end])
-                continue
-            references[match["name"]] = None
-            inner = self._value(match["name"], operator or "", rest, depth)
-            references |= dict.fromkeys(inner.references)
-            unfilled |= dict.fromkeys(inner.unfilled)
-            pieces.append(inner.text)
-        pieces.append(text[end:])
-        joined = "".join(pieces)
-        self.room -= len(joined)
+        filled = "".join(pieces) + text[end:]
+        self.room -= len(filled)
         if self.room < 0:
             raise InvalidInput("its ${...} references make the values too long")
-        return Filled(joined, tuple(references), tuple(unfilled))
+        return filled
 
-    def _value(self, name: str, operator: str, rest: str, depth: int) -> Filled:
+    def _value(self, match: re.Match[str], rest: str, names: dict[str, bool], depth: int) -> str:
+        name, operator = match["name"], match["operator"]
         value = self.known.get(name)
-        if operator.endswith("+") and value is None:
-            return Filled("")
-        if operator.endswith("+") or (operator.endswith(("-", "=")) and value is None):
-            return self.fill(rest, depth + 1)
-        if value is None:
-            return Filled("", unfilled=(name,))
-        return Filled(value)
+        is_unfilled = value is None and operator in (None, "?")
+        names[name] = names.get(name, False) or is_unfilled
+        if operator == "+" and value is None:
+            return ""
+        if operator == "+" or (operator in ("-", "=") and value is None):
+            return self.fill(rest, names, depth + 1)
+        return value or ""
 
 
 def _close(text: str, start: int) -> int | None:
