@@ -1,7 +1,10 @@
 """The servers of one scope, and which of them a variable means."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ollama_admin.domain import urls
+from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import values
 from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding
@@ -71,8 +74,10 @@ class Fleet:
         if not servers and single:
             servers, length = {0: single}, 1
         if not (key.isdecimal() and key.isascii()):
-            url = values.read_url(key)
-            return next((server for server in servers.values() if server.url == url), None)
+            with suppress(InvalidInput):
+                url = urls.server_url(key).url
+                return next((server for server in servers.values() if server.url == url), None)
+            return None
         index = int(key[:10])
         if index >= length:
             what = f"has an entry {index}, and there are {length} servers, counted from 0"

@@ -7,11 +7,8 @@ from ollama_admin.domain import names, urls
 from ollama_admin.errors import InvalidInput
 
 PLACEHOLDER = "a placeholder"
-LISTEN = "an address to listen on, not one to connect to"
-OWN_PATH = "a path on the program's own host, not a server"
 TRUE = frozenset({"true", "1", "yes", "on"})
-FALSE = frozenset({"false", "0", "no", "off"})
-SWITCH_WORDS = TRUE | FALSE
+SWITCH_WORDS = TRUE | {"false", "0", "no", "off"}
 
 _PLACEHOLDER = re.compile(
     r"<.*>|\{\{.*\}\}|\[[A-Z][A-Z_ -]*\]|(?:https?://)?your[-_ ].*", re.IGNORECASE | re.DOTALL
@@ -47,6 +44,7 @@ _PLACEHOLDER_KEY = re.compile(
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"bearer(?: +|$)", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+")
 _LISTEN = re.compile(r"(?:https?://)?(?:0\.0\.0\.0|\[::\]|::|\*)?(?::[0-9]+)?/?")
 IPV6 = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]")
 
@@ -60,14 +58,19 @@ def is_placeholder(text: str, *, key: bool = False) -> bool:
     return bool(_PLACEHOLDER.fullmatch(text))
 
 
-def is_placeholder_host(text: str) -> bool:
-    """Whether a URL's host only stands for one that somebody should have filled in."""
-    return bool(_PLACEHOLDER_HOST.fullmatch(text[:2000]))
-
-
-def is_listen_address(text: str) -> bool:
-    """Whether it tells a server where to listen (`0.0.0.0`, `:11434`): no address to connect to."""
-    return bool(text and _LISTEN.fullmatch(text))
+def no_server(text: str) -> str | None:
+    """Why a value is no URL of a server, if its form alone says so."""
+    if is_json(text) and not is_placeholder(text):
+        return None
+    reasons = (
+        (text.startswith("/"), "a path on the program's own host, not a server"),
+        (text and _LISTEN.fullmatch(text), "an address to listen on, not one to connect to"),
+        (_NUMBER.fullmatch(text), f"a number: a count, or the port of http://localhost:{text[:5]}"),
+        (text.lower() in SWITCH_WORDS, "a switch, not a server"),
+        (is_placeholder(text) or _PLACEHOLDER_HOST.fullmatch(text[:2000]), PLACEHOLDER),
+        (_SHELL.search(text), "only a shell can say what it means"),
+    )
+    return next((why for holds, why in reasons if holds), None)
 
 
 def unquoted(text: str) -> str:
@@ -90,31 +93,22 @@ def is_ollama(text: str) -> bool:
     if match is None:
         return False
     host = match["host"].lower()
-    if match["port"] == str(urls.OLLAMA_PORT):
-        return True
     named = host.split(".")[0] == "ollama" and host not in ("ollama.com", "ollama.ai")
-    return named and bool(match["scheme"] or match["port"])
+    has_mark = bool(match["scheme"] or match["port"])
+    return match["port"] == str(urls.OLLAMA_PORT) or (named and has_mark)
 
 
 def shown_address(text: str) -> str:
-    """A URL for a message: its scheme, host and port, without what could be a secret."""
+    """A URL for a message: its host and port, without what could be a secret."""
     match = _ADDRESS.fullmatch(text[:2000])
     if match is None:
         return "a part of it"
-    address = match["host"]
-    if match["port"]:
-        address = f"{address}:{match['port']}"
-    return address
+    return ":".join(filter(None, match.group("host", "port")))
 
 
 def mentions_ollama(text: str) -> bool:
     """Whether the URL of an Ollama server stands somewhere in it."""
     return bool(_MENTION.search(text))
-
-
-def needs_shell(text: str) -> bool:
-    """Whether only a shell can say what it means, as `$(hostname)` or `$HOST`."""
-    return bool(_SHELL.search(text))
 
 
 def is_model_of_ollama(text: str) -> bool:
@@ -125,10 +119,10 @@ def is_model_of_ollama(text: str) -> bool:
 def is_model_name(text: str) -> bool:
     """Whether it can be the name of a model on an Ollama server."""
     try:
-        known = bool(names.model_name(text))
+        names.model_name(text)
     except InvalidInput:
         return False
-    return known and not is_model_list(text) and not _FOREIGN_MODEL.fullmatch(text)
+    return not (is_model_list(text) or _FOREIGN_MODEL.fullmatch(text))
 
 
 def is_model_list(text: str) -> bool:
@@ -145,22 +139,3 @@ def is_ipv6(text: str) -> bool:
         return ipaddress.ip_address(text).version == 6
     except ValueError:
         return False
-
-
-def no_server(text: str) -> str | None:
-    """Why a value is no URL of a server, if its form alone says so."""
-    if is_json(text) and not is_placeholder(text):
-        return None
-    if text.startswith("/"):
-        return OWN_PATH
-    if is_listen_address(text):
-        return LISTEN
-    if text.isdecimal() and text.isascii():
-        return f"a number: a count, or the port of http://localhost:{text[:5]}"
-    if text.lower() in SWITCH_WORDS:
-        return "a switch, not a server"
-    if is_placeholder(text) or is_placeholder_host(text):
-        return PLACEHOLDER
-    if needs_shell(text):
-        return "only a shell can say what it means"
-    return None

@@ -2,18 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ollama_admin.domain.values import Json
-from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy import forms
+from ollama_admin.legacy import forms, values
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import JSON_KEYS, JSON_LISTS, Role
-from ollama_admin.legacy.values import LABEL_LIMIT, checked, json_texts, parsed_json, problem
 
-Texts: TypeAlias = Mapping[Role, str]
+Texts: TypeAlias = dict[Role, str]
 
 _NAMED = re.compile(r"(?P<name>[^=:/@?]+)(?:=(?P<url>.*)|:(?P<whole>https?://.*))", re.DOTALL)
 
@@ -35,18 +34,10 @@ def is_list(text: str) -> bool:
     return forms.is_json(text) or has_name or bool(re.search(r"[;,\r\n]", text))
 
 
-def found_items(binding: Binding, text: str) -> list[Item]:
-    """The servers of a value, if it can be read so."""
-    try:
-        return items(binding, text)
-    except InvalidInput:
-        return []
-
-
 def items(binding: Binding, text: str) -> list[Item]:
     """The servers of a list, however it is written; empty parts keep their index."""
     if forms.is_json(text):
-        return _json_items(binding, parsed_json(binding, text))
+        return _json_items(binding, values.parsed_json(binding, text))
     tabular = _row_items(text) or _connection_items(binding, text)
     if tabular:
         return tabular
@@ -54,14 +45,14 @@ def items(binding: Binding, text: str) -> list[Item]:
     if len(parts) > 1 and any("@" in part and "://" not in part for part in parts):
         what = "is a list in which a user and a password cannot be told apart"
         hint = "write each URL with its scheme, and %2C for a comma inside a password"
-        raise problem(binding, what, hint)
+        raise values.problem(binding, what, hint)
     return [_text_item(index, part) for index, part in enumerate(parts) if part]
 
 
 def texts(binding: Binding, text: str) -> list[str]:
     """The parts of a list that stands beside a list of servers."""
     if text.startswith("["):
-        return json_texts(binding, text)
+        return values.json_texts(binding, text)
     return parallel_texts(text)
 
 
@@ -76,28 +67,28 @@ def parallel_texts(text: str) -> list[str]:
     return parts
 
 
-def objects(binding: Binding, text: str) -> dict[str, dict[str, Json]]:
-    """A JSON object of objects."""
-    document = parsed_json(binding, text)
+def objects(binding: Binding, text: str) -> Iterator[tuple[str, dict[str, Json]]]:
+    """The keys and values of a JSON object of objects."""
+    document = values.parsed_json(binding, text)
     if not isinstance(document, dict):
-        raise problem(binding, "is JSON, but no object")
-    inner = {key: entry for key, entry in document.items() if isinstance(entry, dict)}
-    for key in document.keys() - inner.keys():
-        raise problem(binding, f"is JSON whose key {key[:100]!a} holds no object")
-    return inner
+        raise values.problem(binding, "is JSON, but no object")
+    for key, entry in document.items():
+        if not isinstance(entry, dict):
+            raise values.problem(binding, f"is JSON whose key {key[:100]!a} holds no object")
+        yield key, entry
 
 
 def json_fields(binding: Binding, entry: Mapping[str, Json]) -> tuple[Texts, tuple[str, ...]]:
     """What a JSON object says of a server as texts, and the keys that say nothing we keep."""
-    values: dict[Role, str] = {}
+    fields: Texts = {}
     unused = []
     for key, value in entry.items():
         role = JSON_KEYS.get(re.sub(r"[^a-z0-9]", "", key.lower()))
         if role is None:
             unused.append(key)
-        elif value not in (None, "", [], {}) and role not in values:
-            values[role] = _json_text(binding, key, value)
-    return values, tuple(unused)
+        elif value not in (None, "", [], {}) and role not in fields:
+            fields[role] = _json_text(binding, key, value)
+    return fields, tuple(unused)
 
 
 def _row_items(text: str) -> list[Item]:
@@ -108,10 +99,9 @@ def _row_items(text: str) -> list[Item]:
         addresses = [cell for cell in cells if "://" in cell]
         if len(addresses) != 1 or not any(cell.isdecimal() for cell in cells):
             return []
-        named = [cell for cell in cells if cell not in addresses and not cell.isdecimal()]
-        values = dict(zip([Role.NAME], filter(None, named), strict=False))
-        unused = ("other columns",)
-        rows.append(Item(index=index, url=addresses[0], values=values, unused=unused))
+        names = [cell for cell in cells if cell and cell not in addresses and not cell.isdecimal()]
+        said = dict(zip([Role.NAME], names, strict=False))
+        rows.append(Item(index=index, url=addresses[0], values=said, unused=("other columns",)))
     return rows
 
 
@@ -123,45 +113,36 @@ def _connection_items(binding: Binding, text: str) -> list[Item]:
     fields: dict[str, Json] = {key: value.strip() for key, _, value in pairs}
     if Role.URL not in json_fields(binding, fields)[0]:
         return []
-    return [_object_item(binding, 0, fields)]
+    return [_json_item(binding, 0, fields)]
 
 
 def _json_items(binding: Binding, document: Json) -> list[Item]:
-    entries: list[tuple[str | None, Json]] = []
     if isinstance(document, dict):
         inner = next((value for key, value in document.items() if key.lower() in JSON_LISTS), None)
         if isinstance(inner, (list, dict)):
             return _json_items(binding, inner)
-        entries = list(document.items())
         if Role.URL in json_fields(binding, document)[0]:
-            entries = [(None, document)]
-    elif isinstance(document, list):
-        entries = [(None, entry) for entry in document]
-    else:
-        raise problem(binding, "is JSON, but no list of servers")
-    named = enumerate(entries)
-    return [_entry(binding, index, name, entry) for index, (name, entry) in named]
+            return [_json_item(binding, 0, document)]
+        entries = enumerate(document.items())
+        return [_json_item(binding, index, entry, name) for index, (name, entry) in entries]
+    if isinstance(document, list):
+        return [_json_item(binding, index, entry) for index, entry in enumerate(document)]
+    raise values.problem(binding, "is JSON, but no list of servers")
 
 
-def _entry(binding: Binding, index: int, name: str | None, entry: Json) -> Item:
+def _json_item(binding: Binding, index: int, entry: Json, name: str | None = None) -> Item:
+    if isinstance(entry, str) and entry.strip():
+        if name is None:
+            return _text_item(index, values.checked(binding, entry.strip()))
+        entry = {"url": entry.strip()}
+    if not isinstance(entry, dict):
+        raise values.problem(binding, f"is JSON whose entry {index + 1} is no server")
     named: dict[str, Json] = {"name": name}
-    if isinstance(entry, dict):
-        return _object_item(binding, index, named | entry)
-    if not isinstance(entry, str) or not entry.strip():
-        raise problem(binding, f"is JSON whose entry {index + 1} is no server")
-    url = checked(binding, entry.strip())
-    if name is None:
-        return _text_item(index, url)
-    return Item(index=index, url=url, values={Role.NAME: name})
-
-
-def _object_item(binding: Binding, index: int, entry: Mapping[str, Json]) -> Item:
-    fields, unused = json_fields(binding, entry)
-    others = dict(fields)
-    url = others.pop(Role.URL, None)
+    fields, unused = json_fields(binding, named | entry)
+    url = fields.pop(Role.URL, None)
     if url is None:
-        raise problem(binding, f"is a list whose entry {index + 1} has no URL")
-    return Item(index=index, url=url, values=others, unused=unused)
+        raise values.problem(binding, f"is a list whose entry {index + 1} has no URL")
+    return Item(index=index, url=url, values=fields, unused=unused)
 
 
 def _text_item(index: int, text: str) -> Item:
@@ -174,11 +155,9 @@ def _text_item(index: int, text: str) -> Item:
 
 def _json_text(binding: Binding, key: str, value: Json) -> str:
     if isinstance(value, str):
-        return checked(binding, value)
-    try:
+        return values.checked(binding, value)
+    with suppress(RecursionError):
         if isinstance(value, (bool, int, list, dict)):
             return json.dumps(value)
-    except RecursionError:
-        pass
-    what = f"is JSON whose key {key[:LABEL_LIMIT]!a} holds no text, whole number or list"
-    raise problem(binding, what)
+    what = f"is JSON whose key {key[: values.LABEL_LIMIT]!a} holds no text, whole number or list"
+    raise values.problem(binding, what)

@@ -7,6 +7,7 @@ can be kept is listed with the reason.
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,7 +138,9 @@ class Scope:
         known, text = line.known, line.text
         if known.why or known.role not in (Role.URL, Role.MODEL, Role.NAME, Role.PROVIDER, None):
             return False
-        items = lists.found_items(line.binding, forms.unquoted(text))
+        items: list[lists.Item] = []
+        with suppress(InvalidInput):
+            items = lists.items(line.binding, forms.unquoted(text))
         if any(forms.is_ollama(item.url) for item in items):
             return True
         if known.role is not Role.URL:
@@ -324,7 +327,7 @@ class Scope:
         by the URL.
         """
         binding = line.binding
-        for key, config in lists.objects(binding, line.text).items():
+        for key, config in lists.objects(binding, line.text):
             server = self.fleet.configured(binding, key, line.known.prefix)
             if server is not None:
                 texts, unused = lists.json_fields(binding, config)

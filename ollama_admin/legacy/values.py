@@ -68,22 +68,6 @@ def server_url(binding: Binding, text: str) -> tuple[urls.ServerURL, urls.Userin
         raise InvalidInput(f"{binding.place}: {exc.message}", exc.hint) from exc
 
 
-def read_url(text: str) -> str | None:
-    """A URL as a row has it; None when it is none."""
-    try:
-        return urls.server_url(text).url
-    except InvalidInput:
-        return None
-
-
-def https(binding: Binding, text: str) -> bool:
-    """What a scheme or a switch that was written apart says."""
-    word = text.strip().lower().removesuffix("://")
-    if word in ("http", "https"):
-        return word == "https"
-    return switch(binding, word)
-
-
 def server_name(binding: Binding, text: str) -> str:
     with at(binding):
         return names.server_name(text.strip())
@@ -106,21 +90,18 @@ def at(binding: Binding) -> Iterator[None]:
 
 def capabilities(binding: Binding, text: str) -> tuple[str, ...]:
     """The words of a list with commas, semicolons or JSON, each once."""
+    parts = re.split(r"[,;\r\n]", text)
     if text.lstrip().startswith("["):
         parts = json_texts(binding, text)
-    else:
-        parts = re.split(r"[,;\r\n]", text)
     words = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     if not words or any(len(word) > LABEL_LIMIT or not word.isprintable() for word in words):
-        raise problem(
-            binding, "holds no list of capabilities", "write them as in general,reasoning"
-        )
+        what = "holds no list of capabilities"
+        raise problem(binding, what, "write them as in general,reasoning")
     return words
 
 
 def whole_number(binding: Binding, text: str, least: int, most: int = NUMBER_LIMIT) -> int:
-    text = text.strip()
-    if re.fullmatch(r"[+-]?[0-9]{1,10}", text) and least <= int(text) <= most:
+    if re.fullmatch(r"\s*[+-]?[0-9]{1,10}\s*", text) and least <= int(text) <= most:
         return int(text)
     raise problem(binding, f"is not a whole number from {least} to {most}")
 
@@ -132,13 +113,21 @@ def switch(binding: Binding, text: str) -> bool:
     raise problem(binding, "is neither true nor false")
 
 
+def https(binding: Binding, text: str) -> bool:
+    """What a scheme or a switch that was written apart says."""
+    word = text.strip().lower().removesuffix("://")
+    if word in ("http", "https"):
+        return word == "https"
+    return switch(binding, word)
+
+
 def parsed_json(binding: Binding, text: str) -> Json:
     try:
         document: Json = json.loads(text)
-    except json.JSONDecodeError as exc:
-        raise problem(binding, f"is not valid JSON (line {exc.lineno} of the value)") from None
-    except (ValueError, RecursionError):
-        raise problem(binding, "is not valid JSON") from None
+    except (ValueError, RecursionError) as exc:
+        line = getattr(exc, "lineno", None)
+        where = f" (line {line} of the value)" if line else ""
+        raise problem(binding, f"is not valid JSON{where}") from None
     return document
 
 
