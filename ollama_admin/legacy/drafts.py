@@ -83,6 +83,12 @@ class LegacyServer:
     def holds_secret(self) -> bool:
         return not SECRET_ROLES.isdisjoint(self.pieces)
 
+    def bindings(self) -> Iterator[Binding]:
+        """All variables that say something of it."""
+        yield from (skip.binding for skip in self.skips)
+        for said in (self.fields, self.pieces):
+            yield from (source for sourced in said.values() for source in sourced.sources)
+
     @property
     def order(self) -> tuple[int, int]:
         """The unnumbered server first, then lists, numbers and words; lines decide within each."""

@@ -10,8 +10,6 @@ from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import CHAT, Meaning, Role
 
-NO_SERVER = "there is no server to which it could belong"
-
 
 @dataclass(slots=True)
 class Fleet:
@@ -29,15 +27,14 @@ class Fleet:
 
     def first(self, prefix: str) -> LegacyServer | None:
         """The server that means all: the unnumbered one, else the first that has no purpose."""
-        group = self.group(prefix)
-        general = [server for server in group if not server.has_purpose]
-        return self.unnumbered(prefix) or next(iter(general + group), None)
+        by_purpose = sorted(self.group(prefix), key=lambda server: server.has_purpose)
+        return self.unnumbered(prefix) or next(iter(by_purpose), None)
 
     def target(self, known: Meaning) -> LegacyServer | None:
         """The server that a variable belongs to, if there is one."""
         same = [server for server in self.servers if server.known.words == known.words]
-        if not same and known.slot is not None:
-            same = [s for s in self.group(known.prefix) if s.known.slot == known.slot]
+        if known.slot is not None:
+            same += [s for s in self.group(known.prefix) if s.known.slot == known.slot]
         if same:
             return same[0]
         if known.slot is None or (known.role is Role.MODEL and known.slot == CHAT):
@@ -45,14 +42,6 @@ class Fleet:
         if known.slot == "1":
             return self.unnumbered(known.prefix)
         return None
-
-    def no_target(self, known: Meaning) -> str:
-        """Why a variable belongs to no server."""
-        if known.slot is None or not self.servers:
-            return NO_SERVER
-        if known.slot.isdecimal():
-            return f"no server has the number {known.slot}"
-        return f"no server is called {known.slot}"
 
     def listed(self, prefix: str) -> tuple[dict[int, LegacyServer], int]:
         """The servers of the first list under a prefix by their index in it, and the length of the
@@ -73,13 +62,13 @@ class Fleet:
         single = self.unnumbered(prefix)
         if not servers and single:
             servers, length = {0: single}, 1
-        if not (key.isdecimal() and key.isascii()):
-            with suppress(InvalidInput):
-                url = urls.server_url(key).url
-                return next((server for server in servers.values() if server.url == url), None)
-            return None
-        index = int(key[:10])
-        if index >= length:
+        if key.isdecimal() and key.isascii():
+            index = int(key[:10])
+            if index < length:
+                return servers.get(index)
             what = f"has an entry {index}, and there are {length} servers, counted from 0"
             raise values.problem(binding, what)
-        return servers.get(index)
+        with suppress(InvalidInput):
+            url = urls.server_url(key).url
+            return next((server for server in servers.values() if server.url == url), None)
+        return None

@@ -15,13 +15,14 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import forms, layouts, lists, values
 from ollama_admin.legacy.drafts import LegacyServer
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.fleet import NO_SERVER, Fleet
+from ollama_admin.legacy.fleet import Fleet
 from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, SECRET_ROLES, Meaning, Role
 from ollama_admin.legacy.servers import Kind, PlanEntry, unreadable
 
 KUBERNETES = "made by Kubernetes for a service"
 PROVIDER = "names Ollama as the program of the lines beside it"
 MENTION = "mentions the URL of an Ollama server, but is none: see `server add`"
+NO_SERVER = "there is no server to which it could belong"
 NOT_ALONE = "one of several models: name it with --model"
 NOT_COUNTED = "only counts where no Ollama variable names a model"
 
@@ -66,22 +67,25 @@ class Scope:
         parts = {(line.known.role, line.known.place): line for line in lines}
         others = []
         for line in lines:
-            if self._is_url(line):
-                self._add_servers(line, parts)
-            else:
+            if not self._is_url(line):
                 others.append(line)
+            elif self._is_usable(line):
+                self._try(line.binding, self._add_servers, line, parts)
         self.fleet.servers.sort(key=lambda server: server.order)
         attached = [line for line in others if self._is_related(line) and self._is_usable(line)]
-        plain = []
-        for line in sorted(attached, key=lambda line: line.known.rank):
-            if self._is_plain_model(line):
-                plain.append(line)
-            else:
-                self._attach(line)
+        attached.sort(key=lambda line: line.known.rank)
+        plain = [line for line in attached if self._is_plain_model(line)]
+        for line in attached:
+            if line not in plain:
+                self._try(line.binding, self._attach, line)
         self._attach_plain(plain)
         self.holds_secrets = any(line.known.role in SECRET_ROLES for line in attached)
         self.holds_secrets |= any(server.holds_secret for server in self.fleet.servers)
-        self._account_for_all(lines)
+        used = {skip.binding for skip in self.skipped}.union(self.unrelated)
+        used.update(binding for server in self.fleet.servers for binding in server.bindings())
+        for line in lines:
+            if line.binding not in used:
+                self._skip(line.binding, "says nothing that is kept")
 
     def _skip(
         self, binding: Binding, why: str, column: str | None = None, kind: Kind = Kind.IGNORED
@@ -149,7 +153,11 @@ class Scope:
             return bool(forms.no_server(text)) or any(forms.is_address(item.url) for item in items)
         if known.ollama or text.lower() == "ollama":
             return known.ollama or line.is_host
-        return bool(text) and self.providers.get(known.place, False)
+        return bool(text) and self._is_of_ollama(known)
+
+    def _is_of_ollama(self, known: Meaning) -> bool:
+        """Whether its name, or a variable beside it, says that the program is Ollama."""
+        return known.ollama or self.providers.get(known.place, False)
 
     def _is_related(self, line: Line) -> bool:
         """Whether a variable is about a server; else it is listed, or counted, and done with."""
@@ -190,44 +198,46 @@ class Scope:
     def _is_plain_model(self, line: Line) -> bool:
         """Whether it names a model without OLLAMA, without a server beside it, for no purpose."""
         known = line.known
-        if known.role is not Role.MODEL or self._is_own(known, self.fleet.target(known)):
+        if known.role is not Role.MODEL or _is_own(known, self.fleet.target(known)):
             return False
-        return known.is_plain or (known.slot is None and self.providers.get(known.place, False))
+        return known.is_plain or (known.slot is None and self._is_of_ollama(known))
 
     def _is_usable(self, line: Line) -> bool:
         """Whether a value can be used; else the variable is skipped."""
-        binding, known = line.binding, line.known
-        why = _why_unusable(line)
-        if why:
-            self._skip(binding, why)
-            return False
-        many = known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
-        return self._try(binding, values.checked, binding, line.text, many)
+        binding, known, text = line.binding, line.known, line.text.strip()
+        if binding.unfilled:
+            needed = ", ".join(f"${{{name}}}" for name in binding.unfilled)
+            self._skip(binding, f"needs {needed}, which no line before it sets")
+        elif binding.value is None:
+            self._skip(binding, "no value: written without =")
+        elif not text:
+            self._skip(binding, "no value")
+        elif known.role in AUTH_ROLES and forms.is_placeholder(text, key=known.role is Role.KEY):
+            self._skip(binding, forms.PLACEHOLDER)
+        else:
+            many = known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
+            return self._try(binding, values.checked, binding, line.text, many)
+        return False
 
     def _add_servers(self, line: Line, parts: dict[Any, Line]) -> None:
-        if not self._is_usable(line):
-            return
-        binding, text = line.binding, forms.unquoted(line.text)
-        if not (line.known.many or lists.is_list(text)):
-            places = [(role, line.known.place) for role in _PARTS]
-            beside = [parts[place] for place in places if place in parts]
-            self._try(binding, self._add_server, line, lists.Item(url=text), beside)
-        elif forms.no_server(text):
-            self._skip(binding, forms.no_server(text) or "", "url")
+        """Add the server that a variable names, or each of its list."""
+        binding, known, text = line.binding, line.known, forms.unquoted(line.text)
+        why = forms.no_server(text)
+        if why:
+            self._skip(binding, why, "url")
+        elif known.many or lists.is_list(text):
+            items = lists.items(binding, text)
+            self.fleet.lengths[binding] = max(((item.index or 0) + 1 for item in items), default=0)
+            for item in items:
+                if self._is_of_ollama(known) or forms.is_ollama(item.url):
+                    self._try(binding, self._add_server, line, item, [])
+                else:
+                    why = f"{forms.shown_address(item.url)} is not known as an Ollama server"
+                    self._skip(binding, why, "url")
         else:
-            self._try(binding, self._add_list, line)
-
-    def _add_list(self, line: Line) -> None:
-        binding, known = line.binding, line.known
-        items = lists.items(binding, forms.unquoted(line.text))
-        self.fleet.lengths[binding] = max(((item.index or 0) + 1 for item in items), default=0)
-        is_ollama = known.ollama or self.providers.get(known.place, False)
-        for item in items:
-            if is_ollama or forms.is_ollama(item.url):
-                self._try(binding, self._add_server, line, item, [])
-            else:
-                why = f"{forms.shown_address(item.url)} is not known as an Ollama server"
-                self._skip(binding, why, "url")
+            places = [(role, known.place) for role in _PARTS]
+            beside = [parts[place] for place in places if place in parts]
+            self._add_server(line, lists.Item(url=text), beside)
 
     def _add_server(self, line: Line, item: lists.Item, beside: list[Line]) -> None:
         binding = line.binding
@@ -251,47 +261,36 @@ class Scope:
                 self._try(binding, server.tell, role, text, binding)
 
     def _attach(self, line: Line) -> None:
-        known, binding = line.known, line.binding
-        if known.role in _PARTS:
-            if not any(binding in server.fields["url"].also for server in self.fleet.servers):
-                why = f"no URL without a {known.role} to which it could belong"
-                self._skip(binding, why, "url")
-        elif known.role is Role.CONFIGS:
-            self._try(binding, self._attach_configs, line)
-        elif known.many or (known.role in NUMBER_ROLES and not known.slot and "," in line.text):
-            self._try(binding, self._attach_parallel, line)
-        else:
-            self._attach_one(line)
-
-    def _attach_one(self, line: Line) -> None:
-        known, binding = line.known, line.binding
-        role = known.role or Role.MODEL
+        """Give a value to the server that its name means, or say why it goes nowhere."""
+        known, binding, role = line.known, line.binding, line.known.role
         server = self.fleet.target(known)
-        if role is Role.MODEL and self.fleet.servers and not self._is_for_all(known, server):
+        if role in _PARTS:
+            if not any(binding in server.fields["url"].also for server in self.fleet.servers):
+                self._skip(binding, f"no URL without a {role} to which it could belong", "url")
+        elif role is Role.CONFIGS:
+            self._attach_configs(line)
+        elif known.many or (role in NUMBER_ROLES and not known.slot and "," in line.text):
+            self._attach_parallel(line)
+        elif role in (Role.MODEL, None) and self.fleet.servers and not _is_for_all(known, server):
             purpose = known.slot or known.prefix.lower()
             why = f"a model for one purpose ({purpose}): name it with --model"
             self._skip(binding, why, "default_model")
         elif server is None and known.odd and self.fleet.servers:
             self._skip(binding, layouts.not_understood(binding.key), kind=Kind.UNKNOWN)
         elif server is None:
-            self._skip(binding, self.fleet.no_target(known))
+            self._skip(binding, self._no_target(known.slot))
         elif role is Role.ACTIVE and known.slot is None:
             self._skip(binding, "a switch of the program, not of a server", kind=Kind.ELSEWHERE)
         else:
-            self._tell(server, {role: line.text}, binding)
+            self._tell(server, {role or Role.MODEL: line.text}, binding)
 
-    def _is_for_all(self, known: Meaning, server: LegacyServer | None) -> bool:
-        """Whether a model can be the default model of its server, or misses one by a number."""
-        if known.purposes & layouts.NEVER_DEFAULT:
-            return False
-        if server is None:
-            return (known.slot or "").isdecimal()
-        return self._is_own(known, server)
-
-    def _is_own(self, known: Meaning, server: LegacyServer | None) -> bool:
-        if known.ollama or server is None:
-            return known.ollama
-        return not server.known.ollama and server.known.place == known.place
+    def _no_target(self, slot: str | None) -> str:
+        """Why a variable belongs to no server."""
+        if slot is None or not self.fleet.servers:
+            return NO_SERVER
+        if slot.isdecimal():
+            return f"no server has the number {slot}"
+        return f"no server is called {slot}"
 
     def _attach_plain(self, lines: list[Line]) -> None:
         """A model without OLLAMA and for no purpose is the default model if it is the only one."""
@@ -319,7 +318,7 @@ class Scope:
             hint = "give each server one entry, in the same order"
             raise values.problem(binding, what, hint)
         for index, server in servers.items():
-            if index < len(parts) and parts[index]:
+            if parts[index]:
                 self._tell(server, {role: parts[index]}, binding)
 
     def _attach_configs(self, line: Line) -> None:
@@ -334,17 +333,6 @@ class Scope:
                 server.skip_keys(binding, unused)
                 self._tell(server, texts, binding)
 
-    def _account_for_all(self, lines: list[Line]) -> None:
-        """Skip what was understood and still said nothing, such as an empty list."""
-        used = {skip.binding for skip in self.skipped}.union(self.unrelated)
-        for server in self.fleet.servers:
-            used.update(skip.binding for skip in server.skips)
-            for said in (server.pieces.values(), server.fields.values()):
-                used.update(source for sourced in said for source in sourced.sources)
-        for line in lines:
-            if line.binding not in used:
-                self._skip(line.binding, "says nothing that is kept")
-
 
 def _text(known: Meaning, value: str) -> str:
     if known.role is Role.URL:
@@ -354,18 +342,20 @@ def _text(known: Meaning, value: str) -> str:
     return value
 
 
-def _why_unusable(line: Line) -> str | None:
-    binding, known, text = line.binding, line.known, line.text.strip()
-    if binding.unfilled:
-        needed = ", ".join(f"${{{name}}}" for name in binding.unfilled)
-        return f"needs {needed}, which no line before it sets"
-    if binding.value is None:
-        return "no value: written without ="
-    if not text:
-        return "no value"
-    if known.role in AUTH_ROLES and forms.is_placeholder(text, key=known.role is Role.KEY):
-        return forms.PLACEHOLDER
-    return None
+def _is_own(known: Meaning, server: LegacyServer | None) -> bool:
+    """Whether a model's name says that it is this server's."""
+    if known.ollama or server is None:
+        return known.ollama
+    return not server.known.ollama and server.known.place == known.place
+
+
+def _is_for_all(known: Meaning, server: LegacyServer | None) -> bool:
+    """Whether a model can be the default model of its server, or misses one by a number."""
+    if known.purposes & layouts.NEVER_DEFAULT:
+        return False
+    if server is None:
+        return (known.slot or "").isdecimal()
+    return _is_own(known, server)
 
 
 def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, list[Binding]]:
