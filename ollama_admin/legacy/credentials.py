@@ -6,10 +6,9 @@ What no header can carry is an error that names its place.
 """
 
 import base64
-import binascii
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from typing import TypeAlias
 
 from ollama_admin.domain.secret import check_header_value, header_name
@@ -27,13 +26,13 @@ from ollama_admin.legacy.servers import (
     unreadable,
 )
 
+_API_KEY = frozenset({AuthType.API_KEY})
 _SPOKEN: Mapping[str, frozenset[AuthType]] = {
     "": frozenset(AuthType),
     "basic": frozenset({AuthType.BASIC}),
     "bearer": frozenset({AuthType.BEARER}),
     "token": frozenset({AuthType.BEARER, AuthType.API_KEY}),
-    "apikey": frozenset({AuthType.API_KEY}),
-}
+} | dict.fromkeys(("apikey", "api_key", "api-key"), _API_KEY)
 _NOT_SPOKEN = {
     scheme: f"{scheme} authentication is not spoken"
     for scheme in ("session", "system_oauth", "digest", "negotiate", "ntlm")
@@ -53,47 +52,24 @@ _INCOMPLETE = {
 }
 
 Pieces: TypeAlias = Mapping[str, Sourced]  # by their role
-Field: TypeAlias = tuple[str, Sourced]  # the name of a field, and what it gets
+Fields: TypeAlias = dict[str, Sourced]  # `auth_type`, then those of `auth_config`
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """`secret` is the password, the token or the key; `subject` the user name of basic, the header
-    of api_key.
-    """
-
-    auth_type: AuthType
-    secret: Sourced
-    subject: Sourced | None = None
-
-    @property
-    def parts(self) -> list[Sourced]:
-        return [part for part in (self.secret, self.subject) if part is not None]
-
-    @property
-    def own_header(self) -> str | None:
-        """The header that it is sent in, in small letters, if it is one of its own."""
-        if self.auth_type is not AuthType.API_KEY:
-            return None
-        if self.subject is None:
-            return DEFAULT_API_KEY_HEADER.casefold()
-        return self.subject.text.casefold()
-
-
-def credential(pieces: Pieces) -> Credential | None:
-    """The one credential that the pieces make; None when they are incomplete or of a kind that is
-    not spoken.
-    """
+def credential(pieces: Pieces) -> Fields | None:
+    """The one credential that the pieces make, if it is whole and of a kind that is spoken."""
     spoken = _SPOKEN.get(_scheme(pieces), frozenset())
     made = (candidate for candidate in _candidates(pieces) if candidate is not None)
-    return next((candidate for candidate in made if candidate.auth_type in spoken), None)
+    return next((candidate for candidate in made if candidate[AUTH_TYPE].text in spoken), None)
 
 
-def auth(pieces: Pieces) -> Iterator[Field | PlanEntry]:
-    """What the pieces say, and what of them goes nowhere."""
+def auth(pieces: Pieces) -> Iterator[tuple[str, Sourced] | PlanEntry]:
+    """The fields that the pieces make, and what of them goes nowhere."""
     chosen = credential(pieces)
     if chosen is not None:
-        yield from _problems(chosen) or _credential(chosen, pieces.get(Role.SCHEME))
+        said = chosen.copy()
+        if Role.SCHEME in pieces:
+            said[AUTH_TYPE] = replace(pieces[Role.SCHEME], value=chosen[AUTH_TYPE].value)
+        yield from _problems(chosen) or said.items()
     for role, piece in pieces.items():
         if role == Role.HEADERS:
             yield from _headers(piece, chosen)
@@ -103,15 +79,21 @@ def auth(pieces: Pieces) -> Iterator[Field | PlanEntry]:
             yield from _skipped(piece, _why(Role(role), pieces, chosen), COLUMNS[role])
 
 
-def _is_part(piece: Sourced, chosen: Credential) -> bool:
-    return any(piece.source == part.source for part in chosen.parts)
+def _is_part(piece: Sourced, chosen: Fields) -> bool:
+    return any(piece.source == part.source for part in chosen.values())
 
 
 def _skipped(piece: Sourced, why: str, column: str) -> Iterator[PlanEntry]:
     return (PlanEntry(binding=source, why=why, field=column) for source in piece.sources)
 
 
-def _candidates(pieces: Pieces) -> Iterator[Credential | None]:
+def _scheme(pieces: Pieces) -> str:
+    if Role.SCHEME not in pieces:
+        return ""
+    return pieces[Role.SCHEME].text.strip().lower()
+
+
+def _candidates(pieces: Pieces) -> Iterator[Fields | None]:
     if Role.USERNAME in pieces and Role.PASSWORD in pieces:
         yield _basic(pieces[Role.USERNAME], pieces[Role.PASSWORD])
     if Role.BASIC in pieces:
@@ -126,49 +108,46 @@ def _candidates(pieces: Pieces) -> Iterator[Credential | None]:
                 yield _from_header(pieces[Role.HEADERS], f"{name}: {value}")
 
 
-def _scheme(pieces: Pieces) -> str:
-    if Role.SCHEME not in pieces:
-        return ""
-    word = pieces[Role.SCHEME].text.strip().lower()
-    if word in ("api_key", "api-key"):
-        return "apikey"
-    return word
+def _credential(kind: AuthType, secret: Sourced, subject: Sourced | None = None) -> Fields:
+    """A password, a token or a key, with the user name of basic or the header of a key."""
+    remark = _INFERRED[kind]
+    inferred = Sourced(value=kind.value, source=secret.source, given=False, remark=remark)
+    fields = {AUTH_TYPE: inferred}
+    if subject is not None:
+        fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = replace(subject, value=subject.text)
+    return fields | {AUTH_CONFIG + SECRET_FIELDS[kind]: secret}
 
 
-def _basic(username: Sourced, password: Sourced) -> Credential | None:
+def _basic(username: Sourced, password: Sourced) -> Fields | None:
     if not username.text or not password.text:
         return None
-    return Credential(AuthType.BASIC, password, username)
+    return _credential(AuthType.BASIC, password, username)
 
 
-def _from_basic(piece: Sourced, text: str) -> Credential | None:
+def _from_basic(piece: Sourced, text: str) -> Fields | None:
     """From `user:password`, plain or in base64, with or without the word Basic."""
     text = _without("basic", text)
     if ":" not in text:
         try:
             text = base64.b64decode(text.strip(), validate=True).decode()
-        except (binascii.Error, ValueError):
+        except ValueError:
             return None
     username, _, password = text.partition(":")
     return _basic(piece.part(username), piece.part(password))
 
 
-def _from_key(piece: Sourced, header: Sourced | None, scheme: str) -> Credential:
+def _from_key(piece: Sourced, header: Sourced | None, scheme: str) -> Fields:
     secret = piece.part(_without("bearer", piece.text))
-    if header is None and scheme == "apikey":
-        return Credential(AuthType.API_KEY, secret)
-    if header is None:
-        return Credential(AuthType.BEARER, secret)
-    name = header.text.strip()
-    if _name_problem(name) or name.lower() == "authorization":
-        return Credential(AuthType.BEARER, secret)
-    return Credential(AuthType.API_KEY, secret, header.part(name))
+    if header is None and _SPOKEN.get(scheme) == _API_KEY:
+        return _credential(AuthType.API_KEY, secret)
+    name = header.text.strip() if header else "Authorization"
+    if header is None or _name_problem(name) or name.lower() == "authorization":
+        return _credential(AuthType.BEARER, secret)
+    return _credential(AuthType.API_KEY, secret, header.part(name))
 
 
-def _from_header(piece: Sourced, line: str) -> Credential | None:
-    """From a whole header, as in `Authorization: Bearer TOKEN`, or from what stands behind the
-    colon.
-    """
+def _from_header(piece: Sourced, line: str) -> Fields | None:
+    """From a header, as in `Authorization: Bearer TOKEN`, or from what is behind its colon."""
     line = line.lstrip(" ")
     if line.lower().startswith(("bearer ", "basic ")):
         line = f"Authorization: {line}"
@@ -179,8 +158,8 @@ def _from_header(piece: Sourced, line: str) -> Credential | None:
     if name.lower() == "authorization" and value.lower().startswith("basic "):
         return _from_basic(piece, value)
     if name.lower() == "authorization" and value.lower().startswith("bearer "):
-        return Credential(AuthType.BEARER, piece.part(_without("bearer", value)))
-    return Credential(AuthType.API_KEY, piece.part(value), piece.part(name))
+        return _credential(AuthType.BEARER, piece.part(_without("bearer", value)))
+    return _credential(AuthType.API_KEY, piece.part(value), piece.part(name))
 
 
 def _without(scheme: str, text: str) -> str:
@@ -191,26 +170,17 @@ def _without(scheme: str, text: str) -> str:
     return text
 
 
-def _credential(chosen: Credential, scheme: Sourced | None) -> Iterator[Field]:
-    kind, secret, subject = chosen.auth_type, chosen.secret, chosen.subject
-    if scheme is None:
-        scheme = Sourced(value="", source=secret.source, given=False, remark=_INFERRED[kind])
-    yield AUTH_TYPE, replace(scheme, value=kind.value)
-    if subject is not None:
-        yield AUTH_CONFIG + OPEN_FIELDS[kind], replace(subject, value=subject.text)
-    yield AUTH_CONFIG + SECRET_FIELDS[kind], secret
-
-
-def _problems(chosen: Credential) -> list[PlanEntry]:
-    """What keeps a header from carrying it."""
-    kind, subject = chosen.auth_type, chosen.subject
-    problems = [_problem(chosen.secret, f"{kind} {SECRET_FIELDS[kind]}")]
-    if subject is not None:
-        problems.append(_problem(subject, OPEN_FIELDS[kind]))
-        if kind is AuthType.BASIC and ":" in subject.text:
-            error = values.problem(subject.source, "holds a user name with a ':' in it")
-            problems.append(unreadable(subject.source, error))
-    return [problem for problem in problems if problem is not None]
+def _problems(chosen: Fields) -> list[PlanEntry]:
+    """What keeps a header from carrying a credential."""
+    found = []
+    kind = chosen[AUTH_TYPE].text
+    for field, part in chosen.items():
+        what = field.removeprefix(AUTH_CONFIG)
+        found.append(_problem(part, what if what in OPEN_FIELDS.values() else f"{kind} {what}"))
+        if what == "username" and ":" in part.text:
+            error = values.problem(part.source, "holds a user name with a ':' in it")
+            found.append(unreadable(part.source, error))
+    return [problem for problem in found if problem is not None]
 
 
 def _problem(part: Sourced, what: str) -> PlanEntry | None:
@@ -222,7 +192,7 @@ def _problem(part: Sourced, what: str) -> PlanEntry | None:
     return None
 
 
-def _why(role: Role, pieces: Pieces, chosen: Credential | None) -> str:
+def _why(role: Role, pieces: Pieces, chosen: Fields | None) -> str:
     """Why a piece is in no credential."""
     scheme, partner = _scheme(pieces), _PARTNERS.get(role)
     if scheme not in _SPOKEN:
@@ -235,49 +205,43 @@ def _why(role: Role, pieces: Pieces, chosen: Credential | None) -> str:
     return _INCOMPLETE[role]
 
 
-def _another(chosen: Credential) -> str:
-    return f"another credential counts: {chosen.secret.source.place}"
+def _another(chosen: Fields) -> str:
+    return f"another credential counts: {chosen[AUTH_TYPE].source.place}"
 
 
-def _headers(piece: Sourced, chosen: Credential | None) -> Iterator[Field | PlanEntry]:
-    """The extra headers of a JSON object; an Authorization in it is no extra header, but a
-    credential.
-    """
+def _headers(piece: Sourced, chosen: Fields | None) -> Iterator[tuple[str, Sourced] | PlanEntry]:
+    """The extra headers of a JSON object; an Authorization in it is a credential instead."""
+    taken = set()
+    if chosen and chosen[AUTH_TYPE].text == AuthType.API_KEY:
+        own = chosen.get(f"{AUTH_CONFIG}header_name")
+        taken.add((own.text if own else DEFAULT_API_KEY_HEADER).casefold())
     document = _document(piece)
     if not document:
         yield from _skipped(piece, "no JSON object of headers", "headers")
-    taken = {chosen and chosen.own_header}
     for name, value in document.items():
         why = _header_problem(name, value, is_twice=name.casefold() in taken)
-        if name.casefold() == "authorization":
-            yield from _authorization(name, piece, chosen)
-        elif why:
+        if name.casefold() != "authorization" and why:
             yield from _skipped(piece, why, "headers")
-        else:
+        elif name.casefold() != "authorization":
             taken.add(name.casefold())
             yield _header(name, piece.part(str(value)))
+        elif chosen is None:
+            yield from _skipped(piece, "no credential that can be read", HEADERS + name)
+        elif chosen[AUTH_TYPE].source != piece.source:
+            yield from _skipped(piece, _another(chosen), HEADERS + name)
 
 
-def _authorization(name: str, piece: Sourced, chosen: Credential | None) -> Iterator[PlanEntry]:
-    if chosen is None:
-        yield from _skipped(piece, "no credential that can be read", HEADERS + name)
-    elif chosen.secret.source != piece.source:
-        yield from _skipped(piece, _another(chosen), HEADERS + name)
-
-
-def _header(name: str, piece: Sourced) -> Field | PlanEntry:
+def _header(name: str, piece: Sourced) -> tuple[str, Sourced] | PlanEntry:
     return _problem(piece, f"header {name}") or (HEADERS + name, piece)
 
 
 def _document(piece: Sourced) -> dict[str, Json]:
     """A JSON object; empty when it is none."""
-    try:
-        document = json.loads(piece.text)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    return document
+    with suppress(InvalidInput):
+        document = values.parsed_json(piece.source, piece.text)
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 def _name_problem(name: str) -> str | None:

@@ -150,27 +150,26 @@ _SERVER_SETTINGS = _set(
     "VERSION NO_START LIBRARY_PATH TMPDIR RUNNERS_DIR RUNNER_DIR NEW_ENGINE MULTIUSER_CACHE "
     "NEW_ESTIMATES"
 )
-# Words for what a model or a server is for, by the one that we call it.
-_PURPOSES = {
-    word: words.split()[0].lower()
-    for words in (
-        "EMBEDDING EMBED EMBEDDINGS EMBEDDER",
-        "RERANK RERANKER RERANKING",
-        "VISION VLM MULTIMODAL OCR",
-        "CHAT",
-        "CODE CODING CODER",
-        "REASONING THINKING",
-        "SUMMARY SUMMARIZER SUMMARIZATION",
+# Words that tell servers apart as a number does, by the one that we call them.
+_PURPOSES = _table("""
+embedding: EMBEDDING EMBED EMBEDDINGS EMBEDDER
+rerank: RERANK RERANKER RERANKING
+vision: VISION VLM MULTIMODAL OCR
+code: CODE CODING CODER
+reasoning: REASONING THINKING
+summary: SUMMARY SUMMARIZER SUMMARIZATION
+chat: CHAT
+""")
+_SLOTS = {word: purpose for purpose, words in _PURPOSES.items() for word in words}
+_SLOTS |= {
+    word: word.lower()
+    for word in _set(
+        "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG SMART MAIN BACKUP "
+        "FALLBACK GPU CPU LOCAL REMOTE DEV STAGING PROD PRODUCTION"
     )
-    for word in words.split()
 }
 CHAT = "chat"  # the one purpose that a default model has
 NEVER_DEFAULT = frozenset({"embedding", "rerank", "vision"})
-# Words that tell servers apart as a number does.
-_WORDS = _set(
-    "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG SMART MAIN BACKUP "
-    "FALLBACK GPU CPU LOCAL REMOTE DEV STAGING PROD PRODUCTION"
-)
 # Words that stand before a role and add nothing to it.
 _PLAIN = _set(
     "SERVER NODE HOST INSTANCE ENDPOINT BACKEND WORKER PROVIDER BINDING ENGINE API LLM BASE AI "
@@ -196,7 +195,7 @@ class Meaning:
     vocabulary has not. `why` says why the variable goes nowhere, whatever its value.
     """
 
-    role: Role | None
+    role: Role | None = None
     words: tuple[str, ...] = ()
     prefix: str = ""
     slot: str | None = None
@@ -213,7 +212,7 @@ class Meaning:
 
     @property
     def purposes(self) -> set[str]:
-        return set((self.slot or "").split("-")) & set(_PURPOSES.values()) - {CHAT}
+        return set((self.slot or "").split("-")) & _PURPOSES.keys() - {CHAT}
 
     @property
     def is_slot_alone(self) -> bool:
@@ -227,26 +226,23 @@ class Meaning:
 
 
 def recognise(key: str, value: str | None = None) -> Meaning:
-    """What a variable is by its name, in any case.
-
-    Only `OLLAMA_MODELS` needs the value: a folder is Ollama's own setting, anything else a list of
-    names.
+    """What a variable is by its name, in any case; only `OLLAMA_MODELS` needs the value: a folder
+    is Ollama's own setting, anything else a list of names.
     """
-    name = key.upper()
+    name, text = key.upper(), value or ""
     ollama = "OLLAMA" in name
+    is_folder = text.strip().startswith(("/", "~", ".", "$", "%")) or "\\" in text
     if name.startswith(OWN_VARIABLES):
-        return Meaning(role=None, ollama=True, why=OWN_SETTING)
-    is_folder = name == "OLLAMA_MODELS" and _is_folder(value or "")
-    if is_folder or (ollama and name.removeprefix("OLLAMA_") in _SERVER_SETTINGS):
-        return Meaning(role=None, ollama=True, why=SERVER_SETTING)
+        return Meaning(ollama=True, why=OWN_SETTING)
+    is_setting = ollama and name.removeprefix("OLLAMA_") in _SERVER_SETTINGS
+    if is_setting or (name == "OLLAMA_MODELS" and is_folder):
+        return Meaning(ollama=True, why=SERVER_SETTING)
     words = words_of(key)
-    if len(name) > KEY_LIMIT or not words:
-        return Meaning(role=None, ollama=ollama)
-    if words[0] in _SWITCHES and "_".join(words[-2:]) not in _BY_PHRASE:
-        return Meaning(role=None, ollama=ollama)
+    is_switch = not _SWITCHES.isdisjoint(words[:1]) and "_".join(words[-2:]) not in _BY_PHRASE
+    if len(name) > KEY_LIMIT or not words or is_switch:
+        return Meaning(ollama=ollama)
     start, end, phrase = _phrase(words)
-    others = words[:start] + words[end:]
-    return _described(phrase, others, ollama=ollama)
+    return _described(phrase, words[:start] + words[end:], ollama=ollama)
 
 
 def words_of(key: str) -> list[str]:
@@ -291,7 +287,8 @@ def _described(phrase: str, others: list[str], *, ollama: bool) -> Meaning:
         if word == "OLLAMA":
             before = False
         elif _is_slot(word):
-            slot.append(_slot(word))
+            number = word.isdecimal() and str(int(word))
+            slot.append(number or _SLOTS.get(word, word.lower()))
         elif before or (not ollama and (word not in _PLAIN or word in ("LLM", "AI"))):
             prefix.append(word)
         elif word not in _PLAIN:
@@ -300,6 +297,10 @@ def _described(phrase: str, others: list[str], *, ollama: bool) -> Meaning:
     role, many = _BY_PHRASE.get(phrase, (None, False))
     if role is None and others[-1:] and others[-1].isdecimal() and set(others[:-1]) <= _SERVERS:
         role = Role.URL  # OLLAMA_2, OLLAMA_SERVER_2
+    pairs = {f"{one}_{two}" for one, two in pairwise(others)}
+    why = _REASONS.get(phrase)
+    if role in (Role.URL, None) and not _NOT_ASKED.isdisjoint(pairs.union(others)):
+        why = why or NOT_ASKED
     return Meaning(
         role=role,
         words=tuple(sorted(others)),
@@ -309,39 +310,20 @@ def _described(phrase: str, others: list[str], *, ollama: bool) -> Meaning:
         rank=_RANKS.get(phrase, 0),
         ollama=ollama,
         odd=odd,
-        why=_REASONS.get(phrase) or _other_use(role, others),
+        why=why,
     )
 
 
-def _other_use(role: Role | None, others: list[str]) -> str | None:
-    pairs = {f"{one}_{two}" for one, two in pairwise(others)}
-    if role in (Role.URL, None) and not _NOT_ASKED.isdisjoint(pairs.union(others)):
-        return NOT_ASKED
-    return None
-
-
 def _apart(word: str) -> list[str]:
-    match = re.fullmatch(r"(OLLAMA|[A-Z]*?)([A-Z]*)([0-9]{1,4})?", word)
-    if match is None or not match[2] + match[1]:
+    """OLLAMA, a known word and a number, where they are written together."""
+    match = re.fullmatch(r"(OLLAMA|)([A-Z]*)([0-9]{1,4}|)", word)
+    if match is None or not (match[1] or match[2] in _KNOWN_WORDS):
         return [word]
-    parts = [match[1], match[2], match[3]]
-    if match[1] != "OLLAMA" and match[2] not in _KNOWN_WORDS:
-        return [word]
-    return [part for part in parts if part]
+    return list(filter(None, match.groups()))
 
 
 def _is_slot(word: str) -> bool:
-    return bool(_SIZE.fullmatch(word)) or word in _PURPOSES or word in _WORDS
-
-
-def _slot(word: str) -> str:
-    if word.isdecimal():
-        return str(int(word))
-    return _PURPOSES.get(word, word.lower())
-
-
-def _is_folder(value: str) -> bool:
-    return value.strip().startswith(("/", "~", ".", "$", "%")) or "\\" in value
+    return bool(_SIZE.fullmatch(word)) or word in _SLOTS
 
 
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9][0-9.]*[A-Za-z]?")
@@ -356,6 +338,4 @@ JSON_KEYS = {key: Role(role) for role, keys in _JSON_KEYS.items() for key in key
 _RANKS = {phrase: rank for rank, phrase in enumerate(_BY_PHRASE)}
 _REASONS = {phrase: why for why, phrases in _WITHOUT_COLUMN.items() for phrase in phrases}
 _SERVERS = _PLAIN | {"OLLAMA"}
-_KNOWN_WORDS = {word for phrase in _BY_PHRASE for word in phrase.split("_")}.union(
-    _PURPOSES, _WORDS, _PLAIN
-)
+_KNOWN_WORDS = {word for phrase in _BY_PHRASE for word in phrase.split("_")}.union(_SLOTS, _PLAIN)
