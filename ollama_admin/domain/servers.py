@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from ollama_admin.domain.secret import MASK, Secret
-from ollama_admin.domain.values import Json, fields_of
+from ollama_admin.domain.values import Given, Json, fields_of
 from ollama_admin.errors import AdminError, StateChanged
 
 
@@ -33,6 +33,19 @@ _SECRETS = frozenset(SECRET_FIELDS.values())
 # The columns of a row that people do not write.
 _SEEN = ("slots_in_use", "status", "version", "last_error", "last_seen_at", "last_discovered_at")
 DEFAULT_API_KEY_HEADER = "X-API-Key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAuth:
+    """Credentials for a row as somebody gives them, in the columns' terms; None is not given."""
+
+    auth_type: AuthType | str | None = None
+    auth_config: Mapping[str, Given] | None = None
+    headers: Mapping[str, Given] | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.auth_type is None and self.auth_config is None and self.headers is None
 
 
 class ServerStatus(StrEnum):

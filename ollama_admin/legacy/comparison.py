@@ -6,7 +6,7 @@ from typing import Self, TypeAlias
 
 from ollama_admin.domain import names, urls
 from ollama_admin.domain.secret import Reference, Secret
-from ollama_admin.domain.servers import ApiVersion, Server
+from ollama_admin.domain.servers import ApiVersion, GivenAuth, Server
 from ollama_admin.errors import AdminError
 from ollama_admin.legacy.drafts import LegacyServer, numbered
 from ollama_admin.legacy.servers import (
@@ -35,19 +35,8 @@ _KEYS: Mapping[str, Callable[[str], str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewAuth:
-    """Credentials to write, in the columns' terms; None stays as it is."""
-
-    auth_type: str | None = None
-    auth_config: Mapping[str, str | Secret] | None = None
-    headers: Mapping[str, str | Secret] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What is to be written, and what becomes of each variable. `row` is None for a server that is
-    not there yet; `name` is the row's, or the one it will get.
-    """
+    """What is to be written, and what becomes of each variable. A new server has no `row`."""
 
     server: LegacyServer
     row: Server | None
@@ -67,17 +56,15 @@ class Comparison:
         return self._new(self.server.fields)
 
     @property
-    def auth(self) -> NewAuth | None:
-        """The credentials to be written: the auth type and its fields together, headers one by
-        one.
-        """
+    def auth(self) -> GivenAuth | None:
+        """The credentials to be written: the type and its fields together, headers one by one."""
         auth = {field: sourced.value for field, sourced in self.server.auth.items()}
         new = self._new(auth)
         headers = _under(HEADERS, new) or None
         if all(field.startswith(HEADERS) for field in new):
-            return headers and NewAuth(headers=headers)
+            return headers and GivenAuth(headers=headers)
         config = _under(AUTH_CONFIG, auth)
-        return NewAuth(auth_type=str(auth[AUTH_TYPE]), auth_config=config, headers=headers)
+        return GivenAuth(auth_type=str(auth[AUTH_TYPE]), auth_config=config, headers=headers)
 
     @property
     def can_be_default(self) -> bool:
@@ -102,9 +89,7 @@ class Comparison:
 def compare(
     servers: Sequence[Server], legacy: Sequence[LegacyServer], stored: Stored, *, update: bool
 ) -> list[Comparison]:
-    """Each legacy server with the row that has its URL, else its name; `update` settles conflicts
-    for the file.
-    """
+    """Each server with the row of its URL, else its name; `update` lets the file win conflicts."""
     by_url = {row.url: row for row in servers}
     used = {by_url[server.url].id for server in legacy if server.url in by_url}
     by_name = {names.server_key(row.name): row for row in servers if row.id not in used}
@@ -120,7 +105,7 @@ def compare(
             verdicts = _waiting(server, "name", "the name belongs to a server with another URL")
         else:
             if not is_given:
-                name = _free(name, taken)
+                name = next(free for free in numbered(name) if names.server_key(free) not in taken)
                 taken.add(names.server_key(name))
             verdicts = _as_new(server)
         entries = [entry for verdict in verdicts for entry in _entries(name, *verdict)]
@@ -154,12 +139,6 @@ def _entries(
 
 def _key(server: LegacyServer) -> str:
     return names.server_key(server.name)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    if names.server_key(name) not in taken:
-        return name
-    return next(free for free in numbered(name) if names.server_key(free) not in taken)
 
 
 def _as_new(server: LegacyServer) -> Iterator[Verdict]:

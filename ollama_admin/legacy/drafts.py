@@ -30,11 +30,8 @@ _READERS: Mapping[Role, Callable[[Binding, str], FieldValue]] = {
 
 @dataclass(slots=True, kw_only=True)
 class LegacyServer:
-    """`fields` are columns, `pieces` what the auth variables say by their role, `auth` the fields
-    of credentials once they are put together.
-
-    `known` is what the name of the URL's variable tells; `index` is the position in a list, None
-    outside of one.
+    """`fields` are columns, `pieces` what auth variables say by their role, `auth` the fields that
+    these make. `known` is what the name of the URL's variable tells, `index` the place in a list.
     """
 
     read_url: ServerURL
@@ -118,9 +115,7 @@ class LegacyServer:
             self._add(self.pieces, role, Sourced(value=Secret(text), source=source, remark=remark))
 
     def tell_userinfo(self, userinfo: Userinfo, source: Binding) -> None:
-        """Note the user and password that stood in the URL; one without the other is not completed
-        from elsewhere.
-        """
+        """Note the user and password of the URL; one alone is not completed from elsewhere."""
         if not (userinfo.username and userinfo.password):
             why = "the URL holds a user name or a password, but not both"
             self.skip([source], why, "auth_config")
@@ -142,10 +137,8 @@ class LegacyServer:
             self.skips.append(PlanEntry(binding=source, why=why, kind=Kind.MINOR))
 
     def absorb(self, other: "LegacyServer") -> None:
-        """Take over what another variable says of the same URL; what is already known counts.
-
-        A credential is taken over as a whole: the user of one variable never gets the password of
-        another server.
+        """Take over what is said elsewhere of the same URL; what is known already counts. The user
+        of one never gets the password of the other: a credential is taken over as a whole.
         """
         for name, sourced in other.fields.items():
             if sourced.given:
@@ -169,14 +162,10 @@ class LegacyServer:
         if self.index is not None:
             number = str(self.index + 1)
         yield _name(self.known.prefix, "ollama", self.known.slot or "", number)
-        variable = _name(self.source.key, number)
-        yield variable
-        yield from numbered(variable)
+        yield from numbered(_name(self.source.key, number))
 
     def finish(self, name: Sourced) -> list[PlanEntry]:
-        """Put the credentials together; gives what goes nowhere, each reason once for each
-        variable.
-        """
+        """Put the credentials together; gives what goes nowhere, no reason twice."""
         self.fields = {"name": name} | self.fields
         for found in auth(self.pieces):
             if isinstance(found, PlanEntry):
@@ -199,8 +188,10 @@ class LegacyServer:
 
 
 def numbered(name: str) -> Iterator[str]:
-    """The name with -2, -3, ... behind it."""
-    return (f"{name[: SERVER_NAME_LIMIT - 10]}-{number}" for number in count(2))
+    """The name, then with -2, -3, ... behind it."""
+    yield name
+    for number in count(2):
+        yield f"{name[: SERVER_NAME_LIMIT - 10]}-{number}"
 
 
 def _name(*words: str) -> str:

@@ -1,9 +1,8 @@
 """Reads a `.env` file as python-dotenv would, but loses nothing silently and never looks into the
 environment; and the `environment:` of a compose file.
 
-The text of the file is all there is: `${VAR}`, and `${VAR:-default}` with what a shell knows
-beside it, are filled from earlier lines and their defaults, inside single quotes too, as
-python-dotenv does; `$VAR` stays as it is.
+`${VAR}`, and `${VAR:-default}` with what a shell knows beside it, are filled from earlier lines and
+their defaults, inside single quotes too, as python-dotenv does; `$VAR` stays as it is.
 """
 
 import codecs
@@ -46,12 +45,11 @@ _UNREADABLE = "the statement that begins here cannot be read"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """One `KEY=value`. `value` is None for a key without `=`; `file` and `line` are None for the
-    environment.
+    """One `KEY=value`; the value, which may be a secret, is None without `=` and in no repr.
 
-    `references` are the names that its `${...}` mention, `unfilled` those that nothing gave a
-    value. `error` is that of a statement that cannot be read. `scope` tells apart the parts of a
-    file that several programs read. The value may be a secret, so it is in no repr.
+    `file` and `line` are None for the environment. `references` are the names that its `${...}`
+    mention, `unfilled` those that nothing gave a value. `error` says why a statement cannot be
+    read. `scope` tells apart the parts of a file that several programs read.
     """
 
     file: str | None
@@ -108,9 +106,7 @@ def read(path: Path) -> EnvFile:
 
 
 def decode(data: bytes, file: str) -> str:
-    """The text without a byte order mark, or InvalidInput with the line of the first byte that is
-    not UTF-8.
-    """
+    """The text without a byte order mark; InvalidInput names the first line that is not UTF-8."""
     data = data.removeprefix(codecs.BOM_UTF8)
     end, what = data.find(b"\0"), "holds a NUL character"
     try:
@@ -153,9 +149,7 @@ def parse_compose(text: str, file: str) -> tuple[Binding, ...]:
 
 
 def from_environ(environ: Mapping[str, str]) -> EnvFile:
-    """The variables of a process: nothing in them is filled; quotes around a whole value, which
-    `docker run --env-file` keeps, are taken off.
-    """
+    """The variables of a process as they are, but for the quotes of `docker run --env-file`."""
     bindings = []
     for key, value in sorted(environ.items()):
         quoted = _QUOTED.fullmatch(value)
@@ -207,9 +201,7 @@ def _with_quotes(text: str) -> str:
 
 
 def _no_assignment(file: str, line: int, text: str) -> list[Binding]:
-    """A statement that python-dotenv cannot read: a command of a shell says nothing, but `unset`
-    takes a variable away.
-    """
+    """What python-dotenv cannot read: a shell's command says nothing, but for `unset NAME`."""
     command = _COMMAND.fullmatch(text)
     if command is None:
         key = _KEY.match(text)

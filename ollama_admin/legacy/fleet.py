@@ -44,9 +44,7 @@ class Fleet:
         return None
 
     def listed(self, prefix: str) -> tuple[dict[int, LegacyServer], int]:
-        """The servers of the first list under a prefix by their index in it, and the length of the
-        list.
-        """
+        """The servers of the first list under a prefix by their index, and the list's length."""
         listed = [server for server in self.group(prefix) if server.index is not None]
         if not listed:
             return {}, 0
@@ -55,9 +53,7 @@ class Fleet:
         return servers, self.lengths[source]
 
     def configured(self, binding: Binding, key: str, prefix: str) -> LegacyServer | None:
-        """The server that a key of Open WebUI's settings means: an index in the list, in old files
-        the URL.
-        """
+        """The server that a key of Open WebUI's settings means: an index, in old files the URL."""
         servers, length = self.listed(prefix)
         single = self.unnumbered(prefix)
         if not servers and single:

@@ -226,9 +226,7 @@ class Meaning:
 
 
 def recognise(key: str, value: str | None = None) -> Meaning:
-    """What a variable is by its name, in any case; only `OLLAMA_MODELS` needs the value: a folder
-    is Ollama's own setting, anything else a list of names.
-    """
+    """What a variable is by its name, in any case; OLLAMA_MODELS with a folder is Ollama's own."""
     name, text = key.upper(), value or ""
     ollama = "OLLAMA" in name
     is_folder = text.strip().startswith(("/", "~", ".", "$", "%")) or "\\" in text

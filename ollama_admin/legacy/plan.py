@@ -1,6 +1,4 @@
-"""Compares what legacy variables say with the rows there are: what is new, the same, in conflict,
-or goes nowhere.
-"""
+"""What legacy variables say beside the rows there are: new, the same, in conflict, or nothing."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ollama_admin.domain.servers import Server
-from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy.comparison import Comparison, Stored, compare
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.reader import Legacy
@@ -41,17 +38,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`deletable` names the lines that may go once the changes are made, `deletable_now` those that
-    may go already; `errors` are of the lines that cannot be read.
-    """
+    """`deletable` names lines that may go once the changes are made, `deletable_now` before."""
 
     entries: tuple[PlanEntry, ...]
     changes: tuple[Comparison, ...]
     counts: Counts
     deletable: tuple[Spot, ...]
     deletable_now: tuple[Spot, ...]
-    warnings: tuple[str, ...]
-    errors: tuple[InvalidInput, ...]
 
     @property
     def new(self) -> int:
@@ -65,16 +58,17 @@ class Plan:
 def plan(
     servers: Sequence[Server], legacy: Legacy, stored: Stored, *, update: bool = False
 ) -> Plan:
-    """What importing would do to these rows; `update` writes the values that otherwise are
-    conflicts.
+    """What importing would do to these rows; `update` writes what otherwise is a conflict.
 
     A row is found by its URL, else by its name. `stored` opens a row's credentials, to be compared.
-    After the changes are made, a second plan holds nothing new.
+    Where no row is the default server, the first that can becomes it, one for a single purpose only
+    when no other can. After the changes are made, a second plan holds nothing new.
     """
     compared = compare(servers, legacy.servers, stored, update=update)
-    default = _new_default(servers, compared)
-    if default is not None:
-        compared[default] = compared[default].as_default()
+    able = [one for one in compared if one.can_be_default]
+    able.sort(key=lambda one: one.server.has_purpose)
+    if able and not any(row.is_default for row in servers):
+        compared[compared.index(able[0])] = able[0].as_default()
     kept = [entry for comparison in compared for entry in comparison.entries]
     entries = kept + list(legacy.skipped)
     entries.sort(key=lambda entry: legacy.order(entry.binding))
@@ -84,20 +78,7 @@ def plan(
         counts=_counts(entries, legacy),
         deletable=_deletable(kept, legacy, {State.NEW, State.UNCHANGED}),
         deletable_now=_deletable(kept, legacy, {State.UNCHANGED}),
-        warnings=legacy.warnings,
-        errors=legacy.errors,
     )
-
-
-def _new_default(servers: Sequence[Server], compared: Sequence[Comparison]) -> int | None:
-    """The index of the server that becomes the default where no row is it already: the first that
-    can, one for a single purpose only when no other can.
-    """
-    if any(row.is_default for row in servers):
-        return None
-    able = [index for index, one in enumerate(compared) if one.can_be_default]
-    general = [index for index in able if not compared[index].server.has_purpose]
-    return next(iter(general + able), None)
 
 
 def _counts(entries: Sequence[PlanEntry], legacy: Legacy) -> Counts:
@@ -117,21 +98,14 @@ def _deletable(kept: Sequence[PlanEntry], legacy: Legacy, settled: set[State]) -
     """
     shadows = {skip.binding: skip.shadowed_by for skip in legacy.skipped if skip.shadowed_by}
     stays = {entry.binding for entry in kept if entry.state not in settled}
-    stays |= {
-        skip.binding for skip in legacy.skipped if not (skip.kind is Kind.MINOR or skip.shadowed_by)
-    }
+    stays |= {s.binding for s in legacy.skipped if s.kind is not Kind.MINOR and not s.shadowed_by}
     free = ({entry.binding for entry in kept} | shadows.keys()) - stays
     free = {line for line in free if line.line is not None and "OLLAMA" in line.key.upper()}
     while True:
-        needed = {line for line in free if shadows.get(line, line) not in free}
-        needed |= free & _mentioned(legacy, free)
+        others = [line for line in legacy.bindings if line not in free]
+        mentioned = {(line.file, name) for line in others for name in line.references}
+        needed = {line for line in free if (line.file, line.key) in mentioned}
+        needed |= {line for line in free if shadows.get(line, line) not in free}
         if not needed:
             return tuple((b.file, b.line, b.key) for b in legacy.bindings if b in free)
         free -= needed
-
-
-def _mentioned(legacy: Legacy, free: set[Binding]) -> set[Binding]:
-    """The lines that the others mention as `${...}`."""
-    others = [line for line in legacy.bindings if line not in free]
-    mentioned = {(line.file, name) for line in others for name in line.references}
-    return {line for line in legacy.bindings if (line.file, line.key) in mentioned}

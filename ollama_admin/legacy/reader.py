@@ -1,5 +1,4 @@
-"""Turns the variables of env files into the servers that they describe. Pure: nothing is known of
-the database here.
+"""Turns the variables of env files into the servers that they describe.
 
 Each file is read by itself: an unnumbered value belongs to the unnumbered server of its file, else
 to the first one. Servers with one URL, in one file or in several, become one.

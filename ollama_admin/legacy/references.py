@@ -20,8 +20,7 @@ class Filler:
     room: int = FILLED_LIMIT
 
     def fill(self, text: str, names: dict[str, bool], depth: int = 0) -> str:
-        """The text with its references filled; `names` gets each name in them, and whether it is
-        there without a value.
+        """The text with its references filled; `names` gets each name, and whether it has no value.
 
         A name counts as set when a line before sets it, to nothing too, as python-dotenv has it.
         Raises InvalidInput when all values together become too long.

@@ -1,8 +1,7 @@
 """Reads the variables that stand together, in one file or one environment, into servers.
 
 A variable is about an Ollama server when its name says so, when its value is the URL of one, or
-when a variable beside it says that the program is Ollama. What is about one and says nothing that
-can be kept is listed with the reason.
+when a variable beside it names Ollama. What of it cannot be kept is listed with the reason.
 """
 
 import re
@@ -52,9 +51,7 @@ class Line:
 
 @dataclass(slots=True, kw_only=True)
 class Scope:
-    """What was read. `providers` says of the variables beside which others whether their program
-    is Ollama.
-    """
+    """What was read. `providers` says beside which variables the program is Ollama, or is not."""
 
     fleet: Fleet = field(default_factory=Fleet)
     skipped: list[PlanEntry] = field(default_factory=list)
@@ -124,9 +121,7 @@ class Scope:
                 yield Line(binding=binding, known=known, text=_text(known, value))
 
     def _is_provider(self, line: Line) -> bool:
-        """Whether it says that the program of the lines beside it is Ollama; that it is another
-        one is noted.
-        """
+        """Whether it names Ollama as the program of the lines beside it; another one is noted."""
         known = line.known
         is_ollama = line.text.lower() in ("ollama", "ollama_chat")
         if known.ollama or line.is_host or not (known.role is Role.PROVIDER or is_ollama):
@@ -176,9 +171,7 @@ class Scope:
         return False
 
     def _is_beside_own(self, known: Meaning) -> bool:
-        """Whether a variable without OLLAMA stands beside the URL of a server with the same
-        prefix.
-        """
+        """Whether it stands beside the URL of a server of its prefix, both without OLLAMA."""
         if known.role is None or not any(known.place):
             return False
         places = [server.known.place for server in self.fleet.servers if not server.known.ollama]
@@ -322,9 +315,7 @@ class Scope:
                 self._tell(server, {role: parts[index]}, binding)
 
     def _attach_configs(self, line: Line) -> None:
-        """Open WebUI's settings of each URL: an object keyed by the index in the list, in old files
-        by the URL.
-        """
+        """Open WebUI's settings of each URL, by its index in the list, in old files by itself."""
         binding = line.binding
         for key, config in lists.objects(binding, line.text):
             server = self.fleet.configured(binding, key, line.known.prefix)

@@ -54,9 +54,7 @@ class Sourced:
 
 
 class Kind(StrEnum):
-    """Why a variable goes nowhere: ELSEWHERE concerns no server, MINOR is a part that keeps nobody
-    from deleting the line.
-    """
+    """Why it goes nowhere: ELSEWHERE concerns no server, MINOR lets the line be deleted."""
 
     IGNORED = "ignored"
     ELSEWHERE = "elsewhere"
@@ -66,9 +64,7 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """NEW is written; UNCHANGED is what the row says already; CONFLICT and IGNORED are not
-    written, nor is an ERROR, which cannot be read.
-    """
+    """NEW is written, UNCHANGED is there already; an ERROR is what cannot be read."""
 
     NEW = "new"
     UNCHANGED = "unchanged"

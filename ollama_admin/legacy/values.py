@@ -1,6 +1,4 @@
-"""Texts of legacy variables read as typed values; InvalidInput names the place and never repeats a
-secret.
-"""
+"""Texts of legacy variables read as typed values; errors name the place and never the secret."""
 
 import json
 import re
@@ -21,9 +19,7 @@ _CONTROL_IN_LIST = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udff
 
 
 def problem(binding: Binding, text: str, hint: str | None = None) -> InvalidInput:
-    """The error for a value that cannot be used; the value itself is not in it unless `text`
-    repeats it.
-    """
+    """The error for a value that cannot be used; it does not repeat the value."""
     return InvalidInput(f"{binding.place} {text}", hint)
 
 

@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ollama_admin.domain.servers import OPEN_FIELDS, SECRET_FIELDS, ApiVersion, AuthType, Server
+from ollama_admin.domain.servers import (
+    OPEN_FIELDS,
+    SECRET_FIELDS,
+    ApiVersion,
+    AuthType,
+    GivenAuth,
+    Server,
+)
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import AdminError, InvalidInput, all_of
 from ollama_admin.legacy import envfile
-from ollama_admin.legacy.comparison import Comparison, Held, NewAuth
+from ollama_admin.legacy.comparison import Comparison, Held
 from ollama_admin.legacy.plan import Counts, Plan, Spot, plan
 from ollama_admin.legacy.reader import Legacy, read
 from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, PlanEntry
-from ollama_admin.services.upstream_auth import GivenAuth, UpstreamAuth, changed_columns, read_auth
+from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.locks import lock_writers
@@ -77,13 +84,11 @@ class EnvImport:
         legacy = await asyncio.to_thread(_read_all, paths, environ)
         if dry_run:
             planned = await self._db.read(_plan_only, self._auth, legacy, update)
-            return _result(planned, applied=0, deletable=planned.deletable_now)
+            return _result(legacy, planned, planned.deletable_now)
         if legacy.errors and not skip_errors:
             raise all_of(legacy.errors)
         planned, server_ids = await self._db.write(_plan_and_apply, self._auth, legacy, update)
-        return _result(
-            planned, applied=planned.new, deletable=planned.deletable, server_ids=server_ids
-        )
+        return _result(legacy, planned, planned.deletable, planned.new, server_ids)
 
 
 def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legacy:
@@ -135,8 +140,7 @@ def _apply(connection: Any, auth: UpstreamAuth, change: Comparison) -> int:
     columns: dict[str, Any] = dict(change.columns)
     if change.make_default:
         columns["is_default"] = True
-    new = change.auth or NewAuth()
-    given = GivenAuth(auth_type=new.auth_type, auth_config=new.auth_config, headers=new.headers)
+    given = change.auth or GivenAuth()
     if change.server_id is not None:
         before = store.find(connection, change.server_id)
         columns |= changed_columns(auth, before, columns.get("url", before.url), given)
@@ -148,15 +152,19 @@ def _apply(connection: Any, auth: UpstreamAuth, change: Comparison) -> int:
 
 
 def _result(
-    planned: Plan, *, applied: int, deletable: tuple[Spot, ...], server_ids: tuple[int, ...] = ()
+    legacy: Legacy,
+    planned: Plan,
+    deletable: tuple[Spot, ...],
+    applied: int = 0,
+    server_ids: tuple[int, ...] = (),
 ) -> ImportResult:
     return ImportResult(
         entries=planned.entries,
         applied=applied,
-        failed=planned.conflicts + len(planned.errors),
+        failed=planned.conflicts + len(legacy.errors),
         counts=planned.counts,
         deletable=deletable,
-        warnings=planned.warnings,
-        errors=planned.errors,
+        warnings=legacy.warnings,
+        errors=legacy.errors,
         server_ids=server_ids,
     )

@@ -9,6 +9,7 @@ from ollama_admin.domain.servers import (
     ApiVersion,
     AuthType,
     CheckResult,
+    GivenAuth,
     Server,
     ServerRef,
     ServerStatus,
@@ -25,7 +26,6 @@ from ollama_admin.errors import (
 from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
 from ollama_admin.services.tasks import Batches, WorkLimit
 from ollama_admin.services.upstream_auth import (
-    GivenAuth,
     UpstreamAuth,
     changed_columns,
     read_auth,

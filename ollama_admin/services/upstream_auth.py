@@ -18,6 +18,7 @@ from ollama_admin.domain.servers import (
     SECRET_FIELDS,
     ApiVersion,
     AuthType,
+    GivenAuth,
     Server,
     ServerRef,
     Target,
@@ -43,19 +44,6 @@ class Auth:
     subject: str | None = None
     secret: Value | None = None
     headers: Mapping[str, Value] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenAuth:
-    """Credentials for a row as somebody gives them, in the columns' terms; None is not given."""
-
-    auth_type: AuthType | str | None = None
-    auth_config: Mapping[str, Given] | None = None
-    headers: Mapping[str, Given] | None = None
-
-    @property
-    def is_nothing(self) -> bool:
-        return self.auth_type is None and self.auth_config is None and self.headers is None
 
 
 def read_auth(
