@@ -15,7 +15,7 @@ from ollama_admin.domain.secret import check_header_value, header_name
 from ollama_admin.domain.servers import DEFAULT_API_KEY_HEADER, OPEN_FIELDS, SECRET_FIELDS, AuthType
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy import forms, values
+from ollama_admin.legacy import values
 from ollama_admin.legacy.layouts import CF_HEADERS, COLUMNS, Role
 from ollama_admin.legacy.servers import (
     AUTH_CONFIG,
@@ -153,7 +153,7 @@ def _from_header(piece: Sourced, line: str) -> Fields | None:
         line = f"Authorization: {line}"
     name, _, value = line.partition(":")
     name, value = name.strip(" "), value.lstrip(" ")
-    if _name_problem(name) or not value or forms.is_placeholder(value, key=True):
+    if _name_problem(name) or not value or values.is_placeholder(value, key=True):
         return None
     if name.lower() == "authorization" and value.lower().startswith("basic "):
         return _from_basic(piece, value)
@@ -259,6 +259,6 @@ def _header_problem(name: str, value: Json, *, is_twice: bool) -> str | None:
         return "a header without a text"
     if is_twice:
         return "a header that is given twice"
-    if forms.is_placeholder(value.strip()):
-        return forms.PLACEHOLDER
+    if values.is_placeholder(value.strip()):
+        return values.PLACEHOLDER
     return None

@@ -1,19 +1,22 @@
-"""A server as legacy variables describe it, while they are put together and after."""
+"""Servers as legacy variables describe them, and which of them a variable means."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 
+from ollama_admin.domain import urls
 from ollama_admin.domain.names import SERVER_NAME_LIMIT
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.urls import ServerURL, Userinfo
-from ollama_admin.legacy import forms, values
+from ollama_admin.errors import InvalidInput
+from ollama_admin.legacy import values
 from ollama_admin.legacy.credentials import auth, credential
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import AUTH_ROLES, COLUMNS, SECRET_ROLES, Meaning, Role
+from ollama_admin.legacy.layouts import AUTH_ROLES, CHAT, COLUMNS, SECRET_ROLES, Meaning, Role
 from ollama_admin.legacy.servers import FieldValue, Kind, PlanEntry, Sourced
 
 MODEL_LIST = "a list of model names: a server has one default model"
@@ -99,18 +102,18 @@ class LegacyServer:
     def tell(self, role: Role, text: str, source: Binding, remark: str | None = None) -> None:
         """Note what a variable, or a key of its JSON, says of this server."""
         column = COLUMNS.get(role, role.value)
-        if role is Role.MODEL and forms.is_model_list(text):
+        if role is Role.MODEL and values.is_model_list(text):
             self.skip([source], MODEL_LIST, column)
-        elif role is Role.MODEL and forms.is_placeholder(text):
-            self.skip([source], forms.PLACEHOLDER, column)
+        elif role is Role.MODEL and values.is_placeholder(text):
+            self.skip([source], values.PLACEHOLDER, column)
         elif role in _READERS:
             self._add(
                 self.fields, column, Sourced(value=_READERS[role](source, text), source=source)
             )
         elif role not in AUTH_ROLES:
             self.skip([source], "not kept")
-        elif forms.is_placeholder(text.strip(), key=role is Role.KEY):
-            self.skip([source], forms.PLACEHOLDER, column)
+        elif values.is_placeholder(text.strip(), key=role is Role.KEY):
+            self.skip([source], values.PLACEHOLDER, column)
         else:
             self._add(self.pieces, role, Sourced(value=Secret(text), source=source, remark=remark))
 
@@ -185,6 +188,65 @@ class LegacyServer:
             if known is self.fields:
                 where = _where(first.source, source)
             self.skip([source], f"another value counts: {where}", COLUMNS.get(key, key))
+
+
+@dataclass(slots=True)
+class Fleet:
+    """`lengths` counts the parts of each list of URLs, those without a server too."""
+
+    servers: list[LegacyServer] = field(default_factory=list)
+    lengths: dict[Binding, int] = field(default_factory=dict)
+
+    def group(self, prefix: str) -> list[LegacyServer]:
+        """The servers under a prefix; all of them when it has none of its own."""
+        return [s for s in self.servers if s.known.prefix == prefix] or self.servers
+
+    def unnumbered(self, prefix: str) -> LegacyServer | None:
+        return next((server for server in self.group(prefix) if server.unnumbered), None)
+
+    def first(self, prefix: str) -> LegacyServer | None:
+        """The server that means all: the unnumbered one, else the first that has no purpose."""
+        by_purpose = sorted(self.group(prefix), key=lambda server: server.has_purpose)
+        return self.unnumbered(prefix) or next(iter(by_purpose), None)
+
+    def target(self, known: Meaning) -> LegacyServer | None:
+        """The server that a variable belongs to, if there is one."""
+        same = [server for server in self.servers if server.known.words == known.words]
+        if known.slot is not None:
+            same += [s for s in self.group(known.prefix) if s.known.slot == known.slot]
+        if same:
+            return same[0]
+        if known.slot is None or (known.role is Role.MODEL and known.slot == CHAT):
+            return self.first(known.prefix)
+        if known.slot == "1":
+            return self.unnumbered(known.prefix)
+        return None
+
+    def listed(self, prefix: str) -> tuple[dict[int, LegacyServer], int]:
+        """The servers of the first list under a prefix by their index, and the list's length."""
+        listed = [server for server in self.group(prefix) if server.index is not None]
+        if not listed:
+            return {}, 0
+        source = listed[0].source
+        servers = {server.index or 0: server for server in listed if server.source == source}
+        return servers, self.lengths[source]
+
+    def configured(self, binding: Binding, key: str, prefix: str) -> LegacyServer | None:
+        """The server that a key of Open WebUI's settings means: an index, in old files the URL."""
+        servers, length = self.listed(prefix)
+        single = self.unnumbered(prefix)
+        if not servers and single:
+            servers, length = {0: single}, 1
+        if key.isdecimal() and key.isascii():
+            index = int(key[:10])
+            if index < length:
+                return servers.get(index)
+            what = f"has an entry {index}, and there are {length} servers, counted from 0"
+            raise values.problem(binding, what)
+        with suppress(InvalidInput):
+            url = urls.server_url(key).url
+            return next((server for server in servers.values() if server.url == url), None)
+        return None
 
 
 def numbered(name: str) -> Iterator[str]:

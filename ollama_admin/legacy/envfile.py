@@ -20,9 +20,10 @@ from dotenv.parser import parse_stream
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import compose
-from ollama_admin.legacy.references import Filler
 
 SIZE_LIMIT = 2**20  # bytes of a file
+FILLED_LIMIT = 4 * 2**20  # characters of all values after filling: references can multiply
+DEPTH_LIMIT = 10  # references inside of defaults
 BLANK_LIMIT = 1000  # python-dotenv's time grows with the square of a run of blanks
 
 _NEWLINE = re.compile(r"\r\n|\n|\r")
@@ -40,6 +41,8 @@ _SPELLING = (
     "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but "
     "a comment behind it"
 )
+_NAME = re.compile(r"\$\{(?P<name>\w{0,100})(?::?(?P<operator>[-=?+]))?")
+_BRACE = re.compile(r"\$\{|\}")
 _UNREADABLE = "the statement that begins here cannot be read"
 
 
@@ -126,24 +129,22 @@ def parse(text: str, file: str) -> tuple[Binding, ...]:
             line = 1 + _newlines(text[: run.start()])
             what = f"holds more than {BLANK_LIMIT} blanks in a row"
             raise InvalidInput(f"{file}, line {line}: {what}")
-    filler = Filler()
+    filler = _Filler()
     bindings: list[Binding] = []
-    for line, parsed in _statements(_with_quotes(text)):
-        read: list[Binding] = []
-        if parsed.error:
-            read = _no_assignment(file, line, parsed.original.string)
-        elif parsed.key is not None:
-            binding = Binding(file=file, line=line, key=parsed.key, value=parsed.value)
-            read = [_filled(binding, filler)]
-        filler.known.update({binding.key: binding.value for binding in read})
-        bindings += read
+    line = 1
+    for parsed in parse_stream(io.StringIO(_with_quotes(text), newline="")):
+        original = parsed.original.string
+        blank = len(original) - len(original.lstrip())  # python-dotenv counts from there
+        read = _bindings(file, line + _newlines(original[:blank]), parsed)
+        bindings += [filler.filled(binding) for binding in read]
+        line += _newlines(original)
     return tuple(bindings)
 
 
 def parse_compose(text: str, file: str) -> tuple[Binding, ...]:
     """The variables under each `environment:` of a compose file; `${VAR}` has its default alone."""
     return tuple(
-        _filled(Binding(file=file, line=line, key=key, value=value, scope=block), Filler())
+        _Filler().filled(Binding(file=file, line=line, key=key, value=value, scope=block))
         for line, block, key, value in compose.variables(text)
     )
 
@@ -178,16 +179,6 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
     return data, mode
 
 
-def _statements(text: str) -> Iterator[tuple[int, ParsedBinding]]:
-    """Each statement with its own line: python-dotenv counts from the blank lines before it."""
-    line = 1
-    for parsed in parse_stream(io.StringIO(text, newline="")):
-        original = parsed.original.string
-        blank = _newlines(original[: len(original) - len(original.lstrip())])
-        yield line + blank, parsed
-        line += _newlines(original)
-
-
 def _with_quotes(text: str) -> str:
     """The text as python-dotenv can read it: single quotes in place of backticks around several
     lines, `export` in place of what says the same.
@@ -200,37 +191,94 @@ def _with_quotes(text: str) -> str:
     return _EXPORTS.sub("export ", _BACKTICKS.sub(quoted, text))
 
 
-def _no_assignment(file: str, line: int, text: str) -> list[Binding]:
-    """What python-dotenv cannot read: a shell's command says nothing, but for `unset NAME`."""
-    command = _COMMAND.fullmatch(text)
+def _bindings(file: str, line: int, parsed: ParsedBinding) -> list[Binding]:
+    """What a statement says. Of those that python-dotenv cannot read, a shell's command says
+    nothing, but for `unset NAME`.
+    """
+    if not parsed.error and parsed.key is None:
+        return []
+    binding = Binding(file=file, line=line, key=parsed.key or "", value=parsed.value)
+    if not parsed.error:
+        return [binding]
+    command = _COMMAND.fullmatch(parsed.original.string)
     if command is None:
-        key = _KEY.match(text)
-        binding = Binding(file=file, line=line, key=key[1] if key else "", value=None)
+        key = _KEY.match(parsed.original.string)
+        binding = replace(binding, key=key[1] if key else "")
         return [_unreadable(binding, InvalidInput(_UNREADABLE, _SPELLING))]
-    names, is_unset = [command[1]], command[1] == "unset"
-    if is_unset:
-        names = [word for word in command[2].split() if not word.startswith("-")]
-    return [
-        Binding(file=file, line=line, key=name, value=None, is_unset=is_unset)
-        for name in dict.fromkeys(names)
-    ]
-
-
-def _filled(binding: Binding, filler: Filler) -> Binding:
-    if binding.value is None:
-        return binding
-    names: dict[str, bool] = {}
-    try:
-        value = filler.fill(binding.value, names)
-    except InvalidInput as exc:
-        return _unreadable(binding, exc)
-    unfilled = tuple(name for name, is_unfilled in names.items() if is_unfilled)
-    return replace(binding, value=value, references=tuple(names), unfilled=unfilled)
+    if command[1] != "unset":
+        return [replace(binding, key=command[1])]
+    names = [word for word in command[2].split() if not word.startswith("-")]
+    return [replace(binding, key=name, is_unset=True) for name in dict.fromkeys(names)]
 
 
 def _unreadable(binding: Binding, exc: InvalidInput) -> Binding:
     error = InvalidInput(f"{binding.file}, line {binding.line}: {exc.message}", exc.hint)
     return replace(binding, value=None, error=error)
+
+
+@dataclass(slots=True)
+class _Filler:
+    """Fills the references of one file after another; `known` holds the values of earlier lines,
+    `names` those of the references in a value, and whether nothing gave them one.
+    """
+
+    known: dict[str, str | None] = field(default_factory=dict)
+    names: dict[str, bool] = field(default_factory=dict)
+    room: int = FILLED_LIMIT
+
+    def filled(self, binding: Binding) -> Binding:
+        if binding.value is not None:
+            self.names = {}
+            try:
+                binding = replace(binding, value=self._fill(binding.value))
+            except InvalidInput as exc:
+                binding = _unreadable(binding, exc)
+            unfilled = tuple(name for name, is_unfilled in self.names.items() if is_unfilled)
+            binding = replace(binding, references=tuple(self.names), unfilled=unfilled)
+        self.known[binding.key] = binding.value
+        return binding
+
+    def _fill(self, text: str, depth: int = 0) -> str:
+        """A name counts as set when a line before sets it, to nothing too, as python-dotenv has
+        it. Raises InvalidInput when all values together become too long.
+        """
+        pieces = []
+        end = 0
+        while depth < DEPTH_LIMIT and (match := _NAME.search(text, end)):
+            close = _close(text, match.end())
+            if close is None:
+                break
+            value = text[match.start() : close + 1]
+            if match["operator"] or match.end() == close:
+                value = self._value(match, text[match.end() : close], depth)
+            pieces += [text[end : match.start()], value]
+            end = close + 1
+        filled = "".join(pieces) + text[end:]
+        self.room -= len(filled)
+        if self.room < 0:
+            raise InvalidInput("its ${...} references make the values too long")
+        return filled
+
+    def _value(self, match: re.Match[str], rest: str, depth: int) -> str:
+        name, operator = match["name"], match["operator"]
+        value = self.known.get(name)
+        is_unfilled = value is None and operator in (None, "?")
+        self.names[name] = self.names.get(name, False) or is_unfilled
+        if operator == "+" and value is None:
+            return ""
+        if operator == "+" or (operator in ("-", "=") and value is None):
+            return self._fill(rest, depth + 1)
+        return value or ""
+
+
+def _close(text: str, start: int) -> int | None:
+    """Where the brace ends that is open before `start`."""
+    depth = 1
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace[0] == "${" else -1
+        if depth == 0:
+            return brace.start()
+    return None
 
 
 def _newlines(text: str) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ollama_admin.domain.values import Json
-from ollama_admin.legacy import forms, values
+from ollama_admin.legacy import values
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import JSON_KEYS, JSON_LISTS, Role
 
@@ -31,12 +31,12 @@ def is_list(text: str) -> bool:
     """Whether a value that usually is one URL holds several, or their names."""
     named = _NAMED.fullmatch(text)
     has_name = named is not None and named["url"] is not None
-    return forms.is_json(text) or has_name or bool(re.search(r"[;,\r\n]", text))
+    return values.is_json(text) or has_name or bool(re.search(r"[;,\r\n]", text))
 
 
 def items(binding: Binding, text: str) -> list[Item]:
     """The servers of a list, however it is written; empty parts keep their index."""
-    if forms.is_json(text):
+    if values.is_json(text):
         return _json_items(binding, values.parsed_json(binding, text))
     tabular = _row_items(text) or _connection_items(binding, text)
     if tabular:
@@ -147,7 +147,7 @@ def _json_item(binding: Binding, index: int, entry: Json, name: str | None = Non
 
 def _text_item(index: int, text: str) -> Item:
     named = _NAMED.fullmatch(text)
-    if named is None or forms.IPV6.match(text):
+    if named is None or values.IPV6.match(text):
         return Item(index=index, url=text)
     url = (named["url"] or named["whole"] or "").strip()
     return Item(index=index, url=url, values={Role.NAME: named["name"].strip()})

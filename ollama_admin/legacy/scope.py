@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy import forms, layouts, lists, values
-from ollama_admin.legacy.drafts import LegacyServer
+from ollama_admin.legacy import layouts, lists, values
+from ollama_admin.legacy.drafts import Fleet, LegacyServer
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.fleet import Fleet
 from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, SECRET_ROLES, Meaning, Role
 from ollama_admin.legacy.servers import Kind, PlanEntry, unreadable
 
@@ -105,7 +104,7 @@ class Scope:
             value = binding.value or ""
             known = layouts.recognise(binding.key, value)
             winner = last[binding.key.upper()]
-            is_about = known.ollama or forms.mentions_ollama(value)
+            is_about = known.ollama or values.mentions_ollama(value)
             if binding.error is not None:
                 self.skipped.append(unreadable(binding, binding.error))
             elif winner is not binding and not is_about:
@@ -139,13 +138,15 @@ class Scope:
             return False
         items: list[lists.Item] = []
         with suppress(InvalidInput):
-            items = lists.items(line.binding, forms.unquoted(text))
-        if any(forms.is_ollama(item.url) for item in items):
+            items = lists.items(line.binding, values.unquoted(text))
+        if any(values.is_ollama(item.url) for item in items):
             return True
         if known.role is not Role.URL:
             return False
         if known.odd and items:
-            return bool(forms.no_server(text)) or any(forms.is_address(item.url) for item in items)
+            return bool(values.no_server(text)) or any(
+                values.is_address(item.url) for item in items
+            )
         if known.ollama or text.lower() == "ollama":
             return known.ollama or line.is_host
         return bool(text) and self._is_of_ollama(known)
@@ -157,7 +158,7 @@ class Scope:
     def _is_related(self, line: Line) -> bool:
         """Whether a variable is about a server; else it is listed, or counted, and done with."""
         binding, known = line.binding, line.known
-        mentions = forms.mentions_ollama(line.text) and known.role not in SECRET_ROLES
+        mentions = values.mentions_ollama(line.text) and known.role not in SECRET_ROLES
         if known.why and (known.ollama or (mentions and known.why == layouts.NOT_ASKED)):
             self._skip(binding, known.why, kind=Kind.ELSEWHERE)
         elif known.ollama and known.role in (None, Role.URL, Role.PROVIDER):
@@ -180,10 +181,10 @@ class Scope:
     def _is_model(self, line: Line) -> bool:
         """Whether a variable without OLLAMA names one of its models."""
         known, text = line.known, line.text
-        if known.role not in (Role.MODEL, None) or not forms.is_model_name(text):
+        if known.role not in (Role.MODEL, None) or not values.is_model_name(text):
             return False
-        if known.role is None or forms.is_model_of_ollama(text):
-            return forms.is_model_of_ollama(text)
+        if known.role is None or values.is_model_of_ollama(text):
+            return values.is_model_of_ollama(text)
         if known.place in self.providers:
             return self.providers[known.place]
         return bool(self.fleet.servers) and not line.binding.unfilled and known.is_slot_alone
@@ -205,8 +206,8 @@ class Scope:
             self._skip(binding, "no value: written without =")
         elif not text:
             self._skip(binding, "no value")
-        elif known.role in AUTH_ROLES and forms.is_placeholder(text, key=known.role is Role.KEY):
-            self._skip(binding, forms.PLACEHOLDER)
+        elif known.role in AUTH_ROLES and values.is_placeholder(text, key=known.role is Role.KEY):
+            self._skip(binding, values.PLACEHOLDER)
         else:
             many = known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
             return self._try(binding, values.checked, binding, line.text, many)
@@ -214,18 +215,18 @@ class Scope:
 
     def _add_servers(self, line: Line, parts: dict[Any, Line]) -> None:
         """Add the server that a variable names, or each of its list."""
-        binding, known, text = line.binding, line.known, forms.unquoted(line.text)
-        why = forms.no_server(text)
+        binding, known, text = line.binding, line.known, values.unquoted(line.text)
+        why = values.no_server(text)
         if why:
             self._skip(binding, why, "url")
         elif known.many or lists.is_list(text):
             items = lists.items(binding, text)
             self.fleet.lengths[binding] = max(((item.index or 0) + 1 for item in items), default=0)
             for item in items:
-                if self._is_of_ollama(known) or forms.is_ollama(item.url):
+                if self._is_of_ollama(known) or values.is_ollama(item.url):
                     self._try(binding, self._add_server, line, item, [])
                 else:
-                    why = f"{forms.shown_address(item.url)} is not known as an Ollama server"
+                    why = f"{values.shown_address(item.url)} is not known as an Ollama server"
                     self._skip(binding, why, "url")
         else:
             places = [(role, known.place) for role in _PARTS]
@@ -234,7 +235,7 @@ class Scope:
 
     def _add_server(self, line: Line, item: lists.Item, beside: list[Line]) -> None:
         binding = line.binding
-        why = forms.no_server(item.url)
+        why = values.no_server(item.url)
         if why:
             self._skip(binding, why, "url")
             return
@@ -327,7 +328,7 @@ class Scope:
 
 def _text(known: Meaning, value: str) -> str:
     if known.role is Role.URL:
-        return forms.unquoted(value)
+        return values.unquoted(value)
     if known.many or known.role not in _VERBATIM_ROLES:
         return value.strip()
     return value
