@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 
 from ollama_admin.domain import urls
-from ollama_admin.domain.names import SERVER_NAME_LIMIT
+from ollama_admin.domain.names import SERVER_NAME_LIMIT, server_key
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.urls import ServerURL, Userinfo
@@ -159,23 +159,31 @@ class LegacyServer:
                 self._add(self.pieces, role, piece)
         self.skips += other.skips
 
-    def names(self) -> Iterator[str]:
-        """Names after what names the server, the shortest first, without end."""
-        number = ""
-        if self.index is not None:
-            number = str(self.index + 1)
-        yield _name(self.known.prefix, "ollama", self.known.slot or "", number)
-        yield from numbered(_name(self.source.key, number))
-
-    def finish(self, name: Sourced) -> list[PlanEntry]:
-        """Put the credentials together; gives what goes nowhere, no reason twice."""
-        self.fields = {"name": name} | self.fields
+    def finish(self, taken: set[str]) -> list[PlanEntry]:
+        """Make a name where none is given, none of those that are taken, and put the credentials
+        together; gives what goes nowhere, no reason twice.
+        """
+        if "name" not in self.fields:
+            name = next(name for name in self._names() if server_key(name) not in taken)
+            taken.add(server_key(name))
+            remark = "made from the variable's name"
+            derived = Sourced(value=name, source=self.source, given=False, remark=remark)
+            self.fields["name"] = derived
+        self.fields = {"name": self.fields.pop("name")} | self.fields
         for found in auth(self.pieces):
             if isinstance(found, PlanEntry):
                 self.skips.append(found)
             else:
                 self.auth |= [found]
         return [replace(skip, server=self.name) for skip in dict.fromkeys(self.skips)]
+
+    def _names(self) -> Iterator[str]:
+        """Names after what names the server, the shortest first, without end."""
+        number = ""
+        if self.index is not None:
+            number = str(self.index + 1)
+        yield _name(self.known.prefix, "ollama", self.known.slot or "", number)
+        yield from numbered(_name(self.source.key, number))
 
     def _add(self, known: dict[str, Sourced], key: str, sourced: Sourced) -> None:
         """Note a value, or that another one counts."""

@@ -4,7 +4,7 @@ Each file is read by itself: an unnumbered value belongs to the unnumbered serve
 to the first one. Servers with one URL, in one file or in several, become one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ollama_admin.domain import names
@@ -39,68 +39,41 @@ class Legacy:
 
 def read(files: Sequence[EnvFile]) -> Legacy:
     """The servers of all files, the first file's first; what cannot be read is skipped."""
-    scopes = []
-    warnings: dict[str, None] = {}
-    for file in files:
-        for bindings in file.scopes():
-            scope = Scope()
-            scope.read(bindings)
-            scopes.append(scope)
-            if file.readable_by_others and scope.holds_secrets:
-                warnings[_warning(file.file)] = None
-    servers = _merged(server for scope in scopes for server in scope.fleet.servers)
-    skipped = [skip for scope in scopes for skip in scope.skipped]
-    skipped += _finished(servers)
+    scopes = [(file, Scope.of(bindings)) for file in files for bindings in file.scopes()]
+    by_url: dict[str, LegacyServer] = {}
+    for _, scope in scopes:
+        for server in scope.fleet.servers:
+            first = by_url.setdefault(server.url, server)
+            if first is not server:
+                first.absorb(server)
+    skipped = [skip for _, scope in scopes for skip in scope.skipped]
+    exposed = [file.file for file, scope in scopes if file.readable_by_others and scope.has_secrets]
     return Legacy(
         files=tuple(file.file for file in files),
         bindings=tuple(binding for file in files for binding in file.bindings),
-        servers=tuple(servers),
-        skipped=tuple(skipped),
-        unrelated=tuple(binding for scope in scopes for binding in scope.unrelated),
-        warnings=tuple(warnings),
+        servers=tuple(by_url.values()),
+        skipped=tuple(skipped + _finished(by_url.values())),
+        unrelated=tuple(binding for _, scope in scopes for binding in scope.unrelated),
+        warnings=tuple(
+            f"{file} holds secrets and every user of this machine can read it: chmod 600 {file}"
+            for file in dict.fromkeys(exposed)
+        ),
     )
 
 
-def _merged(servers: Iterable[LegacyServer]) -> list[LegacyServer]:
-    by_url: dict[str, LegacyServer] = {}
-    for server in servers:
-        first = by_url.setdefault(server.url, server)
-        if first is not server:
-            first.absorb(server)
-    return list(by_url.values())
-
-
-def _finished(servers: list[LegacyServer]) -> list[PlanEntry]:
+def _finished(servers: Collection[LegacyServer]) -> list[PlanEntry]:
     """Give each server its name, those that the files name first; what goes nowhere."""
     taken: dict[str, Sourced] = {}
     for server in servers:
-        given = server.fields.get("name")
-        if given is None:
+        name = server.fields.get("name")
+        if name is None:
             continue
-        other = taken.setdefault(names.server_key(given.text), given)
-        if other is not given:
+        other = taken.setdefault(names.server_key(name.text), name)
+        if other is not name:
+            places = f"{name.source.place} and {other.source.place}"
+            what = f"{places} give the name {name.text!a} to two servers"
+            hint = "give one of them another name, or import the files one by one"
+            server.skips.append(unreadable(name.source, InvalidInput(what, hint)))
             del server.fields["name"]
-            server.skips.append(unreadable(given.source, _twice(given, other)))
-    skipped = []
-    for server in servers:
-        skipped += server.finish(server.fields.get("name") or _derived(server, taken))
-    return skipped
-
-
-def _twice(name: Sourced, other: Sourced) -> InvalidInput:
-    return InvalidInput(
-        f"{name.source.place} and {other.source.place} give the name {name.text!a} to two servers",
-        "give one of them another name, or import the files one by one",
-    )
-
-
-def _derived(server: LegacyServer, taken: dict[str, Sourced]) -> Sourced:
-    name = next(name for name in server.names() if names.server_key(name) not in taken)
-    remark = "made from the variable's name"
-    derived = Sourced(value=name, source=server.source, given=False, remark=remark)
-    taken[names.server_key(name)] = derived
-    return derived
-
-
-def _warning(file: str | None) -> str:
-    return f"{file} holds secrets and every user of this machine can read it: chmod 600 {file}"
+    keys = set(taken)
+    return [skip for server in servers for skip in server.finish(keys)]

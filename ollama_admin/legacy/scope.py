@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import layouts, lists, values
@@ -56,9 +56,15 @@ class Scope:
     skipped: list[PlanEntry] = field(default_factory=list)
     unrelated: list[Binding] = field(default_factory=list)
     providers: dict[tuple[str, str | None], bool] = field(default_factory=dict)
-    holds_secrets: bool = False
+    has_secrets: bool = False
 
-    def read(self, bindings: list[Binding]) -> None:
+    @classmethod
+    def of(cls, bindings: list[Binding]) -> Self:
+        self = cls()
+        self._read(bindings)
+        return self
+
+    def _read(self, bindings: list[Binding]) -> None:
         lines = [line for line in self._lines(bindings) if not self._is_provider(line)]
         parts = {(line.known.role, line.known.place): line for line in lines}
         others = []
@@ -75,8 +81,8 @@ class Scope:
             if line not in plain:
                 self._try(line.binding, self._attach, line)
         self._attach_plain(plain)
-        self.holds_secrets = any(line.known.role in SECRET_ROLES for line in attached)
-        self.holds_secrets |= any(server.holds_secret for server in self.fleet.servers)
+        self.has_secrets = any(line.known.role in SECRET_ROLES for line in attached)
+        self.has_secrets |= any(server.holds_secret for server in self.fleet.servers)
         used = {skip.binding for skip in self.skipped}.union(self.unrelated)
         used.update(binding for server in self.fleet.servers for binding in server.bindings())
         for line in lines:
