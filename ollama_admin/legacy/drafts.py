@@ -16,7 +16,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import values
 from ollama_admin.legacy.credentials import auth, credential
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import AUTH_ROLES, CHAT, COLUMNS, SECRET_ROLES, Meaning, Role
+from ollama_admin.legacy.layouts import AUTH_ROLES, CHAT, COLUMNS, SECRET_ROLES, Line, Role
 from ollama_admin.legacy.servers import FieldValue, Kind, PlanEntry, Sourced
 
 MODEL_LIST = "a list of model names: a server has one default model"
@@ -34,12 +34,11 @@ _READERS: Mapping[Role, Callable[[Binding, str], FieldValue]] = {
 @dataclass(slots=True, kw_only=True)
 class LegacyServer:
     """`fields` are columns, `pieces` what auth variables say by their role, `auth` the fields that
-    these make. `known` is what the name of the URL's variable tells, `index` the place in a list.
+    these make. `line` is that of the URL, `index` the place in a list of them.
     """
 
     read_url: ServerURL
-    source: Binding
-    known: Meaning
+    line: Line
     index: int | None = None
     fields: dict[str, Sourced] = field(default_factory=dict)
     pieces: dict[str, Sourced] = field(default_factory=dict)
@@ -53,6 +52,10 @@ class LegacyServer:
             value, remark = ApiVersion.V1.value, "the URL ends in /v1"
             inferred = Sourced(value=value, source=self.source, given=False, remark=remark)
             self.fields["api_version"] = inferred
+
+    @property
+    def source(self) -> Binding:
+        return self.line.binding
 
     @property
     def everything(self) -> dict[str, Sourced]:
@@ -73,11 +76,11 @@ class LegacyServer:
 
     @property
     def unnumbered(self) -> bool:
-        return self.known.slot is None and self.index is None
+        return self.line.slot is None and self.index is None
 
     @property
     def has_purpose(self) -> bool:
-        return bool(self.known.purposes)
+        return bool(self.line.purposes)
 
     @property
     def holds_secret(self) -> bool:
@@ -92,7 +95,7 @@ class LegacyServer:
     @property
     def order(self) -> tuple[int, int]:
         """The unnumbered server first, then lists, numbers and words; lines decide within each."""
-        slot = self.known.slot
+        slot = self.line.slot
         if slot is None:
             return int(self.index is not None), 0
         if slot.isdecimal():
@@ -182,7 +185,7 @@ class LegacyServer:
         number = ""
         if self.index is not None:
             number = str(self.index + 1)
-        yield _name(self.known.prefix, "ollama", self.known.slot or "", number)
+        yield _name(self.line.prefix, "ollama", self.line.slot or "", number)
         yield from numbered(_name(self.source.key, number))
 
     def _add(self, known: dict[str, Sourced], key: str, sourced: Sourced) -> None:
@@ -207,7 +210,7 @@ class Fleet:
 
     def group(self, prefix: str) -> list[LegacyServer]:
         """The servers under a prefix; all of them when it has none of its own."""
-        return [s for s in self.servers if s.known.prefix == prefix] or self.servers
+        return [s for s in self.servers if s.line.prefix == prefix] or self.servers
 
     def unnumbered(self, prefix: str) -> LegacyServer | None:
         return next((server for server in self.group(prefix) if server.unnumbered), None)
@@ -217,17 +220,17 @@ class Fleet:
         by_purpose = sorted(self.group(prefix), key=lambda server: server.has_purpose)
         return self.unnumbered(prefix) or next(iter(by_purpose), None)
 
-    def target(self, known: Meaning) -> LegacyServer | None:
+    def target(self, line: Line) -> LegacyServer | None:
         """The server that a variable belongs to, if there is one."""
-        same = [server for server in self.servers if server.known.words == known.words]
-        if known.slot is not None:
-            same += [s for s in self.group(known.prefix) if s.known.slot == known.slot]
+        same = [server for server in self.servers if server.line.words == line.words]
+        if line.slot is not None:
+            same += [s for s in self.group(line.prefix) if s.line.slot == line.slot]
         if same:
             return same[0]
-        if known.slot is None or (known.role is Role.MODEL and known.slot == CHAT):
-            return self.first(known.prefix)
-        if known.slot == "1":
-            return self.unnumbered(known.prefix)
+        if line.slot is None or (line.role is Role.MODEL and line.slot == CHAT):
+            return self.first(line.prefix)
+        if line.slot == "1":
+            return self.unnumbered(line.prefix)
         return None
 
     def listed(self, prefix: str) -> tuple[dict[int, LegacyServer], int]:

@@ -8,11 +8,13 @@ and `LLM_BINDING_HOST` are such names.
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 
 from ollama_admin.domain.secret import OWN_VARIABLES
+from ollama_admin.legacy.envfile import Binding
+from ollama_admin.legacy.values import unquoted
 
 NOT_UNDERSTOOD = "not understood"
 SERVER_SETTING = "not a client setting"
@@ -66,6 +68,7 @@ AUTH_ROLES = frozenset(
     [Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.SCHEME, Role.HEADER, Role.HEADERS]
 ).union(CF_HEADERS)
 SECRET_ROLES = AUTH_ROLES - {Role.USERNAME, Role.SCHEME}
+_VERBATIM_ROLES = AUTH_ROLES - {Role.SCHEME, Role.HEADERS}
 NUMBER_ROLES = frozenset({Role.MAX_CONCURRENT, Role.PRIORITY})
 # The column that a role is for, where it has another name.
 COLUMNS: Mapping[str, str] = dict.fromkeys(map(str, AUTH_ROLES), "auth_config") | {
@@ -186,8 +189,8 @@ _LOCAL_MODELS = frozenset({"LLM", "LOCAL", "AI", "DEFAULT", "MODEL"})  # and no 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
-    """What a name tells. `role` is None where it tells none.
+class Line:
+    """A variable, what its name tells, and its value. `role` is None where the name tells none.
 
     `words` are those that tell which server is meant: `prefix` those before OLLAMA, `slot` a
     number, a size, a purpose or a word in small letters. `many` means one value for each server of
@@ -195,6 +198,8 @@ class Meaning:
     vocabulary has not. `why` says why the variable goes nowhere, whatever its value.
     """
 
+    binding: Binding
+    text: str = field(repr=False)
     role: Role | None = None
     words: tuple[str, ...] = ()
     prefix: str = ""
@@ -211,6 +216,11 @@ class Meaning:
         return self.prefix, self.slot
 
     @property
+    def is_host(self) -> bool:
+        """Whether `ollama` as its value is the name of a host."""
+        return self.role is Role.URL and "HOST" in self.binding.key.upper()
+
+    @property
     def purposes(self) -> set[str]:
         return set((self.slot or "").split("-")) & _PURPOSES.keys() - {CHAT}
 
@@ -225,22 +235,22 @@ class Meaning:
         return not set(self.words) - _LOCAL_MODELS - {"OLLAMA", "CHAT"}
 
 
-def recognise(key: str, value: str | None = None) -> Meaning:
+def recognise(binding: Binding) -> Line:
     """What a variable is by its name, in any case; OLLAMA_MODELS with a folder is Ollama's own."""
-    name, text = key.upper(), value or ""
-    ollama = "OLLAMA" in name
-    is_folder = text.strip().startswith(("/", "~", ".", "$", "%")) or "\\" in text
+    name, text = binding.key.upper(), (binding.value or "").strip()
+    line = Line(binding=binding, text=text, ollama="OLLAMA" in name)
+    is_folder = text.startswith(("/", "~", ".", "$", "%")) or "\\" in text
     if name.startswith(OWN_VARIABLES):
-        return Meaning(ollama=True, why=OWN_SETTING)
-    is_setting = ollama and name.removeprefix("OLLAMA_") in _SERVER_SETTINGS
+        return replace(line, why=OWN_SETTING)
+    is_setting = line.ollama and name.removeprefix("OLLAMA_") in _SERVER_SETTINGS
     if is_setting or (name == "OLLAMA_MODELS" and is_folder):
-        return Meaning(ollama=True, why=SERVER_SETTING)
-    words = words_of(key)
+        return replace(line, why=SERVER_SETTING)
+    words = words_of(binding.key)
     is_switch = not _SWITCHES.isdisjoint(words[:1]) and "_".join(words[-2:]) not in _BY_PHRASE
     if len(name) > KEY_LIMIT or not words or is_switch:
-        return Meaning(ollama=ollama)
+        return line
     start, end, phrase = _phrase(words)
-    return _described(phrase, words[:start] + words[end:], ollama=ollama)
+    return _described(line, phrase, words[:start] + words[end:])
 
 
 def words_of(key: str) -> list[str]:
@@ -276,18 +286,18 @@ def _phrase(words: list[str]) -> tuple[int, int, str]:
     return len(words), len(words), ""
 
 
-def _described(phrase: str, others: list[str], *, ollama: bool) -> Meaning:
+def _described(line: Line, phrase: str, others: list[str]) -> Line:
     prefix: list[str] = []
     slot: list[str] = []
     odd = False
-    before = ollama
+    before = line.ollama
     for word in others:
         if word == "OLLAMA":
             before = False
         elif _is_slot(word):
             number = word.isdecimal() and str(int(word))
             slot.append(number or _SLOTS.get(word, word.lower()))
-        elif before or (not ollama and (word not in _PLAIN or word in ("LLM", "AI"))):
+        elif before or (not line.ollama and (word not in _PLAIN or word in ("LLM", "AI"))):
             prefix.append(word)
         elif word not in _PLAIN:
             slot.append(word.lower())
@@ -299,14 +309,20 @@ def _described(phrase: str, others: list[str], *, ollama: bool) -> Meaning:
     why = _REASONS.get(phrase)
     if role in (Role.URL, None) and not _NOT_ASKED.isdisjoint(pairs.union(others)):
         why = why or NOT_ASKED
-    return Meaning(
+    text = line.text
+    if role is Role.URL:
+        text = unquoted(text)
+    elif role in _VERBATIM_ROLES and not many:
+        text = line.binding.value or ""
+    return replace(
+        line,
+        text=text,
         role=role,
         words=tuple(sorted(others)),
         prefix="_".join(prefix),
         slot="-".join(slot) or None,
         many=many,
         rank=_RANKS.get(phrase, 0),
-        ollama=ollama,
         odd=odd,
         why=why,
     )

@@ -7,14 +7,14 @@ when a variable beside it names Ollama. What of it cannot be kept is listed with
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import layouts, lists, values
 from ollama_admin.legacy.drafts import Fleet, LegacyServer
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, SECRET_ROLES, Meaning, Role
+from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, SECRET_ROLES, Line, Role
 from ollama_admin.legacy.servers import Kind, PlanEntry, unreadable
 
 KUBERNETES = "made by Kubernetes for a service"
@@ -30,22 +30,7 @@ _OF_KUBERNETES = re.compile(
     r"=(?:(?:TCP|UDP)(?:://.*)?|[0-9.]+|[0-9A-F:]*:[0-9A-F:]*))",
     re.IGNORECASE | re.DOTALL,
 )
-_VERBATIM_ROLES = AUTH_ROLES - {Role.SCHEME, Role.HEADERS}
 _PARTS = (Role.PORT, Role.TLS)  # of a URL, which may stand apart from it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A variable, what its name tells, and its value."""
-
-    binding: Binding
-    known: Meaning
-    text: str = field(repr=False)
-
-    @property
-    def is_host(self) -> bool:
-        """Whether `ollama` as its value is the name of a host."""
-        return self.known.role is Role.URL and "HOST" in self.binding.key.upper()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +51,7 @@ class Scope:
 
     def _read(self, bindings: list[Binding]) -> None:
         lines = [line for line in self._lines(bindings) if not self._is_provider(line)]
-        parts = {(line.known.role, line.known.place): line for line in lines}
+        parts = {(line.role, line.place): line for line in lines}
         others = []
         for line in lines:
             if not self._is_url(line):
@@ -75,13 +60,13 @@ class Scope:
                 self._try(line.binding, self._add_servers, line, parts)
         self.fleet.servers.sort(key=lambda server: server.order)
         attached = [line for line in others if self._is_related(line) and self._is_usable(line)]
-        attached.sort(key=lambda line: line.known.rank)
+        attached.sort(key=lambda line: line.rank)
         plain = [line for line in attached if self._is_plain_model(line)]
         for line in attached:
             if line not in plain:
                 self._try(line.binding, self._attach, line)
         self._attach_plain(plain)
-        self.has_secrets = any(line.known.role in SECRET_ROLES for line in attached)
+        self.has_secrets = any(line.role in SECRET_ROLES for line in attached)
         self.has_secrets |= any(server.holds_secret for server in self.fleet.servers)
         used = {skip.binding for skip in self.skipped}.union(self.unrelated)
         used.update(binding for server in self.fleet.servers for binding in server.bindings())
@@ -108,9 +93,9 @@ class Scope:
         last = {binding.key.upper(): binding for binding in bindings}
         for binding in bindings:
             value = binding.value or ""
-            known = layouts.recognise(binding.key, value)
+            line = layouts.recognise(binding)
             winner = last[binding.key.upper()]
-            is_about = known.ollama or values.mentions_ollama(value)
+            is_about = line.ollama or values.mentions_ollama(value)
             if binding.error is not None:
                 self.skipped.append(unreadable(binding, binding.error))
             elif winner is not binding and not is_about:
@@ -123,53 +108,54 @@ class Scope:
             elif is_about and _OF_KUBERNETES.fullmatch(f"{binding.key}={value}"):
                 self._skip(binding, KUBERNETES, "url", Kind.ELSEWHERE)
             else:
-                yield Line(binding=binding, known=known, text=_text(known, value))
+                yield line
 
     def _is_provider(self, line: Line) -> bool:
         """Whether it names Ollama as the program of the lines beside it; another one is noted."""
-        known = line.known
         is_ollama = line.text.lower() in ("ollama", "ollama_chat")
-        if known.ollama or line.is_host or not (known.role is Role.PROVIDER or is_ollama):
+        if line.ollama or line.is_host or not (line.role is Role.PROVIDER or is_ollama):
             return False
-        if known.role is not Role.PROVIDER:
-            known = layouts.recognise("_".join(layouts.words_of(line.binding.key)[:-1]))
-        self.providers[known.place] = is_ollama
+        place = line.place
+        if line.role is not Role.PROVIDER:
+            key = "_".join(layouts.words_of(line.binding.key)[:-1])
+            place = layouts.recognise(replace(line.binding, key=key)).place
+        self.providers[place] = is_ollama
         if is_ollama:
             self._skip(line.binding, PROVIDER, kind=Kind.ELSEWHERE)
         return is_ollama
 
     def _is_url(self, line: Line) -> bool:
-        known, text = line.known, line.text
-        if known.why or known.role not in (Role.URL, Role.MODEL, Role.NAME, Role.PROVIDER, None):
+        text = line.text
+        if line.why or line.role not in (Role.URL, Role.MODEL, Role.NAME, Role.PROVIDER, None):
             return False
         items: list[lists.Item] = []
         with suppress(InvalidInput):
             items = lists.items(line.binding, values.unquoted(text))
         if any(values.is_ollama(item.url) for item in items):
             return True
-        if known.role is not Role.URL:
+        if line.role is not Role.URL:
             return False
-        if known.odd and items:
+        if line.odd and items:
             return bool(values.no_server(text)) or any(
                 values.is_address(item.url) for item in items
             )
-        if known.ollama or text.lower() == "ollama":
-            return known.ollama or line.is_host
-        return bool(text) and self._is_of_ollama(known)
+        if line.ollama or text.lower() == "ollama":
+            return line.ollama or line.is_host
+        return bool(text) and self._is_of_ollama(line)
 
-    def _is_of_ollama(self, known: Meaning) -> bool:
+    def _is_of_ollama(self, line: Line) -> bool:
         """Whether its name, or a variable beside it, says that the program is Ollama."""
-        return known.ollama or self.providers.get(known.place, False)
+        return line.ollama or self.providers.get(line.place, False)
 
     def _is_related(self, line: Line) -> bool:
         """Whether a variable is about a server; else it is listed, or counted, and done with."""
-        binding, known = line.binding, line.known
-        mentions = values.mentions_ollama(line.text) and known.role not in SECRET_ROLES
-        if known.why and (known.ollama or (mentions and known.why == layouts.NOT_ASKED)):
-            self._skip(binding, known.why, kind=Kind.ELSEWHERE)
-        elif known.ollama and known.role in (None, Role.URL, Role.PROVIDER):
+        binding = line.binding
+        mentions = values.mentions_ollama(line.text) and line.role not in SECRET_ROLES
+        if line.why and (line.ollama or (mentions and line.why == layouts.NOT_ASKED)):
+            self._skip(binding, line.why, kind=Kind.ELSEWHERE)
+        elif line.ollama and line.role in (None, Role.URL, Role.PROVIDER):
             self._skip(binding, layouts.not_understood(binding.key), kind=Kind.UNKNOWN)
-        elif known.ollama or self._is_beside_own(known) or self._is_model(line):
+        elif line.ollama or self._is_beside_own(line) or self._is_model(line):
             return True
         elif mentions:
             self._skip(binding, MENTION)
@@ -177,34 +163,33 @@ class Scope:
             self.unrelated.append(binding)
         return False
 
-    def _is_beside_own(self, known: Meaning) -> bool:
+    def _is_beside_own(self, line: Line) -> bool:
         """Whether it stands beside the URL of a server of its prefix, both without OLLAMA."""
-        if known.role is None or not any(known.place):
+        if line.role is None or not any(line.place):
             return False
-        places = [server.known.place for server in self.fleet.servers if not server.known.ollama]
-        return known.place in places or bool(known.prefix and known.prefix in dict(places))
+        places = [server.line.place for server in self.fleet.servers if not server.line.ollama]
+        return line.place in places or bool(line.prefix and line.prefix in dict(places))
 
     def _is_model(self, line: Line) -> bool:
         """Whether a variable without OLLAMA names one of its models."""
-        known, text = line.known, line.text
-        if known.role not in (Role.MODEL, None) or not values.is_model_name(text):
+        text = line.text
+        if line.role not in (Role.MODEL, None) or not values.is_model_name(text):
             return False
-        if known.role is None or values.is_model_of_ollama(text):
+        if line.role is None or values.is_model_of_ollama(text):
             return values.is_model_of_ollama(text)
-        if known.place in self.providers:
-            return self.providers[known.place]
-        return bool(self.fleet.servers) and not line.binding.unfilled and known.is_slot_alone
+        if line.place in self.providers:
+            return self.providers[line.place]
+        return bool(self.fleet.servers) and not line.binding.unfilled and line.is_slot_alone
 
     def _is_plain_model(self, line: Line) -> bool:
         """Whether it names a model without OLLAMA, without a server beside it, for no purpose."""
-        known = line.known
-        if known.role is not Role.MODEL or _is_own(known, self.fleet.target(known)):
+        if line.role is not Role.MODEL or _is_own(line, self.fleet.target(line)):
             return False
-        return known.is_plain or (known.slot is None and self._is_of_ollama(known))
+        return line.is_plain or (line.slot is None and self._is_of_ollama(line))
 
     def _is_usable(self, line: Line) -> bool:
         """Whether a value can be used; else the variable is skipped."""
-        binding, known, text = line.binding, line.known, line.text.strip()
+        binding, text = line.binding, line.text.strip()
         if binding.unfilled:
             needed = ", ".join(f"${{{name}}}" for name in binding.unfilled)
             self._skip(binding, f"needs {needed}, which no line before it sets")
@@ -212,30 +197,30 @@ class Scope:
             self._skip(binding, "no value: written without =")
         elif not text:
             self._skip(binding, "no value")
-        elif known.role in AUTH_ROLES and values.is_placeholder(text, key=known.role is Role.KEY):
+        elif line.role in AUTH_ROLES and values.is_placeholder(text, key=line.role is Role.KEY):
             self._skip(binding, values.PLACEHOLDER)
         else:
-            many = known.many or known.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
+            many = line.many or line.role in (Role.URL, Role.CONFIGS, Role.HEADERS)
             return self._try(binding, values.checked, binding, line.text, many)
         return False
 
     def _add_servers(self, line: Line, parts: dict[Any, Line]) -> None:
         """Add the server that a variable names, or each of its list."""
-        binding, known, text = line.binding, line.known, values.unquoted(line.text)
+        binding, text = line.binding, values.unquoted(line.text)
         why = values.no_server(text)
         if why:
             self._skip(binding, why, "url")
-        elif known.many or lists.is_list(text):
+        elif line.many or lists.is_list(text):
             items = lists.items(binding, text)
             self.fleet.lengths[binding] = max(((item.index or 0) + 1 for item in items), default=0)
             for item in items:
-                if self._is_of_ollama(known) or values.is_ollama(item.url):
+                if self._is_of_ollama(line) or values.is_ollama(item.url):
                     self._try(binding, self._add_server, line, item, [])
                 else:
                     why = f"{values.shown_address(item.url)} is not known as an Ollama server"
                     self._skip(binding, why, "url")
         else:
-            places = [(role, known.place) for role in _PARTS]
+            places = [(role, line.place) for role in _PARTS]
             beside = [parts[place] for place in places if place in parts]
             self._add_server(line, lists.Item(url=text), beside)
 
@@ -247,7 +232,7 @@ class Scope:
             return
         whole, used = _completed(line, item, beside)
         url, userinfo = values.server_url(binding, whole)
-        server = LegacyServer(read_url=url, source=binding, known=line.known, index=item.index)
+        server = LegacyServer(read_url=url, line=line, index=item.index)
         server.say_url(used)
         if userinfo:
             server.tell_userinfo(userinfo, binding)
@@ -262,24 +247,24 @@ class Scope:
 
     def _attach(self, line: Line) -> None:
         """Give a value to the server that its name means, or say why it goes nowhere."""
-        known, binding, role = line.known, line.binding, line.known.role
-        server = self.fleet.target(known)
+        binding, role = line.binding, line.role
+        server = self.fleet.target(line)
         if role in _PARTS:
             if not any(binding in server.fields["url"].also for server in self.fleet.servers):
                 self._skip(binding, f"no URL without a {role} to which it could belong", "url")
         elif role is Role.CONFIGS:
             self._attach_configs(line)
-        elif known.many or (role in NUMBER_ROLES and not known.slot and "," in line.text):
+        elif line.many or (role in NUMBER_ROLES and not line.slot and "," in line.text):
             self._attach_parallel(line)
-        elif role in (Role.MODEL, None) and self.fleet.servers and not _is_for_all(known, server):
-            purpose = known.slot or known.prefix.lower()
+        elif role in (Role.MODEL, None) and self.fleet.servers and not _is_for_all(line, server):
+            purpose = line.slot or line.prefix.lower()
             why = f"a model for one purpose ({purpose}): name it with --model"
             self._skip(binding, why, "default_model")
-        elif server is None and known.odd and self.fleet.servers:
+        elif server is None and line.odd and self.fleet.servers:
             self._skip(binding, layouts.not_understood(binding.key), kind=Kind.UNKNOWN)
         elif server is None:
-            self._skip(binding, self._no_target(known.slot))
-        elif role is Role.ACTIVE and known.slot is None:
+            self._skip(binding, self._no_target(line.slot))
+        elif role is Role.ACTIVE and line.slot is None:
             self._skip(binding, "a switch of the program, not of a server", kind=Kind.ELSEWHERE)
         else:
             self._tell(server, {role or Role.MODEL: line.text}, binding)
@@ -307,8 +292,8 @@ class Scope:
                 self._skip(line.binding, why, "default_model")
 
     def _attach_parallel(self, line: Line) -> None:
-        servers, length = self.fleet.listed(line.known.prefix)
-        binding, role = line.binding, line.known.role or Role.NAME
+        servers, length = self.fleet.listed(line.prefix)
+        binding, role = line.binding, line.role or Role.NAME
         parts = lists.texts(binding, line.text)
         if not servers:
             self._skip(binding, "there is no list of servers to which it could belong")
@@ -325,35 +310,27 @@ class Scope:
         """Open WebUI's settings of each URL, by its index in the list, in old files by itself."""
         binding = line.binding
         for key, config in lists.objects(binding, line.text):
-            server = self.fleet.configured(binding, key, line.known.prefix)
+            server = self.fleet.configured(binding, key, line.prefix)
             if server is not None:
                 texts, unused = lists.json_fields(binding, config)
                 server.skip_keys(binding, unused)
                 self._tell(server, texts, binding)
 
 
-def _text(known: Meaning, value: str) -> str:
-    if known.role is Role.URL:
-        return values.unquoted(value)
-    if known.many or known.role not in _VERBATIM_ROLES:
-        return value.strip()
-    return value
-
-
-def _is_own(known: Meaning, server: LegacyServer | None) -> bool:
+def _is_own(line: Line, server: LegacyServer | None) -> bool:
     """Whether a model's name says that it is this server's."""
-    if known.ollama or server is None:
-        return known.ollama
-    return not server.known.ollama and server.known.place == known.place
+    if line.ollama or server is None:
+        return line.ollama
+    return not server.line.ollama and server.line.place == line.place
 
 
-def _is_for_all(known: Meaning, server: LegacyServer | None) -> bool:
+def _is_for_all(line: Line, server: LegacyServer | None) -> bool:
     """Whether a model can be the default model of its server, or misses one by a number."""
-    if known.purposes & layouts.NEVER_DEFAULT:
+    if line.purposes & layouts.NEVER_DEFAULT:
         return False
     if server is None:
-        return (known.slot or "").isdecimal()
-    return _is_own(known, server)
+        return (line.slot or "").isdecimal()
+    return _is_own(line, server)
 
 
 def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, list[Binding]]:
@@ -362,10 +339,10 @@ def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, l
     if Role.PORT in item.values:
         port = values.whole_number(line.binding, item.values[Role.PORT], 1, 65535)
     for other in beside:
-        if other.known.role is Role.PORT:
+        if other.role is Role.PORT:
             port = values.whole_number(other.binding, other.text, 1, 65535)
         else:
             https = values.https(other.binding, other.text)
     whole = values.complete(line.binding, item.url, port, https)
-    used = [o for o in beside if whole != item.url or o.known.role is Role.TLS]
+    used = [o for o in beside if whole != item.url or o.role is Role.TLS]
     return whole, [other.binding for other in used]
