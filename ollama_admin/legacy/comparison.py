@@ -107,7 +107,8 @@ def compare(
             if not is_given:
                 name = next(free for free in numbered(name) if names.server_key(free) not in taken)
                 taken.add(names.server_key(name))
-            verdicts = _as_new(server)
+            new = server.everything.items()
+            verdicts = ((field, said, State.NEW, said.remark) for field, said in new)
         entries = [entry for verdict in verdicts for entry in _entries(name, *verdict)]
         compared.append(Comparison(server=server, row=row, name=name, entries=tuple(entries)))
     return compared
@@ -139,11 +140,6 @@ def _entries(
 
 def _key(server: LegacyServer) -> str:
     return names.server_key(server.name)
-
-
-def _as_new(server: LegacyServer) -> Iterator[Verdict]:
-    for field, sourced in server.everything.items():
-        yield field, sourced, State.NEW, sourced.remark
 
 
 def _waiting(server: LegacyServer, cause: str, why: str) -> Iterator[Verdict]:

@@ -65,6 +65,7 @@ def credential(pieces: Pieces) -> Fields | None:
 def auth(pieces: Pieces) -> Iterator[tuple[str, Sourced] | PlanEntry]:
     """The fields that the pieces make, and what of them goes nowhere."""
     chosen = credential(pieces)
+    used = [part.source for part in (chosen or {}).values()]
     if chosen is not None:
         said = chosen.copy()
         if Role.SCHEME in pieces:
@@ -75,12 +76,8 @@ def auth(pieces: Pieces) -> Iterator[tuple[str, Sourced] | PlanEntry]:
             yield from _headers(piece, chosen)
         elif role in CF_HEADERS:
             yield _header(CF_HEADERS[Role(role)], piece)
-        elif chosen is None or not (role == Role.SCHEME or _is_part(piece, chosen)):
+        elif chosen is None or (role != Role.SCHEME and piece.source not in used):
             yield from _skipped(piece, _why(Role(role), pieces, chosen), COLUMNS[role])
-
-
-def _is_part(piece: Sourced, chosen: Fields) -> bool:
-    return any(piece.source == part.source for part in chosen.values())
 
 
 def _skipped(piece: Sourced, why: str, column: str) -> Iterator[PlanEntry]:

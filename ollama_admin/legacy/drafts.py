@@ -16,7 +16,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import values
 from ollama_admin.legacy.credentials import auth, credential
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import AUTH_ROLES, CHAT, COLUMNS, SECRET_ROLES, Line, Role
+from ollama_admin.legacy.layouts import AUTH_ROLES, CHAT, COLUMNS, Line, Role
 from ollama_admin.legacy.servers import FieldValue, Kind, PlanEntry, Sourced
 
 MODEL_LIST = "a list of model names: a server has one default model"
@@ -37,21 +37,12 @@ class LegacyServer:
     these make. `line` is that of the URL, `index` the place in a list of them.
     """
 
-    read_url: ServerURL
     line: Line
     index: int | None = None
     fields: dict[str, Sourced] = field(default_factory=dict)
     pieces: dict[str, Sourced] = field(default_factory=dict)
     auth: dict[str, Sourced] = field(default_factory=dict)
     skips: list[PlanEntry] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        url = self.read_url
-        self.fields["url"] = Sourced(value=url.url, source=self.source, remark=url.note)
-        if url.v1:
-            value, remark = ApiVersion.V1.value, "the URL ends in /v1"
-            inferred = Sourced(value=value, source=self.source, given=False, remark=remark)
-            self.fields["api_version"] = inferred
 
     @property
     def source(self) -> Binding:
@@ -68,23 +59,11 @@ class LegacyServer:
 
     @property
     def url(self) -> str:
-        return self.read_url.url
+        return str(self.fields["url"].value)
 
     @property
     def is_active(self) -> bool:
         return "is_active" not in self.fields or bool(self.fields["is_active"].value)
-
-    @property
-    def unnumbered(self) -> bool:
-        return self.line.slot is None and self.index is None
-
-    @property
-    def has_purpose(self) -> bool:
-        return bool(self.line.purposes)
-
-    @property
-    def holds_secret(self) -> bool:
-        return not SECRET_ROLES.isdisjoint(self.pieces)
 
     def bindings(self) -> Iterator[Binding]:
         """All variables that say something of it."""
@@ -100,7 +79,7 @@ class LegacyServer:
             return int(self.index is not None), 0
         if slot.isdecimal():
             return 2, int(slot)
-        return 3, int(self.has_purpose)
+        return 3, int(bool(self.line.purposes))
 
     def tell(self, role: Role, text: str, source: Binding, remark: str | None = None) -> None:
         """Note what a variable, or a key of its JSON, says of this server."""
@@ -120,18 +99,24 @@ class LegacyServer:
         else:
             self._add(self.pieces, role, Sourced(value=Secret(text), source=source, remark=remark))
 
-    def tell_userinfo(self, userinfo: Userinfo, source: Binding) -> None:
-        """Note the user and password of the URL; one alone is not completed from elsewhere."""
-        if not (userinfo.username and userinfo.password):
+    def tell_url(self, url: ServerURL, userinfo: Userinfo | None, parts: list[Binding]) -> None:
+        """Note the URL, of which `parts` stood apart, and the user and password that stood in it;
+        one without the other is not completed from elsewhere.
+        """
+        source = self.source
+        said = Sourced(value=url.url, source=source, remark=url.note)
+        self.fields["url"] = said.said_by(parts)
+        if url.v1:
+            value, remark = ApiVersion.V1.value, "the URL ends in /v1"
+            inferred = Sourced(value=value, source=source, given=False, remark=remark)
+            self.fields["api_version"] = inferred
+        if userinfo and userinfo.username and userinfo.password:
+            remark = "taken out of the URL"
+            self.tell(Role.USERNAME, values.checked(source, userinfo.username), source, remark)
+            self.tell(Role.PASSWORD, values.checked(source, userinfo.password), source, remark)
+        elif userinfo:
             why = "the URL holds a user name or a password, but not both"
             self.skip([source], why, "auth_config")
-            return
-        for role, text in ((Role.USERNAME, userinfo.username), (Role.PASSWORD, userinfo.password)):
-            self.tell(role, values.checked(source, text), source, "taken out of the URL")
-
-    def say_url(self, sources: list[Binding]) -> None:
-        """Note the variables that gave a part of the URL."""
-        self.fields["url"] = self.fields["url"].said_by(sources)
 
     def skip(self, sources: Iterable[Binding], why: str, column: str | None = None) -> None:
         self.skips += [PlanEntry(binding=source, why=why, field=column) for source in sources]
@@ -213,11 +198,12 @@ class Fleet:
         return [s for s in self.servers if s.line.prefix == prefix] or self.servers
 
     def unnumbered(self, prefix: str) -> LegacyServer | None:
-        return next((server for server in self.group(prefix) if server.unnumbered), None)
+        group = self.group(prefix)
+        return next((s for s in group if s.line.slot is None and s.index is None), None)
 
     def first(self, prefix: str) -> LegacyServer | None:
         """The server that means all: the unnumbered one, else the first that has no purpose."""
-        by_purpose = sorted(self.group(prefix), key=lambda server: server.has_purpose)
+        by_purpose = sorted(self.group(prefix), key=lambda server: bool(server.line.purposes))
         return self.unnumbered(prefix) or next(iter(by_purpose), None)
 
     def target(self, line: Line) -> LegacyServer | None:

@@ -66,7 +66,7 @@ def plan(
     """
     compared = compare(servers, legacy.servers, stored, update=update)
     able = [one for one in compared if one.can_be_default]
-    able.sort(key=lambda one: one.server.has_purpose)
+    able.sort(key=lambda one: bool(one.server.line.purposes))
     if able and not any(row.is_default for row in servers):
         compared[compared.index(able[0])] = able[0].as_default()
     kept = [entry for comparison in compared for entry in comparison.entries]

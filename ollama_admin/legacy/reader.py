@@ -39,10 +39,10 @@ class Legacy:
 
 def read(files: Sequence[EnvFile]) -> Legacy:
     """The servers of all files, the first file's first; what cannot be read is skipped."""
-    scopes = [(file, Scope.of(bindings)) for file in files for bindings in file.scopes()]
+    scopes = [(file, Scope(bindings)) for file in files for bindings in file.scopes()]
     by_url: dict[str, LegacyServer] = {}
     for _, scope in scopes:
-        for server in scope.fleet.servers:
+        for server in scope.servers:
             first = by_url.setdefault(server.url, server)
             if first is not server:
                 first.absorb(server)

@@ -7,8 +7,8 @@ when a variable beside it names Ollama. What of it cannot be kept is listed with
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import layouts, lists, values
@@ -33,23 +33,14 @@ _OF_KUBERNETES = re.compile(
 _PARTS = (Role.PORT, Role.TLS)  # of a URL, which may stand apart from it
 
 
-@dataclass(slots=True, kw_only=True)
-class Scope:
+class Scope(Fleet):
     """What was read. `providers` says beside which variables the program is Ollama, or is not."""
 
-    fleet: Fleet = field(default_factory=Fleet)
-    skipped: list[PlanEntry] = field(default_factory=list)
-    unrelated: list[Binding] = field(default_factory=list)
-    providers: dict[tuple[str, str | None], bool] = field(default_factory=dict)
-    has_secrets: bool = False
-
-    @classmethod
-    def of(cls, bindings: list[Binding]) -> Self:
-        self = cls()
-        self._read(bindings)
-        return self
-
-    def _read(self, bindings: list[Binding]) -> None:
+    def __init__(self, bindings: list[Binding]) -> None:
+        super().__init__()
+        self.skipped: list[PlanEntry] = []
+        self.unrelated: list[Binding] = []
+        self.providers: dict[tuple[str, str | None], bool] = {}
         lines = [line for line in self._lines(bindings) if not self._is_provider(line)]
         parts = {(line.role, line.place): line for line in lines}
         others = []
@@ -58,7 +49,7 @@ class Scope:
                 others.append(line)
             elif self._is_usable(line):
                 self._try(line.binding, self._add_servers, line, parts)
-        self.fleet.servers.sort(key=lambda server: server.order)
+        self.servers.sort(key=lambda server: server.order)
         attached = [line for line in others if self._is_related(line) and self._is_usable(line)]
         attached.sort(key=lambda line: line.rank)
         plain = [line for line in attached if self._is_plain_model(line)]
@@ -66,10 +57,10 @@ class Scope:
             if line not in plain:
                 self._try(line.binding, self._attach, line)
         self._attach_plain(plain)
-        self.has_secrets = any(line.role in SECRET_ROLES for line in attached)
-        self.has_secrets |= any(server.holds_secret for server in self.fleet.servers)
+        secrets = {line.role for line in attached}.union(*(s.pieces for s in self.servers))
+        self.has_secrets = not SECRET_ROLES.isdisjoint(secrets)
         used = {skip.binding for skip in self.skipped}.union(self.unrelated)
-        used.update(binding for server in self.fleet.servers for binding in server.bindings())
+        used.update(binding for server in self.servers for binding in server.bindings())
         for line in lines:
             if line.binding not in used:
                 self._skip(line.binding, "says nothing that is kept")
@@ -136,9 +127,8 @@ class Scope:
         if line.role is not Role.URL:
             return False
         if line.odd and items:
-            return bool(values.no_server(text)) or any(
-                values.is_address(item.url) for item in items
-            )
+            is_address = any(values.is_address(item.url) for item in items)
+            return is_address or values.no_server(text) is not None
         if line.ollama or text.lower() == "ollama":
             return line.ollama or line.is_host
         return bool(text) and self._is_of_ollama(line)
@@ -167,7 +157,7 @@ class Scope:
         """Whether it stands beside the URL of a server of its prefix, both without OLLAMA."""
         if line.role is None or not any(line.place):
             return False
-        places = [server.line.place for server in self.fleet.servers if not server.line.ollama]
+        places = [server.line.place for server in self.servers if not server.line.ollama]
         return line.place in places or bool(line.prefix and line.prefix in dict(places))
 
     def _is_model(self, line: Line) -> bool:
@@ -179,11 +169,11 @@ class Scope:
             return values.is_model_of_ollama(text)
         if line.place in self.providers:
             return self.providers[line.place]
-        return bool(self.fleet.servers) and not line.binding.unfilled and line.is_slot_alone
+        return bool(self.servers) and not line.binding.unfilled and line.is_slot_alone
 
     def _is_plain_model(self, line: Line) -> bool:
         """Whether it names a model without OLLAMA, without a server beside it, for no purpose."""
-        if line.role is not Role.MODEL or _is_own(line, self.fleet.target(line)):
+        if line.role is not Role.MODEL or _is_own(line, self.target(line)):
             return False
         return line.is_plain or (line.slot is None and self._is_of_ollama(line))
 
@@ -212,7 +202,7 @@ class Scope:
             self._skip(binding, why, "url")
         elif line.many or lists.is_list(text):
             items = lists.items(binding, text)
-            self.fleet.lengths[binding] = max(((item.index or 0) + 1 for item in items), default=0)
+            self.lengths[binding] = max(((item.index or 0) + 1 for item in items), default=0)
             for item in items:
                 if self._is_of_ollama(line) or values.is_ollama(item.url):
                     self._try(binding, self._add_server, line, item, [])
@@ -232,12 +222,10 @@ class Scope:
             return
         whole, used = _completed(line, item, beside)
         url, userinfo = values.server_url(binding, whole)
-        server = LegacyServer(read_url=url, line=line, index=item.index)
-        server.say_url(used)
-        if userinfo:
-            server.tell_userinfo(userinfo, binding)
+        server = LegacyServer(line=line, index=item.index)
+        server.tell_url(url, userinfo, used)
         server.skip_keys(binding, item.unused)
-        self.fleet.servers.append(server)
+        self.servers.append(server)
         self._tell(server, item.values, binding)
 
     def _tell(self, server: LegacyServer, texts: lists.Texts, binding: Binding) -> None:
@@ -247,52 +235,48 @@ class Scope:
 
     def _attach(self, line: Line) -> None:
         """Give a value to the server that its name means, or say why it goes nowhere."""
-        binding, role = line.binding, line.role
-        server = self.fleet.target(line)
+        binding, role, slot = line.binding, line.role, line.slot
+        server = self.target(line)
         if role in _PARTS:
-            if not any(binding in server.fields["url"].also for server in self.fleet.servers):
+            if not any(binding in server.fields["url"].also for server in self.servers):
                 self._skip(binding, f"no URL without a {role} to which it could belong", "url")
         elif role is Role.CONFIGS:
             self._attach_configs(line)
-        elif line.many or (role in NUMBER_ROLES and not line.slot and "," in line.text):
+        elif line.many or (role in NUMBER_ROLES and not slot and "," in line.text):
             self._attach_parallel(line)
-        elif role in (Role.MODEL, None) and self.fleet.servers and not _is_for_all(line, server):
-            purpose = line.slot or line.prefix.lower()
+        elif role in (Role.MODEL, None) and self.servers and not _is_for_all(line, server):
+            purpose = slot or line.prefix.lower()
             why = f"a model for one purpose ({purpose}): name it with --model"
             self._skip(binding, why, "default_model")
-        elif server is None and line.odd and self.fleet.servers:
+        elif server is None and line.odd and self.servers:
             self._skip(binding, layouts.not_understood(binding.key), kind=Kind.UNKNOWN)
+        elif server is None and slot and self.servers:
+            called = "has the number" if slot.isdecimal() else "is called"
+            self._skip(binding, f"no server {called} {slot}")
         elif server is None:
-            self._skip(binding, self._no_target(line.slot))
-        elif role is Role.ACTIVE and line.slot is None:
+            self._skip(binding, NO_SERVER)
+        elif role is Role.ACTIVE and slot is None:
             self._skip(binding, "a switch of the program, not of a server", kind=Kind.ELSEWHERE)
         else:
             self._tell(server, {role or Role.MODEL: line.text}, binding)
 
-    def _no_target(self, slot: str | None) -> str:
-        """Why a variable belongs to no server."""
-        if slot is None or not self.fleet.servers:
-            return NO_SERVER
-        if slot.isdecimal():
-            return f"no server has the number {slot}"
-        return f"no server is called {slot}"
-
     def _attach_plain(self, lines: list[Line]) -> None:
         """A model without OLLAMA and for no purpose is the default model if it is the only one."""
-        server = self.fleet.first("")
+        server = self.first("")
         names_one = len({line.text for line in lines}) == 1
         is_open = server is not None and "default_model" not in server.fields
         for line in lines:
-            if server is not None and names_one and is_open:
-                self._tell(server, {Role.MODEL: line.text}, line.binding)
-            elif server is None:
+            if server is None:
                 self._skip(line.binding, NO_SERVER)
+            elif not names_one:
+                self._skip(line.binding, NOT_ALONE, "default_model")
+            elif not is_open:
+                self._skip(line.binding, NOT_COUNTED, "default_model")
             else:
-                why = NOT_COUNTED if names_one else NOT_ALONE
-                self._skip(line.binding, why, "default_model")
+                self._tell(server, {Role.MODEL: line.text}, line.binding)
 
     def _attach_parallel(self, line: Line) -> None:
-        servers, length = self.fleet.listed(line.prefix)
+        servers, length = self.listed(line.prefix)
         binding, role = line.binding, line.role or Role.NAME
         parts = lists.texts(binding, line.text)
         if not servers:
@@ -310,7 +294,7 @@ class Scope:
         """Open WebUI's settings of each URL, by its index in the list, in old files by itself."""
         binding = line.binding
         for key, config in lists.objects(binding, line.text):
-            server = self.fleet.configured(binding, key, line.prefix)
+            server = self.configured(binding, key, line.prefix)
             if server is not None:
                 texts, unused = lists.json_fields(binding, config)
                 server.skip_keys(binding, unused)
