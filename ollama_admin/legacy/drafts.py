@@ -89,9 +89,8 @@ class LegacyServer:
         elif role is Role.MODEL and values.is_placeholder(text):
             self.skip([source], values.PLACEHOLDER, column)
         elif role in _READERS:
-            self._add(
-                self.fields, column, Sourced(value=_READERS[role](source, text), source=source)
-            )
+            value = _READERS[role](source, text)
+            self._add(self.fields, column, Sourced(value=value, source=source))
         elif role not in AUTH_ROLES:
             self.skip([source], "not kept")
         elif values.is_placeholder(text.strip(), key=role is Role.KEY):
@@ -181,8 +180,8 @@ class LegacyServer:
             return
         for source in sourced.sources:
             where = first.source.place
-            if known is self.fields:
-                where = _where(first.source, source)
+            if known is self.fields and first.source.file == source.file and source.line:
+                where = f"{first.source.key}, line {first.source.line}"
             self.skip([source], f"another value counts: {where}", COLUMNS.get(key, key))
 
 
@@ -256,10 +255,3 @@ def numbered(name: str) -> Iterator[str]:
 def _name(*words: str) -> str:
     joined = "-".join(word for word in words if word).lower()
     return re.sub(r"[^a-z0-9.]+", "-", joined)[:SERVER_NAME_LIMIT].strip("-")
-
-
-def _where(binding: Binding, beside: Binding) -> str:
-    """Where a variable stands; its file is left out where it is that of `beside`."""
-    if binding.file == beside.file and binding.line is not None:
-        return f"{binding.key}, line {binding.line}"
-    return binding.place

@@ -37,19 +37,18 @@ def is_list(text: str) -> bool:
 def items(binding: Binding, text: str) -> list[Item]:
     """The servers of a list, however it is written; empty parts keep their index."""
     if values.is_json(text):
-        return _json_items(binding, values.parsed_json(binding, text))
-    tabular = _row_items(text) or _connection_items(binding, text)
-    if tabular:
-        return tabular
-    parts = parallel_texts(text)
-    if len(parts) > 1 and any("@" in part and "://" not in part for part in parts):
+        entries = _json_entries(binding, values.parsed_json(binding, text))
+        return [_item(binding, index, entry) for index, entry in enumerate(entries)]
+    parts = _rows(text) or _connection(binding, text) or parallel_texts(text)
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) > 1 and any("@" in part and "://" not in part for part in texts):
         what = "is a list in which a user and a password cannot be told apart"
         hint = "write each URL with its scheme, and %2C for a comma inside a password"
         raise values.problem(binding, what, hint)
-    return [_text_item(index, part) for index, part in enumerate(parts) if part]
+    return [_item(binding, index, part) for index, part in enumerate(parts) if part]
 
 
-def texts(binding: Binding, text: str) -> list[str]:
+def texts_beside(binding: Binding, text: str) -> list[str]:
     """The parts of a list that stands beside a list of servers."""
     if text.startswith("["):
         return values.json_texts(binding, text)
@@ -91,66 +90,63 @@ def json_fields(binding: Binding, entry: Mapping[str, Json]) -> tuple[Texts, tup
     return fields, tuple(unused)
 
 
-def _row_items(text: str) -> list[Item]:
+def _rows(text: str) -> list[Json]:
     """Servers written as rows of a table, as in `gpu,http://gpu:11434,0,1`."""
-    rows = []
-    for index, row in enumerate(filter(None, map(str.strip, text.splitlines()))):
+    rows: list[Json] = []
+    for row in filter(None, map(str.strip, text.splitlines())):
         cells = [cell.strip() for cell in row.split(",")]
         addresses = [cell for cell in cells if "://" in cell]
         if len(addresses) != 1 or not any(cell.isdecimal() for cell in cells):
             return []
         names = [cell for cell in cells if cell and cell not in addresses and not cell.isdecimal()]
-        said = dict(zip([Role.NAME], names, strict=False))
-        rows.append(Item(index=index, url=addresses[0], values=said, unused=("other columns",)))
+        name = next(iter(names), None)
+        rows.append({"name": name, "url": addresses[0], "other columns": None})
     return rows
 
 
-def _connection_items(binding: Binding, text: str) -> list[Item]:
+def _connection(binding: Binding, text: str) -> list[Json]:
     """The server of a connection string, as in `Endpoint=http://gpu:11434;Model=m`."""
     pairs = [part.partition("=") for part in parallel_texts(text) if part]
+    fields: dict[str, Json] = {key: value.strip() for key, _, value in pairs}
     if ";" not in text or not all(mark for _, mark, _ in pairs):
         return []
-    fields: dict[str, Json] = {key: value.strip() for key, _, value in pairs}
     if Role.URL not in json_fields(binding, fields)[0]:
         return []
-    return [_json_item(binding, 0, fields)]
+    return [fields]
 
 
-def _json_items(binding: Binding, document: Json) -> list[Item]:
-    if isinstance(document, dict):
-        inner = next((value for key, value in document.items() if key.lower() in JSON_LISTS), None)
-        if isinstance(inner, (list, dict)):
-            return _json_items(binding, inner)
-        if Role.URL in json_fields(binding, document)[0]:
-            return [_json_item(binding, 0, document)]
-        entries = enumerate(document.items())
-        return [_json_item(binding, index, entry, name) for index, (name, entry) in entries]
+def _json_entries(binding: Binding, document: Json) -> list[Json]:
     if isinstance(document, list):
-        return [_json_item(binding, index, entry) for index, entry in enumerate(document)]
-    raise values.problem(binding, "is JSON, but no list of servers")
+        return document
+    if not isinstance(document, dict):
+        raise values.problem(binding, "is JSON, but no list of servers")
+    inner = next((value for key, value in document.items() if key.lower() in JSON_LISTS), None)
+    if isinstance(inner, (list, dict)):
+        return _json_entries(binding, inner)
+    if Role.URL in json_fields(binding, document)[0]:
+        return [document]
+    entries: list[Json] = []
+    for name, entry in document.items():
+        fields = entry if isinstance(entry, dict) else {"url": entry}
+        entries.append({"name": name, **fields})
+    return entries
 
 
-def _json_item(binding: Binding, index: int, entry: Json, name: str | None = None) -> Item:
-    if isinstance(entry, str) and entry.strip():
-        if name is None:
-            return _text_item(index, values.checked(binding, entry.strip()))
-        entry = {"url": entry.strip()}
+def _item(binding: Binding, index: int, entry: Json) -> Item:
+    if isinstance(entry, str):
+        named = _NAMED.fullmatch(entry.strip())
+        if named is None or values.IPV6.match(entry.strip()):
+            entry = {"url": entry.strip()}
+        else:
+            url = named["url"] or named["whole"] or ""
+            entry = {"name": named["name"].strip(), "url": url.strip()}
     if not isinstance(entry, dict):
         raise values.problem(binding, f"is JSON whose entry {index + 1} is no server")
-    named: dict[str, Json] = {"name": name}
-    fields, unused = json_fields(binding, named | entry)
-    url = fields.pop(Role.URL, None)
-    if url is None:
+    fields, unused = json_fields(binding, entry)
+    whole = fields.pop(Role.URL, None)
+    if whole is None:
         raise values.problem(binding, f"is a list whose entry {index + 1} has no URL")
-    return Item(index=index, url=url, values=fields, unused=unused)
-
-
-def _text_item(index: int, text: str) -> Item:
-    named = _NAMED.fullmatch(text)
-    if named is None or values.IPV6.match(text):
-        return Item(index=index, url=text)
-    url = (named["url"] or named["whole"] or "").strip()
-    return Item(index=index, url=url, values={Role.NAME: named["name"].strip()})
+    return Item(index=index, url=whole, values=fields, unused=unused)
 
 
 def _json_text(binding: Binding, key: str, value: Json) -> str:

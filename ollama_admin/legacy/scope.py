@@ -278,7 +278,7 @@ class Scope(Fleet):
     def _attach_parallel(self, line: Line) -> None:
         servers, length = self.listed(line.prefix)
         binding, role = line.binding, line.role or Role.NAME
-        parts = lists.texts(binding, line.text)
+        parts = lists.texts_beside(binding, line.text)
         if not servers:
             self._skip(binding, "there is no list of servers to which it could belong")
         elif len(parts) != length:

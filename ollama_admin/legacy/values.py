@@ -22,8 +22,14 @@ PLACEHOLDER = "a placeholder"
 TRUE = frozenset({"true", "1", "yes", "on"})
 SWITCH_WORDS = TRUE | {"false", "0", "no", "off"}
 
-_PLACEHOLDER = re.compile(
-    r"<.*>|\{\{.*\}\}|\[[A-Z][A-Z_ -]*\]|(?:https?://)?your[-_ ].*", re.IGNORECASE | re.DOTALL
+_UNFILLED = r"<.*>|\{\{.*\}\}|\[[A-Z][A-Z_ -]*\]|(?:https?://)?your[-_ ].*"
+_PLACEHOLDER = re.compile(_UNFILLED, re.IGNORECASE | re.DOTALL)
+_PLACEHOLDER_KEY = re.compile(
+    rf"(?:bearer(?: +|$))?(?:|{_UNFILLED}|(?:sk-)?(?:x+|\.+|\*+|your.*)|sk-?|n/?a|to-?do|"
+    r"empty|none|null|ollama|dummy|fake|placeholder|change[-_ ]?me|no[-_ ]?key|"
+    r"(?:(?:dummy|fake)[-_ ]?)?(?:api[-_ ]?)?(?:key|token|password)(?:[-_ ]here)?|"
+    r"(?:not|un)[-_ ]?(?:needed|required|used|necessary))",
+    re.IGNORECASE | re.DOTALL,
 )
 # a host that somebody should have filled in
 _PLACEHOLDER_HOST = re.compile(
@@ -48,26 +54,14 @@ _FOREIGN_MODEL = re.compile(
     r"(?:\w+/)?(?:gpt-[0-9]|o[1-9]-|chatgpt|claude|gemini|text-embedding-).*|.*[=\s].*",
     re.IGNORECASE,
 )
-_PLACEHOLDER_KEY = re.compile(
-    r"empty|none|null|ollama|dummy|fake|n/?a|x+|\*+|\.+|sk-?|(?:sk-)?(?:x+|\.+|\*+|your.*)|"
-    r"(?:(?:dummy|fake)[-_ ]?)?(?:api[-_ ]?)?(?:key|token|password)(?:[-_ ]here)?|"
-    r"change[-_ ]?me|placeholder|to-?do|no[-_ ]?key|(?:not|un)[-_ "
-    r"]?(?:needed|required|used|necessary)",
-    re.IGNORECASE,
-)
-_BEARER = re.compile(r"bearer(?: +|$)", re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]+")
 _LISTEN = re.compile(r"(?:https?://)?(?:0\.0\.0\.0|\[::\]|::|\*)?(?::[0-9]+)?/?")
 IPV6 = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]")
 
 
 def is_placeholder(text: str, *, key: bool = False) -> bool:
     """Whether a value only stands for one that somebody should have filled in."""
-    if key:
-        text = _BEARER.sub("", text)
-        if not text or _PLACEHOLDER_KEY.fullmatch(text):
-            return True
-    return bool(_PLACEHOLDER.fullmatch(text))
+    pattern = _PLACEHOLDER_KEY if key else _PLACEHOLDER
+    return pattern.fullmatch(text) is not None
 
 
 def no_server(text: str) -> str | None:
@@ -77,7 +71,10 @@ def no_server(text: str) -> str | None:
     reasons = (
         (text.startswith("/"), "a path on the program's own host, not a server"),
         (text and _LISTEN.fullmatch(text), "an address to listen on, not one to connect to"),
-        (_NUMBER.fullmatch(text), f"a number: a count, or the port of http://localhost:{text[:5]}"),
+        (
+            re.fullmatch("[0-9]+", text),
+            f"a number: a count, or the port of http://localhost:{text[:5]}",
+        ),
         (text.lower() in SWITCH_WORDS, "a switch, not a server"),
         (is_placeholder(text) or _PLACEHOLDER_HOST.fullmatch(text[:2000]), PLACEHOLDER),
         (_SHELL.search(text), "only a shell can say what it means"),
