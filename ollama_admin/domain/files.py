@@ -53,13 +53,10 @@ def read_regular_file(path: Path, limit: int, what: str = "file") -> ReadFile:
     messages call it.
     """
     try:
-        with os.fdopen(os.open(path, _WITHOUT_WAITING), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise _not_regular(path, what)
-            data = file.read(limit + 1)
+        data, status = regular_bytes(path, limit + 1)
     except IsADirectoryError as exc:
-        raise _not_regular(path, what) from exc
+        message = f"the {what} {path} is not a regular file"
+        raise InvalidInput(message, "name a file, not a pipe or a device") from exc
     except OSError as exc:
         raise InvalidInput(f"the {what} {path} cannot be read: {exc.strerror}") from exc
     except ValueError as exc:
@@ -69,10 +66,16 @@ def read_regular_file(path: Path, limit: int, what: str = "file") -> ReadFile:
     return ReadFile(what=what, path=path, data=data, status=status)
 
 
-def _not_regular(path: Path, what: str) -> InvalidInput:
-    return InvalidInput(
-        f"the {what} {path} is not a regular file", "name a file, not a pipe or a device"
-    )
+def regular_bytes(path: Path, most: int) -> tuple[bytes, os.stat_result]:
+    """At most so many bytes of a regular file, and what it was when it was opened. Raises OSError:
+    IsADirectoryError for a FIFO and a device, too, without waiting for them; ValueError for a path
+    with a NUL.
+    """
+    with os.fdopen(os.open(path, _WITHOUT_WAITING), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise IsADirectoryError
+        return file.read(most), status
 
 
 def _status(path: Path | None) -> os.stat_result | None:

@@ -2,22 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from ollama_admin.domain import names, urls
 from ollama_admin.domain.secret import Reference, Secret
 from ollama_admin.domain.servers import ApiVersion, GivenAuth, Server
 from ollama_admin.errors import AdminError
+from ollama_admin.legacy.credentials import AUTH_CONFIG, AUTH_TYPE, HEADERS
 from ollama_admin.legacy.drafts import LegacyServer, numbered
-from ollama_admin.legacy.servers import (
-    AUTH_CONFIG,
-    AUTH_TYPE,
-    HEADERS,
-    FieldValue,
-    PlanEntry,
-    Sourced,
-    State,
-)
+from ollama_admin.legacy.servers import FieldValue, PlanEntry, Sourced, State
 
 # the error of a secret that cannot be read
 Held: TypeAlias = str | Secret | Reference | AdminError
@@ -27,9 +20,10 @@ Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]
 Verdict: TypeAlias = tuple[str, Sourced, State, str | None]
 
 # what two spellings of a value have in common
-_KEYS: Mapping[str, Callable[[str], str]] = {
+_KEYS: Mapping[str, Callable[[Any], object]] = {
     "name": names.server_key,
     "default_model": names.model_key,
+    "capabilities": frozenset,
     f"{AUTH_CONFIG}header_name": str.casefold,
 }
 
@@ -118,24 +112,17 @@ def _entries(
     server: str, field: str, sourced: Sourced, state: State, why: str | None
 ) -> Iterator[PlanEntry]:
     """What becomes of a value, then of the variables that say the same."""
-    value = sourced.value
+    source, value = sourced.source, sourced.value
     if field == "name" and not sourced.given:
         value = server  # it may have made way for another
     entry = PlanEntry(
-        binding=sourced.source,
-        server=server,
-        field=field,
-        told=value,
-        state=state,
-        why=why,
-        kind=None,
+        binding=source, server=server, field=field, told=value, state=state, why=why, kind=None
     )
     yield entry
-    state, why = State.IGNORED, f"waits for {sourced.source.place}"
-    if entry.state in (State.NEW, State.UNCHANGED):
-        state, why = State.UNCHANGED, f"the same as {sourced.source.place}"
-    for source in sourced.also:
-        yield replace(entry, binding=source, state=state, why=why)
+    again, reason = State.IGNORED, f"waits for {source.place}"
+    if state in (State.NEW, State.UNCHANGED):
+        again, reason = State.UNCHANGED, f"the same as {source.place}"
+    yield from (replace(entry, binding=b, state=again, why=reason) for b in sourced.also)
 
 
 def _key(server: LegacyServer) -> str:
@@ -183,12 +170,10 @@ def _verdicts(
 
 
 def _same(field: str, value: FieldValue, held: FieldValue | Held | None, row: Server) -> bool:
-    if isinstance(value, tuple) and isinstance(held, tuple):
-        return set(value) == set(held)
     is_exact = field == "default_model" and row.api_version is not ApiVersion.NATIVE
     if field not in _KEYS or is_exact:
         return value == held
-    return _KEYS[field](str(value)) == _KEYS[field](str(held))
+    return _KEYS[field](value) == _KEYS[field](held)
 
 
 def _remarks(field: str, server: LegacyServer, row: Server) -> Iterator[str | None]:

@@ -36,21 +36,13 @@ def variables(text: str) -> Iterator[tuple[int, int, str, str | None]]:
             indent = _CLOSED  # a list may begin in the column of its key
         elif above is not None:
             yield above[0], block, above[1], content.rstrip()
+        elif entry is not None and entry["item"]:
+            key, mark, value = _scalar(entry["item"]).partition("=")
+            yield line, block, key, value if mark else None
+        elif entry is not None and _FOLDED.fullmatch(entry["value"].strip()):
+            folded = line, _scalar(entry["key"])
         elif entry is not None:
-            key, value = _variable(entry)
-            if _FOLDED.fullmatch(value or ""):
-                folded = line, key
-            else:
-                yield line, block, key, value
-
-
-def _variable(entry: re.Match[str]) -> tuple[str, str | None]:
-    if entry["item"] is None:
-        return _scalar(entry["key"]), _scalar(entry["value"])
-    key, mark, value = _scalar(entry["item"]).partition("=")
-    if not mark:
-        return key, None
-    return key, value
+            yield line, block, _scalar(entry["key"]), _scalar(entry["value"])
 
 
 def _scalar(text: str) -> str:

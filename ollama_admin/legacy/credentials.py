@@ -17,14 +17,12 @@ from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import values
 from ollama_admin.legacy.layouts import CF_HEADERS, COLUMNS, Role
-from ollama_admin.legacy.servers import (
-    AUTH_CONFIG,
-    AUTH_TYPE,
-    HEADERS,
-    PlanEntry,
-    Sourced,
-    unreadable,
-)
+from ollama_admin.legacy.servers import PlanEntry, Sourced, unreadable
+
+# Fields of credentials: `auth_type`, `auth_config.password` and its like, `headers.NAME`.
+AUTH_TYPE = "auth_type"
+AUTH_CONFIG = "auth_config."
+HEADERS = "headers."
 
 _API_KEY = frozenset({AuthType.API_KEY})
 _SPOKEN: Mapping[str, frozenset[AuthType]] = {

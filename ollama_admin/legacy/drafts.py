@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -12,7 +11,6 @@ from ollama_admin.domain.names import SERVER_NAME_LIMIT, server_key
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.urls import ServerURL, Userinfo
-from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import values
 from ollama_admin.legacy.credentials import auth, credential
 from ollama_admin.legacy.envfile import Binding
@@ -239,10 +237,9 @@ class Fleet:
                 return servers.get(index)
             what = f"has an entry {index}, and there are {length} servers, counted from 0"
             raise values.problem(binding, what)
-        with suppress(InvalidInput):
+        with values.at(binding):
             url = urls.server_url(key).url
-            return next((server for server in servers.values() if server.url == url), None)
-        return None
+        return next((server for server in servers.values() if server.url == url), None)
 
 
 def numbered(name: str) -> Iterator[str]:

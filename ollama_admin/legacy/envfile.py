@@ -18,6 +18,7 @@ from pathlib import Path
 from dotenv.parser import Binding as ParsedBinding
 from dotenv.parser import parse_stream
 
+from ollama_admin.domain.files import regular_bytes
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import compose
 
@@ -26,8 +27,7 @@ FILLED_LIMIT = 4 * 2**20  # characters of all values after filling: references c
 DEPTH_LIMIT = 10  # references inside of defaults
 BLANK_LIMIT = 1000  # python-dotenv's time grows with the square of a run of blanks
 
-_NEWLINE = re.compile(r"\r\n|\n|\r")
-_BLANKS = re.compile(r"[^\S\r\n]+")
+_LONG_BLANKS = re.compile(rf"(?<![^\S\r\n])[^\S\r\n]{{{BLANK_LIMIT + 1},}}")
 _KEY = re.compile(r"\s*(?:export\s+)?([A-Za-z_][\w.-]{0,199})\s*=")
 _COMMAND = re.compile(r"\s*([A-Za-z.\[][^\s='\"]*)((?:[^\S\n\r]+[^\s='\"]+)*)\s*")
 # values in backticks, as other readers of .env files take them over several lines
@@ -95,7 +95,7 @@ def read(path: Path) -> EnvFile:
     A file that ends in `.json` counts as one list of servers, one in `.yml` or `.yaml` as a compose
     file. Raises InvalidInput, naming the file and the line.
     """
-    data, mode = _read_bytes(path)
+    data, status = _read_bytes(path)
     name = str(path)
     text = decode(data, name)
     bindings: tuple[Binding, ...]
@@ -105,7 +105,9 @@ def read(path: Path) -> EnvFile:
         bindings = parse_compose(text, name)
     else:
         bindings = parse(text, name)
-    return EnvFile(file=name, bindings=bindings, readable_by_others=bool(mode & stat.S_IROTH))
+    return EnvFile(
+        file=name, bindings=bindings, readable_by_others=bool(status.st_mode & stat.S_IROTH)
+    )
 
 
 def decode(data: bytes, file: str) -> str:
@@ -124,19 +126,20 @@ def decode(data: bytes, file: str) -> str:
 
 def parse(text: str, file: str) -> tuple[Binding, ...]:
     """All bindings, their values filled; one that cannot be read holds its error."""
-    for run in _BLANKS.finditer(text):
-        if run.end() - run.start() > BLANK_LIMIT:
-            line = 1 + _newlines(text[: run.start()])
-            what = f"holds more than {BLANK_LIMIT} blanks in a row"
-            raise InvalidInput(f"{file}, line {line}: {what}")
     filler = _Filler()
     bindings: list[Binding] = []
     line = 1
+    blanks = _LONG_BLANKS.search(text)
+    if blanks:
+        line += _newlines(text[: blanks.start()])
+        what = f"holds more than {BLANK_LIMIT} blanks in a row"
+        raise InvalidInput(f"{file}, line {line}: {what}")
     for parsed in parse_stream(io.StringIO(_with_quotes(text), newline="")):
         original = parsed.original.string
         blank = len(original) - len(original.lstrip())  # python-dotenv counts from there
-        read = _bindings(file, line + _newlines(original[:blank]), parsed)
-        bindings += [filler.filled(binding) for binding in read]
+        if parsed.error or parsed.key is not None:
+            read = _bindings(file, line + _newlines(original[:blank]), parsed)
+            bindings += [filler.filled(binding) for binding in read]
         line += _newlines(original)
     return tuple(bindings)
 
@@ -159,14 +162,10 @@ def from_environ(environ: Mapping[str, str]) -> EnvFile:
     return EnvFile(file=None, bindings=tuple(bindings))
 
 
-def _read_bytes(path: Path) -> tuple[bytes, int]:
+def _read_bytes(path: Path) -> tuple[bytes, os.stat_result]:
     hint = "name a .env file, or run the command in the folder that holds it"
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise InvalidInput(f"{path} is not a regular file", hint)
-            data = file.read(SIZE_LIMIT + 1)
+        data, status = regular_bytes(path, SIZE_LIMIT + 1)
     except IsADirectoryError as exc:
         raise InvalidInput(f"{path} is not a regular file", hint) from exc
     except OSError as exc:
@@ -176,7 +175,7 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
         raise InvalidInput(f"{path} is not a path", hint) from exc
     if len(data) > SIZE_LIMIT:
         raise InvalidInput(f"{path} is larger than {SIZE_LIMIT // 2**20} MiB", hint)
-    return data, mode
+    return data, status
 
 
 def _with_quotes(text: str) -> str:
@@ -195,8 +194,6 @@ def _bindings(file: str, line: int, parsed: ParsedBinding) -> list[Binding]:
     """What a statement says. Of those that python-dotenv cannot read, a shell's command says
     nothing, but for `unset NAME`.
     """
-    if not parsed.error and parsed.key is None:
-        return []
     binding = Binding(file=file, line=line, key=parsed.key or "", value=parsed.value)
     if not parsed.error:
         return [binding]
@@ -282,4 +279,4 @@ def _close(text: str, start: int) -> int | None:
 
 
 def _newlines(text: str) -> int:
-    return len(_NEWLINE.findall(text))
+    return len(re.findall(r"\r\n|\n|\r", text))

@@ -60,10 +60,7 @@ class Role(StrEnum):
     PROVIDER = "provider"
 
 
-CF_HEADERS = {
-    Role.CLIENT_ID: "CF-Access-Client-Id",
-    Role.CLIENT_SECRET: "CF-Access-Client-Secret",
-}
+CF_HEADERS = {Role.CLIENT_ID: "CF-Access-Client-Id", Role.CLIENT_SECRET: "CF-Access-Client-Secret"}
 AUTH_ROLES = frozenset(
     [Role.KEY, Role.USERNAME, Role.PASSWORD, Role.BASIC, Role.SCHEME, Role.HEADER, Role.HEADERS]
 ).union(CF_HEADERS)
@@ -185,7 +182,7 @@ _NOT_ASKED = _set(
     "ORIGIN ORIGINS CORS ALLOWED WHITELIST ALLOWLIST CSP NO_PROXY HTTP_PROXY HTTPS_PROXY "
     "ALL_PROXY WEBHOOK CALLBACK REDIRECT DOCS DOWNLOAD RELEASE REPO GITHUB REGISTRY"
 )
-_LOCAL_MODELS = frozenset({"LLM", "LOCAL", "AI", "DEFAULT", "MODEL"})  # and no other word
+LOCAL_MODELS = frozenset({"LLM", "LOCAL", "AI", "DEFAULT", "MODEL"})  # and no other word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,16 +221,6 @@ class Line:
     def purposes(self) -> set[str]:
         return set((self.slot or "").split("-")) & _PURPOSES.keys() - {CHAT}
 
-    @property
-    def is_slot_alone(self) -> bool:
-        """Whether all its words are purposes, sizes and the like, as in EMBEDDING_MODEL."""
-        return all(_is_slot(word) or word in _LOCAL_MODELS for word in self.words)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the name of a model tells no purpose and no other program."""
-        return not set(self.words) - _LOCAL_MODELS - {"OLLAMA", "CHAT"}
-
 
 def recognise(binding: Binding) -> Line:
     """What a variable is by its name, in any case; OLLAMA_MODELS with a folder is Ollama's own."""
@@ -267,7 +254,7 @@ def words_of(key: str) -> list[str]:
 def not_understood(key: str) -> str:
     """That a name is not understood, and which one a misspelt one may have meant."""
     words = words_of(key)
-    role = "_".join(word for word in words if word != "OLLAMA" and not _is_slot(word))
+    role = "_".join(word for word in words if word != "OLLAMA" and not is_slot(word))
     close = difflib.get_close_matches(role, _BY_PHRASE, n=1, cutoff=0.85)
     if not close or role not in key.upper() or not _SWITCHES.isdisjoint(words):
         return NOT_UNDERSTOOD
@@ -281,7 +268,7 @@ def _phrase(words: list[str]) -> tuple[int, int, str]:
             phrase = "_".join(words[start:end])
             if phrase in _BY_PHRASE or phrase in _REASONS:
                 return start, end, phrase
-        if not (_is_slot(words[end - 1]) or words[end - 1] == "OLLAMA"):
+        if not (is_slot(words[end - 1]) or words[end - 1] == "OLLAMA"):
             break
     return len(words), len(words), ""
 
@@ -294,7 +281,7 @@ def _described(line: Line, phrase: str, others: list[str]) -> Line:
     for word in others:
         if word == "OLLAMA":
             before = False
-        elif _is_slot(word):
+        elif is_slot(word):
             number = word.isdecimal() and str(int(word))
             slot.append(number or _SLOTS.get(word, word.lower()))
         elif before or (not line.ollama and (word not in _PLAIN or word in ("LLM", "AI"))):
@@ -336,7 +323,8 @@ def _apart(word: str) -> list[str]:
     return list(filter(None, match.groups()))
 
 
-def _is_slot(word: str) -> bool:
+def is_slot(word: str) -> bool:
+    """Whether it is a number, a size, a purpose or the like."""
     return bool(_SIZE.fullmatch(word)) or word in _SLOTS
 
 

@@ -48,13 +48,6 @@ def items(binding: Binding, text: str) -> list[Item]:
     return [_item(binding, index, part) for index, part in enumerate(parts) if part]
 
 
-def texts_beside(binding: Binding, text: str) -> list[str]:
-    """The parts of a list that stands beside a list of servers."""
-    if text.startswith("["):
-        return values.json_texts(binding, text)
-    return parallel_texts(text)
-
-
 def parallel_texts(text: str) -> list[str]:
     """The parts of a list, stripped; empty ones at the end are no parts."""
     separator = next((mark for mark in (";", ",") if mark in text), "\n")

@@ -17,7 +17,6 @@ from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, SECRET_ROLES, Line, Role
 from ollama_admin.legacy.servers import Kind, PlanEntry, unreadable
 
-KUBERNETES = "made by Kubernetes for a service"
 PROVIDER = "names Ollama as the program of the lines beside it"
 MENTION = "mentions the URL of an Ollama server, but is none: see `server add`"
 NO_SERVER = "there is no server to which it could belong"
@@ -97,7 +96,7 @@ class Scope(Fleet):
             elif is_about and binding.is_unset:
                 self._skip(binding, "unset", kind=Kind.ELSEWHERE)
             elif is_about and _OF_KUBERNETES.fullmatch(f"{binding.key}={value}"):
-                self._skip(binding, KUBERNETES, "url", Kind.ELSEWHERE)
+                self._skip(binding, "made by Kubernetes for a service", "url", Kind.ELSEWHERE)
             else:
                 yield line
 
@@ -169,13 +168,15 @@ class Scope(Fleet):
             return values.is_model_of_ollama(text)
         if line.place in self.providers:
             return self.providers[line.place]
-        return bool(self.servers) and not line.binding.unfilled and line.is_slot_alone
+        is_local = all(layouts.is_slot(w) or w in layouts.LOCAL_MODELS for w in line.words)
+        return bool(self.servers) and not line.binding.unfilled and is_local
 
     def _is_plain_model(self, line: Line) -> bool:
         """Whether it names a model without OLLAMA, without a server beside it, for no purpose."""
         if line.role is not Role.MODEL or _is_own(line, self.target(line)):
             return False
-        return line.is_plain or (line.slot is None and self._is_of_ollama(line))
+        is_plain = not set(line.words) - layouts.LOCAL_MODELS - {"OLLAMA", "CHAT"}
+        return is_plain or (line.slot is None and self._is_of_ollama(line))
 
     def _is_usable(self, line: Line) -> bool:
         """Whether a value can be used; else the variable is skipped."""
@@ -278,7 +279,9 @@ class Scope(Fleet):
     def _attach_parallel(self, line: Line) -> None:
         servers, length = self.listed(line.prefix)
         binding, role = line.binding, line.role or Role.NAME
-        parts = lists.texts_beside(binding, line.text)
+        parts = lists.parallel_texts(line.text)
+        if line.text.startswith("["):
+            parts = values.json_texts(binding, line.text)
         if not servers:
             self._skip(binding, "there is no list of servers to which it could belong")
         elif len(parts) != length:

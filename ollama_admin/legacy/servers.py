@@ -12,11 +12,6 @@ from ollama_admin.legacy.envfile import Binding
 
 FieldValue: TypeAlias = str | int | bool | tuple[str, ...] | Secret
 
-# Fields of credentials: `auth_type`, `auth_config.password` and its like, `headers.NAME`.
-AUTH_TYPE = "auth_type"
-AUTH_CONFIG = "auth_config."
-HEADERS = "headers."
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sourced:

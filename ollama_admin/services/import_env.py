@@ -20,9 +20,10 @@ from ollama_admin.domain.values import Json
 from ollama_admin.errors import AdminError, InvalidInput, all_of
 from ollama_admin.legacy import envfile
 from ollama_admin.legacy.comparison import Comparison, Held
+from ollama_admin.legacy.credentials import AUTH_CONFIG, AUTH_TYPE, HEADERS
 from ollama_admin.legacy.plan import Counts, Plan, Spot, plan
 from ollama_admin.legacy.reader import Legacy, read
-from ollama_admin.legacy.servers import AUTH_CONFIG, AUTH_TYPE, HEADERS, PlanEntry
+from ollama_admin.legacy.servers import PlanEntry
 from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
