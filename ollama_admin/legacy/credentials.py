@@ -1,5 +1,4 @@
-"""What the auth variables of one server amount to, as fields of `auth_type`, `auth_config` and
-`headers`.
+"""What the auth variables of one server make: fields of `auth_type`, `auth_config`, `headers`.
 
 A user with a password is `basic`, a key alone `bearer`, a key with the name of a header `api_key`.
 What no header can carry is an error that names its place.
@@ -83,9 +82,7 @@ def _skipped(piece: Sourced, why: str, column: str) -> Iterator[PlanEntry]:
 
 
 def _scheme(pieces: Pieces) -> str:
-    if Role.SCHEME not in pieces:
-        return ""
-    return pieces[Role.SCHEME].text.strip().lower()
+    return pieces[Role.SCHEME].text.strip().lower() if Role.SCHEME in pieces else ""
 
 
 def _candidates(pieces: Pieces) -> Iterator[Fields | None]:

@@ -17,8 +17,6 @@ from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, CHAT, COLUMNS, Line, Role
 from ollama_admin.legacy.servers import FieldValue, Kind, PlanEntry, Sourced
 
-MODEL_LIST = "a list of model names: a server has one default model"
-
 _READERS: Mapping[Role, Callable[[Binding, str], FieldValue]] = {
     Role.NAME: values.server_name,
     Role.MODEL: values.model_name,
@@ -83,7 +81,7 @@ class LegacyServer:
         """Note what a variable, or a key of its JSON, says of this server."""
         column = COLUMNS.get(role, role.value)
         if role is Role.MODEL and values.is_model_list(text):
-            self.skip([source], MODEL_LIST, column)
+            self.skip([source], "a list of model names: a server has one default model", column)
         elif role is Role.MODEL and values.is_placeholder(text):
             self.skip([source], values.PLACEHOLDER, column)
         elif role in _READERS:
@@ -97,12 +95,9 @@ class LegacyServer:
             self._add(self.pieces, role, Sourced(value=Secret(text), source=source, remark=remark))
 
     def tell_url(self, url: ServerURL, userinfo: Userinfo | None, parts: list[Binding]) -> None:
-        """Note the URL, of which `parts` stood apart, and the user and password that stood in it;
-        one without the other is not completed from elsewhere.
-        """
+        """Note the URL, what gave `parts` of it, and its user and password, never one of them."""
         source = self.source
-        said = Sourced(value=url.url, source=source, remark=url.note)
-        self.fields["url"] = said.said_by(parts)
+        self.fields["url"] = Sourced(value=url.url, source=source, remark=url.note).said_by(parts)
         if url.v1:
             value, remark = ApiVersion.V1.value, "the URL ends in /v1"
             inferred = Sourced(value=value, source=source, given=False, remark=remark)
@@ -145,15 +140,13 @@ class LegacyServer:
         self.skips += other.skips
 
     def finish(self, taken: set[str]) -> list[PlanEntry]:
-        """Make a name where none is given, none of those that are taken, and put the credentials
-        together; gives what goes nowhere, no reason twice.
-        """
+        """Make a name that is not taken, if none is given, and credentials; gives what is left."""
         if "name" not in self.fields:
             name = next(name for name in self._names() if server_key(name) not in taken)
             taken.add(server_key(name))
             remark = "made from the variable's name"
-            derived = Sourced(value=name, source=self.source, given=False, remark=remark)
-            self.fields["name"] = derived
+            made = Sourced(value=name, source=self.source, given=False, remark=remark)
+            self.fields["name"] = made
         self.fields = {"name": self.fields.pop("name")} | self.fields
         for found in auth(self.pieces):
             if isinstance(found, PlanEntry):
@@ -164,9 +157,7 @@ class LegacyServer:
 
     def _names(self) -> Iterator[str]:
         """Names after what names the server, the shortest first, without end."""
-        number = ""
-        if self.index is not None:
-            number = str(self.index + 1)
+        number = "" if self.index is None else str(self.index + 1)
         yield _name(self.line.prefix, "ollama", self.line.slot or "", number)
         yield from numbered(_name(self.source.key, number))
 
@@ -195,8 +186,9 @@ class Fleet:
         return [s for s in self.servers if s.line.prefix == prefix] or self.servers
 
     def unnumbered(self, prefix: str) -> LegacyServer | None:
-        group = self.group(prefix)
-        return next((s for s in group if s.line.slot is None and s.index is None), None)
+        return next(
+            (s for s in self.group(prefix) if s.line.slot is None and s.index is None), None
+        )
 
     def first(self, prefix: str) -> LegacyServer | None:
         """The server that means all: the unnumbered one, else the first that has no purpose."""

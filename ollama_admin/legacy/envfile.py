@@ -10,7 +10,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -70,9 +70,8 @@ class Binding:
         """Where it stands, for a message."""
         if self.file is None:
             return f"environment variable {self.key}"
-        if self.line is None:
-            return f"{self.file}: {self.key}"
-        return f"{self.file}, line {self.line}: {self.key}"
+        line = "" if self.line is None else f", line {self.line}"
+        return f"{self.file}{line}: {self.key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +82,14 @@ class EnvFile:
     bindings: tuple[Binding, ...]
     readable_by_others: bool = False
 
-    def scopes(self) -> Iterator[list[Binding]]:
+    def scopes(self) -> list[list[Binding]]:
         """What belongs together: all of a `.env` file, each `environment:` of a compose file."""
-        for _, bindings in groupby(self.bindings, lambda binding: binding.scope):
-            yield list(bindings)
+        return [list(group) for _, group in groupby(self.bindings, lambda binding: binding.scope)]
 
 
 def read(path: Path) -> EnvFile:
-    """Read a regular file of at most 1 MiB; a FIFO or a device is refused without waiting for it.
-
-    A file that ends in `.json` counts as one list of servers, one in `.yml` or `.yaml` as a compose
-    file. Raises InvalidInput, naming the file and the line.
+    """Read a regular file of at most 1 MiB: one in `.json` is a list of servers, one in `.yml` or
+    `.yaml` a compose file. Raises InvalidInput, naming the file and the line.
     """
     data, status = _read_bytes(path)
     name = str(path)
@@ -105,9 +101,8 @@ def read(path: Path) -> EnvFile:
         bindings = parse_compose(text, name)
     else:
         bindings = parse(text, name)
-    return EnvFile(
-        file=name, bindings=bindings, readable_by_others=bool(status.st_mode & stat.S_IROTH)
-    )
+    is_exposed = bool(status.st_mode & stat.S_IROTH)
+    return EnvFile(file=name, bindings=bindings, readable_by_others=is_exposed)
 
 
 def decode(data: bytes, file: str) -> str:
@@ -179,9 +174,7 @@ def _read_bytes(path: Path) -> tuple[bytes, os.stat_result]:
 
 
 def _with_quotes(text: str) -> str:
-    """The text as python-dotenv can read it: single quotes in place of backticks around several
-    lines, `export` in place of what says the same.
-    """
+    """The text as python-dotenv can read it, with `export` and without backticks around lines."""
 
     def quoted(match: re.Match[str]) -> str:
         inner = match["text"].replace("\\", "\\\\").replace("'", "\\'")
@@ -191,9 +184,7 @@ def _with_quotes(text: str) -> str:
 
 
 def _bindings(file: str, line: int, parsed: ParsedBinding) -> list[Binding]:
-    """What a statement says. Of those that python-dotenv cannot read, a shell's command says
-    nothing, but for `unset NAME`.
-    """
+    """What a statement says; of a shell's commands, `unset NAME` alone says something."""
     binding = Binding(file=file, line=line, key=parsed.key or "", value=parsed.value)
     if not parsed.error:
         return [binding]
@@ -236,9 +227,7 @@ class _Filler:
         return binding
 
     def _fill(self, text: str, depth: int = 0) -> str:
-        """A name counts as set when a line before sets it, to nothing too, as python-dotenv has
-        it. Raises InvalidInput when all values together become too long.
-        """
+        """A name counts as set when a line before sets it, to nothing too, as in python-dotenv."""
         pieces = []
         end = 0
         while depth < DEPTH_LIMIT and (match := _NAME.search(text, end)):

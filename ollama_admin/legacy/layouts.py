@@ -1,8 +1,7 @@
 """The one vocabulary of names: which words tell a role, a purpose, or one server from another.
 
 A name is split into words at `_`, `-`, `.` and in camel case. The last ones tell the role; the
-others tell which server is meant. `OLLAMA_BASE_URL_2`, `Ollama__BaseUrl`, `EMBEDDING_OLLAMA_MODEL`
-and `LLM_BINDING_HOST` are such names.
+others tell which server is meant, as in `OLLAMA_BASE_URL_2`, `ollamaApiUrl`, `LLM_BINDING_HOST`.
 """
 
 import difflib
@@ -160,14 +159,10 @@ reasoning: REASONING THINKING
 summary: SUMMARY SUMMARIZER SUMMARIZATION
 chat: CHAT
 """)
-_SLOTS = {word: purpose for purpose, words in _PURPOSES.items() for word in words}
-_SLOTS |= {
-    word: word.lower()
-    for word in _set(
-        "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG SMART MAIN BACKUP "
-        "FALLBACK GPU CPU LOCAL REMOTE DEV STAGING PROD PRODUCTION"
-    )
-}
+_WORDS = _set(
+    "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG SMART MAIN BACKUP "
+    "FALLBACK GPU CPU LOCAL REMOTE DEV STAGING PROD PRODUCTION"
+)
 CHAT = "chat"  # the one purpose that a default model has
 NEVER_DEFAULT = frozenset({"embedding", "rerank", "vision"})
 # Words that stand before a role and add nothing to it.
@@ -244,9 +239,7 @@ def words_of(key: str) -> list[str]:
     """The words of a name, in capitals; a number behind a word is one of its own."""
     words = []
     for part in re.split(r"[^A-Za-z0-9.]+|(?<![0-9])\.|\.(?![0-9])", key[:KEY_LIMIT]):
-        pieces = [part]
-        if not (part.isupper() or part.islower()):
-            pieces = _CAMEL.findall(part)
+        pieces = [part] if part.isupper() or part.islower() else _CAMEL.findall(part)
         words += [word for piece in pieces for word in _apart(piece.upper())]
     return words
 
@@ -328,6 +321,8 @@ def is_slot(word: str) -> bool:
     return bool(_SIZE.fullmatch(word)) or word in _SLOTS
 
 
+_SLOTS = {word: purpose for purpose, words in _PURPOSES.items() for word in words}
+_SLOTS |= {word: word.lower() for word in _WORDS}
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9][0-9.]*[A-Za-z]?")
 _SIZE = re.compile(r"[0-9]{1,4}|[0-9]{1,4}(?:\.[0-9])?[BM]")  # a model size, as 14B, is no number
 _BY_PHRASE = {

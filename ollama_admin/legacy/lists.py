@@ -129,10 +129,9 @@ def _item(binding: Binding, index: int, entry: Json) -> Item:
     if isinstance(entry, str):
         named = _NAMED.fullmatch(entry.strip())
         if named is None or values.IPV6.match(entry.strip()):
-            entry = {"url": entry.strip()}
-        else:
-            url = named["url"] or named["whole"] or ""
-            entry = {"name": named["name"].strip(), "url": url.strip()}
+            return Item(index=index, url=entry.strip())
+        url, name = named["url"] or named["whole"] or "", named["name"].strip()
+        return Item(index=index, url=url.strip(), values={Role.NAME: name})
     if not isinstance(entry, dict):
         raise values.problem(binding, f"is JSON whose entry {index + 1} is no server")
     fields, unused = json_fields(binding, entry)

@@ -161,11 +161,10 @@ class Scope(Fleet):
 
     def _is_model(self, line: Line) -> bool:
         """Whether a variable without OLLAMA names one of its models."""
-        text = line.text
-        if line.role not in (Role.MODEL, None) or not values.is_model_name(text):
+        if line.role not in (Role.MODEL, None) or not values.is_model_name(line.text):
             return False
-        if line.role is None or values.is_model_of_ollama(text):
-            return values.is_model_of_ollama(text)
+        if line.role is None or values.is_model_of_ollama(line.text):
+            return values.is_model_of_ollama(line.text)
         if line.place in self.providers:
             return self.providers[line.place]
         is_local = all(layouts.is_slot(w) or w in layouts.LOCAL_MODELS for w in line.words)
@@ -211,17 +210,26 @@ class Scope(Fleet):
                     why = f"{values.shown_address(item.url)} is not known as an Ollama server"
                     self._skip(binding, why, "url")
         else:
-            places = [(role, line.place) for role in _PARTS]
-            beside = [parts[place] for place in places if place in parts]
-            self._add_server(line, lists.Item(url=text), beside)
+            beside = [parts.get((role, line.place)) for role in _PARTS]
+            self._add_server(line, lists.Item(url=text), list(filter(None, beside)))
 
     def _add_server(self, line: Line, item: lists.Item, beside: list[Line]) -> None:
+        """Add a server; `beside` are the lines with its port and its scheme."""
         binding = line.binding
         why = values.no_server(item.url)
         if why:
             self._skip(binding, why, "url")
             return
-        whole, used = _completed(line, item, beside)
+        port, https = None, None
+        if Role.PORT in item.values:
+            port = values.whole_number(binding, item.values[Role.PORT], 1, 65535)
+        for other in beside:
+            if other.role is Role.PORT:
+                port = values.whole_number(other.binding, other.text, 1, 65535)
+            else:
+                https = values.https(other.binding, other.text)
+        whole = values.complete(binding, item.url, port, https)
+        used = [o.binding for o in beside if whole != item.url or o.role is Role.TLS]
         url, userinfo = values.server_url(binding, whole)
         server = LegacyServer(line=line, index=item.index)
         server.tell_url(url, userinfo, used)
@@ -238,6 +246,8 @@ class Scope(Fleet):
         """Give a value to the server that its name means, or say why it goes nowhere."""
         binding, role, slot = line.binding, line.role, line.slot
         server = self.target(line)
+        is_own = _is_own(line, server) if server else (slot or "").isdecimal()
+        is_special = not is_own or not line.purposes.isdisjoint(layouts.NEVER_DEFAULT)
         if role in _PARTS:
             if not any(binding in server.fields["url"].also for server in self.servers):
                 self._skip(binding, f"no URL without a {role} to which it could belong", "url")
@@ -245,7 +255,7 @@ class Scope(Fleet):
             self._attach_configs(line)
         elif line.many or (role in NUMBER_ROLES and not slot and "," in line.text):
             self._attach_parallel(line)
-        elif role in (Role.MODEL, None) and self.servers and not _is_for_all(line, server):
+        elif role in (Role.MODEL, None) and self.servers and is_special:
             purpose = slot or line.prefix.lower()
             why = f"a model for one purpose ({purpose}): name it with --model"
             self._skip(binding, why, "default_model")
@@ -295,41 +305,16 @@ class Scope(Fleet):
 
     def _attach_configs(self, line: Line) -> None:
         """Open WebUI's settings of each URL, by its index in the list, in old files by itself."""
-        binding = line.binding
-        for key, config in lists.objects(binding, line.text):
-            server = self.configured(binding, key, line.prefix)
+        for key, config in lists.objects(line.binding, line.text):
+            server = self.configured(line.binding, key, line.prefix)
             if server is not None:
-                texts, unused = lists.json_fields(binding, config)
-                server.skip_keys(binding, unused)
-                self._tell(server, texts, binding)
+                texts, unused = lists.json_fields(line.binding, config)
+                server.skip_keys(line.binding, unused)
+                self._tell(server, texts, line.binding)
 
 
 def _is_own(line: Line, server: LegacyServer | None) -> bool:
-    """Whether a model's name says that it is this server's."""
+    """Whether the name of a model says that it is this server's."""
     if line.ollama or server is None:
         return line.ollama
     return not server.line.ollama and server.line.place == line.place
-
-
-def _is_for_all(line: Line, server: LegacyServer | None) -> bool:
-    """Whether a model can be the default model of its server, or misses one by a number."""
-    if line.purposes & layouts.NEVER_DEFAULT:
-        return False
-    if server is None:
-        return (line.slot or "").isdecimal()
-    return _is_own(line, server)
-
-
-def _completed(line: Line, item: lists.Item, beside: list[Line]) -> tuple[str, list[Binding]]:
-    """The URL with the port and the scheme that stand apart, and the variables that gave them."""
-    port, https = None, None
-    if Role.PORT in item.values:
-        port = values.whole_number(line.binding, item.values[Role.PORT], 1, 65535)
-    for other in beside:
-        if other.role is Role.PORT:
-            port = values.whole_number(other.binding, other.text, 1, 65535)
-        else:
-            https = values.https(other.binding, other.text)
-    whole = values.complete(line.binding, item.url, port, https)
-    used = [o for o in beside if whole != item.url or o.role is Role.TLS]
-    return whole, [other.binding for other in used]

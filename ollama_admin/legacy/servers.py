@@ -15,10 +15,8 @@ FieldValue: TypeAlias = str | int | bool | tuple[str, ...] | Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sourced:
-    """A value and the variable that gave it; the variables in `also` say the same.
-
-    `given` is false for what no variable says, such as a name made up here: it is never compared.
-    `remark` says how the value was come by.
+    """A value and the variable that gave it; those in `also` say the same. What is not `given`, but
+    made up here, such as a name, is never compared; `remark` says how the value was come by.
     """
 
     value: FieldValue
@@ -59,7 +57,7 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """NEW is written, UNCHANGED is there already; an ERROR is what cannot be read."""
+    """Only what is NEW is written; UNCHANGED is there already, an ERROR cannot be read."""
 
     NEW = "new"
     UNCHANGED = "unchanged"
@@ -70,10 +68,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
-    """What becomes of a variable, or of a part of it: a field gets what is `told`.
-
-    `kind` says more of what goes nowhere, `shadowed_by` is the later line that sets it again,
-    `error` says what cannot be read.
+    """What becomes of a variable, or of a part of it: `field` gets what is `told`; `kind` says more
+    of what goes nowhere, `shadowed_by` is the later line that sets it again.
     """
 
     binding: Binding

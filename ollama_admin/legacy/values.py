@@ -1,6 +1,4 @@
-"""The form of a value (a URL, a placeholder, JSON, the name of a model), and what it says once it
-is read by its role; errors name the place and never the secret.
-"""
+"""The form of a value, and what it says by its role; errors name the place, never the secret."""
 
 import ipaddress
 import json
@@ -92,8 +90,8 @@ def is_address(text: str) -> bool:
     match = _ADDRESS.fullmatch(text[:2000])
     if match is None:
         return is_ipv6(text)
-    host = match["host"].lower()
-    return bool(match["scheme"] or match["port"] or "." in host or host == "localhost")
+    is_host = "." in match["host"] or match["host"].lower() == "localhost"
+    return bool(is_host or match["scheme"] or match["port"])
 
 
 def is_ollama(text: str) -> bool:
@@ -102,9 +100,9 @@ def is_ollama(text: str) -> bool:
     if match is None:
         return False
     host = match["host"].lower()
-    named = host.split(".")[0] == "ollama" and host not in ("ollama.com", "ollama.ai")
-    has_mark = bool(match["scheme"] or match["port"])
-    return match["port"] == str(urls.OLLAMA_PORT) or (named and has_mark)
+    is_named = host.split(".")[0] == "ollama" and host not in ("ollama.com", "ollama.ai")
+    is_url = bool(match["scheme"] or match["port"])
+    return match["port"] == str(urls.OLLAMA_PORT) or (is_named and is_url)
 
 
 def shown_address(text: str) -> str:
