@@ -41,9 +41,7 @@ class Comparison:
     @property
     def server_id(self) -> int | None:
         """The row to change; None for a new one."""
-        if self.row is None:
-            return None
-        return self.row.id
+        return None if self.row is None else self.row.id
 
     @property
     def columns(self) -> dict[str, FieldValue]:

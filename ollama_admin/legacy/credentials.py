@@ -130,10 +130,11 @@ def _from_basic(piece: Sourced, text: str) -> Fields | None:
 
 def _from_key(piece: Sourced, header: Sourced | None, scheme: str) -> Fields:
     secret = piece.part(_without("bearer", piece.text))
-    if header is None and _SPOKEN.get(scheme) == _API_KEY:
-        return _credential(AuthType.API_KEY, secret)
-    name = header.text.strip() if header else "Authorization"
-    if header is None or _name_problem(name) or name.lower() == "authorization":
+    if header is None:
+        kind = AuthType.API_KEY if _SPOKEN.get(scheme) == _API_KEY else AuthType.BEARER
+        return _credential(kind, secret)
+    name = header.text.strip()
+    if _name_problem(name) or name.lower() == "authorization":
         return _credential(AuthType.BEARER, secret)
     return _credential(AuthType.API_KEY, secret, header.part(name))
 

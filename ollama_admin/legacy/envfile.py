@@ -37,13 +37,13 @@ _BACKTICKS = re.compile(
 )
 _EXPORTS = re.compile(r"^(?:declare -x|typeset -x|readonly) (?=\w+=)", re.MULTILINE)
 _QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>(?:(?!(?P=quote)).)*)(?P=quote)", re.DOTALL)
+_UNREADABLE = "the statement that begins here cannot be read"
 _SPELLING = (
     "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but "
     "a comment behind it"
 )
 _NAME = re.compile(r"\$\{(?P<name>\w{0,100})(?::?(?P<operator>[-=?+]))?")
 _BRACE = re.compile(r"\$\{|\}")
-_UNREADABLE = "the statement that begins here cannot be read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,7 +149,7 @@ _SERVER_SETTINGS = _set(
     "VERSION NO_START LIBRARY_PATH TMPDIR RUNNERS_DIR RUNNER_DIR NEW_ENGINE MULTIUSER_CACHE "
     "NEW_ESTIMATES"
 )
-# Words that tell servers apart as a number does, by the one that we call them.
+# Words for what a model or a server is for, by the one that we call them.
 _PURPOSES = _table("""
 embedding: EMBEDDING EMBED EMBEDDINGS EMBEDDER
 rerank: RERANK RERANKER RERANKING
@@ -159,6 +159,7 @@ reasoning: REASONING THINKING
 summary: SUMMARY SUMMARIZER SUMMARIZATION
 chat: CHAT
 """)
+# Words that tell servers apart as a number does.
 _WORDS = _set(
     "PRIMARY SECONDARY TERTIARY HEAVY MEDIUM LIGHT FAST SLOW SMALL LARGE BIG SMART MAIN BACKUP "
     "FALLBACK GPU CPU LOCAL REMOTE DEV STAGING PROD PRODUCTION"

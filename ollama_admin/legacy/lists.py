@@ -101,11 +101,10 @@ def _connection(binding: Binding, text: str) -> list[Json]:
     """The server of a connection string, as in `Endpoint=http://gpu:11434;Model=m`."""
     pairs = [part.partition("=") for part in parallel_texts(text) if part]
     fields: dict[str, Json] = {key: value.strip() for key, _, value in pairs}
-    if ";" not in text or not all(mark for _, mark, _ in pairs):
-        return []
-    if Role.URL not in json_fields(binding, fields)[0]:
-        return []
-    return [fields]
+    are_pairs = ";" in text and all(mark for _, mark, _ in pairs)
+    if are_pairs and Role.URL in json_fields(binding, fields)[0]:
+        return [fields]
+    return []
 
 
 def _json_entries(binding: Binding, document: Json) -> list[Json]:
@@ -120,8 +119,9 @@ def _json_entries(binding: Binding, document: Json) -> list[Json]:
         return [document]
     entries: list[Json] = []
     for name, entry in document.items():
-        fields = entry if isinstance(entry, dict) else {"url": entry}
-        entries.append({"name": name, **fields})
+        fields: dict[str, Json] = {"name": name}
+        fields |= entry if isinstance(entry, dict) else {"url": entry}
+        entries.append(fields)
     return entries
 
 

@@ -56,8 +56,9 @@ class Scope(Fleet):
             if line not in plain:
                 self._try(line.binding, self._attach, line)
         self._attach_plain(plain)
-        secrets = {line.role for line in attached}.union(*(s.pieces for s in self.servers))
-        self.has_secrets = not SECRET_ROLES.isdisjoint(secrets)
+        roles = {role for server in self.servers for role in server.pieces}
+        roles.update(line.role for line in attached if line.role)
+        self.has_secrets = not SECRET_ROLES.isdisjoint(roles)
         used = {skip.binding for skip in self.skipped}.union(self.unrelated)
         used.update(binding for server in self.servers for binding in server.bindings())
         for line in lines:

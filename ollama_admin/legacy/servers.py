@@ -85,9 +85,7 @@ class PlanEntry:
     @property
     def value(self) -> str | int | bool | tuple[str, ...] | None:
         """What may be shown: never a secret."""
-        if isinstance(self.told, Secret):
-            return None
-        return self.told
+        return None if isinstance(self.told, Secret) else self.told
 
     @property
     def file(self) -> str | None:

@@ -13,13 +13,12 @@ from ollama_admin.legacy.envfile import Binding
 
 NUMBER_LIMIT = 2**31 - 1  # what the columns hold
 LABEL_LIMIT = 100  # characters of a capability
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_CONTROL_IN_LIST = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 PLACEHOLDER = "a placeholder"
 TRUE = frozenset({"true", "1", "yes", "on"})
 SWITCH_WORDS = TRUE | {"false", "0", "no", "off"}
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_IN_LIST = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNFILLED = r"<.*>|\{\{.*\}\}|\[[A-Z][A-Z_ -]*\]|(?:https?://)?your[-_ ].*"
 _PLACEHOLDER = re.compile(_UNFILLED, re.IGNORECASE | re.DOTALL)
 _PLACEHOLDER_KEY = re.compile(

@@ -4,7 +4,7 @@ one transaction.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,7 @@ def _result(
     server_ids: tuple[int, ...] = (),
 ) -> ImportResult:
     return ImportResult(
-        entries=planned.entries,
+        entries=tuple(replace(entry, told=entry.value) for entry in planned.entries),  # no secret
         applied=applied,
         failed=planned.conflicts + len(legacy.errors),
         counts=planned.counts,

@@ -303,3 +303,10 @@ async def test_a_secret_that_no_header_can_carry_stops_the_import_and_stays_hidd
     assert await client.servers.list() == []
     shown = "".join(traceback.format_exception(caught.value)) + str(caught.value.hint)
     assert_secret_is_nowhere_in(shown, secret)
+
+
+async def test_what_an_import_gives_back_holds_no_secret(client: Client) -> None:
+    env_file(f"OLLAMA_URL=http://gpu\nOLLAMA_API_KEY='{SECRET}'\n")
+    imported = await client.import_env()
+    told = {entry.field: entry.told for entry in imported.entries}
+    assert (told["auth_type"], told["auth_config.token"]) == ("bearer", None)
