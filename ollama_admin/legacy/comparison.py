@@ -69,7 +69,7 @@ class Comparison:
     def as_default(self) -> Self:
         """The same, of the server that becomes the default."""
         value, why = Sourced(value=True, source=self.server.source), "no server was the default"
-        entries = _entries(self.name, "is_default", value, State.NEW, why)
+        entries = _entries(self.name, ("is_default", value, State.NEW, why))
         return replace(self, make_default=True, entries=self.entries + tuple(entries))
 
     def _new(self, fields: Mapping[str, object]) -> dict[str, FieldValue]:
@@ -101,15 +101,14 @@ def compare(
                 taken.add(names.server_key(name))
             new = server.everything.items()
             verdicts = ((field, said, State.NEW, said.remark) for field, said in new)
-        entries = [entry for verdict in verdicts for entry in _entries(name, *verdict)]
+        entries = [entry for verdict in verdicts for entry in _entries(name, verdict)]
         compared.append(Comparison(server=server, row=row, name=name, entries=tuple(entries)))
     return compared
 
 
-def _entries(
-    server: str, field: str, sourced: Sourced, state: State, why: str | None
-) -> Iterator[PlanEntry]:
+def _entries(server: str, verdict: Verdict) -> Iterator[PlanEntry]:
     """What becomes of a value, then of the variables that say the same."""
+    field, sourced, state, why = verdict
     source, value = sourced.source, sourced.value
     if field == "name" and not sourced.given:
         value = server  # it may have made way for another
