@@ -68,8 +68,11 @@ class SlotRows:
             )
 
     def expire(self, slot: int) -> None:
-        """Let the time of a lease be over."""
-        self._change("UPDATE ollama_slots SET expires_at = 0 WHERE slot = :slot", slot=slot)
+        """Let the time of a lease be over, and its holder be gone: a database that was started just
+        now, as here, would keep the slot for him.
+        """
+        statement = "UPDATE ollama_slots SET expires_at = 0, holder = NULL WHERE slot = :slot"
+        self._change(statement, slot=slot)
 
     def set_limit(self, limit: int) -> None:
         """Change the limit of all servers behind the program's back."""

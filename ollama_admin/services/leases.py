@@ -1,4 +1,6 @@
-"""A lease: the right to one slot of a server, which ends by itself unless it is renewed."""
+"""A slot that a process holds, which ends by itself unless it is renewed, and the lease of it that
+one request has.
+"""
 
 import asyncio
 import time
@@ -10,26 +12,28 @@ from types import TracebackType
 from typing import Any, Self
 
 from ollama_admin.domain.servers import Server
-from ollama_admin.store.slots import LONGEST_TTL, LeaseKey
+from ollama_admin.store.clocks import LONGEST_TTL
+from ollama_admin.store.slots import LeaseKey
 
 # Seconds of a clock that nobody sets and that runs on while the machine sleeps, where there is one.
 uptime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
-GiveBack = Callable[["Lease"], asyncio.Task[None]]  # begins to release a lease
+EndLease = Callable[["Lease"], "asyncio.Task[None] | None"]  # the task that gives the slot back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTimes:
-    """Seconds: a lease lives for `ttl` after it was granted or renewed, and is renewed every
+    """Seconds: a slot is held for `ttl` after it was granted or renewed, and is renewed every
     `renew`.
 
-    It is trusted until `margin` before its end. After `longest` it is not renewed any more,
-    whatever its holder does.
+    It is trusted until `margin` before its end. After a request it is kept for `keep`. A request
+    that has had it for `longest` has it renewed no more, whatever it does.
     """
 
-    ttl: float = 15.0
+    ttl: float = 30.0
     renew: float = 5.0
     margin: float = 2.0
+    keep: float = 1.0
     longest: float = 4 * 3600.0
 
     def __post_init__(self) -> None:
@@ -41,44 +45,75 @@ class LeaseTimes:
             raise ValueError(f"a lease lives for at most {LONGEST_TTL:g} s without being renewed")
 
 
+class Held:
+    """A slot that this process holds: for the request whose `lease` it is, or kept for the next one
+    since `idle_since`.
+
+    `is_leaving`: it goes back when its request ends, as the limit was lowered since.
+    """
+
+    __slots__ = ("idle_since", "is_leaving", "key", "lease", "lost", "renewed", "times")
+
+    def __init__(self, key: LeaseKey, sent: float, times: LeaseTimes) -> None:
+        self.key = key
+        self.times = times
+        self.renewed = sent  # when the statement that granted or renewed it last was sent
+        self.lease: Lease | None = None
+        self.idle_since = sent
+        self.is_leaving = False
+        self.lost = False
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it is ours for certain."""
+        if self.lost:
+            return False
+        return uptime() < self.renewed + self.times.ttl - self.times.margin
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended by our clock, which never runs ahead of the database's."""
+        return uptime() >= self.renewed + self.times.ttl
+
+
 class Lease:
-    """A slot held for one request, until `release` or the end of `async with`.
+    """A slot for one request, until `release` or the end of `async with`.
 
     It is renewed while the task `owner` is not done: whoever takes what the slot was for sets it,
     since an answer may go from task to task.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        key: LeaseKey,
-        sent: float,
-        times: LeaseTimes,
-        give_back: GiveBack,
-        note: Callable[[str], None],
-    ) -> None:
+    __slots__ = ("_end", "_is_ended", "_returning", "_since", "held", "note", "owner", "server")
+
+    def __init__(self, server: Server, held: Held, end: EndLease) -> None:
         self.server = server
-        self.key = key
-        self.note = note
-        self._give_back = give_back
-        self._times = times
-        self._since = sent
-        self._renewed = sent
+        self.held = held
+        self.note: Callable[[str], None] = _not_heard
         self.owner: asyncio.Task[Any] | None = None
+        self._end = end
+        self._since = uptime()
+        self._is_ended = False
         self._returning: asyncio.Task[None] | None = None
-        self.lost = False
+
+    @property
+    def key(self) -> LeaseKey:
+        return self.held.key
 
     @property
     def server_id(self) -> int:
-        return self.key.server_id
+        return self.held.key.server_id
 
     @property
     def slot(self) -> int:
-        return self.key.slot
+        return self.held.key.slot
 
     @property
     def token(self) -> int:
-        return self.key.token
+        return self.held.key.token
+
+    @property
+    def lost(self) -> bool:
+        return self.held.lost
 
     def tell(self, message: str) -> None:
         """Tell the one who asked. What a Python caller's function raises goes no further: the lease
@@ -90,14 +125,7 @@ class Lease:
     @property
     def is_trusted(self) -> bool:
         """Whether the slot is ours for certain: nothing may be sent when it is not."""
-        if self.lost or self._returning is not None:
-            return False
-        return uptime() < self._renewed + self._times.ttl - self._times.margin
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended by our clock, which never runs ahead of the database's."""
-        return uptime() >= self._renewed + self._times.ttl
+        return not self._is_ended and self.held.is_trusted
 
     @property
     def is_owned(self) -> bool:
@@ -105,19 +133,17 @@ class Lease:
 
     @property
     def is_too_old(self) -> bool:
-        return uptime() >= self._since + self._times.longest
-
-    def renewed(self, sent: float) -> None:
-        """`sent` is when the statement that renewed it was sent."""
-        self._renewed = max(self._renewed, sent)
+        return uptime() >= self._since + self.held.times.longest
 
     async def release(self) -> None:
-        """Give the slot back, once; goes on when the caller is cancelled. An unreachable database
-        is only a note.
+        """End the lease, once: the slot is kept, or goes to the next request or back, which goes on
+        when the caller is cancelled. An unreachable database is only a note.
         """
-        if self._returning is None:
-            self._returning = self._give_back(self)
-        await asyncio.shield(self._returning)
+        if not self._is_ended:
+            self._is_ended = True
+            self._returning = self._end(self)
+        if self._returning is not None:
+            await asyncio.shield(self._returning)
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,3 +155,7 @@ class Lease:
         traceback: TracebackType | None,
     ) -> None:
         await self.release()
+
+
+def _not_heard(message: str) -> None:
+    """Until somebody has taken the lease."""

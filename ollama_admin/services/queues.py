@@ -1,24 +1,29 @@
-"""The queue of a server inside this process: first come, first served, and one that asks the
-database for all.
+"""The queue of a server inside this process: by turns between keys, first come, first served for
+each of them, and one that asks the database for all.
 """
 
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ollama_admin.errors import ServerInactive, ServerNotFound
+from ollama_admin.services.leases import uptime
 
 if TYPE_CHECKING:
     from ollama_admin.services.leases import Lease
 
 # seconds between two questions at most: in the beginning, and when it takes long
 SHORT, LONG = (0.025, 0.25)
+FIRST = 0.05  # when nobody in another process has waited longer: a free slot is left to who asks
 GROWTH = 1.2
 LONGEST = 1000  # requests that may wait for one server in one process
 
-Ask = Callable[[bool], Awaitable["Lease | None"]]  # told whether an inactive server will do
+# asks for all in the queue, handing over what is granted; tells whether somebody elsewhere has
+# waited longer, None when something was granted
+Ask = Callable[["QueuedRequest"], Awaitable[bool | None]]
 
 
 class QueuedRequest:
@@ -26,8 +31,13 @@ class QueuedRequest:
     any of them gets.
     """
 
-    def __init__(self, *, even_inactive: bool) -> None:
+    def __init__(
+        self, *, even_inactive: bool = False, key: str | None = None, weight: int = 1
+    ) -> None:
         self.even_inactive = even_inactive
+        self.key = key
+        self.weight = weight
+        self.since = uptime()
         self._granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._queues: list[Queue] = []
 
@@ -70,22 +80,52 @@ class QueuedRequest:
         self.leave()
 
 
+@dataclass(slots=True)
+class _Line:
+    """The requests of one key. `credit` grows by the weight at each turn; who has most is next."""
+
+    weight: int
+    credit: int = 0
+    requests: deque[QueuedRequest] = field(default_factory=deque)
+
+
 class Queue:
     def __init__(self) -> None:
-        self._requests: deque[QueuedRequest] = deque()
+        self._lines: dict[str | None, _Line] = {}
+        self._count = 0
         self._woken = asyncio.Event()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[QueuedRequest]:
+        for line in self._lines.values():
+            yield from line.requests
 
     @property
     def is_full(self) -> bool:
-        return len(self._requests) >= LONGEST
+        return self._count >= LONGEST
+
+    @property
+    def oldest(self) -> QueuedRequest:
+        """Who has waited longest."""
+        heads = (line.requests[0] for line in self._lines.values())
+        return min(heads, key=lambda request: request.since)
 
     def join(self, request: QueuedRequest) -> None:
-        self._requests.append(request)
+        line = self._lines.setdefault(request.key, _Line(request.weight))
+        line.weight = request.weight
+        line.requests.append(request)
+        self._count += 1
 
     def dismiss(self, request: QueuedRequest) -> None:
-        if request in self._requests:
-            self._requests.remove(request)
-        if not self._requests:
+        line = self._lines.get(request.key)
+        if line is not None and request in line.requests:
+            line.requests.remove(request)
+            self._count -= 1
+            if not line.requests:
+                del self._lines[request.key]
+        if not self._count:
             self.wake()
 
     def wake(self) -> None:
@@ -94,40 +134,53 @@ class Queue:
 
     def fail(self, error: Exception) -> None:
         """Tell everybody who waits."""
-        while self._requests:
-            self._requests[0].fail(error)
+        for request in list(self):
+            request.fail(error)
+
+    def turn(self, *, even_inactive: bool) -> QueuedRequest | None:
+        """Whose turn it is: weighted round robin between keys. A key of weight 2 has two turns for
+        each one of a key of weight 1, and they are spread out.
+
+        A slot that was asked for `even_inactive` is for those alone who may use such a server.
+        """
+        able: list[tuple[_Line, QueuedRequest]] = []
+        for line in self._lines.values():
+            fit = (one for one in line.requests if one.even_inactive or not even_inactive)
+            first = next(fit, None)
+            if first is not None:
+                able.append((line, first))
+        if not able:
+            return None
+        for line, _ in able:
+            line.credit += line.weight
+        line, request = max(able, key=lambda each: each[0].credit)
+        line.credit -= sum(each.weight for each, _ in able)
+        return request
 
     async def serve(self, ask: Ask) -> None:
-        """Ask for the first in the queue, until nobody is left in it. Raises what the database
-        says.
+        """Ask for all in the queue, until nobody is left in it. Raises what the database says.
+
+        A pause comes first: most often a request of this process ends meanwhile.
         """
         longest = SHORT
-        while self._requests:
-            first = self._requests[0]
+        while self._count:
+            await self._pause(random.uniform(longest / 5, longest))  # noqa: S311 (jitter)
+            is_behind = await self._ask_for_oldest(ask)
+            if is_behind is None:
+                longest = SHORT
+            else:
+                longest = min(longest * GROWTH, LONG if is_behind else FIRST)
+
+    async def _ask_for_oldest(self, ask: Ask) -> bool | None:
+        while self._count:
+            oldest = self.oldest
             self._woken.clear()
             try:
-                lease = await ask(first.even_inactive)
+                return await ask(oldest)
             except (ServerNotFound, ServerInactive) as exc:
-                if first in self._requests:
-                    first.refuse(self, exc)
-                continue
-            if lease is None:
-                await self._pause(random.uniform(longest / 5, longest))  # noqa: S311 (jitter)
-                longest = min(longest * GROWTH, LONG)
-            else:
-                longest = SHORT
-                await self._hand_over(lease, even_inactive=first.even_inactive)
-
-    async def _hand_over(self, lease: "Lease", *, even_inactive: bool) -> None:
-        """To the first who is still there, else back: it was asked for somebody who has left.
-
-        A lease that was asked for `even_inactive` is for those alone who may use such a server.
-        """
-        for request in list(self._requests):
-            may_have_it = request.even_inactive or not even_inactive
-            if may_have_it and request.accept(lease):
-                return
-        await lease.release()
+                if oldest in self:
+                    oldest.refuse(self, exc)
+        return None
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -1,47 +1,59 @@
 """Slots: never more than `max_concurrent` live leases of a server, over all processes and hosts of
 the database.
 
-A lease ends by itself unless it is renewed, so nothing is lost for ever with a process. A holder
-that is cut off from the database may finish its answer; what has not been sent yet is not sent
-under a lease that `is_trusted` no more.
+A process keeps a slot after a request, so that the next one need not ask the database, and gives it
+back when it was idle for a while, or when a request of another process has waited longer than its
+own. What is held ends by itself unless it is renewed, so nothing is lost for ever with a process. A
+holder that is cut off from the database may finish its answer; what has not been sent yet is not
+sent under a lease that `is_trusted` no more. Nothing is granted without the database.
 """
 
 import asyncio
 import os
 import platform
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+import secrets
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError, ServerBusy, ServerInactive, ServerNotFound
-from ollama_admin.services.leases import Lease, LeaseTimes, uptime
+from ollama_admin.services.grants import Grants
+from ollama_admin.services.heartbeat import Heartbeat
+from ollama_admin.services.leases import Held, Lease, LeaseTimes
+from ollama_admin.services.pools import Note, Pool
 from ollama_admin.services.queues import Queue, QueuedRequest
 from ollama_admin.store import slots as store
-from ollama_admin.store.database import LEASE_THREADS, Database
+from ollama_admin.store.database import Database
 
 T = TypeVar("T")
 
 
 class Slots:
-    """The leases and queues of one process."""
+    """What one process holds, and its queues."""
 
-    def __init__(
-        self, db: Database, note: Callable[[str], None], times: LeaseTimes | None = None
-    ) -> None:
+    def __init__(self, db: Database, note: Note, times: LeaseTimes | None = None) -> None:
         self._db = db
         self._note = note
         self._times = times or LeaseTimes()
-        self._holder = f"{platform.node()}:{os.getpid()}"
-        self._queues: dict[int, Queue] = {}
-        self._leases: set[Lease] = set()
-        self._none_left = asyncio.Event()
-        self._renewal: asyncio.Task[None] | None = None
-        self._is_away = False
-        # one thread is left to renew and to release
-        self._asking = asyncio.Semaphore(LEASE_THREADS - 1)
+        # two containers may have the same name and number
+        self._holder = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._pools: dict[int, Pool] = {}
+        self._grants = Grants(db, self._holder, self._times, self._start, self._adopt, self._free)
+        self._heartbeat = Heartbeat(
+            db, self._holder, self._times, self._pools, self._start, self._dispense, note
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closed = False
+
+    def in_flight(self, server_id: int) -> int:
+        """How many requests of this process run there."""
+        pool = self._pools.get(server_id)
+        return 0 if pool is None else pool.in_flight
+
+    def waiting(self, server_id: int) -> int:
+        """How many requests of this process wait for a slot there."""
+        pool = self._pools.get(server_id)
+        return 0 if pool is None else pool.waiting
 
     async def first_free(
         self,
@@ -49,28 +61,32 @@ class Slots:
         *,
         wait: float,
         even_inactive: bool = False,
-        note: Callable[[str], None] | None = None,
+        note: Note | None = None,
+        key: str | None = None,
+        weight: int = 1,
     ) -> Lease:
         """A slot at the first of the servers that has a free one, else at the first that gets one
-        in `wait` seconds.
+        in `wait` seconds. Where a kept one is free, nothing is awaited.
 
-        Nobody overtakes: a server that others wait for in this process counts as full. Raises
-        ServerBusy, and ServerNotFound or ServerInactive when no server is left that could
-        give one. `note` hears of waiting, and of what becomes of the lease.
+        Nobody overtakes: a server that others wait for in this process counts as full. Those who
+        wait get their turns by key and weight, and in the order in which they came where the key is
+        the same. Raises ServerBusy, and ServerNotFound or ServerInactive when no server is left
+        that could give one. `note` hears of waiting, and of what becomes of the lease.
         """
         note = note or self._note
         full: list[Server] = []
         refused: ServerNotFound | ServerInactive | None = None
         for server in servers:
             self._require_open()
-            if server.id in self._queues:
-                full.append(server)
-                continue
-            try:
-                lease = await self._acquire(server, even_inactive)
-            except (ServerNotFound, ServerInactive) as exc:  # changed since the caller read it
-                refused = refused or exc
-                continue
+            pool = self._pool(server)
+            lease = pool.kept()
+            if lease is None and not _is_taken(pool, wait):
+                try:
+                    lease = await self._grants.one(pool, even_inactive=even_inactive)
+                except (ServerNotFound, ServerInactive) as exc:  # changed since the caller read it
+                    refused = refused or exc
+                    continue
+                lease = lease or pool.kept()  # given back meanwhile
             if lease is not None:
                 return _handed_over(lease, note)
             full.append(server)
@@ -78,38 +94,121 @@ class Slots:
             raise refused or ValueError("no server is given")
         if wait <= 0:
             raise ServerBusy(_at_limit(full), _hint(full))
-        lease = await self._wait(full, wait, even_inactive, note)
+        waiting = QueuedRequest(even_inactive=even_inactive, key=key, weight=weight)
+        lease = await self._wait(waiting, full, wait, note)
         return _handed_over(lease, note)
 
     async def aclose(self) -> None:
         """Send everybody away, give back what is held, and wait for all that was begun."""
-        self._is_closed = True
-        for queue in list(self._queues.values()):
-            queue.fail(_closed())
-        for lease in list(self._leases):
-            self._start(lease.release())
+        self._is_closed = self._grants.is_closed = True
+        self._heartbeat.stop()
+        for pool in list(self._pools.values()):
+            if pool.queue is not None:
+                pool.queue.fail(_closed())
+            for held in list(pool.held):
+                if held.lease is not None:
+                    self._start(held.lease.release())
+        self._dispense(longest=0)
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _give_back(self, lease: Lease) -> asyncio.Task[None]:
-        """Begin to release a lease; use `Lease.release`."""
-        return self._start(self._release(lease))
+    def _pool(self, server: Server) -> Pool:
+        pool = self._pools.get(server.id)
+        if pool is None:
+            pool = self._pools[server.id] = Pool(server, self._ended)
+        pool.server = server
+        return pool
+
+    # a slot becomes free
+
+    def _ended(self, lease: Lease) -> "asyncio.Task[None] | None":
+        """A request has ended; use `Lease.release`."""
+        held = lease.held
+        held.lease = None
+        pool = self._pools[held.key.server_id]
+        if held.lost:
+            return None
+        return self._free(pool, held)
+
+    def _free(self, pool: Pool, held: Held) -> "asyncio.Task[None] | None":
+        """Hand a slot on, keep it, or begin to give it back."""
+        is_ours = not (held.is_leaving or self._is_closed) and held in pool.held
+        if is_ours and held.is_trusted:
+            if pool.yields():
+                return self._start(self._give_back([held], wakes=False))
+            if pool.hand_on(held):
+                self._heartbeat.stir()
+                return None
+        if is_ours and pool.is_active and self._times.keep:
+            pool.keep(held)
+            self._heartbeat.stir()
+            return None
+        return self._start(self._give_back([held]))
+
+    def _adopt(self, pool: Pool, some: Sequence[Held]) -> None:
+        for held in some:
+            pool.add(held)
+            self._heartbeat.start()
+
+    def _dispense(self, *, longest: float) -> None:
+        """Give back what was kept for `longest` seconds, and what others wait for."""
+        going = [held for pool in self._pools.values() for held in pool.dispensable(longest)]
+        if going:
+            self._start(self._give_back(going))
+
+    async def _give_back(self, some: Sequence[Held], *, wakes: bool = True) -> None:
+        is_sent = False
+
+        def release(connection: Any) -> None:
+            nonlocal is_sent
+            is_sent = True
+            store.release(connection, [held.key for held in some], holder=self._holder)
+
+        try:
+            await self._db.lease(release)
+        except AdminError as exc:
+            if not is_sent and not self._is_closed:
+                self._keep_on(some)
+                return
+            self._tell_unreturned(some, exc)
+        pools = {self._pools[held.key.server_id] for held in some}
+        for held in some:
+            self._pools[held.key.server_id].drop(held)
+        self._heartbeat.end_if_idle()
+        for pool in pools:
+            if wakes and pool.queue is not None:
+                pool.queue.wake()
+
+    def _keep_on(self, some: Sequence[Held]) -> None:
+        """The database was not even asked: they are still ours."""
+        for held in some:
+            pool = self._pools[held.key.server_id]
+            if held in pool.held:
+                pool.keep(held)
+                pool.hand_on_kept()
+        self._heartbeat.stir()
+
+    def _tell_unreturned(self, some: Sequence[Held], error: AdminError) -> None:
+        for name in sorted({self._pools[held.key.server_id].server.name for held in some}):
+            self._note(
+                f"the slot at server {name} was not given back: {error.message}; "
+                f"it becomes free by itself within {self._times.ttl:g} s"
+            )
+
+    # waiting
 
     async def _wait(
-        self,
-        servers: Sequence[Server],
-        wait: float,
-        even_inactive: bool,
-        note: Callable[[str], None],
+        self, waiting: QueuedRequest, servers: Sequence[Server], wait: float, note: Note
     ) -> Lease:
         self._require_open()
-        waiting = QueuedRequest(even_inactive=even_inactive)
         open_to = [server for server in servers if not self._is_full(server)]
         if not open_to:
             raise ServerBusy(
                 f"{_at_limit(servers)}, and too many requests wait already", _hint(servers)
             )
-        note(f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end")
+        count = min(self.waiting(server.id) for server in open_to)
+        behind = f", {count} wait already" if count else ""
+        note(f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end{behind}")
         for server in open_to:
             waiting.enter(self._queue(server))
         try:
@@ -123,155 +222,35 @@ class Slots:
                 f"{_at_limit(servers)}, also after {wait:g} s", _hint(servers)
             ) from exc
         except asyncio.CancelledError:
-            self._return_unseen(waiting)
+            lease = waiting.taken()
+            if lease is not None:
+                self._start(lease.release())
             raise
         finally:
             waiting.leave()
 
-    def _return_unseen(self, waiting: QueuedRequest) -> None:
-        lease = waiting.taken()
-        if lease is not None:
-            self._start(lease.release())
-
     def _is_full(self, server: Server) -> bool:
-        queue = self._queues.get(server.id)
+        queue = self._pool(server).queue
         return queue is not None and queue.is_full
 
     def _queue(self, server: Server) -> Queue:
         """The queue of a server; one that was empty begins to ask."""
-        if server.id not in self._queues:
-            self._queues[server.id] = Queue()
-            self._start(self._serve(server, self._queues[server.id]))
-        return self._queues[server.id]
+        pool = self._pool(server)
+        if pool.queue is None:
+            pool.queue = Queue()
+            self._start(self._serve(pool, pool.queue))
+        return pool.queue
 
-    async def _serve(self, server: Server, queue: Queue) -> None:
+    async def _serve(self, pool: Pool, queue: Queue) -> None:
         try:
-            await queue.serve(partial(self._acquire, server))
+            await self._grants.serve(pool, queue)
         except AdminError as exc:
             queue.fail(exc)
         finally:
             # in the same step as the last look at the queue: nobody can join in between
-            del self._queues[server.id]
-            queue.fail(RuntimeError(f"the queue of server {server.name} has ended"))
-
-    async def _acquire(self, server: Server, even_inactive: bool) -> Lease | None:
-        """SQL runs in a thread that cannot be cancelled: what it grants to somebody who has left
-        goes back.
-        """
-        taking = self._start(self._take(server, even_inactive))
-        try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            self._start(self._return_taken(taking))
-            raise
-
-    async def _return_taken(self, taking: "asyncio.Task[Lease | None]") -> None:
-        await asyncio.wait([taking])
-        lease = None if taking.cancelled() or taking.exception() else taking.result()
-        if lease is not None:
-            await lease.release()
-
-    async def _take(self, server: Server, even_inactive: bool) -> Lease | None:
-        async with self._asking:
-            sent = uptime()
-            key = await self._db.lease(
-                store.acquire,
-                server.id,
-                holder=self._holder,
-                ttl=self._times.ttl,
-                even_inactive=even_inactive,
-            )
-        if key is None:
-            return None
-        lease = Lease(server, key, sent, self._times, self._give_back, self._note)
-        self._keep(lease)
-        if self._is_closed:
-            await lease.release()
-            return None
-        return lease
-
-    def _keep(self, lease: Lease) -> None:
-        self._leases.add(lease)
-        self._none_left.clear()
-        if self._renewal is None or self._renewal.done():
-            self._renewal = self._start(self._renew_while_any())
-
-    def _forget(self, lease: Lease) -> None:
-        self._leases.discard(lease)
-        if not self._leases:
-            self._none_left.set()
-
-    async def _release(self, lease: Lease) -> None:
-        self._forget(lease)
-        if lease.lost:
-            return
-        try:
-            await self._db.lease(store.release, lease.key)
-        except AdminError as exc:
-            lease.tell(
-                f"the slot at server {lease.server.name} was not given back: {exc.message}; "
-                f"it becomes free by itself within {self._times.ttl:g} s"
-            )
-        queue = self._queues.get(lease.key.server_id)
-        if queue is not None:
-            queue.wake()
-
-    async def _renew_while_any(self) -> None:
-        pause = self._times.renew
-        while self._leases:
-            try:
-                async with asyncio.timeout(pause):
-                    await self._none_left.wait()
-            except TimeoutError:
-                began = uptime()
-                await self._renew()
-                # a database that stood still may have used up most of a lease's life
-                left = began + self._times.renew - uptime()
-                pause = max(left, self._times.renew / 10)
-
-    async def _renew(self) -> None:
-        due = [lease for lease in list(self._leases) if self._is_due(lease)]
-        if not due:
-            return
-        sent = uptime()
-        try:
-            kept = await self._db.lease(store.renew, [lease.key for lease in due], self._times.ttl)
-        except AdminError as exc:
-            if not self._is_away:
-                self._note(
-                    f"slots cannot be renewed: {exc.message}; tried again every "
-                    f"{self._times.renew:g} s"
-                )
-            self._is_away = True
-            return
-        self._is_away = False
-        for lease in due:
-            if lease.key in kept:
-                lease.renewed(sent)
-            elif lease in self._leases:  # else it was given back meanwhile
-                self._lose(lease)
-
-    def _is_due(self, lease: Lease) -> bool:
-        if lease.is_too_old:
-            self._forget(lease)
-            lease.tell(
-                f"the request at server {lease.server.name} has held its slot for "
-                f"{self._times.longest:g} s; "
-                "it is not renewed any more"
-            )
-            return False
-        if not lease.is_owned and lease.is_over:  # abandoned by a task that is done
-            self._forget(lease)
-        return lease.is_owned
-
-    def _lose(self, lease: Lease) -> None:
-        lease.lost = True
-        self._forget(lease)
-        lease.tell(
-            f"the slot at server {lease.server.name} was lost, the database was out of reach or "
-            "this process stood "
-            "still; the answer goes on, beside those that the server's limit allows"
-        )
+            pool.queue = None
+            queue.fail(RuntimeError(f"the queue of server {pool.server.name} has ended"))
+        await self._grants.stop_telling(pool, queue)
 
     def _require_open(self) -> None:
         if self._is_closed:
@@ -285,7 +264,12 @@ class Slots:
         return task
 
 
-def _handed_over(lease: Lease, note: Callable[[str], None]) -> Lease:
+def _is_taken(pool: Pool, wait: float) -> bool:
+    """Whether it is not worth while to ask the database for a slot."""
+    return bool(pool.queue) or (wait > 0 and pool.was_full_just_now)
+
+
+def _handed_over(lease: Lease, note: Note) -> Lease:
     """The lease as the current task's; `note` hears what becomes of it."""
     lease.owner = asyncio.current_task()
     lease.note = note

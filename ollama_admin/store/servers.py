@@ -33,7 +33,7 @@ from ollama_admin.domain.servers import (
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.rules.likeness import nearest_servers
-from ollama_admin.store import readers, registry, slots
+from ollama_admin.store import clocks, readers, registry, slots
 from ollama_admin.store.locks import lock_for_rows, lock_writers
 from ollama_admin.store.tables import models, servers
 
@@ -204,7 +204,7 @@ def _update(connection: Connection, server_id: int, values: dict[str, Any]) -> S
         .values(values | {"updated_at": datetime.now(UTC)})
         .returning(servers, slots_in_use)
     )
-    row = connection.execute(query, slots.moment(connection)).first()
+    row = connection.execute(query, clocks.moment(connection)).first()
     return None if row is None else _server(row)
 
 
@@ -221,7 +221,7 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
     slots.hold_off_leases(connection, ref.id or 0)
     count = slots.in_use(connection.dialect.name)
     in_use = connection.scalar(
-        select(count).where(servers.c.id == ref.id), slots.moment(connection)
+        select(count).where(servers.c.id == ref.id), clocks.moment(connection)
     )
     if in_use and not force:
         running = "1 request runs" if in_use == 1 else f"{in_use} requests run"
@@ -268,7 +268,7 @@ def _holders(dialect: str) -> Select[Any]:
 
 def _read(connection: Connection, query: Select[Any], **values: Any) -> list[Server]:
     try:
-        rows = connection.execute(query, values | slots.moment(connection))
+        rows = connection.execute(query, values | clocks.moment(connection))
         return [_server(row) for row in rows]
     except readers.UNREADABLE as exc:
         raise _unreadable(connection, query, values) from exc
@@ -322,7 +322,7 @@ def _server(row: Row[Any]) -> Server:
 def _one(connection: Connection, query: Select[Any]) -> Server | None:
     """The row of a query that means one at most."""
     try:
-        row = connection.execute(query, slots.moment(connection)).first()
+        row = connection.execute(query, clocks.moment(connection)).first()
         return None if row is None else _server(row)
     except readers.UNREADABLE as exc:
         raise _unreadable(connection, query, {}) from exc

@@ -1,50 +1,45 @@
 """SQL on `ollama_slots`: the limit at a server, of which `max_concurrent` may be held at once.
 
-A lease is a slot that is held until `expires_at`, by a clock that all holders share: the database's
-on PostgreSQL, on SQLite the kernel's seconds since boot, which no process has a copy of its own of.
-So the time of day never matters. A lease that ends later than any lease could is of an earlier
-boot, and over. The promise: never more than `max_concurrent` live leases; a holder cut off from the
-database may finish its answer.
+A lease is a slot that is held until `expires_at`, by the clock of `store/clocks.py`. A lease that
+ends later than any lease could is of an earlier boot, and over. The promise: never more than
+`max_concurrent` live leases; a holder cut off from the database may finish its answer.
+
+It holds over a restart of PostgreSQL. Grants are on disk before they are used; renewals and
+releases do not wait for it, so that a crash may forget those of the last instants. A renewal that
+is forgotten comes again five seconds later, of a life of thirty; a release that is forgotten leaves
+a slot held until its life is over. A database that was away for longer than a life finds leases
+that are over and whose requests may still run: see `Clock.is_young`.
 """
 
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Double,
-    FromClause,
+    Row,
     ScalarSelect,
+    Select,
     Update,
     bindparam,
-    cast,
-    extract,
     func,
-    literal,
     select,
+    text,
     tuple_,
     update,
 )
 
-from ollama_admin.errors import DatabaseUnavailable, ServerInactive, ServerNotFound
+from ollama_admin.errors import ServerInactive, ServerNotFound
+from ollama_admin.store import clocks, contention
+from ollama_admin.store.clocks import CLOCKS, LIFE, Clock, moment
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import servers, slots
 
 LOCKS = (
     0x6F6C6C61  # the advisory locks of servers: a number of our own among those of other programs
 )
-
-_POSTGRES_NOW: ColumnElement[float] = cast(extract("epoch", func.clock_timestamp()), Double)
-LONGEST_TTL = 60.0  # seconds that a lease may live for without being renewed
-_FURTHEST = LONGEST_TTL + 1.0  # seconds from now to the end of a live lease; more than rounding
-_PROC_SELF = Path("/proc/self")
-_BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,89 +52,103 @@ class LeaseKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
-    """The clock of a database. `restarts`: it begins again at 0, and then knows the leases from
-    before by their ends, which are further away than `_FURTHEST`.
+class Limit:
+    """How many slots a server has, and whether it gives any out."""
+
+    limit: int
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What was taken, by slot, at a server that has this limit."""
+
+    keys: tuple[LeaseKey, ...]
+    limit: int
+    is_active: bool
+
+
+def take(
+    connection: Connection,
+    server_id: int,
+    wanted: int,
+    *,
+    holder: str,
+    ttl: float,
+    waited: float = 0.0,
+    even_inactive: bool = False,
+) -> Grant:
+    """Take up to `wanted` free slots for `ttl` seconds each. Raises ServerNotFound, ServerInactive,
+    and DatabaseUnavailable where the clock of others cannot be told.
+
+    Free slots are left to requests of other holders that have waited for more than `waited`
+    seconds. Slots are made when they are first needed, as `max_concurrent` may be two thousand
+    million, and stay when it is lowered. The commit waits for the disk: a slot that was granted is
+    never forgotten.
     """
-
-    name: ColumnElement[str]
-    now: ColumnElement[float]
-    restarts: bool
-
-    def is_live(self, table: FromClause = slots) -> ColumnElement[bool]:
-        is_running = table.c.expires_at > self.now
-        if self.restarts:
-            return is_running & (table.c.expires_at <= self.now + _FURTHEST)
-        return (table.c.clock == self.name) & is_running
-
-
-CLOCKS = {
-    "postgresql": Clock(name=literal("postgresql"), now=_POSTGRES_NOW, restarts=False),
-    "sqlite": Clock(name=literal("boot"), now=bindparam("at", type_=Double), restarts=True),
-}
-
-
-def moment(connection: Connection) -> dict[str, Any]:
-    """The parameters of a statement that asks which leases are live; on SQLite read here, so inside
-    the transaction.
-    """
-    if connection.dialect.name == "postgresql":
-        return {}
-    return {"at": time.clock_gettime(_BOOT_CLOCK) - (_namespace_offset(_PROC_SELF) or 0.0)}
-
-
-def acquire(
-    connection: Connection, server_id: int, *, holder: str, ttl: float, even_inactive: bool = False
-) -> LeaseKey | None:
-    """Take a free slot for `ttl` seconds; None when all are held. Raises ServerNotFound,
-    ServerInactive, and DatabaseUnavailable where the clock of others cannot be told.
-
-    Slots are made when they are first needed, as `max_concurrent` may be two thousand million, and
-    stay when it is lowered.
-    """
-    _require_shared_clock(connection)
+    clocks.require_shared_clock(connection)
     _share_limit(connection, server_id)
-    take = _take(connection.dialect.name, even_inactive=even_inactive)
-    values = {"at_server": server_id, "by": holder, "seconds": ttl} | moment(connection)
-    while True:
-        row = connection.execute(take, values).first()
-        if row is not None:
-            return LeaseKey(server_id=server_id, slot=row.slot, token=row.token)
-        made, limit = _made_and_limit(connection, server_id, even_inactive=even_inactive)
-        if made >= limit:
-            return None
-        # by us or by somebody else: there is one more at the next turn
-        _make(connection, server_id, made + 1)
+    _be_durable(connection)
+    values = {"at_server": server_id, "by": holder, "seconds": ttl, "waited": waited}
+    values |= moment(connection)
+    room = _room(connection, server_id, values, even_inactive=even_inactive)
+    missing = min(wanted, room.limit - room.held - room.older)
+    keys: list[LeaseKey] = []
+    made = room.made
+    while missing > 0:
+        rows = connection.execute(_take(connection.dialect.name), values | {"wanted": missing})
+        keys += [LeaseKey(server_id=server_id, slot=row.slot, token=row.token) for row in rows]
+        missing = min(wanted, room.limit - room.held - room.older) - len(keys)
+        if missing <= 0 or made >= room.limit:
+            break
+        # by us or by somebody else: there are more at the next turn
+        _make(connection, server_id, range(made + 1, min(made + missing, room.limit) + 1))
+        made += missing
+    return Grant(
+        keys=tuple(sorted(keys, key=lambda key: key.slot)),
+        limit=room.limit,
+        is_active=room.is_active,
+    )
 
 
-def renew(connection: Connection, leases: Sequence[LeaseKey], ttl: float) -> frozenset[LeaseKey]:
+def renew(
+    connection: Connection, leases: Sequence[LeaseKey], ttl: float, *, holder: str
+) -> frozenset[LeaseKey]:
     """Let those leases that are not over yet live for `ttl` seconds from now; gives back which they
     are.
+
+    While the database is young, those that are over live again, see `Clock.is_young`. The holder is
+    asked for, too: a database that forgot its last instants gives out a token twice.
     """
     clock = CLOCKS[connection.dialect.name]
-    keys = [(lease.server_id, lease.slot, lease.token) for lease in leases]
-    is_ours = tuple_(slots.c.server_id, slots.c.slot, slots.c.token).in_(keys)
     query = (
         update(slots)
-        .where(is_ours, clock.is_live())
-        .values(expires_at=clock.now + ttl)
+        .where(_is_one_of(leases), slots.c.holder == bindparam("by"), clock.may_renew())
+        .values(expires_at=clock.now + LIFE)
         .returning(slots.c.server_id, slots.c.slot, slots.c.token)
     )
-    rows = connection.execute(query, moment(connection))
+    rows = connection.execute(query, {"by": holder, "seconds": ttl} | moment(connection))
     return frozenset(
         LeaseKey(server_id=row.server_id, slot=row.slot, token=row.token) for row in rows
     )
 
 
-def release(connection: Connection, lease: LeaseKey) -> bool:
-    """Free the slot; False, and nothing done, when somebody else has leased it since."""
-    is_ours = (
-        (slots.c.server_id == lease.server_id)
-        & (slots.c.slot == lease.slot)
-        & (slots.c.token == lease.token)
-    )
-    query = update(slots).where(is_ours).values(holder=None, clock="", expires_at=0)
-    return connection.execute(query).rowcount == 1
+def release(connection: Connection, leases: Sequence[LeaseKey], *, holder: str) -> int:
+    """Free the slots, but for those that somebody else has leased since; gives back how many."""
+    query = update(slots).where(_is_one_of(leases), slots.c.holder == holder)
+    return connection.execute(query.values(holder=None, clock="", expires_at=0)).rowcount
+
+
+def limits(connection: Connection, server_ids: Collection[int]) -> dict[int, Limit]:
+    """What is allowed at those of the servers that are still there, by id."""
+    query = select(servers.c.id, servers.c.max_concurrent, servers.c.is_active)
+    rows = connection.execute(query.where(servers.c.id.in_(server_ids)))
+    return {row.id: Limit(limit=row.max_concurrent, is_active=row.is_active) for row in rows}
+
+
+def _is_one_of(leases: Sequence[LeaseKey]) -> ColumnElement[bool]:
+    keys = [(lease.server_id, lease.slot, lease.token) for lease in leases]
+    return tuple_(slots.c.server_id, slots.c.slot, slots.c.token).in_(keys)
 
 
 @cache
@@ -176,9 +185,8 @@ def _advisory_lock(connection: Connection, lock: Any, server_id: int) -> None:
 
 
 @cache
-def _take(dialect: str, *, even_inactive: bool) -> Update:
-    """One statement: lock a free slot that nobody else is about to take, and write the lease into
-    it.
+def _take(dialect: str) -> Update:
+    """One statement: lock free slots that nobody else is about to take, and write leases into them.
 
     Slots above a lowered limit may still be held; each of them closes one of the slots below. The
     statement is kept: to put it together takes longer than to run it.
@@ -187,25 +195,23 @@ def _take(dialect: str, *, even_inactive: bool) -> Update:
     free = (
         select(slots.c.slot)
         .join(servers, servers.c.id == slots.c.server_id)
-        .where(slots.c.server_id == bindparam("at_server"), ~clock.is_live())
+        .where(slots.c.server_id == bindparam("at_server"), ~clock.is_held())
         .where(slots.c.slot <= servers.c.max_concurrent)
         .where(slots.c.slot + _live_above(clock) <= servers.c.max_concurrent)
         .order_by(slots.c.slot)
-        .limit(1)
+        .limit(bindparam("wanted"))
         .with_for_update(of=slots, skip_locked=True)
     )
-    if not even_inactive:
-        free = free.where(servers.c.is_active)
-    free_slot = select(free.cte("free").c.slot).scalar_subquery()
+    free_slots = select(free.cte("free").c.slot)
     lease = {
         "token": slots.c.token + 1,
         "holder": bindparam("by"),
         "clock": clock.name,
-        "expires_at": clock.now + bindparam("seconds", type_=Double),
+        "expires_at": clock.now + LIFE,
     }
     return (
         update(slots)
-        .where(slots.c.server_id == bindparam("at_server"), slots.c.slot == free_slot)
+        .where(slots.c.server_id == bindparam("at_server"), slots.c.slot.in_(free_slots))
         .values(lease)
         .returning(slots.c.slot, slots.c.token)
     )
@@ -220,33 +226,42 @@ def _live_above(clock: Clock) -> ScalarSelect[int]:
         .where(
             higher.c.server_id == slots.c.server_id,
             higher.c.slot > slots.c.slot,
-            clock.is_live(higher),
+            clock.is_held(higher),
         )
         .correlate(slots)
         .scalar_subquery()
     )
 
 
-def _made_and_limit(
-    connection: Connection, server_id: int, *, even_inactive: bool
-) -> tuple[int, int]:
-    made = (
-        select(func.count())
-        .select_from(slots)
-        .where(slots.c.server_id == server_id)
-        .scalar_subquery()
-    )
-    query = select(
-        servers.c.name, servers.c.is_active, servers.c.max_concurrent, made.label("made")
-    )
-    row = connection.execute(query.where(servers.c.id == server_id)).first()
+@cache
+def _room_query(dialect: str) -> Select[Any]:
+    """What a server has: `held` are the slots that are not free, `older` the requests of other
+    holders that have waited for longer.
+    """
+    clock = CLOCKS[dialect]
+    of_server = slots.c.server_id == servers.c.id
+    made = select(func.count()).select_from(slots).where(of_server)
+    return select(
+        servers.c.name,
+        servers.c.is_active,
+        servers.c.max_concurrent.label("limit"),
+        made.scalar_subquery().label("made"),
+        made.where(clock.is_held()).scalar_subquery().label("held"),
+        contention.older(clock, servers.c.id).label("older"),
+    ).where(servers.c.id == bindparam("at_server"))
+
+
+def _room(
+    connection: Connection, server_id: int, values: dict[str, Any], *, even_inactive: bool
+) -> Row[Any]:
+    row = connection.execute(_room_query(connection.dialect.name), values).first()
     if row is None:
         raise ServerNotFound(
             f"no server with id {server_id}", "list them with: ollama-admin server list"
         )
     if not row.is_active and not even_inactive:
         raise inactive(server_id, row.name)
-    return row.made, row.max_concurrent
+    return row
 
 
 def inactive(server_id: int, name: str) -> ServerInactive:
@@ -255,40 +270,12 @@ def inactive(server_id: int, name: str) -> ServerInactive:
     )
 
 
-def _make(connection: Connection, server_id: int, slot: int) -> None:
-    made = insert_or(connection, slots).values(server_id=server_id, slot=slot)
-    connection.execute(made.on_conflict_do_nothing())
+def _make(connection: Connection, server_id: int, numbers: Collection[int]) -> None:
+    rows = [{"server_id": server_id, "slot": number} for number in numbers]
+    connection.execute(insert_or(connection, slots).values(rows).on_conflict_do_nothing())
 
 
-def _require_shared_clock(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql" or _namespace_offset(_PROC_SELF) is not None:
-        return
-    raise DatabaseUnavailable(
-        f"no slot is given out by an SQLite file: without {_PROC_SELF} nobody can tell whether "
-        "other processes see the same clock",
-        "mount /proc, or keep the servers in PostgreSQL",
-    )
-
-
-@cache
-def _namespace_offset(process: Path) -> float | None:
-    """Seconds that this process's clock is ahead of the kernel's: those of a time namespace. None
-    when it cannot be told. Kept: a running process changes no namespace.
-    """
-    if sys.platform != "linux":
-        return 0.0
-    namespaces = process / "ns"
-    if not namespaces.is_dir():
-        return None
-    if not (namespaces / "time").is_symlink():  # a kernel without time namespaces
-        return 0.0
-    try:
-        if (namespaces / "time").readlink() != (namespaces / "time_for_children").readlink():
-            return None  # the offsets are those of children
-        lines = (process / "timens_offsets").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    for name, seconds, nanoseconds in map(str.split, lines):
-        if name == "boottime":
-            return float(seconds) + float(nanoseconds) / 1e9
-    return None
+def _be_durable(connection: Connection) -> None:
+    """Let the commit wait for the disk, and for standbys where the database is set so."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL synchronous_commit TO DEFAULT"))

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0005"
+HEAD = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -212,6 +212,22 @@ registry = Table(
     Column("revision", BigInteger, nullable=False),
     CheckConstraint("id = 1", name="id"),
     CheckConstraint("revision >= 0", name="revision"),
+)
+
+# Which processes have requests that wait for a slot of a server: `count` of them, the longest since
+# `since`, in seconds of the clock of `ollama_slots`. No foreign key: a renewal holds slots when it
+# writes here, and would wait for who removes a server and its slots. Rows end by themselves.
+waiting = Table(
+    "ollama_waiting",
+    metadata,
+    Column("holder", Text, nullable=False),
+    Column("server_id", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("clock", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    PrimaryKeyConstraint("holder", "server_id"),
+    CheckConstraint("count >= 1", name="count"),
 )
 
 _STORED_TIME = (

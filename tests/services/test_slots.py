@@ -24,7 +24,7 @@ from tests.conftest import migrate
 from tests.postgres import OwnPostgresServer
 from tests.slot_rows import SECONDS, Row, SlotRows, eventually, renewed
 
-FAST = LeaseTimes(ttl=2.0, renew=0.1, margin=0.5)
+FAST = LeaseTimes(ttl=2.0, renew=0.1, margin=0.5, keep=0)
 LONG = float(SECONDS)  # to wait for what will happen
 
 
@@ -37,8 +37,10 @@ def rows(database_url: str) -> Iterator[SlotRows]:
 
 @pytest.fixture
 async def client(database_url: str, notes: list[str]) -> AsyncIterator[Client]:
-    """A client whose leases outlive a test: what is lost does not come back by itself."""
-    times = LeaseTimes(ttl=60)
+    """A client whose leases outlive a test: what is lost does not come back by itself. It keeps no
+    slot after a request.
+    """
+    times = LeaseTimes(ttl=60, keep=0)
     async with Client(
         database_url=database_url, environ={}, on_note=notes.append, lease_times=times
     ) as opened:
@@ -68,6 +70,11 @@ async def other(database_url: str) -> AsyncIterator[Slots]:
 
 async def add(client: Client, name: str = "gpu-1", limit: int = 1) -> Server:
     return await client.servers.add(name=name, url=f"http://{name}", max_concurrent=limit)
+
+
+def is_quiet(slots: Slots) -> bool:
+    """Whether nobody waits, and nothing is asked for any more."""
+    return all(pool.queue is None for pool in slots._pools.values())
 
 
 async def steps(count: int = 5) -> None:
@@ -247,7 +254,7 @@ async def test_who_waits_for_several_gets_the_first_that_is_free(
     async with waiting(slots, notes, *servers) as task:
         await leases[freed].release()
         assert (await task).server_id == servers[freed].id
-    await eventually(lambda: not slots._queues)  # nothing is asked for at the other one any more
+    await eventually(lambda: is_quiet(slots))  # nothing is asked for at the other one any more
     await leases[1 - freed].release()
     assert rows.live(servers[1 - freed].id) == 0
     assert (await slots.first_free([servers[1 - freed]], wait=0)).token == 2
@@ -278,7 +285,7 @@ async def test_waiting_has_an_end(client: Client, slots: Slots, rows: SlotRows) 
     ):
         await slots.first_free([server], wait=0.01)
     await lease.release()
-    await eventually(lambda: not slots._queues)
+    await eventually(lambda: is_quiet(slots))
     assert rows.live() == 0
     assert await slots.first_free([server], wait=0)
 
@@ -434,7 +441,7 @@ async def test_slot_granted_while_the_last_one_leaves_the_queue_is_given_back(
         releasing = asyncio.create_task(lease.release())
         task.cancel()
     await releasing
-    await eventually(lambda: not slots._queues)
+    await eventually(lambda: is_quiet(slots))
     await eventually(lambda: rows.live() == 0)
 
 
@@ -526,7 +533,7 @@ async def test_slot_for_somebody_who_has_left_goes_to_the_next_or_back(
             slots._queues[1].wake()  # it asks, for him who leaves now
             await steps()
             last.cancel()
-    await eventually(lambda: not slots._queues)
+    await eventually(lambda: is_quiet(slots))
     await eventually(lambda: rows.all() == [Row(1, 3, None, False)])
 
 
@@ -772,17 +779,17 @@ async def test_note_that_raises_ends_no_renewals(client: Client, slots: Slots) -
     too_old = await slots.first_free([one], wait=0, note=angry)
     other = await slots.first_free([two], wait=0)
     too_old._since = uptime() - LeaseTimes().longest
-    other._renewed = uptime() - 599
+    other.held.renewed = uptime() - 599
     assert not other.is_trusted
-    await slots._renew()
+    await slots._heartbeat.beat()
     assert other.is_trusted
 
 
 async def test_renewed_lease_is_trusted_anew(client: Client, slots: Slots) -> None:
     lease = await slots.first_free([await add(client)], wait=0)
-    lease._renewed = uptime() - 599
+    lease.held.renewed = uptime() - 599
     assert not lease.is_trusted
-    await slots._renew()
+    await slots._heartbeat.beat()
     assert lease.is_trusted
 
 
@@ -792,7 +799,7 @@ async def test_lease_of_the_longest_age_is_not_renewed_once_more(
     lease = await slots.first_free([await add(client)], wait=0)
     lease._since = uptime() - LeaseTimes().longest
     before = rows.expiry()
-    await slots._renew()
+    await slots._heartbeat.beat()
     assert rows.expiry() == before
 
 
@@ -935,10 +942,10 @@ async def test_database_that_is_away_is_told_once_each_time(away: Away, notes: l
         for times in (1, 2):
             await away.stop()
             for _ in range(3):
-                await slots._renew()
+                await slots._heartbeat.beat()
             assert [note.split(":")[0] for note in notes] == ["slots cannot be renewed"] * times
             await away.start()
-            await slots._renew()
+            await slots._heartbeat.beat()
 
 
 async def test_lease_is_lost_when_the_database_is_away_for_longer_than_its_life(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from ollama_admin.domain.names import model_key
 from ollama_admin.store import pins as pin_store
-from ollama_admin.store import slots as leases
+from ollama_admin.store import clocks
 from ollama_admin.store.tables import models, pins, servers, slots
 from tests.services.asking import Outcome
 from tests.services.rules import (
@@ -220,9 +220,9 @@ def store(
 
 def held_slot(connection: Connection) -> dict[str, Any]:
     """The columns of a slot that somebody else holds for longer than any test runs."""
-    clock = leases.CLOCKS[connection.dialect.name]
-    name, now = connection.execute(select(clock.name, clock.now), leases.moment(connection)).one()
-    return {"token": 1, "holder": "somebody", "clock": name, "expires_at": now + leases.LONGEST_TTL}
+    clock = clocks.CLOCKS[connection.dialect.name]
+    name, now = connection.execute(select(clock.name, clock.now), clocks.moment(connection)).one()
+    return {"token": 1, "holder": "somebody", "clock": name, "expires_at": now + clocks.LONGEST_TTL}
 
 
 def slots_held(connection: Connection) -> int:

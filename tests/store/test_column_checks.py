@@ -117,7 +117,7 @@ def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
     return {
         table: execute(url, f"SELECT * FROM {table} ORDER BY 1, 2")
         for table in tables.metadata.tables
-        if table != "ollama_registry"  # of a later revision
+        if table not in ("ollama_registry", "ollama_waiting")  # of later revisions
     }
 
 

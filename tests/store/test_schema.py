@@ -27,6 +27,7 @@ CHECKSUMS = {
     "0003_column_checks": "c356fc3e61353118110ea2af69205dd9c6394d2bc15eecf241231a99b12155a0",
     "0004_registry_revision": "5b91af1552c73a54adc09da2b8f3ede25f21e7b21f7d430f702db504a3764786",
     "0005_receipt_request_id": "ed5f2c4a15ffb5f7b516971ebd72206454332dd9e8a5e1bda3106b69df6d2b68",
+    "0006_waiting": "6175a6546fd97a316ea150989f7fada297a67721422faa9690599f95abffcc85",
 }
 
 NAMES = {
@@ -83,6 +84,7 @@ def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
         "ollama_slots",
         "ollama_receipts",
         "ollama_registry",
+        "ollama_waiting",
     ):
         names = {
             "pk": [found.get_pk_constraint(table)["name"]]

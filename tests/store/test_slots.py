@@ -26,6 +26,7 @@ from sqlalchemy import text
 
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerInactive, ServerNotFound
+from ollama_admin.store import clocks
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store import slots as store
 from ollama_admin.store.servers import NewServer
@@ -53,7 +54,7 @@ from ollama_admin.store.engines import WRITE, open_engine
 
 engine = open_engine(Settings.read({}, sys.argv[1]))
 with engine.connect().execution_options(**WRITE) as connection, connection.begin():
-    print(slots.acquire(connection, 1, holder="other", ttl=15))
+    print(slots.take(connection, 1, 1, holder="other", ttl=15).keys)
 """
 
 
@@ -80,7 +81,8 @@ class Scene:
             return fn(connection, *args, **named)
 
     def acquire(self, server_id: int = 1, *, ttl: float = TTL, **named: Any) -> LeaseKey | None:
-        return self.do(store.acquire, server_id, holder="me", ttl=ttl, **named)
+        grant = self.do(store.take, server_id, 1, holder="me", ttl=ttl, **named)
+        return next(iter(grant.keys), None)
 
     def acquired(self, server_id: int = 1) -> LeaseKey:
         grant = self.acquire(server_id)
@@ -88,10 +90,10 @@ class Scene:
         return grant
 
     def release(self, grant: LeaseKey) -> bool:
-        return self.do(store.release, grant)
+        return self.do(store.release, [grant], holder="me") == 1
 
     def renew(self, *grants: LeaseKey) -> frozenset[LeaseKey]:
-        return self.do(store.renew, grants, TTL)
+        return self.do(store.renew, grants, TTL, holder="me")
 
     def update(self, server_id: int = 1, **columns: Any) -> None:
         self.do(store_servers.change, server_id, columns)
@@ -243,10 +245,10 @@ def leases_going_on(scene: Scene, count: int) -> Iterator[None]:
     def work() -> None:
         while not over.is_set():
             with scene.other.transaction() as connection:
-                grant = store.acquire(connection, 1, holder="they", ttl=TTL)
-            if grant is not None:
+                keys = store.take(connection, 1, 1, holder="they", ttl=TTL).keys
+            if keys:
                 with scene.other.transaction() as connection:
-                    assert store.release(connection, grant)
+                    assert store.release(connection, keys, holder="they") == 1
 
     with ThreadPoolExecutor(count) as threads:
         running = [threads.submit(work) for _ in range(count)]
@@ -279,7 +281,7 @@ def test_lowering_waits_for_the_grant_that_is_on_its_way(migrated_postgres_url: 
         scene.add(2)
         first = scene.acquired()
         with scene.other.transaction() as connection:
-            assert store.acquire(connection, 1, holder="they", ttl=TTL) == held(1, 2, 1)
+            assert store.take(connection, 1, 1, holder="they", ttl=TTL).keys == (held(1, 2, 1),)
             scene.release(first)
             lowering = threads.submit(scene.update, max_concurrent=1)
             while not scene.rows.waiting():
@@ -373,7 +375,7 @@ class Kernel:
             (process / "ns" / name).symlink_to(f"time:[{ahead:g}]")
         offsets = f"monotonic {ahead:10.0f} 0\nboottime {ahead:10.0f} 0\n"
         (process / "timens_offsets").write_text(offsets)
-        self._monkeypatch.setattr(store, "_PROC_SELF", process)
+        self._monkeypatch.setattr(clocks, "_PROC_SELF", process)
         self.pass_time(ahead)
 
     def pass_time(self, seconds: float) -> None:
@@ -423,7 +425,7 @@ def test_process_that_cannot_know_its_boot_takes_no_slot_of_another(
     sqlite_scene.add(1)
     sqlite_scene.acquired()
     assert (
-        said_by(sys.executable, "-c", WITHOUT_PROC_SYS + TRY_TO_ACQUIRE, sqlite_scene.url) == "None"
+        said_by(sys.executable, "-c", WITHOUT_PROC_SYS + TRY_TO_ACQUIRE, sqlite_scene.url) == "()"
     )
 
 
@@ -433,7 +435,7 @@ def test_process_in_a_real_time_namespace_takes_no_slot_of_another(sqlite_scene:
     grant = sqlite_scene.acquired()
     apart = ("unshare", "--user", "--map-root-user", "--time", "--boottime", "86400", "--fork")
     ask = (*apart, sys.executable, "-c", TRY_TO_ACQUIRE, sqlite_scene.url)
-    assert said_by(*ask) == "None"
+    assert said_by(*ask) == "()"
     assert sqlite_scene.release(grant)
     assert "slot=1, token=2" in said_by(*ask)
     assert sqlite_scene.acquire() is None
@@ -522,7 +524,7 @@ def test_server_removed_while_slots_are_taken_leaves_nothing_behind(scene: Scene
             while True:
                 try:
                     with scene.other.transaction() as connection:
-                        store.acquire(connection, server_id, holder="they", ttl=TTL)
+                        store.take(connection, server_id, 1, holder="they", ttl=TTL)
                 except ServerNotFound:
                     return taken
                 taken += 1
@@ -576,8 +578,8 @@ class Life(RuleBasedStateMachine):
             self.scene.do(
                 lambda connection: connection.execute(
                     text(
-                        "UPDATE ollama_slots SET expires_at = 1 WHERE server_id = :server AND slot "
-                        "= :slot"
+                        "UPDATE ollama_slots SET expires_at = 1, holder = NULL"
+                        " WHERE server_id = :server AND slot = :slot"
                     ),
                     {"server": self.server_id, "slot": grant.slot},
                 )

@@ -1,0 +1,161 @@
+"""How a process asks the database for slots: one statement for all who want one at that time."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from ollama_admin.errors import AdminError, DatabaseUnavailable
+from ollama_admin.services.leases import Held, Lease, LeaseTimes, uptime
+from ollama_admin.services.pools import Pool
+from ollama_admin.services.queues import Queue, QueuedRequest
+from ollama_admin.store import contention, heartbeats
+from ollama_admin.store import slots as store
+from ollama_admin.store.database import LEASE_THREADS, Database
+from ollama_admin.store.slots import Grant, Limit
+
+MOST_AT_ONCE = 100  # slots that one statement takes
+
+Start = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]  # a task that is waited for
+
+
+class Grants:
+    """`adopt` is called with what is granted, and `free` with what is for whoever waits."""
+
+    def __init__(
+        self,
+        db: Database,
+        holder: str,
+        times: LeaseTimes,
+        start: Start,
+        adopt: Callable[[Pool, Sequence[Held]], None],
+        free: Callable[[Pool, Held], object],
+    ) -> None:
+        self._db = db
+        self._holder = holder
+        self._times = times
+        self._start = start
+        self._adopt = adopt
+        self._free = free
+        self.is_closed = False
+        # one thread is left to renew and to release
+        self._asking = asyncio.Semaphore(LEASE_THREADS - 1)
+        self._told: set[Queue] = set()
+
+    async def one(self, pool: Pool, *, even_inactive: bool) -> Lease | None:
+        """A slot that is free in the database; None when none is.
+
+        SQL runs in a thread that cannot be cancelled: what it grants to somebody who has left is
+        for others.
+        """
+        wish = self._wish(pool, even_inactive)
+        try:
+            return await wish
+        except asyncio.CancelledError:
+            if wish.done() and not wish.cancelled() and wish.exception() is None:
+                lease = wish.result()
+                if lease is not None:
+                    self._start(lease.release())
+            raise
+
+    def _wish(self, pool: Pool, even_inactive: bool) -> "asyncio.Future[Lease | None]":
+        batch = pool.batches.get(even_inactive)
+        if batch is None:
+            batch = pool.batches[even_inactive] = []
+            self._start(self._take_for_all(pool, even_inactive))
+        wish: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
+        batch.append(wish)
+        return wish
+
+    async def _take_for_all(self, pool: Pool, even_inactive: bool) -> None:
+        async with self._asking:
+            batch = pool.batches.pop(even_inactive)  # who comes from now on is of the next
+            sent = uptime()
+            taking = self._start(self._take(pool, len(batch), even_inactive))
+            await asyncio.wait([taking])
+        error = taking.exception()
+        if error is None:
+            self._share(pool, batch, taking.result(), sent)
+            return
+        for wish in batch:
+            if not wish.done():
+                wish.set_exception(error)
+
+    async def _take(self, pool: Pool, count: int, even_inactive: bool) -> Grant:
+        return await self._db.lease(
+            store.take,
+            pool.server.id,
+            min(count, MOST_AT_ONCE),
+            holder=self._holder,
+            ttl=self._times.ttl,
+            even_inactive=even_inactive,
+        )
+
+    def _share(
+        self,
+        pool: Pool,
+        batch: Sequence["asyncio.Future[Lease | None]"],
+        grant: Grant,
+        sent: float,
+    ) -> None:
+        some = self._learn(pool, grant, sent)
+        if len(some) < len(batch):
+            pool.was_full()
+        for wish in batch:
+            if not wish.done():
+                has_one = bool(some) and not self.is_closed
+                wish.set_result(pool.lease(some.pop(0)) if has_one else None)
+        for held in some:
+            self._free(pool, held)
+
+    def _learn(self, pool: Pool, grant: Grant, sent: float) -> list[Held]:
+        pool.learn(Limit(limit=grant.limit, is_active=grant.is_active))
+        some = [Held(key, sent, self._times) for key in grant.keys]
+        self._adopt(pool, some)
+        return some
+
+    async def serve(self, pool: Pool, queue: Queue) -> None:
+        """Ask for a queue until nobody is in it. Raises what the database says, unless slots are
+        held that may become free.
+        """
+
+        async def ask(oldest: QueuedRequest) -> bool | None:
+            try:
+                return await self._ask_for_queue(pool, queue, oldest)
+            except DatabaseUnavailable:
+                if not any(held.is_trusted for held in pool.held):
+                    raise
+                return True
+
+        await queue.serve(ask)
+
+    async def _ask_for_queue(self, pool: Pool, queue: Queue, oldest: QueuedRequest) -> bool | None:
+        async with self._asking:
+            sent = uptime()
+            self._told.add(queue)
+            grant, others = await self._db.lease(
+                heartbeats.take_or_tell,
+                pool.server.id,
+                len(queue),
+                most=MOST_AT_ONCE,
+                holder=self._holder,
+                ttl=self._times.ttl,
+                waited=sent - oldest.since,
+                even_inactive=oldest.even_inactive,
+            )
+        some = self._learn(pool, grant, sent)
+        pool.heard(others, sent)
+        for held in some:
+            self._free(pool, held)
+        if some:
+            return None
+        return bool(pool.elsewhere) and pool.elsewhere[0] < oldest.since
+
+    async def stop_telling(self, pool: Pool, queue: Queue) -> None:
+        """Nobody of the queue waits any more."""
+        if queue not in self._told:
+            return
+        self._told.discard(queue)
+        try:
+            await self._db.lease(contention.forget, pool.server.id, holder=self._holder)
+        except AdminError:  # it ends by itself
+            return

@@ -1,0 +1,144 @@
+"""The slots that this process holds at one server: those that requests run under, and those that
+are kept for the next request.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ollama_admin.domain.servers import Server
+from ollama_admin.services.leases import EndLease, Held, Lease, uptime
+from ollama_admin.services.queues import Queue
+from ollama_admin.store.slots import Limit
+
+Note = Callable[[str], None]
+FULL_FOR = 0.05  # seconds that a server is taken for full after the database said so
+
+
+class Pool:
+    """`elsewhere` is since when the longest request of each other process waits, longest first, by
+    our clock, as far as we know. `batches` are the requests that are about to ask the database, by
+    whether an inactive server will do.
+    """
+
+    def __init__(self, server: Server, end: EndLease) -> None:
+        self.server = server  # as it was read last
+        self.queue: Queue | None = None
+        self.batches: dict[bool, list[asyncio.Future[Lease | None]]] = {}
+        self.limit = 0
+        self.is_active = True
+        self.elsewhere: deque[float] = deque()
+        self.held: set[Held] = set()
+        self._idle: list[Held] = []
+        self._end = end
+        self._full_at = float("-inf")
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.held) - len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        return 0 if self.queue is None else len(self.queue)
+
+    @property
+    def has_idle(self) -> bool:
+        return bool(self._idle)
+
+    @property
+    def was_full_just_now(self) -> bool:
+        return uptime() < self._full_at + FULL_FOR
+
+    def was_full(self) -> None:
+        self._full_at = uptime()
+
+    def kept(self) -> Lease | None:
+        """A lease of a kept slot, without asking anybody; None where others wait for it."""
+        if self.queue or not self.is_active:
+            return None
+        held = self.last_idle()
+        if held is None:
+            return None
+        return self.lease(self._idle.pop())
+
+    def last_idle(self) -> Held | None:
+        """The kept slot that was used last, so that what is not needed becomes idle; None where it
+        is not ours for certain.
+        """
+        if not self._idle or not self._idle[-1].is_trusted:
+            return None
+        return self._idle[-1]
+
+    def lease(self, held: Held) -> Lease:
+        """Let a request run under a slot that is not among the kept ones."""
+        held.lease = Lease(self.server, held, self._end)
+        return held.lease
+
+    def hand_on(self, held: Held) -> bool:
+        """Give a slot to the request whose turn it is; False when nobody takes it."""
+        while self.queue:
+            request = self.queue.turn(even_inactive=not self.is_active)
+            if request is None:
+                return False
+            if request.accept(self.lease(held)):
+                return True
+            held.lease = None
+            request.leave()
+        return False
+
+    def hand_on_kept(self) -> None:
+        """Give what is kept to who waits: it may be trusted again."""
+        while self.queue and self.last_idle() is not None:
+            held = self._idle.pop()
+            if not self.hand_on(held):
+                self._idle.append(held)
+                return
+
+    def add(self, held: Held) -> None:
+        for known in [one for one in self.held if one.key == held.key]:
+            known.lost = True  # the database forgot that it had granted it
+            self.drop(known)
+        self.held.add(held)
+
+    def keep(self, held: Held) -> None:
+        held.idle_since = uptime()
+        self._idle.append(held)
+
+    def drop(self, held: Held) -> None:
+        self.held.discard(held)
+        if held in self._idle:
+            self._idle.remove(held)
+
+    def learn(self, now: Limit) -> None:
+        """What is allowed now. Nobody knows how many others hold: where less is allowed than
+        before, everything goes back when its request ends, to be granted by the new limit.
+        """
+        if now.limit < self.limit or not now.is_active:
+            for held in self.held:
+                held.is_leaving = True
+        self.limit, self.is_active = now.limit, now.is_active
+
+    def heard(self, waited: Sequence[float], sent: float) -> None:
+        """Others wait for so many seconds; it was asked at `sent`."""
+        self.elsewhere = deque(sent - seconds for seconds in waited)
+
+    def yields(self) -> bool:
+        """Whether a slot that is free now is for another process; it is counted as given."""
+        if not self.elsewhere:
+            return False
+        if self.queue and self.queue.oldest.since <= self.elsewhere[0]:
+            return False
+        self.elsewhere.popleft()
+        return True
+
+    def dispensable(self, longest: float) -> list[Held]:
+        """The kept slots that go back now: what others wait for, and what was idle for `longest`
+        seconds. They are no longer kept.
+        """
+        now = uptime()
+        going: list[Held] = []
+        for held in list(self._idle):  # the longest idle first
+            if held.is_leaving or now >= held.idle_since + longest or self.yields():
+                self._idle.remove(held)
+                going.append(held)
+        return going
