@@ -169,6 +169,12 @@ class OwnPostgresServer(PostgresServer):
             self._process.send_signal(signal.SIGINT)
             self._process.wait(STOP_SECONDS)
 
+    def crash(self) -> None:
+        """Stop without writing anything any more; the next start recovers."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(STOP_SECONDS)
+
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Every process of the server stops in its track: connections stay, and nothing answers."""

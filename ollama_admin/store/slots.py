@@ -37,6 +37,10 @@ from ollama_admin.store.clocks import CLOCKS, LIFE, Clock, moment
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import servers, slots
 
+_ON_UNLESS_STRONGER = """
+SELECT set_config('synchronous_commit', 'on', true)
+WHERE current_setting('synchronous_commit') = 'off'
+"""
 LOCKS = (
     0x6F6C6C61  # the advisory locks of servers: a number of our own among those of other programs
 )
@@ -279,3 +283,4 @@ def _be_durable(connection: Connection) -> None:
     """Let the commit wait for the disk, and for standbys where the database is set so."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL synchronous_commit TO DEFAULT"))
+        connection.execute(text(_ON_UNLESS_STRONGER))

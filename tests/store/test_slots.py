@@ -568,7 +568,7 @@ class Life(RuleBasedStateMachine):
     @rule(grant=grants)
     def release(self, grant: LeaseKey | None) -> None:
         if grant is not None:
-            assert self.scene.release(grant) == (self.tokens[grant.slot] == grant.token)
+            assert self.scene.release(grant) == (self.live.get(grant.slot) == grant)
             if self.live.get(grant.slot) == grant:
                 del self.live[grant.slot]
 
