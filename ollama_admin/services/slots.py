@@ -206,8 +206,7 @@ class Slots:
             raise ServerBusy(
                 f"{_at_limit(servers)}, and too many requests wait already", _hint(servers)
             )
-        count = min(self.waiting(server.id) for server in open_to)
-        behind = f", {count} wait already" if count else ""
+        behind = _behind(min(self.waiting(server.id) for server in open_to))
         note(f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end{behind}")
         for server in open_to:
             waiting.enter(self._queue(server))
@@ -287,6 +286,12 @@ def _at_limit(servers: Sequence[Server]) -> str:
         return f"server {server.name} is at its limit of {server.max_concurrent} {many}"
     limits = ", ".join(f"{server.name} ({server.max_concurrent})" for server in servers)
     return f"all servers that could answer are at their limits: {limits}"
+
+
+def _behind(count: int) -> str:
+    if not count:
+        return ""
+    return f", {count} {'waits' if count == 1 else 'wait'} already"
 
 
 def _hint(servers: Sequence[Server]) -> str:

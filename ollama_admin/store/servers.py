@@ -211,7 +211,8 @@ def _update(connection: Connection, server_id: int, values: dict[str, Any]) -> S
 def remove(connection: Connection, server: int | str, *, force: bool = False) -> ServerRef:
     """Delete a row, readable or not, and its models; gives back which one it was.
 
-    Raises Conflict while requests run there, without `force`. With it they lose their slots and end
+    Raises Conflict while slots are held there, without `force`: a slot is kept for a second after
+    its request. With it they lose their slots and end
     as they would.
     """
     ref = find_ref(connection, server)
@@ -226,7 +227,7 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
     if in_use and not force:
         running = "1 request runs" if in_use == 1 else f"{in_use} requests run"
         raise Conflict(
-            f"{running} at server {ref.name}",
+            f"{running} at server {ref.name}, or did a second ago",
             "wait until they have ended, or remove it all the same with --force",
         )
     if not connection.execute(delete(servers).where(servers.c.id == ref.id)).rowcount:
