@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,8 +93,8 @@ def test_two_processes_share_the_limits_of_servers(
         assert [answer.status_code for answer in answers] == [200] * 40
         assert all(json.loads(answer.text.splitlines()[-1])["done"] for answer in answers)
         assert 2 <= fakes.call(lambda: fake.most) <= 3
-        [server] = ask(urls[0], "GET", "/api/servers").json()
-        assert server["slots_in_use"] == 0
+        while ask(urls[0], "GET", "/api/servers").json()[0]["slots_in_use"]:  # kept for a second
+            time.sleep(0.05)
 
 
 def test_it_says_where_it_listens_whose_token_it_takes_and_what_it_refuses(

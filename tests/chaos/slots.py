@@ -45,7 +45,7 @@ class Counter:
     def _begin(self, slot: int, token: int) -> None:
         if slot in self.running:
             self.wrong.append(f"slot {slot} serves two: tokens {self.running[slot]} and {token}")
-        if token <= self._tokens[slot]:
+        if token < self._tokens[slot]:
             self.wrong.append(f"slot {slot}: token {token} after {self._tokens[slot]}")
         self._tokens[slot] = token
         self.running[slot] = token

@@ -58,7 +58,7 @@ def hold_slot(url: str) -> None:
     """Take a slot of server 1 as a process does that is killed then."""
     rows = SlotRows(url)
     with rows.transaction() as connection:
-        assert slots.acquire(connection, 1, holder="somebody", ttl=60)
+        assert slots.take(connection, 1, 1, holder="somebody", ttl=60).keys
     rows.close()
 
 

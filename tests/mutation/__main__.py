@@ -43,7 +43,10 @@ PYTEST = (
 )
 COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
 
-SLOTS = ("services/test_slots.py", "services/test_queues.py", "services/test_generate_slots.py")
+SLOTS = (
+    *("services/test_slots.py", "services/test_kept_slots.py"),
+    *("services/test_queues.py", "services/test_generate_slots.py"),
+)
 GENERATE = (
     *SLOTS,
     *("services/test_chat.py", "services/test_pins.py"),
@@ -54,7 +57,10 @@ VAULT = ("security/test_vault.py", "security/test_credentials.py", "security/tes
 # Which tests look at which modules: of them those run that execute the lines that are changed.
 TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ("rules/*.py",): ("rules/test_*.py",),
-    ("services/slots.py", "services/leases.py", "services/queues.py"): SLOTS,
+    (
+        *("services/slots.py", "services/leases.py", "services/queues.py"),
+        *("services/pools.py", "services/grants.py", "services/heartbeat.py"),
+    ): SLOTS,
     (
         "services/catalogue.py",
         "services/dispatch.py",

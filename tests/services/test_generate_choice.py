@@ -386,7 +386,7 @@ async def test_a_place_is_free_again_after_every_kind_of_end(client: Client, fak
     async for _ in client.stream(prompt="hi", model="alpha", wait=0):
         break
     assert (await ask(client, wait=5)).accepted
-    assert [server.slots_in_use for server in await client.servers.list()] == [0]
+    assert client._resources.slots.in_flight(1) == 0
 
 
 async def test_a_waiting_request_is_answered_when_a_place_becomes_free(

@@ -17,16 +17,17 @@ class AnyLease:
 
 
 class FullServer:
-    """Grants nothing, and lets a queue pause for an hour; `asked` counts its questions."""
+    """Grants nothing; a queue pauses for an hour before each question. `asked` counts them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = 0
         self._asked = asyncio.Event()
         monkeypatch.setattr(queues.random, "uniform", lambda *_: 3600)
 
-    async def ask(self, even_inactive: bool) -> None:
+    async def ask(self, oldest: QueuedRequest) -> bool:
         self.asked += 1
         self._asked.set()
+        return True
 
     async def next_question(self) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -50,10 +51,13 @@ async def test_a_queue_is_full_with_a_thousand_requests() -> None:
     assert queue.is_full
 
 
+@pytest.mark.parametrize(("is_behind", "bound"), [(True, 0.25), (False, 0.05)])
 async def test_pauses_are_short_at_first_grow_by_a_fifth_and_have_a_bound(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, is_behind: bool, bound: float
 ) -> None:
-    """Seconds; which of them between the bounds, is chance."""
+    """Seconds; which of them between the bounds, is chance. Who is first in line among all
+    processes asks more often.
+    """
     bounds: list[tuple[float, float]] = []
 
     def none_at_all(low: float, high: float) -> float:
@@ -61,34 +65,38 @@ async def test_pauses_are_short_at_first_grow_by_a_fifth_and_have_a_bound(
         return 0
 
     monkeypatch.setattr(queues.random, "uniform", none_at_all)
-    answers: list[Any] = [*[None] * 20, first := AnyLease(), None, second := AnyLease()]
-    queue, requests = Queue(), [QueuedRequest(even_inactive=False) for _ in range(2)]
+    first, second = AnyLease(), AnyLease()
+    answers: list[Any] = [*[None] * 20, first, None, second]
+    queue, requests = Queue(), [QueuedRequest() for _ in range(2)]
     for request in requests:
         request.enter(queue)
 
-    async def ask(even_inactive: bool) -> Any:
-        return answers.pop(0)
+    async def ask(oldest: QueuedRequest) -> bool | None:
+        lease = answers.pop(0)
+        if lease is None:
+            return is_behind
+        assert oldest.accept(lease)
+        return None
 
     await queue.serve(ask)
     longest = [round(high, 5) for _, high in bounds]
     assert longest[:4] == [0.025, 0.03, 0.036, 0.0432]
-    assert max(longest) == longest[19] == 0.25
-    assert longest[20:] == [0.025]  # after a lease was handed over
+    assert max(longest) == longest[20] == bound
+    assert longest[21:] == [0.025, 0.03]  # after a lease was handed over
     assert [round(low, 5) for low, _ in bounds] == [round(high / 5, 5) for _, high in bounds]
     assert [await request.lease() for request in requests] == [first, second]
 
 
 async def test_a_request_that_is_refused_at_once_leaves_the_queue_to_the_next() -> None:
-    answers: list[Any] = [refusal := ServerInactive("off"), lease := AnyLease()]
+    refusal, lease = ServerInactive("off"), AnyLease()
     queue, requests = Queue(), [QueuedRequest(even_inactive=even) for even in (False, True)]
     for request in requests:
         request.enter(queue)
 
-    async def ask(even_inactive: bool) -> Any:
-        answer = answers.pop(0)
-        if isinstance(answer, ServerInactive):
-            raise answer
-        return answer
+    async def ask(oldest: QueuedRequest) -> None:
+        if not oldest.even_inactive:
+            raise refusal
+        assert oldest.accept(lease)  # type: ignore[arg-type]
 
     await queue.serve(ask)
     with pytest.raises(ServerInactive) as refused:
@@ -98,7 +106,7 @@ async def test_a_request_that_is_refused_at_once_leaves_the_queue_to_the_next() 
 
 
 async def test_a_request_that_has_a_lease_takes_no_other_and_fails_no_more() -> None:
-    request, lease = QueuedRequest(even_inactive=False), AnyLease()
+    request, lease = QueuedRequest(), AnyLease()
     request.enter(queue := Queue())
     assert request.taken() is None
     assert request.accept(lease)  # type: ignore[arg-type]
@@ -108,61 +116,76 @@ async def test_a_request_that_has_a_lease_takes_no_other_and_fails_no_more() -> 
     assert request.taken() is lease
 
 
-async def test_a_lease_at_an_inactive_server_goes_to_those_alone_who_may_use_it() -> None:
-    asked: list[bool] = []
+async def test_a_slot_of_an_inactive_server_is_for_those_alone_who_may_use_it() -> None:
     queue = Queue()
-    leaves, no_right, right = [
-        QueuedRequest(even_inactive=even_inactive) for even_inactive in (True, False, True)
+    no_right, right, later = [
+        QueuedRequest(even_inactive=even_inactive) for even_inactive in (False, True, True)
     ]
-    for request in (leaves, no_right, right):
+    for request in (no_right, right, later):
         request.enter(queue)
+    assert queue.turn(even_inactive=True) is right
+    right.leave()
+    assert queue.turn(even_inactive=True) is later
+    later.leave()
+    assert queue.turn(even_inactive=True) is None
+    assert queue.turn(even_inactive=False) is no_right
 
-    async def ask(even_inactive: bool) -> Any:
-        asked.append(even_inactive)
-        if not even_inactive:
-            raise ServerInactive("off")
-        leaves.fail(TimeoutError())
-        return AnyLease()
 
-    await queue.serve(ask)
-    assert isinstance(await right.lease(), AnyLease)
-    with pytest.raises(ServerInactive):
-        await no_right.lease()
-    with pytest.raises(TimeoutError):
-        await leaves.lease()
-    assert asked == [True, False]
+async def test_who_came_first_is_first_among_those_of_one_key() -> None:
+    queue = Queue()
+    requests = [QueuedRequest(key=key) for key in ("a", "a", "b", "a", "b")]
+    for request in requests:
+        request.enter(queue)
+    turns = []
+    while len(queue):
+        request = queue.turn(even_inactive=False)
+        assert request is not None
+        request.leave()
+        turns.append(requests.index(request))
+    assert turns == [0, 2, 1, 4, 3]
+
+
+async def test_the_oldest_is_who_came_first_whatever_the_key() -> None:
+    queue = Queue()
+    requests = [QueuedRequest(key=key) for key in ("a", "b", "a")]
+    for age, request in enumerate(requests):
+        request.since = age
+        request.enter(queue)
+    for request in requests:
+        assert queue.oldest is request
+        request.leave()
 
 
 async def test_a_queue_ends_at_once_when_the_last_request_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server, queue = FullServer(monkeypatch), Queue()
-    requests = [QueuedRequest(even_inactive=False) for _ in range(2)]
+    requests = [QueuedRequest() for _ in range(2)]
     for request in requests:
         request.enter(queue)
     serving = asyncio.create_task(queue.serve(server.ask))
-    await server.next_question()
+    await settle()
     requests[0].leave()
     await settle()
-    assert (server.asked, serving.done()) == (1, False)  # somebody waits still
+    assert (server.asked, serving.done()) == (0, False)  # somebody waits still
     requests[1].leave()
     async with asyncio.timeout(PATIENCE):
         await serving
-    assert server.asked == 1
+    assert server.asked == 0
 
 
 async def test_a_queue_asks_once_more_for_each_slot_that_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server, queue = FullServer(monkeypatch), Queue()
-    request = QueuedRequest(even_inactive=False)
+    request = QueuedRequest()
     request.enter(queue)
     serving = asyncio.create_task(queue.serve(server.ask))
     for asked in (1, 2, 3):
+        queue.wake()
         await server.next_question()
         assert server.asked == asked
-        queue.wake()
-    await server.next_question()
     request.leave()
     async with asyncio.timeout(PATIENCE):
         await serving
+    assert server.asked == 3
