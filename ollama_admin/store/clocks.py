@@ -27,10 +27,13 @@ from ollama_admin.store.tables import slots
 
 _POSTGRES_NOW: ColumnElement[float] = cast(extract("epoch", func.clock_timestamp()), Double)
 LIFE = bindparam("seconds", type_=Double)
-_POSTGRES_IS_YOUNG: ColumnElement[bool] = func.greatest(
-    cast(extract("epoch", func.pg_postmaster_start_time()), Double) + LIFE,
-    cast(extract("epoch", func.pg_last_xact_replay_timestamp()), Double) + 3 * LIFE,
-) > _POSTGRES_NOW
+_POSTGRES_IS_YOUNG: ColumnElement[bool] = (
+    func.greatest(
+        cast(extract("epoch", func.pg_postmaster_start_time()), Double) + LIFE,
+        cast(extract("epoch", func.pg_last_xact_replay_timestamp()), Double) + 3 * LIFE,
+    )
+    > _POSTGRES_NOW
+)
 LONGEST_TTL = 60.0  # seconds that a lease may live for without being renewed
 _FURTHEST = LONGEST_TTL + 1.0  # seconds from now to the end of a live lease; more than rounding
 _PROC_SELF = Path("/proc/self")

@@ -86,6 +86,7 @@ def test_a_client_that_leaves_the_queue_takes_no_slot(sqlite_api: Service, fakes
         second.sendall(asked())
         until(lambda: any("waiting up to" in line for line in sqlite_api.logged))
         second.close()
+        until(lambda: sqlite_api.opened._resources.slots.waiting(1) == 0)
         fake.call(hold.release.set)
         assert b'"done":true' in read_all(first)
     until(lambda: in_use(sqlite_api) == 0)

@@ -142,9 +142,7 @@ async def test_looks_at_who_waits_do_not_grow_with_the_requests(
 # given back
 
 
-async def test_kept_slot_goes_back_when_nobody_needs_it(
-    database_url: str, rows: SlotRows
-) -> None:
+async def test_kept_slot_goes_back_when_nobody_needs_it(database_url: str, rows: SlotRows) -> None:
     async with process(database_url) as (client, slots):
         server = await add(client)
         async with await slots.first_free([server], wait=0) as first:

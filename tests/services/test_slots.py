@@ -953,7 +953,8 @@ async def opened_again(away: Away, *, ttl: float) -> AsyncIterator[Slots]:
 async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
     away: Away, notes: list[str]
 ) -> None:
-    async with opened(away, notes, LeaseTimes(ttl=60, renew=0.05, margin=1, keep=0)) as (slots, server):
+    times = LeaseTimes(ttl=60, renew=0.05, margin=1, keep=0)
+    async with opened(away, notes, times) as (slots, server):
         lease = await slots.first_free([server], wait=0)
         before = away.rows.expiry()
         await away.stop()

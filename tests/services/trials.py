@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, func, insert, select
 
 from ollama_admin.domain.names import model_key
-from ollama_admin.store import pins as pin_store
 from ollama_admin.store import clocks
+from ollama_admin.store import pins as pin_store
 from ollama_admin.store.tables import models, pins, servers, slots
 from tests.services.asking import Outcome
 from tests.services.rules import (
