@@ -122,7 +122,7 @@ class Grants:
             try:
                 return await self._ask_for_queue(pool, queue, oldest)
             except DatabaseUnavailable:
-                if not any(held.is_trusted for held in pool.held):
+                if not pool.may_become_free:
                     raise
                 return True
 

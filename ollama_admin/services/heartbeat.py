@@ -76,22 +76,23 @@ class Heartbeat:
         self._start(self._look())
 
     async def _look(self) -> None:
-        if not self._is_away:  # else nothing can be given back
-            await self._listen()
+        if not self._is_away and await self._listen():  # else nothing can be given back
             self._dispense(longest=self._times.keep)
         self._timer = None
         if any(pool.has_idle for pool in self._pools.values()):
             self.stir()
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> bool:
+        """Hear who waits elsewhere; False when the database cannot be asked."""
         server_ids = [pool.server.id for pool in self._pools.values() if pool.held]
         sent = uptime()
         try:
             waiting = await self._db.glance(contention.elsewhere, server_ids, holder=self._holder)
         except AdminError:  # the renewal says so
-            return
+            return False
         for server_id in server_ids:
             self._pools[server_id].heard(waiting.get(server_id, ()), sent)
+        return True
 
     async def _beat_while_any(self) -> None:
         pause = self._times.renew

@@ -29,13 +29,10 @@ class Pool:
         self.is_active = True
         self.elsewhere: deque[float] = deque()
         self.held: set[Held] = set()
+        self.running = 0  # requests
         self._idle: list[Held] = []
         self._end = end
         self._full_at = float("-inf")
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.held) - len(self._idle)
 
     @property
     def waiting(self) -> int:
@@ -44,6 +41,11 @@ class Pool:
     @property
     def has_idle(self) -> bool:
         return bool(self._idle)
+
+    @property
+    def may_become_free(self) -> bool:
+        """Whether a request can get a slot without the database."""
+        return any(held.is_trusted for held in self.held)
 
     @property
     def was_full_just_now(self) -> bool:
@@ -63,16 +65,23 @@ class Pool:
 
     def last_idle(self) -> Held | None:
         """The kept slot that was used last, so that what is not needed becomes idle; None where it
-        is not ours for certain.
+        is not ours for certain, or goes back.
         """
-        if not self._idle or not self._idle[-1].is_trusted:
+        if not self._idle:
             return None
-        return self._idle[-1]
+        held = self._idle[-1]
+        return held if held.is_trusted and not held.is_leaving else None
 
     def lease(self, held: Held) -> Lease:
         """Let a request run under a slot that is not among the kept ones."""
         held.lease = Lease(self.server, held, self._end)
+        self.running += 1
         return held.lease
+
+    def ended(self, held: Held) -> None:
+        """The request that ran under it has ended."""
+        held.lease = None
+        self.running -= 1
 
     def hand_on(self, held: Held) -> bool:
         """Give a slot to the request whose turn it is; False when nobody takes it."""
@@ -82,7 +91,7 @@ class Pool:
                 return False
             if request.accept(self.lease(held)):
                 return True
-            held.lease = None
+            self.ended(held)
             request.leave()
         return False
 

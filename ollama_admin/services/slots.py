@@ -16,7 +16,13 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ollama_admin.domain.servers import Server
-from ollama_admin.errors import AdminError, ServerBusy, ServerInactive, ServerNotFound
+from ollama_admin.errors import (
+    AdminError,
+    DatabaseUnavailable,
+    ServerBusy,
+    ServerInactive,
+    ServerNotFound,
+)
 from ollama_admin.services.grants import Grants
 from ollama_admin.services.heartbeat import Heartbeat
 from ollama_admin.services.leases import Held, Lease, LeaseTimes
@@ -48,7 +54,7 @@ class Slots:
     def in_flight(self, server_id: int) -> int:
         """How many requests of this process run there."""
         pool = self._pools.get(server_id)
-        return 0 if pool is None else pool.in_flight
+        return 0 if pool is None else pool.running
 
     def waiting(self, server_id: int) -> int:
         """How many requests of this process wait for a slot there."""
@@ -82,11 +88,10 @@ class Slots:
             lease = pool.kept()
             if lease is None and not _is_taken(pool, wait):
                 try:
-                    lease = await self._grants.one(pool, even_inactive=even_inactive)
+                    lease = await self._new(pool, wait, even_inactive)
                 except (ServerNotFound, ServerInactive) as exc:  # changed since the caller read it
                     refused = refused or exc
                     continue
-                lease = lease or pool.kept()  # given back meanwhile
             if lease is not None:
                 return _handed_over(lease, note)
             full.append(server)
@@ -97,6 +102,16 @@ class Slots:
         waiting = QueuedRequest(even_inactive=even_inactive, key=key, weight=weight)
         lease = await self._wait(waiting, full, wait, note)
         return _handed_over(lease, note)
+
+    async def _new(self, pool: Pool, wait: float, even_inactive: bool) -> Lease | None:
+        """A slot from the database, or one that became free meanwhile; None when none is."""
+        try:
+            lease = await self._grants.one(pool, even_inactive=even_inactive)
+        except DatabaseUnavailable:
+            lease = pool.kept()
+            if lease is None and not (wait > 0 and pool.may_become_free):
+                raise
+        return lease or pool.kept()
 
     async def aclose(self) -> None:
         """Send everybody away, give back what is held, and wait for all that was begun."""
@@ -124,8 +139,8 @@ class Slots:
     def _ended(self, lease: Lease) -> "asyncio.Task[None] | None":
         """A request has ended; use `Lease.release`."""
         held = lease.held
-        held.lease = None
         pool = self._pools[held.key.server_id]
+        pool.ended(held)
         if held.lost:
             return None
         return self._free(pool, held)

@@ -1075,3 +1075,26 @@ async def test_who_waits_for_a_slot_of_this_process_gets_it_while_the_database_i
             await lease.release()
             assert (await task).is_trusted
             await away.start()
+
+
+@pytest.mark.parametrize("times", [LeaseTimes(), LeaseTimes(ttl=60, renew=0.05, margin=1)])
+async def test_database_that_is_away_costs_no_request_on_kept_slots(
+    away: Away, notes: list[str], times: LeaseTimes
+) -> None:
+    async with opened(away, notes, times) as (slots, server):
+        async with await slots.first_free([server], wait=0):
+            pass
+        await away.stop()
+        end = uptime() + 1.5  # longer than a slot is kept where the database can be asked
+        while uptime() < end:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(use(slots, server))
+            await asyncio.sleep(0.3)
+        assert len([note for note in notes if "cannot be renewed" in note]) <= 1
+        await away.start()
+
+
+async def use(slots: Slots, server: Server) -> None:
+    async with await slots.first_free([server], wait=LONG):
+        await asyncio.sleep(0.01)
