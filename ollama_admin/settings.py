@@ -125,6 +125,11 @@ class Settings:
         return self.database_url.startswith("postgresql")
 
     @property
+    def names_database(self) -> bool:
+        """Whether somebody named the database; otherwise it is the file in the data folder."""
+        return "database_url" in self.sources
+
+    @property
     def sqlite_path(self) -> Path:
         """The file of an SQLite database, absolute."""
         return Path(self.database_url.removeprefix("sqlite:///")).absolute()

@@ -60,6 +60,19 @@ class Shell:
             return asyncio.run(self._run(work))
         finally:
             self._ending.call_off()
+            self._note_missing_database()
+
+    def _note_missing_database(self) -> None:
+        """Say where nothing was found, so that a mistyped path is seen."""
+        from ollama_admin.store.engines import is_file_missing
+
+        with contextlib.suppress(AdminError):
+            settings = self.settings()
+            if is_file_missing(settings):
+                self.output.note_once(
+                    f"there is no database yet: {settings.sqlite_path} is made by server add, "
+                    "import-env or migrate"
+                )
 
     async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         import asyncio

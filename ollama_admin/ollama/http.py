@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
-from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.secret import Secret
-from ollama_admin.errors import AddressRefused, InvalidInput
+from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
+from ollama_admin.ollama.certificates import authorities_of
 from ollama_admin.ollama.response import BadAnswer, Response, Sending
 
 
@@ -38,8 +38,6 @@ IDLE_ORIGINS = 100  # whose connections are kept after their last request
 # Of one origin. Many servers close a connection that was idle for five seconds: a request that is
 # just then on its way would fail, so we close it first.
 KEPT = 4.0  # seconds
-_CA_LIMIT = 8 * 1024 * 1024  # bytes
-_CA_HINT = "see OLLAMA_ADMIN_CA_FILE"
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=8, keepalive_expiry=KEPT)
 # of every request that has no other of that name
 _HEADERS = (
@@ -231,12 +229,4 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """certifi's certificates, or those of the file that was named instead."""
     if ca_file is None:
         return httpx.create_ssl_context(trust_env=False)
-    try:
-        read_regular_file(ca_file, _CA_LIMIT, "CA file").require_own()
-        return ssl.create_default_context(cafile=ca_file)
-    except InvalidInput as exc:
-        raise InvalidInput(exc.message, exc.hint or _CA_HINT) from exc
-    except OSError as exc:
-        raise InvalidInput(
-            f"the CA file {ca_file} cannot be read: {exc.strerror}", _CA_HINT
-        ) from exc
+    return authorities_of(ca_file)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ollama_admin.domain.servers import AuthType, CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import AdminError
+from ollama_admin.ollama.certificates import authorities_of
 from ollama_admin.rules.versions import version_key
 from ollama_admin.services.secrets import SecretsStatus, StoredSecrets
 from ollama_admin.services.servers import Servers
@@ -22,7 +23,7 @@ from ollama_admin.settings import (
     unknown_variables,
 )
 from ollama_admin.store.database import Database
-from ollama_admin.store.engines import shown_url
+from ollama_admin.store.engines import is_file_missing, shown_url
 from ollama_admin.store.servers import all_servers
 from ollama_admin.store.tables import HEAD
 from ollama_admin.vault import own_key_file
@@ -56,7 +57,9 @@ class ServerHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """`revision` is None where the database could not be read; `secrets` is None then, too."""
+    """`revision` is None where there is no database yet, or it could not be read; `secrets` is None
+    then, too, in the second case.
+    """
 
     settings: tuple[SettingInForce, ...]
     ignored_variables: tuple[str, ...]
@@ -99,6 +102,7 @@ class Doctor:
         findings = [_warning(f"{name} is set and has no effect here") for name in ignored]
         findings += [_warning(text) for text in unknown_variables(self._environ)]
         findings += _file_findings(self._settings)
+        findings += _authority_findings(self._settings.ca_file)
         secrets: SecretsStatus | None = None
         healths: tuple[ServerHealth, ...] = ()
         revision: str | None = None
@@ -106,7 +110,7 @@ class Doctor:
             secrets = await self._secrets.status()
             servers = await self._db.read(all_servers)
             healths = await self._examine_servers(servers)
-            revision = HEAD
+            revision = None if is_file_missing(self._settings) else HEAD
         except AdminError as exc:
             findings.append(_problem(_with_hint(exc)))
         if secrets is not None:
@@ -212,6 +216,16 @@ def _file_findings(settings: Settings) -> list[Finding]:
         for what, path in _private_files(settings)
         if _is_open_to_others(path)
     ]
+
+
+def _authority_findings(ca_file: Path | None) -> list[Finding]:
+    if ca_file is None:
+        return []
+    try:
+        authorities_of(ca_file)
+    except AdminError as exc:
+        return [_problem(f"no https server can be asked: {_with_hint(exc)}")]
+    return []
 
 
 def _private_files(settings: Settings) -> list[tuple[str, Path]]:

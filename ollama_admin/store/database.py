@@ -20,7 +20,14 @@ from sqlalchemy.exc import DBAPIError
 
 from ollama_admin.settings import Settings
 from ollama_admin.store import registry, schema
-from ollama_admin.store.engines import READ, WRITE, open_engine, wait_up_to
+from ollama_admin.store.engines import (
+    READ,
+    WRITE,
+    empty_tables,
+    is_file_missing,
+    open_engine,
+    wait_up_to,
+)
 from ollama_admin.store.faults import is_crowded, is_retryable, translated
 
 P = ParamSpec("P")
@@ -63,7 +70,9 @@ class Database:
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `fn` in a transaction that only reads."""
+        """Run `fn` in a transaction that only reads; an SQLite file that is not there is not made
+        for that, and is read as one without rows.
+        """
         work = _bound(fn, *args, **kwargs)
         return await asyncio.to_thread(self._run, self._engine, work, READ)
 
@@ -187,6 +196,9 @@ class Database:
 
     def _run(self, engine: Engine, work: Callable[[Connection], T], options: dict[str, str]) -> T:
         def attempt() -> T:
+            if options is READ and self._is_absent():
+                with empty_tables() as connection:
+                    return work(connection)
             self._ensure_schema()
             with engine.connect().execution_options(**options) as connection, connection.begin():
                 result = work(connection)
@@ -206,6 +218,10 @@ class Database:
 
     def _items(self, work: Callable[[Connection], Iterator[T]]) -> Generator[T, None, None]:
         with translated(self._settings):
+            if self._is_absent():
+                with empty_tables() as connection:
+                    yield from work(connection)
+                return
             self._again_while_busy(self._ensure_schema)
             with self._again_while_busy(self._engine.connect) as connection:
                 connection.execution_options(**READ)
@@ -234,6 +250,10 @@ class Database:
 
         with translated(self._settings):
             self._again_while_busy(attempt)
+
+    def _is_absent(self) -> bool:
+        """Whether there is no database yet; one that goes away while it is in use is an error."""
+        return not self._checked and is_file_missing(self._settings)
 
     def _ensure_schema(self) -> None:
         with self._check:

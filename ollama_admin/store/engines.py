@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from ollama_admin.errors import DatabaseUnavailable, InvalidInput
 from ollama_admin.settings import DATABASE_URL, Settings
+from ollama_admin.store.tables import metadata
 
 # seconds that SQLite itself waits for another writer; `Database` tries again after that
 SQLITE_PATIENCE = 0.2
@@ -33,7 +35,7 @@ def open_engine(
     """
     if settings.is_postgresql:
         return _postgres_engine(settings, ANSWER_TIMEOUT, ended, pool_pre_ping=True)
-    return _sqlite_engine(settings.sqlite_path, foreign_keys=True, busy_timeout=sqlite_patience)
+    return _sqlite_engine(settings, foreign_keys=True, busy_timeout=sqlite_patience)
 
 
 def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
@@ -44,7 +46,7 @@ def open_migration_engine(settings: Settings, lock_timeout: float) -> Engine:
         patience = lock_timeout + MIGRATION_TIMEOUT
         return _postgres_engine(settings, patience, None, poolclass=NullPool)
     return _sqlite_engine(
-        settings.sqlite_path, foreign_keys=False, busy_timeout=lock_timeout, poolclass=NullPool
+        settings, foreign_keys=False, busy_timeout=lock_timeout, poolclass=NullPool
     )
 
 
@@ -54,9 +56,26 @@ def wait_up_to(connection: Connection, seconds: float) -> None:
     driver_connection.patience = seconds
 
 
-def make_private_file(path: Path) -> None:
-    """Create a missing SQLite file and its folders so that only their owner can read them, whatever
-    the umask.
+def is_file_missing(settings: Settings) -> bool:
+    """Whether the database is an SQLite file that is not there, and that a command which writes
+    could make.
+    """
+    if settings.is_postgresql:
+        return False
+    path = Path(os.path.realpath(settings.sqlite_path))
+    try:
+        if path.exists():
+            return False
+        if settings.names_database:
+            return path.parent.is_dir()
+        return next(folder for folder in path.parents if folder.exists()).is_dir()
+    except OSError:
+        return False
+
+
+def make_private_file(path: Path, *, folders: bool = False) -> None:
+    """Create a missing SQLite file so that only its owner can read it, whatever the umask; with
+    `folders`, what is missing above it, too.
 
     A file that is there is never opened: closing it would drop the locks that SQLite holds on it in
     this process, and another process would then delete the log with what was just written.
@@ -65,17 +84,35 @@ def make_private_file(path: Path) -> None:
         if path.exists():
             return
         target = Path(os.path.realpath(path))  # of a symbolic link that leads to no file yet
-        for folder in reversed(target.parents):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        if folders:
+            for folder in reversed(target.parents):
+                folder.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         # made by somebody else just now, or a folder's name is taken by a file: SQLite will say so
         pass
+    except FileNotFoundError as exc:
+        raise DatabaseUnavailable(
+            f"the database file {path} cannot be made: there is no folder {target.parent}",
+            f"make the folder, or name another file with --database-url or {DATABASE_URL}",
+        ) from exc
     except OSError as exc:
         raise DatabaseUnavailable(
             f"the database file {path} cannot be opened: {exc.strerror}",
             f"name another one with --database-url or {DATABASE_URL}",
         ) from exc
+
+
+@contextmanager
+def empty_tables() -> Iterator[Connection]:
+    """A connection to tables without rows, for who reads a database that is not there."""
+    engine = _create(URL.create("sqlite"))
+    try:
+        with engine.connect() as connection:
+            metadata.create_all(connection)
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def shown_url(settings: Settings) -> str:
@@ -104,13 +141,14 @@ def _postgres_engine(
 
 
 def _sqlite_engine(
-    path: Path, *, foreign_keys: bool, busy_timeout: float, **options: Any
+    settings: Settings, *, foreign_keys: bool, busy_timeout: float, **options: Any
 ) -> Engine:
+    path = settings.sqlite_path
     # isolation_level None: sqlite3 would otherwise commit behind our back around DDL
     connect_args = {"isolation_level": None, "timeout": busy_timeout, "check_same_thread": False}
     engine = _create(URL.create("sqlite", database=str(path)), connect_args=connect_args, **options)
 
-    _keep_to_one_file(engine, path)
+    _keep_to_one_file(engine, path, folders=not settings.names_database)
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: sqlite3.Connection, _: object) -> None:
@@ -127,8 +165,9 @@ def _sqlite_engine(
     return engine
 
 
-def _keep_to_one_file(engine: Engine, path: Path) -> None:
+def _keep_to_one_file(engine: Engine, path: Path, *, folders: bool) -> None:
     """Make a missing file on first use, and never again: what was in it would be lost in silence.
+    With `folders`, make those above it, too.
 
     A connection to a file that was removed would go on to read and write what nobody else sees; one
     to a file that another took the place of is made anew.
@@ -138,7 +177,7 @@ def _keep_to_one_file(engine: Engine, path: Path) -> None:
     @event.listens_for(engine, "do_connect")
     def make_or_find(*_: object) -> None:
         if path not in opened:
-            make_private_file(path)
+            make_private_file(path, folders=folders)
         elif _identity(path) is None:
             raise DatabaseUnavailable(
                 f"the database file {path} was removed while it was in use",

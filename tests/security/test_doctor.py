@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from ollama_admin.simulator.model import SimulatedModel
@@ -108,7 +109,7 @@ def test_settings_in_force_are_told_with_where_they_come_from(
     sqlite_cli: Cli, sqlite_file: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLLAMA_ADMIN_PROXY", "http://u:hunter2@127.0.0.1:9")
-    monkeypatch.setenv("OLLAMA_ADMIN_CA_FILE", "/etc/ca.pem")
+    monkeypatch.setenv("OLLAMA_ADMIN_CA_FILE", certifi.where())
     monkeypatch.setenv("OLLAMA_ADMIN_RECEIPTS", "off")
     monkeypatch.setenv("OLLAMA_ADMIN_API_TOKEN", "hunter2-and-more")
     monkeypatch.setenv("OLLAMA_ADMIN_DYNAMIC_SERVERS", "registered")
@@ -121,7 +122,7 @@ def test_settings_in_force_are_told_with_where_they_come_from(
         "secret key": ("set", KEY),
         "secret key file": (None, "default"),
         "proxy": ("127.0.0.1", "OLLAMA_ADMIN_PROXY"),
-        "CA file": ("/etc/ca.pem", "OLLAMA_ADMIN_CA_FILE"),
+        "CA file": (certifi.where(), "OLLAMA_ADMIN_CA_FILE"),
         "receipts": ("off", "OLLAMA_ADMIN_RECEIPTS"),
         "API token": ("set", "OLLAMA_ADMIN_API_TOKEN"),
         "dynamic servers": ("registered", "OLLAMA_ADMIN_DYNAMIC_SERVERS"),
@@ -129,6 +130,27 @@ def test_settings_in_force_are_told_with_where_they_come_from(
     assert code == 0
     assert key not in sqlite_cli("doctor").stdout
     assert "hunter2" not in sqlite_cli("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [(None, "cannot be read: No such file"), ("no certificate", "holds no certificate in PEM")],
+)
+def test_a_ca_file_that_cannot_be_used_is_a_problem(
+    sqlite_cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str | None,
+    problem: str,
+) -> None:
+    path = tmp_path / "ca.pem"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setenv("OLLAMA_ADMIN_CA_FILE", str(path))
+    code, found = findings(sqlite_cli)
+    assert code == 7
+    assert len(found) == 1
+    assert f"{path} {problem}" in found[0]
 
 
 def test_settings_that_nobody_made_have_their_defaults(sqlite_cli: Cli) -> None:

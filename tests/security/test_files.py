@@ -62,11 +62,11 @@ sys.stdin.read()
 
 
 def run(folder: Path, umask: int, *words: str, stdin: str = "") -> dict[str, Any]:
-    """Run a command under the umask, with `data/deep/one.db` as its database; what it created and
+    """Run a command under the umask, with a database of its own below `data`; what it created and
     changed.
     """
     told = folder / "told.json"
-    environ = os.environ | {"OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{folder}/data/deep/one.db"}
+    environ = os.environ | {"XDG_DATA_HOME": f"{folder}/data"}
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, oct(umask), str(told), *words],
         env=environ,
@@ -118,12 +118,18 @@ def test_database_log_index_and_key_are_created_for_their_owner_alone(
         "--secret-stdin",
     ]
     first = run(tmp_path, umask, *add, stdin="token")
-    with open_database(tmp_path / "data/deep/one.db"):
+    with open_database(tmp_path / "data/ollama-admin/ollama-admin.db"):
         second = run(tmp_path, umask, "server", "update", "one", "--priority", "2")
         found = modes(tmp_path / "data")
-    folders = {"deep": 0o700}
+    folders = {"ollama-admin": 0o700}
     files = dict.fromkeys(
-        ("deep/one.db", "deep/one.db-wal", "deep/one.db-shm", "deep/one.db.key"), 0o600
+        (
+            "ollama-admin/ollama-admin.db",
+            "ollama-admin/ollama-admin.db-wal",
+            "ollama-admin/ollama-admin.db-shm",
+            "ollama-admin/ollama-admin.db.key",
+        ),
+        0o600,
     )
     assert found == folders | files
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
@@ -132,7 +138,9 @@ def test_database_log_index_and_key_are_created_for_their_owner_alone(
         assert all(mode == 0o600 for path, mode, _ in told["created"] if str(tmp_path) in path), (
             told
         )
-    assert any(path.endswith("one.db") and exclusive for path, _, exclusive in first["created"])
+    assert any(
+        path.endswith("ollama-admin.db") and exclusive for path, _, exclusive in first["created"]
+    )
 
 
 @pytest.mark.parametrize("umask", UMASKS, ids=oct)
@@ -148,10 +156,10 @@ def test_a_rotated_key_is_created_for_its_owner_alone(umask: int, tmp_path: Path
         "--secret-stdin",
     ]
     run(tmp_path, umask, *add, stdin="token")
-    before = (tmp_path / "data/deep/one.db.key").read_text()
+    before = (tmp_path / "data/ollama-admin/ollama-admin.db.key").read_text()
     told = run(tmp_path, umask, "secrets", "rotate")
-    assert (tmp_path / "data/deep/one.db.key").read_text() != before
-    assert modes(tmp_path / "data")["deep/one.db.key"] == 0o600
+    assert (tmp_path / "data/ollama-admin/ollama-admin.db.key").read_text() != before
+    assert modes(tmp_path / "data")["ollama-admin/ollama-admin.db.key"] == 0o600
     assert told["changed"] == []
     assert all(mode == 0o600 for path, mode, _ in told["created"] if str(tmp_path) in path), told
     # nothing unfinished is left

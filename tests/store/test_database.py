@@ -191,8 +191,10 @@ async def test_older_schema_asks_for_migrate(
 
 
 async def test_sqlite_file_is_made_with_its_tables_on_first_use(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "deeper" / "one.db"
+    path = tmp_path / "one.db"
     async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
+        assert await client.servers.list() == []
+        assert not path.exists()
         assert (await client.servers.add(name="one", url="one")).id == 1
     async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
         assert [server.name for server in await client.servers.list()] == ["one"]
@@ -314,11 +316,13 @@ async def test_full_disk_is_told(tmp_path: Path, migrated_sqlite_file: Path) -> 
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-async def test_files_and_new_folders_are_their_owner_s_alone(tmp_path: Path, umask: int) -> None:
-    path = tmp_path / "new" / "deeper" / "one.db"
+async def test_files_and_new_folders_are_their_owner_s_alone(
+    tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "new"))
     old = os.umask(umask)
     try:
-        async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
+        async with Client(environ={}) as client:
             await client.servers.add(name="one", url="one")
             found = {
                 place.name: stat.S_IMODE(place.stat().st_mode)
@@ -326,17 +330,18 @@ async def test_files_and_new_folders_are_their_owner_s_alone(tmp_path: Path, uma
             }
     finally:
         os.umask(old)
-    assert found == {"deeper": 0o700, "one.db": 0o600, "one.db-wal": 0o600, "one.db-shm": 0o600}
+    files = {f"ollama-admin.db{end}": 0o600 for end in ("", "-wal", "-shm")}
+    assert found == {"ollama-admin": 0o700, **files}
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
 async def test_file_behind_a_symbolic_link_is_its_owner_s_alone(tmp_path: Path) -> None:
     link, path = tmp_path / "link.db", tmp_path / "elsewhere" / "one.db"
     link.symlink_to(path)
+    path.parent.mkdir()
     async with Client(database_url=f"sqlite:///{link}", environ={}) as client:
-        assert await client.servers.list() == []
+        await client.servers.add(name="one", url="one")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 # others at work in the same SQLite file

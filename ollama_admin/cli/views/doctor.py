@@ -24,7 +24,10 @@ def _print_settings(output: Output, report: "Report") -> None:
     print_table(output, ["SETTING", "VALUE", "FROM"], rows)
     output.line("")
     revision = report.revision or "unknown"
-    output.sentence(f"database revision {revision}, this version needs {report.head}")
+    if report.revision is None and report.secrets is not None:
+        output.sentence("there is no database yet")
+    else:
+        output.sentence(f"database revision {revision}, this version needs {report.head}")
     if report.secrets is not None:
         source = report.secrets.key_source or "nowhere yet"
         output.sentence(f"stored secrets {report.secrets.secrets}, key from {source}")
