@@ -115,7 +115,9 @@ def add(  # long because each option is a line or two, here and in the call
             default_model=default_model,
             **credentials,
         )
-        return await _check_or_discover(shell, client, added, check=check, discover=discover)
+        return await _check_or_discover(
+            shell, client, added, default_model, check=check, discover=discover
+        )
 
     _show_changed(shell, shell.run(work), "added")
 
@@ -206,7 +208,9 @@ def update(  # long because each option is a line or two, here and in the call
             clear=clear or (),
             **credentials,
         )
-        after = await _check_or_discover(shell, client, changed, check=check, discover=discover)
+        after = await _check_or_discover(
+            shell, client, changed, default_model, check=check, discover=discover
+        )
         return before, after
 
     before, after = shell.run(work)
@@ -278,20 +282,39 @@ def check_servers(
 
 
 async def _check_or_discover(
-    shell: Shell, client: "Client", server: Server, *, check: bool, discover: bool
+    shell: Shell,
+    client: "Client",
+    server: Server,
+    default_model: str | None,
+    *,
+    check: bool,
+    discover: bool,
 ) -> Server:
-    """Check or discover a server, as the options say, and give its row; a failure is a note."""
+    """Check or discover a server, as the options say, and give its row; a failure is a note, and so
+    is a default model that was given and is not listed.
+    """
     if not check and not discover:
         return server
     if discover:
         error = (await client.discover([server.id]))[0].error
     else:
         error = (await client.servers.check([server.id]))[0].error
+    if error is None and default_model is not None:
+        error = await _absence_of_default(client, server)
     if error is not None:
         shell.output.note(f"{error.message} (the server is kept)")
         if error.hint:
             shell.output.note(error.hint)
     return await client.servers.show(server.id)
+
+
+async def _absence_of_default(client: "Client", server: Server) -> AdminError | None:
+    """The error of a server that does not list its default model, or cannot say."""
+    try:
+        await client.servers.require_default_model(server.id)
+    except AdminError as exc:
+        return exc
+    return None
 
 
 async def _note_default(shell: Shell, client: "Client", name: str | None) -> None:

@@ -110,6 +110,30 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}:{port}"
 
 
+def other_spellings(url: str) -> list[str]:
+    """The normalised URLs under which the same program may answer, too: with the other scheme at
+    that port, and with the other names of this machine.
+    """
+    parts = urlsplit(url)
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    hosts = [parts.netloc.removesuffix(f":{port}")]
+    if is_this_machine(parts.hostname or ""):
+        hosts = ["localhost", "127.0.0.1", "[::1]"]
+    spellings = []
+    for scheme, usual_port in DEFAULT_PORTS.items():
+        shown_port = "" if port == usual_port else f":{port}"
+        spellings += [f"{scheme}://{host}{shown_port}{parts.path}" for host in hosts]
+    return [spelling for spelling in spellings if spelling != url]
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host, a name or an address without brackets, is the loopback of whoever asks."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def _no_url(text: str, reason: str, hint: str | None = None) -> InvalidInput:
     """The error for a text that is no server URL; what could be a secret is left out of it."""
     return InvalidInput(f"{_masked(text)} is not a server URL: {reason}", hint)

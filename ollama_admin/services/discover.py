@@ -9,8 +9,9 @@ from ollama_admin.domain.names import model_key
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreachable
 from ollama_admin.rules.versions import version_key
+from ollama_admin.services.checks import check_result, version_of
 from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
-from ollama_admin.services.servers import Connect, check_result, version_of
+from ollama_admin.services.servers import Connect
 from ollama_admin.services.tasks import Batches, WorkLimit, together
 from ollama_admin.services.upstream_auth import UpstreamAuth
 from ollama_admin.store import checks as store_checks

@@ -1,13 +1,13 @@
 """One look at everything that decides what a command does, and at every server."""
 
 import glob
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from ollama_admin.domain import urls
 from ollama_admin.domain.servers import AuthType, CheckResult, Server, ServerRef, ServerStatus
 from ollama_admin.errors import AdminError
 from ollama_admin.ollama.certificates import authorities_of
@@ -182,7 +182,7 @@ def _version_findings(version: str | None) -> list[Finding]:
 def _exposure_findings(row: Server, *, answers: bool) -> list[Finding]:
     """What others on the way to the server, or at its port, can do."""
     parts = urlsplit(row.url)
-    if _is_loopback(parts.hostname or ""):
+    if urls.is_this_machine(parts.hostname or ""):
         return []
     if row.auth_type is not AuthType.NONE or row.headers:
         if parts.scheme != "http":
@@ -252,13 +252,6 @@ def _is_open_to_others(path: Path) -> bool:
         return bool(path.stat().st_mode & 0o077)
     except OSError:  # not there, or behind a folder that is closed to us too
         return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _with_hint(error: AdminError) -> str:

@@ -12,17 +12,12 @@ from ollama_admin.domain.servers import (
     GivenAuth,
     Server,
     ServerRef,
-    ServerStatus,
     Target,
 )
 from ollama_admin.domain.values import Given
-from ollama_admin.errors import (
-    AdminError,
-    InvalidInput,
-    ServerUnauthorized,
-    ServerUnreachable,
-    UpstreamError,
-)
+from ollama_admin.errors import InvalidInput
+from ollama_admin.services import server_columns
+from ollama_admin.services.checks import check_result, require_default_model, version_of
 from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
 from ollama_admin.services.tasks import Batches, WorkLimit
 from ollama_admin.services.upstream_auth import (
@@ -41,9 +36,7 @@ if TYPE_CHECKING:
 
 Connect = Callable[[Target, float | None], "Endpoint"]
 
-INT_LIMIT = 2**31 - 1
 PAGE = 500  # rows that are read at once
-CLEARABLE = ("auth", "capabilities", "default_model", "headers")
 
 
 class Servers:
@@ -82,13 +75,13 @@ class Servers:
         new = store.NewServer(
             name=names.server_name(name),
             url=parsed.url,
-            api_version=_api_version(api_version) or _api_of(parsed),
-            capabilities=_capabilities(capabilities),
-            max_concurrent=_within(max_concurrent, "max_concurrent", 1),
-            priority=_within(priority, "priority", -INT_LIMIT),
+            api_version=server_columns.api_version(api_version) or server_columns.api_of(parsed),
+            capabilities=server_columns.capabilities(capabilities),
+            max_concurrent=server_columns.within(max_concurrent, "max_concurrent", 1),
+            priority=server_columns.within(priority, "priority", -server_columns.INT_LIMIT),
             is_default=is_default,
             is_active=is_active,
-            default_model=_default_model(default_model),
+            default_model=server_columns.default_model(default_model),
         )
 
         # seals while writers are locked out: the key cannot change meanwhile
@@ -96,7 +89,9 @@ class Servers:
             sealed = self._auth.columns(credentials, parsed.url)
             return store.add(connection, replace(new, **sealed))
 
-        return self._auth.masked(await self._db.write(insert))
+        added = await self._db.write(insert)
+        await self._note_same_place(added)
+        return self._auth.masked(added)
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -176,7 +171,7 @@ class Servers:
         Another URL makes the server's models unavailable until the next discovery. Another scheme,
         host or port also drops the credentials that are not given again in the same call.
         """
-        values = _new_values(
+        values = server_columns.new_values(
             clear,
             name=name,
             url=None if url is None else urls.noted(url, self._note),
@@ -204,6 +199,8 @@ class Servers:
                 "nothing to change was given", "see: ollama-admin server update --help"
             )
         before, after = await self._db.write(self._change, server, values, given, clear, if_state)
+        if before.url != after.url:
+            await self._note_same_place(after)
         had_credentials = before.auth_config or before.headers
         if had_credentials and urls.origin(before.url) != urls.origin(after.url):
             origin = urls.origin(before.url)
@@ -212,6 +209,17 @@ class Servers:
                 "only what was given with the new URL is kept"
             )
         return self._auth.masked(after)
+
+    async def _note_same_place(self, server: Server) -> None:
+        """Say which rows may be the same server under another URL: each would get a limit of its
+        own.
+        """
+        spellings = urls.other_spellings(server.url)
+        for other in await self._db.read(store.at_urls, spellings):
+            self._note(
+                f"{server.url} and {other.url} of server {other.name} may be one server; "
+                "each has a limit of its own"
+            )
 
     def _change(
         self,
@@ -279,120 +287,9 @@ class Servers:
     async def _ask_version(self, server: Server) -> str | None:
         return await version_of(self._connect(await self._auth.target(server), None), server)
 
-
-async def version_of(endpoint: "Endpoint", server: Server) -> str | None:
-    """Ask a server for Ollama's version; None of a v1 server that is not Ollama.
-
-    A native one that is not Ollama is an UpstreamError.
-    """
-    version = await endpoint.version()
-    if version is None and server.api_version is ApiVersion.NATIVE:
-        raise UpstreamError(
-            f"server {server.name} ({server.url}) answers, but not as Ollama",
-            f"if it speaks the OpenAI-compatible API: ollama-admin server update {server.id} "
-            "--api-version v1",
-        )
-    if version is None:
-        await endpoint.models(is_ollama=False)
-    return version
-
-
-def check_result(outcome: Answered[str | None] | Failed) -> CheckResult:
-    """What is recorded of a server that was asked for its version."""
-    if isinstance(outcome, Failed):
-        return CheckResult(
-            server=outcome.server.ref,
-            status=_status_after(outcome.error),
-            version=None,
-            ms=outcome.ms,
-            error=outcome.error,
-        )
-    return CheckResult(
-        server=outcome.server.ref,
-        status=ServerStatus.ONLINE,
-        version=outcome.answer,
-        ms=outcome.ms,
-    )
-
-
-def _status_after(error: AdminError) -> ServerStatus:
-    if isinstance(error, ServerUnreachable):
-        return ServerStatus.OFFLINE
-    if isinstance(error, ServerUnauthorized):
-        return ServerStatus.UNAUTHORIZED
-    return ServerStatus.ERROR
-
-
-def _api_of(url: urls.ServerURL) -> ApiVersion:
-    """The API that a URL as it was given speaks for: v1 where it ended in /v1."""
-    return ApiVersion.V1 if url.v1 else ApiVersion.NATIVE
-
-
-def _api_version(value: ApiVersion | str | None) -> ApiVersion | None:
-    if value is None:
-        return None
-    try:
-        return ApiVersion(value)
-    except ValueError as exc:
-        raise InvalidInput(f"api_version {value!a} is neither native nor v1") from exc
-
-
-def _default_model(name: str | None) -> str | None:
-    return None if name is None else names.model_name(name)
-
-
-def _capabilities(values: Sequence[str]) -> tuple[str, ...]:
-    for value in values:
-        is_trimmed = value == value.strip()
-        if not value or not is_trimmed or len(value) > 100 or not value.isprintable():
-            raise InvalidInput(
-                f"capability {value[:100]!a} is not a word of 1-100 printable characters"
-            )
-    return tuple(dict.fromkeys(values))
-
-
-def _within(value: int, column: str, least: int) -> int:
-    if type(value) is not int or not least <= value <= INT_LIMIT:
-        raise InvalidInput(f"{column} is a whole number from {least} to {INT_LIMIT}, not {value!a}")
-    return value
-
-
-def _new_values(clear: Sequence[str], url: urls.ServerURL | None, **given: Any) -> dict[str, Any]:
-    """The columns that are given, checked, and those that are to be emptied."""
-    values = {
-        column: _CHECKS[column](value) for column, value in given.items() if value is not None
-    }
-    if url is not None:
-        values["url"] = url.url
-        if url.v1 or url.api:
-            values.setdefault("api_version", _api_of(url))
-    return values | _cleared(clear, values)
-
-
-def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
-    for column in clear:
-        if column not in CLEARABLE:
-            raise InvalidInput(
-                f"{column!a} cannot be cleared", f"these can: {', '.join(CLEARABLE)}"
-            )
-        if given.get(column) is not None:
-            raise InvalidInput(f"{column} is both given and cleared", "leave one of the two out")
-    empty: dict[str, Any] = {
-        "auth": {"auth_type": AuthType.NONE, "auth_config": {}},
-        "capabilities": {"capabilities": []},
-        "default_model": {"default_model": None},
-        "headers": {"headers": {}},
-    }
-    return {column: value for name in clear for column, value in empty[name].items()}
-
-
-_CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "name": names.server_name,
-    "api_version": _api_version,
-    "capabilities": lambda values: list(_capabilities(values)),
-    "max_concurrent": lambda value: _within(value, "max_concurrent", 1),
-    "priority": lambda value: _within(value, "priority", -INT_LIMIT),
-    "is_default": bool,
-    "is_active": bool,
-    "default_model": names.model_name,
-}
+    async def require_default_model(self, server: int | str) -> None:
+        """Ask a server whether it lists its default model; raises ModelNotFound if it does not, and
+        UpstreamError.
+        """
+        row = await self._db.read(store.find, server)
+        await require_default_model(self._connect(await self._auth.target(row), None), row)

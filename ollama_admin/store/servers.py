@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     bindparam,
     delete,
@@ -33,7 +32,7 @@ from ollama_admin.domain.servers import (
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import Conflict, DatabaseUnavailable, ServerExists, ServerNotFound
 from ollama_admin.rules.likeness import nearest_servers
-from ollama_admin.store import clocks, readers, registry, slots
+from ollama_admin.store import clocks, readers, registry, server_rows, slots
 from ollama_admin.store.locks import lock_for_rows, lock_writers
 from ollama_admin.store.tables import models, servers
 
@@ -82,6 +81,12 @@ def names(connection: Connection, beginning: str) -> list[str]:
     return list(connection.scalars(query))
 
 
+def at_urls(connection: Connection, urls: Collection[str]) -> list[ServerRef]:
+    """The rows that have one of these normalised URLs, by id."""
+    query = select(servers.c.id, servers.c.name, servers.c.url).where(servers.c.url.in_(urls))
+    return [server_rows.ref(row) for row in connection.execute(query.order_by(servers.c.id))]
+
+
 def ids(connection: Connection) -> list[int]:
     """The ids of all rows, in the order in which servers are chosen."""
     return list(connection.scalars(by_preference(select(servers.c.id))))
@@ -117,7 +122,7 @@ def find_ref(connection: Connection, server: int | str) -> ServerRef:
     row = connection.execute(query).first()
     if row is None:
         raise _not_found(connection, server)
-    return _ref(row)
+    return server_rows.ref(row)
 
 
 def find(connection: Connection, server: int | str, *, hold: bool = False) -> Server:
@@ -158,7 +163,7 @@ def add(connection: Connection, new: NewServer) -> Server:
     values |= {"name_key": server_key(new.name), "created_at": now, "updated_at": now}
     row = connection.execute(insert(servers).values(values).returning(servers)).one()
     registry.touch(connection)
-    return _server(row)
+    return server_rows.server(row)
 
 
 def change(connection: Connection, server: int | str, values: Mapping[str, Any]) -> Server:
@@ -205,7 +210,7 @@ def _update(connection: Connection, server_id: int, values: dict[str, Any]) -> S
         .returning(servers, slots_in_use)
     )
     row = connection.execute(query, clocks.moment(connection)).first()
-    return None if row is None else _server(row)
+    return None if row is None else server_rows.server(row)
 
 
 def remove(connection: Connection, server: int | str, *, force: bool = False) -> ServerRef:
@@ -270,7 +275,7 @@ def _holders(dialect: str) -> Select[Any]:
 def _read(connection: Connection, query: Select[Any], **values: Any) -> list[Server]:
     try:
         rows = connection.execute(query, values | clocks.moment(connection))
-        return [_server(row) for row in rows]
+        return [server_rows.server(row) for row in rows]
     except readers.UNREADABLE as exc:
         raise _unreadable(connection, query, values) from exc
 
@@ -282,49 +287,17 @@ def _unreadable(
     refs = query.with_only_columns(servers.c.id, servers.c.name, servers.c.url)
     hint = "mend it in the database, or: ollama-admin server remove"
     rows = [
-        (row.id, f"server {row.id}, {_ref(row).name!a}", f"{hint} {row.id}")
+        (row.id, f"server {row.id}, {server_rows.ref(row).name!a}", f"{hint} {row.id}")
         for row in connection.execute(refs, values).all()
     ]
-    return readers.first_unreadable(connection, servers, rows, _READERS)
-
-
-_READERS: readers.Readers = {
-    "name": readers.text,
-    "url": readers.url,
-    "api_version": ApiVersion,
-    "capabilities": readers.texts,
-    "max_concurrent": readers.number,
-    "priority": readers.number,
-    "default_model": readers.optional(readers.text),
-    "auth_type": AuthType,
-    "auth_config": readers.json_object,
-    "headers": readers.json_object,
-    "status": ServerStatus,
-    "version": readers.optional(readers.text),
-    "last_error": readers.optional(readers.text),
-}
-
-
-def _ref(row: Row[Any, Any, Any]) -> ServerRef:
-    return ServerRef(id=row.id, name=_printable(row.name), url=_printable(row.url))
-
-
-def _printable(value: Any) -> str:
-    """A text; of what SQLite let in past its checks, how Python writes it."""
-    return value if isinstance(value, str) else ascii(value)
-
-
-def _server(row: Row[Any]) -> Server:
-    values = readers.read_values(zip(row._fields, row, strict=True), _READERS)
-    del values["name_key"]
-    return Server(**values)
+    return readers.first_unreadable(connection, servers, rows, server_rows.READERS)
 
 
 def _one(connection: Connection, query: Select[Any]) -> Server | None:
     """The row of a query that means one at most."""
     try:
         row = connection.execute(query, clocks.moment(connection)).first()
-        return None if row is None else _server(row)
+        return None if row is None else server_rows.server(row)
     except readers.UNREADABLE as exc:
         raise _unreadable(connection, query, {}) from exc
 

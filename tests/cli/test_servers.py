@@ -852,3 +852,40 @@ def test_name_and_url_in_the_wrong_order_are_told(cli: Cli) -> None:
     assert error["message"] == "'http://gpu:11434' is a URL, and the name stands before it"
     assert error["hint"] == "ollama-admin server add one http://gpu:11434"
     assert cli.json("server", "list").data == []
+
+
+def test_another_name_of_this_machine_at_the_same_port_is_noted(cli: Cli) -> None:
+    assert cli("server", "add", "one", "localhost", "--no-check").stderr == ""
+    ran = cli("server", "add", "two", "127.0.0.1", "--no-check")
+    assert ran.exit_code == 0
+    assert ran.stderr == (
+        "note: http://127.0.0.1:11434 and http://localhost:11434 of server one may be one server; "
+        "each has a limit of its own\n"
+    )
+    assert cli("server", "add", "three", "127.0.0.1:11435", "--no-check").stderr == ""
+    moved = cli("server", "update", "three", "--url", "http://[::1]:11434")
+    assert [line.partition(" may be ")[0] for line in moved.stderr.splitlines()] == [
+        "note: http://[::1]:11434 and http://localhost:11434 of server one",
+        "note: http://[::1]:11434 and http://127.0.0.1:11434 of server two",
+    ]
+
+
+def test_the_other_scheme_at_the_same_port_is_noted(cli: Cli) -> None:
+    assert cli("server", "add", "one", "http://gpu:443", "--no-check").stderr == ""
+    assert "of server one may be one server" in (
+        cli("server", "add", "two", "https://gpu", "--no-check").stderr
+    )
+
+
+@pytest.mark.parametrize("options", [("--check",), ("--discover",)])
+def test_a_default_model_that_the_server_does_not_list_is_told(
+    cli: Cli, serve: Serve, options: tuple[str, ...]
+) -> None:
+    url = serve("gemma3:27b-it-qat").url
+    ran = cli("server", "add", "gpu", url, "--default-model", "gemma3:27b-it-qta", *options)
+    assert ran.exit_code == 0
+    assert "does not list model 'gemma3:27b-it-qta' (the server is kept)\n" in ran.stderr
+    assert "note: it lists: gemma3:27b-it-qat\n" in ran.stderr
+    assert "added server 1, gpu" in ran.stdout
+    again = cli("server", "update", "gpu", "--default-model", "gemma3:27b-it-qat", *options)
+    assert (again.exit_code, again.stderr) == (0, "")
