@@ -10,7 +10,7 @@ from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, complete_model
 from ollama_admin.cli.prompts import model_and_prompt, read_prompt
-from ollama_admin.cli.request_options import RequestOptions, takes_request
+from ollama_admin.cli.request_options import WHAT_TO_SAY, RequestOptions, takes_request
 from ollama_admin.cli.views.explanation import print_explanation
 from ollama_admin.domain.answers import Reply
 
@@ -41,6 +41,15 @@ def generate(  # long because each option is a line or two
             help="What to ask; without -m, its first word may be the model.",
             show_default=False,
             autocompletion=_complete_word,
+        ),
+    ] = None,
+    stdin: Annotated[
+        bool | None,
+        typer.Option(
+            "--stdin/--no-stdin",
+            help="Read stdin after PROMPT, or leave it alone, as in a loop.",
+            show_default=False,
+            rich_help_panel=WHAT_TO_SAY,
         ),
     ] = None,
     stream: Annotated[
@@ -79,7 +88,8 @@ def generate(  # long because each option is a line or two
     It answers or the command fails; nothing is ever pulled.
 
     Several words are one prompt. Without -m, the first of them is the model if some server lists
-    it. What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt. Without
+    it. What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt; a file
+    that a loop reads, as `while read -r line; do ...; done < file`, is left to the loop. Without
     --server and --server-url, the first active server that lists the model answers, in the order
     default, priority, free slots, id; when it is away or at its limit, the next one that holds the
     same build.
@@ -93,7 +103,7 @@ def generate(  # long because each option is a line or two
         explanation = shell.run(lambda client: client.explain(**fields))
         shell.show(explanation, print_explanation)
         return
-    fields["prompt"] = read_prompt(shell.output, prompt)
+    fields["prompt"] = read_prompt(shell.output, prompt, stdin=stdin)
     is_live = not shell.output.json
     if stream is not None:
         is_live = stream

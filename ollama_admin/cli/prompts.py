@@ -5,6 +5,7 @@ import select
 import stat
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ollama_admin.cli.context import Shell
 from ollama_admin.cli.output import Output
@@ -47,28 +48,56 @@ def _require_prompt(shell: Shell, word: str) -> None:
     )
 
 
-def read_prompt(output: Output, argument: str | None) -> str:
-    """What follows the command and then, after a newline, what comes in; either alone will do."""
-    piped = _piped(output, asked=argument is None)
-    if argument is None:
-        return piped
-    return f"{argument}\n{piped}" if piped else argument
+def read_prompt(output: Output, argument: str | None, *, stdin: bool | None = None) -> str:
+    """What follows the command and then, after a newline, what comes in; either alone will do.
 
-
-def _piped(output: Output, *, asked: bool) -> str:
-    """What comes in on stdin: all of a pipe or file, and of a terminal only when there is no other
-    prompt.
+    `stdin` says whether to read it beside a prompt. None reads a pipe and a file, as `llm` and
+    `ollama run` do, but no file that another program has begun to read: it is the input of a loop
+    that this command runs in, as `while read -r line; do ...; done < file`.
     """
+    if argument is None:
+        if stdin is False:
+            raise InvalidInput(
+                "no prompt is given, and --no-stdin leaves stdin alone",
+                "write the prompt after the command",
+            )
+        return _read_all(output, asked=True)
+    if not _is_wanted(output, stdin):
+        return argument
+    piped = _read_all(output, asked=False)
+    if not piped:
+        return argument
+    if stdin is None and _is_shared_pipe():
+        output.note(
+            "stdin, which the calling script reads too, became a part of the prompt; --no-stdin "
+            "leaves it alone, --stdin says that this is meant"
+        )
+    return f"{argument}\n{piped}"
+
+
+def _is_wanted(output: Output, stdin: bool | None) -> bool:
+    """Whether to read stdin although there is a prompt; a terminal only if that was said."""
+    if stdin is not None:
+        return stdin
+    if sys.stdin is None or sys.stdin.isatty():
+        return False
+    if _is_begun_file():
+        output.note(
+            "stdin is a file that another program reads: it is left alone; --stdin takes the rest "
+            "of it"
+        )
+        return False
+    return _carries_data()
+
+
+def _read_all(output: Output, *, asked: bool) -> str:
+    """All that comes in on stdin; `asked` says that there is no other prompt."""
     if sys.stdin is None:
         return ""
     if sys.stdin.isatty():
-        if not asked:
-            return ""
         output.note("write the prompt, then Ctrl-D on a line of its own")
-    elif not asked and not _carries_data():
-        return ""
     elif not asked and not _ready(STDIN_PATIENCE):
-        output.note("waiting for stdin to end; for the prompt alone, redirect it: </dev/null")
+        output.note("waiting for stdin to end; for the prompt alone, add --no-stdin")
     data = sys.stdin.buffer.read(PROMPT_LIMIT + 1)
     if len(data) > PROMPT_LIMIT:
         raise InvalidInput(f"the prompt on stdin is longer than {PROMPT_LIMIT // 2**20} MiB")
@@ -95,3 +124,25 @@ def _carries_data() -> bool:
     except (OSError, ValueError):  # not a real file: whoever put it there means it to be read
         return True
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def _is_begun_file() -> bool:
+    """Whether stdin is a file of which a part was read already, by whoever handed it on."""
+    try:
+        number = sys.stdin.fileno()
+        is_file = stat.S_ISREG(os.fstat(number).st_mode)
+        return is_file and os.lseek(number, 0, os.SEEK_CUR) > 0
+    except (OSError, ValueError):
+        return False
+
+
+def _is_shared_pipe() -> bool:
+    """Whether the program that started this one has the same pipe as its stdin, as a loop behind a
+    pipe has; False where the system does not tell.
+    """
+    try:
+        own = os.fstat(sys.stdin.fileno())
+        parents = Path(f"/proc/{os.getppid()}/fd/0").stat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(own.st_mode) and os.path.samestat(own, parents)

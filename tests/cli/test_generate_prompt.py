@@ -180,6 +180,62 @@ def test_stdin_may_be_anything_that_a_shell_makes_of_it(
     assert prompts(fake) == ([] if sent is None else [sent])
 
 
+# a loop whose input is ours, too
+
+
+def in_shell(folder: Path, script: str, words: list[str]) -> Any:
+    """Run a script in which `"$@"` is the command, beside a file of three lines."""
+    (folder / "lines.txt").write_text("one\ntwo\nthree\n")
+    command = [sys.executable, "-m", "ollama_admin", *words]
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *command], capture_output=True, text=True, cwd=folder
+    )
+
+
+def test_a_loop_over_a_file_keeps_its_lines(
+    fake: FakeOllamaThread, words: list[str], tmp_path: Path
+) -> None:
+    script = 'while read -r line; do "$@" "$line"; done < lines.txt'
+    done = in_shell(tmp_path, script, words)
+    assert done.returncode == 0, done
+    assert prompts(fake) == ["one", "two", "three"]
+    assert done.stderr.startswith("note: stdin is a file that another program reads")
+
+
+def test_a_loop_behind_a_pipe_keeps_its_lines_with_no_stdin(
+    fake: FakeOllamaThread, words: list[str], tmp_path: Path
+) -> None:
+    script = 'cat lines.txt | while read -r line; do "$@" --no-stdin "$line"; done'
+    done = in_shell(tmp_path, script, words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert prompts(fake) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(("option", "noted"), [("", True), ("--stdin", False)])
+def test_a_pipe_that_the_script_reads_too_is_noted_unless_it_is_meant(
+    fake: FakeOllamaThread, words: list[str], tmp_path: Path, option: str, noted: bool
+) -> None:
+    script = f'cat lines.txt | while read -r line; do "$@" {option} "$line"; done'
+    done = in_shell(tmp_path, script, words)
+    assert prompts(fake) == ["one\ntwo\nthree\n"]
+    assert ("became a part of the prompt" in done.stderr) is noted
+
+
+def test_the_rest_of_a_file_is_read_where_that_is_said(
+    fake: FakeOllamaThread, words: list[str], tmp_path: Path
+) -> None:
+    in_shell(tmp_path, '{ read -r line; "$@" --stdin "$line"; } < lines.txt', words)
+    assert prompts(fake) == ["one\ntwo\nthree\n"]
+
+
+def test_no_stdin_without_a_prompt_is_refused(
+    sqlite_cli: Cli, fake: FakeOllamaThread, words: list[str]
+) -> None:
+    ran = sqlite_cli.json(*words, "--no-stdin", stdin="text")
+    assert ran.failure == (2, "invalid_input")
+    assert fake.requests() == []
+
+
 # the model as the first word
 
 
