@@ -16,6 +16,7 @@ import typer
 
 from ollama_admin.cli.options import complete_capability, complete_model, complete_server, takes
 from ollama_admin.domain.files import read_regular_file
+from ollama_admin.domain.images import KINDS, media_type
 from ollama_admin.domain.requests import DEFAULT_WAIT
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
@@ -162,7 +163,7 @@ class RequestOptions:
         fields = asdict(self)
         for name in ("image", "option", "think_level"):
             del fields[name]
-        fields["images"] = tuple(_read_file(path, "image") for path in self.image or ())
+        fields["images"] = tuple(_read_image(path) for path in self.image or ())
         fields["format"] = _format(self.format)
         fields["options"] = _model_options(self.option or ())
         fields["think"] = self._think()
@@ -193,6 +194,13 @@ def _format(value: str | None) -> Any:
     if not isinstance(schema, dict):
         raise InvalidInput(f"the JSON schema in {value} is not an object")
     return schema
+
+
+def _read_image(path: Path) -> bytes:
+    data = _read_file(path, "image")
+    if media_type(data) is None:
+        raise InvalidInput(f"image {path} is not an image: its first bytes are of no {KINDS}")
+    return data
 
 
 def _read_file(path: Path, what: str) -> bytes:

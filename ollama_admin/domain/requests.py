@@ -129,6 +129,7 @@ class Request:
     `name` is the model that the route names, if it does. `cannot_carry` names, for each dialect
     that cannot express what is carried, what is lacking. `id` goes into its receipt. `affinity` is
     the key of the conversation that it belongs to, which one of equal servers is preferred for.
+    `needs_vision` says that there are images, which a model without that capability would refuse.
     """
 
     name: ModelName | None
@@ -138,3 +139,4 @@ class Request:
     id: str | None = None
     cannot_carry: Mapping[ApiVersion, str] = field(default_factory=dict)
     affinity: bytes | None = None
+    needs_vision: bool = False

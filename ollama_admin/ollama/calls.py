@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ollama_admin.domain.images import WEBP, media_type
 from ollama_admin.domain.requests import Question
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.rules import v1
@@ -13,14 +14,6 @@ from ollama_admin.rules import v1
 GENERATE, CHAT = "/api/generate", "/api/chat"
 # What a prompt is made of; every other field of a question goes into a body under its own name.
 _PROMPT = frozenset(("prompt", "messages", "system", "images"))
-
-_IMAGE_TYPES = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-)
-_WEBP = "image/webp"  # the one other type that requests may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +120,8 @@ def _v1_message(role: str, text: str, images: Sequence[bytes]) -> dict[str, Any]
 
 
 def _image_part(image: bytes) -> dict[str, Any]:
-    media_type = next((kind for magic, kind in _IMAGE_TYPES if image.startswith(magic)), _WEBP)
-    url = f"data:{media_type};base64,{_base64(image)}"
+    kind = media_type(image) or WEBP  # the one other type that requests may have
+    url = f"data:{kind};base64,{_base64(image)}"
     return {"type": "image_url", "image_url": {"url": url}}
 
 

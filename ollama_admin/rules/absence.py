@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.errors import ModelNotFound
+from ollama_admin.errors import InvalidInput, ModelNotFound
 from ollama_admin.rules.likeness import NEAREST, nearest
 from ollama_admin.rules.routing import Obstacle, Verdict
 
@@ -32,3 +32,11 @@ def not_listed(asked: str, server: ServerRef, listed: list[str]) -> ModelNotFoun
     near = nearest(asked, listed) or listed[:NEAREST]
     lists = f"it lists: {', '.join(near)}" if near else "it lists no models"
     return ModelNotFound(f"server {server} does not list model {asked!r}", lists)
+
+
+def no_vision(asked: str, seeing: Sequence[str]) -> InvalidInput:
+    """The error of images for a model that takes none; `seeing` are models that do."""
+    hint = "no model of the active servers takes images, as far as the last discovery found"
+    if seeing:
+        hint = f"these take images: {', '.join(seeing)}"
+    return InvalidInput(f"model {asked!r} takes no images", hint)

@@ -88,7 +88,13 @@ def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = Tru
         terms=asked.terms(),
         caller=caller,
         cannot_carry=cannot_carry,
+        needs_vision=needs_content and _has_images(asked),
     )
+
+
+def _has_images(question: Question) -> bool:
+    messages = question.messages or ()
+    return bool(question.images) or any(message.get("images") for message in messages)
 
 
 def check_keep_alive(value: float | str) -> None:

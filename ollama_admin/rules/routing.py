@@ -17,11 +17,13 @@ from ollama_admin.rules.candidates import Demand, stored_build
 
 AnyModel = TypeVar("AnyModel", bound=ListedModel)
 
+VISION = "vision"  # the capability of models that take images
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
     """What servers are judged by. `cannot_carry` names, for each dialect that cannot express the
-    request, what it cannot carry.
+    request, what it cannot carry; with `needs_vision` it has images.
     """
 
     name: ModelName
@@ -29,6 +31,7 @@ class Criteria:
     capability: str | None = None
     demand: Demand | None = None
     cannot_carry: Mapping[ApiVersion, str]
+    needs_vision: bool = False
 
 
 class Obstacle(StrEnum):
@@ -37,6 +40,7 @@ class Obstacle(StrEnum):
     INACTIVE = "inactive"
     LACKS = "does not list the model"
     CAPABILITY = "lacks the capability"
+    VISION = "its model takes no images"
     OPTION = "v1 cannot carry an option"
     AMBIGUOUS = "several of its models have that name"
     REMOTE = "the model runs at a remote host"
@@ -125,6 +129,8 @@ def _first_obstacle(
     if not able:
         why = f"it has it without the capability {criteria.capability!r}"
         return Obstacle.CAPABILITY, why
+    if criteria.needs_vision and not any(may_see(server, model) for model in able):
+        return Obstacle.VISION, "its model takes no images"
     if server.api_version in criteria.cannot_carry:
         lacking = criteria.cannot_carry[server.api_version]
         return Obstacle.OPTION, f"{server.api_version} cannot carry {lacking}"
@@ -190,6 +196,12 @@ def preference(server: Server) -> tuple[bool, int, int]:
 
 def has_capability(capabilities: Iterable[str], wanted: str) -> bool:
     return wanted.casefold() in {capability.casefold() for capability in capabilities}
+
+
+def may_see(server: Server, model: ListedModel) -> bool:
+    """Whether a model takes images, or nothing is known of what it takes."""
+    known = getattr(model, "capabilities", None)
+    return not known or has_capability((*server.capabilities, *known), VISION)
 
 
 def only_one(models: Sequence[AnyModel], server: str) -> AnyModel:

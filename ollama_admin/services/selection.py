@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ollama_admin.domain import urls
-from ollama_admin.domain.models import Model
+from ollama_admin.domain.models import ListedModel, Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import Request
 from ollama_admin.domain.servers import ApiVersion, Server, ServerRef, Target
@@ -22,6 +22,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.rules import absence, candidates, routing
 from ollama_admin.rules.candidates import Candidate, Demand
+from ollama_admin.rules.likeness import NEAREST
 from ollama_admin.rules.routing import Criteria, Obstacle, Verdict
 from ollama_admin.services.catalogue import (
     catalogue,
@@ -39,6 +40,7 @@ from ollama_admin.store.database import Database
 
 # A note names the servers that are passed over for these: somebody may not expect it.
 _NOTED = (
+    Obstacle.VISION,
     Obstacle.OPTION,
     Obstacle.AMBIGUOUS,
     Obstacle.REMOTE,
@@ -165,6 +167,7 @@ class Selection:
             capability=request.route.capability,
             demand=demand,
             cannot_carry=request.cannot_carry,
+            needs_vision=request.needs_vision,
         )
         verdicts = routing.judge_servers(known.servers, known.models, criteria)
         for verdict in verdicts:
@@ -244,6 +247,8 @@ class Selection:
         """
         try:
             candidate = await self._resolved(name, await target(), server, rows, asking)
+            if request.needs_vision and server is not None and candidate.listed is not None:
+                await self._require_vision(server, candidate.listed)
             demand = candidates.demand_of(candidate, request.terms, demand)
         except AdminError as exc:
             return Plan(refusal=exc)
@@ -285,6 +290,14 @@ class Selection:
         model = routing.only_one(meant, str(target.ref)) if meant else None
         return candidates.from_list(target, server, name, model, version, is_ollama=is_ollama)
 
+    async def _require_vision(self, server: Server, model: ListedModel) -> None:
+        if not routing.may_see(server, model):
+            raise await self._no_vision(model.name)
+
+    async def _no_vision(self, asked: str) -> AdminError:
+        seeing = await self._db.read(store_models.names_with, routing.VISION, NEAREST)
+        return absence.no_vision(asked, seeing)
+
     async def _nobody(self, criteria: Criteria, verdicts: Sequence[Verdict]) -> AdminError:
         """The error for a name that no active server may answer, with what comes nearest."""
         text = criteria.name.text
@@ -301,6 +314,8 @@ class Selection:
             verdict = by_obstacle[Obstacle.OPTION]
             lacking = criteria.cannot_carry[verdict.server.api_version]
             return candidates.not_carried(verdict.server.ref, verdict.server.api_version, lacking)
+        if Obstacle.VISION in by_obstacle:
+            return await self._no_vision(text)
         known = await self._db.read(store_models.similar_names, text)
         with_capability = ""
         if criteria.capability:

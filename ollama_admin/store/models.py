@@ -196,6 +196,18 @@ def capabilities(connection: Connection) -> set[str]:
     return known.union(*capability_sets(connection))
 
 
+def names_with(connection: Connection, capability: str, limit: int) -> list[str]:
+    """Up to `limit` names of available models of active servers that have a capability, by name."""
+    query = (
+        select(models.c.name, models.c.capabilities)
+        .join(servers, servers.c.id == models.c.server_id)
+        .where(models.c.is_available, servers.c.is_active, models.c.capabilities.is_not(None))
+        .distinct()
+    )
+    found = {row.name for row in connection.execute(query) if capability in row.capabilities}
+    return sorted(found)[:limit]
+
+
 def capability_sets(connection: Connection) -> list[tuple[str, ...]]:
     """The lists of capabilities that available models have, each once."""
     query = select(models.c.capabilities).where(models.c.is_available).distinct()

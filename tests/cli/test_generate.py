@@ -738,3 +738,63 @@ def test_timeout_bounds_the_whole_answer(sqlite_cli: Cli, serve: Serve) -> None:
     assert ran.exit_code == 6
     assert "--timeout" in ran.stderr
     fake.run(fake.fakes[0].client_left.wait(), SECONDS)
+
+
+# images
+
+
+@pytest.mark.parametrize("content", [b"not an image", b"%PDF-1.7", b"RIFF\x00\x00\x00\x00WAVEfmt "])
+def test_a_file_that_is_no_image_is_refused_before_anything_is_sent(
+    sqlite_cli: Cli, serve: Serve, tmp_path: Path, content: bytes
+) -> None:
+    fake = serve("alpha")
+    (tmp_path / "a.png").write_bytes(content)
+    ran = sqlite_cli.json(
+        "generate", "--server-url", fake.url, "-m", "alpha", "--image", "a.png", "hi"
+    )
+    assert ran.failure == (2, "invalid_input")
+    assert ran.error["message"] == (
+        "image a.png is not an image: its first bytes are of no PNG, JPEG, GIF, WebP or BMP"
+    )
+    assert fake.requests() == []
+
+
+@pytest.mark.parametrize("who", [(), ("-s", "one")], ids=["fleet", "named"])
+@pytest.mark.parametrize("explain", [(), ("--explain",)], ids=["answer", "explain"])
+def test_an_image_for_a_model_without_vision_is_refused_with_what_has_it(
+    cli: Cli, serve: Serve, tmp_path: Path, who: tuple[str, ...], explain: tuple[str, ...]
+) -> None:
+    fake = serve("alpha", SimulatedModel("llava:7b", capabilities=("completion", "vision")))
+    add(cli, "one", fake)
+    (tmp_path / "a.png").write_bytes(PNG)
+    ran = cli("generate", *who, *explain, "-m", "alpha", "--image", "a.png", "hi")
+    said = ran.stdout + ran.stderr
+    assert "takes no images" in said
+    assert "these take images: llava:7b" in said or explain
+    assert ran.exit_code == (0 if explain else 2)
+    assert asked(fake) == []
+    if not explain:
+        assert cli("generate", *who, "-m", "llava:7b", "--image", "a.png", "hi").exit_code == 0
+
+
+def test_an_image_goes_to_the_server_whose_build_takes_images(
+    cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
+    blind, seeing = serve("alpha"), serve(SEES)
+    add(cli, "blind", blind)
+    add(cli, "seeing", seeing)
+    (tmp_path / "a.png").write_bytes(PNG)
+    ran = cli("generate", "-m", "alpha", "--image", "a.png", "hi")
+    assert ran.exit_code == 0
+    assert "server blind is passed over: its model takes no images" in ran.stderr
+    assert (len(asked(blind)), len(asked(seeing))) == (0, 1)
+
+
+def test_an_image_goes_to_a_model_of_which_nothing_is_known(
+    sqlite_cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
+    fake = serve(SEES)
+    (tmp_path / "a.png").write_bytes(PNG)
+    words = ("generate", "--server-url", fake.url, "-m", "alpha", "--image", "a.png", "hi")
+    assert sqlite_cli(*words).exit_code == 0
+    assert len(asked(fake)) == 1
