@@ -177,6 +177,11 @@ class Client:
 
         return StoredSecrets(self._resources.db, self._resources.settings)
 
+    @property
+    def missing_file(self) -> Path | None:
+        """The SQLite file in which something was looked for, if there is none."""
+        return self._resources.db.missing_file
+
     async def discover(
         self,
         servers: Sequence[int | str] = (),

@@ -107,7 +107,7 @@ class AuthOptions:
             kind = current
         if kind is None and self._is_about_secret:
             raise InvalidInput(
-                "a secret or a user name is given without its kind",
+                f"{' and '.join(self._given_of_secret)} without --auth",
                 "add --auth basic, bearer or api_key",
             )
         return {"auth_type": kind, "auth_config": self._config(kind), "headers": self._headers()}
@@ -118,14 +118,24 @@ class AuthOptions:
         return self.auth is None and self._is_about_secret
 
     @property
+    def is_given(self) -> bool:
+        """Whether any of the options is."""
+        return self != AuthOptions()
+
+    @property
     def _is_about_secret(self) -> bool:
-        return bool(
-            self.username
-            or self.header_name
-            or self.secret_stdin
-            or self.secret_env is not None
-            or self.secret_ref
-        )
+        return bool(self._given_of_secret)
+
+    @property
+    def _given_of_secret(self) -> list[str]:
+        options = {
+            "--username": bool(self.username),
+            "--header-name": bool(self.header_name),
+            "--secret-stdin": self.secret_stdin,
+            "--secret-env": self.secret_env is not None,
+            "--secret-ref": bool(self.secret_ref),
+        }
+        return [option for option, is_given in options.items() if is_given]
 
     def _config(self, kind: AuthType | None) -> dict[str, Given] | None:
         if kind is None:
@@ -136,10 +146,10 @@ class AuthOptions:
         if self.header_name is not None:
             config["header_name"] = self.header_name
         if kind is not AuthType.NONE or self._is_about_secret:
-            config[SECRET_FIELDS.get(kind, "secret")] = self._secret()
+            config[SECRET_FIELDS.get(kind, "secret")] = self._secret(kind)
         return config
 
-    def _secret(self) -> Secret | Reference:
+    def _secret(self, kind: AuthType) -> Secret | Reference:
         given = [self.secret_stdin, self.secret_env is not None, self.secret_ref is not None]
         if sum(given) > 1:
             raise InvalidInput(
@@ -155,7 +165,8 @@ class AuthOptions:
         if sys.stdin is not None and sys.stdin.isatty():
             return _from_person()
         raise InvalidInput(
-            "the secret is missing", "give it with --secret-stdin, --secret-env VAR or --secret-ref"
+            f"--auth {kind} needs a secret, and there is no terminal to ask for it",
+            "give it with --secret-stdin, --secret-env VAR or --secret-ref env:VAR|file:PATH",
         )
 
     def _headers(self) -> dict[str, Secret | Reference] | None:

@@ -60,19 +60,6 @@ class Shell:
             return asyncio.run(self._run(work))
         finally:
             self._ending.call_off()
-            self._note_missing_database()
-
-    def _note_missing_database(self) -> None:
-        """Say where nothing was found, so that a mistyped path is seen."""
-        from ollama_admin.store.engines import is_file_missing
-
-        with contextlib.suppress(AdminError):
-            settings = self.settings()
-            if is_file_missing(settings):
-                self.output.note_once(
-                    f"there is no database yet: {settings.sqlite_path} is made by server add, "
-                    "import-env or migrate"
-                )
 
     async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         import asyncio
@@ -100,10 +87,9 @@ class Shell:
             asyncio.get_running_loop().add_signal_handler(sign, terminate)
         interrupt = signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, self._ending.on_interrupt(interrupt))
+        client = Client(database_url=self.database_url, on_note=note, caller=caller)
         try:
-            async with Client(
-                database_url=self.database_url, on_note=note, caller=caller
-            ) as client:
+            async with client:
                 return await work(client)
         except asyncio.CancelledError:
             if terminated.is_set():
@@ -111,6 +97,11 @@ class Shell:
             raise
         finally:
             signal.signal(signal.SIGINT, interrupt)
+            if client.missing_file is not None:
+                note(
+                    f"there is no database yet: {client.missing_file} is made by server add, "
+                    "import-env or migrate"
+                )
 
     def show(self, value: T, view: Callable[[Output, T], None]) -> None:
         """Print a value: as JSON where that is asked for, else as the view says."""

@@ -13,6 +13,7 @@ from ollama_admin.cli.prompts import model_and_prompt, read_prompt
 from ollama_admin.cli.request_options import WHAT_TO_SAY, RequestOptions, takes_request
 from ollama_admin.cli.views.explanation import print_explanation
 from ollama_admin.domain.answers import Reply
+from ollama_admin.domain.requests import credentials_without_url
 
 if TYPE_CHECKING:
     from ollama_admin.client import Client
@@ -95,6 +96,8 @@ def generate(  # long because each option is a line or two
     same build.
     """
     shell = shell_of(context, output)
+    if auth.is_given and asked.server_url is None:  # before a secret is asked for
+        raise credentials_without_url()
     fields = asked.fields()
     fields.update(auth.columns())
     fields["model"], prompt = model_and_prompt(shell, words or (), asked.model)

@@ -12,6 +12,7 @@ from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.servers import ApiVersion, AuthType
 from ollama_admin.domain.values import Given, Json
+from ollama_admin.errors import InvalidInput
 
 DEFAULT_WAIT = 300.0  # seconds that a request waits for a slot at a server
 
@@ -81,6 +82,14 @@ class Route:
     auth_type: AuthType | str | None = None
     auth_config: Mapping[str, Given] | None = field(default=None, repr=False)
     headers: Mapping[str, Given] | None = field(default=None, repr=False)
+
+
+def credentials_without_url() -> InvalidInput:
+    """The error of credentials for a server that has its own, or for none."""
+    return InvalidInput(
+        "credentials are given without --server-url",
+        "servers of the database have their own: ollama-admin server update S --auth KIND",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from ollama_admin.domain.requests import (
     Request,
     Route,
     Terms,
+    credentials_without_url,
 )
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.values import Json
@@ -192,22 +193,23 @@ def decoded_image(what: str, text: object) -> bytes:
 
 
 def check_route(route: Route) -> None:
-    if route.server is not None and route.server_url is not None:
-        raise InvalidInput(
-            "both a server and a server URL are given", "leave one of --server and --server-url out"
-        )
     given = (route.auth_type, route.auth_config, route.headers)
     if route.server_url is None and any(part is not None for part in given):
-        raise InvalidInput(
-            "credentials are given for a server that has its own",
-            "they go with --server-url, or with: server update",
-        )
-    is_one_named = route.server is not None or route.server_url is not None
-    if route.capability is not None and is_one_named:
-        raise InvalidInput(
-            "a capability chooses among servers, and one is named already",
-            "leave --capability or the server out",
-        )
+        raise credentials_without_url()
+    choices = {
+        "--server": route.server is not None,
+        "--server-url": route.server_url is not None,
+        "--capability": route.capability is not None,
+    }
+    _refuse_several(choices, "each of them chooses the server: keep one")
+
+
+def _refuse_several(options: Mapping[str, bool], hint: str) -> None:
+    """Raise InvalidInput where more than one of these options is given."""
+    given = [option for option, is_given in options.items() if is_given]
+    if len(given) > 1:
+        named = f"{', '.join(given[:-1])} and {given[-1]}"
+        raise InvalidInput(f"{named} are given together", hint)
 
 
 def check_terms(terms: Terms) -> None:
@@ -222,9 +224,7 @@ def check_terms(terms: Terms) -> None:
         "--verified": terms.verified,
         "--no-verify": terms.no_verify,
     }
-    given = [option for option, is_given in looks.items() if is_given]
-    if len(given) > 1:
-        raise InvalidInput(f"{' and '.join(given)} are both given", "leave one of them out")
+    _refuse_several(looks, "keep one of them")
 
 
 def _check_format(value: str | Mapping[str, Json] | None) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from pathlib import Path
 from time import monotonic
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -65,6 +66,7 @@ class Database:
         self._on_change: list[Callable[[], None]] = []
         self._streams = asyncio.Semaphore(STREAMS)
         self._checked = False
+        self._read_nothing = False
         self._check = threading.Lock()
 
     async def read(
@@ -174,6 +176,13 @@ class Database:
         await self.check()
         await self.read(schema.require_writable)
 
+    @property
+    def missing_file(self) -> Path | None:
+        """The SQLite file that was read although it is not there, and is not there yet."""
+        if self._read_nothing and self._is_absent():
+            return self._settings.sqlite_path
+        return None
+
     def close(self) -> None:
         """Close every connection; what still waits for the database is given up."""
         self._ended.set()
@@ -253,7 +262,9 @@ class Database:
 
     def _is_absent(self) -> bool:
         """Whether there is no database yet; one that goes away while it is in use is an error."""
-        return not self._checked and is_file_missing(self._settings)
+        is_absent = not self._checked and is_file_missing(self._settings)
+        self._read_nothing |= is_absent
+        return is_absent
 
     def _ensure_schema(self) -> None:
         with self._check:

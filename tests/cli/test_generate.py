@@ -798,3 +798,11 @@ def test_an_image_goes_to_a_model_of_which_nothing_is_known(
     words = ("generate", "--server-url", fake.url, "-m", "alpha", "--image", "a.png", "hi")
     assert sqlite_cli(*words).exit_code == 0
     assert len(asked(fake)) == 1
+
+
+def test_credentials_without_a_url_are_refused_before_a_secret_is_asked_for(
+    sqlite_cli: Cli,
+) -> None:
+    ran = sqlite_cli.json("generate", "--auth", "bearer", "-m", "alpha", "hi")
+    assert ran.failure == (2, "invalid_input")
+    assert ran.error["message"] == "credentials are given without --server-url"

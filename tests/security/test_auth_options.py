@@ -236,7 +236,7 @@ def test_question_that_is_not_answered_changes_nothing(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--auth", "bearer"], "the secret is missing"),
+        (["--auth", "bearer"], "--auth bearer needs a secret"),
         (["--auth", "bearer", "--secret-stdin"], "the bearer token is empty"),
         (
             ["--auth", "bearer", "--secret-env", "MISSING"],
@@ -282,10 +282,10 @@ def test_question_that_is_not_answered_changes_nothing(
             "header Host cannot be set",
         ),
         (["--auth", "none", "--secret-env", "TOKEN"], "auth none has no"),
-        (["--secret-env", "TOKEN"], "without its kind"),
-        (["--secret-ref", "env:TOKEN"], "without its kind"),
-        (["--secret-stdin"], "without its kind"),
-        (["--username", "u"], "without its kind"),
+        (["--secret-env", "TOKEN"], "without --auth"),
+        (["--secret-ref", "env:TOKEN"], "without --auth"),
+        (["--secret-stdin"], "without --auth"),
+        (["--username", "u"], "without --auth"),
         (["--header", "hunter2"], "a header has no value"),
         (["--header", "X-A="], "the header X-A is empty"),
         (["--header", "X-A=1\r\nX-B: 2"], "the header X-A has a line break"),
