@@ -177,6 +177,15 @@ class Client:
 
         return StoredSecrets(self._resources.db, self._resources.settings)
 
+    async def require_default_model(self, server: int | str) -> None:
+        """Ask a server whether it lists its default model; raises ModelNotFound if it does not, and
+        UpstreamError.
+        """
+        from ollama_admin.services.default_models import require_default_model
+
+        resources = self._resources
+        await require_default_model(resources.db, self._connect, resources.auth, server)
+
     @property
     def missing_file(self) -> Path | None:
         """The SQLite file in which something was looked for, if there is none."""

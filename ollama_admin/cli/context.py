@@ -97,11 +97,15 @@ class Shell:
             raise
         finally:
             signal.signal(signal.SIGINT, interrupt)
-            if client.missing_file is not None:
-                note(
-                    f"there is no database yet: {client.missing_file} is made by server add, "
-                    "import-env or migrate"
-                )
+            self._note_missing(client)
+
+    def _note_missing(self, client: "Client") -> None:
+        """Say where nothing was found, so that a mistyped path is seen."""
+        if client.missing_file is not None:
+            self.output.note_once(
+                f"there is no database yet: {client.missing_file} is made by server add, "
+                "import-env or migrate"
+            )
 
     def show(self, value: T, view: Callable[[Output, T], None]) -> None:
         """Print a value: as JSON where that is asked for, else as the view says."""

@@ -311,7 +311,7 @@ async def _check_or_discover(
 async def _absence_of_default(client: "Client", server: Server) -> AdminError | None:
     """The error of a server that does not list its default model, or cannot say."""
     try:
-        await client.servers.require_default_model(server.id)
+        await client.require_default_model(server.id)
     except AdminError as exc:
         return exc
     return None

@@ -1,12 +1,9 @@
-"""What a server says of itself when it is asked: as what it answers, and with which models."""
+"""What a server says of itself when it is asked, and what is recorded of that."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.servers import ApiVersion, CheckResult, Server, ServerStatus
 from ollama_admin.errors import AdminError, ServerUnauthorized, ServerUnreachable, UpstreamError
-from ollama_admin.rules import absence, routing
 from ollama_admin.services.fleet import Answered, Failed
 
 if TYPE_CHECKING:
@@ -54,15 +51,3 @@ def _status_after(error: AdminError) -> ServerStatus:
     if isinstance(error, ServerUnauthorized):
         return ServerStatus.UNAUTHORIZED
     return ServerStatus.ERROR
-
-
-async def require_default_model(endpoint: "Endpoint", server: Server) -> None:
-    """Raise ModelNotFound where a server that was checked does not list its default model."""
-    if server.default_model is None:
-        return
-    is_ollama = server.version is not None
-    listed = await endpoint.models(is_ollama=is_ollama)
-    name = ModelName.parse(server.default_model)
-    if not routing.named(listed, name, is_ollama=is_ollama):
-        names = [model.name for model in listed]
-        raise await asyncio.to_thread(absence.not_listed, name.text, server.ref, names)

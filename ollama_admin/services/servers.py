@@ -17,7 +17,7 @@ from ollama_admin.domain.servers import (
 from ollama_admin.domain.values import Given
 from ollama_admin.errors import InvalidInput
 from ollama_admin.services import server_columns
-from ollama_admin.services.checks import check_result, require_default_model, version_of
+from ollama_admin.services.checks import check_result, version_of
 from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
 from ollama_admin.services.tasks import Batches, WorkLimit
 from ollama_admin.services.upstream_auth import (
@@ -89,9 +89,7 @@ class Servers:
             sealed = self._auth.columns(credentials, parsed.url)
             return store.add(connection, replace(new, **sealed))
 
-        added = await self._db.write(insert)
-        await self._note_same_place(added)
-        return self._auth.masked(added)
+        return self._auth.masked(await self._with_note(await self._db.write(insert)))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -200,7 +198,7 @@ class Servers:
             )
         before, after = await self._db.write(self._change, server, values, given, clear, if_state)
         if before.url != after.url:
-            await self._note_same_place(after)
+            await self._with_note(after)
         had_credentials = before.auth_config or before.headers
         if had_credentials and urls.origin(before.url) != urls.origin(after.url):
             origin = urls.origin(before.url)
@@ -210,16 +208,15 @@ class Servers:
             )
         return self._auth.masked(after)
 
-    async def _note_same_place(self, server: Server) -> None:
-        """Say which rows may be the same server under another URL: each would get a limit of its
-        own.
-        """
+    async def _with_note(self, server: Server) -> Server:
+        """The row, once a note has said which others may be the same server under another URL."""
         spellings = urls.other_spellings(server.url)
         for other in await self._db.read(store.at_urls, spellings):
             self._note(
                 f"{server.url} and {other.url} of server {other.name} may be one server; "
                 "each has a limit of its own"
             )
+        return server
 
     def _change(
         self,
@@ -286,10 +283,3 @@ class Servers:
 
     async def _ask_version(self, server: Server) -> str | None:
         return await version_of(self._connect(await self._auth.target(server), None), server)
-
-    async def require_default_model(self, server: int | str) -> None:
-        """Ask a server whether it lists its default model; raises ModelNotFound if it does not, and
-        UpstreamError.
-        """
-        row = await self._db.read(store.find, server)
-        await require_default_model(self._connect(await self._auth.target(row), None), row)
