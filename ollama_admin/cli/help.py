@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server list": (
         "ollama-admin server list",
         "ollama-admin server list --capability vision -o json",
+        "ollama-admin server list --sort name --limit 10",
     ),
     "server show": ("ollama-admin server show first",),
     "server update": (
@@ -48,6 +49,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "models": (
         "ollama-admin models --name 'qwen*'",
         "ollama-admin models first --capability vision",
+        "ollama-admin models --sort size --limit 10",
         "ollama-admin models --by-model",
     ),
     "generate": (
@@ -73,7 +75,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "receipts list": (
         "ollama-admin receipts list --since 24h --failed",
         "ollama-admin receipts list --server first --limit 10 -o json",
+        "ollama-admin receipts list --sort total",
     ),
+    "receipts show": ("ollama-admin receipts show 17",),
     "receipts stats": ("ollama-admin receipts stats --model llama3.2:3b --since 7d",),
     "receipts prune": ("ollama-admin receipts prune --before 30d --yes",),
     "import-env": (

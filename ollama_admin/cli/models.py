@@ -7,7 +7,14 @@ import typer
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument, complete_model
-from ollama_admin.cli.views.models import ABSENCE, group_list, model_list
+from ollama_admin.cli.ordering import LimitOption, ReverseOption, arranged, field_of
+from ollama_admin.cli.views.models import (
+    ABSENCE,
+    GROUPS_SORTABLE,
+    SORTABLE,
+    group_list,
+    model_list,
+)
 
 app = Commands()
 
@@ -32,24 +39,46 @@ def models(
     by_model: Annotated[
         bool, typer.Option("--by-model", help="Group by name; show whether builds differ.")
     ] = False,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help=f"By {', '.join(SORTABLE)}; with --by-model, {', '.join(GROUPS_SORTABLE)}.",
+        ),
+    ] = None,
+    reverse: ReverseOption = False,
+    limit: LimitOption = None,
     output: OutputOption = None,
 ) -> None:
     """List the models that servers hold.
 
-    This is what the last discovery found.
+    This is what the last discovery found. Without --sort they come in the order of full names:
+    registry, namespace, model, tag.
     """
     shell = shell_of(context, output)
     if by_model:
+        group_field = field_of(GROUPS_SORTABLE, sort)
         is_empty = shell.show_list(
-            lambda client: client.models.stream_by_model(
-                servers or (), name=name, capability=capability, all=everything
+            lambda client: arranged(
+                client.models.stream_by_model(
+                    servers or (), name=name, capability=capability, all=everything
+                ),
+                group_field,
+                reverse=reverse,
+                limit=limit,
             ),
             group_list(),
         )
     else:
+        field = field_of(SORTABLE, sort)
         is_empty = shell.show_list(
-            lambda client: client.models.stream(
-                servers or (), name=name, capability=capability, all=everything
+            lambda client: arranged(
+                client.models.stream(
+                    servers or (), name=name, capability=capability, all=everything
+                ),
+                field,
+                reverse=reverse,
+                limit=limit,
             ),
             model_list(),
         )

@@ -7,7 +7,14 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, complete_model, complete_pin, complete_server
-from ollama_admin.cli.views.pins import pinned, print_pins
+from ollama_admin.cli.ordering import (
+    LimitOption,
+    ReverseOption,
+    field_of,
+    require_limit,
+    sorted_by,
+)
+from ollama_admin.cli.views.pins import SORTABLE, pinned, print_pins
 from ollama_admin.domain.digests import short
 
 app = Commands("Say which build of a model a name means, on every server.")
@@ -55,10 +62,21 @@ def set_pin(
 
 
 @app.command("list")
-def list_pins(context: typer.Context, output: OutputOption = None) -> None:
+def list_pins(
+    context: typer.Context,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIELD", help=f"By {', '.join(SORTABLE)}.")
+    ] = None,
+    reverse: ReverseOption = False,
+    limit: LimitOption = None,
+    output: OutputOption = None,
+) -> None:
     """List pins, and on how many active servers the name is this build or another one."""
     shell = shell_of(context, output)
-    shell.show(shell.run(lambda client: client.pins.list()), print_pins)
+    field = field_of(SORTABLE, sort)
+    require_limit(limit)
+    pins = shell.run(lambda client: client.pins.list())
+    shell.show(sorted_by(pins, field, reverse=reverse)[:limit], print_pins)
 
 
 @app.command("remove")

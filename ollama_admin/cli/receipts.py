@@ -9,7 +9,20 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, YesOption, complete_model, complete_server
-from ollama_admin.cli.views.receipts import print_receipt_sums, print_receipts
+from ollama_admin.cli.ordering import (
+    LimitOption,
+    ReverseOption,
+    field_of,
+    require_limit,
+    sorted_by,
+)
+from ollama_admin.cli.views.receipts import (
+    SUMS_SORTABLE,
+    print_receipt,
+    print_receipt_sums,
+    print_receipts,
+)
+from ollama_admin.domain.receipts import SORTS
 from ollama_admin.domain.times import point_in_time
 
 LIMIT = 50
@@ -52,7 +65,11 @@ def list_receipts(
     failed: Annotated[
         bool, typer.Option("--failed", help="Only those that ended with an error.")
     ] = False,
-    limit: Annotated[int, typer.Option(metavar="N", help="How many.")] = LIMIT,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help=f"The most of this first: {', '.join(SORTS)}."),
+    ] = None,
+    limit: Annotated[int, typer.Option("-L", "--limit", metavar="N", help="How many.")] = LIMIT,
     output: OutputOption = None,
 ) -> None:
     """List receipts, the newest first."""
@@ -60,10 +77,23 @@ def list_receipts(
     start = _time(since)
     rows = shell.run(
         lambda client: client.receipts.list(
-            server=server, model=model, since=start, failed=failed, limit=limit
+            server=server, model=model, since=start, failed=failed, limit=limit, sort=sort
         )
     )
-    shell.show(rows, partial(print_receipts, limit=limit))
+    shell.show(rows, partial(print_receipts, limit=limit, is_sorted=sort is not None))
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    number: Annotated[
+        int, typer.Argument(metavar="ID", help="A receipt's id.", show_default=False)
+    ],
+    output: OutputOption = None,
+) -> None:
+    """Show everything about a receipt. `receipts list` shows their ids."""
+    shell = shell_of(context, output)
+    shell.show(shell.run(lambda client: client.receipts.show(number)), print_receipt)
 
 
 @app.command("stats")
@@ -72,6 +102,11 @@ def stats(
     server: ServerFilter = None,
     model: ModelFilter = None,
     since: SinceOption = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIELD", help=f"By {', '.join(SUMS_SORTABLE)}.")
+    ] = None,
+    reverse: ReverseOption = False,
+    limit: LimitOption = None,
     output: OutputOption = None,
 ) -> None:
     """Add receipts up, for each model on each server.
@@ -80,9 +115,10 @@ def stats(
     of the requests had their first token within this time.
     """
     shell = shell_of(context, output)
-    start = _time(since)
+    start, field = _time(since), field_of(SUMS_SORTABLE, sort)
+    require_limit(limit)
     sums = shell.run(lambda client: client.receipts.stats(server=server, model=model, since=start))
-    shell.show(sums, print_receipt_sums)
+    shell.show(sorted_by(sums, field, reverse=reverse)[:limit], print_receipt_sums)
 
 
 @app.command("prune")

@@ -20,6 +20,7 @@ from ollama_admin.cli.options import (
     complete_capability,
     complete_model,
 )
+from ollama_admin.cli.ordering import LimitOption, ReverseOption, arranged, field_of
 from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.servers import ApiVersion, Server
@@ -124,16 +125,28 @@ def add(  # long because each option is a line or two, here and in the call
 
 @app.command("list")
 def list_servers(
-    context: typer.Context, capability: CapabilityFilter = None, output: OutputOption = None
+    context: typer.Context,
+    capability: CapabilityFilter = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIELD", help=f"By {', '.join(views.SORTABLE)}.")
+    ] = None,
+    reverse: ReverseOption = False,
+    limit: LimitOption = None,
+    output: OutputOption = None,
 ) -> None:
-    """List all servers, inactive ones marked."""
+    """List all servers, inactive ones marked.
+
+    Without --sort they come in the order in which they are chosen.
+    """
     shell = shell_of(context, output)
+    field = field_of(views.SORTABLE, sort)
     counts: dict[int, int] = {}
 
     async def read(client: "Client") -> AsyncGenerator[Sequence[Server], None]:
         if not shell.output.json:  # a column of the table alone
             counts.update(await client.servers.model_counts())
-        async with aclosing(client.servers.stream(capability=capability)) as batches:
+        rows = client.servers.stream(capability=capability)
+        async with aclosing(arranged(rows, field, reverse=reverse, limit=limit)) as batches:
             async for batch in batches:
                 yield batch
 

@@ -9,6 +9,16 @@ from ollama_admin.domain.callers import Way
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.domain.values import fields_of
 
+# what receipts can be sorted by, and the column that holds it
+SORTS = {
+    "total": "total_ms",
+    "first-token": "time_to_first_token_ms",
+    "speed": "tokens_per_second",
+    "prompt": "prompt_tokens",
+    "output": "output_tokens",
+    "tries": "attempts",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:

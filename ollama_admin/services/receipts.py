@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from ollama_admin.domain.receipts import Receipt, ReceiptStats
+from ollama_admin.domain.receipts import SORTS, Receipt, ReceiptStats
 from ollama_admin.errors import InvalidInput
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
@@ -43,16 +43,24 @@ class Receipts:
         since: datetime | None = None,
         failed: bool = False,
         limit: int = LIMIT,
+        sort: str | None = None,
     ) -> list[Receipt]:
-        """Receipts, the newest first, `limit` at most.
+        """Receipts, the newest first, or those first that have most of `sort`, one of `SORTS`;
+        `limit` at most.
 
         `server` is an id or a name, also of one that was removed; `failed` leaves out what was
         answered.
         """
         if type(limit) is not int or not 1 <= limit <= MOST:
             raise InvalidInput(f"the limit is a whole number from 1 to {MOST}, not {limit!a}")
+        if sort is not None and sort not in SORTS:
+            raise InvalidInput(f"cannot sort by {sort!a}", f"these can be: {', '.join(SORTS)}")
         wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed)
-        return await self._db.read(store.newest, wanted, limit)
+        return await self._db.read(store.newest, wanted, limit, sort=sort)
+
+    async def show(self, number: int) -> Receipt:
+        """One receipt by its id; raises NotFound."""
+        return await self._db.read(store.find, number)
 
 
 def _aware(time: datetime | None) -> datetime | None:

@@ -32,9 +32,9 @@ from sqlalchemy import (
 from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import Way
 from ollama_admin.domain.names import model_key, server_key
-from ollama_admin.domain.receipts import Receipt, ReceiptStats
+from ollama_admin.domain.receipts import SORTS, Receipt, ReceiptStats
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.errors import DatabaseUnavailable, ServerNotFound
+from ollama_admin.errors import DatabaseUnavailable, NotFound, ServerNotFound
 from ollama_admin.settings import Settings
 from ollama_admin.store import readers
 from ollama_admin.store import servers as store_servers
@@ -71,16 +71,30 @@ def add(connection: Connection, new: Sequence[Receipt]) -> None:
     connection.execute(insert(receipts), [_columns(receipt) for receipt in new])
 
 
-def newest(connection: Connection, wanted: Wanted, limit: int) -> list[Receipt]:
-    """The newest first; raises ServerNotFound for a server that neither a row nor a receipt
-    knows.
+def newest(
+    connection: Connection, wanted: Wanted, limit: int, *, sort: str | None = None
+) -> list[Receipt]:
+    """The newest first, or those with most of `sort`; raises ServerNotFound for a server that
+    neither a row nor a receipt knows.
     """
-    query = (
-        select(receipts)
-        .where(_condition(connection, wanted))
-        .order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
-        .limit(limit)
-    )
+    query = select(receipts).where(_condition(connection, wanted))
+    if sort is not None:
+        query = query.order_by(receipts.c[SORTS[sort]].desc().nulls_last())
+    query = query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
+    return _read(connection, query.limit(limit))
+
+
+def find(connection: Connection, number: int) -> Receipt:
+    """The receipt with this id; raises NotFound."""
+    rows = _read(connection, select(receipts).where(receipts.c.id == min(number, 2**63 - 1)))
+    if not rows:
+        raise NotFound(
+            f"no receipt has the id {number}", "see which there are: ollama-admin receipts list"
+        )
+    return rows[0]
+
+
+def _read(connection: Connection, query: Select[Any]) -> list[Receipt]:
     try:
         return [_receipt(row) for row in connection.execute(query)]
     except readers.UNREADABLE as exc:

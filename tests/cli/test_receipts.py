@@ -156,12 +156,13 @@ def test_table_of_receipts_says_when_it_is_cut(sqlite_cli: Cli, write: Write) ->
     assert sqlite_cli.json("receipts", "list", "--limit", "2").stderr == ""
     heading, first, _ = ran.stdout.splitlines()
     assert heading.split() == [
-        *("WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"),
-        *("FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"),
+        *("ID", "WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"),
+        *("TIME", "FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"),
     ]
-    assert first.split("  ")[0] == "just now"
-    assert first.split()[2:6] == ["alpha:latest", "one", "cancelled", "digest"]
-    assert first.split()[6:] == ["12", "s", "0.40", "s", "11", "70", "15.5", "1", "d" * 12, "cli"]
+    assert first.split()[:3] == ["2", "just", "now"]
+    assert first.split()[3:7] == ["alpha:latest", "one", "cancelled", "digest"]
+    assert first.split()[7:9] == ["12", "s"]
+    assert first.split()[10:] == ["0.40", "s", "11", "70", "15.5", "1", "d" * 12, "cli"]
 
 
 @pytest.mark.parametrize("words", [("list",), ("stats",)])
@@ -344,3 +345,37 @@ def _forbid_deleting(url: str) -> None:
             "CREATE TRIGGER kept BEFORE DELETE ON ollama_receipts FOR EACH ROW EXECUTE FUNCTION "
             "kept()"
         )
+
+
+# one receipt, and the order of several
+
+
+def test_a_receipt_is_shown_by_its_id(cli: Cli, write: Write) -> None:
+    write(model="alpha")
+    (row,) = cli.json("receipts", "list").data
+    assert cli.json("receipts", "show", str(row["id"])).data == row
+    page = cli("receipts", "show", str(row["id"]))
+    assert (page.exit_code, page.stderr) == (0, "")
+    shown = dict(line.split(maxsplit=1) for line in page.stdout.splitlines())
+    assert shown["id"] == str(row["id"])
+    assert shown["model"] == "alpha"
+    assert re.search(r"^created at +\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z$", page.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", ["999", "0", "9" * 30])
+def test_a_receipt_that_is_not_there_exits_3(cli: Cli, number: str) -> None:
+    assert cli.json("receipts", "show", number).failure == (3, "not_found")
+
+
+def test_receipts_list_has_ids_and_exact_times(sqlite_cli: Cli, write: Write) -> None:
+    write()
+    heading, row = sqlite_cli("receipts", "list").stdout.splitlines()
+    assert heading.split()[:2] == ["ID", "WHEN"]
+    assert re.search(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z", row)
+
+
+def test_receipts_with_most_of_something_come_first(cli: Cli, write: Write) -> None:
+    for model in ("first", "second", "third"):
+        write(model=model, attempts={"first": 1, "second": 3, "third": 2}[model])
+    rows = cli.json("receipts", "list", "--sort", "tries", "--limit", "2").data
+    assert [row["model"] for row in rows] == ["second", "third"]

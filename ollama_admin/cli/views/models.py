@@ -1,10 +1,11 @@
 """How models are shown: one by one, and grouped by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
+from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.views.texts import age, size, text_of
 from ollama_admin.domain.digests import short
 
@@ -13,6 +14,20 @@ if TYPE_CHECKING:
 
 ABSENCE = "no such models; read what servers have with: ollama-admin discover"
 UNEQUAL = "\u2260"
+
+SORTABLE: "Mapping[str, Field[Model]]" = {
+    "name": Field(value=lambda model: model.name.casefold()),
+    "server": Field(value=lambda model: model.server.casefold()),
+    "size": Field(value=lambda model: model.size, descending=True),
+    "modified": Field(value=lambda model: model.modified_at, descending=True),
+    "seen": Field(value=lambda model: model.last_seen_at, descending=True),
+    "context": Field(value=lambda model: model.context_length, descending=True),
+}
+GROUPS_SORTABLE: "Mapping[str, Field[ModelGroup]]" = {
+    "name": Field(value=lambda group: group.name.casefold()),
+    "servers": Field(value=lambda group: len(group.servers), descending=True),
+    "builds": Field(value=lambda group: group.builds, descending=True),
+}
 
 
 def model_list() -> "ListView[Model]":

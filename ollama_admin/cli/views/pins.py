@@ -1,16 +1,24 @@
 """How pins are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ollama_admin.cli.context import print_table
 from ollama_admin.cli.lists import Cells, Wrong
+from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.texts import age
 from ollama_admin.domain.digests import short
 
 if TYPE_CHECKING:
     from ollama_admin.domain.pins import CheckedPin, Pin
+
+SORTABLE: "Mapping[str, Field[CheckedPin]]" = {
+    "name": Field(value=lambda pin: pin.name.casefold()),
+    "agree": Field(value=lambda pin: pin.agree, descending=True),
+    "differ": Field(value=lambda pin: pin.differ, descending=True),
+    "set": Field(value=lambda pin: pin.updated_at, descending=True),
+}
 
 
 def print_pins(output: Output, pins: "Sequence[CheckedPin]") -> None:

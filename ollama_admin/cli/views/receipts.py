@@ -1,12 +1,13 @@
 """How receipts are shown: a line for each, or sums."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ollama_admin.cli.context import print_table
 from ollama_admin.cli.lists import Cells, Wrong
+from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.output import Output
-from ollama_admin.cli.views.texts import age, number, seconds, text_of
+from ollama_admin.cli.views.texts import age, exact_stamp, number, print_facts, seconds, text_of
 from ollama_admin.domain.digests import short
 
 if TYPE_CHECKING:
@@ -16,27 +17,50 @@ if TYPE_CHECKING:
 ABSENCE = "no such receipts"
 
 
-def print_receipts(output: Output, receipts: "Sequence[Receipt]", limit: int) -> None:
+SUMS_SORTABLE: "Mapping[str, Field[ReceiptStats]]" = {
+    "model": Field(value=lambda sums: sums.model and sums.model.casefold()),
+    "count": Field(value=lambda sums: sums.count, descending=True),
+    "failed": Field(value=lambda sums: sums.failures, descending=True),
+    "speed": Field(value=lambda sums: sums.tokens_per_second, descending=True),
+    "p50": Field(value=lambda sums: sums.time_to_first_token_p50_ms, descending=True),
+    "p95": Field(value=lambda sums: sums.time_to_first_token_p95_ms, descending=True),
+}
+
+
+def print_receipt(output: Output, receipt: "Receipt") -> None:
+    """Print every field, one a line."""
+    facts = receipt.document()
+    facts["created_at"] = exact_stamp(receipt.created_at)
+    facts["verified"] = "yes" if receipt.verified else "no"
+    print_facts(output, ((name.replace("_", " "), value) for name, value in facts.items()))
+
+
+def print_receipts(
+    output: Output, receipts: "Sequence[Receipt]", limit: int, *, is_sorted: bool = False
+) -> None:
     """Print a line for each; where there are `limit` of them, say that there may be more."""
     if not receipts:
         output.note(ABSENCE)
         return
-    headings = ["WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"]
-    more = ["FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"]
+    headings = ["ID", "WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"]
+    more = ["TIME", "FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"]
     print_table(output, headings, map(_receipt_cells, receipts), more)
     if len(receipts) == limit:
-        output.note(f"these are the newest {limit}; more with --limit N")
+        which = "first" if is_sorted else "newest"
+        output.note(f"these are the {which} {limit}; more with --limit N")
 
 
 def _receipt_cells(receipt: "Receipt") -> Cells:
     total, first, prompt, out, speed = _stats_cells(receipt.stats)
     return (
+        str(receipt.id),
         age(receipt.created_at),
         receipt.model or receipt.asked_model,
         text_of(receipt.server),
         _outcome(receipt),
         receipt.proof,
         total,
+        exact_stamp(receipt.created_at),
         first,
         prompt,
         out,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ollama_admin.cli.context import print_table
 from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
+from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.texts import age, print_facts, stamp
 from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
@@ -29,6 +30,15 @@ _UPDATED = (
     "auth_config",
     "headers",
 )
+
+SORTABLE: Mapping[str, Field[Server]] = {
+    "name": Field(value=lambda server: server.name.casefold()),
+    "url": Field(value=lambda server: server.url),
+    "id": Field(value=lambda server: server.id),
+    "priority": Field(value=lambda server: server.priority, descending=True),
+    "used": Field(value=lambda server: server.slots_in_use, descending=True),
+    "discovered": Field(value=lambda server: server.last_discovered_at, descending=True),
+}
 
 
 def server_list(model_counts: Mapping[int, int]) -> ListView[Server]:

@@ -44,6 +44,11 @@ def stamp(time: datetime | None) -> str | None:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def exact_stamp(time: datetime) -> str:
+    """A time in UTC, to the millisecond."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def size(count: int | None) -> str:
     """A number of bytes in decimal units."""
     if count is None:
