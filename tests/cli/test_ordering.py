@@ -37,7 +37,7 @@ def fleet(cli: Cli, serve: Serve) -> Cli:
         (("--sort", "discovered"), ["Alpha", "gamma", "beta"]),
         (("--sort", "discovered", "--reverse"), ["Alpha", "gamma", "beta"]),
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_servers_are_sorted_and_cut_alike_in_json_and_tables(
     fleet: Cli, options: tuple[str, ...], names: list[str]
@@ -56,7 +56,7 @@ def test_servers_are_sorted_and_cut_alike_in_json_and_tables(
         (("--by-model", "--sort", "name", "-L", "2"), ["large", "middle"]),
         (("--by-model", "--sort", "servers", "-L", "1"), ["large"]),
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_models_are_sorted_and_cut(fleet: Cli, options: tuple[str, ...], names: list[str]) -> None:
     rows = fleet.json("models", *options).data
