@@ -345,8 +345,9 @@ class Client:
         """The way to a server; addresses that this caller may not reach are refused on it."""
         from ollama_admin.ollama.endpoint import Endpoint
 
-        any_address = self._caller.rights.any_address
-        return Endpoint(self._resources.http, target, timeout, any_address=any_address)
+        any_address, watch = self._caller.rights.any_address, self._caller.watch
+        http = self._resources.http
+        return Endpoint(http, target, timeout, any_address=any_address, watch=watch)
 
     def _connect_raw(self, target: Target, timeout: float | None) -> Endpoint:
         """The fast way to a server, for what is relayed."""

@@ -77,6 +77,7 @@ class AnswerPrinter:
     def piece(self, piece: Piece) -> None:
         if not self._live:
             return
+        self._output.begin_data()
         if self._output.json:
             parts = {"thinking": piece.thinking, "response": piece.response}
             for key, text in parts.items():
@@ -91,6 +92,7 @@ class AnswerPrinter:
         if self._output.json:
             self._output.record(reply) if self._live else self._output.data(reply)
             return
+        self._output.begin_data()
         if not self._live:
             self._think(reply.thinking)
             self._write(reply.response)

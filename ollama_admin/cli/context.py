@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ollama_admin.cli.lists import Cells, ListView
     from ollama_admin.cli.progress import DiscoverProgress
     from ollama_admin.cli.tables import ListTable
+    from ollama_admin.cli.watching import Watching
     from ollama_admin.client import Client
+    from ollama_admin.domain.callers import Caller
     from ollama_admin.domain.secret import Secret
     from ollama_admin.settings import Settings
     from ollama_admin.store.migrations import SchemaStatus
@@ -65,15 +67,12 @@ class Shell:
         import asyncio
 
         from ollama_admin.cli.ending import LEAVING, TERMINATED
+        from ollama_admin.cli.watching import Watching
         from ollama_admin.client import Client
-        from ollama_admin.domain.callers import OWNER, Caller, Way
-        from ollama_admin.settings import unknown_variables
 
         end_of_loading()
-        note = self.output.note_once
-        for text in unknown_variables(os.environ):
-            note(text)
-        caller = Caller(way=Way.CLI, rights=OWNER, note=note)
+        watching = Watching(self.output)
+        caller = self._caller(watching)
         terminated = asyncio.Event()
         task = asyncio.current_task()
 
@@ -87,9 +86,9 @@ class Shell:
             asyncio.get_running_loop().add_signal_handler(sign, terminate)
         interrupt = signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, self._ending.on_interrupt(interrupt))
-        client = Client(database_url=self.database_url, on_note=note, caller=caller)
+        client = Client(database_url=self.database_url, on_note=caller.note, caller=caller)
         try:
-            async with client:
+            async with client, watching.shown():
                 return await work(client)
         except asyncio.CancelledError:
             if terminated.is_set():
@@ -98,6 +97,17 @@ class Shell:
         finally:
             signal.signal(signal.SIGINT, interrupt)
             self._note_missing(client)
+
+    def _caller(self, watch: "Watching") -> "Caller":
+        """Who asks; that settings are misspelt is said before anything is asked."""
+        from ollama_admin.domain.callers import OWNER, Caller, Way
+        from ollama_admin.settings import unknown_variables
+
+        note = self.output.note_once
+        for text in unknown_variables(os.environ):
+            note(text)
+        detail = self.output.detail if self.output.verbose else None
+        return Caller(way=Way.CLI, rights=OWNER, note=note, detail=detail, watch=watch)
 
     def _note_missing(self, client: "Client") -> None:
         """Say where nothing was found, so that a mistyped path is seen."""

@@ -20,6 +20,9 @@ class Output:
         self.verbose = False
         self.quiet = False
         self._noted: set[str] = set()
+        self.has_progress = False  # something else shows that there is life
+        self._is_waiting_shown = False
+        self._has_printed = False
         self.stdout = stdout
         self.stderr = stderr
 
@@ -38,8 +41,38 @@ class Output:
         """
         return _json_for(self.stdout, document(value), indent)
 
+    @property
+    def can_show_waiting(self) -> bool:
+        """Whether a person looks on who wants to know what is waited for."""
+        is_plain = os.environ.get("TERM") == "dumb"
+        return self.stderr.isatty() and not self.quiet and not is_plain
+
+    def show_waiting(self, text: str) -> None:
+        """A line on the terminal that is erased before anything else is printed; none once data
+        were printed, for the cursor may stand behind them.
+        """
+        if self.has_progress or self._has_printed:
+            return
+        columns = os.get_terminal_size(self.stderr.fileno()).columns
+        self.stderr.write(f"\r{safe_text(text)[: max(columns - 1, 1)]}\x1b[K")
+        self.stderr.flush()
+        self._is_waiting_shown = True
+
+    def erase_waiting(self) -> None:
+        """Take the line of `show_waiting` away."""
+        if self._is_waiting_shown:
+            self.stderr.write("\r\x1b[K")
+            self.stderr.flush()
+            self._is_waiting_shown = False
+
+    def begin_data(self) -> None:
+        """Data are printed from now on."""
+        self.erase_waiting()
+        self._has_printed = True
+
     def line(self, text: str) -> None:
         """A line of our own; foreign text in it is already safe."""
+        self.begin_data()
         print(text, file=self.stdout)
 
     def coloured(self, text: str, colour: str) -> None:
@@ -101,6 +134,7 @@ class Output:
         return typed.strip().lower() in (b"y", b"yes")
 
     def _to_stderr(self, text: str) -> None:
+        self.erase_waiting()
         print(text, file=self.stderr, flush=True)
 
 
@@ -137,6 +171,7 @@ class JSONList:
         for item in self._waiting:
             text = indent(self._output.json_text(item, indent=2), "  ")
             before = "," if self._is_begun else "["
+            self._output.begin_data()
             self._output.stdout.write(f"{before}\n{text}")
             self._is_begun = True
         self._waiting = ()

@@ -18,6 +18,7 @@ class DiscoverProgress:
     """A bar on stderr while servers are asked; nothing when that is not a terminal."""
 
     def __init__(self, output: Output) -> None:
+        self._output = output
         # whatever FORCE_COLOR says
         console = Console(file=output.stderr, force_terminal=output.stderr.isatty())
         self._progress = Progress(
@@ -32,6 +33,7 @@ class DiscoverProgress:
         self._task = self._progress.add_task("", total=None)
 
     def __enter__(self) -> Self:
+        self._output.has_progress = True
         self._progress.start()
         return self
 
@@ -42,6 +44,7 @@ class DiscoverProgress:
         at: TracebackType | None,
     ) -> None:
         self._progress.stop()
+        self._output.has_progress = False
 
     def start(self, total: int) -> None:
         """Say how many servers are asked."""

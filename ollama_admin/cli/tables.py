@@ -46,6 +46,7 @@ class Table:
 
     def print(self, rows: Iterable[Cells]) -> None:
         """Print rows, the first time below the headings."""
+        self._output.begin_data()
         safe_rows = [[_safe(cell) for cell in row] for row in rows]
         for row in safe_rows:
             self._natural = [

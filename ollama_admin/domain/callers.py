@@ -4,6 +4,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
+
+from ollama_admin.domain.servers import ServerRef
 
 
 class Way(StrEnum):
@@ -37,10 +40,23 @@ def log_note(text: str) -> None:
     logging.getLogger("ollama_admin").warning(text)
 
 
+class Watch(Protocol):
+    """Hears of each request to a server."""
+
+    def asked(self, server: ServerRef, method: str, path: str) -> Callable[[int | None], None]:
+        """A request is on its way, its path without a query. What is given back is called with the
+        status once the answer begins, and with None where none came; further calls mean nothing.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Comes with each request. `note` hears what the caller should know though nothing failed."""
+    """Comes with each request. `note` hears what the caller should know though nothing failed,
+    `detail` how it was decided who answers, `watch` what is asked of servers.
+    """
 
     way: Way
     rights: Rights
     note: Callable[[str], None] = log_note
+    detail: Callable[[str], None] | None = None
+    watch: Watch | None = None

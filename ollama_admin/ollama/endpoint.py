@@ -1,18 +1,27 @@
 """One server's HTTP API, in the domain's terms."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     aclosing,
     asynccontextmanager,
+    contextmanager,
     suppress,
 )
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ollama_admin.domain.answers import StreamEvent
+from ollama_admin.domain.callers import Watch
 from ollama_admin.domain.models import BuildDetails, ListedModel, Listing
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import (
@@ -59,7 +68,7 @@ class Endpoint:
     `timeout` is seconds for each metadata call in all; None takes the usual ten. Raises the errors
     under UpstreamError, ModelNotFound for a name the server does not have, and SecretUnavailable
     before anything is sent. Without `any_address` some addresses are not connected to, see
-    `addresses.py`.
+    `addresses.py`. `watch` hears of each request.
     """
 
     def __init__(
@@ -69,10 +78,12 @@ class Endpoint:
         timeout: float | None = None,
         *,
         any_address: bool,
+        watch: Watch | None = None,
     ) -> None:
         self._http = http
         self.target = target
         self.any_address = any_address
+        self._watch = watch
         self._timeout = timeout or http.times.metadata
 
     async def version(self) -> str | None:
@@ -296,8 +307,10 @@ class Endpoint:
 
         `sending` is for what a model works on, which another server must not do a second time.
         """
-        with translated(self.target, path.partition("?")[0], sending):
+        name = path.partition("?")[0]
+        with translated(self.target, name, sending):
             async with AsyncExitStack() as stack:
+                answered = stack.enter_context(self._watched(method, name))
                 async with self._within(patience.first_byte, sending):
                     asking = self._http.send(
                         method,
@@ -309,7 +322,19 @@ class Endpoint:
                         sending=sending,
                     )
                     response = await stack.enter_async_context(asking)
+                answered(response.status)
                 yield response
+
+    @contextmanager
+    def _watched(self, method: str, path: str) -> Iterator[Callable[[int | None], None]]:
+        if self._watch is None:
+            yield lambda _: None
+            return
+        answered = self._watch.asked(self.target.ref, method, path)
+        try:
+            yield answered
+        finally:
+            answered(None)  # means nothing after a status
 
     async def _chunks(
         self, response: Response, path: str, patience: Patience, sending: Sending

@@ -195,6 +195,9 @@ class Dispatch:
         is_old = plan is not None
         if plan is None:
             plan = await trail.deadline.keep(self._selection.plan(trail.request, trail.asking))
+        if trail.request.caller.detail is not None:
+            for line in plan.lines():
+                trail.request.caller.detail(line)
         if plan.refusal is not None:
             raise plan.refusal.with_traceback(None)  # it may be kept, and raised again
         candidates = self._in_order(trail.request, plan.candidates, is_old=is_old)

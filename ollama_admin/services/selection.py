@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ollama_admin.domain import urls
+from ollama_admin.domain.digests import short
 from ollama_admin.domain.models import ListedModel, Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import Request
@@ -64,6 +65,18 @@ class Plan:
     refusal: AdminError | None = None
     verdicts: Sequence[Verdict] = ()
     named: ServerRef | None = None
+
+    def lines(self) -> list[str]:
+        """What was decided of each server, in words."""
+        lines = [
+            f"server {verdict.server.name} is not asked: {verdict.why}"
+            for verdict in self.verdicts
+            if verdict.obstacle is not None
+        ]
+        for number, candidate in enumerate(self.candidates, 1):
+            build = short(candidate.stored_digest) if candidate.stored_digest else "unknown"
+            lines.append(f"choice {number}: server {candidate.target.ref}, build {build}")
+        return lines
 
 
 class Selection:
