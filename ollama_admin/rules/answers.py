@@ -48,8 +48,8 @@ class Numbers(Protocol):
 @dataclass(slots=True, kw_only=True)
 class Answer:
     """What came so far. `accepted` are the names that the answer may carry, times seconds of one
-    monotonic clock, `size` bytes as `ANSWER_LIMIT` counts them. `only_loads`: nothing was said that
-    could be answered.
+    monotonic clock, `sent_at` when the request was about to be sent, `size` bytes as `ANSWER_LIMIT`
+    counts them. `only_loads`: nothing was said that could be answered.
     """
 
     server: ServerRef
@@ -66,6 +66,7 @@ class Answer:
     tool_calls: list[Mapping[str, Json]] = field(default_factory=list)
     record: Mapping[str, Json] | None = None
     size: int = 0
+    sent_at: float | None = None
     first_at: float | None = None
     is_named: bool = False
     is_remote: bool = False
@@ -136,7 +137,7 @@ class Answer:
         return server_started(self)
 
     def stats(self, now: float) -> Stats:
-        return stats(self, self.started, self.first_at, now)
+        return stats(self, self.started, self.first_at, now, self.sent_at)
 
     def _check_name(self, event: StreamEvent) -> None:
         # an empty name is how Ollama's /v1 shows a stream that broke; its end will tell
@@ -188,8 +189,18 @@ def server_started(numbers: Numbers) -> datetime | None:
         return None
 
 
-def stats(numbers: Numbers, started: float, first_at: float | None, now: float) -> Stats:
-    """The times and counts of an answer; `first_at` is when its first text came, if any did."""
+def stats(
+    numbers: Numbers,
+    started: float,
+    first_at: float | None,
+    now: float,
+    sent_at: float | None = None,
+) -> Stats:
+    """The times and counts of an answer; `first_at` is when its first text came, if any did. The
+    time to it counts from `sent_at`, where that is known: what was waited for before, a slot or the
+    start of this process, is no time of the server's.
+    """
+    waited_from = started if sent_at is None else sent_at
     seconds = (numbers.eval_duration or 0) / 1e9
     speed = numbers.output_tokens / seconds if numbers.output_tokens and seconds else None
     return Stats(
@@ -200,7 +211,7 @@ def stats(numbers: Numbers, started: float, first_at: float | None, now: float) 
         prompt_tokens=numbers.prompt_tokens,
         output_tokens=numbers.output_tokens,
         tokens_per_second=speed and round(speed, 1),
-        time_to_first_token_ms=None if first_at is None else round((first_at - started) * 1000),
+        time_to_first_token_ms=None if first_at is None else round((first_at - waited_from) * 1000),
     )
 
 

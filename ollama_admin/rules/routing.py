@@ -201,7 +201,7 @@ def has_capability(capabilities: Iterable[str], wanted: str) -> bool:
 def may_see(server: Server, model: ListedModel) -> bool:
     """Whether a model takes images, or nothing is known of what it takes."""
     known = getattr(model, "capabilities", None)
-    return not known or has_capability((*server.capabilities, *known), VISION)
+    return not known or has_capability(server.capabilities + known, VISION)
 
 
 def only_one(models: Sequence[AnyModel], server: str) -> AnyModel:

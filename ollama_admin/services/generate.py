@@ -85,6 +85,7 @@ class _Generating(Carrier[Answer, Piece]):
     async def carry(
         self, candidate: Candidate, endpoint: "Endpoint", answer: Answer
     ) -> AsyncGenerator[Piece, None]:
+        answer.sent_at = time.monotonic()
         records = endpoint.generate(self._question, candidate.name.text, self._path)
         async with aclosing(records):
             async for record in records:

@@ -272,6 +272,8 @@ class Servers:
     ) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and record what they said."""
         chosen = await self._db.read(targets, servers, everyone=all)
+        for server in chosen[:1]:  # loads HTTP, which is no time of a server's
+            self._connect(Target(ref=server.ref, api_version=server.api_version), None)
         checks = Batches[CheckResult, CheckResult](
             lambda batch: self._db.write(store_checks.record_checks, batch)
         )

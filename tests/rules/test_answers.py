@@ -215,6 +215,14 @@ def test_the_numbers_are_the_servers_and_the_times_ours() -> None:
     )
 
 
+def test_the_time_to_the_first_token_counts_from_when_the_request_was_sent() -> None:
+    arriving = taken(said(response="a"))
+    assert arriving.first_at is not None
+    arriving.sent_at = arriving.first_at - 0.25
+    stats = arriving.stats(arriving.started + 9)
+    assert (stats.time_to_first_token_ms, stats.total_ms) == (250, 9000)
+
+
 def test_nanoseconds_are_counted_exactly() -> None:
     assert answer(load_duration=3_000_000).stats(100).load_ms == 3
     fast = answer(output_tokens=10**12, eval_duration=10**9)
