@@ -1,6 +1,7 @@
 """Servers: rows, references to them, and what a check saw. Pure data; times are aware UTC."""
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +33,8 @@ OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
 _SECRETS = frozenset(SECRET_FIELDS.values())
 # The columns of a row that people do not write.
 _SEEN = ("slots_in_use", "status", "version", "last_error", "last_seen_at", "last_discovered_at")
+# a name that a shell reads as one word and this program as no option and no id
+_PLAIN_NAME = re.compile(r"(?!\d+$)[\w.@%+=,:/][\w.@%+=,:/-]*")
 DEFAULT_API_KEY_HEADER = "X-API-Key"
 
 
@@ -68,6 +71,13 @@ class ServerRef:
 
     def __str__(self) -> str:
         return self.name or self.url
+
+    @property
+    def word(self) -> str:
+        """What to type for the server in a command: its name, if a shell takes that as one word."""
+        if self.name and _PLAIN_NAME.fullmatch(self.name):
+            return self.name
+        return str(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

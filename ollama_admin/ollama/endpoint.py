@@ -40,6 +40,7 @@ from ollama_admin.ollama.response import (
     PieceTimer,
     Response,
     Sending,
+    answer_of,
     lines,
     read_json,
     read_whole,
@@ -236,7 +237,7 @@ class Endpoint:
             async with self._within(self._timeout):
                 return await read_whole(response)
         except UpstreamError:
-            return Answer(status=response.status, location=response.header("location"), body=b"")
+            return answer_of(response, b"")
 
     async def _events(self, asked: Call, model: str) -> AsyncGenerator[StreamEvent, None]:
         is_v1 = self.target.api_version is ApiVersion.V1

@@ -49,12 +49,20 @@ WRONG_REQUEST = (400, 413, 415, 422)  # what would be answered to the same again
 NO_RUNNER = "process has terminated"  # in a 500: the process that was to answer did not start
 
 _NO_HANDSHAKE = "the TLS handshake failed; does the port speak https?"
+_TLS_WORDS = (
+    b"HTTP request was sent to HTTPS port",
+    b"HTTP request to an HTTPS server",
+    b"speaking plain HTTP to an SSL-enabled server port",
+)
+_SILENCE = "nothing was sent within the time allowed"
+_UNKNOWN_HOST = "its host name is not known"
+_SILENCES = (_SILENCE, "no answer within", "nothing was sent for")
 _PHASES = (
     ((httpx.ProxyError, ProxyFault), "the proxy does not pass requests on"),
     ((HandshakeLate,), _NO_HANDSHAKE),
     ((httpx.ConnectTimeout, ConnectLate), "no connection within the time allowed"),
     ((httpx.PoolTimeout,), "no connection became free"),
-    ((httpx.ReadTimeout, AnswerLate), "nothing was sent within the time allowed"),
+    ((httpx.ReadTimeout, AnswerLate), _SILENCE),
     ((httpx.WriteTimeout, WriteLate), "the request could not be written within the time allowed"),
     (
         (httpx.RemoteProtocolError, ImproperAnswer, ConnectionClosed),
@@ -109,7 +117,7 @@ def translation(
 def unreachable(target: Target, reason: str, *, may_pass_on: bool) -> ServerUnreachable:
     """The error of a server that gave no answer, with what usually helps as a hint."""
     message = f"{_cannot_be_reached(target)}{reason}"
-    return ServerUnreachable(message, _connection_hint(target), may_pass_on=may_pass_on)
+    return ServerUnreachable(message, _connection_hint(target, reason), may_pass_on=may_pass_on)
 
 
 def reason_of(error: ServerUnreachable, target: Target) -> str:
@@ -131,7 +139,7 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
     if 300 <= answer.status < 400:
         return _redirected(target, path, answer.location)
     if answer.status == 401 or (answer.status == 403 and not refusal.text):
-        return _unauthorized(target, answer.status, explanation)
+        return _unauthorized(target, answer, explanation)
     is_away = answer.status in AWAY or (answer.status == 500 and NO_RUNNER in refusal.text)
     if answer.status in (429, 503):
         message = f"server {target.ref} is busy ({answer.status})"
@@ -141,9 +149,10 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
     if answer.status in (404, 405) and not refusal.text:
         return _path_not_known(target, path, answer.status)
     message = f"server {target.ref} answered {answer.status} to {path}"
-    if answer.status in WRONG_REQUEST and model is not None:
+    hint = _https_hint(target, answer)
+    if answer.status in WRONG_REQUEST and model is not None and hint is None:
         return RequestRefused(message, said=explanation)
-    return UpstreamError(message, may_pass_on=is_away, said=explanation)
+    return UpstreamError(message, hint, may_pass_on=is_away, said=explanation)
 
 
 def scrubbed(text: str, target: Target) -> str:
@@ -164,6 +173,21 @@ def scrubbed_bytes(body: bytes, target: Target) -> bytes:
     return body
 
 
+def _https_hint(target: Target, answer: Answer) -> str | None:
+    """What to do where a port that speaks TLS says so, as nginx, Apache and programs in Go do."""
+    url = target.ref.url
+    if not url.startswith("http://") or not any(words in answer.body for words in _TLS_WORDS):
+        return None
+    return f"that port speaks https: {_other_url(target, url.replace('http://', 'https://', 1))}"
+
+
+def _other_url(target: Target, url: str) -> str:
+    """What to type to ask a server at another URL."""
+    if target.ref.id is None:
+        return url
+    return f"ollama-admin server update {target.ref.word} --url {url}"
+
+
 def _cannot_be_reached(target: Target) -> str:
     server = target.ref.url
     if target.ref.name:
@@ -171,10 +195,17 @@ def _cannot_be_reached(target: Target) -> str:
     return f"server {server} cannot be reached: "
 
 
-def _connection_hint(target: Target) -> str:
+def _connection_hint(target: Target, reason: str) -> str:
     url = urlsplit(target.ref.url)
+    if reason == _NO_HANDSHAKE:
+        plain = _other_url(target, f"http://{url.netloc}{url.path}")
+        return f"if that port speaks plain http: {plain}"
+    if reason.startswith(_SILENCES):
+        return "something listens there and is silent: it hangs, loads a model, or is no Ollama"
+    if reason == _UNKNOWN_HOST:
+        return "check how its host name is written, and that this machine can look it up"
     if url.scheme == "http" and url.port is None:
-        right_url = f"http://{url.netloc}:11434{url.path}"
+        right_url = _other_url(target, f"http://{url.netloc}:11434{url.path}")
         return f"the URL means port 80; Ollama listens on 11434: {right_url}"
     if url.hostname in ("localhost", "127.0.0.1", "::1"):
         return (
@@ -214,22 +245,35 @@ def _host(location: str | None) -> str:
         return "elsewhere"
 
 
-def _unauthorized(target: Target, status: int, explanation: str) -> ServerUnauthorized:
-    hint, option = "a proxy in front of it wants credentials", "--auth ..."
+def _unauthorized(target: Target, answer: Answer, explanation: str) -> ServerUnauthorized:
+    hint = "a proxy in front of it wants credentials"
+    option = _options_for(answer.challenge)
     if target.secrets:
         hint, option = "it does not accept the credentials; give others", "--secret-stdin"
     if target.ref.id:
-        hint += f": ollama-admin server update {target.ref.id} {option}"
-    if status == 403:
+        hint += f": ollama-admin server update {target.ref.word} {option}"
+    elif not target.secrets:
+        hint += f": add {option}"
+    if answer.status == 403:
         hint += "; or it refuses this host name: see OLLAMA_HOST on the server"
-    message = f"server {target.ref} refused the request ({status}){explanation}"
+    message = f"server {target.ref} refused the request ({answer.status}){explanation}"
     return ServerUnauthorized(message, hint)
+
+
+def _options_for(challenge: str | None) -> str:
+    """The options for what a header `WWW-Authenticate` asks for."""
+    scheme = (challenge or "").strip().partition(" ")[0].casefold()
+    if scheme == "basic":
+        return "--auth basic --username YOU"
+    if scheme == "bearer":
+        return "--auth bearer"
+    return "--auth basic --username YOU, --auth bearer or --auth api_key"
 
 
 def _model_not_found(target: Target, model: str) -> ModelNotFound:
     hint = None
     if target.ref.id:
-        hint = f"read again what it has: ollama-admin discover {target.ref.id}"
+        hint = f"read again what it has: ollama-admin discover {target.ref.word}"
     return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
 
 
@@ -250,7 +294,7 @@ def _reason(exc: Exception) -> str:
                 return _NO_HANDSHAKE
             continue  # waiting for more bytes is one too; its number is none of the system's
         if isinstance(cause, socket.gaierror):
-            return "its host name is not known"
+            return _UNKNOWN_HOST
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
             return os.strerror(cause.errno).lower()
     return next((text for kinds, text in _PHASES if isinstance(exc, kinds)), "the request failed")

@@ -122,13 +122,14 @@ class Sending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response that was read as a whole; `location` is where a redirect leads, None without
-    one.
+    """A response that was read as a whole; `location` is where a redirect leads, `challenge` what
+    `WWW-Authenticate` asks for, None without one.
     """
 
     status: int
     location: str | None
     body: bytes
+    challenge: str | None = None
 
 
 class PieceTimer:
@@ -193,10 +194,19 @@ async def read_whole(response: Response) -> Answer:
             break
         if len(body) > BODY_LIMIT:
             raise BadAnswer(f"the answer is longer than {BODY_LIMIT // 2**20} MiB")
-    location = None
-    if response.status != 200:
-        location = response.header("location")
-    return Answer(status=response.status, location=location, body=bytes(body))
+    return answer_of(response, bytes(body))
+
+
+def answer_of(response: Response, body: bytes) -> Answer:
+    """The answer of a response whose body was read, as far as it came."""
+    if response.status == 200:
+        return Answer(status=200, location=None, body=body)
+    return Answer(
+        status=response.status,
+        location=response.header("location"),
+        body=body,
+        challenge=response.header("www-authenticate"),
+    )
 
 
 async def lines(

@@ -119,7 +119,7 @@ def demand_of(candidate: Candidate, terms: Terms, demand: Demand | None) -> Dema
     if stored is None:
         command = "--digest, for a server not in the database"
         if ref.id is not None:
-            command = f"ollama-admin discover {ref.id}"
+            command = f"ollama-admin discover {ref.word}"
         raise ModelMismatch(
             f"no digest of model {candidate.name.text!r} is stored for server {ref}",
             f"use {command}",
@@ -164,7 +164,7 @@ def not_carried(server: ServerRef, spoken: ApiVersion, lacking: str) -> InvalidI
     """The error of a server whose dialect cannot express a part of the request."""
     command = ""
     if server.id is not None:
-        command = f": ollama-admin server update {server.id} --api-version native"
+        command = f": ollama-admin server update {server.word} --api-version native"
     return InvalidInput(
         f"server {server} is spoken to as {spoken}, which cannot carry {lacking}",
         f"leave it out, or if the server is Ollama speak native to it{command}",

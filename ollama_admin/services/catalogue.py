@@ -28,7 +28,7 @@ def inactive(server: Server) -> ServerInactive:
     """The error for a server that was named, but is kept out of every choice."""
     return ServerInactive(
         f"server {server.name} is inactive",
-        f"enable it with: ollama-admin server enable {server.id}",
+        f"enable it with: ollama-admin server enable {server.ref.word}",
     )
 
 

@@ -19,7 +19,7 @@ async def version_of(endpoint: "Endpoint", server: Server) -> str | None:
     if version is None and server.api_version is ApiVersion.NATIVE:
         raise UpstreamError(
             f"server {server.name} ({server.url}) answers, but not as Ollama",
-            f"if it speaks the OpenAI-compatible API: ollama-admin server update {server.id} "
+            f"if it speaks the OpenAI-compatible API: ollama-admin server update {server.ref.word} "
             "--api-version v1",
         )
     if version is None:

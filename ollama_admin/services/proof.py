@@ -97,7 +97,7 @@ def _doubt(candidate: Candidate, judgement: Judgement) -> str | None:
     if judgement.drift is not None:
         command = "discover"
         if candidate.server is not None:
-            command = f"discover {candidate.server.id}"
+            command = f"discover {candidate.server.ref.word}"
         return (
             f"{model} is build {short(judgement.drift.after)}, known was "
             f"{short(judgement.drift.before)}: it was moved; to accept it run: ollama-admin "

@@ -310,5 +310,5 @@ def _behind(count: int) -> str:
 
 
 def _hint(servers: Sequence[Server]) -> str:
-    update = f"ollama-admin server update {servers[0].id} --max-concurrent N"
+    update = f"ollama-admin server update {servers[0].ref.word} --max-concurrent N"
     return f"wait longer with --wait, or raise it: {update}"

@@ -1,10 +1,14 @@
 """Which revision a database is at, told without loading Alembic."""
 
+import re
+
 from sqlalchemy import Connection, Engine, text
 
 from ollama_admin.errors import DatabaseUnavailable, SchemaOutOfDate
 from ollama_admin.store.faults import MIGRATE_HINT
 from ollama_admin.store.tables import HEAD, servers
+
+_OWN_REVISION = re.compile(r"\d{4}")
 
 
 def is_empty(engine: Engine) -> bool:
@@ -27,9 +31,10 @@ def revision(connection: Connection) -> str | None:
         return str(version)
     if has_tables:
         raise SchemaOutOfDate(
-            "the database has tables of ollama-admin, and alembic_version does not say of which "
-            "revision",
-            "restore a backup, or insert the revision into alembic_version",
+            f"the database has a table {servers.name}, and alembic_version does not say of which "
+            "revision of ollama-admin",
+            "if the table is another program's, use another database; if it is ours, restore a "
+            "backup, or insert the revision into alembic_version",
         )
     return None
 
@@ -47,7 +52,7 @@ def require(current: str | None) -> None:
         return
     if current is None:
         raise SchemaOutOfDate("the database has no tables of ollama-admin yet", MIGRATE_HINT)
-    if current > HEAD:
+    if current > HEAD or not _OWN_REVISION.fullmatch(current):
         raise newer_than_this_build(current)
     raise SchemaOutOfDate(
         f"the database is at revision {current}, this version needs {HEAD}", MIGRATE_HINT
@@ -65,6 +70,12 @@ def require_writable(connection: Connection) -> None:
 
 def newer_than_this_build(current: str) -> SchemaOutOfDate:
     """The error for a revision that this build does not have."""
+    if not _OWN_REVISION.fullmatch(current):
+        return SchemaOutOfDate(
+            f"alembic_version in this database is another program's: it says {current[:40]!a}",
+            "use a database of its own, or on PostgreSQL a schema: "
+            "postgresql://user@host/database?options=-csearch_path%3Dollama_admin",
+        )
     return SchemaOutOfDate(
         f"the database is at revision {current}, this version knows only up to {HEAD}",
         "update ollama-admin",

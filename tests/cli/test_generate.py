@@ -98,7 +98,7 @@ def test_named_server_that_is_inactive_is_refused_with_the_way_out(cli: Cli, ser
     cli("server", "disable", "one")
     ran = cli.json("generate", "-s", "one", "-m", "alpha", "hi")
     assert ran.failure == (4, "server_inactive")
-    assert ran.error["hint"] == "enable it with: ollama-admin server enable 1"
+    assert ran.error["hint"] == "enable it with: ollama-admin server enable one"
     assert asked(fake) == []
 
 

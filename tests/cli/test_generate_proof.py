@@ -53,7 +53,7 @@ def test_moved_build_is_answered_with_a_note_and_named_in_json(
     assert ran.stderr == (
         f"note: model alpha:latest on server gpu is build {NEW.digest[:12]}, known was "
         f"{OLD.digest[:12]}: "
-        "it was moved; to accept it run: ollama-admin discover 1\n"
+        "it was moved; to accept it run: ollama-admin discover gpu\n"
     )
     reply = cli.json("generate", "-m", "alpha", "hi").data
     assert (reply["proof"], reply["verified"], reply["digest"]) == ("drift", False, NEW.digest)

@@ -246,21 +246,24 @@ async def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         caught.value.message
         == "server gpu (http://gpu.invalid:11434) cannot be reached: its host name is not known"
     )
-    assert caught.value.hint == "check that it is running and that this machine may connect to it"
+    assert caught.value.hint == (
+        "check how its host name is written, and that this machine can look it up"
+    )
 
 
 async def test_a_url_without_a_port_gets_the_hint_that_ollama_has_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     async with endpoint("http://gpu.invalid/prefix") as asked:
         with pytest.raises(ServerUnreachable) as caught:
             await asked.version()
     assert caught.value.hint == (
-        "the URL means port 80; Ollama listens on 11434: http://gpu.invalid:11434/prefix"
+        "the URL means port 80; Ollama listens on 11434: "
+        "ollama-admin server update gpu --url http://gpu.invalid:11434/prefix"
     )
 
 
@@ -269,6 +272,55 @@ async def test_https_to_a_port_that_speaks_http_is_told(fake: FakeOllama) -> Non
         with pytest.raises(ServerUnreachable) as caught:
             await asked.version()
     assert "the TLS handshake failed; does the port speak https?" in caught.value.message
+    assert caught.value.hint == (
+        f"if that port speaks plain http: ollama-admin server update gpu --url {fake.url}"
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "<center>The plain HTTP request was sent to HTTPS port</center>",
+    ],
+)
+async def test_http_to_a_port_that_speaks_https_is_told(fake: FakeOllama, said: str) -> None:
+    fake.script_always("/api/tags", Answer(400, said))
+    async with endpoint(fake.url) as asked:
+        with pytest.raises(UpstreamError) as caught:
+            await asked.models(is_ollama=True)
+    url = fake.url.replace("http:", "https:")
+    assert caught.value.hint == (
+        f"that port speaks https: ollama-admin server update gpu --url {url}"
+    )
+
+
+async def test_a_silent_server_on_this_machine_is_not_told_to_be_started(fake: FakeOllama) -> None:
+    fake.script_always("/api/version", Silence())
+    async with endpoint(fake.url, Times(metadata=0.2)) as asked:
+        with pytest.raises(ServerUnreachable) as caught:
+            await asked.version()
+    assert (caught.value.hint or "").startswith("something listens there and is silent")
+
+
+@pytest.mark.parametrize(
+    ("challenge", "options"),
+    [
+        ('Basic realm="ollama"', "--auth basic --username YOU"),
+        ("bearer", "--auth bearer"),
+        ("Digest x", "--auth basic --username YOU, --auth bearer or --auth api_key"),
+    ],
+)
+async def test_what_a_proxy_asks_for_is_in_the_hint(
+    fake: FakeOllama, challenge: str, options: str
+) -> None:
+    fake.script_always("/api/version", Answer(401, "", headers={"WWW-Authenticate": challenge}))
+    async with endpoint(fake.url) as asked:
+        with pytest.raises(ServerUnauthorized) as caught:
+            await asked.version()
+    assert caught.value.hint == (
+        "a proxy in front of it wants credentials: ollama-admin server update gpu " + options
+    )
 
 
 @asynccontextmanager
@@ -514,7 +566,7 @@ async def test_an_unknown_model_is_named_with_its_server(fake: FakeOllama) -> No
             with pytest.raises(ModelNotFound) as caught:
                 await calling(asked)
         assert caught.value.message == "server gpu has no model 'nope'"
-        assert caught.value.hint == "read again what it has: ollama-admin discover 1"
+        assert caught.value.hint == "read again what it has: ollama-admin discover gpu"
     assert len(fake.requests) == 2
 
 

@@ -165,7 +165,7 @@ def test_verified_demands_the_whole_stored_digest(demand: Demand | None) -> None
 @pytest.mark.parametrize(
     ("ref", "told"),
     [
-        (GPU, "use ollama-admin discover 7"),
+        (GPU, "use ollama-admin discover gpu"),
         (UNREGISTERED, "use --digest, for a server not in the database"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_model_of_the_fleet_needs_no_permission() -> None:
 
 @pytest.mark.parametrize(
     ("ref", "command"),
-    [(GPU, ": ollama-admin server update 7 --api-version native"), (UNREGISTERED, "")],
+    [(GPU, ": ollama-admin server update gpu --api-version native"), (UNREGISTERED, "")],
 )
 def test_a_server_is_not_asked_for_what_its_dialect_cannot_carry(
     ref: ServerRef, command: str

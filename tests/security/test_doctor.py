@@ -423,7 +423,7 @@ def test_a_server_that_refuses_the_credentials_is_a_problem(
     code, (line,) = findings(cli)
     assert code == 7
     assert "server gpu refused the request (401)" in line
-    assert "server update 1 --secret-stdin" in line
+    assert "server update gpu --secret-stdin" in line
     assert examined(cli)[1]["servers"][0]["status"] == "unauthorized"
     assert "hunter2" not in line
 

@@ -421,7 +421,7 @@ async def test_native_server_that_is_not_ollama_is_an_error_with_the_way_out(
         assert result.error is not None
         assert "not as Ollama" in result.error.message
         assert result.error.hint is not None
-        assert result.error.hint.endswith("ollama-admin server update 1 --api-version v1")
+        assert result.error.hint.endswith("ollama-admin server update one --api-version v1")
 
         await client.servers.update(1, api_version="v1")
         (result,) = await client.servers.check()

@@ -122,7 +122,7 @@ async def test_first_server_in_the_order_that_has_room_is_taken(
         refused.value.message
         == "all servers that could answer are at their limits: one (1), two (2)"
     )
-    assert (refused.value.hint or "").endswith("server update 1 --max-concurrent N")
+    assert (refused.value.hint or "").endswith("server update one --max-concurrent N")
     assert [server.slots_in_use for server in await client.servers.list()] == [1, 2]
 
 
@@ -137,7 +137,7 @@ async def test_full_server_is_told_with_its_limit_and_what_to_do(
         await slots.first_free([server], wait=0)
     assert refused.value.message == f"server gpu-1 is at its limit of {told}"
     assert refused.value.hint == (
-        "wait longer with --wait, or raise it: ollama-admin server update 1 --max-concurrent N"
+        "wait longer with --wait, or raise it: ollama-admin server update gpu-1 --max-concurrent N"
     )
     assert (refused.value.code, refused.value.exit_code) == ("server_busy", 6)
 

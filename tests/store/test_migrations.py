@@ -120,7 +120,7 @@ async def test_tables_without_a_revision_are_told_and_left_alone(
 ) -> None:
     execute(database_url, statement)
     before = schema(database_url)
-    told = "the database has tables of ollama-admin, and alembic_version does not say"
+    told = "the database has a table ollama_servers, and alembic_version does not say"
     with pytest.raises(SchemaOutOfDate, match=told):
         upgrade(settings(database_url))
     with pytest.raises(SchemaOutOfDate, match=told):
@@ -267,3 +267,10 @@ def test_backup_holds_the_old_data_for_its_owner_alone(tmp_path: Path, revisions
     assert schema(copied) == before
     assert execute(copied, "PRAGMA integrity_check") == [("ok",)]
     assert execute(copied, "SELECT name FROM ollama_models") == [("alpha",)]
+
+
+def test_a_revision_of_another_program_is_told_as_such(database_url: str) -> None:
+    execute(database_url, "UPDATE alembic_version SET version_num = 'a1b2c3d4e5f6'")
+    for work in (upgrade, status):
+        with pytest.raises(SchemaOutOfDate, match="another program's: it says 'a1b2c3d4e5f6'"):
+            work(settings(database_url))

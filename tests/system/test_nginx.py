@@ -196,7 +196,7 @@ def test_a_refused_request_says_so_in_one_line_with_the_name_and_the_next_step(
         assert (refused.exit_code, refused.stdout) == (6, "")
         error, hint = refused.stderr.splitlines()
         assert error == "error: server gpu refused the request (401)"
-        assert "ollama-admin server update 1" in hint
+        assert "ollama-admin server update gpu" in hint
         assert ("--secret-stdin" if options else "--auth") in hint
         document = json.loads(run("-o", "json", *words).stderr)["error"]
         assert document["code"] == "server_unauthorized"
