@@ -15,7 +15,6 @@ from contextlib import (
     aclosing,
     asynccontextmanager,
     contextmanager,
-    suppress,
 )
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +42,7 @@ from ollama_admin.ollama.response import (
     answer_of,
     lines,
     read_json,
+    read_to_the_end,
     read_whole,
     refuse_encoding,
 )
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Headers = Sequence[tuple[bytes, bytes]]
 
-END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
 NOT_OLLAMA = (400, 404, 405, 501)  # how other programs answer `/api/version`
 LONG = 2**16  # bytes; a longer list is not read on the loop
 JSON_HEADERS = ((b"Content-Type", b"application/json"),)
@@ -254,7 +253,7 @@ class Endpoint:
                 if event.error is not None:
                     event = replace(event, error=scrubbed(event.error, self.target))
                 if event.done:
-                    await _read_to_the_end(records)
+                    await read_to_the_end(records)
                 yield event
 
     def _interrupted(self, exc: UpstreamError, characters: int) -> StreamInterrupted:
@@ -399,13 +398,3 @@ def silence_of(patience: Patience) -> float | None:
     if patience.first_byte is None or patience.idle is None:
         return None
     return max(patience.first_byte, patience.idle)
-
-
-async def _read_to_the_end(records: AsyncIterator[bytes]) -> None:
-    """Take what still belongs to the response, which is nothing that counts: its connection can
-    then be used again.
-    """
-    with suppress(TimeoutError, BadAnswer, UpstreamError):
-        async with asyncio.timeout(END_PATIENCE):
-            async for _ in records:
-                pass

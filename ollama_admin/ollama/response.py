@@ -4,10 +4,12 @@ pieces that come in time, in lines of a bounded length, and as JSON that has one
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ollama_admin.domain import strict_json
+from ollama_admin.errors import UpstreamError
 
 T = TypeVar("T")
 
@@ -19,6 +21,7 @@ VALUES_LIMIT = 300_000
 # bytes of an answer that is read as a whole: 800 for each model that may be listed
 BODY_LIMIT = 8 * 1024 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
+END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
 
 
 class BadAnswer(Exception):
@@ -233,6 +236,16 @@ async def lines(
             raise _long_line(limit)
     if line := bytes(rest).strip():
         yield line
+
+
+async def read_to_the_end(records: AsyncIterator[bytes]) -> None:
+    """Take what still belongs to the response, which is nothing that counts: its connection can
+    then be used again.
+    """
+    with suppress(TimeoutError, BadAnswer, UpstreamError):
+        async with asyncio.timeout(END_PATIENCE):
+            async for _ in records:
+                pass
 
 
 def refuse_encoding(response: Response) -> None:
