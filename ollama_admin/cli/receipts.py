@@ -86,14 +86,17 @@ def list_receipts(
 @app.command("show")
 def show(
     context: typer.Context,
-    number: Annotated[
-        int, typer.Argument(metavar="ID", help="A receipt's id.", show_default=False)
+    receipt: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="A receipt's id, or an answer's X-Request-Id.", show_default=False
+        ),
     ],
     output: OutputOption = None,
 ) -> None:
     """Show everything about a receipt. `receipts list` shows their ids."""
     shell = shell_of(context, output)
-    shell.show(shell.run(lambda client: client.receipts.show(number)), print_receipt)
+    shell.show(shell.run(lambda client: client.receipts.show(receipt)), print_receipt)
 
 
 @app.command("stats")

@@ -58,9 +58,11 @@ class Receipts:
         wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed)
         return await self._db.read(store.newest, wanted, limit, sort=sort)
 
-    async def show(self, number: int) -> Receipt:
-        """One receipt by its id; raises NotFound."""
-        return await self._db.read(store.find, number)
+    async def show(self, receipt: int | str) -> Receipt:
+        """One receipt by its id, or by the `X-Request-Id` of the answer that it is for; raises
+        NotFound.
+        """
+        return await self._db.read(store.find, receipt)
 
 
 def _aware(time: datetime | None) -> datetime | None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     case,
     cast,
     delete,
+    false,
     func,
     insert,
     inspect,
@@ -47,6 +48,7 @@ TEXT_LIMIT = 1000  # characters of a name or URL
 NO_FAILURE = ("ok", "cancelled")  # outcomes: who leaves early has no complaint
 _INT_LIMIT = 2**53 - 1  # the sum of a thousand such still fits into 64 bits
 _RATES = (1e-6, 1e9)  # tokens per second; what divides by them stays finite
+_REQUEST = re.compile(r"[0-9a-f]{16}")  # as `serve` numbers requests
 # PostgreSQL takes no NUL, no driver takes half a surrogate pair
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _COUNTS = ("prompt_tokens", "output_tokens", "total_ms", "load_ms", "time_to_first_token_ms")
@@ -84,12 +86,21 @@ def newest(
     return _read(connection, query.limit(limit))
 
 
-def find(connection: Connection, number: int) -> Receipt:
-    """The receipt with this id; raises NotFound."""
-    rows = _read(connection, select(receipts).where(receipts.c.id == min(number, 2**63 - 1)))
+def find(connection: Connection, receipt: int | str) -> Receipt:
+    """The receipt with this id, or of the request with this one; raises NotFound."""
+    text = str(receipt)
+    if _REQUEST.fullmatch(text):
+        condition = receipts.c.request_id == text
+    elif text.isdecimal():
+        condition = receipts.c.id == min(int(text), 2**63 - 1)
+    else:
+        condition = false()
+    rows = _read(connection, select(receipts).where(condition).limit(1))
     if not rows:
         raise NotFound(
-            f"no receipt has the id {number}", "see which there are: ollama-admin receipts list"
+            f"no receipt has the id {text[:100]!a}",
+            "see which there are: ollama-admin receipts list; that of an answer is written soon "
+            "after it",
         )
     return rows[0]
 

@@ -1,0 +1,55 @@
+"""`/api/receipts`: what became of a request."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from ollama_admin.api import schemas
+from ollama_admin.api.bodies import StrictRoute
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors, rendered
+from ollama_admin.documents import document
+
+router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["receipts"])
+
+
+class Receipt(BaseModel):
+    """Counts and times are null where they are not known; `outcome` is `ok`, `cancelled`, or the
+    code of the error.
+    """
+
+    id: int
+    created_at: datetime
+    way: Literal["cli", "api", "python"]
+    asked_model: str | None
+    model: str | None
+    server: schemas.ServerRef | None
+    digest: str | None
+    proof: Literal["digest", "drift", "changed", "unread", "remote", "name"] | None
+    verified: bool
+    outcome: str
+    attempts: int
+    request_id: str | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    tokens_per_second: float | None
+    total_ms: int | None
+    load_ms: int | None
+    time_to_first_token_ms: int | None
+
+
+ReceiptId = Annotated[str, Path(pattern="^[0-9a-f]{1,19}$")]
+
+
+@router.get(
+    "/api/receipts/{receipt_id}",
+    responses={200: {"model": Receipt}, **errors(404)},
+)
+async def show(client: ClientDep, receipt_id: ReceiptId) -> Response:
+    """One receipt, by its id or by the `X-Request-Id` of the answer that it is for. It is written
+    soon after the answer, when the build was looked at.
+    """
+    receipt = await client.receipts.show(receipt_id)
+    return await rendered(lambda: document(receipt))
