@@ -52,9 +52,9 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
-	@echo "installing ollama-admin into $(VENV), about 120 MB"
+	@echo "installing ollama-admin into $(VENV), about 190 MB"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --editable ".[server]"
 	@touch $@
 
 $(READY): $(INSTALLED)

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from ollama_admin.demo.gateway import ask_gateway
 from ollama_admin.errors import DemoFailed
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import SimulatedServer
@@ -37,7 +38,7 @@ QWEN = SimulatedModel(
 ANOTHER_QWEN = replace(QWEN, build="another", digest="", says="Another build of qwen3-vl:8b.")
 LLAMA = SimulatedModel(
     "llama3.2:3b",
-    says="This is llama3.2:3b, which nobody asked for.",
+    says="Hello! This is llama3.2:3b.",
     capabilities=("completion", "tools"),
     context_length=131072,
     size=2_020_000_000,
@@ -94,6 +95,8 @@ async def _play(say: Say, folder: Path) -> None:
         await step("discover")
         say("\n# Which server would answer for another model, and why no other:")
         await step("generate", "--model", "llama3.2:3b", "--explain")
+        say("\n# Programs ask one URL, as they would ask Ollama, OpenAI or Anthropic:")
+        await ask_gateway(say, step.environ, folder, "llama3.2:3b")
         say("\n# What became of each request, without prompts and answers:")
         await step("receipts", "list")
 
@@ -112,7 +115,7 @@ class _Step:
     def __init__(self, say: Say, folder: Path) -> None:
         self._say = say
         self._folder = folder
-        self._environ = _hostile(os.environ, folder)
+        self.environ = _hostile(os.environ, folder)
 
     async def __call__(self, *words: str, expect: int = 0) -> None:
         self._say(f"\n$ ollama-admin {shlex.join(words)}")
@@ -123,7 +126,7 @@ class _Step:
             "ollama_admin",
             *words,
             cwd=self._folder,
-            env=self._environ,
+            env=self.environ,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -48,7 +48,9 @@ def test_demo_shows_the_whole_job_and_leaves_nothing(
         ["receipts", "list"],
     ]
     assert "\nHello! This is qwen3-vl:8b, the model that was named.\n" in ran.stdout
-    assert "which nobody asked for" not in ran.stdout
+    assert ran.stdout.count("This is llama3.2:3b") == 1  # by the gateway, where it was asked for
+    assert "\n$ curl -sS http://127.0.0.1:" in ran.stdout
+    assert '"model":"llama3.2:3b"' in ran.stdout
     assert "Another build" not in ran.stdout
     assert "nothing was sent to it" in ran.stdout
     assert "qwen3-vl:8b on ollama-1 is another build now" in ran.stdout
