@@ -12,21 +12,27 @@ writes down the second answer of one `Client`, when all modules are loaded.
 """
 
 import asyncio
+import dis
 import json
 import os
 import subprocess
 import sys
 import threading
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import ollama_admin
 from ollama_admin.client import Client
 
 PACKAGE = f"{Path(ollama_admin.__file__).parent}{os.sep}"
-BEGINS = 8  # bytes of code before which a frame has only just begun, as `f_lasti` counts them
+
+
+@cache
+def begins(code: CodeType) -> int:
+    """Where a function begins, as `f_lasti` counts: what a generator goes on with is behind it."""
+    return next(step.offset for step in dis.get_instructions(code) if step.opname == "RESUME")
 
 
 class Entry(NamedTuple):
@@ -77,7 +83,7 @@ def _main(result: Path, words: list[str]) -> None:
     def look(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
         is_ours = event == "call" and code.co_filename.startswith(PACKAGE)
-        if is_ours and frame.f_lasti < BEGINS and code.co_name != "<module>":
+        if is_ours and frame.f_lasti <= begins(code) and code.co_name != "<module>":
             file = f"ollama_admin/{code.co_filename.removeprefix(PACKAGE)}"
             is_main = threading.current_thread() is threading.main_thread()
             entries.append(Entry(file, code.co_qualname.replace(".<locals>", ""), is_main))

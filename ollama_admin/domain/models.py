@@ -55,13 +55,19 @@ class Listing:
     def __init__(self, body: bytes, models: Sequence[ListedModel]) -> None:
         self.body = body
         self.models = models
-        self._by_key: dict[str, list[ListedModel]] = {}
-        for model in models:
-            self._by_key.setdefault(names.model_key(model.name), []).append(model)
+        self._by_key: dict[str, Sequence[ListedModel]] = {}
 
     def named(self, name: names.ModelName) -> Sequence[ListedModel]:
         """Those that have this name, to Ollama: in whatever spelling."""
-        return self._by_key.get(name.key, ())
+        found = self._by_key.get(name.key)
+        if found is None:
+            found = self._by_key[name.key] = name.among(self.models)
+        return found
+
+    def only(self, name: names.ModelName) -> ListedModel | None:
+        """The one that has this name; None for nothing, or for several."""
+        models = self.named(name)
+        return models[0] if len(models) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

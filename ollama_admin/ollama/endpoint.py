@@ -322,13 +322,14 @@ class Endpoint:
                         sending=sending,
                     )
                     response = await stack.enter_async_context(asking)
-                answered(response.status)
+                if answered is not None:
+                    answered(response.status)
                 yield response
 
     @contextmanager
-    def _watched(self, method: str, path: str) -> Iterator[Callable[[int | None], None]]:
+    def _watched(self, method: str, path: str) -> Iterator[Callable[[int | None], None] | None]:
         if self._watch is None:
-            yield lambda _: None
+            yield None
             return
         answered = self._watch.asked(self.target.ref, method, path)
         try:

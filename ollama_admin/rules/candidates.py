@@ -57,6 +57,7 @@ def is_demanded(candidate: Candidate) -> bool:
 
 def from_row(target: Target, server: Server, row: Model, name: ModelName) -> Candidate:
     """A candidate as the catalogue knows it."""
+    shows = shows_digests(server, row)
     return Candidate(
         target=target,
         server=server,
@@ -65,8 +66,8 @@ def from_row(target: Target, server: Server, row: Model, name: ModelName) -> Can
         is_listed_now=False,
         version=server.version,
         is_remote=_is_remote(name, row),
-        shows_digests=shows_digests(server, row),
-        stored_digest=stored_build(server, row),
+        shows_digests=shows,
+        stored_digest=row.digest if shows else None,
     )
 
 

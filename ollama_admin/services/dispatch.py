@@ -6,8 +6,8 @@ came of it, pass the request on to the next one that holds the same build.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, nullcontext, suppress
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -32,7 +32,7 @@ from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.slots import Slots
-from ollama_admin.services.trail import Carried, Deadline, Trail
+from ollama_admin.services.trail import FOR_EVER, Carried, Deadline, Trail
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
@@ -125,7 +125,9 @@ class Dispatch:
 
         Without a plan one is made. Closing the generator ends the work upstream.
         """
-        deadline = Deadline.after(request.terms.timeout)
+        deadline = FOR_EVER
+        if request.terms.timeout is not None:
+            deadline = Deadline.after(request.terms.timeout)
         trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
         outcome: str | None = "error"
         try:
@@ -168,11 +170,11 @@ class Dispatch:
         note = trail.request.caller.note
         candidates = await self._candidates(trail, carrier, plan)
         while True:
-            candidate, lease = await trail.deadline.keep(self._slot(trail.request, candidates))
+            candidate, lease = await _in_time(trail, self._slot(trail.request, candidates))
             began = time.monotonic()
             try:
                 parts = self._answer_of(trail, candidate, lease, carrier)
-                with self._loads.running(candidate):
+                with self._running(candidate, candidates):
                     async with aclosing(parts):
                         async for part in parts:
                             trail.begun = True
@@ -194,7 +196,7 @@ class Dispatch:
         """Who may be asked, best first; raises the refusal where nobody may."""
         is_old = plan is not None
         if plan is None:
-            plan = await trail.deadline.keep(self._selection.plan(trail.request, trail.asking))
+            plan = await _in_time(trail, self._selection.plan(trail.request, trail.asking))
         if trail.request.caller.detail is not None:
             for line in plan.lines():
                 trail.request.caller.detail(line)
@@ -204,8 +206,16 @@ class Dispatch:
         if not carrier.proves:
             candidates = _without_demand(candidates)
         if len(candidates) == 1:  # who fails if it has no slot
-            trail.asking(candidates[0].target.ref)
+            trail.asked[candidates[0].target.ref] = None
         return candidates
+
+    def _running(
+        self, candidate: Candidate, candidates: Sequence[Candidate]
+    ) -> AbstractContextManager[None]:
+        """For the time of an answer, others that could be asked instead prefer this server."""
+        if len(candidates) < 2:
+            return nullcontext()
+        return self._loads.running(candidate)
 
     def _in_order(
         self, request: Request, candidates: Sequence[Candidate], *, is_old: bool
@@ -213,9 +223,14 @@ class Dispatch:
         """The candidates in the order of now; the rows of an old plan tell no slots in use. Only
         for a service, which is asked again, servers are read.
         """
+        if len(candidates) < 2:
+            return list(candidates)
         if request.caller.way is Way.API:
             self._loads.asked(candidates)
-        in_flight = self._loads.in_flight if is_old else None
+        in_flight = None
+        if is_old:
+            servers = [candidate.server.id for candidate in candidates if candidate.server]
+            in_flight = {server: self._slots.in_flight(server) for server in servers}
         return list(self._loads.ordered(candidates, request.affinity, in_flight))
 
     def _begin(
@@ -225,7 +240,7 @@ class Dispatch:
         lease: Lease | None,
         carrier: Carrier[A, T],
     ) -> Try[A]:
-        trail.asking(candidate.target.ref)
+        trail.asked[candidate.target.ref] = None
         endpoint = self._connect(candidate.target, None)
         answer = carrier.begin(candidate, trail.started)
         trail.candidate, trail.answer = candidate, answer
@@ -247,7 +262,7 @@ class Dispatch:
             and request.caller.rights.inactive_by_url,
             note=request.caller.note,
         )
-        number = [server.id for server in servers].index(lease.key.server_id)
+        number = [server.id for server in servers].index(lease.server.id)
         return candidates[number], lease
 
     async def _answer_of(
@@ -290,7 +305,7 @@ class Dispatch:
         if (doubt := proof.require(candidate, judgement)) is not None:
             trail.request.caller.note(doubt)
         with suppress(UpstreamError):  # the answer is whole
-            await trail.deadline.keep(carrier.examine(candidate, attempt.endpoint, attempt.answer))
+            await _in_time(trail, carrier.examine(candidate, attempt.endpoint, attempt.answer))
         return self._accepted(trail, attempt, judgement, stats)
 
     @staticmethod
@@ -306,14 +321,15 @@ class Dispatch:
     async def _look(self, trail: Trail, carrier: Carrier[A, T], attempt: Try[A]) -> None:
         """The last look before something is sent: is it the build, is the slot ours still."""
         candidate, terms = attempt.candidate, trail.request.terms
-        attempt.before = await trail.deadline.keep(
+        attempt.before = await _in_time(
+            trail,
             proof.before_sending(
                 candidate,
                 terms,
                 attempt.endpoint,
                 self._lists,
                 may_be_recent=carrier.proves_behind,
-            )
+            ),
         )
         if attempt.lease is not None and not attempt.lease.is_trusted:
             raise _LeaseLostError
@@ -327,10 +343,17 @@ class Dispatch:
         """The digest step: what the server lists right after the last token."""
         looking = self._lists.now(attempt.candidate.target.ref, attempt.endpoint)
         try:
-            listing = await trail.deadline.keep(looking)
+            listing = await _in_time(trail, looking)
         except UpstreamError:
             return Judgement(proof=Proof.UNREAD)
         return _judgement(attempt, listing)
+
+
+async def _in_time(trail: Trail, work: Awaitable[T]) -> T:
+    """Await `work` within the time that the request has."""
+    if trail.deadline.time is None:
+        return await work
+    return await trail.deadline.keep(work)
 
 
 def _without_list(trail: Trail, carrier: Carrier[A, T], attempt: Try[A]) -> Judgement | None:
@@ -360,7 +383,7 @@ def _judgement(attempt: Try[A], listing: Listing | None) -> Judgement:
         candidate.name.text,
         known=known,
         before=before,
-        after=proof.only(listing, candidate),
+        after=listing.only(candidate.name),
         started=attempt.answer.server_started,
     )
 

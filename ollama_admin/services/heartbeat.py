@@ -123,7 +123,7 @@ class Heartbeat:
         self._is_away = False
         for held in due:
             if held.key in beat.renewed:
-                held.renewed = max(held.renewed, sent)
+                held.renew(sent)
             elif held in self._pools[held.key.server_id].held:  # not given back meanwhile
                 self._lose(held)
         self._learn(beat, {held.key.server_id for held in due}, sent)
@@ -165,7 +165,7 @@ class Heartbeat:
         self.end_if_idle()
 
     def _lose(self, held: Held) -> None:
-        held.lost = True
+        held.lose()
         self._drop(held)
         if held.lease is not None:
             name = held.lease.server.name

@@ -52,23 +52,36 @@ class Held:
     `is_leaving`: it goes back when its request ends, as the limit was lowered since.
     """
 
-    __slots__ = ("idle_since", "is_leaving", "key", "lease", "lost", "renewed", "times")
+    __slots__ = (
+        "idle_since",
+        "is_leaving",
+        "key",
+        "lease",
+        "lost",
+        "renewed",
+        "times",
+        "trusted_until",
+    )
 
     def __init__(self, key: LeaseKey, sent: float, times: LeaseTimes) -> None:
         self.key = key
         self.times = times
         self.renewed = sent  # when the statement that granted or renewed it last was sent
+        self.trusted_until = sent + times.ttl - times.margin
         self.lease: Lease | None = None
         self.idle_since = sent
         self.is_leaving = False
         self.lost = False
 
-    @property
-    def is_trusted(self) -> bool:
-        """Whether it is ours for certain."""
-        if self.lost:
-            return False
-        return uptime() < self.renewed + self.times.ttl - self.times.margin
+    def renew(self, sent: float) -> None:
+        """It was renewed by a statement that was sent then."""
+        self.renewed = max(self.renewed, sent)
+        self.trusted_until = self.renewed + self.times.ttl - self.times.margin
+
+    def lose(self) -> None:
+        """It is somebody else's now."""
+        self.lost = True
+        self.trusted_until = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -125,7 +138,7 @@ class Lease:
     @property
     def is_trusted(self) -> bool:
         """Whether the slot is ours for certain: nothing may be sent when it is not."""
-        return not self._is_ended and self.held.is_trusted
+        return not self._is_ended and uptime() < self.held.trusted_until
 
     @property
     def is_owned(self) -> bool:

@@ -45,7 +45,8 @@ class Pool:
     @property
     def may_become_free(self) -> bool:
         """Whether a request can get a slot without the database."""
-        return any(held.is_trusted for held in self.held)
+        now = uptime()
+        return any(now < held.trusted_until for held in self.held)
 
     @property
     def was_full_just_now(self) -> bool:
@@ -70,7 +71,8 @@ class Pool:
         if not self._idle:
             return None
         held = self._idle[-1]
-        return held if held.is_trusted and not held.is_leaving else None
+        is_ours = uptime() < held.trusted_until
+        return held if is_ours and not held.is_leaving else None
 
     def lease(self, held: Held) -> Lease:
         """Let a request run under a slot that is not among the kept ones."""
@@ -105,7 +107,7 @@ class Pool:
 
     def add(self, held: Held) -> None:
         for known in [one for one in self.held if one.key == held.key]:
-            known.lost = True  # the database forgot that it had granted it
+            known.lose()  # the database forgot that it had granted it
             self.drop(known)
         self.held.add(held)
 

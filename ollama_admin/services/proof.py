@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.digests import short
-from ollama_admin.domain.models import ListedModel, Listing
+from ollama_admin.domain.models import ListedModel
 from ollama_admin.domain.requests import Terms
 from ollama_admin.errors import ModelMismatch, ModelNotFound, UpstreamError
 from ollama_admin.rules.candidates import Candidate, Demand
@@ -19,13 +19,8 @@ RECENT = 1.0  # seconds
 
 async def listed(candidate: Candidate, endpoint: "Endpoint", lists: Lists) -> ListedModel | None:
     """What the server itself lists under the name now; None for nothing, or for several models."""
-    return only(await lists.now(candidate.target.ref, endpoint), candidate)
-
-
-def only(listing: Listing, candidate: Candidate) -> ListedModel | None:
-    """The one model of a list that has the candidate's name."""
-    models = listing.named(candidate.name)
-    return models[0] if len(models) == 1 else None
+    listing = await lists.now(candidate.target.ref, endpoint)
+    return listing.only(candidate.name)
 
 
 async def before_sending(
@@ -79,7 +74,8 @@ async def _demanded(
     candidate: Candidate, demand: Demand, endpoint: "Endpoint", lists: Lists, within: float
 ) -> ListedModel:
     name, ref = candidate.name.text, candidate.target.ref
-    model = only(await lists.recent(ref, endpoint, within=within), candidate)
+    listing = await lists.recent(ref, endpoint, within=within)
+    model = listing.only(candidate.name)
     if model is None:
         raise ModelNotFound(f"server {ref} does not list model {name!r} any more")
     if not demand.allows(model.digest):

@@ -25,7 +25,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.services.grants import Grants
 from ollama_admin.services.heartbeat import Heartbeat
-from ollama_admin.services.leases import Held, Lease, LeaseTimes
+from ollama_admin.services.leases import Held, Lease, LeaseTimes, uptime
 from ollama_admin.services.pools import Note, Pool
 from ollama_admin.services.queues import Queue, QueuedRequest
 from ollama_admin.store import slots as store
@@ -148,7 +148,7 @@ class Slots:
     def _free(self, pool: Pool, held: Held) -> "asyncio.Task[None] | None":
         """Hand a slot on, keep it, or begin to give it back."""
         is_ours = not (held.is_leaving or self._is_closed) and held in pool.held
-        if is_ours and held.is_trusted:
+        if is_ours and uptime() < held.trusted_until:
             if pool.yields():
                 return self._start(self._give_back([held], wakes=False))
             if pool.hand_on(held):

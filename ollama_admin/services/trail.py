@@ -64,6 +64,9 @@ class Deadline:
             raise ServerUnreachable(message, hint) from exc
 
 
+FOR_EVER = Deadline(None)
+
+
 @dataclass(slots=True, kw_only=True)
 class Trail:
     """One request on its way, as its receipt tells it.
@@ -77,7 +80,7 @@ class Trail:
     started: float
     deadline: Deadline
     begun: bool = False
-    asked: list[ServerRef] = field(default_factory=list)
+    asked: dict[ServerRef, None] = field(default_factory=dict)
     candidate: Candidate | None = None
     answer: Carried | None = None
     stats: Stats | None = None
@@ -86,8 +89,7 @@ class Trail:
     attempts: list[Attempt] = field(default_factory=list)
 
     def asking(self, server: ServerRef) -> None:
-        if not self.asked or self.asked[-1] != server:
-            self.asked.append(server)
+        self.asked[server] = None
 
     def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
         ms = round((time.monotonic() - began) * 1000)
@@ -108,7 +110,7 @@ class Trail:
             way=self.request.caller.way,
             asked_model=self.request.route.model,
             model=model,
-            server=self.asked[-1] if self.asked else None,
+            server=next(reversed(self.asked), None),
             digest=digest,
             proof=proven,
             verified=proven is Proof.DIGEST,
