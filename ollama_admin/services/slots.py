@@ -74,10 +74,10 @@ class Slots:
         """A slot at the first of the servers that has a free one, else at the first that gets one
         in `wait` seconds. Where a kept one is free, nothing is awaited.
 
-        Nobody overtakes: a server that others wait for in this process counts as full. Those who
-        wait get their turns by key and weight, and in the order in which they came where the key is
-        the same. Raises ServerBusy, and ServerNotFound or ServerInactive when no server is left
-        that could give one. `note` hears of waiting, and of what becomes of the lease.
+        Nobody overtakes: a server that others wait for in this process counts as full. Who waits
+        has turns by key and weight, and within a key in order. Raises ServerBusy, and
+        ServerNotFound or ServerInactive when no server is left that could give one. `note` hears of
+        waiting, and of what becomes of the lease.
         """
         note = note or self._note
         full: list[Server] = []
@@ -100,8 +100,7 @@ class Slots:
         if wait <= 0:
             raise ServerBusy(_at_limit(full), _hint(full))
         waiting = QueuedRequest(even_inactive=even_inactive, key=key, weight=weight)
-        lease = await self._wait(waiting, full, wait, note)
-        return _handed_over(lease, note)
+        return _handed_over(await self._wait(waiting, full, wait, note), note)
 
     async def _new(self, pool: Pool, wait: float, even_inactive: bool) -> Lease | None:
         """A slot from the database, or one that became free meanwhile; None when none is."""

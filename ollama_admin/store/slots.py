@@ -96,23 +96,20 @@ def take(
     values = {"at_server": server_id, "by": holder, "seconds": ttl, "waited": waited}
     values |= moment(connection)
     room = _room(connection, server_id, values, even_inactive=even_inactive)
-    missing = min(wanted, room.limit - room.held - room.older)
+    count = min(wanted, room.limit - room.held - room.older)
     keys: list[LeaseKey] = []
     made = room.made
-    while missing > 0:
-        rows = connection.execute(_take(connection.dialect.name), values | {"wanted": missing})
+    while len(keys) < count:
+        rows = connection.execute(
+            _take(connection.dialect.name), values | {"wanted": count - len(keys)}
+        )
         keys += [LeaseKey(server_id=server_id, slot=row.slot, token=row.token) for row in rows]
-        missing = min(wanted, room.limit - room.held - room.older) - len(keys)
-        if missing <= 0 or made >= room.limit:
+        if made >= room.limit:
             break
         # by us or by somebody else: there are more at the next turn
-        _make(connection, server_id, range(made + 1, min(made + missing, room.limit) + 1))
-        made += missing
-    return Grant(
-        keys=tuple(sorted(keys, key=lambda key: key.slot)),
-        limit=room.limit,
-        is_active=room.is_active,
-    )
+        made = _make(connection, server_id, made, min(made + count - len(keys), room.limit))
+    keys.sort(key=lambda key: key.slot)
+    return Grant(keys=tuple(keys), limit=room.limit, is_active=room.is_active)
 
 
 def renew(
@@ -274,9 +271,14 @@ def inactive(server_id: int, name: str) -> ServerInactive:
     )
 
 
-def _make(connection: Connection, server_id: int, numbers: Collection[int]) -> None:
-    rows = [{"server_id": server_id, "slot": number} for number in numbers]
-    connection.execute(insert_or(connection, slots).values(rows).on_conflict_do_nothing())
+def _make(connection: Connection, server_id: int, made: int, wanted: int) -> int:
+    """The rows behind the first `made`, so that there are `wanted`; gives back how many there
+    are.
+    """
+    rows = [{"server_id": server_id, "slot": slot} for slot in range(made + 1, wanted + 1)]
+    if rows:
+        connection.execute(insert_or(connection, slots).values(rows).on_conflict_do_nothing())
+    return wanted
 
 
 def _be_durable(connection: Connection) -> None:

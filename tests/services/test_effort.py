@@ -136,8 +136,8 @@ async def test_generation_takes_two_requests_over_one_connection(
 async def test_generation_reads_nothing_of_servers_that_do_not_hold_the_name(
     client: Client, database_url: str, statements: list[str]
 ) -> None:
-    """Two statements choose; a slot is taken and given back by one each, and one writes the
-    receipt.
+    """Two statements choose; one reads the limit, a slot is taken and given back by one each, and
+    one writes the receipt.
     """
     await client.discover()
     async with Client(database_url=database_url, environ={}) as first:
@@ -152,6 +152,7 @@ async def test_generation_reads_nothing_of_servers_that_do_not_hold_the_name(
     assert [statement.split()[1].split(".")[0] for statement in chosen] == [
         "ollama_servers",
         "ollama_models",
+        "ollama_servers",
     ]
     assert "IN (SELECT ollama_models.server_id" in chosen[0]
     assert sum("UPDATE ollama_slots" in statement for statement in told) == 2

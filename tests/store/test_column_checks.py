@@ -32,6 +32,7 @@ ADD_PIN = (
     f" VALUES ('alpha', 'alpha', 'abc', {TIME}, {TIME})"
 )
 ADD_SLOT = "INSERT INTO ollama_slots (server_id, slot, expires_at) VALUES (1, 1, 2.5)"
+ADD_WAITING = "INSERT INTO ollama_waiting VALUES ('host:1:a', 1, 2, 2.5, 'boot', 7.5)"
 ADD_RECEIPT = (
     "INSERT INTO ollama_receipts (created_at, way, proof, verified, outcome, attempts)"
     f" VALUES ({TIME}, 'cli', 'digest', true, 'ok', 1)"
@@ -233,6 +234,7 @@ def test_no_column_of_sqlite_takes_bytes(
 ) -> None:
     url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'one.db')}"
     add_rows(url)
+    execute(url, ADD_WAITING)
     with pytest.raises(IntegrityError):
         execute(url, f"UPDATE {table} SET {column} = x'ff'")
 
