@@ -29,16 +29,18 @@ class Counter:
         self.peak = 0
         self.served = 0
         self.wrong: list[str] = []
+        self.waits: list[tuple[int, float]] = []  # process and seconds, for each request
         self.pause: asyncio.Event | None = None  # instead of the usual time, requests wait for it
         self._tokens: defaultdict[int, int] = defaultdict(int)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
         if line:
-            slot, token, _ = map(int, line.split())
-            self._begin(slot, token)
+            slot, token, process, waited = line.split()
+            self.waits.append((int(process), float(waited)))
+            self._begin(int(slot), int(token))
             await self._take_time(reader)
-            self._end(slot, token)
+            self._end(int(slot), int(token))
             writer.write(b"done\n")
         writer.close()
 

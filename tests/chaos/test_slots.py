@@ -3,13 +3,16 @@
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.services.leases import LeaseTimes
-from tests.chaos.slots import Storm, counting, weather, working
+from tests.chaos.slots import LIMIT, Counter, Storm, counting, weather, working
+from tests.conftest import migrate
+from tests.postgres import OwnPostgresServer
 from tests.slot_rows import SECONDS, SlotRows, eventually, uptime
 
 TTL = 2.0
@@ -60,3 +63,85 @@ async def test_process_that_stood_still_neither_renews_nor_gives_back_what_other
             await eventually(lambda: counter.served > 1)
             assert counter.wrong == []
     rows.close()
+
+
+@pytest.mark.parametrize("how", ["stop", "crash"])
+async def test_limit_holds_while_the_database_is_restarted(
+    stoppable_postgres: OwnPostgresServer, tmp_path: Path, how: str
+) -> None:
+    """Away for less than the life of a lease, and for longer."""
+    await restarts(stoppable_postgres, tmp_path, how, [0.2, 1.5 * TTL])
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", ["stop", "crash"])
+async def test_limit_holds_while_the_database_is_restarted_again_and_again(
+    stoppable_postgres: OwnPostgresServer, tmp_path: Path, how: str
+) -> None:
+    await restarts(stoppable_postgres, tmp_path, how, [0.1, 0.5, 1.5 * TTL] * 8)
+
+
+async def restarts(
+    postgres: OwnPostgresServer, folder: Path, how: str, pauses: Sequence[float]
+) -> None:
+    url = postgres.create_database()
+    migrate(url)
+    async with Client(database_url=url, environ={}) as client:
+        await client.servers.add(name="gpu", url="http://gpu", max_concurrent=LIMIT)
+    rows = SlotRows(url)
+    with rows.transaction() as connection:
+        connection.exec_driver_sql("CHECKPOINT")  # what was made here is not lost
+    rows.close()
+    async with (
+        counting() as (counter, port),
+        working(url, port, tasks=4, ttl=TTL, folder=folder) as workers,
+    ):
+        for _ in range(3):
+            await workers.start()
+        for pause in pauses:
+            await more_served(counter)
+            await asyncio.to_thread(getattr(postgres, how))
+            await asyncio.sleep(pause)
+            await asyncio.to_thread(postgres.start)
+        await more_served(counter)
+        for pid in list(workers.pids):
+            workers.kill(pid)
+    postgres.drop_database(url)
+    assert counter.wrong == []
+    assert counter.peak <= LIMIT
+
+
+async def more_served(counter: Counter) -> None:
+    served = counter.served
+    await eventually(lambda: counter.served > served + 2 * LIMIT)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("limit", [1, 4])
+async def test_sixty_four_processes_take_turns(
+    database_url: str, tmp_path: Path, limit: int
+) -> None:
+    async with Client(database_url=database_url, environ={}) as client:
+        await client.servers.add(name="gpu", url="http://gpu", max_concurrent=limit)
+    async with (
+        counting() as (counter, port),
+        working(database_url, port, tasks=1, ttl=30, folder=tmp_path) as workers,
+    ):
+        for _ in range(64):
+            await workers.start()
+        end = uptime() + 200
+        while len({process for process, _ in counter.waits}) < 64 and uptime() < end:
+            await asyncio.sleep(0.1)
+        counter.waits.clear()
+        while len(counter.waits) < 64 * 5 and uptime() < end:
+            await asyncio.sleep(0.1)
+        waits = [seconds for _, seconds in counter.waits]
+        processes = {process for process, _ in counter.waits}
+        for pid in list(workers.pids):
+            workers.kill(pid)
+    assert counter.wrong == []
+    assert counter.peak <= limit
+    assert len(processes) == 64
+    assert max(waits) <= 3 * sum(waits) / len(waits), sorted(waits)[-10:]

@@ -14,7 +14,8 @@ import sys
 
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
-from ollama_admin.services.leases import LeaseTimes
+from ollama_admin.errors import DatabaseUnavailable
+from ollama_admin.services.leases import LeaseTimes, uptime
 from ollama_admin.services.slots import Slots
 
 FOREVER = 3600.0
@@ -22,12 +23,20 @@ FOREVER = 3600.0
 
 async def ask_for_ever(slots: Slots, server: Server, port: int) -> None:
     while True:
-        async with await slots.first_free([server], wait=FOREVER) as lease:
+        came = uptime()
+        try:
+            lease = await slots.first_free([server], wait=FOREVER)
+        except DatabaseUnavailable:
+            await asyncio.sleep(0.05)
+            continue
+        async with lease:
+            waited = uptime() - came
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             if lease.is_trusted:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(f"{lease.slot} {lease.token} {os.getpid()}\n".encode())
+                line = f"{lease.slot} {lease.token} {os.getpid()} {waited:.3f}\n"
+                writer.write(line.encode())
                 await reader.readline()
-                writer.close()
+            writer.close()
 
 
 async def answer_for_ever(client: Client) -> None:
