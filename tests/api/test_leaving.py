@@ -84,9 +84,10 @@ def test_a_client_that_leaves_the_queue_takes_no_slot(sqlite_api: Service, fakes
         first.sendall(asked())
         fake.run(hold.reached.wait(), SECONDS)
         second.sendall(asked())
-        until(lambda: any("waiting up to" in line for line in sqlite_api.logged))
+        slots = sqlite_api.opened._resources.slots
+        until(lambda: slots.waiting(1) == 1)
         second.close()
-        until(lambda: sqlite_api.opened._resources.slots.waiting(1) == 0)
+        until(lambda: slots.waiting(1) == 0)
         fake.call(hold.release.set)
         assert b'"done":true' in read_all(first)
     until(lambda: in_use(sqlite_api) == 0)
