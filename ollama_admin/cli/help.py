@@ -97,6 +97,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("ollama-admin demo", "ollama-admin demo --keep"),
 }
 
+_ONCE = ("model", "server", "server_url", "capability", "digest")  # options given once at most
 _KINDS = {"int": "a whole number", "float": "a number"}
 
 
@@ -105,8 +106,18 @@ class Page:
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _named(ctx):
+            self._refuse_twice(ctx, args)
             words: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
         return words
+
+    def _refuse_twice(self, ctx: Any, args: list[str]) -> None:
+        """Refuse two answers to the question who answers, of which the parser takes the last."""
+        if ctx.resilient_parsing:  # completion
+            return
+        given = self.make_parser(ctx).parse_args(args=list(args))[2]  # type: ignore[attr-defined]
+        for param in given:
+            if param.name in _ONCE and not param.multiple and given.count(param) > 1:
+                ctx.fail(f"{param.opts[-1]} is given twice")
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the first line; an argument that must be given stands there bare."""

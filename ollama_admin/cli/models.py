@@ -1,6 +1,6 @@
 """`ollama-admin models`"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from ollama_admin.cli.views.models import (
     group_list,
     model_list,
 )
+from ollama_admin.errors import InvalidInput, ServerNotFound
+
+if TYPE_CHECKING:
+    from ollama_admin.client import Client
 
 app = Commands()
 
@@ -56,6 +60,10 @@ def models(
     registry, namespace, model, tag.
     """
     shell = shell_of(context, output)
+    if servers == ["list"] and not shell.run(lambda client: _is_server(client, "list")):
+        raise InvalidInput(
+            "models takes servers, and there is none named 'list'", "ollama-admin models"
+        )
     if by_model:
         group_field = field_of(GROUPS_SORTABLE, sort)
         is_empty = shell.show_list(
@@ -84,6 +92,14 @@ def models(
         )
     if is_empty and not shell.output.json:
         shell.output.note(_absence(shell, name))
+
+
+async def _is_server(client: "Client", name: str) -> bool:
+    try:
+        await client.servers.find(name)
+    except ServerNotFound:
+        return False
+    return True
 
 
 def _absence(shell: Shell, name: str | None) -> str:

@@ -1,6 +1,7 @@
 """The prompt: what stands behind the command, and what comes in by a pipe or file, or is typed."""
 
 import os
+import re
 import select
 import stat
 import sys
@@ -10,9 +11,10 @@ from pathlib import Path
 from ollama_admin.cli.context import Shell
 from ollama_admin.cli.output import Output
 from ollama_admin.domain.names import MODEL_NAME_LIMIT
-from ollama_admin.errors import InvalidInput
+from ollama_admin.errors import InvalidInput, ModelNotFound
 
 PROMPT_LIMIT = 64 * 1024 * 1024  # bytes that come in by a pipe
+_WITH_TAG = re.compile(r"[\w./-]*[a-zA-Z][\w./-]*:[\w.-]+")
 STDIN_PATIENCE = 2.0  # seconds until a note says what is waited for
 
 
@@ -28,7 +30,23 @@ def model_and_prompt(
         if len(words) > 1:
             return words[0], " ".join(words[1:])
         _require_prompt(shell, words[0])
+    elif model is None and len(words) > 1:
+        _refuse_mistyped_model(shell, words[0])
     return model, " ".join(words)
+
+
+def _refuse_mistyped_model(shell: Shell, word: str) -> None:
+    """Refuse a first word that is written as a model with its tag and looks like a known one: the
+    default model would answer in its place.
+    """
+    if not _WITH_TAG.fullmatch(word):
+        return
+    near = shell.run(lambda client: client.models.near(word))
+    if near:
+        raise ModelNotFound(
+            f"no server lists model {word!a}",
+            f"nearest: {', '.join(near)}; as the first word of a prompt, put the prompt in quotes",
+        )
 
 
 def _is_model(shell: Shell, word: str) -> bool:

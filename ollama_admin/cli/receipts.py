@@ -24,6 +24,7 @@ from ollama_admin.cli.views.receipts import (
 )
 from ollama_admin.domain.receipts import SORTS
 from ollama_admin.domain.times import point_in_time
+from ollama_admin.errors import InvalidInput
 
 LIMIT = 50
 
@@ -147,4 +148,8 @@ def prune(
 def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
-    return point_in_time(text, datetime.now(UTC))
+    now = datetime.now(UTC)
+    time = point_in_time(text, now)
+    if time > now:
+        raise InvalidInput(f"the time {text!a} is in the future")
+    return time

@@ -186,6 +186,11 @@ takes_request = takes("asked", RequestOptions, first=True)
 def _format(value: str | None) -> Any:
     if value is None or value == "json":
         return value
+    if not Path(value).exists():
+        raise InvalidInput(
+            f"there is no file {value!a} with a JSON schema",
+            "write --format json, or name a file that holds the schema",
+        )
     data = _read_file(Path(value), "JSON schema")
     try:
         schema = json.loads(data)

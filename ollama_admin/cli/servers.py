@@ -25,6 +25,7 @@ from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.servers import ApiVersion, Server
 from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.rules.likeness import nearest_servers
 
 if TYPE_CHECKING:
     from ollama_admin.client import Client
@@ -102,6 +103,7 @@ def add(  # long because each option is a line or two, here and in the call
     credentials = auth.columns()
 
     async def work(client: "Client") -> Server:
+        await _note_mistyped(shell, client, capability or ())
         if default:
             await _note_default(shell, client, name)
         added = await client.servers.add(
@@ -205,6 +207,7 @@ def update(  # long because each option is a line or two, here and in the call
 
     async def work(client: "Client") -> tuple[Server, Server]:
         before = await client.servers.show(server)
+        await _note_mistyped(shell, client, capability or ())
         if default:
             await _note_default(shell, client, before.name)
         changed = await client.servers.update(
@@ -328,6 +331,22 @@ async def _absence_of_default(client: "Client", server: Server) -> AdminError | 
     except AdminError as exc:
         return exc
     return None
+
+
+async def _note_mistyped(shell: Shell, client: "Client", capabilities: Sequence[str]) -> None:
+    """Refuse several capabilities in one word, and note one that is nearly a known one."""
+    for capability in capabilities:
+        if "," in capability:
+            raise InvalidInput(
+                f"capability {capability!a} has a comma",
+                "give each by itself: --capability vision --capability tools",
+            )
+    if capabilities:
+        known = await client.models.capabilities()
+        for capability in capabilities:
+            near = nearest_servers(capability, known)
+            if capability.casefold() not in map(str.casefold, known) and near:
+                shell.output.note(f"capability {capability!a} is a new one; is {near[0]} meant?")
 
 
 async def _note_default(shell: Shell, client: "Client", name: str | None) -> None:

@@ -69,7 +69,7 @@ def default_model(server: Server) -> str:
         raise InvalidInput(
             f"no model is named, and server {server.name} has no default model",
             "name one with --model, or set it: ollama-admin server update "
-            f"{server.id} --default-model M",
+            f"{server.ref.word} --default-model M",
         )
     return server.default_model
 

@@ -1,5 +1,6 @@
 """The catalogue of models as discovery left it."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -12,6 +13,7 @@ from typing import Any
 
 from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
 from ollama_admin.domain.names import ModelName, model_key
+from ollama_admin.rules.likeness import nearest
 from ollama_admin.rules.routing import has_capability
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
@@ -55,6 +57,11 @@ class Models:
         """Whether some server lists a model that this name means; a glob is no name."""
         rows, _ = await self._db.read(store.named, ModelName.parse(name))
         return bool(rows)
+
+    async def near(self, name: str) -> Sequence[str]:
+        """Names of models that look like this one, the nearest first."""
+        known = await self._db.read(store.similar_names, name)
+        return await asyncio.to_thread(nearest, name, known)
 
     async def stream(
         self,

@@ -54,7 +54,7 @@ class Pins:
 
     async def remove(self, name: str) -> Pin:
         """Let a name mean again what each server says; gives back what was pinned."""
-        removed = await self._db.write(store.remove, names.model_name(name))
+        removed = await self._db.change(store.remove, names.model_name(name))
         if removed is None:
             raise NotFound(f"no pin of {name!r}", "list them with: ollama-admin pin list")
         return removed

@@ -33,7 +33,7 @@ class Receipts:
         many.
         """
         oldest = _aware(before) or datetime.now(UTC) - KEPT
-        return await self._db.write(store.delete_before, oldest)
+        return await self._db.change(store.delete_before, oldest)
 
     async def list(
         self,

@@ -196,7 +196,7 @@ class Servers:
             raise InvalidInput(
                 "nothing to change was given", "see: ollama-admin server update --help"
             )
-        before, after = await self._db.write(self._change, server, values, given, clear, if_state)
+        before, after = await self._db.change(self._change, server, values, given, clear, if_state)
         if before.url != after.url:
             await self._with_note(after)
         had_credentials = before.auth_config or before.headers
@@ -250,13 +250,13 @@ class Servers:
                 store.find(connection, server, hold=True).require_state(if_state)
             return store.remove(connection, server, force=force)
 
-        return await self._db.write(remove)
+        return await self._db.change(remove)
 
     async def enable(self, server: int | str) -> Server:
-        return self._auth.masked(await self._db.write(store.change, server, {"is_active": True}))
+        return self._auth.masked(await self._db.change(store.change, server, {"is_active": True}))
 
     async def disable(self, server: int | str) -> Server:
-        changed = await self._db.write(store.change, server, {"is_active": False})
+        changed = await self._db.change(store.change, server, {"is_active": False})
         if changed.is_default:
             self._note(
                 f"server {changed.name} is still the default; choose another with: server "
@@ -265,7 +265,7 @@ class Servers:
         return self._auth.masked(changed)
 
     async def set_default(self, server: int | str) -> Server:
-        return self._auth.masked(await self._db.write(store.change, server, {"is_default": True}))
+        return self._auth.masked(await self._db.change(store.change, server, {"is_default": True}))
 
     async def check(
         self, servers: Sequence[int | str] = (), *, all: bool = False

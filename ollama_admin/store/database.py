@@ -91,6 +91,16 @@ class Database:
         work = _bound(fn, *args, **kwargs)
         return await asyncio.to_thread(self._run, self._engine, work, WRITE)
 
+    async def change(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`write` of what changes rows that are there: in an SQLite file that is not there it finds
+        none, and does not make it.
+        """
+        if await asyncio.to_thread(self._is_absent):
+            return await self.read(fn, *args, **kwargs)
+        return await self.write(fn, *args, **kwargs)
+
     async def lease(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

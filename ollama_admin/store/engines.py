@@ -94,13 +94,19 @@ def make_private_file(path: Path, *, folders: bool = False) -> None:
     except FileNotFoundError as exc:
         raise DatabaseUnavailable(
             f"the database file {path} cannot be made: there is no folder {target.parent}",
-            f"make the folder, or name another file with --database-url or {DATABASE_URL}",
+            _folder_hint(path),
         ) from exc
     except OSError as exc:
         raise DatabaseUnavailable(
             f"the database file {path} cannot be opened: {exc.strerror}",
             f"name another one with --database-url or {DATABASE_URL}",
         ) from exc
+
+
+def _folder_hint(path: Path) -> str:
+    if "~" in path.parts:
+        return f"~ means nothing in a URL: write sqlite:///{Path.home()}/..."
+    return f"make the folder, or name another file with --database-url or {DATABASE_URL}"
 
 
 @contextmanager

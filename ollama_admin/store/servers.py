@@ -340,12 +340,14 @@ def _refuse_taken(
 def _refuse_other(
     connection: Connection, condition: ColumnElement[bool], but: int | None, what: str
 ) -> None:
-    query = select(servers.c.id, servers.c.name).where(condition, servers.c.id != (but or 0))
+    query = select(servers.c.id, servers.c.name, servers.c.url)
+    query = query.where(condition, servers.c.id != (but or 0))
     row = connection.execute(query).first()
     if row is not None:
+        ref = server_rows.ref(row)
         raise ServerExists(
             f"{what} is taken by server {row.id}, {row.name!r}",
-            f"see it with: ollama-admin server show {row.id}",
+            f"see it with: ollama-admin server show {ref.word}",
             existing_id=row.id,
         )
 

@@ -363,3 +363,50 @@ def test_bug_shows_where_it_is_but_no_value_of_a_variable(
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert "RuntimeError: a bug" in ran.stderr
     assert "hunter2" not in ran.stderr.replace("password = 'hunter2'", "")
+
+
+# mistakes that nobody meant
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("generate", "-m", "alpha", "--model", "beta", "hi"),
+        ("generate", "-s", "one", "-s", "two", "hi"),
+        ("generate", "--digest", "a" * 12, "--digest", "b" * 12, "hi"),
+        ("models", "--capability", "vision", "--capability", "tools"),
+    ],
+    ids=" ".join,
+)
+def test_two_answers_to_who_answers_are_refused(sqlite_cli: Cli, words: tuple[str, ...]) -> None:
+    ran = sqlite_cli.json(*words)
+    assert ran.failure == (2, "invalid_input")
+    assert ran.error["message"].endswith(" is given twice")
+    assert ran.error["hint"] == f"see: ollama-admin {words[0]} --help"
+
+
+@pytest.mark.parametrize("words", [("list", "--since"), ("prune", "--yes", "--before")])
+def test_a_time_in_the_future_is_refused(sqlite_cli: Cli, words: tuple[str, ...]) -> None:
+    ran = sqlite_cli.json("receipts", *words, "2999-01-01")
+    assert ran.failure == (2, "invalid_input")
+    assert ran.error["message"] == "the time '2999-01-01' is in the future"
+
+
+def test_capabilities_in_one_word_are_refused_and_a_mistyped_one_is_noted(cli: Cli) -> None:
+    add = ("server", "add", "one", "gpu", "--no-check", "--capability")
+    assert cli.json(*add, "vision,tools").failure == (2, "invalid_input")
+    assert cli(*add, "vision").stderr == ""
+    ran = cli("server", "update", "one", "--capability", "visoin")
+    assert ran.stderr == "note: capability 'visoin' is a new one; is vision meant?\n"
+
+
+def test_a_tilde_in_a_url_is_told(tmp_path: Path) -> None:
+    ran = Cli().json("--database-url", "sqlite:///~/one.db", "server", "list")
+    assert ran.failure == (5, "database_unavailable")
+    assert ran.error["hint"].startswith("~ means nothing in a URL: write sqlite:////")
+
+
+def test_models_list_is_told_how_models_are_listed(sqlite_cli: Cli) -> None:
+    ran = sqlite_cli.json("models", "list")
+    assert ran.failure == (2, "invalid_input")
+    assert ran.error["hint"] == "ollama-admin models"

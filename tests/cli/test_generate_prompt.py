@@ -304,3 +304,14 @@ def test_explanation_reads_the_words_as_an_answer_does(cli: Cli, fleet: FakeOlla
     chosen = cli.json("generate", "--explain", "phi4:14b", "why").data["chosen"]
     assert chosen == cli.json("generate", "--explain", "-m", "phi4:14b").data["chosen"]
     assert asked(fleet) == []
+
+
+def test_a_mistyped_model_is_not_sent_to_the_default_model(
+    cli: Cli, fleet: FakeOllamaThread
+) -> None:
+    ran = cli.json("generate", "phi4:14", "why")
+    assert ran.failure == (3, "model_not_found")
+    assert ran.error["hint"].startswith("nearest: phi4:14b")
+    assert cli("generate", "12:30 is", "when?").exit_code == 0
+    assert cli("generate", "phi4:14 why").exit_code == 0
+    assert asked(fleet) == [("alpha", "12:30 is when?"), ("alpha", "phi4:14 why")]

@@ -37,7 +37,18 @@ def test_a_reading_command_makes_no_file_and_no_folder(
     assert everything_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("words", [("server", "show", "gpu"), ("server", "remove", "gpu")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("server", "show", "gpu"),
+        ("server", "remove", "gpu"),
+        ("server", "enable", "gpu"),
+        ("server", "update", "gpu", "--priority", "3"),
+        ("server", "set-default", "gpu"),
+        ("pin", "remove", "gpu"),
+    ],
+    ids=" ".join,
+)
 def test_a_server_that_is_looked_for_in_no_database_makes_none(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
