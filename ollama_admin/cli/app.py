@@ -4,6 +4,7 @@ codes.
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -16,7 +17,7 @@ from typer.exceptions import TyperException
 
 import ollama_admin
 from ollama_admin.cli.context import Shell, new_shell, shell_of
-from ollama_admin.cli.help import GroupPage
+from ollama_admin.cli.help import EXAMPLES, GroupPage
 from ollama_admin.cli.options import OutputOption
 from ollama_admin.cli.startup import coerce_lightly
 from ollama_admin.errors import AdminError
@@ -198,7 +199,18 @@ def _usage(exc: TyperException) -> tuple[str, str]:
     context = getattr(exc, "ctx", None)
     path = context.command_path if context else PROGRAM
     message = exc.format_message().rstrip(".")
+    below = _below_groups(message) if path == PROGRAM else []
+    if below:
+        return message[:1].lower() + message[1:], f"there is: {', '.join(below)}"
     return message[:1].lower() + message[1:], f"see: {path} --help"
+
+
+def _below_groups(message: str) -> list[str]:
+    """The commands of groups that have the name of which it was said that there is no such one."""
+    found = re.fullmatch(r"No such command '([\w-]+)'", message)
+    if found is None:
+        return []
+    return [path for path in EXAMPLES if path.split()[1:] == [found[1]]]
 
 
 def _detail(shell: Shell, exc: BaseException) -> None:

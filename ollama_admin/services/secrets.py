@@ -7,7 +7,7 @@ from typing import Any
 from ollama_admin.domain import urls
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import SECRET_FIELDS, Server
-from ollama_admin.errors import AdminError, SecretUnavailable
+from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
 from ollama_admin.services.upstream_auth import ROTATIONS
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
@@ -88,6 +88,10 @@ class StoredSecrets:
         if not self._has_own_key:
             await self._db.write(_reseal, Vault(load_keys(self._settings)))
             return await self.status()
+        if not own_key_file(self._settings).exists() and not (await self.status()).secrets:
+            raise InvalidInput(
+                "there is no secret and no key yet", "the first secret that is stored makes a key"
+            )
         newest = new_key()
         await self._db.write(self._add_key, newest)
         await self._db.write(self._drop_older_keys, newest)
