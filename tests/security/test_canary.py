@@ -445,6 +445,10 @@ ENTRIES: Mapping[str, Entry] = {
         good=lambda *_: [(["receipts", "list"], None)],
         bad=lambda *_: [(["receipts", "list", "--server", "unknown"], None)],
     ),
+    "receipts show": Entry(
+        good=lambda *_: [(["receipts", "show", "1"], None)],
+        bad=lambda *_: [(["receipts", "show", "999999"], None)],
+    ),
     "receipts stats": Entry(
         good=lambda *_: [(["receipts", "stats"], None)],
         bad=lambda *_: [(["receipts", "stats", "--since", "soon"], None)],
