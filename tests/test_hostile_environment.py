@@ -42,6 +42,7 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("pin", "list"): [[], ["-o", "json"]],
     ("pin", "remove"): [["alpha"]],
     ("receipts", "list"): [[], ["-o", "json"]],
+    ("receipts", "show"): [["1"]],
     ("receipts", "stats"): [[], ["-o", "json"]],
     ("receipts", "prune"): [["--yes"]],
     ("import-env",): [["legacy.env"], ["legacy.env", "--dry-run"], ["legacy.env", "--discover"]],

@@ -44,6 +44,17 @@ def sorted_by(rows: Sequence[T], field: Field[T] | None, *, reverse: bool) -> li
     return known + [row for row in rows if field.value(row) is None]
 
 
+def in_order(
+    read: Callable[[Any], AsyncGenerator[Sequence[T], None]],
+    field: Field[T] | None,
+    *,
+    reverse: bool,
+    limit: int | None,
+) -> Callable[[Any], AsyncGenerator[Sequence[T], None]]:
+    """What reads a list from a client, so that it is sorted and cut."""
+    return lambda client: arranged(read(client), field, reverse=reverse, limit=limit)
+
+
 async def arranged(
     parts: AsyncGenerator[Sequence[T], None],
     field: Field[T] | None,

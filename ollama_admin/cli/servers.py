@@ -20,7 +20,7 @@ from ollama_admin.cli.options import (
     complete_capability,
     complete_model,
 )
-from ollama_admin.cli.ordering import LimitOption, ReverseOption, arranged, field_of
+from ollama_admin.cli.ordering import LimitOption, ReverseOption, field_of, in_order
 from ollama_admin.cli.results import end_with_results, names_one_server
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.servers import ApiVersion, Server
@@ -143,16 +143,19 @@ def list_servers(
     shell = shell_of(context, output)
     field = field_of(views.SORTABLE, sort)
     counts: dict[int, int] = {}
+    read = partial(_servers, shell, counts, capability)
+    shell.show_list(in_order(read, field, reverse=reverse, limit=limit), views.server_list(counts))
 
-    async def read(client: "Client") -> AsyncGenerator[Sequence[Server], None]:
-        if not shell.output.json:  # a column of the table alone
-            counts.update(await client.servers.model_counts())
-        rows = client.servers.stream(capability=capability)
-        async with aclosing(arranged(rows, field, reverse=reverse, limit=limit)) as batches:
-            async for batch in batches:
-                yield batch
 
-    shell.show_list(read, views.server_list(counts))
+async def _servers(
+    shell: Shell, counts: dict[int, int], capability: str | None, client: "Client"
+) -> AsyncGenerator[Sequence[Server], None]:
+    """Every row; `counts` is filled with how many models each has."""
+    if not shell.output.json:  # a column of the table alone
+        counts.update(await client.servers.model_counts())
+    async with aclosing(client.servers.stream(capability=capability)) as batches:
+        async for batch in batches:
+            yield batch
 
 
 @app.command("show")

@@ -103,7 +103,7 @@ async def test_name_equal_after_folding_is_taken(client: Client, name: str) -> N
     await client.servers.add(name="gpu", url="one")
     with pytest.raises(ServerExists, match="is taken by server 1, 'gpu'") as refused:
         await client.servers.add(name=name, url="two")
-    assert refused.value.hint == "see it with: ollama-admin server show 1"
+    assert refused.value.hint == "see it with: ollama-admin server show gpu"
     assert await names(client) == ["gpu"]
 
 
