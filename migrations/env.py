@@ -8,8 +8,14 @@ from alembic import context
 
 from ollama_admin.store.tables import metadata
 
+version_table = context.config.attributes["version_table"]
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", literal_binds=True, target_metadata=metadata)
+    context.configure(
+        dialect_name="postgresql",
+        literal_binds=True,
+        target_metadata=metadata,
+        version_table=version_table,
+    )
     with context.begin_transaction():
         context.run_migrations()
 else:
@@ -17,6 +23,7 @@ else:
     context.configure(
         connection=connection,
         target_metadata=metadata,
+        version_table=version_table,
         transactional_ddl=True,
         render_as_batch=connection.dialect.name == "sqlite",
         on_version_apply=context.config.attributes["on_version_apply"],

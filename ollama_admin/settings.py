@@ -5,6 +5,7 @@ variable.
 the README's table go by it.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,9 @@ IGNORED_VARIABLES = (
     "NETRC",
 )
 
-_POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
+# as other programs write it: each driver has its own spelling of the same database
+_POSTGRES = re.compile(r"(jdbc:)?postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
+_QUOTES = ("'", '"', "`")
 
 
 def _only_whether(_: Any) -> str:
@@ -218,9 +221,10 @@ def _database_url(text: str) -> str:
         raise InvalidInput(
             "the database URL is empty", f"unset {DATABASE_URL} to use the default file"
         )
-    for prefix in _POSTGRES:
-        if text.startswith(prefix):
-            return "postgresql+psycopg://" + text.removeprefix(prefix)
+    text = _without_quotes(text.strip())
+    scheme = _POSTGRES.match(text)
+    if scheme is not None:
+        return "postgresql+psycopg://" + text[scheme.end() :]
     if text.startswith("sqlite:///"):
         path = text.removeprefix("sqlite:///")
         if path and path != ":memory:" and "?" not in path and not path.startswith("file:"):
@@ -233,6 +237,13 @@ def _database_url(text: str) -> str:
         "the database URL is not one of postgresql:// and sqlite:///",
         f"give it with --database-url or {DATABASE_URL}",
     )
+
+
+def _without_quotes(text: str) -> str:
+    """The text inside quotes that a file of variables kept."""
+    if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]:
+        return text[1:-1]
+    return text
 
 
 def _default_database_url() -> str:

@@ -23,9 +23,10 @@ from ollama_admin.settings import (
     unknown_variables,
 )
 from ollama_admin.store.database import Database
-from ollama_admin.store.engines import is_file_missing, shown_url
+from ollama_admin.store.engines import is_file_missing
 from ollama_admin.store.servers import all_servers
 from ollama_admin.store.tables import HEAD
+from ollama_admin.store.urls import shown_url
 from ollama_admin.vault import own_key_file
 
 SAFE_VERSION = (0, 17, 1)  # older ones have published holes that whoever reaches the port can use

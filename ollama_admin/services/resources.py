@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ollama_admin.settings import Settings
 from ollama_admin.store.database import Database
+from ollama_admin.store.urls import foreign_parameters
 
 if TYPE_CHECKING:
     from ollama_admin.domain.secret import Secret
@@ -51,6 +52,9 @@ class Resources:
         self._note = note
         self._times = times
         self._lease_times = lease_times
+        if settings.is_postgresql:
+            for text in foreign_parameters(settings):
+                note(text)
 
     async def aclose(self) -> None:
         """Give back slots, write the receipts that are not written yet, and close every

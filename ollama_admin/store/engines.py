@@ -4,16 +4,17 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
-from ollama_admin.errors import DatabaseUnavailable, InvalidInput
+from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.settings import DATABASE_URL, Settings
 from ollama_admin.store.tables import metadata
+from ollama_admin.store.urls import parsed
 
 # seconds that SQLite itself waits for another writer; `Database` tries again after that
 SQLITE_PATIENCE = 0.2
@@ -121,26 +122,10 @@ def empty_tables() -> Iterator[Connection]:
         engine.dispose()
 
 
-def shown_url(settings: Settings) -> str:
-    """The URL of a PostgreSQL database as it may be shown: without password and parameters.
-
-    Read as the engine reads it: another parser would take a part of a password that is not
-    %-encoded for the host.
-    """
-    url = _parsed(settings)
-    # a password with an @ in it: nobody can say where it ends
-    if "@" in f"{url.host}{url.database}":
-        return "postgresql://***"
-    shown = URL.create(
-        "postgresql", username=url.username, host=url.host, port=url.port, database=url.database
-    )
-    return shown.render_as_string()
-
-
 def _postgres_engine(
     settings: Settings, patience: float, ended: threading.Event | None, **options: Any
 ) -> Engine:
-    url = _parsed(settings)
+    url = parsed(settings)
     from ollama_admin.store.waiting import open_postgres_engine  # loads the driver
 
     return open_postgres_engine(url, ended or threading.Event(), patience=patience, **options)
@@ -212,14 +197,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _create(url: URL, **options: Any) -> Engine:
     return create_engine(url, hide_parameters=True, **options)
-
-
-def _parsed(settings: Settings) -> URL:
-    with suppress(ArgumentError, ValueError):  # their own messages repeat the URL, password and all
-        url = make_url(settings.database_url)
-        if "%00" not in settings.database_url and (url.port is None or 0 < url.port <= 65535):
-            return url
-    raise InvalidInput(
-        "the database URL cannot be read",
-        "write postgresql://user@host:5432/database, the password %-encoded",
-    )

@@ -95,7 +95,10 @@ def pending_sql(settings: Settings) -> str:
     now = status(settings)
     if not now.pending:
         return ""
-    buffer = StringIO()
+    with translated(settings):
+        moved = _adoption(open_migration_engine(settings, LOCK_TIMEOUT))
+    buffer = StringIO("".join(f"{statement};\n\n" for statement in moved))
+    buffer.seek(0, os.SEEK_END)
     config = _config(buffer)
     command.upgrade(config, f"{now.current}:head" if now.current else "head", sql=True)
     return buffer.getvalue()
@@ -119,6 +122,8 @@ def _run(
             _lock_postgresql(connection, lock_timeout)
         else:
             _back_up(connection, settings.sqlite_path)
+        for statement in schema.adoption(connection):
+            connection.execute(text(statement))
 
     with engine.connect().execution_options(**WRITE) as connection:
         config = _config()
@@ -193,6 +198,11 @@ def _current(engine: Engine) -> str | None:
         return schema.revision(connection)
 
 
+def _adoption(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return schema.adoption(connection)
+
+
 def _revisions() -> tuple[str, ...]:
     try:
         # of a file that is not there
@@ -233,6 +243,7 @@ def _config(buffer: StringIO | None = None) -> Config:
         config.output_buffer = buffer
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    config.attributes["version_table"] = schema.VERSION_TABLE
     return config
 
 

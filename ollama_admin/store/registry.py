@@ -14,7 +14,7 @@ from ollama_admin.store.tables import registry
 
 _CHANGED = "registry_changed"
 # put together once: one is run twice a second
-_SCHEMA = select(func.max(column("version_num", Text))).select_from(table("alembic_version"))
+_SCHEMA = select(func.max(column("version_num", Text))).select_from(table("ollama_admin_version"))
 _REVISION = select(registry.c.revision, _SCHEMA.scalar_subquery().label("schema"))
 _RAISE = update(registry).values(revision=registry.c.revision + 1)
 

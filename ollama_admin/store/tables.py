@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0006"
+HEAD = "0007"
 
 metadata = MetaData(
     naming_convention={

@@ -136,8 +136,8 @@ def test_a_new_sqlite_file_is_filled_at_the_start(tmp_path: Path) -> None:
 def stamp(url: str, revision: str) -> str:
     """Write another revision into the database; the one that stood there."""
     read, write = (
-        "SELECT version_num FROM alembic_version",
-        f"UPDATE alembic_version SET version_num = '{revision}'",
+        "SELECT version_num FROM ollama_admin_version",
+        f"UPDATE ollama_admin_version SET version_num = '{revision}'",
     )
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)

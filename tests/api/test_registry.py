@@ -136,4 +136,4 @@ def test_a_schema_that_moves_under_it_is_not_ready(api: Service) -> None:
 
 
 def stamp(connection: Any, revision: str) -> None:
-    connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+    connection.exec_driver_sql(f"UPDATE ollama_admin_version SET version_num = '{revision}'")

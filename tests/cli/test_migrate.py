@@ -15,7 +15,7 @@ from tests.cli.running import SECONDS, Cli
 from tests.postgres import OwnPostgresServer
 from tests.store.processes import fork_commands_at_once
 
-HEAD = "0006"
+HEAD = "0007"
 REVISIONS = ["0001", "0002", "0003", "0004", "0005", HEAD]
 APPLIED = "".join(f"applied {revision}\n" for revision in REVISIONS) + f"the schema is at {HEAD}\n"
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ollama_admin ' || current_schema(), 0))"
@@ -65,7 +65,7 @@ def tables(url: str) -> set[str]:
 
 
 OURS = {
-    "alembic_version",
+    "ollama_admin_version",
     "ollama_servers",
     "ollama_models",
     "ollama_pins",
@@ -233,7 +233,7 @@ def test_first_row_on_sqlite_makes_the_tables(tmp_path: Path) -> None:
 
 
 def test_schema_newer_than_the_program_is_refused(cli: Cli, database_url: str) -> None:
-    statement = "UPDATE alembic_version SET version_num = '9999'"
+    statement = "UPDATE ollama_admin_version SET version_num = '9999'"
     if database_url.startswith("sqlite"):
         connection = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
     else:

@@ -238,7 +238,7 @@ def test_a_database_that_is_away_is_a_problem(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_schema_that_is_not_at_head_is_a_problem(cli: Cli, database_url: str) -> None:
-    execute(database_url, "UPDATE alembic_version SET version_num = '0000'")
+    execute(database_url, "UPDATE ollama_admin_version SET version_num = '0000'")
     code, (line,) = findings(cli)
     assert code == 7
     assert line.startswith("problem: the database is at revision 0000, this version needs")

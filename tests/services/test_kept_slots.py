@@ -300,6 +300,7 @@ async def test_kept_slot_is_not_used_when_it_may_be_over(
     await use(slots, server)
     [held] = slots._pools[server.id].held
     held.renewed -= 60
+    held.trusted_until -= 60
     rows.expire(1)
     async with await other.first_free([server], wait=0):
         with pytest.raises(ServerBusy):

@@ -439,7 +439,7 @@ async def test_nothing_is_used_while_the_schema_is_another_one(
 
 
 def stamp(connection: Connection, revision: str) -> None:
-    connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    connection.execute(text(f"UPDATE ollama_admin_version SET version_num = '{revision}'"))
 
 
 async def test_note_that_fails_does_not_end_the_watch(database_url: str, other: Database) -> None:

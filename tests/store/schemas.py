@@ -25,7 +25,7 @@ def schema(url: str) -> list[str]:
     revision.
     """
     found = _of_postgres(url) if url.startswith("postgresql") else _of_sqlite(sqlite_path(url))
-    return sorted(line for line in found if "alembic_version" not in line)
+    return sorted(line for line in found if "ollama_admin_version" not in line)
 
 
 def sqlite_path(url: str) -> Path:

@@ -73,10 +73,11 @@ def with_password(url: str, password: str) -> str:
 async def test_closed_port_is_unavailable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        error = await failure(f"postgresql://u:{CANARY}@127.0.0.1:{unused.getsockname()[1]}/db")
+        port = unused.getsockname()[1]
+        error = await failure(f"postgresql://u:{CANARY}@127.0.0.1:{port}/db")
     assert type(error) is DatabaseUnavailable
     assert (error.message, error.hint) == (
-        "the database cannot be reached",
+        f'the database cannot be reached: Connection refused ("db" at 127.0.0.1:{port})',
         "check host and port, and that it is running",
     )
 
@@ -88,14 +89,14 @@ async def test_silent_server_is_given_up_after_the_connect_timeout() -> None:
         started = time.monotonic()
         error = await failure(f"postgresql://u:{CANARY}@127.0.0.1:{silent.getsockname()[1]}/db")
     assert type(error) is DatabaseUnavailable
-    assert error.message == "the database does not answer"
+    assert error.message.startswith("the database does not answer: ")
     assert time.monotonic() - started < waiting.CONNECT_TIMEOUT + 3
 
 
 async def test_wrong_password_is_told_and_not_shown(migrated_postgres_url: str) -> None:
     error = await failure(with_password(migrated_postgres_url, CANARY))
     assert type(error) is DatabaseUnavailable
-    assert error.message == "the database refused the user or password"
+    assert error.message.startswith("the database refused the user or password: ")
 
 
 async def test_missing_database_is_told(migrated_postgres_url: str) -> None:
@@ -113,7 +114,7 @@ async def test_missing_database_is_told(migrated_postgres_url: str) -> None:
         f"postgresql://u:{CANARY}@127.0.0.1:9/db?nonsense={CANARY}",
         f"postgresql://u:{CANARY}%00@127.0.0.1:9/db",
         f"postgresql://u:{CANARY}@127.0.0.1%00:9/db",
-        f"postgresql+asyncpg://u:{CANARY}@127.0.0.1/db",
+        f"oracle+oracledb://u:{CANARY}@127.0.0.1/db",
         f"mysql://u:{CANARY}@127.0.0.1/db",
         f"sqlite:///file:{CANARY}?mode=rw",
         CANARY,
@@ -155,18 +156,20 @@ async def test_connection_ended_by_the_server_between_two_uses_is_replaced(
         ("XX000", DatabaseUnavailable, "failed with code XX000"),
     ],
 )
-async def test_postgresql_failure_is_named_by_its_code_alone(
+async def test_postgresql_failure_is_sorted_by_its_code(
     migrated_postgres_url: str, code: str, kind: type[AdminError], message: str
 ) -> None:
     def fail(connection: Connection) -> None:
         connection.execute(
-            text(f"DO $$ BEGIN RAISE EXCEPTION '{CANARY}' USING ERRCODE = '{code}'; END $$")
+            text(f"DO $$ BEGIN RAISE EXCEPTION 'a sentence' USING ERRCODE = '{code}'; END $$")
         )
 
     with opened(migrated_postgres_url) as db, pytest.raises(kind, match=message) as failed:
         await db.write(fail)
     assert type(failed.value) is kind
-    assert CANARY not in f"{failed.value.message} {failed.value.hint}"
+    # what it says of a value may hold the value
+    is_said = kind is DatabaseUnavailable or code == "53300"
+    assert ("a sentence" in failed.value.message) == is_said
 
 
 # a schema that is not there, or not this one

@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from ollama_admin.store import migrations, tables
 from ollama_admin.store.engines import open_migration_engine
 from ollama_admin.store.migrations import status, upgrade
+from ollama_admin.store.schema import VERSION_TABLE
 from tests.store.revisions import is_postgresql, settings
 from tests.store.schemas import schema
 
@@ -28,6 +29,7 @@ CHECKSUMS = {
     "0004_registry_revision": "5b91af1552c73a54adc09da2b8f3ede25f21e7b21f7d430f702db504a3764786",
     "0005_receipt_request_id": "ed5f2c4a15ffb5f7b516971ebd72206454332dd9e8a5e1bda3106b69df6d2b68",
     "0006_waiting": "6175a6546fd97a316ea150989f7fada297a67721422faa9690599f95abffcc85",
+    "0007_version_table": "26f77c6ac03f3e0599cce5d577716cb777ac4650c653ca20ec4a85a5cfee5c79",
 }
 
 NAMES = {
@@ -54,7 +56,11 @@ def with_postgresql_options() -> sa.MetaData:
 
 def test_migrated_database_is_what_the_tables_say(database_url: str) -> None:
     with open_migration_engine(settings(database_url), 5).connect() as connection:
-        options = {"compare_type": True, "compare_server_default": True}
+        options = {
+            "compare_type": True,
+            "compare_server_default": True,
+            "version_table": VERSION_TABLE,
+        }
         assert (
             compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata)
             == []
