@@ -17,7 +17,7 @@ from ollama_admin.settings import Settings
 
 # parameters of other drivers that change nothing here
 _FOREIGN = frozenset(
-    [
+    (
         "pgbouncer",
         "connection_limit",
         "pool_timeout",
@@ -45,7 +45,7 @@ _FOREIGN = frozenset(
         "supa",
         "serverVersion",
         "charset",
-    ]
+    )
 )
 _SSL = {"true": "require", "require": "require", "1": "require", "false": None, "0": None}
 # values that may be shown: the others may be secrets, or a part of one
