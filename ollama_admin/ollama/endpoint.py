@@ -246,15 +246,24 @@ class Endpoint:
             ) as answer,
             aclosing(lines(answer.chunks)) as records,
         ):
+            if _is_document(answer, is_v1=is_v1):
+                document = read_json(b"\n".join([line async for line in records]))
+                for part in wire.v1_answer(document):
+                    yield self._harmless(part)
+                return
             async for record in records:
                 event = wire.v1_event(record) if is_v1 else wire.native_event(read_json(record))
                 if event is None:
                     continue
-                if event.error is not None:
-                    event = replace(event, error=scrubbed(event.error, self.target))
                 if event.done:
                     await read_to_the_end(records)
-                yield event
+                yield self._harmless(event)
+
+    def _harmless(self, event: StreamEvent) -> StreamEvent:
+        """The event, without credentials in what it says of an error."""
+        if event.error is None:
+            return event
+        return replace(event, error=scrubbed(event.error, self.target))
 
     def _interrupted(self, exc: UpstreamError, characters: int) -> StreamInterrupted:
         message = exc.message
@@ -399,3 +408,11 @@ def silence_of(patience: Patience) -> float | None:
     if patience.first_byte is None or patience.idle is None:
         return None
     return max(patience.first_byte, patience.idle)
+
+
+def _is_document(response: Response, *, is_v1: bool) -> bool:
+    """Whether it is one document where records are expected: from a server that ignores `stream`,
+    or a web page.
+    """
+    kind = (response.header("content-type") or "").partition(";")[0].strip().lower()
+    return kind == "text/html" or (is_v1 and kind == "application/json")

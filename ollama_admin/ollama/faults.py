@@ -38,7 +38,9 @@ from ollama_admin.ollama.response import (
     NotConnected,
     ProxyFault,
     Sending,
+    WebPage,
     WriteLate,
+    page_title,
     read_json,
 )
 
@@ -46,8 +48,16 @@ ERROR_TEXT_LIMIT = 500  # characters of what a server says
 # a full queue, or a proxy whose server is away: the request was not taken on
 AWAY = (502, 503, 504)
 WRONG_REQUEST = (400, 413, 415, 422)  # what would be answered to the same again
+UNTRUSTED = "its TLS certificate was not accepted"
 NO_RUNNER = "process has terminated"  # in a 500: the process that was to answer did not start
 
+# of statuses that no Ollama server sends, but a proxy before it
+_PROXY_HINTS = {
+    413: "the proxy before the server takes no body as long as this: raise its limit (nginx: "
+    "client_max_body_size)",
+    504: "the proxy before the server waits too short a time, and a model may still be loading: "
+    "raise its read timeout (nginx: proxy_read_timeout)",
+}
 _NO_HANDSHAKE = "the TLS handshake failed; does the port speak https?"
 _TLS_WORDS = (
     b"HTTP request was sent to HTTPS port",
@@ -108,6 +118,10 @@ def translation(
     if isinstance(exc, _FAILED):
         may_pass_on = sending is None or not sending.is_whole
         return unreachable(target, _reason(exc), may_pass_on=may_pass_on)
+    if isinstance(exc, WebPage):
+        message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
+        hint = "another program answers there, or a login before it: check port and path of the URL"
+        return UpstreamError(message, hint)
     if isinstance(exc, BadAnswer):
         message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
         return UpstreamError(message, "is it an Ollama server?")
@@ -149,9 +163,12 @@ def refused(target: Target, path: str, answer: Answer, model: str | None) -> Adm
     if answer.status in (404, 405) and not refusal.text:
         return _path_not_known(target, path, answer.status)
     message = f"server {target.ref} answered {answer.status} to {path}"
-    hint = _https_hint(target, answer)
-    if answer.status in WRONG_REQUEST and model is not None and hint is None:
-        return RequestRefused(message, said=explanation)
+    https_hint = _https_hint(target, answer)
+    hint = https_hint or _PROXY_HINTS.get(answer.status)
+    if not refusal.text and (title := page_title(answer.body)):
+        explanation = f": {scrubbed(title, target)}"
+    if answer.status in WRONG_REQUEST and model is not None and https_hint is None:
+        return RequestRefused(message, hint, said=explanation)
     return UpstreamError(message, hint, may_pass_on=is_away, said=explanation)
 
 
@@ -200,6 +217,11 @@ def _connection_hint(target: Target, reason: str) -> str:
     if reason == _NO_HANDSHAKE:
         plain = _other_url(target, f"http://{url.netloc}{url.path}")
         return f"if that port speaks plain http: {plain}"
+    if reason.startswith(UNTRUSTED):
+        return (
+            "name a file with its own certificate, or its authority's, in OLLAMA_ADMIN_CA_FILE; "
+            "the URL's host must be in the certificate"
+        )
     if reason.startswith(_SILENCES):
         return "something listens there and is silent: it hangs, loads a model, or is no Ollama"
     if reason == _UNKNOWN_HOST:
@@ -288,7 +310,7 @@ def _reason(exc: Exception) -> str:
     """The system's own reason where there is one below the exception."""
     for cause in _causes(exc):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its TLS certificate was not accepted ({cause.verify_message})"
+            return f"{UNTRUSTED} ({cause.verify_message})"
         if isinstance(cause, ssl.SSLError):
             if isinstance(exc, _CONNECTING):
                 return _NO_HANDSHAKE

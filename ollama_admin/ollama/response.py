@@ -3,6 +3,8 @@ pieces that come in time, in lines of a bounded length, and as JSON that has one
 """
 
 import asyncio
+import html
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ VALUES_LIMIT = 300_000
 BODY_LIMIT = 8 * 1024 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
 END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
+TITLE_LIMIT = 80  # characters of a web page's title
+_TITLE = re.compile(rb"<(title|h1)[^>]*>\s*([^<]{1,500})", re.IGNORECASE)
 
 
 class BadAnswer(Exception):
@@ -78,6 +82,10 @@ class ConnectionClosed(ConnectionFault):
 
 class ConnectionBroken(ConnectionFault):
     """The connection was reset."""
+
+
+class WebPage(BadAnswer):
+    """HTML was sent where JSON was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +272,24 @@ def read_json(data: bytes) -> Any:
     except RecursionError as exc:
         raise BadAnswer("the answer is not JSON that can be read: nested too deep") from exc
     except ValueError as exc:
+        if data.lstrip().startswith(b"<"):
+            raise WebPage(
+                f"the answer is not JSON that can be read: a web page{_titled(data)}"
+            ) from exc
         raise BadAnswer("the answer is not JSON that can be read") from exc
+
+
+def page_title(body: bytes) -> str:
+    """The first words of a web page's title, or of its first heading; empty where there is none."""
+    found = _TITLE.search(body)
+    if found is None:
+        return ""
+    return html.unescape(" ".join(_text(found[2]).split()))[:TITLE_LIMIT]
+
+
+def _titled(body: bytes) -> str:
+    title = page_title(body)
+    return f", {title!a}" if title else ""
 
 
 def _long_line(limit: int) -> BadAnswer:

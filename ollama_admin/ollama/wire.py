@@ -135,11 +135,21 @@ def v1_event(line: bytes) -> StreamEvent | None:
         return None
     if value == b"[DONE]":
         return StreamEvent(done=True)
-    record = _object(read_json(value), "a line of the answer")
+    return _v1_record(_object(read_json(value), "a line of the answer"), "delta")
+
+
+def v1_answer(document: Any) -> list[StreamEvent]:
+    """The events of an answer that came as one document: some servers ignore `stream`."""
+    event = _v1_record(_object(document, "the answer"), "message")
+    return [event] if event.error is not None else [event, StreamEvent(done=True)]
+
+
+def _v1_record(record: Mapping[str, Any], key: str) -> StreamEvent:
+    """What a record says under `delta`, or `message` where it is the whole."""
     if record.get("error"):
         return StreamEvent(error=refusal(record).text)
     choice = _first_choice(record)
-    delta = _object_or_empty(choice, "delta")
+    delta = _object_or_empty(choice, key)
     usage = _object_or_empty(record, "usage")
     return StreamEvent(
         model=_optional_text(record, "model"),
@@ -365,7 +375,7 @@ def _time(value: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-        if time.tzinfo is None:
+        if time.tzinfo is None or time.year == 1:  # so Go writes a time that nobody set
             return None
         return time.astimezone(UTC)
     except (ValueError, OverflowError):

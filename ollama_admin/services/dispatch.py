@@ -302,7 +302,10 @@ class Dispatch:
         if judgement is None:
             judgement = await self._judge(trail, attempt)
         trail.judgement = judgement
-        if (doubt := proof.require(candidate, judgement)) is not None:
+        doubt = proof.require(candidate, judgement)
+        if judgement.proof is Proof.NAME and carrier.proves and not trail.request.terms.no_verify:
+            doubt = self._lists.without_digests(candidate.target.ref)
+        if doubt is not None:
             trail.request.caller.note(doubt)
         with suppress(UpstreamError):  # the answer is whole
             await _in_time(trail, carrier.examine(candidate, attempt.endpoint, attempt.answer))

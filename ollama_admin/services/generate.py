@@ -97,6 +97,8 @@ class _Generating(Carrier[Answer, Piece]):
         answer.require_end()
 
     async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: Answer) -> None:
+        if (spent := _spent_on_thinking(answer)) is not None:
+            self._note(spent)
         self._truncated = await truncated(self._question, candidate, answer, endpoint, self._note)
 
     def reply(self, accepted: Accepted[Answer]) -> Reply:
@@ -122,6 +124,18 @@ class _Generating(Carrier[Answer, Piece]):
 def _name_unknown_options(question: Question, caller: Caller) -> None:
     for key in unknown_options(question.options):
         caller.note(f"option {key} is not one that Ollama is known to read; it is sent as given")
+
+
+def _spent_on_thinking(answer: Answer) -> str | None:
+    """What to know of an answer that ended before it began; None for any other."""
+    if answer.response.getvalue() or answer.tool_calls or not answer.thinking.getvalue():
+        return None
+    if answer.done_reason != "length":
+        return None
+    tokens = "all tokens"
+    if answer.output_tokens is not None:
+        tokens = f"{answer.output_tokens} tokens"
+    return f"{tokens} of thinking, and no answer: give it more with --option num_predict=N"
 
 
 def _offers_tools(question: Question) -> bool:

@@ -27,6 +27,7 @@ class Lists:
         self._reads: dict[tuple[int, bool], _Reads] = {}
         self._behind = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._without_digests: set[int] = set()
 
     async def now(self, ref: ServerRef, endpoint: "Endpoint") -> Listing:
         """The list of an Ollama server, read by a request that is sent after this call.
@@ -81,6 +82,14 @@ class Lists:
             if kept is not None:
                 return kept
         return await self.now(ref, endpoint)
+
+    def without_digests(self, ref: ServerRef) -> str | None:
+        """What to know of a server whose list proves no build, once; None after that."""
+        if ref.id in self._without_digests:
+            return None
+        if ref.id is not None:
+            self._without_digests.add(ref.id)
+        return f"server {ref} lists no digests: only the name of the model was compared"
 
     @property
     def waiting(self) -> int:

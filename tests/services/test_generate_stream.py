@@ -219,8 +219,6 @@ async def test_an_answer_of_an_old_server_is_given_whole(asking: Asking) -> None
         ("generate-runner-killed", {}, StreamInterrupted, None),
         ("chat-runner-killed", {"think": False}, StreamInterrupted, None),
         ("v1-runner-killed", {}, StreamInterrupted, " tick tock tick tick tock"),
-        ("v1-length", {}, StreamInterrupted, ""),
-        ("v1-no-stream", {}, StreamInterrupted, ""),
         ("v1-missing-model", {}, ModelNotFound, ""),
         ("error-missing-model", {}, ModelNotFound, ""),
         ("error-too-long", {}, PromptTooLong, ""),
