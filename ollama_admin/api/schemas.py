@@ -135,7 +135,7 @@ class _Asked(Strict):
 
     model: ModelName
     stream: Flag = Field(None, description="default true")
-    format: Literal["json"] | JsonObject | None = None
+    format: Literal["json", ""] | JsonObject | None = None
     options: JsonObject | None = None
     think: bool | Literal["low", "medium", "high", "max"] | None = None
     keep_alive: int | float | str | None = Field(None, description="seconds, or a duration as 5m")

@@ -26,6 +26,16 @@ class BuildDetails:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownContext:
+    """Tokens of context as `/api/show` tells them: what the model's file chooses, and the most that
+    the model can read. None is not told.
+    """
+
+    chosen: int | None = None
+    longest: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
     """A model as a server lists it. Servers that are not Ollama tell the name only; None is
     unknown.

@@ -59,9 +59,19 @@ class Question:
         return replace(self, truncate=truncate, shift=shift)
 
     def said(self) -> dict[str, Any]:
-        """The fields that say something, by name: those that are not as they are by default."""
+        """The fields that say something, by name: those that are not as they are by default, and
+        not an empty text or list.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(Question)}
-        return {name: value for name, value in values.items() if value != _DEFAULTS[name]}
+        return {
+            name: value
+            for name, value in values.items()
+            if value != _DEFAULTS[name] and not _is_empty(value)
+        }
+
+
+def _is_empty(value: object) -> bool:
+    return isinstance(value, Sequence) and not value
 
 
 _DEFAULTS = vars(Question())

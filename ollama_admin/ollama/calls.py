@@ -93,7 +93,7 @@ def _v1(question: Question, model: str) -> Call:
     body |= {v1.OPTIONS[key]: value for key, value in question.options.items()}
     if question.format == "json":
         body["response_format"] = {"type": "json_object"}
-    elif question.format is not None:
+    elif isinstance(question.format, Mapping):
         schema = {"name": "answer", "schema": dict(question.format)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return Call(path="/v1/chat/completions", body=json_body(body))

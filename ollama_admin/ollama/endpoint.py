@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.callers import Watch
-from ollama_admin.domain.models import BuildDetails, ListedModel, Listing
+from ollama_admin.domain.models import BuildDetails, ListedModel, Listing, ShownContext
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import (
     InvalidInput,
@@ -118,6 +118,10 @@ class Endpoint:
     async def show(self, model: str) -> BuildDetails:
         """What the server tells of the build that the name stands for."""
         return await self._document("POST", "/api/show", wire.build_details, model)
+
+    async def shown_context(self, model: str) -> ShownContext:
+        """The context of a model that `/api/show` tells."""
+        return await self._document("POST", "/api/show", wire.shown_context, model)
 
     async def running(self) -> list[Mapping[str, Any]]:
         """The entries of `/api/ps`, as the server writes them."""

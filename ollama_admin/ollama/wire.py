@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ollama_admin.domain.answers import StreamEvent
-from ollama_admin.domain.models import BuildDetails, ListedModel
+from ollama_admin.domain.models import BuildDetails, ListedModel, ShownContext
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.values import Json
 from ollama_admin.ollama.response import BadAnswer, read_json
@@ -18,6 +18,7 @@ from ollama_admin.ollama.response import BadAnswer, read_json
 MODELS_LIMIT = 10_000  # models of one server
 NAME_LIMIT = 500
 
+_NUM_CTX = re.compile(r"^num_ctx\s+(\d{1,9})\s*$", re.MULTILINE)
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 
@@ -71,6 +72,16 @@ def build_details(document: Any) -> BuildDetails:
         context_length=_count(info.get(f"{architecture}.context_length")),
         embedding_length=_count(info.get(f"{architecture}.embedding_length")),
     )
+
+
+def shown_context(document: Any) -> ShownContext:
+    """The context that `/api/show` tells of a model, of servers of any age."""
+    show = _object(document, "the answer")
+    parameters = show.get("parameters")
+    chosen = None
+    if isinstance(parameters, str) and (found := _NUM_CTX.search(parameters)):
+        chosen = int(found[1])
+    return ShownContext(chosen=chosen or None, longest=build_details(show).context_length)
 
 
 def running(document: Any) -> list[Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import v1
+from ollama_admin.rules.request_types import check_types
 
 # Options that Ollama knows, by the type it insists on: it answers 500 to another one, and ignores
 # unknown names.
@@ -73,6 +74,7 @@ def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = Tru
     is its own affair. Else an empty prompt or conversation is refused, too: Ollama would load the
     model and say nothing.
     """
+    check_types(asked)
     _check_question(asked, needs_content=needs_content)
     check_terms(asked)
     check_route(asked)
@@ -146,7 +148,7 @@ def _check_place(question: Question) -> None:
     if question.tools and question.messages is None:
         raise InvalidInput("tools are given without messages", "put the prompt into messages")
     for name in ("raw", "template", "suffix", "context"):
-        if getattr(question, name) is None:
+        if not getattr(question, name):
             continue
         if question.messages is not None:
             raise InvalidInput(f"{name} is given beside messages", "it goes with a prompt")
@@ -230,7 +232,7 @@ def check_terms(terms: Terms) -> None:
 def _check_format(value: str | Mapping[str, Json] | None) -> None:
     if isinstance(value, Mapping):
         _check_json("the JSON schema", dict(value))
-    elif value not in (None, "json"):
+    elif value not in (None, "", "json"):
         raise InvalidInput(f"format {value!a} is neither json nor a JSON schema")
 
 

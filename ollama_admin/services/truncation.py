@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ollama_admin.domain.models import Model
+from ollama_admin.domain.models import Model, ShownContext
 from ollama_admin.domain.requests import Question
-from ollama_admin.errors import UpstreamError
+from ollama_admin.errors import ModelNotFound, UpstreamError
 from ollama_admin.rules.answers import Answer
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.versions import (
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
 STEP = 1024  # tokens; the contexts that servers choose by themselves are multiples of it
+SHORT = 512  # tokens; hardly a model has a shorter context
 
 
 async def truncated(
@@ -39,15 +40,15 @@ async def truncated(
         return None
     may_be_full = _may_fill_a_context(tokens, question, candidate)
     keeps_whole = keeps_whole_prompt(version)
-    context = None
-    if may_be_full and keeps_whole is not False:
+    if keeps_whole is not False and (may_be_full or (tokens or 0) >= SHORT):
         version = await _version_now(endpoint)
         if version is None:
             return None
         keeps_whole = keeps_whole_prompt(version)
-    if may_be_full or keeps_whole is False:
-        context = await _context(question, candidate, version, endpoint)
-    if tokens is None or context is None or tokens < context:
+    is_full = False
+    if tokens and (may_be_full or keeps_whole is False):
+        is_full = await _is_full(tokens, question, candidate, version, endpoint)
+    if not is_full:
         is_refused = keeps_whole and question.truncate is False and question.shift is False
         return False if is_refused else None
     note(
@@ -66,21 +67,34 @@ def _may_fill_a_context(tokens: int | None, question: Question, candidate: Candi
     return tokens in (wanted, _longest(candidate)) or (not wanted and tokens % STEP == 0)
 
 
-async def _context(
-    question: Question, candidate: Candidate, version: str, endpoint: "Endpoint"
-) -> int | None:
-    """Tokens of context in force; None where neither the request nor the server tells them."""
-    key = version_key(version)
+async def _is_full(
+    tokens: int, question: Question, candidate: Candidate, version: str, endpoint: "Endpoint"
+) -> bool:
+    """Whether the prompt took all of the context, as far as numbers prove it.
+
+    A context that is told is full from there on. One that is only assumed may be another in truth
+    (`OLLAMA_CONTEXT_LENGTH`): there the numbers must be equal.
+    """
     wanted = question.options.get("num_ctx")
-    context = wanted if isinstance(wanted, int) else None
-    if not context and key >= PS_CONTEXT_SINCE:
-        context = await _running_context(candidate, endpoint)
-    if not context and keeps_whole_prompt(version) is False:
-        context = 4096 if key >= CONTEXT_4096_SINCE else 2048
     longest = _longest(candidate)
-    if context and longest:
-        return min(context, longest)
-    return context or None
+    context = wanted if isinstance(wanted, int) and wanted > 0 else None
+    if context is None and version_key(version) >= PS_CONTEXT_SINCE:
+        context = await _running_context(candidate, endpoint)
+    elif context is None or longest is None:
+        shown = await _shown(candidate, endpoint)
+        context, longest = context or shown.chosen, longest or shown.longest
+    if context is not None:
+        return tokens >= min(context, longest or context)
+    return tokens in (longest, _assumed(version))
+
+
+def _assumed(version: str) -> int | None:
+    """Tokens of a context that nobody set; None for versions that tell it."""
+    if keeps_whole_prompt(version) is not False:
+        return None
+    if version_key(version) >= CONTEXT_4096_SINCE:
+        return 4096
+    return 2048
 
 
 def _longest(candidate: Candidate) -> int | None:
@@ -92,6 +106,12 @@ async def _running_context(candidate: Candidate, endpoint: "Endpoint") -> int | 
     with suppress(UpstreamError):
         return await endpoint.running_context(candidate.name.text)
     return None
+
+
+async def _shown(candidate: Candidate, endpoint: "Endpoint") -> ShownContext:
+    with suppress(UpstreamError, ModelNotFound):
+        return await endpoint.shown_context(candidate.name.text)
+    return ShownContext()
 
 
 async def _version_now(endpoint: "Endpoint") -> str | None:

@@ -18,7 +18,8 @@ class SimulatedModel:
     """One build: what a name of the server can stand for.
 
     `says` is streamed one word per chunk, and the chunks joined are `says` again. With `endless`
-    it is said over and over. An empty `digest` is derived from the name, the text and `build`.
+    it is said over and over. `num_ctx` is what its Modelfile sets. An empty `digest` is derived
+    from the name, the text and `build`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class SimulatedModel:
     build: str = ""
     capabilities: tuple[str, ...] = ("completion",)
     context_length: int = 2048
+    num_ctx: int | None = None
     embedding_length: int = 288
     size: int = 2_163_064
     format: str = "gguf"

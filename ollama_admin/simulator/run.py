@@ -54,7 +54,7 @@ def check_abilities(ask: Ask, model: SimulatedModel, version: tuple[int, ...]) -
 
 def plan_run(ask: Ask, model: SimulatedModel, version: tuple[int, ...], context: int) -> Run:
     """`context` is the server's own; a request may name another, never above the model's."""
-    num_ctx = min(ask.num_ctx or context, model.context_length)
+    num_ctx = min(ask.num_ctx or model.num_ctx or context, model.context_length)
     if ask.only_loads:
         return Run(num_ctx=num_ctx, done_reason="unload" if ask.unload else "load")
     prompt_tokens = _fit_prompt(ask, num_ctx, version)

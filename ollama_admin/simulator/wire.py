@@ -207,6 +207,8 @@ def show_record(name: str, model: SimulatedModel) -> JsonObject:
     }
     if model.remote_host:
         record |= {"remote_model": model.remote_model, "remote_host": model.remote_host}
+    if model.num_ctx:
+        record["parameters"] = f"num_ctx                        {model.num_ctx}"
     tensor = {"name": "output.weight", "type": "F32", "shape": [model.embedding_length, 262]}
     return record | {
         "model_info": _model_info(model),

@@ -135,7 +135,7 @@ def test_what_can_be_asked_is_accepted(asked: GenerateRequest) -> None:
         (request(keep_alive=-math.inf), "is not a duration"),
         (request(suffix="\udc80"), "the suffix is not UTF-8 text"),
         (request(template="a\ud800"), "the template is not UTF-8 text (character 2)"),
-        (request(context=(1, math.inf)), "the context cannot be written as JSON"),
+        (request(context=(1, math.inf)), "context[1] is of type float, not a whole number"),
         (request(raw=True, think=False), "both raw and think are given"),
         (request(suffix="}", think="high"), "both suffix and think are given"),
         (request(tools=({"type": "function"},)), "tools are given without messages"),

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.servers import ApiVersion
-from ollama_admin.errors import AdminError
+from ollama_admin.errors import AdminError, InvalidInput
 from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import Answer, FakeOllama
 from tests.ollama.test_endpoint import tls_server
@@ -171,3 +172,58 @@ async def test_a_time_that_nobody_set_is_none(client: Client, fake: FakeOllama) 
 async def add_v1(client: Client, fake: FakeOllama) -> None:
     await client.servers.add(name="gpu", url=fake.url, api_version=ApiVersion.V1)
     await client.discover()
+
+
+EMPTY = {
+    "suffix": "",
+    "context": [],
+    "tools": [],
+    "format": "",
+    "system": "",
+    "template": "",
+    "options": {},
+    "images": [],
+}
+
+
+@pytest.mark.parametrize("field", EMPTY)
+async def test_an_empty_value_is_as_if_not_given(client: Client, field: str) -> None:
+    """Also to a server that cannot carry the field: clients send such values with every request."""
+    async with FakeOllama(ONE, version=None) as fake:
+        await add_v1(client, fake)
+        asked: dict[str, Any] = {field: EMPTY[field]}
+        assert (await client.generate(model="alpha", prompt="hi", **asked)).response == ONE.says
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"prompt": 5}, "prompt is of type int, not text"),
+        ({"prompt": None}, "prompt is of type NoneType, not text"),
+        ({"model": 5}, "model is of type int, not text"),
+        ({"system": b"x"}, "system is of type bytes, not text"),
+        ({"options": [1]}, "options is of type list, not an object"),
+        ({"options": {1: 2}}, "a name among the options is of type int, not text"),
+        ({"options": {"stop": {1, 2}}}, "option stop cannot be written as JSON"),
+        ({"format": 5}, "format is of type int, not json or a JSON schema"),
+        ({"format": {"type": object()}}, "the JSON schema cannot be written as JSON"),
+        ({"images": ["x"]}, "images[0] is of type str, not bytes"),
+        ({"images": b"x"}, "images is of type bytes, not a list"),
+        ({"context": ["x"]}, "context[0] is of type str, not a whole number"),
+        ({"prompt": "", "messages": "hi"}, "messages is of type str, not a list"),
+        ({"prompt": "", "messages": ["hi"]}, "messages[0] is of type str, not an object"),
+        ({"think": 1.5}, "think is of type float, not true, false or a level"),
+        ({"keep_alive": []}, "keep_alive is of type list, not seconds or a duration"),
+        ({"timeout": "5"}, "timeout is of type str, not a number"),
+        ({"wait": True}, "wait is of type bool, not a number"),
+        ({"raw": "yes"}, "raw is of type str, not true or false"),
+        ({"server": 1.5}, "server is of type float, not a name or a number"),
+        ({"digest": 5}, "digest is of type int, not text"),
+    ],
+)
+async def test_an_argument_of_another_type_is_invalid_input(
+    client: Client, asked: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput) as failed:
+        await client.generate(**{"model": "alpha", "prompt": "hi", **asked})
+    assert failed.value.message == said

@@ -1096,8 +1096,8 @@ async def test_a_cut_prompt_is_noticed_however_the_old_server_was_found(asking: 
         ("1.0.0", {}, False),
         ("0.12.5", {}, True),  # /api/ps tells the context in force
         ("0.9.6", {"num_ctx": 1024}, True),
-        ("0.9.6", {}, None),  # 4,096 are assumed, and 2,048 were read
-        ("dev", {}, None),
+        ("0.9.6", {}, True),  # /api/show tells that the model reads 2,048
+        ("dev", {}, True),
     ],
 )
 async def test_whether_a_prompt_was_cut_is_known_by_version_and_numbers(
@@ -1145,6 +1145,36 @@ async def test_the_numbers_of_an_answer_win_over_the_version_of_the_last_check(
         outcome = await asking.ask(server="gpu", prompt="word " * words, options=options)
     assert outcome.accepted.truncated is truncated
     assert bool(asking.notes) is truncated
+
+
+@pytest.mark.parametrize(
+    ("model", "context", "words", "truncated"),
+    [
+        ({"context_length": 2048}, 4096, 6000, True),
+        ({"context_length": 8192, "num_ctx": 3000}, 4096, 6000, True),
+        ({"context_length": 8192, "num_ctx": 8192}, 4096, 6000, None),
+        ({"context_length": 16384}, 8192, 6000, None),  # by OLLAMA_CONTEXT_LENGTH
+        ({"context_length": 16384}, 4096, 6000, True),
+    ],
+)
+@pytest.mark.parametrize("before", ["0.9.6", "0.33.0"])
+async def test_an_old_server_cut_a_prompt_where_its_numbers_prove_it(
+    asking: Asking,
+    before: str,
+    model: dict[str, int],
+    context: int,
+    words: int,
+    truncated: bool | None,
+) -> None:
+    """Also where it became old since it was last checked."""
+    simulated = SimulatedModel("alpha", **model)  # type: ignore[arg-type]
+    async with FakeOllama(simulated, version=before, context=context) as fake:
+        await asking.client.servers.add(name="gpu", url=fake.url)
+        await asking.client.servers.check(["gpu"])
+        fake.version = "0.9.6"
+        outcome = await asking.ask(server="gpu", prompt="word " * words)
+    assert outcome.accepted.truncated is truncated
+    assert bool(asking.notes) is bool(truncated)
 
 
 async def test_a_whole_prompt_of_a_usual_length_is_looked_at_once_more(
