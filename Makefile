@@ -6,8 +6,10 @@ INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 QUICK := not chaos and not system
 PARALLEL := -n 3 --dist worksteal
+LOWEST := $(VENV)-lowest
+FRESH := $(VENV)-fresh
 
-.PHONY: demo test coverage test-system check lint fmt bench chaos fuzz mutate clean
+.PHONY: demo test coverage test-system check lint fmt bench chaos fuzz mutate clean constraints test-lowest
 
 demo: $(INSTALLED)
 	$(BIN)/ollama-admin demo
@@ -47,17 +49,34 @@ fuzz: $(READY)
 mutate: $(READY)
 	$(BIN)/python -m tests.mutation
 
+# writes constraints.txt anew: the newest versions that pyproject.toml allows
+constraints:
+	rm -rf $(FRESH)
+	$(PYTHON) -m venv $(FRESH)
+	$(FRESH)/bin/python -m pip install --quiet '.[dev]'
+	sed '/^[^#]/d' constraints.txt > $(FRESH)/constraints.txt
+	$(FRESH)/bin/python -m pip freeze --exclude ollama-admin >> $(FRESH)/constraints.txt
+	cp $(FRESH)/constraints.txt constraints.txt
+	rm -rf $(FRESH)
+
+# the oldest versions that pyproject.toml allows
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(LOWEST)/bin/pytest $(PARALLEL) --timeout 120 -m "$(QUICK)"
+
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) $(LOWEST) $(FRESH) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing ollama-admin into $(VENV), about 190 MB"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --editable ".[server]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[server]"
 	@touch $@
 
 $(READY): $(INSTALLED)
 	@echo "installing what the tests need into $(VENV), about 400 MB more"
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
