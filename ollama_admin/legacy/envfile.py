@@ -76,11 +76,16 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvFile:
-    """What one source holds, in its order; `file` is None for the environment."""
+    """What one source holds, in its order; `file` is None for the environment.
+
+    `owner` is the user that it belongs to, where that is neither root nor this one.
+    """
 
     file: str | None
     bindings: tuple[Binding, ...]
     readable_by_others: bool = False
+    writable_by_others: bool = False
+    owner: int | None = None
 
     def scopes(self) -> list[list[Binding]]:
         """What belongs together: all of a `.env` file, each `environment:` of a compose file."""
@@ -101,8 +106,19 @@ def read(path: Path) -> EnvFile:
         bindings = parse_compose(text, name)
     else:
         bindings = parse(text, name)
-    is_exposed = bool(status.st_mode & stat.S_IROTH)
-    return EnvFile(file=name, bindings=bindings, readable_by_others=is_exposed)
+    return EnvFile(
+        file=name,
+        bindings=bindings,
+        readable_by_others=bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH)),
+        writable_by_others=bool(status.st_mode & stat.S_IWOTH),
+        owner=_foreign_owner(status),
+    )
+
+
+def _foreign_owner(status: os.stat_result) -> int | None:
+    if status.st_uid in (0, os.geteuid()):
+        return None
+    return status.st_uid
 
 
 def decode(data: bytes, file: str) -> str:

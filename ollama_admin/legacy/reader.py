@@ -4,7 +4,7 @@ Each file is read by itself: an unnumbered value belongs to the unnumbered serve
 to the first one. Servers with one URL, in one file or in several, become one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ollama_admin.domain import names
@@ -47,17 +47,20 @@ def read(files: Sequence[EnvFile]) -> Legacy:
             if first is not server:
                 first.absorb(server)
     skipped = [skip for _, scope in scopes for skip in scope.skipped]
-    exposed = [file.file for file, scope in scopes if file.readable_by_others and scope.has_secrets]
+    warnings = [text for file in files for text in _who_can_change(file)]
+    warnings += [
+        f"{file.file} holds secrets and other users of this machine can read it: "
+        f"chmod 600 {file.file}"
+        for file, scope in scopes
+        if file.readable_by_others and scope.has_secrets
+    ]
     return Legacy(
         files=tuple(file.file for file in files),
         bindings=tuple(binding for file in files for binding in file.bindings),
         servers=tuple(by_url.values()),
         skipped=tuple(skipped + _finished(by_url.values())),
         unrelated=tuple(binding for _, scope in scopes for binding in scope.unrelated),
-        warnings=tuple(
-            f"{file} holds secrets and every user of this machine can read it: chmod 600 {file}"
-            for file in dict.fromkeys(exposed)
-        ),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
@@ -77,3 +80,11 @@ def _finished(servers: Collection[LegacyServer]) -> list[PlanEntry]:
             del server.fields["name"]
     keys = set(taken)
     return [skip for server in servers for skip in server.finish(keys)]
+
+
+def _who_can_change(file: EnvFile) -> Iterator[str]:
+    """The files are read as they are named; that others can change them is only said."""
+    if file.writable_by_others:
+        yield f"{file.file} can be changed by every user of this machine; run: chmod o-w"
+    if file.owner is not None:
+        yield f"{file.file} belongs to user {file.owner}, who can change it"

@@ -89,7 +89,7 @@ class Servers:
             sealed = self._auth.columns(credentials, parsed.url)
             return store.add(connection, replace(new, **sealed))
 
-        return self._auth.masked(await self._with_note(await self._db.write(insert)))
+        return await self._masked(await self._with_note(await self._db.write(insert)))
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -105,7 +105,7 @@ class Servers:
         ids = await self._db.read(store.ids)
         for start in range(0, len(ids), PAGE):
             rows = await self._db.read(store.among, ids[start : start + PAGE])
-            yield self._masked_with(rows, capability)
+            yield await self._masked_with(rows, capability)
 
     async def page(
         self, *, after: int = 0, limit: int = 100, capability: str | None = None
@@ -117,17 +117,23 @@ class Servers:
         servers: list[Server] = []
         while True:
             rows = await self._db.read(store.page, after, PAGE)
-            servers.extend(self._masked_with(rows, capability))
+            servers.extend(await self._masked_with(rows, capability))
             if len(servers) >= limit or len(rows) < PAGE:
                 return servers[:limit]
             after = rows[-1].id
 
-    def _masked_with(self, rows: Sequence[Server], capability: str | None) -> Sequence[Server]:
+    async def _masked(self, row: Server) -> Server:
+        (masked,) = await self._auth.masked([row])
+        return masked
+
+    async def _masked_with(
+        self, rows: Sequence[Server], capability: str | None
+    ) -> Sequence[Server]:
         """Those rows with the capability (None: all), their secrets masked."""
         if capability is not None:
             wanted = capability.casefold()
             rows = [row for row in rows if wanted in map(str.casefold, row.capabilities)]
-        return [self._auth.masked(row) for row in rows]
+        return await self._auth.masked(rows)
 
     async def names(self, beginning: str = "") -> Sequence[str]:
         """The names that begin so, whatever their case."""
@@ -142,7 +148,7 @@ class Servers:
         return await self._db.read(store.find_ref, server)
 
     async def show(self, server: int | str) -> Server:
-        return self._auth.masked(await self._db.read(store.find, server))
+        return await self._masked(await self._db.read(store.find, server))
 
     async def update(
         self,
@@ -206,7 +212,7 @@ class Servers:
                 f"the credentials that server {after.name} had for {origin} were dropped; "
                 "only what was given with the new URL is kept"
             )
-        return self._auth.masked(after)
+        return await self._masked(after)
 
     async def _with_note(self, server: Server) -> Server:
         """The row, once a note has said which others may be the same server under another URL."""
@@ -253,7 +259,7 @@ class Servers:
         return await self._db.change(remove)
 
     async def enable(self, server: int | str) -> Server:
-        return self._auth.masked(await self._db.change(store.change, server, {"is_active": True}))
+        return await self._masked(await self._db.change(store.change, server, {"is_active": True}))
 
     async def disable(self, server: int | str) -> Server:
         changed = await self._db.change(store.change, server, {"is_active": False})
@@ -262,10 +268,10 @@ class Servers:
                 f"server {changed.name} is still the default; choose another with: server "
                 "set-default"
             )
-        return self._auth.masked(changed)
+        return await self._masked(changed)
 
     async def set_default(self, server: int | str) -> Server:
-        return self._auth.masked(await self._db.change(store.change, server, {"is_default": True}))
+        return await self._masked(await self._db.change(store.change, server, {"is_default": True}))
 
     async def check(
         self, servers: Sequence[int | str] = (), *, all: bool = False

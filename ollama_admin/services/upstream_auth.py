@@ -92,7 +92,9 @@ class UpstreamAuth:
         self._environ = environ
 
     def columns(self, credentials: Auth, url: str) -> dict[str, Any]:
-        """The columns that keep credentials for the origin of `url`."""
+        """The columns that keep credentials for the origin of `url`; it reads the key, so call it
+        in a thread.
+        """
         origin = urls.origin(url)
         config: dict[str, Json] = {}
         kind = credentials.auth_type
@@ -166,8 +168,16 @@ class UpstreamAuth:
             return Target(ref=ref, api_version=version)
         return await asyncio.to_thread(self._target, ref, version, credentials)
 
-    def masked(self, server: Server) -> Server:
-        """The row with references as they were given, and asterisks for secrets."""
+    async def masked(self, rows: Sequence[Server]) -> list[Server]:
+        """The rows with references as they were given, and asterisks for secrets.
+
+        The key is read in a thread: a file system may not answer.
+        """
+        if not any(row.auth_config or row.headers for row in rows):
+            return list(rows)
+        return await asyncio.to_thread(lambda: [self._masked_row(row) for row in rows])
+
+    def _masked_row(self, server: Server) -> Server:
         if not server.auth_config and not server.headers:
             return server
         origin = urls.origin(server.url)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_admin.errors import InvalidInput
-from ollama_admin.legacy import envfile
+from ollama_admin.legacy import envfile, reader
 
 
 def parsed(text: str) -> dict[str, str | None]:
@@ -223,11 +223,29 @@ def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
     assert len(envfile.read(link).bindings) == 1
 
 
-@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, False), (0o644, True)])
+@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, True), (0o644, True)])
 def test_a_file_knows_whether_others_can_read_it(tmp_path: Path, mode: int, exposed: bool) -> None:
     path = written(tmp_path, b"A=1")
     path.chmod(mode)
     assert envfile.read(path).readable_by_others is exposed
+
+
+@pytest.mark.parametrize(("mode", "warnings"), [(0o600, 0), (0o660, 0), (0o602, 1)])
+def test_a_file_that_every_user_can_change_is_named(
+    tmp_path: Path, mode: int, warnings: int
+) -> None:
+    path = written(tmp_path, b"OLLAMA_URL=a")
+    path.chmod(mode)
+    assert len(reader.read([envfile.read(path)]).warnings) == warnings
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_read_and_named(tmp_path: Path) -> None:
+    path = written(tmp_path, b"OLLAMA_URL=a")
+    os.chown(path, 12345, -1)
+    found = reader.read([envfile.read(path)])
+    assert len(found.servers) == 1
+    assert found.warnings == (f"{path} belongs to user 12345, who can change it",)
 
 
 def test_the_environment_is_taken_as_it_is() -> None:

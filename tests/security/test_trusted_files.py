@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from ollama_admin.client import Client
 from ollama_admin.domain.files import read_regular_file
-from ollama_admin.domain.secret import Reference, Secret
+from ollama_admin.domain.secret import MASK, Reference, Secret
 from ollama_admin.domain.urls import server_url
 from ollama_admin.errors import InvalidInput, SecretUnavailable
 from ollama_admin.ollama.http import HTTP, Times
 from ollama_admin.services.upstream_auth import Auth, UpstreamAuth
 from ollama_admin.settings import Settings
+from ollama_admin.store import servers as store
 from ollama_admin.vault import Vault, load_keys, new_key, own_key_file, resolve, write_key_file
 
 STRANGER = 4242
@@ -196,6 +198,24 @@ async def test_files_of_secrets_are_read_beside_the_event_loop(token: Path) -> N
     credentials = Auth(headers={"X-Key": Reference.parse(f"file:{token}")})
     target = await auth.dynamic(server_url("http://gpu"), credentials)
     assert target.headers == {"X-Key": Secret("hunter2")}
+    assert threading.main_thread() not in threads
+
+
+async def test_the_key_is_read_beside_the_event_loop_where_rows_are_shown(tmp_path: Path) -> None:
+    threads = []
+    url = f"sqlite:///{tmp_path / 'one.db'}"
+    async with Client(database_url=url, environ={}) as client:
+        await client.servers.add(name="gpu", url="http://gpu", headers={"X-Key": "hunter2"})
+        row = await client._resources.db.read(store.find, "gpu")
+
+        def open_vault(*, create: bool) -> Vault:
+            threads.append(threading.current_thread())
+            return client._resources._open_vault(create=create)
+
+        auth = UpstreamAuth(open_vault, resolve, {})
+        (shown,) = await auth.masked([row])
+    assert shown.headers == {"X-Key": MASK}
+    assert len(threads) == 1
     assert threading.main_thread() not in threads
 
 
