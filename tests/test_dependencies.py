@@ -14,7 +14,12 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = packages_distributions()
 # only what is under these may need the extra `server`
-SERVER_ROOMS = ("ollama_admin/api/", "ollama_admin/gateway/", "ollama_admin/ollama/raw_")
+SERVER_ROOMS = (
+    "ollama_admin/api/",
+    "ollama_admin/gateway/",
+    "ollama_admin/ollama/raw_",
+    "ollama_admin/cli/context.py",  # the loop of `serve`
+)
 # loaded by others, by its name: the driver of SQLAlchemy, the loop and parser of uvicorn
 UNNAMED = {"uvloop", "httptools"}
 

@@ -31,7 +31,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call, json_body
-from ollama_admin.ollama.faults import reason_of, refused, scrubbed, translated, unreachable
+from ollama_admin.ollama.faults import harmless, reason_of, refused, translated, unreachable
 from ollama_admin.ollama.response import (
     Answer,
     BadAnswer,
@@ -40,11 +40,13 @@ from ollama_admin.ollama.response import (
     Response,
     Sending,
     answer_of,
+    is_document,
     lines,
     read_json,
     read_to_the_end,
     read_whole,
     refuse_encoding,
+    silence_of,
 )
 
 if TYPE_CHECKING:
@@ -250,10 +252,10 @@ class Endpoint:
             ) as answer,
             aclosing(lines(answer.chunks)) as records,
         ):
-            if _is_document(answer, is_v1=is_v1):
+            if is_document(answer, is_v1=is_v1):
                 document = read_json(b"\n".join([line async for line in records]))
                 for part in wire.v1_answer(document):
-                    yield self._harmless(part)
+                    yield harmless(part, self.target)
                 return
             async for record in records:
                 event = wire.v1_event(record) if is_v1 else wire.native_event(read_json(record))
@@ -261,13 +263,7 @@ class Endpoint:
                     continue
                 if event.done:
                     await read_to_the_end(records)
-                yield self._harmless(event)
-
-    def _harmless(self, event: StreamEvent) -> StreamEvent:
-        """The event, without credentials in what it says of an error."""
-        if event.error is None:
-            return event
-        return replace(event, error=scrubbed(event.error, self.target))
+                yield harmless(event, self.target)
 
     def _interrupted(self, exc: UpstreamError, characters: int) -> StreamInterrupted:
         message = exc.message
@@ -403,20 +399,3 @@ class Endpoint:
 
 def _listing(body: bytes) -> Listing:
     return Listing(body, wire.listed_models(read_json(body)))
-
-
-def silence_of(patience: Patience) -> float | None:
-    """Seconds that a connection may be silent; None where one of both waits has no limit of its
-    own.
-    """
-    if patience.first_byte is None or patience.idle is None:
-        return None
-    return max(patience.first_byte, patience.idle)
-
-
-def _is_document(response: Response, *, is_v1: bool) -> bool:
-    """Whether it is one document where records are expected: from a server that ignores `stream`,
-    or a web page.
-    """
-    kind = (response.header("content-type") or "").partition(";")[0].strip().lower()
-    return kind == "text/html" or (is_v1 and kind == "application/json")

@@ -8,10 +8,12 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
 
+from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.secret import MASK
 from ollama_admin.domain.servers import ApiVersion, Target
 from ollama_admin.errors import (
@@ -181,6 +183,13 @@ def scrubbed(text: str, target: Target) -> str:
         forms = "|".join(re.escape(secret.reveal()) for secret in target.secrets)
         text = re.sub(forms, MASK, text, flags=re.IGNORECASE)
     return text[:ERROR_TEXT_LIMIT]
+
+
+def harmless(event: StreamEvent, target: Target) -> StreamEvent:
+    """The event, without the credentials that were sent to the server in what it says."""
+    if event.error is None:
+        return event
+    return replace(event, error=scrubbed(event.error, target))
 
 
 def scrubbed_bytes(body: bytes, target: Target) -> bytes:

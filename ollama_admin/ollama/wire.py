@@ -76,12 +76,9 @@ def build_details(document: Any) -> BuildDetails:
 
 def shown_context(document: Any) -> ShownContext:
     """The context that `/api/show` tells of a model, of servers of any age."""
-    show = _object(document, "the answer")
-    parameters = show.get("parameters")
-    chosen = None
-    if isinstance(parameters, str) and (found := _NUM_CTX.search(parameters)):
-        chosen = int(found[1])
-    return ShownContext(chosen=chosen or None, longest=build_details(show).context_length)
+    longest = build_details(document).context_length
+    found = _NUM_CTX.search(str(document.get("parameters")))
+    return ShownContext(chosen=int(found[1]) if found else None, longest=longest)
 
 
 def running(document: Any) -> list[Mapping[str, Any]]:
@@ -156,7 +153,6 @@ def v1_answer(document: Any) -> list[StreamEvent]:
 
 
 def _v1_record(record: Mapping[str, Any], key: str) -> StreamEvent:
-    """What a record says under `delta`, or `message` where it is the whole."""
     if record.get("error"):
         return StreamEvent(error=refusal(record).text)
     choice = _first_choice(record)

@@ -91,7 +91,7 @@ _CONNECT_PROBLEMS = (
         "set ssl = on there, or leave sslmode out of the URL",
     ),
     (
-        r"could not translate host name|failed to resolve host",
+        r"could not translate host name|failed to resolve host|name or service not known",
         "the database's host name is not known",
         "check the host in the URL",
     ),

@@ -16,7 +16,7 @@ from tests.postgres import OwnPostgresServer
 from tests.store.processes import fork_commands_at_once
 
 HEAD = "0007"
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", HEAD]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", HEAD]
 APPLIED = "".join(f"applied {revision}\n" for revision in REVISIONS) + f"the schema is at {HEAD}\n"
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ollama_admin ' || current_schema(), 0))"
 WAITS_FOR_THE_LOCK = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
