@@ -317,7 +317,7 @@ SETTINGS = (
         field="api_token",
         name="API token",
         default="one is made",
-        meaning="The bearer token of the REST API",
+        meaning="The key of `serve`",
         parse=_api_token,
     ),
     Setting(

@@ -1,7 +1,7 @@
 """`/api/receipts`: what became of a request."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
@@ -43,9 +43,12 @@ class Receipt(BaseModel):
 ReceiptId = Annotated[str, Path(pattern="^[0-9a-f]{1,19}$")]
 
 
+_SHOWN: dict[int | str, dict[str, Any]] = {200: {"model": Receipt}}
+
+
 @router.get(
     "/api/receipts/{receipt_id}",
-    responses={200: {"model": Receipt}, **errors(404)},
+    responses=_SHOWN | errors(404),
 )
 async def show(client: ClientDep, receipt_id: ReceiptId) -> Response:
     """One receipt, by its id or by the `X-Request-Id` of the answer that it is for. It is written

@@ -40,7 +40,7 @@ COMMANDS = {
     "migrate": ("migrate", "Bring the database's schema to the newest revision."),
     "doctor": ("doctor", "Show settings, database, key and servers, with what is wrong."),
     "secrets": ("secrets", "Look after the key that stored secrets are encrypted with."),
-    "serve": ("serve", "Serve the REST API until SIGTERM, SIGHUP or Ctrl-C."),
+    "serve": ("serve", "Serve the fleet at one URL, until SIGTERM, SIGHUP or Ctrl-C."),
     "demo": ("demo", "Show the whole job on two simulated servers."),
 }
 

@@ -188,9 +188,7 @@ class Shell:
         tls_key: Path | None,
         log: Callable[[str], None],
     ) -> None:
-        """Run the REST API until a signal ends it; InvalidInput where the packages of the extra
-        `server` are not there.
-        """
+        """Serve until a signal ends it; InvalidInput without the packages of the extra `server`."""
         import asyncio
 
         try:

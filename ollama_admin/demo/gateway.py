@@ -40,7 +40,12 @@ async def ask_gateway(
 @asynccontextmanager
 async def _served(environ: Mapping[str, str], folder: Path) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ollama_admin", "serve", "--port", "0"),
+        sys.executable,
+        "-m",
+        "ollama_admin",
+        "serve",
+        "--port",
+        "0",
         cwd=folder,
         env=dict(environ) | {"OLLAMA_ADMIN_API_TOKEN": KEY},
         stdin=asyncio.subprocess.DEVNULL,

@@ -105,5 +105,5 @@ def _not_served(exchange: Exchange) -> Refused:
         return Refused(426, "WebSocket is not spoken here: ask by POST")
     if not place.methods or Kind.NEVER in place.methods.values():
         return Refused(404, f"{place.path[:100]} is not served here")
-    allowed = ", ".join((*place.methods, "OPTIONS"))
+    allowed = ", ".join(list(place.methods) + ["OPTIONS"])
     return Refused(405, "the path does not take this method", headers={"Allow": allowed})

@@ -73,7 +73,7 @@ def preflight(asked: str) -> list[tuple[bytes, bytes]]:
     """What the answer to an OPTIONS request says may be sent, of the headers that it asks for."""
     names = [name.strip().lower() for name in asked.split(",")]
     more = [name for name in names if _STAINLESS.fullmatch(name)]
-    allowed = ", ".join((*_HEADERS, *more))
+    allowed = ", ".join(list(_HEADERS) + more)
     return [
         (b"access-control-allow-methods", _METHODS.encode()),
         (b"access-control-allow-headers", allowed.encode()),

@@ -94,7 +94,7 @@ class Exchange:
     async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.is_begun, self.status = True, status
         self.stream = stream_of(headers)
-        all_headers = [*headers, *self._own_headers()]
+        all_headers = list(headers) + self._own_headers()
         if not self._has_read:  # whatever follows is no request
             all_headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
@@ -111,9 +111,9 @@ class Exchange:
     ) -> None:
         """A whole answer; `headers` say what it is, JSON where they do not."""
         if not any(name.lower() == b"content-type" for name, _ in headers):
-            headers = [*headers, (b"content-type", JSON)]
+            headers = list(headers) + [(b"content-type", JSON)]
         length = (b"content-length", str(len(body)).encode())
-        await self.begin(status, [*headers, length])
+        await self.begin(status, list(headers) + [length])
         await self.end(b"" if self.scope["method"] == "HEAD" else body)
 
     async def fail(self, failure: Failure) -> None:
@@ -151,7 +151,7 @@ class Exchange:
         """What another application sends."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = message | {"headers": [*message["headers"], *self._own_headers()]}
+            message = message | {"headers": list(message["headers"]) + self._own_headers()}
         await self._send(message)
 
     def give_back(self) -> None:
@@ -164,7 +164,7 @@ class Exchange:
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         notes = [(b"x-ollama-admin-note", _as_header(note)) for note in self.notes[:NOTES_LIMIT]]
-        return [(b"x-request-id", self.id.encode()), *self.more, *notes]
+        return [(b"x-request-id", self.id.encode())] + self.more + notes
 
     def _whole(self, body: bytes, most: int) -> bytes:
         if len(body) > most:

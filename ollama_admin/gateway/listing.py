@@ -86,7 +86,7 @@ class Listing:
         shown = await self._passages.show(call, planned)
         server = (b"x-ollama-admin-server", shown.server.encode("ascii", "backslashreplace"))
         kept = [pair for pair in to_client(shown.headers) if pair[0] != b"content-length"]
-        await exchange.document(shown.status, shown.body, [*kept, server])
+        await exchange.document(shown.status, shown.body, kept + [server])
 
 
 def _as_openai(model: Model) -> dict[str, Any]:

@@ -111,18 +111,22 @@ def placed(raw_path: bytes) -> Place | None:
         return place
     path, key, server = raw_path.decode("latin-1"), None, None
     if path.startswith("/k/"):
-        _, _, key, rest = (*path.split("/", 3), "")[:4]
-        key, path = unquote(key), f"/{rest}"
+        key, path = _first_part(path.removeprefix("/k/"))
     if path.startswith("/servers/"):
-        _, _, server, rest = (*path.split("/", 3), "")[:4]
-        server, path = unquote(server), f"/{rest}"
+        server, path = _first_part(path.removeprefix("/servers/"))
     elif key is None and not path.startswith("/v1/") and not _is_below_api(path):
         return None
     return _placed(path, key, server)
 
 
+def _first_part(path: str) -> tuple[str, str]:
+    """What stands before the first slash, and the path from there on."""
+    first, _, rest = path.partition("/")
+    return unquote(first), f"/{rest}"
+
+
 def _is_below_api(path: str) -> bool:
-    return path.startswith((_BLOB, *_NEVER_BELOW))
+    return path.startswith(_BLOB) or path.startswith(_NEVER_BELOW)
 
 
 def _placed(path: str, key: str | None, server: str | None) -> Place:

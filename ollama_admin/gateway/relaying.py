@@ -90,7 +90,7 @@ class Relaying:
         given = [pair for pair in exchange.scope["headers"] if pair[0] != b"content-type"]
         scope = exchange.scope | {
             "path": exchange.place.path,
-            "headers": [*given, (b"content-type", b"application/json")],
+            "headers": given + [(b"content-type", b"application/json")],
         }
         await self._translate(scope, exchange.replay(body), exchange.send_on, exchange.notes.append)
 

@@ -46,12 +46,11 @@ from ollama_admin.ollama.response import (
     read_to_the_end,
     read_whole,
     refuse_encoding,
-    silence_of,
 )
 
 if TYPE_CHECKING:
     from ollama_admin.domain.requests import Question
-    from ollama_admin.ollama.http import HTTP
+    from ollama_admin.ollama.http import HTTP, silence_of
     from ollama_admin.ollama.raw_http import RawHTTP
 
 T = TypeVar("T")
@@ -235,9 +234,7 @@ class Endpoint:
             yield response
 
     async def refusal_of(self, response: Response) -> Answer:
-        """A refusal with what it says; without it where that does not come, for its status tells
-        enough.
-        """
+        """A refusal with what it says; without it where that does not come."""
         try:
             async with self._within(self._timeout):
                 return await read_whole(response)
@@ -263,7 +260,7 @@ class Endpoint:
                     continue
                 if event.done:
                     await read_to_the_end(records)
-                yield harmless(event, self.target)
+                yield event if event.error is None else harmless(event, self.target)
 
     def _interrupted(self, exc: UpstreamError, characters: int) -> StreamInterrupted:
         message = exc.message

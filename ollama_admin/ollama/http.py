@@ -23,7 +23,7 @@ from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
 from ollama_admin.ollama.certificates import authorities_of
-from ollama_admin.ollama.response import BadAnswer, Response, Sending
+from ollama_admin.ollama.response import BadAnswer, Patience, Response, Sending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +192,15 @@ class HTTP:
     @cached_property
     def _no_certificates(self) -> ssl.SSLContext:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # accepts nothing, and plain http needs none
+
+
+def silence_of(patience: Patience) -> float | None:
+    """Seconds that a connection may be silent; None where one of both waits has no limit of its
+    own.
+    """
+    if patience.first_byte is None or patience.idle is None:
+        return None
+    return max(patience.first_byte, patience.idle)
 
 
 def _with_defaults(given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

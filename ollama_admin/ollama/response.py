@@ -195,15 +195,6 @@ class PieceTimer:
             self._waiting.cancel()
 
 
-def silence_of(patience: Patience) -> float | None:
-    """Seconds that a connection may be silent; None where one of both waits has no limit of its
-    own.
-    """
-    if patience.first_byte is None or patience.idle is None:
-        return None
-    return max(patience.first_byte, patience.idle)
-
-
 def is_document(response: Response, *, is_v1: bool) -> bool:
     """Whether it is one document where records are expected: from a server that ignores `stream`,
     or a web page.

@@ -1,6 +1,6 @@
 """A server that may answer a request, and why it may not be asked after all. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ollama_admin.domain.digests import short
@@ -53,6 +53,17 @@ class Candidate:
 def is_demanded(candidate: Candidate) -> bool:
     """Whether somebody demands a build, so that nothing else may be shown as an answer."""
     return candidate.demand is not None and not candidate.demand.implied
+
+
+def without_demand(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that nothing need be proven of; ModelMismatch where there are none."""
+    free = [candidate for candidate in candidates if candidate.demand is None]
+    if not free:
+        raise ModelMismatch(
+            f"what is asked for proves no build; demanded is {candidates[0].demand}",
+            "leave the demand out, or remove the pin",
+        )
+    return free
 
 
 def from_row(target: Target, server: Server, row: Model, name: ModelName) -> Candidate:

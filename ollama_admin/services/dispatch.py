@@ -18,11 +18,10 @@ from ollama_admin.domain.requests import Request
 from ollama_admin.errors import (
     AdminError,
     DatabaseUnavailable,
-    ModelMismatch,
     ModelNotFound,
     UpstreamError,
 )
-from ollama_admin.rules.candidates import Candidate, is_demanded
+from ollama_admin.rules.candidates import Candidate, is_demanded, without_demand
 from ollama_admin.rules.proof import Judgement, judge
 from ollama_admin.services import proof
 from ollama_admin.services.leases import Lease
@@ -204,7 +203,7 @@ class Dispatch:
             raise plan.refusal.with_traceback(None)  # it may be kept, and raised again
         candidates = self._in_order(trail.request, plan.candidates, is_old=is_old)
         if not carrier.proves:
-            candidates = _without_demand(candidates)
+            candidates = without_demand(candidates)
         if len(candidates) == 1:  # who fails if it has no slot
             trail.asked[candidates[0].target.ref] = None
         return candidates
@@ -389,17 +388,6 @@ def _judgement(attempt: Try[A], listing: Listing | None) -> Judgement:
         after=listing.only(candidate.name),
         started=attempt.answer.server_started,
     )
-
-
-def _without_demand(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that nothing need be proven of; ModelMismatch where there are none."""
-    free = [candidate for candidate in candidates if candidate.demand is None]
-    if not free:
-        raise ModelMismatch(
-            f"what is asked for proves no build; demanded is {candidates[0].demand}",
-            "leave the demand out, or remove the pin",
-        )
-    return free
 
 
 def passes_on(error: UpstreamError | ModelNotFound) -> bool:

@@ -152,11 +152,7 @@ class Lease:
         """End the lease, once: the slot is kept, or goes to the next request or back, which goes on
         when the caller is cancelled. An unreachable database is only a note.
         """
-        if not self._is_ended:
-            self._is_ended = True
-            self._returning = self._end(self)
-        if self._returning is not None:
-            await asyncio.shield(self._returning)
+        await self.__aexit__(None, None, None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,7 +163,11 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.release()
+        if not self._is_ended:
+            self._is_ended = True
+            self._returning = self._end(self)
+        if self._returning is not None:
+            await asyncio.shield(self._returning)
 
 
 def _not_heard(message: str) -> None:

@@ -133,7 +133,6 @@ class _Reads:
         if self._next is None:
             work = self._read(self._running, endpoint.listing)
             self._next = asyncio.get_running_loop().create_task(work)
-            self._next.add_done_callback(_look_at_failure)
         reading = self._next
         self._waiting[reading] += 1
         try:
@@ -141,11 +140,13 @@ class _Reads:
         finally:
             self._waiting[reading] -= 1
             if not self._waiting[reading]:
-                self._leave(reading)
+                del self._waiting[reading]
+                if not reading.done():
+                    self._give_up(reading)
 
-    def _leave(self, reading: "asyncio.Task[Listing]") -> None:
+    def _give_up(self, reading: "asyncio.Task[Listing]") -> None:
         """Nobody waits for it any more."""
-        del self._waiting[reading]
+        reading.add_done_callback(_look_at_failure)
         reading.cancel()
         if self._next is reading:
             self._next = None

@@ -24,9 +24,9 @@ from ollama_admin.errors import (
 )
 from ollama_admin.ollama.calls import json_body
 from ollama_admin.ollama.endpoint import JSON_HEADERS, Endpoint
-from ollama_admin.ollama.http import HTTP, Times
+from ollama_admin.ollama.http import HTTP, Times, silence_of
 from ollama_admin.ollama.raw_http import RawHTTP
-from ollama_admin.ollama.response import Patience, lines, read_json, silence_of
+from ollama_admin.ollama.response import Patience, lines, read_json
 from ollama_admin.simulator.http import encode_chunk
 from tests.fake_ollama import (
     Answer,
