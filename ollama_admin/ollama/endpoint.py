@@ -32,6 +32,7 @@ from ollama_admin.errors import (
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call, json_body
 from ollama_admin.ollama.faults import harmless, reason_of, refused, translated, unreachable
+from ollama_admin.ollama.http import silence_of
 from ollama_admin.ollama.response import (
     Answer,
     BadAnswer,
@@ -50,7 +51,7 @@ from ollama_admin.ollama.response import (
 
 if TYPE_CHECKING:
     from ollama_admin.domain.requests import Question
-    from ollama_admin.ollama.http import HTTP, silence_of
+    from ollama_admin.ollama.http import HTTP
     from ollama_admin.ollama.raw_http import RawHTTP
 
 T = TypeVar("T")
