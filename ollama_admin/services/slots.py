@@ -93,14 +93,16 @@ class Slots:
                     refused = refused or exc
                     continue
             if lease is not None:
-                return _handed_over(lease, note)
+                break
             full.append(server)
-        if not full:
-            raise refused or ValueError("no server is given")
-        if wait <= 0:
-            raise ServerBusy(_at_limit(full), _hint(full))
-        waiting = QueuedRequest(even_inactive=even_inactive, key=key, weight=weight)
-        return _handed_over(await self._wait(waiting, full, wait, note), note)
+        else:
+            if not full:
+                raise refused or ValueError("no server is given")
+            waiting = QueuedRequest(even_inactive=even_inactive, key=key, weight=weight)
+            lease = await self._wait(waiting, full, wait, note)
+        lease.owner = asyncio.current_task()
+        lease.note = note
+        return lease
 
     async def _new(self, pool: Pool, wait: float, even_inactive: bool) -> Lease | None:
         """A slot from the database, or one that became free meanwhile; None when none is."""
@@ -215,6 +217,8 @@ class Slots:
         self, waiting: QueuedRequest, servers: Sequence[Server], wait: float, note: Note
     ) -> Lease:
         self._require_open()
+        if wait <= 0:
+            raise ServerBusy(_at_limit(servers), _hint(servers))
         open_to = [server for server in servers if not self._is_full(server)]
         if not open_to:
             raise ServerBusy(
@@ -280,13 +284,6 @@ class Slots:
 def _is_taken(pool: Pool, wait: float) -> bool:
     """Whether it is not worth while to ask the database for a slot."""
     return bool(pool.queue) or (wait > 0 and pool.was_full_just_now)
-
-
-def _handed_over(lease: Lease, note: Note) -> Lease:
-    """The lease as the current task's; `note` hears what becomes of it."""
-    lease.owner = asyncio.current_task()
-    lease.note = note
-    return lease
 
 
 def _closed() -> RuntimeError:
