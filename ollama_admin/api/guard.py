@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ollama_admin.api.problems import refusal
 from ollama_admin.domain.secret import Secret
+from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
 from ollama_admin.gateway.limits import ADMITTED, HELD, Held, Limits, Room, too_large
 from ollama_admin.gateway.refusals import Refused
 
@@ -27,12 +28,7 @@ _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 LEFT = 499  # in the log: the client left before it was answered
 REQUEST_ID = "X-Request-Id"
-NOTE = "X-Ollama-Admin-Note"  # one for each note that comes before the answer begins
 NOTE_TO = "ollama_admin.note"  # in the scope: a function that takes a note for who asks
-
-NOTES_LIMIT = 10
-NOTE_LENGTH = 500  # bytes of one
-NOTES_LENGTH = 2000  # bytes of all: clients and proxies bound the head of an answer
 _FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -55,8 +51,7 @@ class _Visit:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self.id
-            for value in _as_headers(self.notes):
-                headers.append(NOTE, value)
+            message["headers"].extend(of_notes(self.notes))
             for name, value in _FIXED_HEADERS.items():
                 headers.setdefault(name, value)
         await self.send_on(message)
@@ -183,17 +178,6 @@ def _bearer_token(headers: Headers) -> str | None:
 
 def _hashed(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def _as_headers(notes: Iterable[str]) -> Iterator[str]:
-    """Notes as headers can carry them, the first ones; names in them may be of any alphabet."""
-    left = NOTES_LENGTH
-    for text in notes:
-        shown = text[:NOTE_LENGTH].encode("ascii", "backslashreplace").decode()
-        value = re.sub(r"[^ -~]", " ", shown)[: min(NOTE_LENGTH, left)]
-        left -= len(value)
-        if value:
-            yield value
 
 
 def _host_of(header: str) -> str | None:

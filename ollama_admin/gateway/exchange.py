@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import count
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ollama_admin.gateway.errors import Failure, StreamType, stream_of
+from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
 from ollama_admin.gateway.limits import Held, Limits, Room, too_large
 from ollama_admin.gateway.paths import Place
 from ollama_admin.gateway.refusals import Refused
@@ -19,7 +20,6 @@ Scope = dict[str, Any]
 
 LEFT = 499  # in the log: the client left before it was answered
 JSON = b"application/json"
-NOTES_LIMIT, NOTE_LENGTH = 10, 500  # notes, and bytes of one
 QUICK = 0.05  # seconds in which nobody looks whether the client has left
 LAST_WORDS = 2.0  # seconds for a client that does not read
 
@@ -34,7 +34,14 @@ class Exchange:
     """
 
     def __init__(
-        self, scope: Scope, receive: Any, send: Any, place: Place, room: Room, limits: Limits
+        self,
+        scope: Scope,
+        receive: Any,
+        send: Any,
+        place: Place,
+        room: Room,
+        limits: Limits,
+        log: Callable[[str], None],
     ) -> None:
         self.scope = scope
         self.place = place
@@ -42,7 +49,6 @@ class Exchange:
         self.id = f"{_PROCESS}{next(_NUMBERS):08x}"
         self.status = LEFT
         self.began = time.monotonic()
-        self.notes: list[str] = []
         self.more: list[tuple[bytes, bytes]] = []
         self.is_begun = self.is_ended = False
         self.stream: StreamType | None = None
@@ -50,6 +56,8 @@ class Exchange:
         self._send = send
         self._held = Held(room)
         self._limits = limits
+        self._log = log
+        self._notes: list[str] = []
         self._has_read = not self._has_body()
 
     def require_one_meaning(self) -> None:
@@ -62,6 +70,12 @@ class Exchange:
                     f"the header {name.decode()} is given twice",
                     headers={"Connection": "close"},
                 )
+
+    def note(self, text: str) -> None:
+        """Tell the client, as long as the answer has not begun, and the log in any case."""
+        if len(self._notes) < NOTES_LIMIT:
+            self._notes.append(text)
+        self._log(f"{self.id} note: {text}")
 
     def line(self) -> str:
         """What the log tells of the request; a key in its path is not among it."""
@@ -163,8 +177,10 @@ class Exchange:
         return Leaving(self._receive)
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
-        notes = [(b"x-ollama-admin-note", _as_header(note)) for note in self.notes[:NOTES_LIMIT]]
-        return [(b"x-request-id", self.id.encode())] + self.more + notes
+        own = [(b"x-request-id", self.id.encode())] + self.more
+        if self._notes:
+            own.extend(of_notes(self._notes))
+        return own
 
     def _whole(self, body: bytes, most: int) -> bytes:
         if len(body) > most:
@@ -235,9 +251,3 @@ def _shown(method: str, path: str, server: str | None) -> str:
     if server is not None:
         shown = f"/servers/{quote(server)[:100]}{shown}"
     return f"{quote(method)} {shown}"
-
-
-def _as_header(text: str) -> bytes:
-    """A note as a header can carry it; names in it may be of any alphabet."""
-    shown = text[:NOTE_LENGTH].encode("ascii", "backslashreplace")
-    return bytes(byte if 32 <= byte < 127 else 32 for byte in shown)[:NOTE_LENGTH]

@@ -1,9 +1,15 @@
 """Which headers go on to a server, and which of its own come back."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from ollama_admin.domain.relayed import Headers, RelayedHead
 
+NOTES_LIMIT = 10
+NOTE_LENGTH = 500  # bytes of one
+NOTES_LENGTH = 2000  # bytes of all: clients and proxies bound the head of an answer
+_NOTE = b"x-ollama-admin-note"
+_UNPRINTABLE = re.compile(rb"[^ -~]")
 # What a server may know of a client: nothing of who it is, how it came here or what it may do.
 _SENT = frozenset(
     (
@@ -64,6 +70,16 @@ def of_head(head: RelayedHead) -> list[tuple[bytes, bytes]]:
     if head.digest is not None:
         headers.append((b"x-ollama-admin-digest", head.digest.encode()))
     return headers
+
+
+def of_notes(notes: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:
+    """The first notes as headers can carry them; names in them may be of any alphabet."""
+    left = NOTES_LENGTH
+    for text in notes:
+        value = _UNPRINTABLE.sub(b" ", _ascii(text[:NOTE_LENGTH]))[: min(NOTE_LENGTH, left)]
+        left -= len(value)
+        if value:
+            yield _NOTE, value
 
 
 def _ascii(text: str) -> bytes:

@@ -53,7 +53,8 @@ class Relaying:
     async def planned(self, exchange: Exchange, look: Look) -> Planned:
         """Who may answer; what its caller should know is noted."""
         planned = await self._plans.of(wish(exchange, look))
-        exchange.notes.extend(planned.notes)
+        for note in planned.notes:
+            exchange.note(note)
         return planned
 
     async def _answer(self, exchange: Exchange, body: bytes, look: Look, leaving: Leaving) -> None:
@@ -70,7 +71,7 @@ class Relaying:
             exchange, body, look.model, affinity=affinity, allow_truncate=self._allow_truncate
         )
         try:
-            async with aclosing(self._relay.run(call, planned, exchange.notes.append)) as parts:
+            async with aclosing(self._relay.run(call, planned, exchange.note)) as parts:
                 async for part in parts:
                     if isinstance(part, RelayedHead):
                         await exchange.begin(part.status, headers.of_head(part))
@@ -92,7 +93,7 @@ class Relaying:
             "path": exchange.place.path,
             "headers": given + [(b"content-type", b"application/json")],
         }
-        await self._translate(scope, exchange.replay(body), exchange.send_on, exchange.notes.append)
+        await self._translate(scope, exchange.replay(body), exchange.send_on, exchange.note)
 
 
 async def looked_at(exchange: Exchange, body: bytes) -> Look:
