@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from ollama_admin.domain import strict_json
-from ollama_admin.gateway.limits import HELD, Limits, too_large
+from ollama_admin.gateway.limits import HELD, VALUE_SIZE, Limits, count_of_values, too_large
 from ollama_admin.gateway.refusals import Refused
 
 T = TypeVar("T")
@@ -17,9 +17,6 @@ T = TypeVar("T")
 DEPTH = 100  # levels of nesting
 FIELDS = 5000  # of one object: each unknown one would be an error to put together
 LONG = 2**16  # bytes; what is longer is not read on the loop
-# counted by what opens or parts them, commas of texts too
-VALUES_LIMIT = 1_000_000
-VALUE_SIZE = 70  # bytes of memory that `{},` takes
 
 
 class StrictRequest(Request):
@@ -33,7 +30,7 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
             body = await self.body()
-            values = await _beside_the_loop(_count_of_values, body)
+            values = await _beside_the_loop(count_of_values, body)
             self.scope[HELD].take(values * VALUE_SIZE)
             self._json = await _beside_the_loop(_document, body)
         return self._json
@@ -76,14 +73,6 @@ async def _beside_the_loop(read: Callable[[bytes], T], body: bytes) -> T:
     if len(body) > LONG:
         return await asyncio.to_thread(read, body)
     return read(body)
-
-
-def _count_of_values(body: bytes) -> int:
-    """At least as many as there are; Refused for too many."""
-    count = sum(map(body.count, (b",", b"[", b"{")))
-    if count > VALUES_LIMIT:
-        raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
-    return count
 
 
 def _document(body: bytes) -> Any:

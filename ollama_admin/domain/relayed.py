@@ -19,8 +19,9 @@ class Dialect(StrEnum):
 class RelayedCall:
     """`id` is how the client knows the call. `path` is the one that APIs are documented under, such
     as `/v1/messages`; `target` is what goes out, with the client's query. `model` is the name as
-    the body spells it. Without `allow_truncate` Ollama's own paths are asked to refuse a prompt
-    that does not fit. `affinity` is the key of the conversation.
+    the body spells it. `asks` is for Ollama's own calls that hold something to answer, where others
+    only load the model or unload it. Without `allow_truncate` Ollama's own paths are asked to
+    refuse a prompt that does not fit. `affinity` is the key of the conversation.
     """
 
     id: str
@@ -30,6 +31,7 @@ class RelayedCall:
     model: str
     headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
+    asks: bool = False
     allow_truncate: bool = False
     affinity: bytes | None = None
 

@@ -60,9 +60,7 @@ class Gateway:
         if place is None:
             await self._rest(scope, receive, send)
             return
-        exchange = Exchange(
-            scope, receive, send, place, self._room, self._limits, self._log
-        )
+        exchange = Exchange(scope, receive, send, place, self._room, self._limits, self._log)
         try:
             await self._answer(exchange)
         except (AdminError, Refused) as error:

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 from ollama_admin.gateway.refusals import Refused
 
 DECODED_LIMIT = 20 * 2**20  # bytes of a compressed body; Ollama has the same limit
-VALUES_LIMIT = 1_000_000
-LONG = 2**17  # bytes; what is longer is not read on the loop
 WINDOW = 2**27  # bytes that a decoder may be asked to keep
 _FORM = re.compile(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE)
 _FIELD = re.compile(rb'content-disposition:\s*form-data\s*;[^\r\n]*name="model"', re.IGNORECASE)
@@ -42,22 +40,22 @@ class Look(NamedTuple):
         return value
 
 
-def look_at(body: bytes, content_type: str, encoding: str) -> Look:
+def look_at(body: bytes, content_type: str) -> Look:
     """Read the copy; Refused where it names no model, or names it in a way that could be read as
     two.
     """
-    if content_type.startswith("multipart"):
+    if is_form(content_type):
         return Look(model=_model_of_form(body, content_type))
-    if encoding:
-        body = _decoded(body, encoding.strip().lower())
     document = read(body)
     return Look(model=_model_of(document), document=document)
 
 
+def is_form(content_type: str) -> bool:
+    return content_type.startswith("multipart")
+
+
 def read(body: bytes) -> dict[str, Any]:
     """The JSON object of a body. Refused where two readers could take two values for its model."""
-    if sum(map(body.count, (b",", b"[", b"{"))) > VALUES_LIMIT:
-        raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
     try:
         document = _DECODER.decode(body.decode())
     except RecursionError as exc:
@@ -92,9 +90,10 @@ def _model_of(document: Mapping[str, Any]) -> str:
     return model
 
 
-def _decoded(body: bytes, encoding: str) -> bytes:
+def decoded(body: bytes, encoding: str) -> bytes:
     """The body without its compression; Refused for one that is not known or grows too long."""
-    if encoding == "identity":
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
         return body
     try:
         if encoding in ("gzip", "x-gzip"):

@@ -12,7 +12,15 @@ from urllib.parse import quote
 
 from ollama_admin.gateway.errors import Failure, StreamType, stream_of
 from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
-from ollama_admin.gateway.limits import Held, Limits, Room, too_large
+from ollama_admin.gateway.limits import (
+    LONG,
+    VALUE_SIZE,
+    Held,
+    Limits,
+    Room,
+    count_of_values,
+    too_large,
+)
 from ollama_admin.gateway.paths import Place
 from ollama_admin.gateway.refusals import Refused
 
@@ -58,6 +66,7 @@ class Exchange:
         self._limits = limits
         self._log = log
         self._notes: list[str] = []
+        self._sent = b""  # last, of a body
         self._has_read = not self._has_body()
 
     def require_one_meaning(self) -> None:
@@ -114,6 +123,7 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def send(self, data: bytes) -> None:
+        self._sent = data
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
@@ -138,14 +148,19 @@ class Exchange:
             return
         if self.is_begun:
             if self.stream is not None:
-                record = failure.record(self.place.dialect, self.id, self.stream)
-                await self.send(record)
+                await self.end_event()
+                await self.send(failure.record(self.place.dialect, self.id, self.stream))
             return
         headers = [
             (name.lower().encode(), value.encode("latin-1", "replace"))
             for name, value in failure.headers.items()
         ]
         await self.document(failure.status, failure.document(self.place.dialect, self.id), headers)
+
+    async def end_event(self) -> None:
+        """Send what ends the event that is on its way, if one is: lines are always whole."""
+        if self.stream is StreamType.EVENTS and not self._sent.endswith((b"\n\n", b"\n\r\n")):
+            await self.send(b"\n")
 
     def hand_over(self) -> None:
         """Another application answers: it has the request's room for itself."""
@@ -167,6 +182,16 @@ class Exchange:
             self.status = message["status"]
             message = message | {"headers": list(message["headers"]) + self._own_headers()}
         await self._send(message)
+
+    async def take_for_values(self, body: bytes) -> None:
+        """Take the room that the values of its JSON need; Refused for too many."""
+        count = count_of_values
+        values = count(body) if len(body) < LONG else await asyncio.to_thread(count, body)
+        self._held.take(values * VALUE_SIZE)
+
+    def take(self, size: int) -> None:
+        """Take room for so many bytes beside the body."""
+        self._held.take(size)
 
     def give_back(self) -> None:
         """The room that the body took."""

@@ -6,6 +6,10 @@ from ollama_admin.gateway.refusals import Refused
 
 HELD = "ollama_admin.held"  # in the scope: the Held of the request
 ADMITTED = "ollama_admin.admitted"  # in the scope of a request that came with a key
+LONG = 2**17  # bytes; what is longer is not read on the loop
+# Values of one body, counted by what opens or parts them, commas of texts too.
+VALUES_LIMIT = 1_000_000
+VALUE_SIZE = 70  # bytes of memory that `{},` takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,14 @@ class Held:
     def give_back(self) -> None:
         self._room.free += self._taken
         self._taken = 0
+
+
+def count_of_values(body: bytes) -> int:
+    """At least as many as there are in JSON; Refused for too many."""
+    count = sum(map(body.count, (b",", b"[", b"{")))
+    if count > VALUES_LIMIT:
+        raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
+    return count
 
 
 def too_large(most: int) -> Refused:

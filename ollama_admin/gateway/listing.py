@@ -6,7 +6,7 @@ from typing import Any
 from ollama_admin.client import Client
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import model_key
-from ollama_admin.gateway.bodies import Look, read
+from ollama_admin.gateway.bodies import Look
 from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import Exchange
 from ollama_admin.gateway.headers import to_client
@@ -14,7 +14,7 @@ from ollama_admin.gateway.limits import Limits
 from ollama_admin.gateway.passing import pass_to_server
 from ollama_admin.gateway.paths import Kind
 from ollama_admin.gateway.refusals import Refused
-from ollama_admin.gateway.relaying import call_of, wish
+from ollama_admin.gateway.relaying import call_of, read_of, wish
 
 _STATUS = {"cloud": {"disabled": True, "source": "ollama-admin"}}
 _OWNER = "library"  # as Ollama 0.33 says of every model
@@ -77,7 +77,7 @@ class Listing:
 
     async def _show(self, exchange: Exchange) -> None:
         body = await exchange.body(self._limits.body)
-        document = read(body)
+        document = await read_of(exchange, body)
         model = document.get("model") or document.get("name")
         if not isinstance(model, str):
             raise Refused(400, "model is required", 'name it in the body: "model": "..."')

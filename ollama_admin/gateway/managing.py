@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -9,12 +10,11 @@ from ollama_admin.client import Client
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.relayed import RelayedCall
 from ollama_admin.errors import AdminError
-from ollama_admin.gateway.bodies import read
 from ollama_admin.gateway.exchange import Exchange
 from ollama_admin.gateway.limits import Limits
 from ollama_admin.gateway.passing import pass_to_server
 from ollama_admin.gateway.refusals import Refused
-from ollama_admin.gateway.relaying import call_of, server_of
+from ollama_admin.gateway.relaying import call_of, read_of, server_of
 
 _BLOBS = "/api/blobs/"
 _SUCCESS = {"status": "success"}
@@ -32,7 +32,7 @@ class Managing:
         path = exchange.place.path
         most = self._limits.body_large if path.startswith(_BLOBS) else self._limits.body
         body = await exchange.body(most)
-        model = "" if path.startswith(_BLOBS) else _model_of(body)
+        model = "" if path.startswith(_BLOBS) else _model_of(await read_of(exchange, body))
         server = exchange.place.server
         if server is None:
             await self._of_no_server(exchange, model)
@@ -74,8 +74,7 @@ class Managing:
             await self._client.discover([server])
 
 
-def _model_of(body: bytes) -> str:
-    document = read(body)
+def _model_of(document: Mapping[str, Any]) -> str:
     for name in ("model", "name", "destination"):
         model = document.get(name)
         if isinstance(model, str) and model:

@@ -9,10 +9,10 @@ from ollama_admin.domain.relayed import Dialect, RelayedCall, RelayedHead
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway import headers
-from ollama_admin.gateway.bodies import LONG, Look, look_at
+from ollama_admin.gateway.bodies import Look, decoded, is_form, look_at, read
 from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import LAST_WORDS, Exchange, Leaving
-from ollama_admin.gateway.limits import Limits
+from ollama_admin.gateway.limits import LONG, Limits
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.services.plans import Planned, Wish
@@ -20,6 +20,7 @@ from ollama_admin.services.relay import Refusal, ToldFailure
 
 _NATIVE_ONLY = ("/api/embed", "/api/embeddings")
 _TRANSLATED = ("/api/generate", "/api/chat")
+_ASKING = {"/api/generate": "prompt", "/api/chat": "messages"}
 _COUNT_TOKENS = "/v1/messages/count_tokens"
 _STOPPING = Failure(503, "server_stopping", "the server is stopping; ask again")
 
@@ -68,7 +69,12 @@ class Relaying:
             path, given = exchange.place.path, exchange.scope["headers"]
             affinity = affinity_key(path, given, look.document, key_id="")
         call = call_of(
-            exchange, body, look.model, affinity=affinity, allow_truncate=self._allow_truncate
+            exchange,
+            body,
+            look.model,
+            asks=_asks(exchange.place.path, look),
+            affinity=affinity,
+            allow_truncate=self._allow_truncate,
         )
         try:
             async with aclosing(self._relay.run(call, planned, exchange.note)) as parts:
@@ -80,8 +86,8 @@ class Relaying:
             await exchange.end()
         except Refusal as refusal:
             await _pass_on(exchange, refusal)
-        except ToldFailure:
-            pass  # the connection is closed without an end
+        except ToldFailure:  # the connection is closed without an end
+            await exchange.end_event()
         except AdminError as error:
             await exchange.fail(Failure.of(error))
 
@@ -100,9 +106,22 @@ async def looked_at(exchange: Exchange, body: bytes) -> Look:
     content_type, encoding = exchange.header(b"content-type"), exchange.header(b"content-encoding")
     if encoding and exchange.place.dialect is Dialect.OLLAMA:
         raise Refused(415, "the body is compressed", "Ollama's own paths take it as it is")
+    if encoding:
+        body = await asyncio.to_thread(decoded, body, encoding)
+        exchange.take(len(body))
+    if not is_form(content_type):
+        await exchange.take_for_values(body)
     if len(body) > LONG:
-        return await asyncio.to_thread(look_at, body, content_type, encoding)
-    return look_at(body, content_type, encoding)
+        return await asyncio.to_thread(look_at, body, content_type)
+    return look_at(body, content_type)
+
+
+async def read_of(exchange: Exchange, body: bytes) -> dict[str, Any]:
+    """The JSON object of a body; Refused as `read` says."""
+    await exchange.take_for_values(body)
+    if len(body) > LONG:
+        return await asyncio.to_thread(read, body)
+    return read(body)
 
 
 def wish(exchange: Exchange, look: Look) -> Wish:
@@ -138,6 +157,7 @@ def call_of(
     body: bytes,
     model: str,
     *,
+    asks: bool = False,
     affinity: bytes | None = None,
     allow_truncate: bool = False,
 ) -> RelayedCall:
@@ -152,21 +172,32 @@ def call_of(
         model=model,
         headers=headers.to_server(exchange.scope["headers"]),
         body=body,
+        asks=asks,
         allow_truncate=allow_truncate,
         affinity=affinity,
     )
 
 
 async def _pass_on(exchange: Exchange, refusal: Refusal) -> None:
-    """A status of the server's own; its text for a path that it does not know is made the
-    dialect's.
+    """A status of the server's own, with its document. What is none, as a proxy's page, is put into
+    the words of the dialect, and so is that a path is not known.
     """
     if exchange.place.path == _COUNT_TOKENS and refusal.status in (404, 405):
         message = "the server of this model counts no tokens"
         await exchange.fail(Failure(404, "not_found", message))
         return
+    if not refusal.body.lstrip().startswith(b"{"):
+        error = refusal.error
+        await exchange.fail(Failure(refusal.status, error.code, error.message))
+        return
     shown = [pair for pair in headers.to_client(refusal.headers) if pair[0] != b"content-length"]
     await exchange.document(refusal.status, refusal.body, shown)
+
+
+def _asks(path: str, look: Look) -> bool:
+    """Whether the call holds something to answer, by what Ollama 0.33 looks at (routes.go)."""
+    asking = _ASKING.get(path)
+    return asking is not None and bool(look.document.get(asking))
 
 
 def _needs_translation(path: str, planned: Planned) -> bool:

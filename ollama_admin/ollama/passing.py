@@ -25,7 +25,7 @@ _REMOTE = (b'"remote_host"', b'"remote_model"')
 
 class Shape(Enum):
     """How an answer is written: in lines of Ollama's, in events of one of the other APIs, or as one
-    document, which `VECTORS` are not read for their length.
+    document, which `VECTORS` are not read for their length, and `TEXT` may be no JSON.
     """
 
     LINES = "lines"
@@ -33,11 +33,13 @@ class Shape(Enum):
     RESPONSES = "responses"
     MESSAGES = "messages"
     DOCUMENT = "document"
+    TEXT = "text"
     VECTORS = "vectors"
 
 
 _EVENTS = {"/v1/responses": Shape.RESPONSES, "/v1/messages": Shape.MESSAGES}
 _VECTORS = ("/api/embed", "/api/embeddings", "/v1/embeddings")
+_TEXTS = ("/v1/audio/transcriptions",)
 # What may be the last record; whether it is shows in its JSON.
 _ENDS = {
     Shape.LINES: re.compile(rb'"done"\s*:\s*true'),
@@ -64,6 +66,8 @@ def shape_of(path: str, content_type: bytes) -> Shape:
         return _EVENTS.get(path, stream)
     if stream is not None:
         return stream
+    if path in _TEXTS:
+        return Shape.TEXT
     return Shape.VECTORS if path in _VECTORS else Shape.DOCUMENT
 
 
@@ -73,8 +77,8 @@ def passing(shape: Shape, accepted: frozenset[str], *, holds: bool) -> "Passing"
     With `holds`, it keeps back what tells a client that the answer is whole; see `Passing.held`.
     """
     names = _names(accepted)
-    if shape is Shape.DOCUMENT:
-        return _Document(names)
+    if shape is Shape.DOCUMENT or shape is Shape.TEXT:
+        return _Document(names, may_be_text=shape is Shape.TEXT)
     if shape is Shape.VECTORS:
         return _Vectors(names, holds=holds)
     return _Records(shape, names, holds=holds)
@@ -87,8 +91,9 @@ class Passing:
     """What is known of an answer so far.
 
     `is_named`: it carries an accepted name. `is_remote`: a remote host gave it. `error` is what it
-    says of its own failure. `held` are the bytes that were kept back; they belong to its end.
-    `numbers` is there at the end, with the counts that it tells.
+    says of its own failure, `reason` why Ollama's last record says that it ended. `has_ended`: its
+    end mark was seen. `held` are the bytes that were kept back; they belong to its end. `numbers`
+    is there at the end, with the counts that it tells.
     """
 
     def __init__(self, names: "_Names") -> None:
@@ -96,6 +101,8 @@ class Passing:
         self.is_named = False
         self.is_remote = False
         self.error: str | None = None
+        self.reason: str | None = None
+        self.has_ended = False
         self.held = b""
         self.numbers = NOTHING_COUNTED
 
@@ -155,11 +162,11 @@ class _Records(Passing):
         self._holds = holds
         self._rest = b""  # of a line that is not complete
         self._counted: list[bytes] = []  # the lines that tell counts
-        self._has_ended = False
 
     def take(self, chunk: bytes) -> bytes:
-        if self._has_ended:  # nothing stands behind the end but an empty line
-            return b"" if chunk.strip() else chunk
+        """Whole lines, so that an error can follow what was passed on."""
+        if self.has_ended:
+            return self._behind_the_end(chunk)
         data = self._rest + chunk if self._rest else chunk
         complete = data.rfind(b"\n") + 1
         self._rest = data[complete:]
@@ -167,28 +174,38 @@ class _Records(Passing):
             raise BadAnswer(f"a line is longer than {LINE_LIMIT} bytes")
         lines = data[:complete]
         if not lines:
-            return b"" if self._holds else chunk
+            return b""
         self._inspect(lines)
         ends = self._ending(lines)
         if ends is None:
-            return lines if self._holds else chunk
-        self._has_ended, self._rest = True, b""
+            return lines
         start, stop = ends
+        if self.error is not None:  # an answer that failed has no proper end
+            return lines[:start]
+        self.has_ended, self._rest = True, b""
         if self._holds:
             self.held = lines[start:stop]
             return lines[:start]
-        return chunk[: max(0, len(chunk) - (len(data) - stop))]
+        return lines[:stop]
 
     def end(self) -> bool:
-        if self._rest.strip() and not self._has_ended:
+        if self._rest.strip() and not self.has_ended:
             last, self._rest = self._rest + b"\n", b""
             self._inspect(last)
-            self._has_ended = self._ending(last) is not None
-            if self._holds:
-                self.held = last[:-1]
+            self.has_ended = self._ending(last) is not None
+            self.held = last[:-1]
         for line in self._counted:
             self.numbers = _with_counts(self.numbers, self._record(line))
-        return self._has_ended and self.error is None
+        return self.has_ended and self.error is None
+
+    def _behind_the_end(self, chunk: bytes) -> bytes:
+        """Nothing stands there but the empty line of the last event."""
+        if chunk not in (b"\n", b"\r\n", b"\r"):
+            return b""
+        if not self._holds:
+            return chunk
+        self.held += chunk
+        return b""
 
     def _inspect(self, lines: bytes) -> None:
         """Look closer at lines that may name another model, fail, or come from a remote host."""
@@ -230,12 +247,17 @@ class _Records(Passing):
         if not isinstance(record, dict):
             return False
         if self._is_lines:
-            return record.get("done") is True
+            return self._is_done(record)
         if record.get("type") not in _LAST_TYPES:
             return False
         if _USAGE in line:
             self._counted.append(line)
         return True
+
+    def _is_done(self, record: Mapping[str, Any]) -> bool:
+        reason = record.get("done_reason")
+        self.reason = reason if isinstance(reason, str) else None
+        return record.get("done") is True
 
     def _record(self, line: bytes) -> Any:
         """The JSON of a line; None for one that carries none."""
@@ -258,8 +280,9 @@ class _Records(Passing):
 class _Document(Passing):
     """One JSON document, passed on when all of it is there."""
 
-    def __init__(self, names: _Names) -> None:
+    def __init__(self, names: _Names, *, may_be_text: bool) -> None:
         super().__init__(names)
+        self._may_be_text = may_be_text
         self._body = bytearray()
 
     def take(self, chunk: bytes) -> bytes:
@@ -273,11 +296,12 @@ class _Document(Passing):
         try:
             record = read_json(self.held)
         except BadAnswer:
-            return self.held.lstrip()[:1] not in (b"{", b"[")  # such as the text of a recording
+            return self._may_be_text and self.held.lstrip()[:1] not in (b"{", b"[")
         self._look_at(record)
         if self.error is not None:
             return False
         self.numbers = _with_counts(self.numbers, record)
+        self.reason = self.numbers.done_reason
         return not isinstance(record, dict) or record.get("done", True) is True
 
 

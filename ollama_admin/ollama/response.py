@@ -23,6 +23,7 @@ VALUES_LIMIT = 300_000
 # bytes of an answer that is read as a whole: 800 for each model that may be listed
 BODY_LIMIT = 8 * 1024 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
+END_LENGTH = 1000  # bytes that may follow there
 END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
 TITLE_LIMIT = 80  # characters of a web page's title
 _TITLE = re.compile(rb"<(title|h1)[^>]*>\s*([^<]{1,500})", re.IGNORECASE)
@@ -262,6 +263,18 @@ async def read_to_the_end(records: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(END_PATIENCE):
             async for _ in records:
                 pass
+
+
+async def end_of(chunks: AsyncIterator[bytes]) -> bytes:
+    """What follows the last record until the response ends, which a server may forget to do."""
+    rest = b""
+    with suppress(TimeoutError, BadAnswer, ConnectionFault, UpstreamError):
+        async with asyncio.timeout(END_PATIENCE):
+            async for chunk in chunks:
+                rest += chunk
+                if len(rest) > END_LENGTH:
+                    break
+    return rest
 
 
 def refuse_encoding(response: Response) -> None:

@@ -24,7 +24,7 @@ _NUMBERS = (
 )
 # bytes of all that is kept of one answer, as JSON in ASCII: at most six for each that was received
 ANSWER_LIMIT = 4 * 2**20
-_NO_ANSWER = ("load", "unload")  # how a request ends that asks nothing
+NO_ANSWER = ("load", "unload")  # how a request ends that asks nothing
 VALUE_SIZE = 64  # bytes of memory that an empty value takes, which `[],` says in three
 
 
@@ -129,7 +129,7 @@ class Answer:
             )
         if not self.is_named:
             raise ModelMismatch(f"server {self.server} does not say which model answered")
-        if self.done_reason in _NO_ANSWER and not self.only_loads:
+        if self.done_reason in NO_ANSWER and not self.only_loads:
             raise self._failed(f"it did not read the prompt, and says {self.done_reason!r}")
 
     @property

@@ -22,7 +22,9 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.ollama.relaying import relayed
+from ollama_admin.ollama.response import end_of
 from ollama_admin.rules import answers
+from ollama_admin.rules.answers import NO_ANSWER
 from ollama_admin.rules.candidates import Candidate, is_demanded
 from ollama_admin.services.dispatch import Accepted, Carrier, Dispatch
 from ollama_admin.services.plans import Planned
@@ -153,6 +155,11 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
             async for chunk in response.chunks:
                 for part in self._passed(answer, passing, chunk):
                     yield part
+                if passing.has_ended or passing.error is not None:
+                    break
+            if passing.has_ended:
+                for part in self._passed(answer, passing, await end_of(response.chunks)):
+                    yield part
             self._require_whole(answer, passing)
 
     def last_of(self, answer: RelayAnswer) -> list[RelayedHead | bytes]:
@@ -171,9 +178,18 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
                 f"{self._call.model!r} to a remote host, which was not allowed",
                 "discover it again; allow remote models with --allow-remote",
             )
-        if not passed:
+        self._require_answer(answer, passing)
+        if not passed or (passing.error is not None and not answer.is_begun):
             return []
         return self._begun(answer, passed)
+
+    def _require_answer(self, answer: RelayAnswer, passing: "Passing") -> None:
+        """Refuse the record that only tells of a model that was loaded, where a prompt was sent."""
+        if self._call.asks and passing.reason in NO_ANSWER:
+            raise UpstreamError(
+                f"server {answer.candidate.target.ref} did not read the prompt, and says "
+                f"{passing.reason!r}"
+            )
 
     @staticmethod
     def _begun(answer: RelayAnswer, data: bytes) -> list[RelayedHead | bytes]:
@@ -198,6 +214,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
                 f"the answer of server {server} ended without its end mark",
                 "what was shown is incomplete; ask again",
             )
+        self._require_answer(answer, passing)
         if not passing.is_named and self._call.path in _NAMED:
             raise ModelMismatch(f"server {server} does not say which model answered")
 

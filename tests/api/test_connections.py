@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ollama_admin.api.bodies import VALUE_SIZE
 from ollama_admin.api.connections import Seldom
-from ollama_admin.gateway.limits import Limits
+from ollama_admin.gateway.limits import VALUE_SIZE, Limits
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
 from tests.api.conftest import Serve, register

@@ -14,10 +14,10 @@ from fastapi.routing import APIRoute
 
 from ollama_admin.api import guard
 from ollama_admin.api.app import create_app
-from ollama_admin.api.bodies import DEPTH, VALUES_LIMIT
+from ollama_admin.api.bodies import DEPTH
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import OWNER
-from ollama_admin.gateway.limits import Limits
+from ollama_admin.gateway.limits import VALUES_LIMIT, Limits
 from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, TOKEN, Service, answer_of, read_all, request
 

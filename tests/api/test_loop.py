@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ollama_admin.api.bodies import VALUES_LIMIT
 from ollama_admin.domain.names import model_key
+from ollama_admin.gateway.limits import VALUES_LIMIT
 from tests.api.conftest import Serve, register
 from tests.api.service import Service, answer_of, request
 
