@@ -128,7 +128,13 @@ class RemoveOptions(Strict):
     force: bool = Field(False, description="also while requests run there")
 
 
-class _Asked(Strict):
+class _AsOllama(Strict):
+    """A part of a request of Ollama's own: fields that nobody knows are passed over, as there."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Asked(_AsOllama):
     """The fields that `/api/generate` and `/api/chat` have in common. null is the same as leaving a
     field out.
     """
@@ -162,7 +168,7 @@ class GenerateBody(_Asked):
     raw: Flag = None
 
 
-class Message(Strict):
+class Message(_AsOllama):
     role: str = Field(min_length=1, max_length=100)
     content: str | None = None
     thinking: str | None = None
@@ -360,16 +366,13 @@ class ListedModels(BaseModel):
 
 
 class Answer(BaseModel):
-    """Ollama's own record; the last one also has these fields."""
+    """Ollama's own record."""
 
     model_config = ConfigDict(extra="allow")
 
     model: str
     created_at: str
     done: bool
-    server: ServerRef
-    digest: str | None
-    proof: Literal["digest", "drift", "changed", "unread", "remote", "name"]
 
 
 class GenerateAnswer(Answer):

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ollama_admin.api.problems import JSONDocument, described, problem, shown
-from ollama_admin.documents import document
 from ollama_admin.domain.answers import Piece, Reply
 from ollama_admin.errors import AdminError, StreamInterrupted
 from ollama_admin.services.generate import Stream
@@ -154,9 +153,8 @@ def _record(piece: Piece, dialect: Dialect, model: str) -> dict[str, Any]:
 
 
 def _last(reply: Reply, dialect: Dialect) -> dict[str, Any]:
-    """The record that ends an answer, with what its server and its build are known to be."""
-    record = _made_last(reply, dialect) if reply.record is None else dict(reply.record)
-    return record | {"server": document(reply.server), "digest": reply.digest, "proof": reply.proof}
+    """The record that ends an answer: the server's own, or made for one that speaks v1."""
+    return _made_last(reply, dialect) if reply.record is None else dict(reply.record)
 
 
 def _whole(reply: Reply, dialect: Dialect) -> dict[str, Any]:

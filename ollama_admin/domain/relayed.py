@@ -1,8 +1,9 @@
 """A client's call that goes to a server as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -21,7 +22,8 @@ class RelayedCall:
     as `/v1/messages`; `target` is what goes out, with the client's query. `model` is the name as
     the body spells it. `asks` is for Ollama's own calls that hold something to answer, where others
     only load the model or unload it. Without `allow_truncate` Ollama's own paths are asked to
-    refuse a prompt that does not fit. `affinity` is the key of the conversation.
+    refuse a prompt that does not fit. `options` are those of Ollama's own calls. `affinity` is the
+    key of the conversation.
     """
 
     id: str
@@ -33,6 +35,7 @@ class RelayedCall:
     body: bytes = field(repr=False)
     asks: bool = False
     allow_truncate: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     affinity: bytes | None = None
 
 

@@ -29,7 +29,7 @@ class Listing:
 
     async def answer(self, exchange: Exchange, kind: Kind) -> None:
         if exchange.place.server is not None and kind is not Kind.SHOW:
-            call = call_of(exchange, b"", "")
+            call = call_of(exchange, b"", Look(""))
             await pass_to_server(exchange, self._passages, exchange.place.server, call)
             return
         match kind:
@@ -81,8 +81,9 @@ class Listing:
         model = document.get("model") or document.get("name")
         if not isinstance(model, str):
             raise Refused(400, "model is required", 'name it in the body: "model": "..."')
-        planned = await self._plans.of(wish(exchange, Look(model=model)))
-        call = call_of(exchange, body, model)
+        look = Look(model)
+        planned = await self._plans.of(wish(exchange, look))
+        call = call_of(exchange, body, look)
         shown = await self._passages.show(call, planned)
         server = (b"x-ollama-admin-server", shown.server.encode("ascii", "backslashreplace"))
         kept = [pair for pair in to_client(shown.headers) if pair[0] != b"content-length"]

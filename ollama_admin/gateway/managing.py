@@ -10,6 +10,7 @@ from ollama_admin.client import Client
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.relayed import RelayedCall
 from ollama_admin.errors import AdminError
+from ollama_admin.gateway.bodies import Look
 from ollama_admin.gateway.exchange import Exchange
 from ollama_admin.gateway.limits import Limits
 from ollama_admin.gateway.passing import pass_to_server
@@ -37,7 +38,7 @@ class Managing:
         if server is None:
             await self._of_no_server(exchange, model)
             return
-        await self._of_server(exchange, server, call_of(exchange, body, model))
+        await self._of_server(exchange, server, call_of(exchange, body, Look(model)))
 
     async def _of_no_server(self, exchange: Exchange, model: str) -> None:
         """Nobody is asked; a model that is there already is said to be there, as Ollama does."""

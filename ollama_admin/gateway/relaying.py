@@ -1,6 +1,7 @@
 """Calls that a model answers."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -71,8 +72,7 @@ class Relaying:
         call = call_of(
             exchange,
             body,
-            look.model,
-            asks=_asks(exchange.place.path, look),
+            look,
             affinity=affinity,
             allow_truncate=self._allow_truncate,
         )
@@ -155,9 +155,8 @@ def server_of(text: str) -> int | str:
 def call_of(
     exchange: Exchange,
     body: bytes,
-    model: str,
+    look: Look,
     *,
-    asks: bool = False,
     affinity: bytes | None = None,
     allow_truncate: bool = False,
 ) -> RelayedCall:
@@ -169,10 +168,11 @@ def call_of(
         method=exchange.scope["method"],
         path=path,
         target=f"{path}?{query}" if query else path,
-        model=model,
+        model=look.model,
         headers=headers.to_server(exchange.scope["headers"]),
         body=body,
-        asks=asks,
+        asks=_asks(path, look),
+        options=_options(path, look),
         allow_truncate=allow_truncate,
         affinity=affinity,
     )
@@ -198,6 +198,11 @@ def _asks(path: str, look: Look) -> bool:
     """Whether the call holds something to answer, by what Ollama 0.33 looks at (routes.go)."""
     asking = _ASKING.get(path)
     return asking is not None and bool(look.document.get(asking))
+
+
+def _options(path: str, look: Look) -> Mapping[str, Any]:
+    options = look.document.get("options") if path in _ASKING else None
+    return options if isinstance(options, dict) else {}
 
 
 def _needs_translation(path: str, planned: Planned) -> bool:

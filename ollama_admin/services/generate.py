@@ -99,7 +99,9 @@ class _Generating(Carrier[Answer, Piece]):
     async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: Answer) -> None:
         if (spent := _spent_on_thinking(answer)) is not None:
             self._note(spent)
-        self._truncated = await truncated(self._question, candidate, answer, endpoint, self._note)
+        self._truncated = await truncated(
+            self._question, candidate, answer.prompt_tokens, endpoint, self._note
+        )
 
     def reply(self, accepted: Accepted[Answer]) -> Reply:
         answer, judgement = accepted.answer, accepted.judgement

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ollama_admin.domain.answers import Stats
 from ollama_admin.domain.names import without_cloud
 from ollama_admin.domain.relayed import Headers, RelayedCall, RelayedHead
-from ollama_admin.domain.requests import Request
+from ollama_admin.domain.requests import Question, Request
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import (
     AdminError,
@@ -28,6 +28,7 @@ from ollama_admin.rules.answers import NO_ANSWER
 from ollama_admin.rules.candidates import Candidate, is_demanded
 from ollama_admin.services.dispatch import Accepted, Carrier, Dispatch
 from ollama_admin.services.plans import Planned
+from ollama_admin.services.truncation import truncated
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
@@ -161,6 +162,8 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
                 for part in self._passed(answer, passing, await end_of(response.chunks)):
                     yield part
             self._require_whole(answer, passing)
+            if call.asks:
+                await self._note_a_cut(candidate, endpoint, passing)
 
     def last_of(self, answer: RelayAnswer) -> list[RelayedHead | bytes]:
         """What was kept back until the answer was accepted."""
@@ -217,6 +220,14 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         self._require_answer(answer, passing)
         if not passing.is_named and self._call.path in _NAMED:
             raise ModelMismatch(f"server {server} does not say which model answered")
+
+    async def _note_a_cut(
+        self, candidate: Candidate, endpoint: "Endpoint", passing: "Passing"
+    ) -> None:
+        """Old servers cut a prompt whatever they are asked. As a rule this asks nobody."""
+        question = Question(prompt="", options=self._call.options, truncate=False, shift=False)
+        tokens, note = passing.numbers.prompt_tokens, self._request.caller.note
+        await truncated(question, candidate, tokens, endpoint, note)
 
     def _head(self, candidate: Candidate, status: int, headers: Headers) -> RelayedHead:
         ref = candidate.target.ref

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from ollama_admin.domain.models import Model, ShownContext
 from ollama_admin.domain.requests import Question
 from ollama_admin.errors import ModelNotFound, UpstreamError
-from ollama_admin.rules.answers import Answer
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.versions import (
     CONTEXT_4096_SINCE,
@@ -30,12 +29,14 @@ SHORT = 512  # tokens; hardly a model has a shorter context
 async def truncated(
     question: Question,
     candidate: Candidate,
-    answer: Answer,
+    tokens: int | None,
     endpoint: "Endpoint",
     note: Callable[[str], None],
 ) -> bool | None:
-    """Whether the prompt was cut: False (it would have been refused), True (seen), else None."""
-    version, tokens = candidate.version, answer.prompt_tokens
+    """Whether a prompt that counted `tokens` was cut: False (it would have been refused), True
+    (seen), else None.
+    """
+    version = candidate.version
     if version is None:
         return None
     may_be_full = _may_fill_a_context(tokens, question, candidate)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,6 +19,7 @@ from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.api.serving import Options, Stop, serve
 from ollama_admin.api.tls import TLSFiles
 from ollama_admin.client import Client
+from ollama_admin.domain.receipts import Receipt
 from ollama_admin.gateway.limits import Limits
 from ollama_admin.ollama.http import Times
 from ollama_admin.services.leases import LeaseTimes
@@ -33,6 +35,16 @@ SECONDS = 30.0
 # to load certificates for each client would take 40 ms
 UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 UNVERIFIED.check_hostname, UNVERIFIED.verify_mode = False, ssl.CERT_NONE
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An answer as far as it came; `is_whole` says that HTTP ended it properly."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    is_whole: bool
 
 
 class Service:
@@ -121,6 +133,28 @@ class Service:
         """One request with the token, on a connection of its own."""
         with self.client() as client:
             return client.request(method, path, json=body, **more)
+
+    def heard(self, path: str, body: Any = None, method: str = "POST", **more: Any) -> "Heard":
+        """What a client hears of an answer that may break off."""
+        with self.client() as client, client.stream(method, path, json=body, **more) as answer:
+            body, is_whole = b"", True
+            try:
+                for piece in answer.iter_raw():
+                    body += piece
+            except httpx.RemoteProtocolError:
+                is_whole = False
+            return Heard(answer.status_code, answer.headers, body, is_whole)
+
+    def receipt(self, request_id: str) -> Receipt:
+        """The receipt of a request, once it is written: its proof comes behind the answer."""
+        assert self.opened is not None
+        ends = time.monotonic() + SECONDS
+        while time.monotonic() < ends:
+            for receipt in self.run(self.opened.receipts.list()):
+                if receipt.request_id == request_id:
+                    return receipt
+            time.sleep(0.02)
+        raise AssertionError(f"there is no receipt of {request_id}")
 
     def client(self, **more: Any) -> httpx.Client:
         """A client that sends the token."""

@@ -77,7 +77,7 @@ def test_a_url_with_such_an_address_is_refused_without_a_connection(
         else {"messages": [{"role": "user", "content": "hi"}]}
     )
     refused = shared_api.ask("POST", path, {"model": "alpha", "server_url": url, **asked})
-    assert (refused.status_code, refused.json()["code"]) == (422, "address_refused")
+    assert (refused.status_code, refused.json()["code"]) == (400, "address_refused")
 
 
 def test_a_name_that_leads_there_is_refused_before_anything_is_sent(
@@ -92,7 +92,7 @@ def test_a_name_that_leads_there_is_refused_before_anything_is_sent(
     refused = sqlite_api.ask(
         "POST", "/api/generate", {"model": "alpha", "prompt": "hi", "server_url": url}
     )
-    assert (refused.status_code, refused.json()["code"]) == (422, "address_refused")
+    assert (refused.status_code, refused.json()["code"]) == (400, "address_refused")
     added = sqlite_api.ask("POST", "/api/servers", {"name": "rebound", "url": url}).json()
     for action in ("check", "discover"):
         [result] = sqlite_api.ask("POST", f"/api/servers/{added['id']}/{action}").json()["results"]
