@@ -15,8 +15,11 @@ from ollama_admin.gateway.limits import Limits
 _DESCRIPTION = """Servers and models of a fleet of Ollama servers, and answers from exactly the one
 that was named.
 
-`/api/generate`, `/api/chat` and `/api/tags` are Ollama's own: its clients work here with a
-bearer token.
+Beside the paths below, the APIs of Ollama, OpenAI and Anthropic are served here as those describe
+them, for their clients, with the token as their key: `/api/version`, `/api/tags`, `/api/ps`,
+`/api/show`, `/api/generate`, `/api/chat`, `/api/embed`, `/api/embeddings`, and of `/v1`: `/models`,
+`/chat/completions`, `/completions`, `/embeddings`, `/responses`, `/messages` and
+`/audio/transcriptions`.
 """
 
 

@@ -1,11 +1,13 @@
 """Bodies of requests: of a bounded size, in bounded time, and JSON that has one meaning."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ollama_admin.domain import strict_json
@@ -24,15 +26,17 @@ class StrictRequest(Request):
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            self._body = await self._read(self.app.state.limits)
+            with _as_the_framework_says_it():
+                self._body = await self._read(self.app.state.limits)
         return self._body
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
             body = await self.body()
-            values = await _beside_the_loop(count_of_values, body)
-            self.scope[HELD].take(values * VALUE_SIZE)
-            self._json = await _beside_the_loop(_document, body)
+            with _as_the_framework_says_it():
+                values = await _beside_the_loop(count_of_values, body)
+                self.scope[HELD].take(values * VALUE_SIZE)
+                self._json = await _beside_the_loop(_document, body)
         return self._json
 
     async def _read(self, limits: Limits) -> bytes:
@@ -67,6 +71,15 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+@contextmanager
+def _as_the_framework_says_it() -> Iterator[None]:
+    """Of what goes wrong with a body the framework lets nothing pass but its own exception."""
+    try:
+        yield
+    except Refused as refused:
+        raise HTTPException(refused.status, refused.message) from refused
 
 
 async def _beside_the_loop(read: Callable[[bytes], T], body: bytes) -> T:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from ollama_admin.errors import AdminError, ServerExists
 from ollama_admin.gateway.refusals import Refused
 
-AS_OLLAMA = frozenset(("/api/generate", "/api/chat", "/api/tags"))
+AS_OLLAMA = frozenset(("/api/generate", "/api/chat"))
 RETRY_AFTER = "5"  # seconds, with every 503
 _PLAIN_NAME = re.compile(r"[a-z_]{1,30}")  # as all fields are written
 _CODES = {
@@ -102,8 +102,10 @@ async def _refused(request: Request, exc: Exception) -> Response:
 
 
 async def _not_taken(request: Request, exc: Exception) -> Response:
-    """The framework's own: no route takes the request."""
+    """The framework's own: no route takes the request, or its body was refused."""
     assert isinstance(exc, HTTPException)  # noqa: S101
+    if isinstance(exc.__cause__, Refused):
+        return refusal(request.url.path, exc.__cause__)
     message = _MESSAGES.get(exc.status_code, "refused")
     refused = Refused(exc.status_code, message, headers=exc.headers)
     return refusal(request.url.path, refused)

@@ -55,14 +55,15 @@ async def need_database(client: ClientDep) -> None:
 NEEDS_DATABASE = [Depends(need_database)]
 
 
-def errors(
-    *statuses: int, body: bool = False, shape: type[Any] = schemas.Problem
-) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
     """The documentation of a route's failures, with those that any route has."""
     every = set(_ANYWHERE) | set(statuses)
     if body:
         every |= set(_WITH_BODY)
-    return {status: {"model": shape, "description": _MEANINGS[status]} for status in sorted(every)}
+    return {
+        status: {"model": schemas.Problem, "description": _MEANINGS[status]}
+        for status in sorted(every)
+    }
 
 
 async def page(request: Request, rows: Sequence[Any], limit: int) -> Response:

@@ -3,7 +3,7 @@
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
@@ -186,6 +186,8 @@ class ChatBody(_Asked):
 class RouteBody(GenerateBody):
     """The body of `/api/generate`, or with `messages` that of `/api/chat`."""
 
+    model_config = ConfigDict(extra="forbid")
+
     messages: Annotated[list[Message], Field(fail_fast=True)] | None = Field(
         None, max_length=10_000
     )
@@ -270,13 +272,6 @@ class ExistingProblem(BaseModel):
     error: ExistingErrorDetail
 
 
-class OllamaProblem(BaseModel):
-    """An error as Ollama's clients read it."""
-
-    error: str
-    code: str
-
-
 class Chosen(BaseModel):
     server: ServerRef
     digest: str | None
@@ -350,34 +345,3 @@ class State(BaseModel):
 
     status: Literal["ok", "ready"]
     registry_age: float | None = None
-
-
-class ListedModel(BaseModel):
-    name: str
-    model: str
-    modified_at: datetime | None
-    size: int | None
-    digest: str | None
-    details: dict[str, Any]
-
-
-class ListedModels(BaseModel):
-    models: list[ListedModel]
-
-
-class Answer(BaseModel):
-    """Ollama's own record."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    created_at: str
-    done: bool
-
-
-class GenerateAnswer(Answer):
-    response: str
-
-
-class ChatAnswer(Answer):
-    message: dict[str, Any]
