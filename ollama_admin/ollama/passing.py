@@ -9,12 +9,13 @@ the clients of OpenAI and Anthropic read.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.ollama import wire
+from ollama_admin.ollama.counting import NOTHING_COUNTED, with_counts
 from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, read_json
 
 DOCUMENT_LIMIT = 8 * 2**20  # bytes of an answer that is no stream
@@ -82,9 +83,6 @@ def passing(shape: Shape, accepted: frozenset[str], *, holds: bool) -> "Passing"
     if shape is Shape.VECTORS:
         return _Vectors(names, holds=holds)
     return _Records(shape, names, holds=holds)
-
-
-NOTHING_COUNTED = StreamEvent()
 
 
 class Passing:
@@ -168,7 +166,7 @@ class _Records(Passing):
         if self.has_ended:
             return self._behind_the_end(chunk)
         data = self._rest + chunk if self._rest else chunk
-        complete = data.rfind(b"\n") + 1
+        complete = self._complete(data)
         self._rest = data[complete:]
         if len(self._rest) > LINE_LIMIT:
             raise BadAnswer(f"a line is longer than {LINE_LIMIT} bytes")
@@ -182,25 +180,40 @@ class _Records(Passing):
         start, stop = ends
         if self.error is not None:  # an answer that failed has no proper end
             return lines[:start]
-        self.has_ended, self._rest = True, b""
+        behind, self._rest = self._rest, b""
+        self.has_ended = True
         if self._holds:
             self.held = lines[start:stop]
-            return lines[:start]
-        return lines[:stop]
+            stop = start
+        return lines[:stop] + self._behind_the_end(behind)
 
     def end(self) -> bool:
         if self._rest.strip() and not self.has_ended:
-            last, self._rest = self._rest + b"\n", b""
+            self._end_within_a_line()
+        for line in self._counted:
+            with suppress(BadAnswer):  # it has passed, and a count is not worth the answer
+                self.numbers = with_counts(self.numbers, self._record(line))
+        return self.has_ended and self.error is None
+
+    def _complete(self, data: bytes) -> int:
+        """How many bytes are whole lines; the name of an event goes with what it names."""
+        complete = data.rfind(b"\n") + 1
+        if self._is_lines:
+            return complete
+        last = data.rfind(b"\n", 0, max(0, complete - 1)) + 1
+        return last if data.startswith(b"event:", last) else complete
+
+    def _end_within_a_line(self) -> None:
+        """Ollama's last record may lack the end of its line; anything else was cut off."""
+        last, self._rest = self._rest + b"\n", b""
+        with suppress(BadAnswer):
             self._inspect(last)
             self.has_ended = self._ending(last) is not None
             self.held = last[:-1]
-        for line in self._counted:
-            self.numbers = _with_counts(self.numbers, self._record(line))
-        return self.has_ended and self.error is None
 
     def _behind_the_end(self, chunk: bytes) -> bytes:
         """Nothing stands there but the empty line of the last event."""
-        if chunk not in (b"\n", b"\r\n", b"\r"):
+        if chunk not in (b"\n", b"\r\n", b"\r", b"\n\r\n"):
             return b""
         if not self._holds:
             return chunk
@@ -300,7 +313,7 @@ class _Document(Passing):
         self._look_at(record)
         if self.error is not None:
             return False
-        self.numbers = _with_counts(self.numbers, record)
+        self.numbers = with_counts(self.numbers, record)
         self.reason = self.numbers.done_reason
         return not isinstance(record, dict) or record.get("done", True) is True
 
@@ -353,36 +366,3 @@ def _event_start(lines: bytes, start: int) -> int:
 def _name_in(data: bytes) -> str:
     match = re.search(rb'"model"\s*:\s*"([^"]{0,500})', data)
     return match[1].decode(errors="replace") if match else "?"
-
-
-def _with_counts(numbers: StreamEvent, record: Any) -> StreamEvent:
-    """The numbers with those that a record tells in any of the dialects."""
-    if not isinstance(record, dict):
-        return numbers
-    if record.get("done") is True:
-        return wire.native_event(record)
-    usage = _usage(record)
-    prompt = _first(usage, "prompt_tokens", "input_tokens")
-    output = _first(usage, "completion_tokens", "output_tokens")
-    return StreamEvent(
-        prompt_tokens=numbers.prompt_tokens if prompt is None else prompt,
-        output_tokens=numbers.output_tokens if output is None else output,
-    )
-
-
-def _usage(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    if isinstance(record.get("prompt_eval_count"), int):  # of /api/embed
-        return {"prompt_tokens": record["prompt_eval_count"]}
-    for part in (record, record.get("response"), record.get("message")):
-        usage = part.get("usage") if isinstance(part, dict) else None
-        if isinstance(usage, dict):
-            return usage
-    return {}
-
-
-def _first(usage: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = usage.get(name)
-        if type(value) is int and 0 <= value < 2**63:
-            return value
-    return None
