@@ -141,6 +141,29 @@ def test_a_long_system_prompt_leaves_room_for_the_message_that_differs() -> None
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_two_kilobytes_of_the_names_of_a_model_and_a_caller_count(path: str) -> None:
+    body = conversation(path)
+    begun = "n" * 2047
+    keys = [key(path, body | {"model": f"{begun}{end}"}) for end in ("ab", "ac", "b")]
+    assert keys[0] == keys[1] != keys[2]
+    keys = [key(path, body, key_id=f"{begun}{end}") for end in ("ab", "ac", "b")]
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/v1/responses", "/v1/messages"])
+def test_thirty_kilobytes_of_a_system_prompt_count(path: str) -> None:
+    begun = "s" * (30 * 1024 - 1)
+    keys = [key(path, conversation(path, system=f"{begun}{end}")) for end in ("ab", "ac", "b")]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_where_a_system_prompt_ends_and_the_message_begins_makes_a_difference() -> None:
+    one = conversation("/api/chat", system="be kind", first="ly say hi")
+    other = conversation("/api/chat", system="be kindly", first=" say hi")
+    assert key("/api/chat", one) != key("/api/chat", other)
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_where_nothing_is_said_there_is_no_key(path: str) -> None:
     for body in (None, {}, {"model": "alpha"}, {"model": "alpha", "messages": [], "prompt": ""}):
         assert key(path, body) is None

@@ -141,6 +141,26 @@ def test_what_does_not_open_is_not_sealed_again() -> None:
             VAULT.reseal(sealed)
 
 
+@pytest.mark.parametrize("file", ["its key", "another key", "no key", "missing"])
+def test_the_key_file_that_opens_a_secret_is_named_and_no_other(tmp_path: Path, file: str) -> None:
+    own = tmp_path / "one.db.key"
+    match file:
+        case "its key":
+            write_key_file(own, [OLD], replace=True)
+        case "another key":
+            write_key_file(own, [new_key()], replace=True)
+        case "no key":
+            write_key_file(own, [Secret("hunter2")], replace=True)
+    exported = Vault(Keys(source="the test", keys=(NEW,), unused=own))
+    with pytest.raises(SecretUnavailable) as caught:
+        exported.open(VAULT.seal(Secret("hunter2"), GPU), GPU)
+    assert caught.value.hint is not None
+    if file == "its key":
+        assert caught.value.hint.startswith(f"the key in {own} opens it: unset the test")
+    else:
+        assert caught.value.hint.startswith("write the key that it was stored under behind")
+
+
 # where keys come from
 
 

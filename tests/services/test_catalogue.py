@@ -54,6 +54,22 @@ async def test_a_capability_that_no_active_server_has_is_an_error(client: Client
     assert error.message == ("no model is named, and no active server has the capability 'vision'")
 
 
+@pytest.mark.parametrize(
+    ("capability", "hint"),
+    [
+        ("completion", "see ollama-admin models --capability completion"),
+        ("vision", "use --model"),
+    ],
+)
+async def test_a_capability_that_models_have_and_no_server_leads_to_these_models(
+    client: Client, capability: str, hint: str
+) -> None:
+    error = (await ask(client, model=None, capability=capability)).error
+    assert type(error) is InvalidInput
+    assert error.hint is not None
+    assert error.hint.endswith(hint)
+
+
 async def test_without_a_default_server_a_model_must_be_named(client: Client) -> None:
     await client.servers.update("two", is_default=False)
     error = (await ask(client, model=None)).error

@@ -8,7 +8,7 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.requests import GenerateRequest
-from ollama_admin.errors import InvalidInput, ServerBusy
+from ollama_admin.errors import InvalidInput, ServerBusy, UpstreamError
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
 from tests.services.asking import CHAT, GENERATE, ask, prompts, register
 
@@ -74,6 +74,17 @@ async def test_an_empty_prompt_loads_the_model_by_its_path_alone(
     with pytest.raises(InvalidInput):
         await anext(client.ask(asked(**said)))
     assert prompts(fake) == 1
+
+
+async def test_a_prompt_is_not_answered_by_loading_the_model(
+    client: Client, fake: FakeOllama
+) -> None:
+    await register(client, fake)
+    loaded = {"model": "alpha:latest", "response": "", "done": True, "done_reason": "load"}
+    fake.script(GENERATE, Answer(200, loaded))
+    error = (await ask(client)).error
+    assert type(error) is UpstreamError
+    assert "did not read the prompt, and says 'load'" in error.message
 
 
 async def test_an_unknown_option_is_noted_once_however_many_servers_are_asked(
