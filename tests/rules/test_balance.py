@@ -264,3 +264,50 @@ def test_the_affinity_is_named_at_the_server_that_it_leads_to() -> None:
             id_ for id_, words in merits(candidates, {}, key(number)).items() if "affinity" in words
         ]
         assert home == ids(ordered(candidates, {}, key(number)))[0]
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "limit", "share"),
+    [(0, 4, 1.0), (3, 4, 0.25), (4, 4, 0.0), (5, 4, 0.0), (0, 0, 1.0), (1, 1, 0.0)],
+)
+def test_the_free_share_is_a_part_of_the_slots(in_flight: int, limit: int, share: float) -> None:
+    assert load(in_flight, limit).free_share == share
+
+
+def leading_to(home: int, candidates: list[Candidate]) -> bytes:
+    """An affinity that ranks this one highest."""
+    return next(
+        key(number)
+        for number in range(1000)
+        if ids(ordered(candidates, {}, key(number)))[0] == home
+    )
+
+
+def test_a_server_that_carries_just_its_share_is_not_over_it() -> None:
+    """The share is 6 of 8 in flight at two servers: 1.25 x 4, and one more."""
+    candidates = equals(1, 2)
+    affinity = leading_to(1, candidates)
+    loads = {1: load(6, 100), 2: load(2, 100)}
+    assert ids(ordered(candidates, loads, affinity)) == [1, 2]
+    assert merits(candidates, loads, affinity) == {
+        1: ["affinity", "94 of 100 slots free"],
+        2: ["98 of 100 slots free"],
+    }
+    loads = {1: load(7, 100), 2: load(2, 100)}
+    assert ids(ordered(candidates, loads, affinity)) == [2, 1]
+    assert merits(candidates, loads, affinity)[1] == [
+        "affinity",
+        "more than its share in flight",
+        "93 of 100 slots free",
+    ]
+
+
+def test_a_server_with_the_model_in_memory_is_the_home_until_it_is_busy() -> None:
+    """It is busy with more than one request while the other one is idle."""
+    candidates = equals(1, 2)
+    affinity = leading_to(2, candidates)
+    for in_flight, home in [(1, 1), (2, 2)]:
+        loads = {1: load(in_flight, 100, loaded=True), 2: load(0, 100, loaded=False)}
+        words = merits(candidates, loads, affinity)
+        assert [id_ for id_, said in words.items() if "affinity" in said] == [home]
+        assert ids(ordered(candidates, loads, affinity))[0] == home

@@ -12,7 +12,15 @@ from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import Terms
 from ollama_admin.domain.servers import ApiVersion, ServerRef, Target
 from ollama_admin.errors import AdminError, InvalidInput, ModelMismatch, RemoteNotAllowed
-from ollama_admin.rules.candidates import Candidate, Demand, demand_of, from_list, from_row, refusal
+from ollama_admin.rules.candidates import (
+    Candidate,
+    Demand,
+    demand_of,
+    from_list,
+    from_row,
+    is_demanded,
+    refusal,
+)
 from tests.rules.rows import NEVER_CHECKED, NOT_OLLAMA, OLLAMA, model, server
 
 GPU = ServerRef(id=7, name="gpu", url="http://gpu")
@@ -147,6 +155,16 @@ def test_a_demand_is_told_by_its_first_digits_and_by_what_makes_it() -> None:
 
 PIN, OTHER_PIN = Demand(digest=A, by="pin"), Demand(digest=B, by="pin")
 VERIFIED = Demand(digest=A, by="--verified")
+
+
+@pytest.mark.parametrize(
+    ("demand", "is_somebodys"),
+    [(None, False), (PIN, True), (VERIFIED, True), (replace(PIN, implied=True), False)],
+)
+def test_a_build_is_demanded_by_somebody_or_only_implied(
+    demand: Demand | None, is_somebodys: bool
+) -> None:
+    assert is_demanded(replace(candidate(), demand=demand)) is is_somebodys
 
 
 @pytest.mark.parametrize("demand", [None, PIN, OTHER_PIN])
