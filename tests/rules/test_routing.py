@@ -43,13 +43,14 @@ def judge(
     demand: Demand | None = None,
 ) -> list[Verdict]:
     """The verdicts, of the rows that the catalogue finds under the name."""
-    name = ModelName.parse(asked)
+    name, whole = ModelName.parse(asked), checked(request, CALLER)
     criteria = Criteria(
         name=name,
         terms=request.terms(),
         capability=request.capability,
         demand=demand,
-        cannot_carry=checked(request, CALLER).cannot_carry,
+        cannot_carry=whole.cannot_carry,
+        needs_vision=whole.needs_vision,
     )
     ollama = {server.id for server in servers if server.is_ollama}
     rows = [row for row in models if key_of(row, ollama) in (name.text, name.key)]
@@ -218,6 +219,27 @@ def test_a_capability_may_be_the_servers_or_the_models() -> None:
     wanted = GenerateRequest(prompt="hi", capability="VISION")
     assert ranked(servers, models, "alpha", wanted) == [1, 2]
     assert not has_capability((), "vision")
+
+
+def test_a_model_that_takes_no_images_drops_out_where_there_are_some() -> None:
+    """What takes images says so, or says nothing at all."""
+    servers = [server(1), server(2), server(3, capabilities=("Vision",)), server(4)]
+    models = [
+        model(1, capabilities=("completion",)),
+        model(2, capabilities=("completion", "vision")),
+        model(3, capabilities=("completion",)),
+        model(4),
+    ]
+    with_image = GenerateRequest(prompt="hi", images=(b"GIF89a",))
+    verdicts = judge(servers, models, request=with_image)
+    assert [v.obstacle for v in verdicts] == [Obstacle.VISION, None, None, None]
+    assert verdicts[0].why == "its model takes no images"
+    assert judged(servers, models) == {1: None, 2: None, 3: None, 4: None}
+
+
+def test_with_images_a_server_that_has_not_the_model_lacks_it_all_the_same() -> None:
+    with_image = GenerateRequest(prompt="hi", images=(b"GIF89a",))
+    assert judged([server(1)], [], with_image) == {1: Obstacle.LACKS}
 
 
 def test_a_v1_server_that_cannot_carry_the_request_drops_out_and_is_named() -> None:

@@ -287,17 +287,18 @@ async def test_a_key_file_is_made_only_when_something_is_sealed(
 
 @pytest.mark.usefixtures("open_umask")
 async def test_key_and_database_are_for_their_owner_alone_whatever_the_umask(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "new" / "folders" / "one.db"
-    async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "new"))
+    async with Client(environ={}) as client:
         await client.servers.add(
             name="gpu", url=GPU, auth_type="bearer", auth_config={"token": "t"}
         )
     modes = {
         found.name: stat.S_IMODE(found.stat().st_mode) for found in (tmp_path / "new").rglob("*")
     }
-    assert modes == {"folders": 0o700, "one.db": 0o600, "one.db.key": 0o600}
+    files = {"ollama-admin.db": 0o600, "ollama-admin.db.key": 0o600}
+    assert modes == {"ollama-admin": 0o700, **files}
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
