@@ -53,7 +53,6 @@ GENERATE = (
     *("services/test_catalogue.py", "services/test_selection.py"),
     *("services/test_dispatch.py", "services/test_generate_*.py"),
 )
-RELAY = ("ollama/test_passing.py", "services/test_relay.py", "gateway/test_*.py")
 VAULT = ("security/test_vault.py", "security/test_credentials.py", "security/test_files.py")
 # Which tests look at which modules: of them those run that execute the lines that are changed.
 TESTS: Mapping[Sequence[str], Sequence[str]] = {
@@ -72,7 +71,6 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ): GENERATE,
     ("services/lists.py",): ("services/test_lists.py",),
     ("services/plans.py",): ("services/test_plans.py",),
-    ("services/relay.py", "ollama/passing.py"): RELAY,
     ("vault.py",): VAULT,
 }
 PATIENCE = 4  # a test hangs, or all of them do, when it takes so many times as long as usual
