@@ -100,7 +100,7 @@ def _in_order(
     group: list[Candidate], loads: Mapping[int, Load], affinity: bytes | None
 ) -> list[Candidate]:
     servers = _servers(group)
-    if len(servers) < 2:
+    if not servers:
         return group
     known = [_load(server, loads) for server in servers]
     most, most_at_loaded = _bound(known), _bound_of_loaded(known)

@@ -157,6 +157,32 @@ def test_thirty_kilobytes_of_a_system_prompt_count(path: str) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages"]
+)
+def test_thirty_kilobytes_of_the_first_message_count(path: str) -> None:
+    begun = "m" * (30 * 1024 - 1)
+    keys = [key(path, conversation(path, first=f"{begun}{end}")) for end in ("ab", "ac", "b")]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_thirty_kilobytes_of_a_session_and_of_a_cache_key_count() -> None:
+    begun = "s" * (30 * 1024 - 1)
+    body = conversation("/api/chat")
+    ends = ("ab", "ac", "b")
+    keys = [key("/api/chat", body, [(SESSION, f"{begun}{end}".encode())]) for end in ends]
+    assert keys[0] == keys[1] != keys[2]
+    keys = [key("/api/chat", body | {"prompt_cache_key": f"{begun}{end}"}) for end in ends]
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(("before", "is_there"), [(255, True), (256, False)])
+def test_the_first_message_is_looked_for_among_256(before: int, is_there: bool) -> None:
+    said = [{"role": "assistant", "content": "hello"}] * before
+    body = {"messages": [*said, {"role": "user", "content": FIRST}]}
+    assert (key("/api/chat", body) is not None) is is_there
+
+
 def test_where_a_system_prompt_ends_and_the_message_begins_makes_a_difference() -> None:
     one = conversation("/api/chat", system="be kind", first="ly say hi")
     other = conversation("/api/chat", system="be kindly", first=" say hi")

@@ -16,6 +16,8 @@ from ollama_admin.services.lists import Lists
 from tests.fake_ollama import Answer, FakeOllama, Held, Silence, SimulatedModel
 
 TAGS = "/api/tags"
+HOUR = 3600.0
+PATIENT = Times(connect=HOUR, metadata=HOUR)
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Reading:
 async def reading() -> AsyncIterator[Reading]:
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(FakeOllama(SimulatedModel("alpha")))
-        http = HTTP(Times())
+        http = HTTP(PATIENT)
         stack.push_async_callback(http.aclose)
         lists = Lists()
         stack.push_async_callback(lists.aclose)
@@ -113,12 +115,14 @@ async def test_all_who_come_before_a_read_is_sent_share_it(reading: Reading) -> 
 
 
 async def test_who_asks_while_a_list_is_read_gets_a_later_one(reading: Reading) -> None:
-    """The answer that is on its way may be older than the question."""
+    """The answer that is on its way may be older than the question. One is, at any time."""
     reading.fake.script(TAGS, hold := Held(), Answer(200, {"models": []}))
     first = reading.now()
     await hold.arrived.wait()
     second = reading.now()
     await reading.waits(2)
+    for _ in range(3):
+        await reading.endpoint.running()
     assert reading.reads == 1
     hold.release.set()
     assert (names(await first), names(await second)) == (["alpha:latest"], [])
@@ -217,6 +221,17 @@ async def test_a_recent_list_will_do(reading: Reading, clock: Clock) -> None:
     assert reading.reads == 2
 
 
+async def test_who_wants_a_recent_list_waits_for_the_first_one(reading: Reading) -> None:
+    reading.fake.script(TAGS, hold := Held())
+    first = reading.now()
+    await hold.arrived.wait()
+    recent = asyncio.create_task(reading.recent(HOUR))
+    await reading.waits(2)
+    hold.release.set()
+    await first
+    assert names(await recent) == ["alpha:latest"]
+
+
 async def test_where_no_age_will_do_the_list_is_read(reading: Reading, clock: Clock) -> None:
     assert clock.now
     await reading.now()
@@ -288,6 +303,7 @@ async def test_no_more_than_five_thousand_wait_behind(reading: Reading) -> None:
     assert len(heard) == 5001
     await reading.lists.settle()
     assert names(heard[-1]) == ["alpha:latest"]
+    assert not reading.lists._tasks
 
 
 async def test_reads_that_nobody_waits_for_are_a_tenth_of_a_second_apart(
@@ -332,6 +348,8 @@ async def test_closing_ends_what_is_on_its_way_and_tells_those_behind(reading: R
     reading.behind(heard.append)
     await reading.waits(2)
     await reading.lists.aclose()
+    coroutines = [task.get_coro() for task in asyncio.all_tasks()]
+    assert not [one for one in coroutines if "_Reads" in getattr(one, "__qualname__", "")]
     await reading.fake.client_left.wait()
     for task in (first, second):
         with pytest.raises(asyncio.CancelledError):
@@ -339,3 +357,11 @@ async def test_closing_ends_what_is_on_its_way_and_tells_those_behind(reading: R
     await reading.lists.settle()
     assert len(heard) == 1
     assert reading.lists.waiting == 0
+
+
+async def test_closing_where_no_read_has_begun_is_no_fault(reading: Reading) -> None:
+    heard: list[Listing | None] = []
+    reading.behind(heard.append)
+    await reading.lists.aclose()
+    await reading.lists.settle()
+    assert len(heard) == 1
