@@ -12,7 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import affinity, discovery, generation, registry, startup, streaming, streams
+from tests.benchmarks import (
+    affinity,
+    discovery,
+    gateway,
+    generation,
+    registry,
+    startup,
+    streaming,
+    streams,
+)
 from tests.benchmarks.measuring import BenchmarkError, Group, Note, QueryPlan, Row, Told, table
 
 GROUPS: dict[str, Group] = {
@@ -23,6 +32,7 @@ GROUPS: dict[str, Group] = {
     "streams": streams.rows,
     "registry": registry.rows,
     "affinity": affinity.rows,
+    "gateway": gateway.rows,
 }
 PACKAGES = ("ollama-admin", "sqlalchemy", "httpx", "typer", "pydantic")
 

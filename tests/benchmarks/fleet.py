@@ -29,7 +29,7 @@ def simulated(words: Sequence[str], *, token_delay: float = 0) -> Iterator[str]:
     """The URL of a SIMULATED server, whose model `alpha` says the words, one a token, `token_delay`
     seconds apart.
     """
-    with _in_a_process(_serve_one, tuple(words), token_delay) as url:
+    with in_a_process(_serve_one, tuple(words), token_delay) as url:
         yield url
 
 
@@ -41,12 +41,12 @@ def simulated_fleet(count: int) -> Iterator[list[str]]:
     They answer with the bytes that a `SimulatedServer` sends, from memory, so that they take as
     little as possible of the time that is measured.
     """
-    with _in_a_process(_serve_fleet, count) as urls:
+    with in_a_process(_serve_fleet, count) as urls:
         yield urls
 
 
 @contextmanager
-def _in_a_process(serve: Callable[..., None], *arguments: Any) -> Iterator[Any]:
+def in_a_process(serve: Callable[..., None], *arguments: Any) -> Iterator[Any]:
     """What `serve` sends when it listens; it ends when it is sent something."""
     spawning = multiprocessing.get_context("spawn")
     here, there = spawning.Pipe()
