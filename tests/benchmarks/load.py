@@ -218,7 +218,7 @@ class _Reading(asyncio.Protocol):
 
     def _end(self) -> None:
         self.stream.whole = time.perf_counter() - self._sent
-        if b'"done": true' not in self._tail:
+        if b'"done":true' not in self._tail:
             self._fail("a stream ended before its last record")
         elif not self.done.done():
             self.done.set_result(None)

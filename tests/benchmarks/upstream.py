@@ -65,10 +65,7 @@ def _answers() -> dict[str, bytes]:
         "/api/show": {"capabilities": ["completion"], "model_info": {}},
         "/v1/chat/completions": completion,
     }
-    return {
-        path: Reply(body=json.dumps(document).encode()).encode()
-        for path, document in documents.items()
-    }
+    return {path: Reply(body=_json(document)).encode() for path, document in documents.items()}
 
 
 def _listed(name: str, number: int) -> dict[str, Any]:
@@ -84,8 +81,13 @@ def _listed(name: str, number: int) -> dict[str, Any]:
 
 def _chunk(model: str, text: str, **more: Any) -> bytes:
     message = {"role": "assistant", "content": text}
-    line = json.dumps({"model": model, "message": message, "done": False} | more).encode() + b"\n"
+    line = _json({"model": model, "message": message, "done": False} | more) + b"\n"
     return b"%x\r\n%s\r\n" % (len(line), line)
+
+
+def _json(document: Any) -> bytes:
+    """Without spaces, as Ollama writes it."""
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 _PACED_PIECE = _chunk(PACED, "token")
