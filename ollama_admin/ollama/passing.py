@@ -21,7 +21,7 @@ from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, read_json
 DOCUMENT_LIMIT = 8 * 2**20  # bytes of an answer that is no stream
 _OVERLAP = 600  # bytes in which a name may stand across two chunks
 _MODEL, _ERROR, _USAGE = b'"model"', b'"error"', b'"usage"'
-_REMOTE = (b'"remote_host"', b'"remote_model"')
+_REMOTE = b'"remote_'
 
 
 class Shape(Enum):
@@ -144,7 +144,11 @@ class _Names:
         """Whether `data`, which has `found` keys of a name, has accepted names under all of
         them.
         """
-        return found == sum(map(data.count, self._written))
+        for written in self._written:
+            found -= data.count(written)
+            if not found:
+                return True
+        return False
 
 
 _names = lru_cache(maxsize=1000)(_Names)
@@ -226,15 +230,19 @@ class _Records(Passing):
         if found and self._names.are_all_in(lines, found):
             self.is_named = True
             found = 0
-        if _USAGE in lines:
-            self._counted += [line for line in _split(lines) if _USAGE in line]
-            del self._counted[1:-2]  # the first one, which may count the prompt, and the last ones
-        if found or _ERROR in lines or b"\nerror:" in b"\n" + lines or self._may_be_remote(lines):
+        if self._is_lines:  # whose last record tells the counts
+            is_special = _REMOTE in lines
+        else:
+            is_special = b"\nerror:" in lines or lines.startswith(b"error:")
+            self._keep_counts(lines)
+        if found or is_special or _ERROR in lines:
             for line in _split(lines):
                 self._look_at(self._record(line))
 
-    def _may_be_remote(self, lines: bytes) -> bool:
-        return self._is_lines and any(key in lines for key in _REMOTE)
+    def _keep_counts(self, lines: bytes) -> None:
+        if _USAGE in lines:
+            self._counted += [line for line in _split(lines) if _USAGE in line]
+            del self._counted[1:-2]  # the first one, which may count the prompt, and the last ones
 
     def _ending(self, lines: bytes) -> tuple[int, int] | None:
         """Where the last record begins and what belongs to it ends; None before it is there."""
