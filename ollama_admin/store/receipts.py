@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -24,7 +25,6 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    insert,
     inspect,
     select,
     true,
@@ -52,6 +52,13 @@ _REQUEST = re.compile(r"[0-9a-f]{16}")  # as `serve` numbers requests
 # PostgreSQL takes no NUL, no driver takes half a surrogate pair
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _COUNTS = ("prompt_tokens", "output_tokens", "total_ms", "load_ms", "time_to_first_token_ms")
+_STATS_COLUMNS = (*_COUNTS, "tokens_per_second")
+_NEW = (
+    *("created_at", "way", "asked_model", "model", "digest", "proof", "verified", "outcome"),
+    *("attempts", "request_id", "server_id", "server_name", "server_url"),
+    *_STATS_COLUMNS,
+)
+ROWS = 40  # of one statement: SQLite may allow no more than 999 values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +76,27 @@ class Wanted:
 def add(connection: Connection, new: Sequence[Receipt]) -> None:
     """Insert receipts. What no column takes is changed: these rows tell of errors, too, and of what
     servers made up.
+
+    Many rows go into one statement: the thread of `serve` that answers waits less often for the one
+    that writes, which gives way to it between two statements only.
     """
-    connection.execute(insert(receipts), [_columns(receipt) for receipt in new])
+    dialect = connection.dialect
+    time_type: Any = receipts.c.created_at.type.dialect_impl(dialect)
+    stored_time = time_type.bind_processor(dialect)
+    mark = "?" if dialect.positional else "%s"
+    for start in range(0, len(new), ROWS):
+        batch = new[start : start + ROWS]
+        values: list[Any] = []
+        for receipt in batch:
+            values += _values(receipt, stored_time(receipt.created_at))
+        connection.exec_driver_sql(_insert(len(batch), mark), tuple(values))
+
+
+@lru_cache(maxsize=2 * ROWS)
+def _insert(rows: int, mark: str) -> str:
+    row = f"({', '.join([mark] * len(_NEW))})"
+    head = f"INSERT INTO {receipts.name} ({', '.join(_NEW)}) VALUES "  # noqa: S608 (our own names)
+    return head + ", ".join([row] * rows)
 
 
 def newest(
@@ -263,37 +289,41 @@ def _percentile(ranked: Any, percent: int) -> Any:
     )
 
 
-def _columns(receipt: Receipt) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        "created_at": receipt.created_at,
-        "way": receipt.way,
-        "asked_model": _text(receipt.asked_model),
-        "model": _text(receipt.model),
-        "digest": _text(receipt.digest),
-        "proof": receipt.proof,
-        "verified": receipt.verified,
-        "outcome": receipt.outcome,
-        "attempts": receipt.attempts,
-        "request_id": receipt.request_id,
-    }
-    return columns | _server_columns(receipt.server) | _stats_columns(receipt.stats)
+def _values(receipt: Receipt, created_at: Any) -> tuple[Any, ...]:
+    """What is written, in the order of `_NEW`."""
+    return (
+        created_at,
+        receipt.way,
+        _text(receipt.asked_model),
+        _text(receipt.model),
+        _text(receipt.digest),
+        receipt.proof,
+        receipt.verified,
+        receipt.outcome,
+        receipt.attempts,
+        receipt.request_id,
+        *_values_of_server(receipt.server),
+        *_values_of_stats(receipt.stats),
+    )
 
 
-def _server_columns(server: ServerRef | None) -> dict[str, Any]:
+def _values_of_server(server: ServerRef | None) -> tuple[int | str | None, ...]:
     if server is None:
-        return {"server_id": None, "server_name": None, "server_url": None}
-    return {
-        "server_id": server.id,
-        "server_name": _text(server.name),
-        "server_url": _text(server.url),
-    }
+        return (None, None, None)
+    return server.id, _text(server.name), _text(server.url)
 
 
-def _stats_columns(stats: Stats | None) -> dict[str, Any]:
+def _values_of_stats(stats: Stats | None) -> tuple[float | None, ...]:
     if stats is None:
-        return dict.fromkeys(_COUNTS) | {"tokens_per_second": None}
-    columns: dict[str, Any] = {name: _count(getattr(stats, name)) for name in _COUNTS}
-    return columns | {"tokens_per_second": _rate(stats.tokens_per_second)}
+        return (None,) * len(_STATS_COLUMNS)
+    return (
+        _count(stats.prompt_tokens),
+        _count(stats.output_tokens),
+        _count(stats.total_ms),
+        _count(stats.load_ms),
+        _count(stats.time_to_first_token_ms),
+        _rate(stats.tokens_per_second),
+    )
 
 
 def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailable:
@@ -325,7 +355,6 @@ _READERS: readers.Readers = {
     "load_ms": _OPTIONAL_NUMBER,
     "time_to_first_token_ms": _OPTIONAL_NUMBER,
 }
-_STATS_COLUMNS = (*_COUNTS, "tokens_per_second")
 _TEXTS_OF_STATS = ("model", "server_id", "server_name", "server_url")
 _STATS_READERS: readers.Readers = {name: _READERS[name] for name in _TEXTS_OF_STATS}
 

@@ -89,7 +89,20 @@ async def test_receipt_is_a_row_when_the_recorder_is_closed(db: Database, notes:
             "total_ms": 900,
             "load_ms": None,
             "time_to_first_token_ms": 400,
+            "request_id": None,
         }
+    ]
+
+
+@pytest.mark.parametrize("count", [store.ROWS - 1, store.ROWS, store.ROWS + 1, 2 * store.ROWS + 7])
+async def test_receipts_of_several_statements_are_rows_in_their_order(
+    db: Database, count: int
+) -> None:
+    written = [receipt(attempts=number, request_id=f"{number:016x}") for number in range(count)]
+    await db.write(store.add, written)
+    stored = await db.read(rows)
+    assert [(row["attempts"], row["request_id"]) for row in stored] == [
+        (one.attempts, one.request_id) for one in written
     ]
 
 
