@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from ollama_admin.domain.files import read_regular_file
 from ollama_admin.errors import InvalidInput
 
@@ -156,6 +154,8 @@ def _context(files: TLSFiles) -> ssl.SSLContext:
 
 
 def _refuse_useless(data: bytes, path: Path) -> None:
+    from cryptography import x509  # noqa: PLC0415 (7 MB, for who speaks no TLS)
+
     try:
         certificate = x509.load_pem_x509_certificates(data)[0]
     except ValueError as exc:
