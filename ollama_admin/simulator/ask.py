@@ -42,7 +42,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One request for text, from any of the three endpoints. Tokens are whitespace words."""
+    """One request for text, from any endpoint. Tokens are whitespace words."""
 
     kind: Literal["generate", "chat"]
     name: str
@@ -55,6 +55,8 @@ class Ask:
     truncate: bool = True
     shift: bool = True
     unload: bool = False
+    logprobs: bool = False
+    include_usage: bool = False
     num_ctx: int | None = None
     num_predict: int | None = None
 
@@ -99,7 +101,7 @@ def read_generate(body: Mapping[str, object]) -> Ask:
     texts = [("system", str(body.get("system") or "")), ("user", prompt)]
     messages: tuple[Message, ...] = ()
     if prompt:
-        messages = tuple(_message(role, text) for role, text in texts if text)
+        messages = tuple(make_message(role, text) for role, text in texts if text)
     return _read_native(
         body,
         kind="generate",
@@ -111,36 +113,13 @@ def read_generate(body: Mapping[str, object]) -> Ask:
 
 def read_chat(body: Mapping[str, object]) -> Ask:
     name = read_name(body, empty=RefusedError(400, "model is required"))
-    listed = _list_of_objects(body.get("messages"))
+    listed = list_of_objects(body.get("messages"))
     return _read_native(
         body,
         kind="chat",
         name=name,
-        messages=tuple(_message(str(m.get("role", "")), _text_of(m)) for m in listed),
+        messages=tuple(make_message(str(m.get("role", "")), text_of(m)) for m in listed),
         has_images=any(message.get("images") for message in listed),
-    )
-
-
-def read_v1_chat(body: Mapping[str, object]) -> Ask:
-    """/v1 never cuts a prompt, as far as the server knows how to refuse one."""
-    listed = _list_of_objects(body.get("messages"))
-    if not listed:
-        raise RefusedError(400, "[] is too short - 'messages'")
-    parts = [part for message in listed for part in _list_of_objects(message.get("content"))]
-    num_predict = None
-    limit = body.get("max_tokens")
-    if isinstance(limit, int):
-        num_predict = limit
-    return Ask(
-        kind="chat",
-        name=read_name(body, empty=RefusedError(400, "model is required")),
-        messages=tuple(_message(str(m.get("role", "")), _text_of(m)) for m in listed),
-        stream=body.get("stream") is True,
-        has_images=any(part.get("type") == "image_url" for part in parts),
-        has_tools=bool(body.get("tools")),
-        think=body.get("reasoning_effort") not in (None, "none"),
-        truncate=False,
-        num_predict=num_predict,
     )
 
 
@@ -176,6 +155,7 @@ def _read_native(
         truncate=body.get("truncate") is not False,
         shift=body.get("shift") is not False,
         unload=_is_zero(body.get("keep_alive")),
+        logprobs=body.get("logprobs") is True,
         num_ctx=options.get("num_ctx"),
         num_predict=options.get("num_predict"),
     )
@@ -210,18 +190,18 @@ def _is_zero(keep_alive: object) -> bool:
     return keep_alive == 0 and keep_alive is not False
 
 
-def _message(role: str, text: str) -> Message:
+def make_message(role: str, text: str) -> Message:
     return Message(role=role, tokens=len(text.split()))
 
 
-def _text_of(message: Mapping[str, object]) -> str:
+def text_of(message: Mapping[str, object]) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    return " ".join(str(part.get("text", "")) for part in _list_of_objects(content))
+    return " ".join(str(part.get("text", "")) for part in list_of_objects(content))
 
 
-def _list_of_objects(value: object) -> list[dict[str, object]]:
+def list_of_objects(value: object) -> list[dict[str, object]]:
     if not isinstance(value, list):
         return []
     return [item for item in value if isinstance(item, dict)]

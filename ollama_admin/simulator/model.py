@@ -14,12 +14,23 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    name: str
+    arguments: Mapping[str, object]
+
+    @property
+    def id(self) -> str:
+        return f"call_{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatedModel:
     """One build: what a name of the server can stand for.
 
     `says` is streamed one word per chunk, and the chunks joined are `says` again. With `endless`
     it is said over and over. `num_ctx` is what its Modelfile sets. An empty `digest` is derived
-    from the name, the text and `build`.
+    from the name, the text and `build`. A request with tools is answered with `calls`, if there are
+    any, until it brings a result.
     """
 
     name: str
@@ -29,6 +40,7 @@ class SimulatedModel:
     thinking: str | None = None
     endless: bool = False
     build: str = ""
+    calls: tuple[ToolCall, ...] = ()
     capabilities: tuple[str, ...] = ("completion",)
     context_length: int = 2048
     num_ctx: int | None = None

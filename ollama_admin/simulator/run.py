@@ -6,7 +6,7 @@ from itertools import chain, cycle, islice
 
 from ollama_admin.simulator.ask import Ask, Message, RefusedError
 from ollama_admin.simulator.http import encode_json
-from ollama_admin.simulator.model import SimulatedModel, full_name
+from ollama_admin.simulator.model import SimulatedModel, ToolCall, full_name
 
 # Ollama gives up on a model that says one token this often, without a word about it.
 _EQUAL_TOKENS = 31
@@ -19,8 +19,12 @@ _ENGINE_SINCE = (0, 30, 0)
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """A piece of text, or the call of a tool, which is the `number`-th of its answer."""
+
     text: str
     is_thinking: bool = False
+    call: ToolCall | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ def _speak(
     ask: Ask, model: SimulatedModel, *, limit: int, stops_loops: bool
 ) -> tuple[Iterator[Token], int, str | None]:
     thought = _think(ask, model)
-    said = [Token(text) for text in _split(model.says)]
+    said = _say(ask, model)
     tokens = thought + said
     if model.endless and said:
         endless = chain(tokens, _repeat(model.says))
@@ -97,6 +101,12 @@ def _speak(
     if limit <= len(tokens):
         return iter(tokens[:limit]), limit, "length"
     return iter(tokens), len(tokens) + 1, "stop"
+
+
+def _say(ask: Ask, model: SimulatedModel) -> list[Token]:
+    if ask.has_tools and model.calls and ask.messages[-1].role != "tool":
+        return [Token("", call=call, number=n) for n, call in enumerate(model.calls)]
+    return [Token(text) for text in _split(model.says)]
 
 
 def _think(ask: Ask, model: SimulatedModel) -> list[Token]:

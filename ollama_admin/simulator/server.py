@@ -14,12 +14,12 @@ from ollama_admin.simulator.ask import (
     Ask,
     RefusedError,
     parse_body,
-    read_chat,
-    read_generate,
     read_name,
-    read_v1_chat,
 )
+from ollama_admin.simulator.ask_v1 import read_form
+from ollama_admin.simulator.endpoints import NATIVE, TEXT_ENDPOINTS, V1
 from ollama_admin.simulator.http import (
+    JSON,
     PLAIN_JSON,
     TEXT,
     ChunkedBody,
@@ -38,21 +38,19 @@ from ollama_admin.simulator.model import (
 )
 from ollama_admin.simulator.run import Run, Token, check_abilities, plan_run
 from ollama_admin.simulator.socket import SocketServer
+from ollama_admin.simulator.vectors import embedded
 from ollama_admin.simulator.wire import (
     RUNNER_KILLED,
-    ChatShape,
     Clock,
-    GenerateShape,
     Identity,
     Shape,
-    V1Shape,
     native_error,
     ps_entry,
     show_record,
     tags_entry,
-    v1_error,
     v1_models_entry,
 )
+from ollama_admin.simulator.wire_v1 import messages_error, v1_error
 
 Answering = Callable[[Connection, RecordedRequest], Awaitable[None]]
 
@@ -60,6 +58,7 @@ _LIST_LENGTHS_SINCE = (0, 30, 0)
 _PS_CONTEXT_SINCE = (0, 10, 0)
 # A server that is not Ollama is taken for the newest one where behaviour has changed.
 _NOT_OLLAMA = (1, 0, 0)
+_TRANSCRIPTIONS_SINCE = (0, 20, 0)
 _KEEP_ALIVE = timedelta(minutes=5)
 
 
@@ -152,19 +151,30 @@ class SimulatedServer(SocketServer):
     def _routes(self) -> dict[str, tuple[tuple[str, ...], Answering]]:
         v1: dict[str, tuple[tuple[str, ...], Answering]] = {
             "/v1/models": (("GET",), self._v1_models),
-            "/v1/chat/completions": (("POST",), self._v1_chat),
+            "/v1/embeddings": (("POST",), self._embed),
         }
+        v1 |= {
+            path: (("POST",), self._text)
+            for path, endpoint in V1.items()
+            if self._numbers >= endpoint.since
+        }
+        if self._numbers >= _TRANSCRIPTIONS_SINCE:
+            v1["/v1/audio/transcriptions"] = (("POST",), self._transcribe)
         if self.version is None:
             return v1
-        return v1 | {
-            "/": (("GET", "HEAD"), _root),
-            "/api/version": (("GET", "HEAD"), self._version),
-            "/api/tags": (("GET", "HEAD"), self._tags),
-            "/api/ps": (("GET",), self._ps),
-            "/api/show": (("POST",), self._show),
-            "/api/generate": (("POST",), self._generate),
-            "/api/chat": (("POST",), self._chat),
-        }
+        return (
+            v1
+            | {
+                "/": (("GET", "HEAD"), _root),
+                "/api/version": (("GET", "HEAD"), self._version),
+                "/api/tags": (("GET", "HEAD"), self._tags),
+                "/api/ps": (("GET",), self._ps),
+                "/api/show": (("POST",), self._show),
+                "/api/embed": (("POST",), self._embed),
+                "/api/embeddings": (("POST",), self._embed),
+            }
+            | dict.fromkeys(NATIVE, (("POST",), self._text))
+        )
 
     async def _version(self, connection: Connection, request: RecordedRequest) -> None:
         await _send(connection, request, Reply(body=encode_json({"version": self.version})))
@@ -193,43 +203,55 @@ class SimulatedServer(SocketServer):
         record = show_record(listed, self.models[listed])
         await _send(connection, request, Reply(body=encode_json(record)))
 
-    async def _generate(self, connection: Connection, request: RecordedRequest) -> None:
-        body = parse_body(request.raw, "GenerateRequest", when_empty="missing request body")
-        ask = read_generate(body)
-        identity, model = self._resolve(ask.name)
-        await self._speak(connection, ask, model, GenerateShape(identity, self.clock))
-
-    async def _chat(self, connection: Connection, request: RecordedRequest) -> None:
-        body = parse_body(request.raw, "ChatRequest", when_empty="missing request body")
-        ask = read_chat(body)
-        identity, model = self._resolve(ask.name)
-        await self._speak(connection, ask, model, ChatShape(identity, self.clock))
-
     async def _v1_models(self, connection: Connection, request: RecordedRequest) -> None:
         data = [v1_models_entry(name, model) for name, model in self._newest_first()]
         listed = {"object": "list", "data": data or None}
         body = encode_json(listed) + b"\n"
         await _send(connection, request, Reply(body=body, content_type=PLAIN_JSON))
 
-    async def _v1_chat(self, connection: Connection, request: RecordedRequest) -> None:
-        body = parse_body(request.raw, "ChatCompletionRequest", when_empty="EOF")
-        ask = read_v1_chat(body)
-        identity, model = self._resolve(ask.name)
-        options = body.get("stream_options")
-        shape = V1Shape(
-            identity.name,
-            len(self.requests),
-            self.clock,
-            include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+    async def _text(self, connection: Connection, request: RecordedRequest) -> None:
+        endpoint = TEXT_ENDPOINTS[self.local_path(request)]
+        ask = endpoint.read(
+            parse_body(request.raw, endpoint.struct, when_empty=endpoint.when_empty)
         )
+        identity, model = self._resolve(ask.name)
+        shape = endpoint.shape(ask, identity, self.clock, len(self.requests))
         await self._speak(connection, ask, model, shape)
+
+    async def _embed(self, connection: Connection, request: RecordedRequest) -> None:
+        path = self.local_path(request)
+        body = parse_body(request.raw, "EmbedRequest", when_empty="missing request body")
+        name = read_name(body, empty=RefusedError(400, "model is required"))
+        identity, model = self._resolve(name)
+        num_ctx = min(self.context, model.context_length)
+        answer = embedded(path, identity.name, body, num_ctx)
+        self._load(name, model, num_ctx)
+        content_type = PLAIN_JSON if path.startswith("/v1/") else JSON
+        await _send(connection, request, Reply(body=answer, content_type=content_type))
+
+    async def _transcribe(self, connection: Connection, request: RecordedRequest) -> None:
+        """A recording is heard as what the model says."""
+        form = read_form(request.headers.get("content-type", ""), request.raw)
+        if "file" not in form:
+            raise RefusedError(400, "file is required")
+        name = form.get("model", b"").decode(errors="replace")
+        name = read_name({"model": name}, empty=RefusedError(400, "model is required"))
+        _, model = self._resolve(name)
+        if "audio" not in model.capabilities:
+            raise RefusedError(400, f'"{name}" does not support audio')
+        self._load(name, model, self.context)
+        if form.get("response_format") == b"text":
+            reply = Reply(body=model.says.encode(), content_type="text/plain; charset=utf-8")
+        else:
+            reply = Reply(body=encode_json({"text": model.says}), content_type=PLAIN_JSON)
+        await _send(connection, request, reply)
 
     async def _speak(
         self, connection: Connection, ask: Ask, model: SimulatedModel, shape: Shape
     ) -> None:
         check_abilities(ask, model, self._numbers)
         run = plan_run(ask, model, self._numbers, self.context)
-        self._load(ask, model, run)
+        self._load(ask.name, model, run.num_ctx)
         if ask.stream and not ask.only_loads:
             await self._stream(connection, run, shape)
         else:
@@ -292,15 +314,15 @@ class SimulatedServer(SocketServer):
         listed, model = next(iter(self.models.items()))
         return Identity(name=listed), model
 
-    def _load(self, ask: Ask, model: SimulatedModel, run: Run) -> None:
+    def _load(self, name: str, model: SimulatedModel, num_ctx: int) -> None:
         """A runner keeps the name that loaded it, whatever name is asked for later."""
-        name = find_listed(self.models, ask.name) or ask.name
+        name = find_listed(self.models, name) or name
         if model.digest in self._loaded:
             name = self._loaded[model.digest].name
         self._loaded[model.digest] = _Loaded(
             name=name,
             model=model,
-            num_ctx=run.num_ctx,
+            num_ctx=num_ctx,
             expires_at=self.clock() + _KEEP_ALIVE,
         )
 
@@ -341,6 +363,9 @@ def _wrong_method(allowed: Iterable[str]) -> Reply:
 
 def _refusal(refused: RefusedError, path: str) -> Reply:
     status, message = refused.status, refused.message
+    if path == "/v1/messages":
+        body = messages_error(status, message)
+        return Reply(status=status, body=body, content_type=PLAIN_JSON)
     if path.startswith("/v1/"):
         return Reply(status=status, body=v1_error(status, message), content_type=PLAIN_JSON)
     return Reply(status=status, body=native_error(message))

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from ollama_admin.simulator.http import JSON, NDJSON, PLAIN_JSON, SSE, encode_json
-from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.ask import Ask
+from ollama_admin.simulator.http import JSON, NDJSON, encode_json
+from ollama_admin.simulator.model import SimulatedModel, ToolCall
 from ollama_admin.simulator.run import Run, Token
 
 JsonObject = dict[str, object]
 Clock = Callable[[], datetime]
 
 RUNNER_KILLED = "an error was encountered while running the model: unexpected EOF"
-_V1_ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error"}
 # Real servers show token ids here; two of them stand for all.
 _CONTEXT = [229, 153]
 
@@ -45,7 +45,8 @@ class GenerateShape:
     stream_type = NDJSON
     whole_type = JSON
 
-    def __init__(self, identity: Identity, clock: Clock) -> None:
+    def __init__(self, ask: Ask, identity: Identity, clock: Clock) -> None:
+        self._tells_logprobs = ask.logprobs
         self._identity = identity
         self._clock = clock
         self._started = clock()
@@ -76,11 +77,14 @@ class GenerateShape:
         remote: JsonObject = {}
         if who.remote_host:
             remote = {"remote_model": who.remote_model, "remote_host": who.remote_host}
-        text, thinking = _join(tokens)
         fields = {"model": who.name} | remote | {"created_at": format_time(at)}
-        return fields | self._text(text, thinking) | {"done": done}
+        fields |= self._text(tokens) | {"done": done}
+        if self._tells_logprobs and tokens:
+            fields["logprobs"] = logprobs(tokens)
+        return fields
 
-    def _text(self, text: str, thinking: str) -> JsonObject:
+    def _text(self, tokens: Sequence[Token]) -> JsonObject:
+        text, thinking = join(tokens)
         fields: JsonObject = {"response": text}
         if thinking:
             fields["thinking"] = thinking
@@ -91,77 +95,21 @@ class GenerateShape:
 
 
 class ChatShape(GenerateShape):
-    def _text(self, text: str, thinking: str) -> JsonObject:
-        message = {"role": "assistant", "content": text}
+    def _text(self, tokens: Sequence[Token]) -> JsonObject:
+        text, thinking = join(tokens)
+        message: JsonObject = {"role": "assistant", "content": text}
         if thinking:
             message["thinking"] = thinking
+        if calls := calls_of(tokens):
+            message["tool_calls"] = [_call(token.number, call) for token, call in calls]
         return {"message": message}
 
     def _context(self) -> JsonObject:
         return {}
 
 
-class V1Shape:
-    stream_type = SSE
-    whole_type = PLAIN_JSON
-
-    def __init__(self, name: str, number: int, clock: Clock, *, include_usage: bool) -> None:
-        self._name = name
-        self._id = f"chatcmpl-{number}"
-        self._created = int(clock().timestamp())
-        self._include_usage = include_usage
-        self._role: JsonObject = {"role": "assistant"}
-
-    def token(self, token: Token) -> bytes:
-        text: JsonObject = {"content": token.text}
-        if token.is_thinking:
-            text = {"content": "", "reasoning": token.text}
-        delta, self._role = self._role | text, {}
-        return _event(self._chunk([_choice(delta, None)]))
-
-    def last(self, run: Run) -> list[bytes]:
-        if run.done_reason is None:
-            return []
-        pieces = [_event(self._chunk([_choice({}, run.done_reason)]))]
-        if self._include_usage:
-            pieces.append(_event(self._chunk([]) | {"usage": _usage(run)}))
-        pieces.append(b"data: [DONE]\n\n")
-        return pieces
-
-    def whole(self, tokens: Sequence[Token], run: Run) -> bytes:
-        text, thinking = _join(tokens)
-        message: JsonObject = {"role": "assistant", "content": text}
-        if thinking:
-            message["reasoning"] = thinking
-        choice: JsonObject = {"index": 0, "message": message, "finish_reason": run.done_reason}
-        record = self._record("chat.completion", [choice]) | {"usage": _usage(run)}
-        return encode_json(record) + b"\n"
-
-    def killed(self) -> bytes:
-        return _event(self._chunk([_choice({"content": ""}, None)]) | {"model": ""})
-
-    def _chunk(self, choices: list[JsonObject]) -> JsonObject:
-        return self._record("chat.completion.chunk", choices)
-
-    def _record(self, kind: str, choices: list[JsonObject]) -> JsonObject:
-        return {
-            "id": self._id,
-            "object": kind,
-            "created": self._created,
-            "model": self._name,
-            "system_fingerprint": "fp_ollama",
-            "choices": choices,
-        }
-
-
 def native_error(message: str) -> bytes:
     return encode_json({"error": message})
-
-
-def v1_error(status: int, message: str) -> bytes:
-    kind = _V1_ERROR_TYPES.get(status, "api_error")
-    error = {"message": message, "type": kind, "param": None, "code": None}
-    return encode_json({"error": error}) + b"\n"
 
 
 def tags_entry(name: str, model: SimulatedModel, *, with_lengths: bool) -> JsonObject:
@@ -259,9 +207,27 @@ def _model_info(model: SimulatedModel) -> JsonObject:
     return info | {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": None}
 
 
-def _join(tokens: Sequence[Token]) -> tuple[str, str]:
+def _call(number: int, call: ToolCall) -> JsonObject:
+    function = {"index": number, "name": call.name, "arguments": dict(call.arguments)}
+    return {"id": call.id, "function": function}
+
+
+def join(tokens: Sequence[Token]) -> tuple[str, str]:
+    """What is said, and what is thought."""
     text = "".join(token.text for token in tokens if not token.is_thinking)
     return text, "".join(token.text for token in tokens if token.is_thinking)
+
+
+def calls_of(tokens: Sequence[Token]) -> list[tuple[Token, ToolCall]]:
+    return [(token, token.call) for token in tokens if token.call is not None]
+
+
+def logprobs(tokens: Sequence[Token]) -> list[JsonObject]:
+    return [
+        {"token": token.text, "logprob": -0.25, "bytes": list(token.text.encode())}
+        for token in tokens
+        if token.text
+    ]
 
 
 def _metrics(run: Run, duration: timedelta) -> JsonObject:
@@ -276,19 +242,3 @@ def _metrics(run: Run, duration: timedelta) -> JsonObject:
         "eval_duration": took // 4,
     }
     return {name: value for name, value in metrics.items() if value}
-
-
-def _usage(run: Run) -> JsonObject:
-    return {
-        "prompt_tokens": run.prompt_tokens,
-        "completion_tokens": run.output_tokens,
-        "total_tokens": run.prompt_tokens + run.output_tokens,
-    }
-
-
-def _event(record: JsonObject) -> bytes:
-    return b"data: " + encode_json(record) + b"\n\n"
-
-
-def _choice(delta: JsonObject, finish_reason: str | None) -> JsonObject:
-    return {"index": 0, "delta": delta, "finish_reason": finish_reason}
