@@ -798,7 +798,7 @@ async def test_note_that_raises_ends_no_renewals(client: Client, slots: Slots) -
     too_old = await slots.first_free([one], wait=0, note=angry)
     other = await slots.first_free([two], wait=0)
     too_old._since = uptime() - LeaseTimes().longest
-    other.held.renewed = uptime() - 599
+    other.held.trusted_until = uptime() - 1
     assert not other.is_trusted
     await slots._heartbeat.beat()
     assert other.is_trusted
@@ -806,7 +806,7 @@ async def test_note_that_raises_ends_no_renewals(client: Client, slots: Slots) -
 
 async def test_renewed_lease_is_trusted_anew(client: Client, slots: Slots) -> None:
     lease = await slots.first_free([await add(client)], wait=0)
-    lease.held.renewed = uptime() - 599
+    lease.held.trusted_until = uptime() - 1
     assert not lease.is_trusted
     await slots._heartbeat.beat()
     assert lease.is_trusted
