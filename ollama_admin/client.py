@@ -144,7 +144,7 @@ class Client:
         from ollama_admin.services.passages import Passages
 
         resources = self._resources
-        return Passages(resources.db, resources.registry, self._connect, resources.auth)
+        return Passages(resources.db, resources.registry, self._connect_raw, resources.auth)
 
     @property
     def merged(self) -> Merged:

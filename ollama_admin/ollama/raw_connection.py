@@ -63,6 +63,7 @@ class Body:
             await self._connection.wait(AnswerLate)
         piece = self._pieces.popleft()
         self.size -= len(piece)
+        self._connection.has_begun()
         self._connection.resume_below(self.size)
         return piece
 
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_whole = False  # the request
         self._silence = 0.0
+        self._idle = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._late: type[ConnectionFault] = AnswerLate
         self._deadline = 0.0
@@ -107,16 +109,24 @@ class Connection(asyncio.Protocol):
     # for who asks
 
     async def ask(
-        self, method: str, head: bytes, body: bytes, silence: float, sending: Sending
+        self,
+        method: str,
+        head: bytes,
+        body: bytes,
+        silence: float,
+        idle: float,
+        sending: Sending,
     ) -> RawResponse:
         """Send a request, and wait for the head of its answer; 1xx are passed over.
 
-        Each wait takes `silence` seconds at most. An answer that comes while the request is still
-        being written ends the writing. Raises ConnectionFault and BadAnswer.
+        Each wait takes `silence` seconds at most, and `idle` once a piece was read. An answer that
+        comes while the request is still being written ends the writing. Raises ConnectionFault and
+        BadAnswer.
         """
         if not self.is_open:  # a server may speak, or leave, before it is asked
             raise self._fault or ConnectionClosed("the connection is closed")
         body_of_answer = self._begin(method, silence)
+        self._idle = idle
         await self._write(head, body, sending)
         while self._head is None:
             if self._fault is not None:
@@ -128,6 +138,10 @@ class Connection(asyncio.Protocol):
             chunks=body_of_answer,
             framing=self._head.framing,
         )
+
+    def has_begun(self) -> None:
+        """A piece of the body was read: the model is loaded, and at work."""
+        self._silence = self._idle
 
     def leave(self) -> bool:
         """End the request at hand; whether another one may follow. What was not received by now is

@@ -141,7 +141,8 @@ class Dialer:
         head = request_head("CONNECT", target, proxy.authorization, host_line, (), 0)
         try:
             async with asyncio.timeout(self._seconds):
-                answer = await connection.ask("CONNECT", head, b"", self._seconds, Sending())
+                seconds = self._seconds
+                answer = await connection.ask("CONNECT", head, b"", seconds, seconds, Sending())
         except TimeoutError as exc:
             raise ConnectLate("no answer of the proxy within the time allowed") from exc
         if not 200 <= answer.status < 300 or not connection.leave():

@@ -60,9 +60,9 @@ class RawHTTP:
 
         The path goes out as it is written. `Content-Length` is set here, the transfer is never
         encoded, compression never asked for. `sending` is told how far the request is. `silence` is
-        how many seconds the connection may be silent, None the time for a first byte. Without
-        `any_address`, the addresses that `addresses.py` names are not connected to, and no
-        connection is used that was made with it.
+        how many seconds the connection may be silent, None the time for a first byte; between two
+        pieces of a body it is `Times.idle` at most. Without `any_address`, the addresses that
+        `addresses.py` names are not connected to, and no connection is used that was made with it.
 
         A request goes out once, but for one case: the server closed a kept connection as the
         request was written, and sent no byte. Raises ConnectionFault and BadAnswer, which
@@ -247,7 +247,7 @@ class _Exchange:
             self._connection = kept
             started = asyncio.get_running_loop().time()
             try:
-                return await kept.ask(method, head, body, self._silence, self._sending)
+                return await self._asked(kept, method, head, body)
             except (ConnectionClosed, ConnectionBroken):
                 elapsed = asyncio.get_running_loop().time() - started
                 if kept.has_answered or elapsed > STALE:
@@ -255,7 +255,13 @@ class _Exchange:
                 self._sending.is_whole = False
                 self._connection = None
         self._connection = new = await self._http._connection(pool)
-        return await new.ask(method, head, body, self._silence, self._sending)
+        return await self._asked(new, method, head, body)
+
+    async def _asked(
+        self, connection: Connection, method: str, head: bytes, body: bytes
+    ) -> RawResponse:
+        idle = min(self._silence, self._http.times.idle)
+        return await connection.ask(method, head, body, self._silence, idle, self._sending)
 
     def _end(self, pool: _Pool) -> None:
         connection, self._connection = self._connection, None
