@@ -45,11 +45,13 @@ class Carrier(Generic[A, Part_co]):
     """What goes to a server and how its answer comes back: `A` is the answer, of parts `Part_co`.
 
     Without `proves`, nothing is asked of the server's list after the answer. With `proves_behind`
-    nobody waits for what it says but who demands a build; it then stands in the receipt alone.
+    nobody waits for what it says but who demands a build; it then stands in the receipt alone. With
+    `is_one_task` the task that asks takes all parts of the answer, too.
     """
 
     proves = True
     proves_behind = False
+    is_one_task = False
 
     def begin(self, candidate: Candidate, started: float) -> A:
         """The answer of a candidate, before anything is sent to it."""
@@ -277,7 +279,7 @@ class Dispatch:
             parts = carrier.carry(candidate, attempt.endpoint, attempt.answer)
             async with aclosing(parts):
                 while True:
-                    if lease is not None:  # the task that waits may be another one for each part
+                    if lease is not None and not carrier.is_one_task:  # but another for each part
                         lease.owner = asyncio.current_task()
                     if trail.deadline.time is None:  # as a rule: a token is soon here
                         part = await anext(parts, None)

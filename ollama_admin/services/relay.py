@@ -124,6 +124,7 @@ class Relay:
 
 class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
     proves_behind = True
+    is_one_task = True
 
     def __init__(self, call: RelayedCall, request: Request) -> None:
         self._call = call
