@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.is_open = False
-        self.idle_since = 0.0  # by the loop's clock
+        self.idle_since = 0.0  # by time.monotonic
         self.has_answered = False  # a byte of an answer to the request at hand has come
         self._method = ""
         self._interim = 0

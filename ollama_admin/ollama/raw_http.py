@@ -7,6 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 
 from ollama_admin.domain.secret import Secret
@@ -108,10 +109,9 @@ class RawHTTP:
         if self._is_closed:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        pool.keep(connection, loop.time())
+        pool.keep(connection, monotonic())
         if self._sweep is None:
-            self._sweep = loop.call_later(_SWEEP, self._close_idle)
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP, self._close_idle)
         if len(self._pools) > IDLE_ORIGINS:
             self._close_origins()
 
@@ -130,7 +130,7 @@ class RawHTTP:
         self._sweep = None
         loop = asyncio.get_running_loop()
         for key, pool in list(self._pools.items()):
-            pool.close_older(loop.time() - KEPT)
+            pool.close_older(monotonic() - KEPT)
             if not pool.users and not pool.idle:
                 del self._pools[key]
         if any(pool.idle for pool in self._pools.values()):
@@ -166,7 +166,7 @@ class _Pool:
 
     def take(self) -> Connection | None:
         """A connection that is open and was not idle for too long."""
-        old = asyncio.get_running_loop().time() - KEPT
+        old = monotonic() - KEPT
         while self.idle:
             connection = self.idle.pop()
             if connection.is_open and connection.idle_since >= old:
@@ -245,11 +245,11 @@ class _Exchange:
         kept = pool.take()
         if kept is not None:
             self._connection = kept
-            started = asyncio.get_running_loop().time()
+            started = monotonic()
             try:
                 return await self._asked(kept, method, head, body)
             except (ConnectionClosed, ConnectionBroken):
-                elapsed = asyncio.get_running_loop().time() - started
+                elapsed = monotonic() - started
                 if kept.has_answered or elapsed > STALE:
                     raise
                 self._sending.is_whole = False
