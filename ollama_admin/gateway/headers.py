@@ -56,10 +56,16 @@ def to_server(given: Iterable[tuple[bytes, bytes]]) -> Headers:
 def to_client(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Of an answer's headers, those that come back, by their lower-case names."""
     kept = [(name.lower(), value) for name, value in given]
+    named: list[bytes] = []
+    for name, value in kept:
+        if name == b"connection":  # it names others that are about the connection
+            named += value.lower().replace(b" ", b"").split(b",")
     return [
         pair
         for pair in kept
-        if pair[0] not in _KEPT_BACK and not pair[0].startswith(_KEPT_BACK_FAMILIES)
+        if pair[0] not in _KEPT_BACK
+        and not pair[0].startswith(_KEPT_BACK_FAMILIES)
+        and pair[0] not in named
     ]
 
 

@@ -346,7 +346,7 @@ class _Vectors(Passing):
         return passed
 
     def end(self) -> bool:
-        return True
+        return self._before.rstrip().endswith(b"}")
 
     def _is_cut(self, seen: bytes) -> bool:
         """Whether the last name may go on in the next chunk."""

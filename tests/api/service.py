@@ -134,12 +134,23 @@ class Service:
         with self.client() as client:
             return client.request(method, path, json=body, **more)
 
-    def heard(self, path: str, body: Any = None, method: str = "POST", **more: Any) -> "Heard":
-        """What a client hears of an answer that may break off."""
+    def heard(
+        self,
+        path: str,
+        body: Any = None,
+        method: str = "POST",
+        at_first: Callable[[], None] = lambda: None,
+        **more: Any,
+    ) -> "Heard":
+        """What a client hears of an answer that may break off; `at_first` is called when a part of
+        it is there.
+        """
         with self.client() as client, client.stream(method, path, json=body, **more) as answer:
             body, is_whole = b"", True
             try:
                 for piece in answer.iter_raw():
+                    if not body:
+                        at_first()
                     body += piece
             except httpx.RemoteProtocolError:
                 is_whole = False
