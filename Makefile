@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 
 test: $(READY)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
-	@echo "left out: make test-system (needs nginx and PgBouncer) and make chaos (takes long, needs PgBouncer)"
+	@echo "left out: make test-system (needs nginx, PgBouncer, Node and npm) and make chaos (takes long, needs PgBouncer)"
 
 coverage: $(READY)
 	$(BIN)/coverage erase
