@@ -1066,7 +1066,9 @@ async def test_an_old_server_that_cuts_in_silence_is_noticed(asking: Asking, tai
     )
 
 
-async def test_a_cut_prompt_is_noticed_however_the_old_server_was_found(asking: Asking) -> None:
+async def test_a_cut_prompt_is_noticed_however_the_old_server_was_found(
+    asking: Asking, tmp_path: Path
+) -> None:
     """By a row of the catalogue, by one of a model that was pulled since, and without a row."""
     models = [SimulatedModel(name) for name in ("alpha", "pulled")]
     async with FakeOllama(models[0], version="0.9.6") as fake:
@@ -1081,10 +1083,11 @@ async def test_a_cut_prompt_is_noticed_however_the_old_server_was_found(asking: 
         ):
             outcome = await asking.ask(prompt="word " * 3000, options={"num_ctx": 1024}, **asked)
             assert outcome.accepted.truncated is True, asked
-        await asking.client.servers.remove("old")
-        outcome = await asking.ask(
-            prompt="word " * 3000, options={"num_ctx": 1024}, server_url=fake.url
-        )
+        (tmp_path / "other").mkdir()
+        async with opened(tmp_path / "other") as other:  # which knows no server
+            outcome = await other.ask(
+                prompt="word " * 3000, options={"num_ctx": 1024}, server_url=fake.url
+            )
         assert outcome.accepted.truncated is True
 
 

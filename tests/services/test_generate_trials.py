@@ -17,6 +17,7 @@ from ollama_admin.client import Client
 from ollama_admin.domain.explanations import Explanation
 from ollama_admin.domain.servers import Target
 from ollama_admin.errors import AdminError
+from ollama_admin.services.leases import LeaseTimes
 from ollama_admin.settings import Settings
 from ollama_admin.store.engines import open_engine
 from tests.services import on_sockets
@@ -36,6 +37,7 @@ from tests.services.trials import (
 )
 
 LARGEST_FLEET = 4
+AT_ONCE = LeaseTimes(keep=0)  # a slot goes back when its request ends
 
 
 class ScriptedClient(Client):
@@ -56,7 +58,9 @@ class Bench(ABC):
         self._held_slot = self._in_database(held_slot)
         self.runner = asyncio.Runner()
         environ = {"OLLAMA_ADMIN_RECEIPTS": "off"}
-        self.client = client_type(database_url=url, environ=environ, on_note=lambda _: None)
+        self.client = client_type(
+            database_url=url, environ=environ, on_note=lambda _: None, lease_times=AT_ONCE
+        )
 
     def close(self) -> None:
         self.runner.run(self.client.aclose())
