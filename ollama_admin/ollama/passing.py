@@ -21,6 +21,7 @@ from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, read_json
 DOCUMENT_LIMIT = 8 * 2**20  # bytes of an answer that is no stream
 _OVERLAP = 600  # bytes in which a name may stand across two chunks
 _MODEL, _ERROR, _USAGE = b'"model"', b'"error"', b'"usage"'
+_NAME = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.){0,500}")')
 _REMOTE = b'"remote_'
 
 
@@ -336,21 +337,32 @@ class _Vectors(Passing):
 
     def take(self, chunk: bytes) -> bytes:
         seen = self._before + chunk
-        found = seen.count(_MODEL)
-        if found:
-            if not self._names.are_all_in(seen, found) and not self._is_cut(seen):
-                raise OtherModel(_name_in(seen))
-            self.is_named = True
+        self._look_at_names(seen[: _whole_names(seen)])
         self._before = seen[-_OVERLAP:]
         passed, self.held = self.held, chunk
         return passed
 
     def end(self) -> bool:
+        self._look_at_names(self._before)
         return self._before.rstrip().endswith(b"}")
 
-    def _is_cut(self, seen: bytes) -> bool:
-        """Whether the last name may go on in the next chunk."""
-        return len(seen) - seen.rfind(_MODEL) < _OVERLAP and b"," not in seen[seen.rfind(_MODEL) :]
+    def _look_at_names(self, data: bytes) -> None:
+        found = data.count(_MODEL)
+        if not found:
+            return
+        if not self._names.are_all_in(data, found):
+            for match in _NAME.finditer(data):
+                self._look_at_name({"model": read_json(match[1])})
+            return
+        self.is_named = True
+
+
+def _whole_names(seen: bytes) -> int:
+    """How many bytes are there before a name that may go on in the next chunk."""
+    last = seen.rfind(_MODEL)
+    if last >= 0 and len(seen) - last < _OVERLAP and b"," not in seen[last:]:
+        return last
+    return len(seen)
 
 
 _DONE = object()
@@ -369,8 +381,3 @@ def _event_start(lines: bytes, start: int) -> int:
     if before < start and lines.startswith(b"event:", before):
         return before
     return start
-
-
-def _name_in(data: bytes) -> str:
-    match = re.search(rb'"model"\s*:\s*"([^"]{0,500})', data)
-    return match[1].decode(errors="replace") if match else "?"
