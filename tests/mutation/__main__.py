@@ -71,6 +71,8 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ): GENERATE,
     ("services/lists.py",): ("services/test_lists.py",),
     ("services/plans.py",): ("services/test_plans.py",),
+    ("ollama/passing.py",): ("ollama/test_passing.py", "gateway/test_passing.py"),
+    ("services/relay.py",): ("services/test_relay.py", "gateway/test_*.py"),
     ("vault.py",): VAULT,
 }
 PATIENCE = 4  # a test hangs, or all of them do, when it takes so many times as long as usual
