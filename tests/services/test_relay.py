@@ -1,0 +1,304 @@
+"""One relayed call: what goes to the server, what comes back, and when it is no answer."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.domain.answers import Proof
+from ollama_admin.domain.relayed import RelayedCall, RelayedHead
+from ollama_admin.errors import (
+    AdminError,
+    ModelMismatch,
+    StreamInterrupted,
+    UpstreamError,
+)
+from ollama_admin.services.plans import Wish
+from ollama_admin.services.relay import Refusal, ToldFailure
+from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
+from tests.services.asking import CHAT, GENERATE, TAGS, V1_CHAT, register
+
+ALPHA = SimulatedModel("alpha", says="one two")
+WHOLE = b'"truncate":false,"shift":false,'
+QUESTION = b' {"model":"alpha","messages":[{"role":"user","content":"hi"}]}'
+PLACES = ((b"x-test", b"1"), (b"content-type", b"application/json"))
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a client was given, and how it ended."""
+
+    heads: list[RelayedHead] = field(default_factory=list)
+    data: bytes = b""
+    error: Exception | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+async def heard(client: Client, wish: Wish | None = None, **differing: Any) -> Heard:
+    result = Heard()
+    path = differing.pop("path", CHAT)
+    values: dict[str, Any] = {
+        "id": "r1",
+        "method": "POST",
+        "path": path,
+        "target": path,
+        "model": "alpha",
+        "headers": PLACES,
+        "body": QUESTION,
+        "asks": True,
+    }
+    planned = await client.plans.of(wish or Wish("alpha"))
+    parts = client.relay.run(RelayedCall(**(values | differing)), planned, result.notes.append)
+    try:
+        async with aclosing(parts):
+            async for part in parts:
+                if isinstance(part, RelayedHead):
+                    result.heads.append(part)
+                else:
+                    result.data += part
+    except (AdminError, Refusal) as exc:
+        result.error = exc
+    return result
+
+
+def lines(*records: dict[str, Any]) -> Answer:
+    return Answer(200, b"".join(json.dumps(record).encode() + b"\n" for record in records))
+
+
+PART = {"model": "alpha:latest", "message": {"content": "one"}, "done": False}
+LAST = {"model": "alpha:latest", "message": {"content": ""}, "done": True, "done_reason": "stop"}
+
+
+def streamed(*records: dict[str, Any]) -> Answer:
+    answer = lines(*records)
+    return Answer(200, answer.body, content_type="application/x-ndjson")
+
+
+@pytest.fixture
+async def fake(client: Client) -> AsyncIterator[FakeOllama]:
+    async with FakeOllama(ALPHA) as fake:
+        await register(client, fake)
+        yield fake
+
+
+async def last_receipt(client: Client) -> Any:
+    await client._resources.lists.settle()
+    await client._resources.recorder.aclose()
+    return (await client.receipts.list())[0]
+
+
+async def test_the_bytes_of_both_are_passed_on_but_for_what_keeps_the_prompt_whole(
+    client: Client, fake: FakeOllama
+) -> None:
+    answer = streamed(PART, LAST)
+    fake.script(CHAT, answer)
+    result = await heard(client, target=f"{CHAT}?x=1")
+    [sent] = fake.requests_to(CHAT)
+    assert sent.raw == QUESTION[:2] + WHOLE + QUESTION[2:]
+    assert sent.headers["x-test"] == "1"
+    assert sent.query == "x=1"
+    [head] = result.heads
+    assert (head.status, head.server, head.server_url) == (200, "one", fake.url)
+    assert head.digest == next(iter(fake.models.values())).digest
+    assert (b"content-type", b"application/x-ndjson") in [
+        (name.lower(), value) for name, value in head.headers
+    ]
+    assert (result.data, result.error) == (answer.body, None)
+    receipt = await last_receipt(client)
+    assert (receipt.outcome, receipt.proof, receipt.request_id) == ("ok", Proof.DIGEST, "r1")
+
+
+@pytest.mark.parametrize(
+    ("path", "allow_truncate", "inserted"),
+    [
+        (CHAT, False, WHOLE),
+        (GENERATE, False, WHOLE),
+        ("/api/embed", False, b'"truncate":false,'),
+        (CHAT, True, b""),
+        (V1_CHAT, False, b""),
+        ("/api/embeddings", False, b""),
+    ],
+)
+async def test_a_prompt_is_kept_whole_on_the_paths_that_can(
+    client: Client, fake: FakeOllama, path: str, allow_truncate: bool, inserted: bytes
+) -> None:
+    fake.script(path, Answer(200, {"model": "alpha", "done": True}))
+    await heard(client, path=path, allow_truncate=allow_truncate)
+    [sent] = fake.requests_to(path)
+    assert sent.raw == QUESTION[:2] + inserted + QUESTION[2:]
+
+
+async def test_a_v1_server_is_sent_the_body_as_it_is(client: Client) -> None:
+    async with FakeOllama(ALPHA) as fake:
+        await client.servers.add(name="one", url=fake.url, api_version="v1")
+        await client.discover()
+        fake.script(CHAT, Answer(200, {"model": "alpha", "done": True}))
+        assert (await heard(client)).error is None
+        assert fake.requests_to(CHAT)[0].raw == QUESTION
+
+
+@pytest.mark.parametrize("model", ["alpha", "alpha:latest"])
+async def test_an_answer_may_carry_the_name_as_asked_or_as_listed(
+    client: Client, fake: FakeOllama, model: str
+) -> None:
+    fake.script(CHAT, Answer(200, {"model": model, "done": True}))
+    result = await heard(client)
+    assert result.error is None
+    assert json.loads(result.data)["model"] == model
+
+
+async def test_another_name_is_refused_before_anything_is_shown(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, streamed({**PART, "model": "beta"}, LAST))
+    result = await heard(client)
+    assert type(result.error) is ModelMismatch
+    assert (result.heads, result.data) == ([], b"")
+
+
+async def test_a_name_is_required_where_each_answer_has_one(
+    client: Client, fake: FakeOllama
+) -> None:
+    for path in (CHAT, GENERATE, V1_CHAT, "/v1/completions"):
+        fake.script(path, Answer(200, {"done": True}))
+        result = await heard(client, path=path)
+        assert type(result.error) is ModelMismatch
+        assert "does not say which model answered" in str(result.error)
+        assert result.data == b""
+    fake.script("/api/embed", Answer(200, {"embeddings": [[0.5]]}))
+    assert (await heard(client, path="/api/embed")).error is None
+
+
+async def test_a_status_of_the_server_is_the_client_s_with_its_body(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, Answer(400, {"error": "bad option"}, headers={"X-Their": "1"}))
+    refusal = (await heard(client)).error
+    assert type(refusal) is Refusal
+    assert (refusal.status, json.loads(refusal.body)) == (400, {"error": "bad option"})
+    assert (b"x-their", b"1") in [(name.lower(), value) for name, value in refusal.headers]
+    assert "bad option" in refusal.error.message
+    assert (await last_receipt(client)).outcome == refusal.error.code
+
+
+async def test_a_server_that_is_busy_is_stood_in_for(client: Client, fake: FakeOllama) -> None:
+    async with FakeOllama(ALPHA) as other:
+        await client.servers.add(name="two", url=other.url)
+        await client.discover()
+        fake.script(CHAT, Answer(503, {"error": "busy"}))
+        result = await heard(client)
+        assert [head.server for head in result.heads] == ["two"]
+        fake.script(CHAT, Answer(503, {"error": "busy"}))
+        other.script(CHAT, Answer(400, {"error": "no more"}))
+        refusal = (await heard(client)).error
+    assert type(refusal) is Refusal
+    assert json.loads(refusal.body) == {"error": "no more"}
+
+
+async def test_a_refusal_is_forgotten_when_another_server_does_not_answer(
+    client: Client, fake: FakeOllama
+) -> None:
+    """What the first server said is no answer to what became of the second."""
+    async with FakeOllama(ALPHA) as other:
+        await client.servers.add(name="two", url=other.url)
+        await client.discover()
+        fake.script(CHAT, Answer(503, {"error": "busy"}))
+        other.script(CHAT, Answer(200, b""))
+        error = (await heard(client)).error
+    assert type(error) is UpstreamError
+    assert "server two answered with nothing that is an answer" in error.message
+
+
+async def test_an_answer_without_its_end_is_an_interruption(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, streamed(PART))
+    result = await heard(client)
+    assert type(result.error) is StreamInterrupted
+    assert len(result.heads) == 1
+    assert json.loads(result.data) == PART
+    assert (await last_receipt(client)).outcome == result.error.code
+
+
+async def test_an_error_before_anything_is_shown_is_an_error_of_the_server(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, streamed({"error": "no memory"}))
+    result = await heard(client)
+    assert type(result.error) is UpstreamError
+    assert result.error.message == "server one failed: no memory"
+    assert (result.heads, result.data) == ([], b"")
+
+
+async def test_an_error_in_the_middle_was_told_by_the_answer_itself(
+    client: Client, fake: FakeOllama
+) -> None:
+    async with FakeOllama(ALPHA) as gap:  # not asked: what has begun is continued by nobody
+        await client.servers.add(name="two", url=gap.url)
+        await client.discover()
+        fake.script(CHAT, streamed(PART, {"error": "no memory"}))
+        result = await heard(client)
+        assert not gap.requests_to(CHAT)
+    assert type(result.error) is ToldFailure or type(result.error) is UpstreamError
+    assert "no memory" in str(result.error)
+
+
+@pytest.mark.parametrize("reason", ["load", "unload"])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_prompt_is_not_answered_by_loading_the_model(
+    client: Client, fake: FakeOllama, reason: str, is_stream: bool
+) -> None:
+    record = {**LAST, "done_reason": reason}
+    answer = streamed(record) if is_stream else Answer(200, record)
+    fake.script(CHAT, answer, answer)
+    result = await heard(client)
+    assert type(result.error) is UpstreamError
+    assert f"did not read the prompt, and says {reason!r}" in result.error.message
+    assert result.data == b""
+    assert (await heard(client, asks=False)).error is None
+
+
+async def test_a_remote_host_answers_nobody_who_has_not_allowed_it(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, streamed({**PART, "remote_host": "https://far"}, LAST))
+    result = await heard(client)
+    assert type(result.error) is ModelMismatch
+    assert "handed the prompt for 'alpha' to a remote host" in result.error.message
+    assert (result.heads, result.data) == ([], b"")
+
+
+async def test_the_end_of_a_demanded_build_waits_for_its_proof(
+    client: Client, fake: FakeOllama
+) -> None:
+    digest = next(iter(fake.models.values())).digest
+    answer = streamed(PART, LAST)
+    wish = Wish("alpha", digest=digest)
+    fake.script(CHAT, answer, answer)
+    result = await heard(client, wish)
+    assert (result.data, result.error) == (answer.body, None)
+    listed = {"models": [{"name": "alpha:latest", "digest": digest}]}
+    fake.script(TAGS, Answer(200, listed), Answer(200, {"models": []}))
+    result = await heard(client, wish)
+    assert type(result.error) is ModelMismatch
+    assert json.loads(result.data) == PART
+    assert len(result.heads) == 1
+
+
+async def test_what_is_held_back_of_a_whole_document_comes_with_its_head(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, Answer(200, {**LAST, "prompt_eval_count": 7, "eval_count": 2}))
+    result = await heard(client)
+    assert len(result.heads) == 1
+    assert json.loads(result.data)["done"] is True
+    stats = (await last_receipt(client)).stats
+    assert (stats.prompt_tokens, stats.output_tokens) == (7, 2)
+    assert 0 <= stats.total_ms < 600_000
+    assert (
+        stats.time_to_first_token_ms is None or 0 <= stats.time_to_first_token_ms <= stats.total_ms
+    )
