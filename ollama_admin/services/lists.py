@@ -112,8 +112,8 @@ class _Reads:
         self._next: asyncio.Task[Listing] | None = None
         self._waiting: Counter[asyncio.Task[Listing]] = Counter()
         self.hearers: list[Hear] = []
-        self._began = 0.0
-        self._read_at = 0.0
+        self._began = float("-inf")
+        self._read_at = float("-inf")
 
     @property
     def waiting(self) -> int:

@@ -365,3 +365,12 @@ async def test_closing_where_no_read_has_begun_is_no_fault(reading: Reading) -> 
     await reading.lists.aclose()
     await reading.lists.settle()
     assert len(heard) == 1
+
+
+def test_a_server_that_lists_no_digests_is_noted_once() -> None:
+    lists = Lists()
+    one, two = [ServerRef(id=number, name=None, url="http://gpu") for number in (1, 2)]
+    note = "server http://gpu lists no digests: only the name of the model was compared"
+    assert [lists.without_digests(ref) for ref in (one, one, two, one)] == [note, None, note, None]
+    dynamic = ServerRef(id=None, name=None, url="http://gpu")  # nobody keeps count of these
+    assert [lists.without_digests(dynamic) for _ in range(2)] == [note, note]
