@@ -244,7 +244,8 @@ def test_service_started_among_the_traps_answers_as_asked(
     ran = process.ended()
     process.close()
     assert (ran.exit_code, answer.json()["response"]) == (0, "I am alpha")
-    assert answer.json()["server"]["url"] == fake.url
+    assert answer.headers["x-ollama-admin-server"]
+    assert [r.path for r in fake.requests()].count("/api/generate") == 1
     trap.assert_untouched()
 
 

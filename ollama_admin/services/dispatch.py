@@ -15,6 +15,7 @@ from ollama_admin.domain.answers import Attempt, Proof, Stats
 from ollama_admin.domain.callers import Way
 from ollama_admin.domain.models import ListedModel, Listing
 from ollama_admin.domain.requests import Request
+from ollama_admin.domain.servers import Server
 from ollama_admin.errors import (
     AdminError,
     DatabaseUnavailable,
@@ -31,7 +32,7 @@ from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.slots import Slots
-from ollama_admin.services.trail import FOR_EVER, Carried, Deadline, Trail
+from ollama_admin.services.trail import FOR_EVER, Carried, Deadline, Trail, passes_on
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
@@ -228,11 +229,17 @@ class Dispatch:
             return list(candidates)
         if request.caller.way is Way.API:
             self._loads.asked(candidates)
-        in_flight = None
-        if is_old:
-            servers = [candidate.server.id for candidate in candidates if candidate.server]
-            in_flight = {server: self._slots.in_flight(server) for server in servers}
+        in_flight: dict[int, int] = {}
+        for candidate in candidates:
+            if candidate.server is not None:
+                in_flight[candidate.server.id] = self._at_work(candidate.server, is_old=is_old)
         return list(self._loads.ordered(candidates, request.affinity, in_flight))
+
+    def _at_work(self, server: Server, *, is_old: bool) -> int:
+        """How many requests run at a server: of this process, where its row is old; else of all."""
+        if is_old:
+            return self._slots.in_flight(server.id)
+        return max(0, server.slots_in_use - self._slots.kept(server.id))
 
     def _begin(
         self,
@@ -390,8 +397,3 @@ def _judgement(attempt: Try[A], listing: Listing | None) -> Judgement:
         after=listing.only(candidate.name),
         started=attempt.answer.server_started,
     )
-
-
-def passes_on(error: UpstreamError | ModelNotFound) -> bool:
-    """Whether the server did not take the request on, so that another one may be asked."""
-    return isinstance(error, ModelNotFound) or error.may_pass_on

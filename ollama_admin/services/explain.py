@@ -19,12 +19,11 @@ from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.request_checks import checked
 from ollama_admin.rules.routing import Obstacle, Verdict
 from ollama_admin.services import proof
-from ollama_admin.services.dispatch import passes_on
 from ollama_admin.services.lists import Lists
 from ollama_admin.services.loads import Loads
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
-from ollama_admin.services.trail import Deadline
+from ollama_admin.services.trail import Deadline, passes_on
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 

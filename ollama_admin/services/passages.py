@@ -13,10 +13,10 @@ from ollama_admin.errors import ModelNotFound, UpstreamError
 from ollama_admin.ollama.relaying import RelayedResponse, relayed
 from ollama_admin.ollama.response import BODY_LIMIT
 from ollama_admin.services.catalogue import inactive
-from ollama_admin.services.dispatch import passes_on
 from ollama_admin.services.plans import Planned
 from ollama_admin.services.registry import Registry
 from ollama_admin.services.servers import Connect
+from ollama_admin.services.trail import passes_on
 from ollama_admin.services.upstream_auth import UpstreamAuth
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database

@@ -55,6 +55,11 @@ class Pool:
     def was_full(self) -> None:
         self._full_at = uptime()
 
+    @property
+    def idle(self) -> int:
+        """How many slots are kept for the next request."""
+        return len(self._idle)
+
     def kept(self) -> Lease | None:
         """A lease of a kept slot, without asking anybody; None where others wait for it."""
         if self.queue or not self.is_active:

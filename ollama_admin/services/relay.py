@@ -89,8 +89,14 @@ class Refusal(Exception):
         self.body = body
 
 
-class ToldFailure(StreamInterrupted):
-    """The answer itself has said that it failed: nobody need say it again."""
+class ToldFailure(Exception):
+    """The answer itself has said that it failed: nobody need say it again. `error` is what it is to
+    the receipt.
+    """
+
+    def __init__(self, error: AdminError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class Relay:
@@ -117,6 +123,8 @@ class Relay:
                     for last in carrier.last_of(part.answer):
                         yield last
         except AdminError as exc:
+            if carrier.has_told:
+                raise ToldFailure(exc) from exc
             if carrier.refusal is not None and carrier.refusal.error is exc:
                 raise carrier.refusal from exc
             raise
@@ -130,6 +138,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         self._call = call
         self._request = request
         self.refusal: Refusal | None = None
+        self.has_told = False
 
     def begin(self, candidate: Candidate, started: float) -> RelayAnswer:
         accepted = {candidate.name.text, self._call.model}
@@ -208,7 +217,8 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         if passing.error is not None and not answer.is_begun:
             raise UpstreamError(f"server {server} failed: {passing.error}")
         if passing.error is not None:
-            raise ToldFailure(
+            self.has_told = True
+            raise StreamInterrupted(
                 f"server {server} failed in the middle of the answer: {passing.error}"
             )
         if not is_whole:

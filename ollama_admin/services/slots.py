@@ -61,6 +61,11 @@ class Slots:
         pool = self._pools.get(server_id)
         return 0 if pool is None else pool.waiting
 
+    def kept(self, server_id: int) -> int:
+        """Slots of a server that this process holds for no request."""
+        pool = self._pools.get(server_id)
+        return 0 if pool is None else pool.idle
+
     async def first_free(
         self,
         servers: Sequence[Server],
@@ -74,10 +79,8 @@ class Slots:
         """A slot at the first of the servers that has a free one, else at the first that gets one
         in `wait` seconds. Where a kept one is free, nothing is awaited.
 
-        Nobody overtakes: a server that others wait for in this process counts as full. Who waits
-        has turns by key and weight, and within a key in order. Raises ServerBusy, and
-        ServerNotFound or ServerInactive when no server is left that could give one. `note` hears of
-        waiting, and of what becomes of the lease.
+        Nobody overtakes: where others wait, a server counts as full. Turns go by key and weight,
+        and within a key in order. Raises ServerBusy, ServerNotFound and ServerInactive.
         """
         note = note or self._note
         full: list[Server] = []

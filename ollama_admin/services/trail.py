@@ -11,7 +11,13 @@ from ollama_admin.domain.answers import Attempt, Proof, Stats
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.requests import Request
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.errors import AdminError, ServerUnreachable, StreamInterrupted
+from ollama_admin.errors import (
+    AdminError,
+    ModelNotFound,
+    ServerUnreachable,
+    StreamInterrupted,
+    UpstreamError,
+)
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.proof import Judgement
 
@@ -119,3 +125,8 @@ class Trail:
             stats=stats,
             request_id=self.request.id,
         )
+
+
+def passes_on(error: UpstreamError | ModelNotFound) -> bool:
+    """Whether the server did not take the request on, so that another one may be asked."""
+    return isinstance(error, ModelNotFound) or error.may_pass_on

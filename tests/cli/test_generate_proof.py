@@ -168,7 +168,7 @@ def test_server_that_answers_is_removed_only_by_force_and_its_answer_ends_as_it_
     fakes.run(hold.reached.wait(), SECONDS)
     refused = cli.json("server", "remove", "gpu", "--yes")
     assert refused.failure == (4, "conflict")
-    assert refused.error["message"] == "1 request runs at server gpu"
+    assert refused.error["message"] == "1 request runs at server gpu, or did a second ago"
     assert cli("server", "remove", "gpu", "--yes", "--force").exit_code == 0
     fakes.call(hold.release.set)
     ran = process.ended()

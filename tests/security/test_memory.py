@@ -15,13 +15,15 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ollama_admin.cli import app
 from ollama_admin.client import Client
 from ollama_admin.errors import AdminError
 from ollama_admin.rules.answers import ANSWER_LIMIT
-from tests.api.test_serve import ask, started
+from tests.api.service import TOKEN, UNVERIFIED
+from tests.api.test_serve import started
 from tests.cli.conftest import Spawn
 from tests.fake_ollama import Answer, FakeOllama, Fault, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -36,6 +38,8 @@ EMPTY_CALLS = {"tool_calls": [{"function": {"name": "f", "arguments": [[]] * 50_
 CHOICES = [{"token": "x", "logprob": -0.5, "bytes": [120]}] * 20
 LOGPROBS = {"logprobs": [{"token": "x", "logprob": -0.5, "top_logprobs": CHOICES}] * 40}
 SECONDS = 60.0
+CHUNKED_LINES = CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Type: application/x-ndjson\r\n\r\n")
+READ = 80 * 2**20  # bytes of an answer that are relayed; then its client leaves
 OK, INTERRUPTED, UPSTREAM = "ok", "stream_interrupted", "upstream_error"
 
 
@@ -53,8 +57,9 @@ class Attack:
     def fault(self) -> Fault:
         line = self.line(done=False)
         if self.times is None:
-            return Endless(CHUNKED, chunk(line * (1 + 65536 // len(line))))
-        return Answer(200, line * self.times + self.line(done=True, done_reason="stop"))
+            return Endless(CHUNKED_LINES, chunk(line * (1 + 65536 // len(line))))
+        whole = line * self.times + self.line(done=True, done_reason="stop")
+        return Answer(200, whole, content_type="application/x-ndjson")
 
     def line(self, **more: Any) -> bytes:
         said = {"response": "", **self.record}
@@ -162,16 +167,34 @@ def asked_in_a_process(door: str, attacks: Mapping[str, Attack], folder: Path) -
 def asked_of_a_service(
     attacks: Mapping[str, Attack], stream: bool, database: str, spawn: Spawn
 ) -> None:
+    """A relayed answer is read on for `READ` bytes: it goes through, and nothing of it is kept."""
     process, at = started(spawn, database)
-    outcomes, peaks = {}, {}
+    read, peaks = {}, {}
     with ExitStack() as stack:
         for name, url in attackers(stack, attacks).items():
             asks = asks_of(attacks, name)
             body = {"model": "alpha", "server_url": url, "stream": stream, **asks}
-            answer = ask(at, "POST", path_of(asks), body).text
-            outcomes[name] = json.loads(answer.splitlines()[-1]).get("code", OK)
+            read[name] = relayed(at, path_of(asks), body)
             peaks[name] = peak(process.number)
-    compare(attacks, outcomes, peaks)
+    endless = [name for name, attack in attacks.items() if attack.times is None]
+    assert {name: read[name] > READ for name in endless} == dict.fromkeys(endless, True)
+    assert all(read[name] > 0 for name in attacks)
+    assert max(peaks.values()) - peaks["good"] < GROWTH, peaks
+
+
+def relayed(at: str, path: str, body: Mapping[str, Any]) -> int:
+    """How many bytes of an answer come, until it ends or there are more than `READ`."""
+    size = 0
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with (
+        httpx.Client(verify=UNVERIFIED, trust_env=False, timeout=SECONDS) as client,
+        client.stream("POST", at + path, json=body, headers=headers) as answer,
+    ):
+        for piece in answer.iter_raw():
+            size += len(piece)
+            if size > READ:
+                break
+    return size
 
 
 def attackers(stack: ExitStack, attacks: Mapping[str, Attack]) -> dict[str, str]:

@@ -965,9 +965,9 @@ async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
         assert lease.is_trusted
         await lease.release()
         assert away.rows.live() == 0
-        assert notes == [
-            "slots cannot be renewed: the database cannot be reached; tried again every 0.01 s"
-        ]
+        [note] = notes
+        assert note.startswith("slots cannot be renewed: the database cannot be reached: ")
+        assert note.endswith("; tried again every 0.01 s")
 
 
 async def test_database_that_is_away_is_told_once_each_time(away: Away, notes: list[str]) -> None:
@@ -1038,10 +1038,10 @@ async def test_slot_that_cannot_be_given_back_at_the_end_becomes_free_by_itself(
         await slots.first_free([server], wait=0)
         await away.stop()
         await slots.aclose()
-        assert notes[-1] == (
-            "the slot at server gpu-1 was not given back: the database cannot be reached; "
-            "it becomes free by itself within 2 s"
+        assert notes[-1].startswith(
+            "the slot at server gpu-1 was not given back: the database cannot be reached: "
         )
+        assert notes[-1].endswith("; it becomes free by itself within 2 s")
         await away.start()
 
 
