@@ -247,7 +247,10 @@ class _Records(Passing):
 
     def _ending(self, lines: bytes) -> tuple[int, int] | None:
         """Where the last record begins and what belongs to it ends; None before it is there."""
+        stop = 0
         for match in self._is_end.finditer(lines):
+            if match.start() < stop:  # of a line that was read: it is read once, not for each match
+                continue
             start = lines.rfind(b"\n", 0, match.start()) + 1
             stop = lines.index(b"\n", match.end()) + 1
             line = lines[start:stop].strip()

@@ -302,6 +302,24 @@ def test_a_response_ends_in_three_ways(kind: str) -> None:
     assert not of(Shape.RESPONSES, before + typed(other, response={"model": "alpha"}))[2]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_line_full_of_marks_of_an_end_is_read_once(shape: Shape) -> None:
+    """Read once for each mark, it would take the loop for an hour."""
+    marks = {
+        Shape.LINES: b'{"model":"alpha","more":['
+        + b'{"done":true},' * 20_000
+        + b'0],"done":false}\n',
+        Shape.COMPLETIONS: event({"model": "alpha", "text": "[DONE]" * 150_000}),
+        Shape.RESPONSES: event({"model": "alpha", "text": "response.failed" * 60_000}),
+        Shape.MESSAGES: event({"model": "alpha", "text": "message_stop" * 80_000}),
+    }
+    looking = passing(shape, ACCEPTED, holds=False)
+    assert looking.take(marks[shape]) == marks[shape]
+    assert not looking.has_ended
+    assert looking.take(ANSWERS[shape][1])
+    assert looking.end()
+
+
 def test_an_end_is_found_without_the_name_of_its_event() -> None:
     before, _ = ANSWERS[Shape.MESSAGES]
     end = event({"type": "message_stop"})
