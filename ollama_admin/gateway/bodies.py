@@ -6,7 +6,7 @@ The bytes themselves go on as they are.
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,8 +14,21 @@ from ollama_admin.gateway.refusals import Refused
 
 DECODED_LIMIT = 20 * 2**20  # bytes of a compressed body; Ollama has the same limit
 WINDOW = 2**27  # bytes that a decoder may be asked to keep
-_FORM = re.compile(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE)
-_FIELD = re.compile(rb'content-disposition:\s*form-data\s*;[^\r\n]*name="model"', re.IGNORECASE)
+PARTS_LIMIT = 1000  # of a form
+HEAD_LIMIT = 2000  # bytes of the head of a part
+_CHARSET = r"(?:;\s*charset=[\w-]{1,40}\s*)?"
+_FORM = re.compile(
+    rf'multipart/form-data\s*{_CHARSET};\s*boundary=(?:"([^"\\]{{1,200}})"|([^\s";,\\]{{1,200}}))'
+    rf"\s*{_CHARSET}",
+    re.IGNORECASE,
+)
+# One line that says the name of a part, in the one way that every reader reads alike.
+_FIELD = re.compile(
+    rb'content-disposition:[ \t]*form-data[ \t]*;[ \t]*name="([^"\\\r\n]*)"'
+    rb'(?:[ \t]*;[ \t]*filename\*?=(?:"(?:[^"\\\r\n]|\\[^\r\n])*"|[^\s";]*))*[ \t]*',
+    re.IGNORECASE,
+)
+_BAD_FORM = "the form cannot be read in one way only"
 _NO_JSON = "the body is not a JSON object in UTF-8"
 _TWICE = "the body names its model twice, or in another case than 'model'"
 # Ours, where Ollama's own paths are asked.
@@ -51,7 +64,7 @@ def look_at(body: bytes, content_type: str) -> Look:
 
 
 def is_form(content_type: str) -> bool:
-    return content_type.startswith("multipart")
+    return content_type[:9].lower() == "multipart"
 
 
 def read(body: bytes) -> dict[str, Any]:
@@ -137,14 +150,43 @@ def _too_long() -> Refused:
 
 def _model_of_form(body: bytes, content_type: str) -> str:
     """The one field `model` of a form (RFC 7578)."""
-    form = _FORM.match(content_type)
+    form = _FORM.fullmatch(content_type)
     if form is None:
-        raise Refused(400, "the form has no boundary")
-    found: list[str] = []
-    for part in body.split(b"--" + form[1].encode("latin-1")):
-        head, separator, value = part.partition(b"\r\n\r\n")
-        if separator and len(head) < 2000 and _FIELD.search(head):
-            found.append(value.removesuffix(b"\r\n").decode(errors="replace"))
+        raise Refused(400, "the form has no boundary that can be read in one way only")
+    found = [
+        body[start:end].decode(errors="replace")
+        for name, start, end in _fields(body, b"--" + (form[1] or form[2]).encode("latin-1"))
+        if name == b"model"
+    ]
     if len(found) != 1:
         raise Refused(400, f"the form has {len(found)} fields 'model', and needs one")
     return found[0]
+
+
+def _fields(body: bytes, mark: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each part, and where its value begins and ends. Nothing is copied, and nothing
+    may stand before, between or behind the parts: another reader could take it for the body.
+    """
+    if body.count(mark) > PARTS_LIMIT:
+        raise Refused(413, f"the form has more than {PARTS_LIMIT} parts")
+    at, delimiter = 0, b"\r\n" + mark
+    while body.startswith(mark + b"\r\n", at):
+        begin = at + len(mark) + 2
+        head = body.find(b"\r\n\r\n", begin, begin + HEAD_LIMIT)
+        end = body.find(mark, begin) - 2
+        if head < 0 or end < head + 4 or not body.startswith(delimiter, end):
+            raise Refused(400, _BAD_FORM)
+        yield _name_of_part(body[begin:head]), head + 4, end
+        at = end + 2
+    if body[at:].rstrip(b"\r\n") != mark + b"--":
+        raise Refused(400, _BAD_FORM)
+
+
+def _name_of_part(head: bytes) -> bytes:
+    lines = head.split(b"\r\n")
+    named = [line for line in lines if line[:20].lower().startswith(b"content-disposition")]
+    field = _FIELD.fullmatch(named[0]) if len(named) == 1 else None
+    is_folded = any(line[:1] in (b" ", b"\t", b"") or b"\n" in line for line in lines)
+    if field is None or is_folded:
+        raise Refused(400, _BAD_FORM)
+    return field[1]

@@ -34,6 +34,8 @@ LAST_WORDS = 2.0  # seconds for a client that does not read
 
 # of requests: no two of a fleet's processes share the first half
 _PROCESS, _NUMBERS = secrets.token_hex(4), count(secrets.randbits(24))
+# Of two, readers take the first, the last or both.
+_ONCE = (b"content-length", b"content-type", b"host", b"authorization", b"content-encoding")
 
 
 class Exchange:
@@ -74,7 +76,7 @@ class Exchange:
         if len(self.headers) == len(self.scope["headers"]):  # none is given twice
             return
         names = [name for name, _ in self.scope["headers"]]
-        for name in (b"content-length", b"host", b"authorization", b"content-encoding"):
+        for name in _ONCE:
             if names.count(name) > 1:
                 raise Refused(
                     400,
