@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ollama_admin.gateway.refusals import Refused
 
 DECODED_LIMIT = 20 * 2**20  # bytes of a compressed body; Ollama has the same limit
+_SLICE = 256  # bytes of zstd, of which at most 11 MiB come
 WINDOW = 2**27  # bytes that a decoder may be asked to keep
 PARTS_LIMIT = 1000  # of a form
 HEAD_LIMIT = 2000  # bytes of the head of a part
@@ -134,14 +135,20 @@ def _inflated(inflater: "zlib._Decompress", body: bytes) -> bytes:
 def _unpacked(body: bytes) -> bytes:
     import zstandard  # noqa: PLC0415 (few clients send it)
 
+    unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
+    decoded = bytearray()
     try:
-        reader = zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(body)
-        decoded: bytes = reader.read(DECODED_LIMIT + 1)
+        for at in range(0, len(body), _SLICE):  # it cannot be told how much may come of one
+            decoded += unpacker.decompress(body[at : at + _SLICE])
+            if len(decoded) > DECODED_LIMIT:
+                raise _too_long()
     except zstandard.ZstdError as exc:
         raise ValueError(str(exc)) from exc
-    if len(decoded) > DECODED_LIMIT:
-        raise _too_long()
-    return decoded
+    if not unpacker.eof:
+        raise ValueError("it ends too early")
+    if unpacker.unused_data:
+        raise ValueError("something follows its end")
+    return bytes(decoded)
 
 
 def _too_long() -> Refused:
