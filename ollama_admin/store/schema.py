@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy.exc import ProgrammingError
 
 from ollama_admin.errors import DatabaseUnavailable, SchemaOutOfDate
 from ollama_admin.store.engines import wait_up_to
@@ -127,7 +128,13 @@ def _require_writable_file(connection: Connection) -> None:
 def _version_in(connection: Connection, table: str) -> str | None:
     if not _has_table(connection, table):
         return None
-    version = connection.scalar(text(f"SELECT max(version_num) FROM {table}"))  # noqa: S608
+    try:
+        with connection.begin_nested():
+            version = connection.scalar(text(f"SELECT max(version_num) FROM {table}"))  # noqa: S608
+    except ProgrammingError:
+        if _has_table(connection, table):
+            raise
+        return None  # a migration that committed in between dropped it
     return version and str(version)
 
 

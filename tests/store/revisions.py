@@ -76,6 +76,13 @@ def add_server_with_models(url: str, *names: str) -> None:
     )
 
 
+def with_old_version_table(url: str) -> None:
+    """As the earlier versions left it."""
+    execute(url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    execute(url, "INSERT INTO alembic_version VALUES ('0006')")
+    execute(url, "DROP TABLE ollama_admin_version")
+
+
 def add_revision(
     revisions: Path, revision: str, after: str = HEAD, text: str = NEW_REVISION
 ) -> None:

@@ -19,7 +19,7 @@ from ollama_admin.store.migrations import pending_sql, status, upgrade
 from ollama_admin.store.tables import HEAD
 from tests.cli.test_errors import without_privileges
 from tests.postgres import PostgresServer
-from tests.store.revisions import execute
+from tests.store.revisions import execute, with_old_version_table
 
 __all__ = ["without_privileges"]
 
@@ -234,13 +234,6 @@ async def test_variables_of_libpq_do_not_choose_the_encoding(
 
 
 # a version table of our own
-
-
-def with_old_version_table(url: str) -> None:
-    """As the earlier versions left it."""
-    execute(url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-    execute(url, "INSERT INTO alembic_version VALUES ('0006')")
-    execute(url, "DROP TABLE ollama_admin_version")
 
 
 def test_a_table_of_versions_of_another_program_is_nothing_to_us(empty_database_url: str) -> None:

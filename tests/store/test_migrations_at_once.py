@@ -18,7 +18,14 @@ from ollama_admin.store.migrations import status, upgrade
 from ollama_admin.store.schema import revision
 from tests.postgres import PostgresServer
 from tests.store.processes import frozen_migration, killer, migrate_at_once, run_command_at_once
-from tests.store.revisions import HEAD, REVISIONS, add_revision, settings, version
+from tests.store.revisions import (
+    HEAD,
+    REVISIONS,
+    add_revision,
+    settings,
+    version,
+    with_old_version_table,
+)
 from tests.store.schemas import schema, sqlite_path
 
 APPLIED = "".join(f"applied {revision}\n" for revision in REVISIONS) + f"the schema is at {HEAD}\n"
@@ -152,3 +159,25 @@ def test_a_migration_that_commits_during_a_look_at_the_revision_is_seen_whole(
         assert revision(connection) in (None, HEAD)
     engine.dispose()
     assert version(empty_database_url) == HEAD
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_migration_that_drops_the_old_version_table_during_a_look_is_seen_whole(
+    database_url: str, looks: int
+) -> None:
+    """Twenty that migrate an older database at once all look there while the first of them drops
+    it.
+    """
+    with_old_version_table(database_url)
+    engine = open_engine(settings(database_url), sqlite_patience=30)
+    left = iter(range(looks))
+    with engine.connect() as connection:
+
+        @event.listens_for(connection, "after_cursor_execute")
+        def migrate(*_: object) -> None:
+            if next(left, None) == looks - 1:
+                upgrade(settings(database_url))
+
+        assert revision(connection) in ("0006", HEAD)
+    engine.dispose()
+    assert version(database_url) == HEAD
