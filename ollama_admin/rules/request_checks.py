@@ -216,7 +216,7 @@ def _refuse_several(options: Mapping[str, bool], hint: str) -> None:
 
 def check_terms(terms: Terms) -> None:
     if terms.timeout is not None and not terms.timeout > 0:
-        raise InvalidInput("the timeout is not above 0 seconds")
+        raise InvalidInput("the timeout must be greater than 0 seconds")
     if not terms.wait >= 0:
         raise InvalidInput("the time to wait is not 0 seconds or more")
     if terms.digest is not None:

@@ -66,7 +66,7 @@ class Discovery:
         if concurrency is not None and concurrency < 1:
             raise InvalidInput("concurrency is below 1")
         if timeout is not None and not timeout > 0:
-            raise InvalidInput("the timeout is not above 0 seconds")
+            raise InvalidInput("the timeout must be greater than 0 seconds")
         chosen, pinned = await self._db.read(_chosen, servers, everyone=all)
         on_start(len(chosen))
         limit, builds = WorkLimit(concurrency), _Builds(pinned)

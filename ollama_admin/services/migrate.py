@@ -36,7 +36,7 @@ def upgrade(
     Then delete old receipts; where that fails, `on_note` hears of it.
     """
     if lock_timeout <= 0:
-        raise InvalidInput("the lock timeout is not above 0 seconds")
+        raise InvalidInput("the lock timeout must be greater than 0 seconds")
     if wait < 0:
         raise InvalidInput("the time to wait is below 0 seconds")
     status(settings, wait=wait)
