@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ollama_admin.domain import strict_json
-from ollama_admin.gateway.limits import HELD, VALUE_SIZE, Limits, count_of_values, too_large
+from ollama_admin.gateway.limits import HELD, Limits, size_of_values, too_large
 from ollama_admin.gateway.refusals import Refused
 
 T = TypeVar("T")
@@ -34,8 +34,8 @@ class StrictRequest(Request):
         if not hasattr(self, "_json"):
             body = await self.body()
             with _as_the_framework_says_it():
-                values = await _beside_the_loop(count_of_values, body)
-                self.scope[HELD].take(values * VALUE_SIZE)
+                size = await _beside_the_loop(size_of_values, body)
+                self.scope[HELD].take(size)
                 self._json = await _beside_the_loop(_document, body)
         return self._json
 

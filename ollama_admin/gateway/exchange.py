@@ -14,11 +14,10 @@ from ollama_admin.gateway.errors import Failure, StreamType, stream_of
 from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
 from ollama_admin.gateway.limits import (
     LONG,
-    VALUE_SIZE,
     Held,
     Limits,
     Room,
-    count_of_values,
+    size_of_values,
     too_large,
 )
 from ollama_admin.gateway.paths import Place
@@ -189,9 +188,10 @@ class Exchange:
 
     async def take_for_values(self, body: bytes) -> None:
         """Take the room that the values of its JSON need; Refused for too many."""
-        count = count_of_values
-        values = count(body) if len(body) < LONG else await asyncio.to_thread(count, body)
-        self._held.take(values * VALUE_SIZE)
+        if len(body) < LONG:
+            self._held.take(size_of_values(body))
+        else:
+            self._held.take(await asyncio.to_thread(size_of_values, body))
 
     def take(self, size: int) -> None:
         """Take room for so many bytes beside the body."""

@@ -1,5 +1,6 @@
 """How much of everything clients may send, each and all together."""
 
+import re
 from dataclasses import dataclass
 
 from ollama_admin.gateway.refusals import Refused
@@ -10,6 +11,8 @@ LONG = 2**17  # bytes; what is longer is not read on the loop
 # Values of one body, counted by what opens or parts them, commas of texts too.
 VALUES_LIMIT = 1_000_000
 VALUE_SIZE = 70  # bytes of memory that `{},` takes
+# One letter beyond 16 bits, and each of its text takes four bytes.
+_WIDEST = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,16 @@ def count_of_values(body: bytes) -> int:
     if count > VALUES_LIMIT:
         raise Refused(413, f"the body holds more than {VALUES_LIMIT} values")
     return count
+
+
+def size_of_values(body: bytes) -> int:
+    """Bytes of memory that the values of its JSON may take, texts too; Refused for too many."""
+    width = 1
+    if _WIDEST.search(body):
+        width = 4
+    elif b"\\u" in body or not body.isascii():
+        width = 2
+    return count_of_values(body) * VALUE_SIZE + len(body) * width
 
 
 def too_large(most: int) -> Refused:

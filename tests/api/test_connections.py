@@ -158,8 +158,8 @@ def test_a_body_without_the_token_is_not_read(shared_api: Service) -> None:
 
 
 def test_the_bodies_of_all_requests_together_have_a_limit(sqlite_url: str) -> None:
-    body = json.dumps({"name": "gpu", "url": "10.0.0.1"}).encode()
-    limits = Limits(bodies=1000 + len(body) + 2 * VALUE_SIZE)
+    body = json.dumps({"name": "gpu", "url": "10.0.0.1"}).encode().ljust(1100)
+    limits = Limits(bodies=1000 + 2 * len(body) + 2 * VALUE_SIZE)
     with Service(sqlite_url, limits=limits) as service, service.connect() as first:
         half = request("POST", "/api/servers", b"x" * 1001, Content_Length="1002")
         first.sendall(half)
@@ -184,6 +184,21 @@ def test_what_is_read_from_bodies_counts_too(sqlite_url: str) -> None:
     with Service(sqlite_url, limits=Limits(bodies=VALUE_SIZE * 1000)) as service:
         assert answer_of(service.raw(request("POST", "/api/generate", body)))[0] == 503
         assert answer_of(service.raw(request("POST", "/api/generate", b'{"model": "a"}')))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("letter", "bytes_each"), [("a", 1), ("é", 2), ("\\u00e9", 2), ("😀", 4), ("\\ud83d\\ude00", 4)]
+)
+@pytest.mark.parametrize("path", ["/api/generate", "/v1/embeddings", "/api/route"])
+def test_a_text_counts_as_the_memory_that_its_widest_letter_makes_it_take(
+    sqlite_url: str, path: str, letter: str, bytes_each: int
+) -> None:
+    body = f'{{"model": "a", "prompt": "{letter}{"a" * 10_000}"}}'.encode()
+    needed = len(body) * (1 + bytes_each) + 2 * VALUE_SIZE
+    for room, is_refused in ((needed - 1, True), (needed, False)):
+        with Service(sqlite_url, limits=Limits(bodies=room)) as service:
+            status = answer_of(service.raw(request("POST", path, body)))[0]
+        assert (status == 503) is is_refused
 
 
 # methods
