@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from ollama_admin import __version__
+
 STUCK = """
 import signal, sys, threading, time
 from ollama_admin.cli import ending
@@ -66,3 +68,34 @@ def test_an_interrupt_that_is_ignored_stays_ignored() -> None:
 
     assert Ending().on_interrupt(signal.SIG_IGN) is signal.SIG_IGN
     assert Ending().on_interrupt(None) is None
+
+
+LOADING = """
+import os, signal, sys
+
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+signal.signal(signal.SIGINT, {handler})
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["ollama-admin", "--version"]
+from ollama_admin.__main__ import main
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "code", "output"),
+    [("signal.default_int_handler", 130, ""), ("signal.SIG_IGN", 0, f"ollama-admin {__version__}")],
+)
+def test_a_program_that_is_interrupted_while_it_loads_says_nothing(
+    handler: str, code: int, output: str
+) -> None:
+    script = LOADING.format(handler=handler)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (code, output, "")
