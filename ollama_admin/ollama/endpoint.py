@@ -205,6 +205,7 @@ class Endpoint:
             self._with_own(headers),
             body,
             silence=silence_of(self._model_patience),
+            idle=self._http.times.idle,
             any_address=self.any_address,
             sending=sending,
         )

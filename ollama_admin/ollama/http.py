@@ -93,17 +93,17 @@ class HTTP:
         body: bytes | None = None,
         *,
         silence: float | None = None,
+        idle: float | None = None,  # noqa: ARG002 (who reads the pieces bounds the time between)
         any_address: bool,
         sending: Sending | None = None,
     ) -> AsyncIterator[Response]:
         """The response with its body unread; leaving the block closes what was not read, which
         cancels upstream.
 
-        `sending` is told how far the request is.
-        `silence` is how many seconds the connection may be silent, None the time for a first byte.
-        Without `any_address`, the addresses that `addresses.py` names are not connected to, and no
-        connection is used that was made with it. Raises httpx's exceptions and BadAnswer, which
-        `faults.translated` translates, and AddressRefused.
+        `sending` is told how far the request is, `silence` is seconds that the connection may be
+        silent, None the time for a first byte. Without `any_address`, no connection is used that
+        leads to an address of `addresses.py`, or was made with it. Raises httpx's exceptions and
+        BadAnswer, which `faults.translated` translates, and AddressRefused.
         """
         if not any_address:
             refuse_written_address(url)

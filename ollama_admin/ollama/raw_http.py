@@ -53,6 +53,7 @@ class RawHTTP:
         body: bytes | None = None,
         *,
         silence: float | None = None,
+        idle: float | None = None,
         any_address: bool,
         sending: Sending | None = None,
     ) -> "_Exchange":
@@ -61,8 +62,8 @@ class RawHTTP:
 
         The path goes out as it is written. `Content-Length` is set here, the transfer is never
         encoded, compression never asked for. `sending` is told how far the request is. `silence` is
-        how many seconds the connection may be silent, None the time for a first byte; between two
-        pieces of a body it is `Times.idle` at most. Without `any_address`, the addresses that
+        how many seconds the connection may be silent, None the time for a first byte; `idle` is how
+        many between two pieces of a body, None as many. Without `any_address`, the addresses that
         `addresses.py` names are not connected to, and no connection is used that was made with it.
 
         A request goes out once, but for one case: the server closed a kept connection as the
@@ -73,7 +74,10 @@ class RawHTTP:
             silence = self.times.first_byte
         if sending is None:
             sending = Sending()
-        return _Exchange(self, (method, url, headers, body or b""), silence, any_address, sending)
+        if idle is None:
+            idle = silence
+        request = (method, url, headers, body or b"")
+        return _Exchange(self, request, (silence, idle), any_address, sending)
 
     async def aclose(self) -> None:
         """Close the connections that are idle; those in use follow when their block is left."""
@@ -196,6 +200,7 @@ class _Exchange:
         "_any_address",
         "_connection",
         "_http",
+        "_idle",
         "_pool",
         "_request",
         "_sending",
@@ -206,13 +211,13 @@ class _Exchange:
         self,
         http: RawHTTP,
         request: tuple[str, str, Sequence[tuple[bytes, bytes]], bytes],
-        silence: float,
+        silences: tuple[float, float],
         any_address: bool,
         sending: Sending,
     ) -> None:
         self._http = http
         self._request = request
-        self._silence = silence
+        self._silence, self._idle = silences
         self._any_address = any_address
         self._sending = sending
         self._pool: _Pool | None = None
@@ -260,8 +265,7 @@ class _Exchange:
     async def _asked(
         self, connection: Connection, method: str, head: bytes, body: bytes
     ) -> RawResponse:
-        idle = min(self._silence, self._http.times.idle)
-        return await connection.ask(method, head, body, self._silence, idle, self._sending)
+        return await connection.ask(method, head, body, self._silence, self._idle, self._sending)
 
     def _end(self, pool: _Pool) -> None:
         connection, self._connection = self._connection, None

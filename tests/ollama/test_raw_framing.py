@@ -40,7 +40,9 @@ async def connection() -> AsyncIterator[Connection]:
 async def received(pieces: list[bytes]) -> tuple[RawResponse, bytes, bool]:
     """The answer that arrives in these pieces; and whether its connection may be used again."""
     async with connection() as made:
-        asking = asyncio.create_task(made.ask("GET", b"GET / HTTP/1.1\r\n\r\n", b"", 9, Sending()))
+        asking = asyncio.create_task(
+            made.ask("GET", b"GET / HTTP/1.1\r\n\r\n", b"", 9, 9, Sending())
+        )
         await asyncio.sleep(0)
         for piece in pieces:
             made.data_received(piece)

@@ -25,9 +25,11 @@ async def test_a_server_that_falls_silent_in_mid_answer_is_not_waited_for_as_at_
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    http = RawHTTP(Times(first_byte=60.0, idle=0.1))
+    http = RawHTTP(Times(first_byte=60.0))
     try:
-        async with http.send("GET", f"http://127.0.0.1:{port}/", any_address=True) as response:
+        async with http.send(
+            "GET", f"http://127.0.0.1:{port}/", idle=0.1, any_address=True
+        ) as response:
             chunks = aiter(response.chunks)
             assert await anext(chunks) == b"a"
             with pytest.raises(ConnectionFault):
