@@ -71,7 +71,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@echo "installing ollama-admin into $(VENV), about 190 MB"
+	@echo "installing ollama-admin into $(VENV), about 170 MB"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[server]"
 	@touch $@
