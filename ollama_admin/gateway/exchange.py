@@ -136,11 +136,14 @@ class Exchange:
     async def document(
         self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        """A whole answer; `headers` say what it is, JSON where they do not."""
-        if not any(name.lower() == b"content-type" for name, _ in headers):
-            headers = list(headers) + [(b"content-type", JSON)]
-        length = (b"content-length", str(len(body)).encode())
-        await self.begin(status, list(headers) + [length])
+        """A whole answer; `headers`, by their lower-case names, say what it is, JSON where they do
+        not. Its length is that of `body`, whatever they say.
+        """
+        all_headers = [pair for pair in headers if pair[0] != b"content-length"]
+        if not any(name == b"content-type" for name, _ in all_headers):
+            all_headers.append((b"content-type", JSON))
+        all_headers.append((b"content-length", str(len(body)).encode()))
+        await self.begin(status, all_headers)
         await self.end(b"" if self.scope["method"] == "HEAD" else body)
 
     async def fail(self, failure: Failure) -> None:

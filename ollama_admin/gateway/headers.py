@@ -72,10 +72,15 @@ def to_client(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
 def of_head(head: RelayedHead) -> list[tuple[bytes, bytes]]:
     """The headers of a relayed answer: the server's own, and who it is."""
     headers = to_client(head.headers)
-    headers.append((b"x-ollama-admin-server", _ascii(head.server)))
+    headers.append(of_server(head.server))
     if head.digest is not None:
         headers.append((b"x-ollama-admin-digest", head.digest.encode()))
     return headers
+
+
+def of_server(name: str) -> tuple[bytes, bytes]:
+    """The header that says which server answered; its name may be of any alphabet."""
+    return b"x-ollama-admin-server", _ascii(name)
 
 
 def of_notes(notes: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:

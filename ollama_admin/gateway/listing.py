@@ -9,7 +9,7 @@ from ollama_admin.domain.names import model_key
 from ollama_admin.gateway.bodies import Look
 from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import Exchange
-from ollama_admin.gateway.headers import to_client
+from ollama_admin.gateway.headers import of_server, to_client
 from ollama_admin.gateway.limits import Limits
 from ollama_admin.gateway.passing import pass_to_server
 from ollama_admin.gateway.paths import Kind
@@ -85,9 +85,8 @@ class Listing:
         planned = await self._plans.of(wish(exchange, look))
         call = call_of(exchange, body, look)
         shown = await self._passages.show(call, planned)
-        server = (b"x-ollama-admin-server", shown.server.encode("ascii", "backslashreplace"))
-        kept = [pair for pair in to_client(shown.headers) if pair[0] != b"content-length"]
-        await exchange.document(shown.status, shown.body, kept + [server])
+        shown_headers = to_client(shown.headers) + [of_server(shown.server)]
+        await exchange.document(shown.status, shown.body, shown_headers)
 
 
 def _as_openai(model: Model) -> dict[str, Any]:

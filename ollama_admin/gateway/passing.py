@@ -20,8 +20,7 @@ async def pass_to_server(
         async with passages.to_server(server_of(server), call) as response:
             shown = to_client(response.headers)
             if response.refusal is not None:
-                kept = [pair for pair in shown if pair[0] != b"content-length"]
-                await exchange.document(response.status, response.body, kept)
+                await exchange.document(response.status, response.body, shown)
                 return
             await exchange.begin(response.status, shown)
             async for chunk in response.chunks:

@@ -190,7 +190,7 @@ async def _pass_on(exchange: Exchange, refusal: Refusal) -> None:
         error = refusal.error
         await exchange.fail(Failure(refusal.status, error.code, error.message))
         return
-    shown = [pair for pair in headers.to_client(refusal.headers) if pair[0] != b"content-length"]
+    shown = headers.to_client(refusal.headers)
     await exchange.document(refusal.status, refusal.body, shown)
 
 
