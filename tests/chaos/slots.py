@@ -88,7 +88,8 @@ class Workers:
 
     def kill(self, pid: int) -> None:
         self.pids.remove(pid)
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it gave up while the database was away
+            os.kill(pid, signal.SIGKILL)
 
 
 @asynccontextmanager
