@@ -70,3 +70,13 @@ def test_values_are_named_and_not_unpacked() -> None:
 
 def test_few_modules_stand_loose_at_the_top() -> None:
     assert len([path for path in SOURCES if len(path.parts) == 1]) <= TOP_MODULES
+
+
+def test_filters_of_warnings_are_left_alone() -> None:
+    """They belong to the whole process: what one thread sets for itself meets all others."""
+    setters = {"catch_warnings", "simplefilter", "filterwarnings"}
+    names = {node.attr for node in nodes() if isinstance(node, ast.Attribute)}
+    names |= {
+        alias.name for node in nodes() if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert not names & setters
