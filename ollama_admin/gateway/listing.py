@@ -1,6 +1,8 @@
 """Calls that ask what there is: answered for the whole fleet, or by the server that is named."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ollama_admin.client import Client
@@ -64,16 +66,15 @@ class Listing:
         models = await self._merged.models()
         wanted = exchange.place.model
         if wanted is None:
-            data = [_as_openai(model) for model in models]
+            data = await asyncio.to_thread(lambda: [_as_openai(model) for model in models])
             await _json(exchange, {"object": "list", "data": data})
             return
-        key = model_key(wanted)
-        found = [model for model in models if wanted == model.name or key == model_key(model.name)]
-        if not found:
+        found = await asyncio.to_thread(_named, models, wanted)
+        if found is None:
             message = f"no active server has model {wanted!r}"
             await exchange.fail(Failure(404, "model_not_found", message))
             return
-        await _json(exchange, _as_openai(found[0]))
+        await _json(exchange, _as_openai(found))
 
     async def _show(self, exchange: Exchange) -> None:
         body = await exchange.body(self._limits.body)
@@ -89,12 +90,22 @@ class Listing:
         await exchange.document(shown.status, shown.body, shown_headers)
 
 
+def _named(models: Sequence[Model], wanted: str) -> Model | None:
+    key = model_key(wanted)
+    named = (model for model in models if wanted == model.name or key == model_key(model.name))
+    return next(named, None)
+
+
 def _as_openai(model: Model) -> dict[str, Any]:
     created = 0 if model.modified_at is None else int(model.modified_at.timestamp())
     return {"id": model.name, "object": "model", "created": created, "owned_by": _OWNER}
 
 
 async def _json(exchange: Exchange, content: Any) -> None:
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    body = await asyncio.to_thread(_text, content)
     headers = [(b"content-type", b"application/json; charset=utf-8")]
     await exchange.document(200, body, headers)
+
+
+def _text(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

@@ -52,7 +52,7 @@ class Merged:
 
     async def tags(self) -> list[Mapping[str, Any]]:
         """The entries of `/api/tags`: the preferred server's own, whole. Where its list cannot be
-        read, or shows another build by now, what discovery stored stands for it.
+        read, what discovery stored stands for it.
         """
         models = [model for model in await self.models() if model.digest is not None]
         servers = await self._by_id()
@@ -60,9 +60,12 @@ class Merged:
         entries = await self._each(
             [server for id_, server in servers.items() if id_ in holders], self._entries
         )
-        return [
-            entries.get(model.server_id, {}).get(model.name) or _entry(model) for model in models
-        ]
+        return await asyncio.to_thread(
+            lambda: [
+                entries.get(model.server_id, {}).get(model.name) or _entry(model)
+                for model in models
+            ]
+        )
 
     async def running(self) -> list[Mapping[str, Any]]:
         """The entries of `/api/ps` of all servers that answer, one for each server and model."""
@@ -136,16 +139,6 @@ def _is_native(server: Server) -> bool:
 
 def _by_name(body: bytes) -> Mapping[str, Mapping[str, Any]]:
     return {entry["name"]: entry for entry in json.loads(body)["models"] or ()}
-
-
-def _own_entry(
-    entries: Mapping[str, Mapping[str, Any]] | None, model: Model
-) -> Mapping[str, Any] | None:
-    """The server's own entry for a model, if it is still of the build that is known."""
-    entry = None if entries is None else entries.get(model.name)
-    if entry is None or entry.get("digest", "").removeprefix("sha256:") != model.digest:
-        return None
-    return entry
 
 
 def _entry(model: Model) -> dict[str, Any]:
