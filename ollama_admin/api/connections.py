@@ -111,7 +111,10 @@ class Acceptor:
         make: Callable[[], Connection],
         log: Callable[[str], None],
         shake_hands: Connect | None = None,
+        *,
+        at_once: int = AT_ONCE,
     ) -> None:
+        self._at_once = at_once
         self._listener = listener
         self._connections = connections
         self._make = make
@@ -138,7 +141,7 @@ class Acceptor:
         """As of `asyncio.Server`."""
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(self._at_once):
             if self._connections.is_full:
                 self._pause(f"all {self._connections.most} connections are busy: new ones wait")
                 return

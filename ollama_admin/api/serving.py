@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from ollama_admin.api.app import create_app
 from ollama_admin.api.connections import (
+    AT_ONCE,
     Acceptor,
     Connect,
     Connections,
@@ -42,7 +43,7 @@ BACKLOG = 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """`grace` is seconds that running answers have after the sign to stop; `allow_truncate` is that
-    of `create_app`.
+    of `create_app`; `workers` are processes at the same listening socket.
     """
 
     host: str = "127.0.0.1"
@@ -52,6 +53,7 @@ class Options:
     grace: float = 30.0
     allow_truncate: bool = False
     tls: TLSFiles | None = None
+    workers: int = 1
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -61,6 +63,14 @@ class Options:
         return frozenset(
             host.lower().strip("[]") for host in (*LOOPBACK, *bound, *self.allow_hosts)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Where clients come in and with what: what all processes of one service have in common."""
+
+    listener: socket.socket
+    token: Secret
 
 
 class Stop:
@@ -103,8 +113,17 @@ def listen(options: Options) -> socket.socket:
     return listener
 
 
+@contextmanager
+def open_door(settings: Settings, options: Options, say: Callable[[str], None]) -> Iterator[Door]:
+    """Listen, and say which token is asked for. InvalidInput for options that cannot be."""
+    _handshake(options, say)
+    with listen(options) as listener:
+        yield Door(listener=listener, token=_token(settings, say))
+
+
 async def serve(
     client: Client,
+    door: Door,
     settings: Settings,
     options: Options,
     *,
@@ -112,34 +131,28 @@ async def serve(
     say: Callable[[str], None],
     log: Callable[[str], None],
     when_made: Callable[[], None] = lambda: None,
+    introduces: bool = True,
 ) -> None:
-    """Answer until `stop`, then let running answers come to their ends. Raises InvalidInput before
-    it listens. `when_made` is called once, when all is made and no request has come yet.
+    """Answer until `stop`, then let running answers come to their ends. `when_made` is called once,
+    when all is made and no request has come yet; with `introduces`, how clients come in is said.
     """
-    shake_hands = _handshake(options, log)
-    with listen(options) as listener:
-        token = _token(settings, say)
-        app = create_app(
-            client,
-            options.limits,
-            rights(settings),
-            allow_truncate=options.allow_truncate,
-        )
-        application = _application(client, app, token, settings, options, log)
-        server = _Server(_config(application, options), listener, options.limits, log, shake_hands)
-        when_made()
-        _introduce(listener, settings, options, say)
-        beside = [
-            asyncio.create_task(_end(server, stop)),
-            asyncio.create_task(_say_whether_ready(client, say)),
-        ]
-        try:
-            await server.serve([listener])
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
-            await _last_words(server)
+    app = create_app(
+        client, options.limits, rights(settings), allow_truncate=options.allow_truncate
+    )
+    application = _application(client, app, door.token, settings, options, log)
+    server = _Server(_config(application, options), door.listener, options, log)
+    when_made()
+    beside = [asyncio.create_task(_end(server, stop))]
+    if introduces:
+        _introduce(door, settings, options, say)
+        beside.append(asyncio.create_task(_say_whether_ready(client, say)))
+    try:
+        await server.serve([door.listener])
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
+        await _last_words(server)
 
 
 def _application(
@@ -184,18 +197,21 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         listener: socket.socket,
-        limits: Limits,
+        options: Options,
         log: Callable[[str], None],
-        shake_hands: Connect | None,
     ) -> None:
         super().__init__(config)
-        self._limits = limits
+        self._limits = limits = options.limits
         self._connections = Connections(connections_within_descriptors(limits.connections))
         seldom = Seldom(log)
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: seldom(f"failure in the background: {_described(context)}")
         )
-        self._acceptor = Acceptor(listener, self._connections, self._protocol, seldom, shake_hands)
+        shake_hands = _handshake(options, log)
+        at_once = AT_ONCE if options.workers == 1 else 1  # or one of them would take all
+        self._acceptor = Acceptor(
+            listener, self._connections, self._protocol, seldom, shake_hands, at_once=at_once
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         self.servers = [self._acceptor]  # type: ignore[list-item]
@@ -286,9 +302,9 @@ def _token(settings: Settings, say: Callable[[str], None]) -> Secret:
 
 
 def _introduce(
-    listener: socket.socket, settings: Settings, options: Options, say: Callable[[str], None]
+    door: Door, settings: Settings, options: Options, say: Callable[[str], None]
 ) -> None:
-    host, port = listener.getsockname()[:2]
+    host, port = door.listener.getsockname()[:2]
     if ":" in host:
         host = f"[{host}]"
     url = f"{'http' if options.tls is None else 'https'}://{host}:{port}"

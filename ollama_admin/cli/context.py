@@ -10,19 +10,15 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from ollama_admin.cli.output import JSONList, Output
-from ollama_admin.cli.startup import end_of_loading, end_of_making
+from ollama_admin.cli.startup import end_of_loading
 from ollama_admin.errors import AdminError, InvalidInput
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
-    from ollama_admin.api.serving import Options
     from ollama_admin.cli.ending import Ending
     from ollama_admin.cli.lists import Cells, ListView
     from ollama_admin.cli.progress import DiscoverProgress
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SERVICE_LEAVING = 20.0  # seconds after its grace that a service has to give back what it holds
-
 
 class Shell:
     """One run of the program. It travels as `obj` of the root context."""
@@ -47,7 +41,7 @@ class Shell:
         self.database_url: str | None = None
 
     @cached_property
-    def _ending(self) -> "Ending":
+    def ending(self) -> "Ending":
         from ollama_admin.cli.ending import Ending
 
         return Ending()
@@ -61,12 +55,12 @@ class Shell:
         try:
             return asyncio.run(self._run(work))
         finally:
-            self._ending.call_off()
+            self.ending.call_off()
 
     async def _run(self, work: Callable[["Client"], Awaitable[T]]) -> T:
         import asyncio
 
-        from ollama_admin.cli.ending import LEAVING, TERMINATED
+        from ollama_admin.cli.ending import LEAVING, TERMINATED, terminating
         from ollama_admin.cli.watching import Watching
         from ollama_admin.client import Client
 
@@ -77,15 +71,15 @@ class Shell:
         task = asyncio.current_task()
 
         def terminate() -> None:
-            self._ending.within(LEAVING, TERMINATED)
+            self.ending.within(LEAVING, TERMINATED)
             terminated.set()
             if task is not None:
                 task.cancel()
 
-        for sign in _terminating():
+        for sign in terminating():
             asyncio.get_running_loop().add_signal_handler(sign, terminate)
         interrupt = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGINT, self._ending.on_interrupt(interrupt))
+        signal.signal(signal.SIGINT, self.ending.on_interrupt(interrupt))
         client = Client(database_url=self.database_url, on_note=caller.note, caller=caller)
         try:
             async with client, watching.shown():
@@ -160,9 +154,11 @@ class Shell:
         """
         import asyncio
 
-        for sign in _terminating():
+        from ollama_admin.cli.ending import terminating
+
+        for sign in terminating():
             asyncio.get_running_loop().remove_signal_handler(sign)
-        interrupt = self._ending.on_interrupt(signal.default_int_handler)
+        interrupt = self.ending.on_interrupt(signal.default_int_handler)
         signal.signal(signal.SIGINT, interrupt)
         async with contextlib.aclosing(parts):
             async for part in parts:
@@ -175,25 +171,12 @@ class Shell:
 
         return DiscoverProgress(self.output)
 
-    def serve(
-        self,
-        *,
-        host: str,
-        port: int,
-        allow_hosts: Sequence[str],
-        allow_origins: Sequence[str],
-        grace: float,
-        allow_truncate: bool,
-        tls_cert: Path | None,
-        tls_key: Path | None,
-        log: Callable[[str], None],
-    ) -> None:
-        """Serve until a signal ends it; InvalidInput without the packages of the extra `server`."""
-        import asyncio
-
+    def serve(self, log: Callable[[str], None], **options: Any) -> None:
+        """Serve until a signal ends it, as `Service` says; InvalidInput without the packages of the
+        extra `server`.
+        """
         try:
-            from ollama_admin.api.serving import Options
-            from ollama_admin.api.tls import tls_files
+            from ollama_admin.cli.service import Service
         except ModuleNotFoundError as exc:
             if exc.name is None or exc.name.startswith("ollama_admin"):
                 raise
@@ -201,46 +184,8 @@ class Shell:
                 f"the REST API needs packages that are not installed ({exc.name})",
                 "install them from its folder: pip install '.[server]'",
             ) from exc
-        options = Options(
-            host=host,
-            port=port,
-            allow_hosts=allow_hosts,
-            allow_origins=allow_origins,
-            grace=grace,
-            allow_truncate=allow_truncate,
-            tls=tls_files(tls_cert, tls_key),
-        )
-        try:
-            with asyncio.Runner(loop_factory=_fast_loop(self.output.note)) as runner:
-                runner.run(self._serve(options, log))
-        finally:
-            self._ending.call_off()
-
-    async def _serve(self, options: "Options", log: Callable[[str], None]) -> None:
-        import asyncio
-
-        from ollama_admin.api import serving
-        from ollama_admin.cli.ending import INTERRUPTED, TERMINATED
-        from ollama_admin.client import Client
-
-        end_of_loading()
-        settings, say, stop = self.settings(), self.output.note, serving.Stop()
-
-        def leave(code: int) -> None:
-            at_the_latest = SERVICE_LEAVING
-            if not stop.asked.is_set():
-                at_the_latest += options.grace
-            self._ending.within(at_the_latest, code)
-            stop()
-
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, leave, INTERRUPTED)
-        for sign in _terminating():
-            loop.add_signal_handler(sign, leave, TERMINATED)
-        async with Client(database_url=self.database_url, on_note=say) as client:
-            await serving.serve(
-                client, settings, options, stop=stop, say=say, log=log, when_made=end_of_making
-            )
+        service = Service(self.database_url, self.output.note, log, self.ending)
+        service.run(**options)
 
     def pending_sql(self, *, wait: float) -> str:
         """The SQL that `upgrade_schema` would run; `wait` is seconds for the database to come
@@ -322,23 +267,6 @@ class Shell:
         from ollama_admin.settings import Settings
 
         return Settings.read(os.environ, self.database_url)
-
-
-def _fast_loop(note: Callable[[str], None]) -> "Callable[[], AbstractEventLoop] | None":
-    """What makes the loops of uvloop; None, for a loop of asyncio, where that is not installed."""
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        note("uvloop is not installed: the loop of asyncio serves, which is slower")
-        return None
-    return uvloop.new_event_loop
-
-
-def _terminating() -> list[signal.Signals]:
-    """The signals that end a run: a terminal that goes away, too, unless `nohup` has seen to it."""
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        return [signal.SIGTERM]
-    return [signal.SIGTERM, signal.SIGHUP]
 
 
 def shell_of(context: typer.Context, output: str | None) -> Shell:

@@ -1,6 +1,7 @@
 """The end of the program after a signal, which comes whatever it waits for then."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -45,3 +46,10 @@ class Ending:
             called(number, frame)
 
         return interrupted
+
+
+def terminating() -> list[signal.Signals]:
+    """The signals that end a run: a terminal that goes away, too, unless `nohup` has seen to it."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, signal.SIGHUP]

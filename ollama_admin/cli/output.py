@@ -11,6 +11,8 @@ from ollama_admin.documents import document
 from ollama_admin.errors import AdminError
 from ollama_admin.safe_text import safe_json, safe_text
 
+WHOLE = 4000  # characters; a pipe of Linux keeps 4,096 bytes together
+
 
 class Output:
     """Data on stdout; errors, hints and notes on stderr."""
@@ -117,8 +119,18 @@ class Output:
             self.note(text)
 
     def log_lines(self, lines: Sequence[str]) -> None:
-        """Lines of a program that runs on, which are safe to show."""
-        self._to_stderr("\n".join(lines))
+        """Lines of a program that runs on, which are safe to show; no more in one write than a pipe
+        keeps together, for another worker may write at the same time.
+        """
+        text: list[str] = []
+        size = 0
+        for line in lines:
+            if text and size + len(line) > WHOLE:
+                self._to_stderr("\n".join(text))
+                text, size = [], 0
+            text.append(line)
+            size += len(line) + 1
+        self._to_stderr("\n".join(text))
 
     def detail(self, text: str) -> None:
         """For `--verbose` only."""
@@ -135,7 +147,8 @@ class Output:
 
     def _to_stderr(self, text: str) -> None:
         self.erase_waiting()
-        print(text, file=self.stderr, flush=True)
+        self.stderr.write(f"{text}\n")  # in one piece: print would write the end by itself
+        self.stderr.flush()
 
 
 def _json_for(stream: TextIO, value: Any, indent: int | None = None) -> str:

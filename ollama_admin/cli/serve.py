@@ -49,6 +49,9 @@ def serve(
     grace: Annotated[
         float, typer.Option(metavar="S", help="Seconds that running answers have after SIGTERM.")
     ] = 30.0,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Processes that serve, one for each processor.")
+    ] = 1,
     allow_truncate: Annotated[
         bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")
     ] = False,
@@ -77,19 +80,19 @@ def serve(
     is used within a minute.
     """
     shell = shell_of(context, output)
-
     log = _Log(shell.output)
     try:
         shell.serve(
+            log,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            workers=workers,
             host=host,
             port=port,
             allow_hosts=allow_host or (),
             allow_origins=allow_origin or (),
             grace=grace,
             allow_truncate=allow_truncate,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            log=log,
         )
     finally:
         log.flush()

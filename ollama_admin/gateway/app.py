@@ -12,7 +12,7 @@ from ollama_admin.errors import AdminError
 from ollama_admin.gateway import cors
 from ollama_admin.gateway.access import Access
 from ollama_admin.gateway.errors import Failure
-from ollama_admin.gateway.exchange import Exchange, Scope
+from ollama_admin.gateway.exchange import Exchange, Scope, new_ids
 from ollama_admin.gateway.limits import ADMITTED, Limits, Room
 from ollama_admin.gateway.listing import Listing
 from ollama_admin.gateway.managing import Managing
@@ -54,13 +54,15 @@ class Gateway:
         self._managing = Managing(client, limits)
         self._log = log
         self._log_failure = log_failure
+        self._ids = new_ids()
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         place = placed(scope["raw_path"]) if scope["type"] == "http" else None
         if place is None:
             await self._rest(scope, receive, send)
             return
-        exchange = Exchange(scope, receive, send, place, self._room, self._limits, self._log)
+        id_, room, limits = next(self._ids), self._room, self._limits
+        exchange = Exchange(id_, scope, receive, send, place, room, limits, self._log)
         try:
             await self._answer(exchange)
         except (AdminError, Refused) as error:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import count
@@ -30,11 +30,14 @@ JSON = b"application/json"
 QUICK = 0.05  # seconds in which nobody looks whether the client has left
 LAST_WORDS = 2.0  # seconds for a client that does not read
 
-
-# of requests: no two of a fleet's processes share the first half
-_PROCESS, _NUMBERS = secrets.token_hex(4), count(secrets.randbits(24))
 # Of two, readers take the first, the last or both.
 _ONCE = (b"content-length", b"content-type", b"host", b"authorization", b"content-encoding")
+
+
+def new_ids() -> Iterator[str]:
+    """Ids of one process's requests: no two of a fleet's processes share the first half."""
+    process = secrets.token_hex(4)
+    return (f"{process}{number:08x}" for number in count(secrets.randbits(24)))
 
 
 class Exchange:
@@ -44,6 +47,7 @@ class Exchange:
 
     def __init__(
         self,
+        request_id: str,
         scope: Scope,
         receive: Any,
         send: Any,
@@ -55,7 +59,7 @@ class Exchange:
         self.scope = scope
         self.place = place
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.id = f"{_PROCESS}{next(_NUMBERS):08x}"
+        self.id = request_id
         self.status = LEFT
         self.began = time.monotonic()
         self.more: list[tuple[bytes, bytes]] = []

@@ -7,8 +7,9 @@ migration that silently did nothing must not look like success.
 """
 
 import os
+import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -25,6 +26,9 @@ from ollama_admin.store.engines import WRITE, make_private_file, open_migration_
 from ollama_admin.store.faults import translated
 
 LOCK_TIMEOUT = 60.0  # seconds
+
+# what a file of a revision says of itself
+_ASSIGNED = re.compile(r"""^(revision|down_revision)\b[^=\n]*= *["']?(\w+)""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,16 +206,43 @@ def _adoption(engine: Engine) -> list[str]:
 
 
 def _revisions() -> tuple[str, ...]:
-    """All there are, oldest first, by the numbers of their files. Alembic's own reading warns of a
-    missing one, and to make that an error would make errors of other threads' warnings too.
+    """All there are, oldest first. Alembic would only warn of a missing one, and to make an error
+    of that would make errors of other threads' warnings too.
     """
-    numbers = sorted(file.name[:4] for file in script_location().glob("versions/[0-9]*.py"))
-    if not numbers or numbers != [f"{number:04}" for number in range(1, len(numbers) + 1)]:
-        found = ", ".join(numbers) or "none"
+    needs = dict(_revision(file) for file in script_location().glob("versions/*.py"))
+    missing = set(needs.values()) - {"None", *needs}
+    if missing:
+        needing = [revision for revision, before in needs.items() if before in missing]
         raise SchemaOutOfDate(
-            f"migrations are missing; there are: {found}", "reinstall ollama-admin"
+            f"the migrations {_listed(missing)} are missing, which {_listed(needing)} need",
+            "reinstall ollama-admin",
         )
-    return tuple(numbers)
+    heads = needs.keys() - needs.values()
+    if len(heads) != 1:
+        raise SchemaOutOfDate(
+            f"the migrations have {len(heads)} heads instead of one: {_listed(heads) or 'none'}",
+            "reinstall ollama-admin",
+        )
+    newest_first = list(heads)
+    while needs[newest_first[-1]] != "None":
+        newest_first.append(needs[newest_first[-1]])
+    return tuple(reversed(newest_first))
+
+
+def _revision(file: Path) -> tuple[str, str]:
+    """The revision of a file, and the one before it, "None" for the first."""
+    text = file.read_text(encoding="utf-8")
+    found = dict(_ASSIGNED.findall(text))
+    try:
+        return found["revision"], found["down_revision"]
+    except KeyError as exc:
+        raise SchemaOutOfDate(
+            f"the migration {file.name} does not say its {exc.args[0]}", "reinstall ollama-admin"
+        ) from exc
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _position(revisions: tuple[str, ...], current: str | None) -> int:

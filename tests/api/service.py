@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from ollama_admin.api.protocol import DeadlineProtocol
-from ollama_admin.api.serving import Options, Stop, serve
+from ollama_admin.api.serving import Options, Stop, open_door, serve
 from ollama_admin.api.tls import TLSFiles
 from ollama_admin.client import Client
 from ollama_admin.domain.receipts import Receipt
@@ -198,14 +198,16 @@ class Service:
             lease_times=QUICK,
         ) as client:
             self.opened = client
-            await serve(
-                client,
-                settings,
-                self._options,
-                stop=self._stop,
-                say=self._say,
-                log=self.logged.append,
-            )
+            with open_door(settings, self._options, self._say) as door:
+                await serve(
+                    client,
+                    door,
+                    settings,
+                    self._options,
+                    stop=self._stop,
+                    say=self._say,
+                    log=self.logged.append,
+                )
 
     def _say(self, text: str) -> None:
         self.said.append(text)
