@@ -11,11 +11,13 @@ END = b"\r\n\r\n"
 LIMIT = 2**16  # bytes of a whole head
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_FIRST = rb"(?:\r\n)?" + _TOKEN + rb' /[!"$-~]* HTTP/1\.[01]\r\n'  # after one empty line at most
+_METHOD = rb"(?!CONNECT )" + _TOKEN  # there is no tunnel here, and no body behind its head
+_FIRST = rb"(?:\r\n)?" + _METHOD + rb' /[!"$-~]* HTTP/1\.[01]\r\n'  # after one empty line at most
 _FIELD = _TOKEN + rb":[\t -~\x80-\xff]*\r\n"
 _HEAD = re.compile(_FIRST + rb"(?:" + _FIELD + rb")*\r\n")
 _FIRST_LINE = re.compile(_FIRST)
 _NO_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)|\n[\t ]")
+_UPGRADE = re.compile(rb"\r\nupgrade:[\t ]*([^\r]*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 CHUNKED = -1  # as the length of a body: it is in chunks, which tell their lengths
@@ -36,6 +38,15 @@ def may_become_proper(begun: bytes, seen: int) -> bool:
         return False
     end_of_line = begun.find(b"\n", 2)  # an empty line may come before
     return end_of_line < seen or _FIRST_LINE.match(begun) is not None
+
+
+def without_upgrade(head: bytes) -> tuple[bytes, list[bytes]]:
+    """A proper head without the lines that ask for another protocol, and their values. None is
+    spoken, so what follows is the body; the parser would take it for the other protocol's.
+    """
+    if b"upgrade" not in head.lower():
+        return head, []
+    return _UPGRADE.sub(b"", head), _UPGRADE.findall(head)
 
 
 def body_length(headers: Sequence[tuple[bytes, bytes]], version: str) -> int:

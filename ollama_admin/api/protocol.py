@@ -105,6 +105,7 @@ class DeadlineProtocol(HttpToolsProtocol, Connection):
         self._seen = 0  # bytes of `_unparsed` that are no whole head
         self._part = Part.HEAD
         self._is_in_head = False  # the parser is given a head just now
+        self._upgrades: list[bytes] = []  # the protocols that it asks for
         self._is_taken = False  # there is an answer to the request whose body is read
         self._body_left = 0  # bytes, or heads.CHUNKED
         self._beside_body = 0  # bytes of chunks that are no body, since the last ones that are
@@ -203,6 +204,7 @@ class DeadlineProtocol(HttpToolsProtocol, Connection):
             self._refuse(*_UNREADABLE)
             return False
         self._part, self._is_in_head = Part.BODY, True
+        head, self._upgrades = heads.without_upgrade(head)
         self._feed(head)
         return True
 
@@ -228,9 +230,7 @@ class DeadlineProtocol(HttpToolsProtocol, Connection):
     def _feed(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # to no other protocol: the next head is one of HTTP
-            self.parser = httptools.HttpRequestParser(self)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if self._part is Part.BODY:
                 self._refuse(*_UNREADABLE)
             else:
@@ -247,6 +247,7 @@ class DeadlineProtocol(HttpToolsProtocol, Connection):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
+        self.headers += [(b"upgrade", value) for value in self._upgrades]
         version = self.parser.get_http_version()
         self._body_left = heads.body_length(self.headers, version)
         self._beside_body = 0

@@ -87,6 +87,8 @@ REFUSED = {
     "a fragment": b"GET /healthz#x HTTP/1.1\r\n" + HOST + b"\r\n",
     "a whole URL": b"GET http://evil.example/healthz HTTP/1.1\r\n" + HOST + b"\r\n",
     "a tunnel": b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a tunnel to a path": b"CONNECT /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a tunnel with a body": b"CONNECT /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: 90\r\n\r\n",
     "no method": b" /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
     "a method that nobody knows": b"FOO /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
     "two empty lines first": b"\r\n\r\n" + GET + HOST + b"\r\n",
@@ -150,6 +152,24 @@ def test_an_upgrade_is_no_line_of_a_log(service: Service, caplog: pytest.LogCapt
     service.raw(PROPER["an upgrade"] + b"\r\n" + NEXT)
     service.raw(b"nonsense\r\n\r\n")
     assert caplog.records == []
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("name", ["a request", "a body"])
+def test_what_follows_an_upgrade_is_its_body_and_no_request(
+    service: Service, name: str, is_chunked: bool
+) -> None:
+    """Java's client asks for HTTP/2 with each first request; others smuggle in that way."""
+    body = NEXT if name == "a request" else b"{}"
+    framing = b"Content-Length: %d\r\n\r\n" % len(body) + body
+    if is_chunked:
+        framing = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    answer = service.raw(POST + UPGRADE + b"Connection: close\r\n" + framing)
+    assert answer_of(answer)[0] == (422 if name == "a body" else 400)
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_requests_sent_at_once_are_answered_in_their_order(service: Service) -> None:
