@@ -3,6 +3,7 @@
 `[/k/KEY][/servers/NAME]` may stand before each of them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,7 +29,9 @@ class Kind(Enum):
 
 OPEN = (Kind.ALIVE, Kind.VERSION)  # for clients that cannot say who they are
 _V1_MODEL = "/v1/models/"
-_BLOB = "/api/blobs/"
+_BLOBS = "/api/blobs/"
+# As Ollama names them: a proxy before it would take `..` for the way to another path.
+_BLOB = re.compile(_BLOBS + r"sha256(?:[:-]|%3[Aa])[0-9A-Fa-f]{64}")
 
 
 def _post(kind: Kind) -> Mapping[str, Kind]:
@@ -126,7 +129,7 @@ def _first_part(path: str) -> tuple[str, str]:
 
 
 def _is_below_api(path: str) -> bool:
-    return path.startswith(_BLOB) or path.startswith(_NEVER_BELOW)
+    return path.startswith((_BLOBS, *_NEVER_BELOW))
 
 
 def _placed(path: str, key: str | None, server: str | None) -> Place:
@@ -144,7 +147,7 @@ def _placed(path: str, key: str | None, server: str | None) -> Place:
         dialect = Dialect.ANTHROPIC
     elif path.startswith("/v1/"):
         dialect = Dialect.OPENAI
-    elif path.startswith(_BLOB):
+    elif _BLOB.fullmatch(path):
         methods = {"HEAD": Kind.MANAGE, "POST": Kind.MANAGE}
     elif path.startswith(_NEVER_BELOW):
         methods = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), Kind.NEVER)

@@ -171,6 +171,34 @@ def test_what_changes_a_server_needs_its_name(sqlite_api: Service, fakes: Serve,
     assert sent_to(fake, path) == []
 
 
+@pytest.mark.parametrize(
+    ("blob", "is_one"),
+    [
+        ("sha256:" + "0a" * 32, True),
+        ("sha256-" + "0A" * 32, True),
+        ("sha256%3A" + "0a" * 32, True),
+        ("../me", False),
+        ("..%2fme", False),
+        ("%2e%2e/me", False),
+        ("sha256:" + "0a" * 32 + "/../../me", False),
+        ("sha256:0a", False),
+        ("", False),
+    ],
+)
+def test_a_blob_is_named_by_its_digest_and_leads_to_no_other_path(
+    sqlite_api: Service, fakes: Serve, blob: str, is_one: bool
+) -> None:
+    fake = fakes("alpha")
+    register(sqlite_api, fake)
+    before = len(fake.call(lambda: list(fake.fakes[0].requests)))
+    answer = sqlite_api.raw(request("POST", f"/servers/one/api/blobs/{blob}", b"x"))
+    sent = fake.call(lambda: fake.fakes[0].requests[before:])
+    assert any(one.path == f"/api/blobs/{blob}" for one in sent) == is_one
+    if not is_one:
+        assert answer_of(answer)[0] == 404
+        assert sent == []
+
+
 def test_a_pull_of_what_is_there_succeeds_and_asks_nobody(
     sqlite_api: Service, fakes: Serve
 ) -> None:
