@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ollama_admin.domain.relayed import Headers, RelayedHead
+from ollama_admin.gateway.errors import stream_of
 
 NOTES_LIMIT = 10
 NOTE_LENGTH = 500  # bytes of one
@@ -69,9 +70,20 @@ def to_client(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
     ]
 
 
+def of_body(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Of an answer's headers, those that come back with a body that is passed on as it comes. A
+    stream has no length: an error may have to follow in it, and what stands behind its end is no
+    part of it.
+    """
+    kept = to_client(given)
+    if stream_of(kept) is None:
+        return kept
+    return [pair for pair in kept if pair[0] != b"content-length"]
+
+
 def of_head(head: RelayedHead) -> list[tuple[bytes, bytes]]:
     """The headers of a relayed answer: the server's own, and who it is."""
-    headers = to_client(head.headers)
+    headers = of_body(head.headers)
     headers.append(of_server(head.server))
     if head.digest is not None:
         headers.append((b"x-ollama-admin-digest", head.digest.encode()))

@@ -6,7 +6,7 @@ from ollama_admin.domain.relayed import RelayedCall
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import Exchange
-from ollama_admin.gateway.headers import to_client
+from ollama_admin.gateway.headers import of_body, to_client
 from ollama_admin.gateway.relaying import server_of
 from ollama_admin.services.passages import Passages
 
@@ -18,11 +18,11 @@ async def pass_to_server(
     leaving = exchange.watch()
     try:
         async with passages.to_server(server_of(server), call) as response:
-            shown = to_client(response.headers)
             if response.refusal is not None:
+                shown = to_client(response.headers)
                 await exchange.document(response.status, response.body, shown)
                 return
-            await exchange.begin(response.status, shown)
+            await exchange.begin(response.status, of_body(response.headers))
             async for chunk in response.chunks:
                 await exchange.send(chunk)
         await exchange.end()

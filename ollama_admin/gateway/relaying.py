@@ -1,6 +1,7 @@
 """Calls that a model answers."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from typing import Any
@@ -179,19 +180,27 @@ def call_of(
 
 
 async def _pass_on(exchange: Exchange, refusal: Refusal) -> None:
-    """A status of the server's own, with its document. What is none, as a proxy's page, is put into
-    the words of the dialect, and so is that a path is not known.
+    """A status of the server's own, with its document. What is none, as a proxy's page or one that
+    was too long to be read whole, is put into the words of the dialect, and so is that a path is
+    not known.
     """
     if exchange.place.path == _COUNT_TOKENS and refusal.status in (404, 405):
         message = "the server of this model counts no tokens"
         await exchange.fail(Failure(404, "not_found", message))
         return
-    if not refusal.body.lstrip().startswith(b"{"):
+    if not _is_document(refusal.body):
         error = refusal.error
         await exchange.fail(Failure(refusal.status, error.code, error.message))
         return
     shown = headers.to_client(refusal.headers)
     await exchange.document(refusal.status, refusal.body, shown)
+
+
+def _is_document(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _asks(path: str, look: Look) -> bool:

@@ -86,6 +86,9 @@ def last_record(sample: Sample, body: bytes) -> Any:
         (whole(gzip.compress(DOCUMENT), JSON, Content_Encoding="gzip"), 502),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", 502),
         (encode_head(302, {"Location": "http://169.254.169.254/", "Content-Length": "0"}), 502),
+        (b"HTTP/1.1 999 OK\r\nContent-Length: 2\r\n\r\n{}", 502),
+        (b"HTTP/1.1 200 OK\r\nX: \x1b[31m\r\nContent-Length: 2\r\n\r\n{}", 502),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 90000\r\n\r\n" + b'{"error":"' + b"x" * 89_990, 500),
         (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", 502),
         (b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nslow", 429),
         (b"HTTP/1.1 503 Away\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>", 503),
@@ -101,6 +104,9 @@ def last_record(sample: Sample, body: bytes) -> Any:
         "gzip unasked",
         "long head",
         "redirect",
+        "no status",
+        "control characters in a header",
+        "a document that is cut",
         "401",
         "429",
         "page of 503",
@@ -265,6 +271,20 @@ def test_trailers_do_not_pass(sqlite_api: Service, fake: FakeOllamaThread, name:
     heard = heard_to_its_end(sqlite_api, fake, sample, *rest, ending=Ending.KEEP)
     assert (heard.status, heard.body) == (200, sample.body)
     assert heard.headers.get_list("x-ollama-admin-server") == ["one"]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_that_tells_its_length_is_judged_by_its_end_mark(
+    sqlite_api: Service, fake: FakeOllamaThread, name: str
+) -> None:
+    """What is left out of it, or has to follow, does not fit into that length."""
+    sample = SAMPLES[name]
+    behind = whole(sample.body + sample.mark + b"  ", sample.content_type)
+    heard = heard_of(sqlite_api, fake, sample.path, Raw((behind,), Ending.KEEP))
+    assert (heard.status, heard.is_whole, heard.body) == (200, True, sample.body)
+    cut = whole(sample.body.removesuffix(sample.mark), sample.content_type)
+    require_failed(sample, heard_of(sqlite_api, fake, sample.path, Raw((cut,), Ending.KEEP)))
+    assert "Traceback" not in "".join(sqlite_api.logged)
 
 
 def test_the_last_line_needs_no_line_end(sqlite_api: Service, fake: FakeOllamaThread) -> None:
