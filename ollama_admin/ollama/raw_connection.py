@@ -254,12 +254,12 @@ class Connection(asyncio.Protocol):
     async def _write(self, head: bytes, body: bytes, sending: Sending) -> None:
         """All of a request, or what can be written before its answer comes."""
         for piece in _pieces(head, body):
-            if self._is_answered:
+            if self._is_answered or self._transport.is_closing():
                 return
             self._transport.write(piece)
             while not self._may_write and not self._is_answered:
                 await self.wait(WriteLate)
-        if self._fault is None:
+        if self._fault is None and not self._transport.is_closing():
             sending.is_whole = True
             self._is_whole = self._may_write
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import ipaddress
 import socket
+import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama import addresses, raw_dialing, raw_http
 from ollama_admin.ollama.http import Times
 from ollama_admin.ollama.raw_connection import BUFFERED, Connection, RawResponse
+from ollama_admin.ollama.raw_dialing import origin_of
 from ollama_admin.ollama.raw_http import RawHTTP
 from ollama_admin.ollama.response import (
     AnswerLate,
@@ -227,6 +229,27 @@ async def test_an_answer_in_the_middle_of_a_request_ends_the_request(http: RawHT
         assert (response.status, body) == (413, b"too large")
         assert not sending.is_whole
         assert not any(pool.idle for pool in http._pools.values())
+
+
+@pytest.mark.parametrize("size", [300_000, 30_000_000])
+async def test_a_request_that_met_a_closed_connection_is_not_whole(
+    http: RawHTTP, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sending = Sending()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        origin = origin_of(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        connection = await http._dialer.connect(origin, any_address=True)
+        reset_now(listener.accept()[0])
+        with pytest.raises(ConnectionFault):
+            await connection.ask("POST", b"", bytes(size), 20, 20, sending)
+    assert not sending.is_whole
+    assert caplog.records == []
+
+
+def reset_now(connection: socket.socket) -> None:
+    """Close a connection at once; whoever writes to it from now on gets an error."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 # what is received
