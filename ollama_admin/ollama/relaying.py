@@ -17,12 +17,13 @@ OURS = (401, 403, 407)  # about our credentials, which no client can mend
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayedResponse:
     """A server's answer to a relayed call: a body on its way, or, where `refusal` says what its
-    status means, the `body` of that.
+    status means, the `body` of that. `is_early`: it came before the call was sent whole.
     """
 
     status: int
     headers: Headers
     chunks: AsyncIterator[bytes]
+    is_early: bool = False
     refusal: AdminError | None = None
     body: bytes = b""
 
@@ -73,7 +74,10 @@ class relayed:  # noqa: N801 (used as a function; written out, since it stands i
             if 200 <= response.status < 300:
                 refuse_encoding(response)
                 return RelayedResponse(
-                    status=response.status, headers=response.headers, chunks=response.chunks
+                    status=response.status,
+                    headers=response.headers,
+                    chunks=response.chunks,
+                    is_early=not self._sending.is_whole,
                 )
             return await self._refused(response)
         except BaseException as exc:

@@ -159,6 +159,10 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
                     response.refusal, response.status, response.headers, response.body
                 )
                 raise response.refusal
+            if response.is_early:
+                raise UpstreamError(
+                    f"server {candidate.target.ref} answered before it was sent the whole prompt"
+                )
             passing = answer.passing = response.passing(
                 call.path, answer.accepted, holds=is_demanded(candidate)
             )

@@ -1,5 +1,6 @@
 """One relayed call: what goes to the server, what comes back, and when it is no answer."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -130,6 +131,31 @@ async def test_a_prompt_is_kept_whole_on_the_paths_that_can(
     await heard(client, path=path, allow_truncate=allow_truncate)
     [sent] = fake.requests_to(path)
     assert sent.raw == QUESTION[:2] + inserted + QUESTION[2:]
+
+
+async def test_an_answer_to_half_a_prompt_is_none(client: Client, fake: FakeOllama) -> None:
+    """Who has not been sent the whole of a prompt cannot have read it."""
+    body = streamed(PART, LAST).body
+    port = int(fake.url.rpartition(":")[2])
+    long = QUESTION.replace(b"hi", b"x" * 30_000_000)
+
+    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n"
+        )
+        writer.write(head % len(body) + body)
+        await is_over.wait()
+        writer.transport.abort()
+
+    await fake.stop()
+    is_over = asyncio.Event()
+    async with await asyncio.start_server(answer_early, "127.0.0.1", port):
+        result = await heard(client, body=long)
+        is_over.set()
+    assert (result.heads, result.data) == ([], b"")
+    assert "before it was sent the whole prompt" in str(result.error)
+    assert (await last_receipt(client)).outcome == "upstream_error"
 
 
 async def test_a_v1_server_is_sent_the_body_as_it_is(client: Client) -> None:
