@@ -80,6 +80,7 @@ class Registry:
         self._is_asked = True
         if not self.is_watching:
             self._begin()
+        await self._after_standstill()
         self._require_current()
         known = self._known
         if key in known.values:
@@ -110,6 +111,7 @@ class Registry:
         """Raise DatabaseUnavailable unless the database can be written to now, or was there so
         short a time ago that what is kept of it is in use; gives back its age, then.
         """
+        await self._after_standstill()
         self._require_young()
         was_there = self.revision is not None  # else nothing is kept
         if was_there and self.age > LATE:
@@ -129,6 +131,7 @@ class Registry:
     async def aclose(self) -> None:
         """Keep nothing any more; who still waits for a value gets an error."""
         self._is_closed = True
+        self._looked.set()
         self.forget()
         tasks = set(self._reads)
         if self._watch is not None:
@@ -137,6 +140,14 @@ class Registry:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    async def _after_standstill(self) -> None:
+        """Wait for the look that tells what is true now, where this process stood still for so long
+        that nothing may be used: no look has failed, there was none.
+        """
+        while self.age > self._longest and not (self._is_away or self._is_closed):
+            self._looked.clear()
+            await self._looked.wait()
 
     def _require_current(self) -> None:
         if self._moved is not None:
@@ -173,13 +184,16 @@ class Registry:
                 asked = self._clock()
         self.forget()
         self._watch = None
+        self._looked.set()
 
     async def _look(self) -> None:
         sent = self._clock()
         try:
             revision = await self._db.glance(store.revision)
         except AdminError as exc:
-            self._lose(exc)
+            # one that began before this process stood still says nothing of the database
+            if self._clock() - sent <= self._longest:
+                self._lose(exc)
             return
         # after a failover other changes than those that were seen may have the same number
         if self._is_away or self.revision not in (None, revision):

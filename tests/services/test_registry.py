@@ -385,6 +385,38 @@ async def test_values_stay_in_use_while_the_database_is_away_for_a_minute_at_mos
     assert notes[1] == "changes of the registry are seen again"
 
 
+async def test_who_asks_first_after_a_standstill_of_this_process_is_answered(
+    database_url: str, other: Database, notes: list[str]
+) -> None:
+    """No look has failed, there was none: the next one is waited for, not refused before."""
+    clock = Clock()
+    async with opened(database_url, notes, clock=clock, idle=NEVER) as (db, kept):
+        assert await kept.get("pins", digests(db)) == {}
+        for digest in DIGESTS:
+            await other.write(pins.put, "m:latest", digest)
+            clock.now += registry.LONGEST + 1
+            assert kept.peek("pins") is None
+            found, age = await asyncio.gather(
+                kept.get("pins", digests(db)), kept.require_servable()
+            )
+            assert (list(found.values()), age) == ([digest], None)
+    assert notes == []
+
+
+async def test_who_waits_after_a_standstill_is_sent_away_by_the_end(
+    database_url: str, notes: list[str]
+) -> None:
+    clock = Clock()
+    async with opened(database_url, notes, NEVER, clock=clock, idle=2 * NEVER) as (db, kept):
+        await kept.get("pins", digests(db))
+        clock.now += registry.LONGEST + 1
+        waiting = asyncio.create_task(kept.get("pins", digests(db)))
+        await asyncio.sleep(0)
+        await kept.aclose()
+        with pytest.raises(DatabaseUnavailable):
+            await waiting
+
+
 @pytest.mark.parametrize("how", ["stopped"])
 async def test_values_are_read_again_after_the_database_was_away(
     stoppable_postgres: OwnPostgresServer, away_url: str, how: str, notes: list[str]
