@@ -29,6 +29,7 @@ LEFT = 499  # in the log: the client left before it was answered
 JSON = b"application/json"
 QUICK = 0.05  # seconds in which nobody looks whether the client has left
 LAST_WORDS = 2.0  # seconds for a client that does not read
+SHOWN = 200  # characters of a path in the log
 
 # Of two, readers take the first, the last or both.
 _ONCE = (b"content-length", b"content-type", b"host", b"authorization", b"content-encoding")
@@ -95,7 +96,8 @@ class Exchange:
 
     def line(self) -> str:
         """What the log tells of the request; a key in its path is not among it."""
-        shown = _shown(self.scope["method"], self.place.path, self.place.server)
+        server = None if self.place.server is None else self.place.server[:SHOWN]
+        shown = _shown(self.scope["method"], self.place.path[:SHOWN], server)
         ms = round((time.monotonic() - self.began) * 1000)
         return f"{self.id} {shown} {self.status} {ms} ms"
 
@@ -283,7 +285,7 @@ class Leaving:
 
 @lru_cache(maxsize=1000)
 def _shown(method: str, path: str, server: str | None) -> str:
-    shown = quote(path)[:200]
+    shown = quote(path)[:SHOWN]
     if server is not None:
         shown = f"/servers/{quote(server)[:100]}{shown}"
     return f"{quote(method)} {shown}"

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from ollama_admin.gateway import exchange
 from tests.api.conftest import Serve, register
 from tests.api.service import TOKEN, Service, answer_of, request
 from tests.gateway.upstream import RELAYED, sent_to
@@ -71,6 +72,17 @@ def test_no_key_and_a_wrong_one_are_401_in_the_dialect_and_in_no_log(
     elif path.startswith("/v1/"):
         assert error["code"] == "unauthorized"
     assert "canary-wrong" not in raw.decode() + "".join(shared_api.logged)
+
+
+@pytest.mark.parametrize("path", ["/v1/{}", "/servers/{}/api/tags", "/servers/x/v1/{}"])
+def test_long_paths_of_anybody_are_not_remembered(shared_api: Service, path: str) -> None:
+    """A thousand of them would take 64 MB."""
+    exchange._shown.cache_clear()
+    for end in ("a", "b", "c"):
+        sent = request("GET", path.format("x" * 60_000 + end), Authorization="")
+        assert answer_of(shared_api.raw(sent))[0] == 401
+    assert exchange._shown.cache_info().currsize == 1
+    assert len(shared_api.logged[-1]) < 500
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
