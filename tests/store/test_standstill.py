@@ -137,10 +137,10 @@ async def test_lease_outlives_a_standstill_that_costs_one_renewal(
     async with Client(database_url=url, environ={}, on_note=note) as client:
         server = await client.servers.add(name="gpu", url="http://gpu")
         lease = await client._resources.slots.first_free([server], wait=0)
-        before = lease._renewed
+        before = lease.held.renewed
         with stoppable_postgres.standing_still():
             await failed.wait()
-        await eventually(lambda: lease._renewed > before)
+        await eventually(lambda: lease.held.renewed > before)
         assert not lease.lost
         assert [text.partition(":")[0] for text in heard] == ["slots cannot be renewed"]
         await lease.release()
