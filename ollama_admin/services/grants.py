@@ -118,17 +118,17 @@ class Grants:
         held that may become free.
         """
 
-        async def ask(oldest: QueuedRequest) -> bool | None:
+        async def ask(oldest: QueuedRequest) -> float | None:
             try:
                 return await self._ask_for_queue(pool, queue, oldest)
             except DatabaseUnavailable:
                 if not pool.may_become_free:
                     raise
-                return True
+                return 1.0
 
         await queue.serve(ask)
 
-    async def _ask_for_queue(self, pool: Pool, queue: Queue, oldest: QueuedRequest) -> bool | None:
+    async def _ask_for_queue(self, pool: Pool, queue: Queue, oldest: QueuedRequest) -> float | None:
         async with self._asking:
             sent = uptime()
             self._told.add(queue)
@@ -148,7 +148,8 @@ class Grants:
             self._free(pool, held)
         if some:
             return None
-        return bool(pool.elsewhere) and pool.elsewhere[0] < oldest.since
+        ahead = sum(since < oldest.since for since in pool.elsewhere)
+        return ahead / max(1, pool.limit)
 
     async def stop_telling(self, pool: Pool, queue: Queue) -> None:
         """Nobody of the queue waits any more."""

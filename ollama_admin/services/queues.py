@@ -15,15 +15,17 @@ from ollama_admin.services.leases import uptime
 if TYPE_CHECKING:
     from ollama_admin.services.leases import Lease
 
-# seconds between two questions at most: in the beginning, and when it takes long
-SHORT, LONG = (0.025, 0.25)
-FIRST = 0.05  # when nobody in another process has waited longer: a free slot is left to who asks
+SHORT = 0.025  # seconds until the first question at most
+# seconds between two questions at most, for each round of the server's slots until it is our turn:
+# when those ahead were served meanwhile, and when they were not
+FIRST, LONG = (0.05, 0.25)
+RARELY = 1.5  # seconds between two questions at most, far behind; see `contention.LIFE`
 GROWTH = 1.2
 LONGEST = 1000  # requests that may wait for one server in one process
 
-# asks for all in the queue, handing over what is granted; tells whether somebody elsewhere has
-# waited longer, None when something was granted
-Ask = Callable[["QueuedRequest"], Awaitable[bool | None]]
+# asks for all in the queue, handing over what is granted; tells how many rounds of the server's
+# slots are for others who have waited longer, 0 when nobody has, None when something was granted
+Ask = Callable[["QueuedRequest"], Awaitable[float | None]]
 
 
 class QueuedRequest:
@@ -162,16 +164,14 @@ class Queue:
 
         A pause comes first: most often a request of this process ends meanwhile.
         """
-        longest = SHORT
+        longest, before = SHORT, None
         while self._count:
             await self._pause(random.uniform(longest / 5, longest))  # noqa: S311 (jitter)
-            is_behind = await self._ask_for_oldest(ask)
-            if is_behind is None:
-                longest = SHORT
-            else:
-                longest = min(longest * GROWTH, LONG if is_behind else FIRST)
+            rounds = await self._ask_for_oldest(ask)
+            longest = _longest_pause(longest, rounds, before)
+            before = rounds
 
-    async def _ask_for_oldest(self, ask: Ask) -> bool | None:
+    async def _ask_for_oldest(self, ask: Ask) -> float | None:
         while self._count:
             oldest = self.oldest
             self._woken.clear()
@@ -188,3 +188,18 @@ class Queue:
                 await self._woken.wait()
         except TimeoutError:
             pass
+
+
+def _longest_pause(longest: float, rounds: float | None, before: float | None) -> float:
+    """Seconds until the next question at most, after one of `longest`: by how many `rounds` come
+    first, and longer and longer while they stay as many as `before`. A free slot is left to who is
+    first, and many who wait do not keep the database from granting it.
+    """
+    if rounds is None:
+        return SHORT
+    if rounds == 0:
+        return min(longest * GROWTH, FIRST)
+    far = max(1.0, rounds)
+    if before is not None and rounds < before:
+        return min(far * FIRST, RARELY)
+    return min(max(longest * GROWTH, far * FIRST), far * LONG, RARELY)

@@ -92,11 +92,12 @@ def take(
     """
     clocks.require_shared_clock(connection)
     _share_limit(connection, server_id)
-    _be_durable(connection)
     values = {"at_server": server_id, "by": holder, "seconds": ttl, "waited": waited}
     values |= moment(connection)
     room = _room(connection, server_id, values, even_inactive=even_inactive)
     count = min(wanted, room.limit - room.held - room.older)
+    if count > 0:
+        _be_durable(connection)
     keys: list[LeaseKey] = []
     made = room.made
     while len(keys) < count:

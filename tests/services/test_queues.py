@@ -24,10 +24,10 @@ class FullServer:
         self._asked = asyncio.Event()
         monkeypatch.setattr(queues.random, "uniform", lambda *_: 3600)
 
-    async def ask(self, oldest: QueuedRequest) -> bool:
+    async def ask(self, oldest: QueuedRequest) -> float:
         self.asked += 1
         self._asked.set()
-        return True
+        return 1.0
 
     async def next_question(self) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -51,40 +51,62 @@ async def test_a_queue_is_full_with_a_thousand_requests() -> None:
     assert queue.is_full
 
 
-@pytest.mark.parametrize(("is_behind", "bound"), [(True, 0.25), (False, 0.05)])
-async def test_pauses_are_short_at_first_grow_by_a_fifth_and_have_a_bound(
-    monkeypatch: pytest.MonkeyPatch, is_behind: bool, bound: float
-) -> None:
-    """Seconds; which of them between the bounds, is chance. Who is first in line among all
-    processes asks more often.
+class Line:
+    """A server that answers each question of a queue with the next of `answers`: how many rounds of
+    its slots come first, or a lease. `longest` are the queue's bounds of the pauses before them.
     """
-    bounds: list[tuple[float, float]] = []
 
-    def none_at_all(low: float, high: float) -> float:
-        bounds.append((low, high))
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: Any) -> None:
+        self.longest: list[float] = []
+        self._answers = list(answers)
+        monkeypatch.setattr(queues.random, "uniform", self._no_pause)
+
+    def _no_pause(self, low: float, high: float) -> float:
+        assert round(low, 5) == round(high / 5, 5)
+        self.longest.append(round(high, 5))
         return 0
 
-    monkeypatch.setattr(queues.random, "uniform", none_at_all)
+    async def ask(self, oldest: QueuedRequest) -> float | None:
+        answer = self._answers.pop(0)
+        if isinstance(answer, AnyLease):
+            assert oldest.accept(answer)  # type: ignore[arg-type]
+            return None
+        return float(answer)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "longest", "bound"),
+    [
+        (0, [0.025, 0.03, 0.036, 0.0432], 0.05),
+        (0.25, [0.025, 0.05, 0.06, 0.072], 0.25),  # the second in line for four slots
+        (1, [0.025, 0.05, 0.06, 0.072], 0.25),
+        (4, [0.025, 0.2, 0.24, 0.288], 1.0),
+        (63, [0.025, 1.5, 1.5, 1.5], 1.5),
+    ],
+)
+async def test_pauses_grow_with_the_place_in_line_and_while_nothing_moves(
+    monkeypatch: pytest.MonkeyPatch, rounds: float, longest: list[float], bound: float
+) -> None:
+    """Seconds; which of them between the bounds, is chance."""
     first, second = AnyLease(), AnyLease()
-    answers: list[Any] = [*[None] * 20, first, None, second]
+    line = Line(monkeypatch, *[rounds] * 20, first, rounds, second)
     queue, requests = Queue(), [QueuedRequest() for _ in range(2)]
     for request in requests:
         request.enter(queue)
-
-    async def ask(oldest: QueuedRequest) -> bool | None:
-        lease = answers.pop(0)
-        if lease is None:
-            return is_behind
-        assert oldest.accept(lease)
-        return None
-
-    await queue.serve(ask)
-    longest = [round(high, 5) for _, high in bounds]
-    assert longest[:4] == [0.025, 0.03, 0.036, 0.0432]
-    assert max(longest) == longest[20] == bound
-    assert longest[21:] == [0.025, 0.03]  # after a lease was handed over
-    assert [round(low, 5) for low, _ in bounds] == [round(high / 5, 5) for _, high in bounds]
+    await queue.serve(line.ask)
+    assert line.longest[:4] == longest
+    assert max(line.longest) == line.longest[20] == bound
+    assert line.longest[21:] == longest[:2]  # after a lease was handed over
     assert [await request.lease() for request in requests] == [first, second]
+
+
+async def test_pauses_are_short_again_when_those_ahead_were_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = Line(monkeypatch, 63, 63, 10, 10, 2, 2, 2, 1, 0, 0, AnyLease())
+    QueuedRequest().enter(queue := Queue())
+    await queue.serve(line.ask)
+    assert line.longest[1:] == [1.5, 1.5, 0.5, 0.6, 0.1, 0.12, 0.144, 0.05, 0.05, 0.05]
 
 
 async def test_a_request_that_is_refused_at_once_leaves_the_queue_to_the_next() -> None:
