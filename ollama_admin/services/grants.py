@@ -14,6 +14,7 @@ from ollama_admin.store.database import LEASE_THREADS, Database
 from ollama_admin.store.slots import Grant, Limit
 
 MOST_AT_ONCE = 100  # slots that one statement takes
+AWAY = 20.0  # seconds that those who wait for a slot wait for a database that is away
 
 Start = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]  # a task that is waited for
 
@@ -108,23 +109,30 @@ class Grants:
             self._free(pool, held)
 
     def _learn(self, pool: Pool, grant: Grant, sent: float) -> list[Held]:
+        pool.away = None
         pool.learn(Limit(limit=grant.limit, is_active=grant.is_active))
         some = [Held(key, sent, self._times) for key in grant.keys]
         self._adopt(pool, some)
         return some
 
     async def serve(self, pool: Pool, queue: Queue) -> None:
-        """Ask for a queue until nobody is in it. Raises what the database says, unless slots are
-        held that may become free.
+        """Ask for a queue until nobody is in it. Raises what the database says; that it is away,
+        after AWAY seconds of it, and not while slots are held that may become free.
         """
+        answered = uptime()
 
         async def ask(oldest: QueuedRequest) -> float | None:
+            nonlocal answered
             try:
-                return await self._ask_for_queue(pool, queue, oldest)
-            except DatabaseUnavailable:
-                if not pool.may_become_free:
+                rounds = await self._ask_for_queue(pool, queue, oldest)
+            except DatabaseUnavailable as exc:
+                pool.away = exc
+                is_over = uptime() >= answered + AWAY or not self._db.can_be_away
+                if is_over and not pool.may_become_free:
                     raise
                 return 1.0
+            answered = uptime()
+            return rounds
 
         await queue.serve(ask)
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ollama_admin.domain.servers import Server
+from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.services.leases import EndLease, Held, Lease, uptime
 from ollama_admin.services.queues import Queue
 from ollama_admin.store.slots import Limit
@@ -18,13 +19,15 @@ FULL_FOR = 0.05  # seconds that a server is taken for full after the database sa
 class Pool:
     """`elsewhere` is since when the longest request of each other process waits, longest first, by
     our clock, as far as we know. `batches` are the requests that are about to ask the database, by
-    whether an inactive server will do.
+    whether an inactive server will do. `away` is why the database did not answer when it was asked
+    for a slot last, None when it did.
     """
 
     def __init__(self, server: Server, end: EndLease) -> None:
         self.server = server  # as it was read last
         self.queue: Queue | None = None
         self.batches: dict[bool, list[asyncio.Future[Lease | None]]] = {}
+        self.away: DatabaseUnavailable | None = None
         self.limit = 0
         self.is_active = True
         self.elsewhere: deque[float] = deque()

@@ -23,7 +23,7 @@ from ollama_admin.errors import (
     ServerInactive,
     ServerNotFound,
 )
-from ollama_admin.services.grants import Grants
+from ollama_admin.services.grants import AWAY, Grants
 from ollama_admin.services.heartbeat import Heartbeat
 from ollama_admin.services.leases import Held, Lease, LeaseTimes, uptime
 from ollama_admin.services.pools import Note, Pool
@@ -108,12 +108,16 @@ class Slots:
         return lease
 
     async def _new(self, pool: Pool, wait: float, even_inactive: bool) -> Lease | None:
-        """A slot from the database, or one that became free meanwhile; None when none is."""
+        """A slot from the database, or one that became free meanwhile; None when none is. A request
+        that may wait does so for a database that is away, too.
+        """
         try:
             lease = await self._grants.one(pool, even_inactive=even_inactive)
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as exc:
+            pool.away = exc
             lease = pool.kept()
-            if lease is None and not (wait > 0 and pool.may_become_free):
+            may_wait = wait > 0 and (self._db.can_be_away or pool.may_become_free)
+            if lease is None and not may_wait:
                 raise
         return lease or pool.kept()
 
@@ -221,14 +225,11 @@ class Slots:
     ) -> Lease:
         self._require_open()
         if wait <= 0:
-            raise ServerBusy(_at_limit(servers), _hint(servers))
+            raise self._busy(servers)
         open_to = [server for server in servers if not self._is_full(server)]
         if not open_to:
-            raise ServerBusy(
-                f"{_at_limit(servers)}, and too many requests wait already", _hint(servers)
-            )
-        behind = _behind(min(self.waiting(server.id) for server in open_to))
-        note(f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end{behind}")
+            raise self._busy(servers, ", and too many requests wait already")
+        note(self._reason_to_wait(open_to, servers, wait))
         for server in open_to:
             waiting.enter(self._queue(server))
         try:
@@ -238,9 +239,7 @@ class Slots:
             lease = waiting.taken()  # at the last moment
             if lease is not None:
                 return lease
-            raise ServerBusy(
-                f"{_at_limit(servers)}, also after {wait:g} s", _hint(servers)
-            ) from exc
+            raise self._busy(servers, f", also after {wait:g} s") from exc
         except asyncio.CancelledError:
             lease = waiting.taken()
             if lease is not None:
@@ -248,6 +247,27 @@ class Slots:
             raise
         finally:
             waiting.leave()
+
+    def _reason_to_wait(
+        self, open_to: Sequence[Server], servers: Sequence[Server], wait: float
+    ) -> str:
+        away = self._away(servers)
+        if away is not None:
+            patience = min(wait, AWAY)
+            return f"{away.message}; waiting up to {patience:g} s for it to come back"
+        behind = _behind(min(self.waiting(server.id) for server in open_to))
+        return f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end{behind}"
+
+    def _busy(self, servers: Sequence[Server], how: str = "") -> ServerBusy | DatabaseUnavailable:
+        away = self._away(servers)
+        if away is not None:
+            return away
+        return ServerBusy(_at_limit(servers) + how, _hint(servers))
+
+    def _away(self, servers: Sequence[Server]) -> DatabaseUnavailable | None:
+        """Why the database does not answer; None when it does."""
+        reasons = (self._pool(server).away for server in servers)
+        return next((reason for reason in reasons if reason is not None), None)
 
     def _is_full(self, server: Server) -> bool:
         queue = self._pool(server).queue

@@ -187,6 +187,11 @@ class Database:
         await self.read(schema.require_writable)
 
     @property
+    def can_be_away(self) -> bool:
+        """Whether it is a server, that may go and come back by itself."""
+        return self._settings.is_postgresql
+
+    @property
     def missing_file(self) -> Path | None:
         """The SQLite file that was read although it is not there, and is not there yet."""
         if self._read_nothing and self._is_absent():

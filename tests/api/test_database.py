@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ollama_admin.services import grants
 from tests.api.conftest import Serve, migrate, register
 from tests.api.service import Service
 from tests.postgres import OwnPostgresServer, TemplateDatabases
@@ -42,8 +43,9 @@ def refusals(service: Service, code: str) -> None:
 
 
 def test_a_database_that_goes_and_comes_back_needs_no_restart(
-    stoppable_postgres: OwnPostgresServer, fakes: Serve
+    stoppable_postgres: OwnPostgresServer, fakes: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(grants, "AWAY", 0.0)  # else requests wait for it to come back
     url = TemplateDatabases(stoppable_postgres).copy(migrate)
     fake = fakes("alpha")
     with Service(url) as service:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable, ServerBusy, ServerInactive, ServerNotFound
-from ollama_admin.services import leases, queues
+from ollama_admin.services import grants, leases, queues
 from ollama_admin.services.leases import Held, Lease, LeaseTimes, uptime
 from ollama_admin.services.slots import Slots
 from ollama_admin.store.database import LEASE_THREADS
@@ -1045,7 +1045,10 @@ async def test_slot_that_cannot_be_given_back_at_the_end_becomes_free_by_itself(
         await away.start()
 
 
-async def test_who_waits_is_told_that_the_database_is_away(away: Away, notes: list[str]) -> None:
+async def test_who_waits_is_told_that_the_database_stays_away(
+    away: Away, notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "AWAY", 0.3)
     async with (
         opened(away, notes, LeaseTimes()) as (slots, server),
         opened_again(away, ttl=60) as other,
@@ -1060,6 +1063,31 @@ async def test_who_waits_is_told_that_the_database_is_away(away: Away, notes: li
         async with waiting(slots, notes, server) as task:
             await lease.release()
             assert (await task).token == 2
+
+
+async def test_requests_wait_for_a_database_that_comes_back(away: Away, notes: list[str]) -> None:
+    """Those who waited already, and those who come meanwhile, in a process that holds no slot."""
+    async with (
+        opened(away, notes, LeaseTimes()) as (slots, server),
+        opened_again(away, ttl=60) as other,
+    ):
+        lease = await other.first_free([server], wait=0)
+        async with waiting(slots, notes, server) as one:
+            await away.stop()
+            await eventually(lambda: slots._pools[server.id].away is not None)
+            newcomer = asyncio.create_task(slots.first_free([server], wait=LONG))
+            await eventually(lambda: slots.waiting(server.id) == 2)
+            assert notes[-1].startswith("the database cannot be reached: ")
+            assert notes[-1].endswith("; waiting up to 20 s for it to come back")
+            with pytest.raises(DatabaseUnavailable):
+                await slots.first_free([server], wait=0)
+            with pytest.raises(DatabaseUnavailable):
+                await slots.first_free([server], wait=0.2)
+            assert not one.done()
+            await away.start()
+            await lease.release()
+            await (await one).release()
+            await (await newcomer).release()
 
 
 async def test_who_waits_for_a_slot_of_this_process_gets_it_while_the_database_is_away(
