@@ -41,7 +41,7 @@ VOLATILE = {
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "200",
+    "max_connections": "400",
     "shared_buffers": "32MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -107,7 +107,7 @@ class PostgresServer:
         for url in sorted(self._made):
             self.drop_database(url)
 
-    def _execute(self, statement: sql.Composed) -> None:
+    def _execute(self, statement: sql.Composed | sql.SQL) -> None:
         with psycopg.connect(self.url, autocommit=True, connect_timeout=10) as connection:
             connection.execute(statement)
 
@@ -118,10 +118,13 @@ class OwnPostgresServer(PostgresServer):
     PostgreSQL refuses to run as root: there it runs as the user nobody. Its data are in memory
     where there is room, because making a database makes 300 files. ``close`` stops it and removes
     the data; when this process is killed, its guard does the same. A `durable` one writes to a disk
-    and waits for it, as those that people use do.
+    and waits for it, as those that people use do. One that `follows` another is its streaming
+    standby, which only reads until `promote`, and has the same password.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(
+        self, *, durable: bool = False, follows: "OwnPostgresServer | None" = None
+    ) -> None:
         self._user: dict[str, Any] = nobody() if os.geteuid() == 0 else {}
         self._settings = SETTINGS if durable else SETTINGS | VOLATILE
         self._folder = self._own_folder(Path(tempfile.gettempdir()))
@@ -139,7 +142,11 @@ class OwnPostgresServer(PostgresServer):
         )
         try:
             password = secrets.token_hex(8)
-            self._initialize(password)
+            if follows is None:
+                self._initialize(password)
+            else:
+                password = str(urlsplit(follows.url).password)
+                self._copy(follows.url)
             self.port = self._start_on_free_port()
         except BaseException:
             self.close()
@@ -162,6 +169,21 @@ class OwnPostgresServer(PostgresServer):
         signal_file.touch()
         self._give(signal_file)
         self.start()
+
+    def promote(self) -> None:
+        """Let a standby become a primary; return when it can be written to."""
+        self._execute(sql.SQL("SELECT pg_promote()"))
+
+    def wait_for_standby(self) -> None:
+        """From now on, a commit that waits for the disk waits for the standby's, too."""
+        self._execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names TO '*'"))
+        self._execute(sql.SQL("SELECT pg_reload_conf()"))
+
+    def kill(self) -> None:
+        """Kill every process of the server, in the middle of whatever it does."""
+        assert self._process is not None
+        _signal(_family(self._process.pid), signal.SIGKILL)
+        self._process.wait(STOP_SECONDS)
 
     def stop(self) -> None:
         """End all connections and stop the server; return when its port refuses connections."""
@@ -238,6 +260,14 @@ class OwnPostgresServer(PostgresServer):
             *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
             *("--no-sync", "--no-data-checksums", "--wal-segsize", "1"),
             *("--set", "scram_iterations=1"),
+        )
+
+    def _copy(self, url: str) -> None:
+        """The data of a running primary, and the setting that it is to be followed."""
+        self._run(
+            self._programs / "pg_basebackup",
+            *("--pgdata", self._data, "--dbname", url),
+            *("--write-recovery-conf", "--checkpoint", "fast", "--no-sync"),
         )
 
     def _run(self, *command: str | Path) -> None:

@@ -111,3 +111,20 @@ def test_a_server_ends_when_its_owner_is_killed() -> None:
     while Path(folder).exists():
         assert time.monotonic() < deadline, "the data of a killed owner is still there"
     assert refuses_connections(url)
+
+
+def test_standby_has_what_the_primary_had_and_takes_its_place() -> None:
+    with OwnPostgresServer() as primary, OwnPostgresServer(follows=primary) as standby:
+        primary.wait_for_standby()
+        execute(primary.url, "CREATE TABLE followed (id int)")
+        with psycopg.connect(primary.url) as connection:
+            connection.execute("SET LOCAL synchronous_commit TO remote_apply")
+            connection.execute("CREATE TABLE applied (id int)")
+        assert tables(standby.url) == ["applied", "followed"]
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            execute(standby.url, "CREATE TABLE here (id int)")
+        primary.kill()
+        assert refuses_connections(primary.url)
+        standby.promote()
+        execute(standby.url, "CREATE TABLE here (id int)")
+        assert tables(standby.url) == ["applied", "followed", "here"]
