@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ollama_admin.client import Client
 from tests.slot_rows import SlotRows, eventually, uptime
@@ -19,6 +20,8 @@ from tests.slot_rows import SlotRows, eventually, uptime
 LIMIT = 4
 REQUEST = 0.03  # seconds that a request takes
 BETWEEN_KILLS = 0.5  # seconds
+SAYS = "one two three"  # in as many tokens
+LAST = 2  # of them, from 0
 
 
 class Counter:
@@ -65,6 +68,27 @@ class Counter:
         self.served += 1
         if self.running.get(slot) == token:
             del self.running[slot]
+
+
+class Running:
+    """Counts the answers that are being made: from before their first token until before their
+    last, or their end.
+    """
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self.ended = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, index: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if index == 0:
+            self._tasks = {other for other in self._tasks if not other.done()} | {task}
+            self.peak = max(self.peak, len(self._tasks))
+        if index == LAST:
+            self._tasks.discard(task)
+            self.ended += 1
 
 
 class Workers:

@@ -5,39 +5,14 @@ middle of them.
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import SimulatedServer
-from tests.chaos.slots import BETWEEN_KILLS, LIMIT, Storm, watching, working
+from tests.chaos.slots import BETWEEN_KILLS, LIMIT, SAYS, Running, Storm, watching, working
 from tests.slot_rows import SlotRows, eventually, uptime
-
-SAYS = "one two three"
-LAST = 2
-
-
-class Running:
-    """Counts the answers that are being made: from before their first token until before their
-    last, or their end.
-    """
-
-    def __init__(self) -> None:
-        self.peak = 0
-        self.ended = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    async def __call__(self, index: int) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if index == 0:
-            self._tasks = {other for other in self._tasks if not other.done()} | {task}
-            self.peak = max(self.peak, len(self._tasks))
-        if index == LAST:
-            self._tasks.discard(task)
-            self.ended += 1
 
 
 async def weather(storm: Storm, url: str, folder: Path) -> None:

@@ -1,0 +1,179 @@
+"""Two `serve` processes whose PostgreSQL is killed and fails over to its standby."""
+
+import asyncio
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.server import SimulatedServer
+from tests.chaos.slots import SAYS, Running
+from tests.cli.running import Process
+from tests.conftest import migrate
+from tests.postgres import OwnPostgresServer
+from tests.slot_rows import SlotRows, eventually
+from tests.system.pgbouncer import pooled
+
+TOKEN = "token-of-the-failover"
+LIMITS = {"wide": 8, "narrow": 1}  # of the server that holds the model
+TASKS = {"wide": 2, "narrow": 3}  # that ask for it, at each gateway: one meets no limit
+MORE = 10  # answers of each gateway after the failover
+PATIENCE = 100  # seconds for one answer
+
+FailOver = Callable[[], None]
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+class Asking:
+    """Programs that ask two gateways all the time. `answered` counts by gateway and model."""
+
+    def __init__(self, urls: list[str]) -> None:
+        self.answered: Counter[tuple[str, str]] = Counter()
+        self.refused: list[str] = []
+        self.is_over = False
+        self._urls = urls
+
+    async def ask(self) -> None:
+        async with (
+            httpx.AsyncClient(
+                headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE, trust_env=False
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for url in self._urls:
+                for model, count in TASKS.items():
+                    for _ in range(count):
+                        group.create_task(self._ask_for_ever(client, url, model))
+
+    async def _ask_for_ever(self, client: httpx.AsyncClient, url: str, model: str) -> None:
+        body = {"model": model, "prompt": "hi", "stream": False}
+        while not self.is_over:
+            answer = await client.post(f"{url}/api/generate", json=body)
+            if answer.status_code == 200:
+                self.answered[url, model] += 1
+            else:
+                self.refused.append(answer.text)
+
+    async def go_on(self) -> None:
+        """Wait until every gateway has answered more of both models."""
+        before = self.answered.copy()
+        everywhere = [(url, model) for url in self._urls for model in TASKS]
+        await eventually(
+            lambda: all(self.answered[one] >= before[one] + MORE for one in everywhere)
+        )
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[OwnPostgresServer, OwnPostgresServer]]:
+    """A primary and its standby, which has each grant before it is used."""
+    with OwnPostgresServer() as primary, OwnPostgresServer(follows=primary) as standby:
+        primary.wait_for_standby()
+        yield primary, standby
+
+
+@contextmanager
+def gateway(database_url: str) -> Iterator[str]:
+    """The URL of a `serve` process."""
+    environ = os.environ | {
+        "OLLAMA_ADMIN_DATABASE_URL": database_url,
+        "OLLAMA_ADMIN_API_TOKEN": TOKEN,
+    }
+    process = Process("serve", "--port", "0", environ=environ)
+    try:
+        process.until_stderr(b"/docs\n")
+        found = re.search(rb"listening on (http://\S+),", process.stderr_so_far)
+        assert found is not None
+        yield found[1].decode()
+    finally:
+        process.close()
+
+
+def at(url: str, *ports: int) -> str:
+    """The database of that name at other ports of this host, at the one that can be written to."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    query = "target_session_attrs=read-write"
+    return urlunsplit(parts._replace(netloc=f"{user}@{hosts}", query=query))
+
+
+async def test_a_failover_costs_no_request_and_the_limit_holds(
+    pair: tuple[OwnPostgresServer, OwnPostgresServer],
+) -> None:
+    primary, standby = pair
+    url = primary.create_database()
+    migrate(url)
+
+    def fail_over() -> None:
+        primary.kill()
+        standby.promote()
+
+    both = at(url, primary.port, standby.port)
+    await failing_over(both, at(url, standby.port), fail_over)
+
+
+@pytest.mark.system
+async def test_a_failover_behind_pgbouncer_costs_no_request_and_the_limit_holds(
+    pair: tuple[OwnPostgresServer, OwnPostgresServer],
+) -> None:
+    primary, standby = pair
+    url = primary.create_database()
+    migrate(url)
+    with pooled(url) as pooler:
+
+        def fail_over() -> None:
+            primary.kill()
+            standby.promote()
+            pooler.lead_to(at(url, standby.port))
+
+        await failing_over(pooler.url, at(url, standby.port), fail_over)
+
+
+async def failing_over(url: str, rows_url: str, fail_over: FailOver) -> None:
+    """`rows_url` leads to the database after the failover."""
+    running = {model: Running() for model in LIMITS}
+    with ExitStack() as stack:
+        async with (
+            SimulatedServer(
+                SimulatedModel("wide", says=SAYS), before_token=running["wide"], token_delay=0.02
+            ) as wide,
+            SimulatedServer(
+                SimulatedModel("narrow", says=SAYS),
+                before_token=running["narrow"],
+                token_delay=0.02,
+            ) as narrow,
+        ):
+            async with Client(database_url=url, environ={}) as client:
+                for name, server in (("wide", wide), ("narrow", narrow)):
+                    await client.servers.add(name=name, url=server.url, max_concurrent=LIMITS[name])
+                await client.discover()
+            urls = [stack.enter_context(gateway(url)) for _ in range(2)]
+            asking = Asking(urls)
+            task = asyncio.create_task(asking.ask())
+            await asking.go_on()
+            await asyncio.to_thread(fail_over)
+            await slots_are_granted(rows_url)
+            await asking.go_on()
+            asking.is_over = True
+            await task
+    assert asking.refused == []
+    assert running["narrow"].peak == LIMITS["narrow"]
+    assert running["wide"].peak <= LIMITS["wide"]
+
+
+async def slots_are_granted(url: str) -> None:
+    """Wait until the narrow server's slot goes from one gateway to the other."""
+    rows = SlotRows(url)
+    try:
+        [before] = await asyncio.to_thread(rows.all, 2)
+        await eventually(lambda: rows.all(2)[0].token > before.token)
+    finally:
+        rows.close()
