@@ -55,7 +55,6 @@ class Bench(ABC):
     def __init__(self, file: Path, client_type: type[Client]) -> None:
         url = f"sqlite:///{file}"
         self._engine = open_engine(Settings.read({}, url), sqlite_patience=30)
-        self._held_slot = self._in_database(held_slot)
         self.runner = asyncio.Runner()
         environ = {"OLLAMA_ADMIN_RECEIPTS": "off"}
         self.client = client_type(
@@ -73,6 +72,11 @@ class Bench(ABC):
         self._in_database(store, trial, urls, self._held_slot)
         compare(trial, urls, self.runner.run(self._ask(trial)))
         assert self._in_database(slots_held) == sum(server.is_full for server in trial.fleet)
+
+    @property
+    def _held_slot(self) -> dict[str, Any]:
+        """Anew for each trial: all of them may take longer than a slot lives."""
+        return self._in_database(held_slot)
 
     @abstractmethod
     def url(self, number: int) -> str: ...
