@@ -1,9 +1,10 @@
 """Makes small changes to the modules that decide, one at a time, and tells which no test notices.
 
     make mutate
-    .venv/bin/python -m tests.mutation [MODULE ...]
+    .venv/bin/python -m tests.mutation [MODULE ... | named]
 
-Fails when more than one in twenty goes unnoticed, or one for which `survivors.toml` has no reason.
+Fails when more than one in twenty goes unnoticed, or one for which `survivors.toml` has no reason,
+or one of `named.py`.
 A changed module is in the memory of a forked process only: no file is touched.
 """
 
@@ -15,17 +16,19 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from coverage import CoverageData
 
 from tests.mutation.changes import Change, changes
+from tests.mutation.named import NAMED, Named
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "ollama_admin"
@@ -125,9 +128,9 @@ class FirstFailure:
 class Module(SourceFileLoader):
     """A module of the package, loaded from a tree that can be changed."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, was: str = "", becomes: str = "") -> None:
         self.file = PACKAGE / name
-        self.tree = ast.parse(self.file.read_text())
+        self.tree = ast.parse(self.file.read_text().replace(was, becomes))
         super().__init__(f"ollama_admin.{name[:-3].replace('/', '.')}", str(self.file))
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
@@ -156,7 +159,30 @@ def main(asked: Sequence[str]) -> int:
                 unexplained += reason is None
                 print(f"  {change.line}: {change.text}\n      {reason or 'WHY?'}", flush=True)
     print(f"{made} changes, {survived} survived, {unexplained} of them without a reason")
-    return int(unexplained > 0 or survived * BAR > made)
+    missed = [] if asked and "named" not in asked else _named()
+    return int(unexplained > 0 or survived * BAR > made or bool(missed))
+
+
+def _named() -> list[Named]:
+    """The named changes that their tests do not notice."""
+    tests = sorted({test for named in NAMED for test in named.tests})
+    if pytest.main([*PYTEST, *(f"tests/{test}" for test in tests)]):
+        raise SystemExit("tests fail without any change")
+    missed = []
+    for named in NAMED:
+        pid = os.fork()
+        if pid == 0:
+            _end_with(partial(_outcome_of, named))
+        _, status = os.waitpid(pid, 0)
+        is_noticed = os.waitstatus_to_exitcode(status) == pytest.ExitCode.TESTS_FAILED
+        missed += [] if is_noticed else [named]
+        print(f"{'noticed' if is_noticed else 'MISSED'}: {named.what}", flush=True)
+    return missed
+
+
+def _outcome_of(named: Named) -> int:
+    import_anew(Module(named.module, named.was, named.becomes))
+    return int(pytest.main([*PYTEST, "-x", *(f"tests/{test}" for test in named.tests)]))
 
 
 def _baseline(tests: Sequence[str]) -> Baseline:
@@ -214,19 +240,28 @@ def _forked(
     change: Change, module: Module, tests: Sequence[str], usual: Mapping[str, float]
 ) -> int:
     """A process that makes the change, and ends with 0 when all tests pass."""
+
+    def outcome() -> int:
+        change.holder[change.key] = change.new
+        put_into_force(module, change)
+        return int(pytest.main([*PYTEST, "-x", *tests], plugins=[FirstFailure(usual)]))
+
     pid = os.fork()
     if pid == 0:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(nowhere, standard)
-        code = 70
-        try:
-            change.holder[change.key] = change.new
-            put_into_force(module, change)
-            code = int(pytest.main([*PYTEST, "-x", *tests], plugins=[FirstFailure(usual)]))
-        finally:
-            os._exit(code)
+        _end_with(outcome)
     return pid
+
+
+def _end_with(outcome: Callable[[], int]) -> NoReturn:
+    """End this process, which is a fork, with an exit code; what it says is heard by nobody."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    code = 70
+    try:
+        code = outcome()
+    finally:
+        os._exit(code)
 
 
 def put_into_force(module: Module, change: Change) -> None:
@@ -239,7 +274,12 @@ def put_into_force(module: Module, change: Change) -> None:
             code = function.__code__
             if code.co_filename == module.path and code.co_qualname == change.function:
                 function.__code__ = codes[change.function]
-        return
+    else:
+        import_anew(module)
+
+
+def import_anew(module: Module) -> None:
+    """Let everybody who imports something of ours from now on have it anew, with this module."""
     ours = (str(PACKAGE), str(ROOT / "tests"))
     for name, loaded in list(sys.modules.items()):
         if (getattr(loaded, "__file__", None) or "").startswith(ours):

@@ -8,8 +8,9 @@ import pytest
 
 from ollama_admin.services.leases import Lease
 from ollama_admin.services.queues import Queue
-from tests.mutation.__main__ import Module, put_into_force
+from tests.mutation.__main__ import PACKAGE, ROOT, Module, put_into_force
 from tests.mutation.changes import changes
+from tests.mutation.named import NAMED, Named
 
 SOURCE = '''
 LIMIT = 2
@@ -65,3 +66,11 @@ def test_a_change_is_in_force(module: str, function: FunctionType) -> None:
         assert function.__code__ != before
     finally:
         function.__code__ = before
+
+
+@pytest.mark.parametrize("named", NAMED, ids=lambda named: named.what)
+def test_a_named_change_can_be_made_and_has_tests(named: Named) -> None:
+    assert (PACKAGE / named.module).read_text().count(named.was) == 1
+    for test in named.tests:
+        file, _, name = test.partition("::")
+        assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text()

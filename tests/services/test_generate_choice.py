@@ -584,6 +584,19 @@ async def test_a_model_that_became_remote_stands_in_for_nobody(
     assert any("server two is passed over" in note for note in notes)
 
 
+async def test_nobody_stands_in_for_a_model_that_became_remote(
+    client: Client, fakes: Fakes
+) -> None:
+    """Its row may hold the digest of the build that was there before, which another one has."""
+    first, _, third = fakes
+    entry = {"name": "alpha:latest", "digest": ONE.digest, "remote_host": "https://far.example"}
+    third.script_always(TAGS, Answer(200, {"models": [entry]}))
+    await register(client, third, first)
+    third.script(GENERATE, Answer(503))
+    assert isinstance((await ask(client, allow_remote=True)).error, ServerBusy)
+    assert (prompts(third), prompts(first)) == (1, 0)
+
+
 async def test_an_explanation_of_an_ambiguous_first_server_leaves_the_others_out(
     client: Client, fakes: Fakes
 ) -> None:

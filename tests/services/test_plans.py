@@ -157,6 +157,15 @@ async def test_what_is_wrong_with_the_wish_is_an_error_each_time(
     assert not any(fake.requests_to("/api/chat") for fake in fakes)
 
 
+async def test_what_is_wrong_with_the_wish_is_told_before_what_is_wrong_with_the_server(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, *fakes)
+    await client.servers.disable("one")
+    with pytest.raises(InvalidInput, match="digest"):
+        await client.plans.of(Wish("alpha", server="one", digest="xyz"))
+
+
 @pytest.mark.parametrize("native_only", [None, "/api/chat"])
 async def test_each_call_is_a_request_of_its_own(
     client: Client, fakes: list[FakeOllama], native_only: str | None

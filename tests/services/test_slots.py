@@ -738,6 +738,14 @@ async def test_lease_is_trusted_until_its_margin_and_over_at_its_end(
     ]
 
 
+def test_renewed_lease_is_trusted_until_its_margin_again() -> None:
+    held = Held(LeaseKey(server_id=1, slot=1, token=1), 0, LeaseTimes(ttl=30, renew=1, margin=10))
+    held.renew(100.0)
+    assert (held.renewed, held.trusted_until) == (100, 120)
+    held.renew(50.0)  # sent before, answered later
+    assert (held.renewed, held.trusted_until) == (100, 120)
+
+
 def test_lease_lives_for_30_seconds_and_is_renewed_every_5_for_4_hours_at_most() -> None:
     assert LeaseTimes() == LeaseTimes(ttl=30, renew=5, margin=2, keep=1, longest=4 * 60 * 60)
 
