@@ -1,73 +1,65 @@
-"""The types of what is asked for from Python, where nothing else has checked them."""
+"""The types of what is asked for from Python, where nothing else has checked them.
 
-from collections.abc import Mapping, Sequence
+They are read from the definition of the request, so that no field can be forgotten here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.errors import InvalidInput
 
-_TEXT = ("text", (str,))
-_FLAG = ("true or false", (bool,))
-_NUMBER = ("a number", (int, float))
-_WHOLE = ("a whole number", (int,))
-_OBJECT = ("an object", (Mapping,))
-_TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
-    "prompt": _TEXT,
-    "system": _TEXT,
-    "suffix": _TEXT,
-    "template": _TEXT,
-    "format": ("json or a JSON schema", (str, Mapping)),
-    "options": _OBJECT,
-    "think": ("true, false or a level", (bool, str)),
-    "keep_alive": ("seconds or a duration", (int, float, str)),
-    "raw": _FLAG,
-    "logprobs": _FLAG,
-    "top_logprobs": _WHOLE,
-    "truncate": _FLAG,
-    "shift": _FLAG,
-    "model": _TEXT,
-    "server": ("a name or a number", (str, int)),
-    "server_url": _TEXT,
-    "capability": _TEXT,
-    "digest": _TEXT,
-    "verified": _FLAG,
-    "no_verify": _FLAG,
-    "allow_remote": _FLAG,
-    "allow_truncate": _FLAG,
-    "wait": _NUMBER,
-    "timeout": _NUMBER,
+_WORDS: Mapping[type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    bytes: "bytes",
+    Mapping: "an object",
 }
-_ITEMS: Mapping[str, tuple[str, tuple[type, ...]]] = {
-    "messages": _OBJECT,
-    "tools": _OBJECT,
-    "images": ("bytes", (bytes, bytearray, memoryview)),
-    "context": _WHOLE,
+# Fields of which more can be said than of their types.
+_MEANINGS: Mapping[str, str] = {
+    "format": "json or a JSON schema",
+    "think": "true, false or a level",
+    "keep_alive": "seconds or a duration",
+    "server": "a name or a number",
 }
-_NEEDED = ("prompt", "options", "wait")
+_ALSO: Mapping[type, tuple[type, ...]] = {float: (int,), bytes: (bytearray, memoryview)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """What a field may hold: a value of one of the types, or a list of such."""
+
+    what: str
+    types: tuple[type, ...]
+    is_list: bool
+    is_needed: bool
 
 
 def check_types(asked: GenerateRequest) -> None:
     """Raise InvalidInput for a value of another type than its field has; values are not shown."""
-    for name, (what, types) in _TYPES.items():
+    for name, kind in _KINDS.items():
         value = getattr(asked, name)
-        if value is None and name not in _NEEDED:
+        if value is None and not kind.is_needed:
             continue
-        if not _fits(value, types):
-            raise InvalidInput(f"{name} is {_kind(value)}, not {what}")
-    for name, (what, types) in _ITEMS.items():
-        _check_list(name, getattr(asked, name), what, types)
+        if kind.is_list:
+            _check_list(name, value, kind)
+        elif not _fits(value, kind.types):
+            raise InvalidInput(f"{name} is {_type_of(value)}, not {kind.what}")
     for key in asked.options:
         if not isinstance(key, str):
-            raise InvalidInput(f"a name among the options is {_kind(key)}, not text")
+            raise InvalidInput(f"a name among the options is {_type_of(key)}, not text")
 
 
-def _check_list(name: str, values: object, what: str, types: tuple[type, ...]) -> None:
-    if values is None and name in ("messages", "context"):
-        return
+def _check_list(name: str, values: object, kind: _Kind) -> None:
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
-        raise InvalidInput(f"{name} is {_kind(values)}, not a list")
+        raise InvalidInput(f"{name} is {_type_of(values)}, not a list")
     for index, value in enumerate(values):
-        if not _fits(value, types):
-            raise InvalidInput(f"{name}[{index}] is {_kind(value)}, not {what}")
+        if not _fits(value, kind.types):
+            raise InvalidInput(f"{name}[{index}] is {_type_of(value)}, not {kind.what}")
 
 
 def _fits(value: object, types: tuple[type, ...]) -> bool:
@@ -77,5 +69,43 @@ def _fits(value: object, types: tuple[type, ...]) -> bool:
     return isinstance(value, types)
 
 
-def _kind(value: object) -> str:
+def _type_of(value: object) -> str:
     return f"of type {type(value).__name__}"
+
+
+def _kind(name: str, annotation: Any) -> _Kind:
+    """What a field of this annotation may hold. A flag may be None, which is as good as false."""
+    classes, items = tuple(_classes(annotation)), _item_classes(annotation)
+    types = items or classes
+    words = dict.fromkeys(_WORDS[some] for some in types if some in _WORDS)
+    also = [more for some in types for more in _ALSO.get(some, ())]
+    return _Kind(
+        what=_MEANINGS.get(name, " or ".join(words)),
+        types=(*types, *also),
+        is_list=bool(items),
+        is_needed=NoneType not in classes and bool not in classes,
+    )
+
+
+def _classes(annotation: Any) -> Iterator[type]:
+    """The classes of the values that an annotation allows."""
+    outer, parts = get_origin(annotation), get_args(annotation)
+    if outer in (Union, UnionType):
+        for part in parts:
+            yield from _classes(part)
+    elif outer is Literal:
+        yield from map(type, parts)
+    else:
+        yield outer or annotation
+
+
+def _item_classes(annotation: Any) -> tuple[type, ...]:
+    """The classes of the items of a list, where an annotation allows one."""
+    for part in (annotation, *get_args(annotation)):
+        if get_origin(part) is Sequence:
+            [item] = get_args(part)
+            return tuple(_classes(item))
+    return ()
+
+
+_KINDS = {field.name: _kind(field.name, field.type) for field in fields(GenerateRequest)}

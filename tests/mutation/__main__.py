@@ -17,6 +17,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -96,7 +97,7 @@ class Baseline:
     def read(self, data: CoverageData) -> None:
         for file in data.measured_files():
             self.tests[file] = {
-                line: {name.partition("|")[0] for name in names if name}
+                line: {name.partition("|")[0] for name in names}
                 for line, names in data.contexts_by_lineno(file).items()
             }
 
@@ -104,9 +105,19 @@ class Baseline:
         """The tests that execute the function that is changed, quick ones first; all for what is
         executed on import.
         """
-        by_line = self.tests.get(file, {})
-        reached = {test for line in change.around for test in by_line.get(line, ())}
+        reached = self._executing(file, change) - {""}
         return sorted(reached if change.function else self.seconds, key=self.seconds.__getitem__)
+
+    def placed(self, file: str, change: Change) -> Change:
+        """The change; one of a function that runs on import alone is one of the whole module."""
+        if self._executing(file, change) == {""}:
+            return replace(change, function="")
+        return change
+
+    def _executing(self, file: str, change: Change) -> set[str]:
+        """The tests that execute the function that is changed; the empty one is the import."""
+        by_line = self.tests.get(file, {})
+        return {test for line in change.around for test in by_line.get(line, ())}
 
 
 class FirstFailure:
@@ -205,7 +216,8 @@ def _baseline(tests: Sequence[str]) -> Baseline:
 def _tried(name: str, baseline: Baseline) -> tuple[int, list[Change]]:
     """How many changes were made to a module, and those that no test noticed."""
     began, module = time.monotonic(), Module(name)
-    every, survivors = list(changes(module.tree)), []
+    every = [baseline.placed(module.path, change) for change in changes(module.tree)]
+    survivors: list[Change] = []
     running: dict[int, tuple[Change, float]] = {}
     for change in every:
         if tests := baseline.reached(module.path, change):
