@@ -3,6 +3,7 @@ while the answer comes.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -54,6 +55,22 @@ async def test_a_request_whose_slot_was_lost_before_sending_waits_for_another_on
     await other.release()
     assert (await asking).accepted.response == "I am alpha"
     assert (prompts(fake), rows.all()[0].token) == (1, other.token)
+
+
+async def test_a_wait_for_a_slot_is_no_time_to_the_first_token(
+    client: Client, fake: FakeOllama, notes: list[str]
+) -> None:
+    await register(client, fake, max_concurrent=1)
+    other = await client._resources.slots.first_free([await client.servers.show("one")], wait=0)
+    asking = asyncio.create_task(ask(client))
+    await eventually(lambda: any("waiting" in note for note in notes))
+    began = time.monotonic()
+    await asyncio.sleep(0.3)
+    waited = round((time.monotonic() - began) * 1000)
+    await other.release()
+    stats = (await asking).accepted.stats
+    assert stats.time_to_first_token_ms is not None
+    assert stats.total_ms - stats.time_to_first_token_ms >= waited - 1
 
 
 async def test_a_slot_is_renewed_for_the_task_that_reads_on(
