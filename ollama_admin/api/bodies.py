@@ -55,7 +55,7 @@ class StrictRequest(Request):
                         raise too_large(most)
         except TimeoutError as exc:
             raise Refused(
-                408, "the body did not arrive in time", headers={"Connection": "close"}
+                408, "timed out waiting for the body", headers={"Connection": "close"}
             ) from exc
         except ClientDisconnect as exc:
             raise Refused(400, "the body ended too early") from exc

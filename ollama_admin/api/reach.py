@@ -22,7 +22,7 @@ _MEANINGS = {
     403: "the Host or the Origin is foreign",
     404: "there is no such server or model",
     405: "the path has no such method",
-    408: "the body did not arrive in time",
+    408: "timed out waiting for the body",
     409: "it conflicts with what is there",
     412: "the row is no longer in the state that If-Match names",
     413: "the body is too large",

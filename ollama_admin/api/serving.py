@@ -96,7 +96,7 @@ def rights(settings: Settings) -> Rights:
 def listen(options: Options) -> socket.socket:
     """A socket at the place that the options name; InvalidInput when there is none to have."""
     if options.grace < 0:
-        raise InvalidInput("the grace is below 0 seconds")
+        raise InvalidInput("the grace must be 0 seconds or more")
     try:
         found = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -75,10 +75,10 @@ def _check(to: str | None, wait: float, lock_timeout: float) -> None:
             "the revision of --to is empty", "name one, or leave --to out to go to the newest"
         )
     if not wait >= 0:
-        raise InvalidInput("--wait is below 0 seconds")
+        raise InvalidInput("--wait must be 0 seconds or more")
     if not 0 < lock_timeout <= LONGEST_LOCK_TIMEOUT:
         raise InvalidInput(
-            f"--lock-timeout is not above 0 and at most {LONGEST_LOCK_TIMEOUT} seconds"
+            f"--lock-timeout must be greater than 0 and at most {LONGEST_LOCK_TIMEOUT} seconds"
         )
 
 

@@ -90,4 +90,4 @@ async def _whole(
 def require_limit(limit: int | None) -> None:
     """Raise InvalidInput for a limit that is below 1."""
     if limit is not None and limit < 1:
-        raise InvalidInput(f"the limit is {limit}, and must be at least 1")
+        raise InvalidInput(f"the limit must be 1 or more, not {limit}")

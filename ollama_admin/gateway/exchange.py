@@ -120,7 +120,7 @@ class Exchange:
                 return await self._read(message, most)
         except TimeoutError as exc:
             raise Refused(
-                408, "the body did not arrive in time", headers={"Connection": "close"}
+                408, "timed out waiting for the body", headers={"Connection": "close"}
             ) from exc
 
     async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:

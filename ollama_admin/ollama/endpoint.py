@@ -358,7 +358,7 @@ class Endpoint:
             except StopAsyncIteration:
                 return
             except TimeoutError as exc:
-                reason = f"nothing was sent for {seconds:g} s"
+                reason = f"timed out after {seconds:g} s without data"
                 raise unreachable(self.target, reason, may_pass_on=False) from exc
             finally:
                 timer.close()
@@ -374,7 +374,7 @@ class Endpoint:
         except TimeoutError as exc:
             raise unreachable(
                 self.target,
-                f"no answer within {seconds:g} s",
+                f"timed out after {seconds:g} s without an answer",
                 may_pass_on=sending is None or not sending.is_whole,
             ) from exc
 

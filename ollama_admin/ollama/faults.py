@@ -66,16 +66,16 @@ _TLS_WORDS = (
     b"HTTP request to an HTTPS server",
     b"speaking plain HTTP to an SSL-enabled server port",
 )
-_SILENCE = "nothing was sent within the time allowed"
+_SILENCE = "timed out waiting for data"
 _UNKNOWN_HOST = "its host name is not known"
-_SILENCES = (_SILENCE, "no answer within", "nothing was sent for")
+_SILENCES = (_SILENCE, "timed out after")
 _PHASES = (
     ((httpx.ProxyError, ProxyFault), "the proxy does not pass requests on"),
     ((HandshakeLate,), _NO_HANDSHAKE),
-    ((httpx.ConnectTimeout, ConnectLate), "no connection within the time allowed"),
+    ((httpx.ConnectTimeout, ConnectLate), "connecting timed out"),
     ((httpx.PoolTimeout,), "no connection became free"),
     ((httpx.ReadTimeout, AnswerLate), _SILENCE),
-    ((httpx.WriteTimeout, WriteLate), "the request could not be written within the time allowed"),
+    ((httpx.WriteTimeout, WriteLate), "sending the request timed out"),
     (
         (httpx.RemoteProtocolError, ImproperAnswer, ConnectionClosed),
         "the answer is not proper HTTP, or the connection was closed",

@@ -345,7 +345,7 @@ class Connection(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             self._set_timer()
             return
-        self._fail(self._late("nothing happened within the time allowed"))
+        self._fail(self._late("timed out waiting for the server"))
         self._wake()
 
 

@@ -121,7 +121,7 @@ class Dialer:
             async with asyncio.timeout(self._seconds):
                 return await _plain_connection(origin, any_address=any_address)
         except TimeoutError as exc:
-            raise ConnectLate("no connection within the time allowed") from exc
+            raise ConnectLate("connecting timed out") from exc
 
     async def _speak_tls(self, connection: Connection, origin: Origin) -> None:
         context = await self._certificates()
@@ -129,7 +129,7 @@ class Dialer:
             async with asyncio.timeout(self._seconds):
                 await _handshake(connection, context, origin.host)
         except TimeoutError as exc:
-            raise HandshakeLate("no TLS handshake within the time allowed") from exc
+            raise HandshakeLate("the TLS handshake timed out") from exc
 
     async def _pass_through(self, connection: Connection, origin: Origin, proxy: Proxy) -> None:
         """Have the proxy connect to the server itself; it does not see what is sent there."""
@@ -144,7 +144,7 @@ class Dialer:
                 seconds = self._seconds
                 answer = await connection.ask("CONNECT", head, b"", seconds, seconds, Sending())
         except TimeoutError as exc:
-            raise ConnectLate("no answer of the proxy within the time allowed") from exc
+            raise ConnectLate("the proxy's answer timed out") from exc
         if not 200 <= answer.status < 300 or not connection.leave():
             raise ProxyFault("the proxy does not connect to the server")
 

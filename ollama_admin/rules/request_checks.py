@@ -62,7 +62,7 @@ _TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    list: "a list of texts",
+    list: "a list of strings",
 }
 _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 
@@ -218,7 +218,7 @@ def check_terms(terms: Terms) -> None:
     if terms.timeout is not None and not terms.timeout > 0:
         raise InvalidInput("the timeout must be greater than 0 seconds")
     if not terms.wait >= 0:
-        raise InvalidInput("the time to wait is not 0 seconds or more")
+        raise InvalidInput("the time to wait must be 0 seconds or more")
     if terms.digest is not None:
         digest_prefix(terms.digest)
     looks = {
@@ -250,7 +250,7 @@ def _check_option(key: str, value: Json) -> None:
         list: isinstance(value, list) and all(isinstance(item, str) for item in value),
     }
     if not fits[wanted]:
-        raise InvalidInput(f"option {key} is {_TYPE_NAMES[wanted]}, not {value!a}")
+        raise InvalidInput(f"option {key} must be {_TYPE_NAMES[wanted]}, not {value!a}")
 
 
 def _check_json(what: str, value: Json) -> None:

@@ -64,7 +64,7 @@ class Discovery:
         nothing.
         """
         if concurrency is not None and concurrency < 1:
-            raise InvalidInput("concurrency is below 1")
+            raise InvalidInput("concurrency must be 1 or more")
         if timeout is not None and not timeout > 0:
             raise InvalidInput("the timeout must be greater than 0 seconds")
         chosen, pinned = await self._db.read(_chosen, servers, everyone=all)

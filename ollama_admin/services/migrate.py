@@ -38,7 +38,7 @@ def upgrade(
     if lock_timeout <= 0:
         raise InvalidInput("the lock timeout must be greater than 0 seconds")
     if wait < 0:
-        raise InvalidInput("the time to wait is below 0 seconds")
+        raise InvalidInput("the time to wait must be 0 seconds or more")
     status(settings, wait=wait)
     done = migrations.upgrade(settings, to, lock_timeout, on_revision)
     _delete_old_receipts(settings, on_note)
@@ -60,7 +60,7 @@ def status(settings: Settings, *, wait: float = 0) -> SchemaStatus:
                 time.sleep(POLL)
             elif wait:
                 raise DatabaseUnavailable(
-                    f"{exc.message}, not within {wait:g} s either", exc.hint
+                    f"{exc.message}; timed out after {wait:g} s", exc.hint
                 ) from exc
             else:
                 raise

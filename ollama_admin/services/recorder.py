@@ -46,7 +46,7 @@ class Recorder:
             return
         _, unfinished = await asyncio.wait((self._writer,), timeout=PATIENCE)
         for writer in unfinished:
-            self._note("the receipt could not be written: the database takes too long")
+            self._note("the receipt could not be written: writing it timed out")
             writer.cancel()
             await asyncio.wait((writer,))
 

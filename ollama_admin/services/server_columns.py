@@ -41,7 +41,9 @@ def capabilities(values: Sequence[str]) -> tuple[str, ...]:
 
 def within(value: int, column: str, least: int) -> int:
     if type(value) is not int or not least <= value <= INT_LIMIT:
-        raise InvalidInput(f"{column} is a whole number from {least} to {INT_LIMIT}, not {value!a}")
+        raise InvalidInput(
+            f"{column} must be a whole number from {least} to {INT_LIMIT}, not {value!a}"
+        )
     return value
 
 

@@ -228,7 +228,7 @@ class Slots:
             raise self._busy(servers)
         open_to = [server for server in servers if not self._is_full(server)]
         if not open_to:
-            raise self._busy(servers, ", and too many requests wait already")
+            raise self._busy(servers, ", and too many requests are waiting already")
         note(self._reason_to_wait(open_to, servers, wait))
         for server in open_to:
             waiting.enter(self._queue(server))
@@ -239,7 +239,7 @@ class Slots:
             lease = waiting.taken()  # at the last moment
             if lease is not None:
                 return lease
-            raise self._busy(servers, f", also after {wait:g} s") from exc
+            raise self._busy(servers, f"; timed out after {wait:g} s") from exc
         except asyncio.CancelledError:
             lease = waiting.taken()
             if lease is not None:
@@ -256,7 +256,7 @@ class Slots:
             patience = min(wait, AWAY)
             return f"{away.message}; waiting up to {patience:g} s for it to come back"
         behind = _behind(min(self.waiting(server.id) for server in open_to))
-        return f"{_at_limit(servers)}; waiting up to {wait:g} s for one to end{behind}"
+        return f"{_at_limit(servers)}; waiting up to {wait:g} s for a slot{behind}"
 
     def _busy(self, servers: Sequence[Server], how: str = "") -> ServerBusy | DatabaseUnavailable:
         away = self._away(servers)
@@ -325,7 +325,7 @@ def _at_limit(servers: Sequence[Server]) -> str:
 def _behind(count: int) -> str:
     if not count:
         return ""
-    return f", {count} {'waits' if count == 1 else 'wait'} already"
+    return f", behind {count} other {'request' if count == 1 else 'requests'}"
 
 
 def _hint(servers: Sequence[Server]) -> str:

@@ -40,16 +40,17 @@ class Carried(Protocol):
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """The end of the time that a request may take as a whole: `time` by the running loop's clock,
-    None for a request that may take for ever.
+    None for a request that may take for ever. `seconds` is how long that was at the beginning.
     """
 
     time: float | None
+    seconds: float = 0
 
     @classmethod
     def after(cls, seconds: float | None) -> Self:
         if seconds is None:
             return cls(None)
-        return cls(asyncio.get_running_loop().time() + seconds)
+        return cls(asyncio.get_running_loop().time() + seconds, seconds)
 
     async def keep(self, work: Awaitable[T], *, begun: bool = False) -> T:
         """Await `work` until then.
@@ -63,8 +64,8 @@ class Deadline:
             async with asyncio.timeout_at(self.time):
                 return await work
         except TimeoutError as exc:
-            message = "the time given by the timeout is over"
-            hint = "give it more with --timeout"
+            message = f"timed out after {self.seconds:g} s"
+            hint = "allow more with --timeout"
             if begun:
                 raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
             raise ServerUnreachable(message, hint) from exc

@@ -55,7 +55,7 @@ class BoundedConnection(psycopg.Connection[Any]):
                     raise self._given_up("the wait for the database was given up")
                 if monotonic() > ends:
                     if is_cancelled or not self._cancel():
-                        raise self._given_up("timeout: the database does not answer")
+                        raise self._given_up("timed out: the database does not answer")
                     is_cancelled, ends = True, monotonic() + CANCEL_TIMEOUT
                 wanted = gen.send(ready)
         except StopIteration as end:

@@ -157,7 +157,7 @@ def test_a_token_that_no_header_can_carry_is_refused(
     [
         (("--port", "TAKEN"), "cannot listen on 127.0.0.1 port"),
         (("--host", "no.such.host.invalid"), "cannot listen on no.such.host.invalid port"),
-        (("--port", "0", "--grace", "-1"), "the grace is below 0 seconds"),
+        (("--port", "0", "--grace", "-1"), "the grace must be 0 seconds or more"),
     ],
 )
 def test_a_place_that_cannot_be_had_is_an_error(

@@ -713,7 +713,7 @@ async def test_a_stall_before_the_first_byte_is_an_unreachable_server(
     async with opened(tmp_path, Times(first_byte=1)) as asking:
         outcome = await asking.ask(server_url=fake.url)
     assert type(outcome.error) is ServerUnreachable
-    assert "within" in outcome.error.message
+    assert "timed out after 1 s without an answer" in outcome.error.message
     await asyncio.wait_for(fake.client_left.wait(), 1)
 
 
@@ -728,7 +728,7 @@ async def test_a_stall_in_mid_answer_is_an_interruption(
         outcome = await asking.ask(server_url=fake.url + ("/v1" if path == V1 else ""))
     assert outcome.pieces == ["one"]
     assert type(outcome.error) is StreamInterrupted
-    assert outcome.error.message.endswith("after 3 characters: nothing was sent for 0.2 s")
+    assert outcome.error.message.endswith("after 3 characters: timed out after 0.2 s without data")
     await fake.until(lambda: fake.in_flight == 0)
 
 
@@ -740,7 +740,7 @@ async def test_the_timeout_bounds_the_whole_before_the_first_token(
     fake.script(path, Silence())
     outcome = await asking.ask(server_url=fake.url, timeout=1)
     assert type(outcome.error) is ServerUnreachable
-    assert outcome.error.message == "the time given by the timeout is over"
+    assert outcome.error.message == "timed out after 1 s"
     await asyncio.wait_for(fake.client_left.wait(), 1)
 
 
@@ -752,10 +752,7 @@ async def test_the_timeout_bounds_the_whole_although_pieces_keep_coming(asking: 
         outcome = await asking.ask(server_url=fake.url, timeout=1)
         assert len(outcome.pieces) > 3
         assert type(outcome.error) is StreamInterrupted
-        assert (
-            outcome.error.message
-            == "the time given by the timeout is over in the middle of the answer"
-        )
+        assert outcome.error.message == "timed out after 1 s in the middle of the answer"
         await asyncio.wait_for(fake.client_left.wait(), 1)
 
 

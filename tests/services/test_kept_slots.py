@@ -364,8 +364,8 @@ async def test_note_says_how_many_wait_already(database_url: str) -> None:
             tasks.append(asyncio.create_task(asking))
             await eventually(lambda count=count: slots.waiting(server.id) == count)
         assert [note.split("; ")[1] for note in notes] == [
-            "waiting up to 30 s for one to end",
-            "waiting up to 30 s for one to end, 1 waits already",
+            "waiting up to 30 s for a slot",
+            "waiting up to 30 s for a slot, behind 1 other request",
         ]
         await running.release()
         await (await tasks[0]).release()

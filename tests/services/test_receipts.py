@@ -156,7 +156,7 @@ async def test_registered_server_without_receipts_has_none(client: Client) -> No
 
 @pytest.mark.parametrize("limit", [0, -1, 2**31, 1.5, True])
 async def test_limit_that_is_none_is_refused(client: Client, limit: Any) -> None:
-    with pytest.raises(InvalidInput, match="the limit is a whole number from 1 to 2147483647"):
+    with pytest.raises(InvalidInput, match="the limit must be a whole number from 1 to 2147483647"):
         await client.receipts.list(limit=limit)
 
 

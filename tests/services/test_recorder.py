@@ -162,7 +162,7 @@ async def test_closing_does_not_wait_for_ever(
     recorder.record(receipt())
     await asyncio.to_thread(written.entered.wait, 30)
     await recorder.aclose()
-    assert notes == ["the receipt could not be written: the database takes too long"]
+    assert notes == ["the receipt could not be written: writing it timed out"]
     written.open.set()
     # the writer's thread, before its database closes
     await asyncio.get_running_loop().shutdown_default_executor()

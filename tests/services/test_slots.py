@@ -190,9 +190,7 @@ async def test_slot_given_back_goes_to_the_one_who_waits(
     server = await add(client)
     lease = await slots.first_free([server], wait=0)
     async with waiting(slots, notes, server) as task:
-        assert notes == [
-            "server gpu-1 is at its limit of 1 request; waiting up to 30 s for one to end"
-        ]
+        assert notes == ["server gpu-1 is at its limit of 1 request; waiting up to 30 s for a slot"]
         await lease.release()
         got = await task
     assert (got.slot, got.token, got.is_trusted) == (1, 1, True)
@@ -289,7 +287,7 @@ async def test_waiting_has_an_end(client: Client, slots: Slots, rows: SlotRows) 
     server = await add(client)
     lease = await slots.first_free([server], wait=0)
     with pytest.raises(
-        ServerBusy, match=r"^server gpu-1 is at its limit of 1 request, also after 0\.01 s$"
+        ServerBusy, match=r"^server gpu-1 is at its limit of 1 request; timed out after 0\.01 s$"
     ):
         await slots.first_free([server], wait=0.01)
     await lease.release()
@@ -307,7 +305,8 @@ async def test_queue_has_an_end(
         await slots.first_free([server], wait=0)
     async with waiting(slots, notes, servers[0]), waiting(slots, notes, servers[0]):
         with pytest.raises(
-            ServerBusy, match="server one is at its limit of 1 request, and too many requests wait"
+            ServerBusy,
+            match="server one is at its limit of 1 request, and too many requests are waiting",
         ):
             await slots.first_free(servers[:1], wait=LONG)
         async with waiting(slots, notes, *servers):
