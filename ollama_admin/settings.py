@@ -155,7 +155,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 def _unknown(name: str, known: Sequence[str]) -> str:
     import difflib  # noqa: PLC0415 (seldom needed, and every command reads its settings)
 
-    sentence = f"{name[:100]} is set, and is no setting of ollama-admin"
+    sentence = f"{name[:100]} is set, but is not a setting of ollama-admin"
     near = difflib.get_close_matches(name[:100], known, n=1)
     if near:
         sentence += f"; did you mean {near[0]}?"

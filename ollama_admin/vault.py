@@ -46,7 +46,7 @@ class Vault:
             fernets = [Fernet(key.reveal()) for key in keys.keys]
         except ValueError as exc:
             raise SecretUnavailable(
-                f"the secret key in {keys.source} is not one", KEY_HINT
+                f"the secret key in {keys.source} is not a key", KEY_HINT
             ) from exc
         self._source, self._unused = keys.source, keys.unused
         self._newest = fernets[0]
@@ -103,7 +103,7 @@ class Vault:
             kind, origin, text = json.loads(self._all.decrypt(str(sealed).encode()))
         except (InvalidToken, ValueError) as exc:
             raise SecretUnavailable(
-                "a stored secret cannot be read: the key is another one, or the secret was changed",
+                "a stored secret cannot be read: it was stored under another key, or was changed",
                 self.way_back(sealed),
             ) from exc
         return kind, origin, text

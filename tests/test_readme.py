@@ -567,7 +567,7 @@ async def test_five_minutes_work_word_for_word(
         code, out = await run_script(first + script, tmp_path, environ)
     assert code == 0, out
     assert out.count("Rayleigh scattering") == 5
-    assert "these lines can be deleted" in out
+    assert "you can delete these lines" in out
     assert "error:" not in out
 
 
@@ -599,7 +599,7 @@ async def test_secrets_are_stored_and_their_key_is_changed_word_for_word(
     assert code == 0, out
     assert sent[-1] == ["canary-2", "canary-3"]
     assert server.requests[-1].headers["authorization"] == "Bearer canary-4"
-    assert "nothing to complain about" in out
+    assert "no problems found" in out
     assert re.search(r"stale +0\n", out), out
     assert '"token": "file:' in out
     assert "canary" not in out

@@ -94,8 +94,8 @@ def _document(body: bytes) -> Any:
     except RecursionError as exc:
         raise Refused(400, f"the body is nested deeper than {DEPTH} levels") from exc
     except ValueError as exc:
-        hint = "UTF-8; no key twice in an object; no NaN, infinity or half characters"
-        raise Refused(400, "the body is not JSON that can be read", hint) from exc
+        hint = "send UTF-8, without repeated keys, NaN, infinity or lone surrogates"
+        raise Refused(400, "the body cannot be read as JSON", hint) from exc
     _refuse_deep_or_wide(document)
     return document
 

@@ -146,7 +146,7 @@ class Guard:
             )
         for origin in headers.getlist("origin"):
             if _authority_of(origin) != hosts[0].lower():
-                raise Refused(403, "requests of other origins are refused")
+                raise Refused(403, "requests from other origins are refused")
 
     def _refuse_stranger(self, headers: Headers) -> None:
         token = _bearer_token(headers)
@@ -202,7 +202,7 @@ def _refuse_other_content(method: str, headers: Headers) -> None:
     if not _is_json_in_utf8(headers.get("content-type", "")):
         raise Refused(
             415,
-            "the body is not sent as application/json in UTF-8",
+            "the body must be sent as application/json in UTF-8",
             "Content-Type: application/json",
         )
     if headers.get("content-encoding", "identity") != "identity":

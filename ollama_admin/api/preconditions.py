@@ -13,7 +13,7 @@ _TAGS = re.compile(rf"[ \t]*{_TAG}[ \t]*(?:,[ \t]*{_TAG}[ \t]*)*")
 
 ETAG: dict[str, Any] = {
     "ETag": {
-        "description": "names the state of the row; another one after each change, for If-Match",
+        "description": "the state of the row, for If-Match; every change gives it a new value",
         "schema": {"type": "string"},
     }
 }
@@ -23,7 +23,7 @@ IF_MATCH: dict[str, Any] = {
             "name": "If-Match",
             "in": "header",
             "required": False,
-            "description": "the ETag that was read: if the row has been changed since, 412",
+            "description": "the ETag you read; if the row has changed since, 412",
             "schema": {"type": "string", "pattern": r'^(\*|"[!#-~]*")$'},
         }
     ]

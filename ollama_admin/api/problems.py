@@ -121,7 +121,7 @@ async def _invalid(request: Request, exc: Exception) -> Response:
 async def _bug(request: Request, _: Exception) -> Response:
     error = {
         "code": "internal_error",
-        "message": "this is a bug; the log of the server has more",
+        "message": "this is a bug; see the server's log",
         "hint": None,
     }
     return problem(request.url.path, 500, error)

@@ -14,7 +14,7 @@ from ollama_admin.api.problems import JSONDocument
 from ollama_admin.gateway.limits import ADMITTED, Limits
 
 _LINGER = 2.0  # seconds that a client has to notice the end, and a refused one to read why
-_UNREADABLE = (b"400 Bad Request", "this is not proper HTTP")
+_UNREADABLE = (b"400 Bad Request", "this is not valid HTTP")
 _TOO_LONG = (
     b"431 Request Header Fields Too Large",
     f"the head of the request is longer than {heads.LIMIT} bytes",

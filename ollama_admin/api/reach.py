@@ -19,17 +19,17 @@ T = TypeVar("T")
 _MEANINGS = {
     400: "the request cannot be read",
     401: "the bearer token is missing or wrong",
-    403: "the Host or the Origin is foreign",
+    403: "the Host or the Origin is not allowed",
     404: "there is no such server or model",
-    405: "the path has no such method",
+    405: "the path does not take this method",
     408: "timed out waiting for the body",
-    409: "it conflicts with what is there",
-    412: "the row is no longer in the state that If-Match names",
+    409: "it conflicts with what exists",
+    412: "the row has changed since the state that If-Match names",
     413: "the body is too large",
     415: "the body is not JSON",
-    422: "something in the request is not as it must be",
+    422: "something in the request is invalid",
     502: "the Ollama server failed",
-    503: "the database, or a slot at an Ollama server, is not available now",
+    503: "the database, or a slot at an Ollama server, is not available",
 }
 _ANYWHERE = (400, 401, 403, 422, 503)
 _WITH_BODY = (408, 413, 415)

@@ -39,7 +39,7 @@ _NAME = {
     "type": "string",
     "minLength": 1,
     "maxLength": 500,
-    "description": "a name, or a glob as qwen*",
+    "description": "a name, or a glob such as qwen*",
 }
 QueryWord = Annotated[
     Annotated[str, Field(min_length=1, max_length=100)] | None, WithJsonSchema(_WORD)
@@ -57,7 +57,7 @@ class Strict(BaseModel):
 
 class _ServerColumns(Strict):
     api_version: ApiVersion | None = Field(
-        None, description="null: by the URL, where one that ends in /v1 means v1"
+        None, description="null: decided by the URL; one that ends in /v1 means v1"
     )
     capabilities: Words | None = Field(None, max_length=100)
     max_concurrent: int | None = Field(None, ge=1, le=INT_LIMIT)
@@ -144,7 +144,9 @@ class _Asked(_AsOllama):
     format: Literal["json", ""] | JsonObject | None = None
     options: JsonObject | None = None
     think: bool | Literal["low", "medium", "high", "max"] | None = None
-    keep_alive: int | float | str | None = Field(None, description="seconds, or a duration as 5m")
+    keep_alive: int | float | str | None = Field(
+        None, description="seconds, or a duration such as 5m"
+    )
     truncate: Flag = None
     shift: Flag = None
     logprobs: Flag = None

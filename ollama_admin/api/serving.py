@@ -106,7 +106,7 @@ def listen(options: Options) -> socket.socket:
     except (OSError, OverflowError, UnicodeError) as exc:
         reason = getattr(exc, "strerror", None) or "there is no such address"
         message = f"cannot listen on {options.host} port {options.port}: {reason}"
-        raise InvalidInput(message, "choose another place with --host and --port") from exc
+        raise InvalidInput(message, "choose another address with --host and --port") from exc
     # Accepted sockets inherit it. asyncio sets it only where a socket names its protocol, and these
     # do not: the second part of an answer then waits up to 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -309,8 +309,8 @@ def _introduce(
         host = f"[{host}]"
     url = f"{'http' if options.tls is None else 'https'}://{host}:{port}"
     say(
-        "requests need the token as their key; the REST API also one of these host names: "
-        f"{', '.join(sorted(options.hosts))}"
+        "every request needs the token as its key; those to the REST API also need one of these "
+        f"host names: {', '.join(sorted(options.hosts))}"
     )
     say("link-local, multicast, unspecified and metadata addresses are never connected to")
     if settings.dynamic_servers:
@@ -322,7 +322,7 @@ def _introduce(
         say("requests may name registered servers only")
     if host.strip("[]") not in LOOPBACK and options.tls is None:
         say(
-            "it is reachable from other machines, and speaks no TLS: give it a certificate with "
+            "other machines can reach it, and it does not speak TLS: give it a certificate with "
             "--tls-cert and --tls-key, or put a proxy that speaks TLS in front of it"
         )
     say(f"clients of Ollama: OLLAMA_HOST={url}/k/KEY, or {url} with the key as a bearer token")

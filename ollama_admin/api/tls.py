@@ -93,7 +93,7 @@ class Handshake:
             first = accepted.recv(1, socket.MSG_PEEK)
             if first != GREETING:
                 _answer_plainly(accepted)
-                raise ConnectionAbortedError("it speaks no TLS")
+                raise ConnectionAbortedError("it does not speak TLS")
             await loop.connect_accepted_socket(
                 lambda: protocol,
                 accepted,
@@ -160,7 +160,8 @@ def _refuse_useless(data: bytes, path: Path) -> None:
         certificate = x509.load_pem_x509_certificates(data)[0]
     except ValueError as exc:
         raise InvalidInput(
-            f"the certificate {path} cannot be read", "it is a file in PEM, with its chain"
+            f"the certificate {path} cannot be read",
+            "name a PEM file of the certificate and its chain",
         ) from exc
     now = datetime.now(UTC)
     if now > certificate.not_valid_after_utc:
@@ -170,7 +171,7 @@ def _refuse_useless(data: bytes, path: Path) -> None:
         begin = certificate.not_valid_before_utc
         raise InvalidInput(
             f"the certificate {path} is not valid before {begin:%Y-%m-%dT%H:%M:%SZ}",
-            "compare the clock of this machine",
+            "check this machine's clock",
         )
 
 
@@ -179,9 +180,9 @@ def _no_pair(files: TLSFiles, exc: OSError) -> InvalidInput:
     if reason == "KEY_VALUES_MISMATCH":
         return InvalidInput(
             f"the key {files.key} does not belong to the certificate {files.certificate}",
-            "name the first certificate's own key",
+            "name the key of the first certificate in that file",
         )
     return InvalidInput(
         f"the certificate {files.certificate} and the key {files.key} cannot be used: {reason}",
-        "the key is a file in PEM that is not encrypted",
+        "name an unencrypted PEM file as the key",
     )

@@ -201,7 +201,7 @@ def _usage(exc: TyperException) -> tuple[str, str]:
     message = exc.format_message().rstrip(".")
     below = _below_groups(message) if path == PROGRAM else []
     if below:
-        return message[:1].lower() + message[1:], f"there is: {', '.join(below)}"
+        return message[:1].lower() + message[1:], f"commands: {', '.join(below)}"
     return message[:1].lower() + message[1:], f"see: {path} --help"
 
 

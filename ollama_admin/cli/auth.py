@@ -153,8 +153,8 @@ class AuthOptions:
         given = [self.secret_stdin, self.secret_env is not None, self.secret_ref is not None]
         if sum(given) > 1:
             raise InvalidInput(
-                "the secret is given in several ways",
-                "keep one of --secret-stdin, --secret-env, --secret-ref",
+                "the secret is given more than once",
+                "keep only one of --secret-stdin, --secret-env, --secret-ref",
             )
         if self.secret_ref is not None:
             return Reference.parse(self.secret_ref)

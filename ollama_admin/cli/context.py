@@ -107,8 +107,8 @@ class Shell:
         """Say where nothing was found, so that a mistyped path is seen."""
         if client.missing_file is not None:
             self.output.note_once(
-                f"there is no database yet: {client.missing_file} is made by server add, "
-                "import-env or migrate"
+                "there is no database yet: server add, import-env or migrate creates "
+                f"{client.missing_file}"
             )
 
     def show(self, value: T, view: Callable[[Output, T], None]) -> None:
@@ -257,7 +257,8 @@ class Shell:
         """Ask a person; raises typer.Abort for a no, InvalidInput where nobody is there."""
         if not self.can_ask():
             raise InvalidInput(
-                "nobody is there to confirm this", "add --yes to do it without asking"
+                "this needs a yes, and there is no terminal to ask on",
+                "add --yes to go ahead without asking",
             )
         if not self.output.agreed(question):
             raise typer.Abort

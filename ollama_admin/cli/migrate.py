@@ -49,7 +49,7 @@ def migrate(  # long because each option is a line
     It may be started any number of times at once. It also deletes receipts older than 90 days.
     """
     if check + status + sql > 1:
-        raise InvalidInput("--check, --status and --sql exclude each other", "give one of them")
+        raise InvalidInput("--check, --status and --sql cannot be combined", "keep one of them")
     _check(to, wait, lock_timeout)
     shell = shell_of(context, output)
     if sql:

@@ -109,5 +109,5 @@ def _absence(shell: Shell, name: str | None) -> str:
     names = shell.run(lambda client: client.models.names(name))
     if not names:
         return ABSENCE
-    begin = "1 begins" if len(names) == 1 else f"{len(names)} begin"
-    return f"no model is called {name!a}; {begin} so: --name '{name}*'"
+    begin = "1 name begins" if len(names) == 1 else f"{len(names)} names begin"
+    return f"no model is called {name!a}, but {begin} with it: --name '{name}*'"

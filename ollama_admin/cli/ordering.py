@@ -31,7 +31,7 @@ def field_of(fields: Mapping[str, Field[T]], sort: str | None) -> Field[T] | Non
     if sort is None:
         return None
     if sort not in fields:
-        raise InvalidInput(f"cannot sort by {sort!a}", f"these can be: {', '.join(fields)}")
+        raise InvalidInput(f"cannot sort by {sort!a}", f"choose from: {', '.join(fields)}")
     return fields[sort]
 
 

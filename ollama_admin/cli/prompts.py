@@ -45,7 +45,7 @@ def _refuse_mistyped_model(shell: Shell, word: str) -> None:
     if near:
         raise ModelNotFound(
             f"no server lists model {word!a}",
-            f"nearest: {', '.join(near)}; as the first word of a prompt, put the prompt in quotes",
+            f"nearest: {', '.join(near)}; if it begins a prompt, put the prompt in quotes",
         )
 
 
@@ -61,7 +61,7 @@ def _require_prompt(shell: Shell, word: str) -> None:
     if shell.can_ask() and shell.output.agreed(question):
         return
     raise InvalidInput(
-        f"{word!a} is a model, and no prompt is given",
+        f"{word!a} is a model, but no prompt is given",
         f"ollama-admin generate {word} PROMPT, or as a prompt: ollama-admin generate -m M {word}",
     )
 

@@ -97,7 +97,7 @@ def add(  # long because each option is a line or two, here and in the call
     shell = shell_of(context, output)
     if "://" in name and "://" not in url:
         raise InvalidInput(
-            f"{name!a} is a URL, and the name stands before it",
+            f"{name!a} is a URL: the name comes first",
             f"ollama-admin server add {url} {name}",
         )
     credentials = auth.columns()
@@ -342,7 +342,7 @@ async def _note_mistyped(shell: Shell, client: "Client", capabilities: Sequence[
         if "," in capability:
             raise InvalidInput(
                 f"capability {capability!a} has a comma",
-                "give each by itself: --capability vision --capability tools",
+                "give each on its own: --capability vision --capability tools",
             )
     if capabilities:
         known = await client.models.capabilities()

@@ -46,7 +46,7 @@ class Service:
         """Serve until a signal ends it; `options` are those of `Options`."""
         chosen = Options(tls=tls_files(tls_cert, tls_key), **options)
         if _fast_loop is None:
-            self._note("uvloop is not installed: the loop of asyncio serves, which is slower")
+            self._note("uvloop is not installed: serving on asyncio's own loop, which is slower")
         with open_door(self._settings, chosen, self._note) as door:
             worker = self._worker(chosen.workers)
             try:

@@ -98,7 +98,7 @@ def credentials_without_url() -> InvalidInput:
     """The error of credentials for a server that has its own, or for none."""
     return InvalidInput(
         "credentials are given without --server-url",
-        "servers of the database have their own: ollama-admin server update S --auth KIND",
+        "servers in the database have their own: ollama-admin server update S --auth KIND",
     )
 
 

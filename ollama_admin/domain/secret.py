@@ -125,7 +125,7 @@ def check_header_value(what: str, value: str) -> None:
         raise InvalidInput(f"the {what} is empty")
     if any(character in value for character in "\r\n\0"):
         raise InvalidInput(
-            f"the {what} has a line break or a NUL in it", "was the whole file meant?"
+            f"the {what} has a line break or a NUL in it", "did you mean the whole file?"
         )
     if value != value.strip():
         raise InvalidInput(f"the {what} begins or ends with a space")

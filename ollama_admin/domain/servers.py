@@ -140,7 +140,7 @@ class Server:
         """Raise StateChanged unless the row is in one of these states; None is any."""
         if states is not None and self.state not in states:
             raise StateChanged(
-                f"server {self.name} has been changed meanwhile", "read it again, and decide anew"
+                f"server {self.name} was changed in the meantime", "read it again, then decide"
             )
 
     @property

@@ -51,7 +51,7 @@ class ServerURL:
         """What a person should know of how the URL was read."""
         if self.endpoint is None:
             return None
-        return f"{self.endpoint} is one call of a server: the server is {self.url}"
+        return f"{self.endpoint} is the path of one call: the server is {self.url}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ def _refuse_characters(text: str) -> None:
 
 def _refuse_bare_ipv6(netloc: str, text: str) -> None:
     if netloc.count(":") > 1 and not netloc.startswith("["):
-        raise _no_url(text, "an IPv6 address stands in brackets", "write [::1]:11434")
+        raise _no_url(text, "put an IPv6 address in brackets", "write [::1]:11434")
 
 
 def _host(netloc: str, host: str, text: str) -> str:

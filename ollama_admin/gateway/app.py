@@ -21,7 +21,7 @@ from ollama_admin.gateway.refusals import Refused
 from ollama_admin.gateway.relaying import Relaying
 
 App = Callable[[Scope, Any, Any], Awaitable[None]]
-_BUG = Failure(500, "internal_error", "this is a bug; the log of the server has more")
+_BUG = Failure(500, "internal_error", "this is a bug; see the server's log")
 _LISTED = (Kind.ALIVE, Kind.VERSION, Kind.TAGS, Kind.PS, Kind.MODELS, Kind.SHOW, Kind.STATUS)
 
 
@@ -104,7 +104,7 @@ class Gateway:
 def _not_served(exchange: Exchange) -> Refused:
     place = exchange.place
     if b"upgrade" in exchange.headers and place.path == "/v1/responses":
-        return Refused(426, "WebSocket is not spoken here: ask by POST")
+        return Refused(426, "WebSocket is not supported here: use POST")
     if not place.methods or Kind.NEVER in place.methods.values():
         return Refused(404, f"{place.path[:100]} is not served here")
     allowed = ", ".join(list(place.methods) + ["OPTIONS"])

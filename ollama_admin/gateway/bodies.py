@@ -29,7 +29,7 @@ _FIELD = re.compile(
     rb'(?:[ \t]*;[ \t]*filename\*?=(?:"(?:[^"\\\r\n]|\\[^\r\n])*"|[^\s";]*))*[ \t]*',
     re.IGNORECASE,
 )
-_BAD_FORM = "the form cannot be read in one way only"
+_BAD_FORM = "the form is ambiguous"
 _NO_JSON = "the body is not a JSON object in UTF-8"
 _TWICE = "the body names its model twice, or in another case than 'model'"
 # Ours, where Ollama's own paths are asked.
@@ -100,7 +100,7 @@ def _model_of(document: Mapping[str, Any]) -> str:
     if model is None or model == "":
         raise Refused(400, "model is required", 'name it in the body: "model": "..."')
     if not isinstance(model, str):
-        raise Refused(400, "model of the body is not a text")
+        raise Refused(400, "model in the body is not text")
     return model
 
 
@@ -117,8 +117,9 @@ def decoded(body: bytes, encoding: str) -> bytes:
         if encoding == "zstd":
             return _unpacked(body)
     except (zlib.error, ValueError) as exc:
-        raise Refused(400, f"the body is not {encoding} that can be read") from exc
-    raise Refused(415, f"bodies compressed as {encoding[:40]!a} are not read", "send gzip or zstd")
+        raise Refused(400, f"the body cannot be read as {encoding}") from exc
+    message = f"bodies compressed with {encoding[:40]!a} are not supported"
+    raise Refused(415, message, "send gzip or zstd")
 
 
 def _inflated(inflater: "zlib._Decompress", body: bytes) -> bytes:
@@ -159,7 +160,7 @@ def _model_of_form(body: bytes, content_type: str) -> str:
     """The one field `model` of a form (RFC 7578)."""
     form = _FORM.fullmatch(content_type)
     if form is None:
-        raise Refused(400, "the form has no boundary that can be read in one way only")
+        raise Refused(400, "the form has no unambiguous boundary")
     found = [
         body[start:end].decode(errors="replace")
         for name, start, end in _fields(body, b"--" + (form[1] or form[2]).encode("latin-1"))

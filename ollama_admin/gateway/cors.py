@@ -46,7 +46,7 @@ class Origins:
         """What an answer to a page of this origin carries; Refused for a foreign one."""
         if not self._is_allowed(origin, host):
             raise Refused(
-                403, "requests of other origins are refused", "allow it with --allow-origin"
+                403, "requests from other origins are refused", "allow it with --allow-origin"
             )
         return [
             (b"access-control-allow-origin", origin.encode("latin-1")),

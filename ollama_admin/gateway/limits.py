@@ -56,7 +56,9 @@ class Held:
         """Refused where so many bytes are not free now."""
         if size > self._room.free:
             raise Refused(
-                503, "the bodies of other requests take all the room there is", "ask again later"
+                503,
+                "the bodies of other requests take up all the memory set aside for them",
+                "try again later",
             )
         self._room.free -= size
         self._taken += size

@@ -106,7 +106,7 @@ class Relaying:
 async def looked_at(exchange: Exchange, body: bytes) -> Look:
     content_type, encoding = exchange.header(b"content-type"), exchange.header(b"content-encoding")
     if encoding and exchange.place.dialect is Dialect.OLLAMA:
-        raise Refused(415, "the body is compressed", "Ollama's own paths take it as it is")
+        raise Refused(415, "the body is compressed", "Ollama's own paths accept it as it is")
     if encoding:
         body = await asyncio.to_thread(decoded, body, encoding)
         exchange.take(len(body))

@@ -31,7 +31,7 @@ _SPOKEN: Mapping[str, frozenset[AuthType]] = {
     "token": frozenset({AuthType.BEARER, AuthType.API_KEY}),
 } | dict.fromkeys(("apikey", "api_key", "api-key"), _API_KEY)
 _NOT_SPOKEN = {
-    scheme: f"{scheme} authentication is not spoken"
+    scheme: f"{scheme} authentication is not supported"
     for scheme in ("session", "system_oauth", "digest", "negotiate", "ntlm")
 } | {"none": "the auth scheme is none"}
 _INFERRED = {
@@ -199,7 +199,7 @@ def _why(role: Role, pieces: Pieces, chosen: Fields | None) -> str:
 
 
 def _another(chosen: Fields) -> str:
-    return f"another credential counts: {chosen[AUTH_TYPE].source.place}"
+    return f"another credential is used: {chosen[AUTH_TYPE].source.place}"
 
 
 def _headers(piece: Sourced, chosen: Fields | None) -> Iterator[tuple[str, Sourced] | PlanEntry]:

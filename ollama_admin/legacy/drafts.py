@@ -133,7 +133,7 @@ class LegacyServer:
         strangers = others.keys() - self.pieces.keys() - {Role.HEADERS}
         for role, piece in others.items():
             if ours and role in strangers:
-                why = f"another credential counts: {ours[0].source.place}"
+                why = f"another credential is used: {ours[0].source.place}"
                 self.skip(piece.sources, why, COLUMNS[role])
             else:
                 self._add(self.pieces, role, piece)
@@ -171,7 +171,7 @@ class LegacyServer:
             where = first.source.place
             if known is self.fields and first.source.file == source.file and source.line:
                 where = f"{first.source.key}, line {first.source.line}"
-            self.skip([source], f"another value counts: {where}", COLUMNS.get(key, key))
+            self.skip([source], f"another value is used: {where}", COLUMNS.get(key, key))
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ def objects(binding: Binding, text: str) -> Iterator[tuple[str, dict[str, Json]]
     """The keys and values of a JSON object of objects."""
     document = values.parsed_json(binding, text)
     if not isinstance(document, dict):
-        raise values.problem(binding, "is JSON, but no object")
+        raise values.problem(binding, "is JSON, but not an object")
     for key, entry in document.items():
         if not isinstance(entry, dict):
             raise values.problem(binding, f"is JSON whose key {key[:100]!a} holds no object")
@@ -111,7 +111,7 @@ def _json_entries(binding: Binding, document: Json) -> list[Json]:
     if isinstance(document, list):
         return document
     if not isinstance(document, dict):
-        raise values.problem(binding, "is JSON, but no list of servers")
+        raise values.problem(binding, "is JSON, but not a list of servers")
     inner = next((value for key, value in document.items() if key.lower() in JSON_LISTS), None)
     if isinstance(inner, (list, dict)):
         return _json_entries(binding, inner)
@@ -133,7 +133,7 @@ def _item(binding: Binding, index: int, entry: Json) -> Item:
         url, name = named["url"] or named["whole"] or "", named["name"].strip()
         return Item(index=index, url=url.strip(), values={Role.NAME: name})
     if not isinstance(entry, dict):
-        raise values.problem(binding, f"is JSON whose entry {index + 1} is no server")
+        raise values.problem(binding, f"is JSON whose entry {index + 1} is not a server")
     fields, unused = json_fields(binding, entry)
     whole = fields.pop(Role.URL, None)
     if whole is None:

@@ -21,7 +21,7 @@ PROVIDER = "names Ollama as the program of the lines beside it"
 MENTION = "mentions the URL of an Ollama server, but is none: see `server add`"
 NO_SERVER = "there is no server to which it could belong"
 NOT_ALONE = "one of several models: name it with --model"
-NOT_COUNTED = "only counts where no Ollama variable names a model"
+NOT_COUNTED = "is only used where no Ollama variable names a model"
 
 _OF_KUBERNETES = re.compile(
     r".*_(?:PORT=(?:tcp|udp)://.*|"
@@ -92,7 +92,7 @@ class Scope(Fleet):
             elif winner is not binding and not is_about:
                 self.unrelated.append(binding)
             elif winner is not binding:
-                why = f"{'unset' if winner.is_unset else 'set'} again: {winner.place} counts"
+                why = f"{'unset' if winner.is_unset else 'set'} again: {winner.place} is used"
                 self.skipped.append(PlanEntry(binding=binding, why=why, shadowed_by=winner))
             elif is_about and binding.is_unset:
                 self._skip(binding, "unset", kind=Kind.ELSEWHERE)

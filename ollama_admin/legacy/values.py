@@ -260,4 +260,4 @@ def json_texts(binding: Binding, text: str) -> list[str]:
     document = parsed_json(binding, text)
     if isinstance(document, list) and all(isinstance(entry, str) for entry in document):
         return [str(entry) for entry in document]
-    raise problem(binding, "is JSON, but no list of texts")
+    raise problem(binding, "is JSON, but not a list of strings")

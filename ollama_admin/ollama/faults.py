@@ -55,9 +55,9 @@ NO_RUNNER = "process has terminated"  # in a 500: the process that was to answer
 
 # of statuses that no Ollama server sends, but a proxy before it
 _PROXY_HINTS = {
-    413: "the proxy before the server takes no body as long as this: raise its limit (nginx: "
+    413: "the proxy in front of the server accepts no body this long: raise its limit (nginx: "
     "client_max_body_size)",
-    504: "the proxy before the server waits too short a time, and a model may still be loading: "
+    504: "the proxy in front of the server gave up while a model may still be loading: "
     "raise its read timeout (nginx: proxy_read_timeout)",
 }
 _NO_HANDSHAKE = "the TLS handshake failed; does the port speak https?"
@@ -70,7 +70,7 @@ _SILENCE = "timed out waiting for data"
 _UNKNOWN_HOST = "its host name is not known"
 _SILENCES = (_SILENCE, "timed out after")
 _PHASES = (
-    ((httpx.ProxyError, ProxyFault), "the proxy does not pass requests on"),
+    ((httpx.ProxyError, ProxyFault), "the proxy does not forward requests"),
     ((HandshakeLate,), _NO_HANDSHAKE),
     ((httpx.ConnectTimeout, ConnectLate), "connecting timed out"),
     ((httpx.PoolTimeout,), "no connection became free"),
@@ -78,7 +78,7 @@ _PHASES = (
     ((httpx.WriteTimeout, WriteLate), "sending the request timed out"),
     (
         (httpx.RemoteProtocolError, ImproperAnswer, ConnectionClosed),
-        "the answer is not proper HTTP, or the connection was closed",
+        "the answer is not valid HTTP, or the connection was closed",
     ),
     (
         (httpx.ReadError, httpx.WriteError, httpx.CloseError, ConnectionBroken),
@@ -122,7 +122,7 @@ def translation(
         return unreachable(target, _reason(exc), may_pass_on=may_pass_on)
     if isinstance(exc, WebPage):
         message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
-        hint = "another program answers there, or a login before it: check port and path of the URL"
+        hint = "another program or a login page answers there: check the URL's port and path"
         return UpstreamError(message, hint)
     if isinstance(exc, BadAnswer):
         message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
@@ -232,9 +232,12 @@ def _connection_hint(target: Target, reason: str) -> str:
             "the URL's host must be in the certificate"
         )
     if reason.startswith(_SILENCES):
-        return "something listens there and is silent: it hangs, loads a model, or is no Ollama"
+        return (
+            "something listens there but stays silent: it hangs, is loading a model, or is not "
+            "Ollama"
+        )
     if reason == _UNKNOWN_HOST:
-        return "check how its host name is written, and that this machine can look it up"
+        return "check the spelling of the host name, and that this machine can resolve it"
     if url.scheme == "http" and url.port is None:
         right_url = _other_url(target, f"http://{url.netloc}:11434{url.path}")
         return f"the URL means port 80; Ollama listens on 11434: {right_url}"
@@ -266,7 +269,7 @@ def _prompt_too_long(target: Target, refusal: wire.Refusal) -> PromptTooLong:
 def _redirected(target: Target, path: str, location: str | None) -> UpstreamError:
     host = scrubbed(_host(location), target)
     message = f"server {target.ref} redirects {path} to {host}; redirects are not followed"
-    return UpstreamError(message, "register the server under the URL that answers itself")
+    return UpstreamError(message, "register the server under a URL that answers without a redirect")
 
 
 def _host(location: str | None) -> str:
@@ -280,7 +283,7 @@ def _unauthorized(target: Target, answer: Answer, explanation: str) -> ServerUna
     hint = "a proxy in front of it wants credentials"
     option = _options_for(answer.challenge)
     if target.secrets:
-        hint, option = "it does not accept the credentials; give others", "--secret-stdin"
+        hint, option = "it did not accept the credentials; give others", "--secret-stdin"
     if target.ref.id:
         hint += f": ollama-admin server update {target.ref.word} {option}"
     elif not target.secrets:
@@ -304,15 +307,15 @@ def _options_for(challenge: str | None) -> str:
 def _model_not_found(target: Target, model: str) -> ModelNotFound:
     hint = None
     if target.ref.id:
-        hint = f"read again what it has: ollama-admin discover {target.ref.word}"
+        hint = f"read again what it holds with: ollama-admin discover {target.ref.word}"
     return ModelNotFound(f"server {target.ref} has no model {model!r}", hint)
 
 
 def _path_not_known(target: Target, path: str, status: int) -> UpstreamError:
     hint = None
     if target.api_version is ApiVersion.NATIVE:
-        hint = "speak v1 to it, or check the path in its URL"
-    return UpstreamError(f"server {target.ref} knows no {path} ({status})", hint)
+        hint = "it may speak v1 (--api-version v1), or the path in its URL is wrong"
+    return UpstreamError(f"server {target.ref} does not know {path} ({status})", hint)
 
 
 def _reason(exc: Exception) -> str:

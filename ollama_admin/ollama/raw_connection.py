@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
             return
         rest = data[end:]
         if rest and head.framing == "none":
-            raise ImproperAnswer("the answer has a body where none may be")
+            raise ImproperAnswer("the answer has a body where none is allowed")
         self._head = head
         self._left = head.length
         body.is_over = head.framing == "none" or (head.framing == "length" and not head.length)

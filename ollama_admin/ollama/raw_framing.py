@@ -172,16 +172,16 @@ def _set_framing(head: Head, framings: list[tuple[bytes, bytes]], *, is_old: boo
     are equal.
     """
     if len(framings) > 1:
-        raise ImproperAnswer("the answer has several lengths")
+        raise ImproperAnswer("the answer has more than one length")
     ((key, value),) = framings
     if key == b"content-length":
         if not _LENGTH.fullmatch(value):
-            raise ImproperAnswer("the length of the answer is no number")
+            raise ImproperAnswer("the length of the answer is not a number")
         head.framing, head.length = "length", int(value)
     elif value.lower() == b"chunked" and not is_old:
         head.framing = "chunked"
     else:
-        raise ImproperAnswer("the answer has a transfer coding that is not known")
+        raise ImproperAnswer("the answer has an unknown transfer coding")
 
 
 def _members(value: bytes) -> list[bytes]:
@@ -256,4 +256,4 @@ class _Received:
 
 
 def _improper(what: str) -> ImproperAnswer:
-    return ImproperAnswer(f"the answer is not proper HTTP: {what}")
+    return ImproperAnswer(f"the answer is not valid HTTP: {what}")

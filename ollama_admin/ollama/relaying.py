@@ -99,8 +99,8 @@ class relayed:  # noqa: N801 (used as a function; written out, since it stands i
         """Raise what an exception means; return where it passes."""
         if isinstance(exc, OtherModel):
             raise ModelMismatch(
-                f"server {self._target.ref} answered as {exc.name!r}, asked was {self._model!r}",
-                "nothing of another model is accepted",
+                f"server {self._target.ref} answered as {exc.name!r}, not as {self._model!r}",
+                "nothing from another model is accepted",
             ) from exc
         error = translation(exc, self._target, self._path, self._sending)
         if error is not None:

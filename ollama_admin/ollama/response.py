@@ -291,13 +291,11 @@ def read_json(data: bytes) -> Any:
     try:
         return strict_json.loads(data)
     except RecursionError as exc:
-        raise BadAnswer("the answer is not JSON that can be read: nested too deep") from exc
+        raise BadAnswer("the answer cannot be read as JSON: nested too deep") from exc
     except ValueError as exc:
         if data.lstrip().startswith(b"<"):
-            raise WebPage(
-                f"the answer is not JSON that can be read: a web page{_titled(data)}"
-            ) from exc
-        raise BadAnswer("the answer is not JSON that can be read") from exc
+            raise WebPage(f"the answer cannot be read as JSON: a web page{_titled(data)}") from exc
+        raise BadAnswer("the answer cannot be read as JSON") from exc
 
 
 def page_title(body: bytes) -> str:

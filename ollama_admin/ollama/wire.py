@@ -394,7 +394,7 @@ def _kind(value: Any) -> str:
         dict: "an object",
         list: "a list",
         str: "text",
-        bool: "a truth value",
+        bool: "a boolean",
         type(None): "null",
     }
     return kinds.get(type(value), "a number")

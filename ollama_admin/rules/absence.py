@@ -17,7 +17,7 @@ def hint(asked: str, verdicts: Sequence[Verdict], known: list[str]) -> str:
     if holders:
         return f"inactive servers have it: {', '.join(holders)}"
     if any(verdict.obstacle is Obstacle.CAPABILITY for verdict in verdicts):
-        return "it is there, without that capability: see ollama-admin models -o json"
+        return "it is there, but without that capability: see ollama-admin models -o json"
     if near:
         return f"nearest: {', '.join(near)}"
     if not known:

@@ -145,8 +145,8 @@ class Answer:
             return
         if event.model not in self.accepted:
             raise ModelMismatch(
-                f"server {self.server} answered as {event.model!r}, asked was {self.model!r}",
-                "nothing of another model is accepted",
+                f"server {self.server} answered as {event.model!r}, not as {self.model!r}",
+                "nothing from another model is accepted",
             )
         self.is_named = True
 

@@ -60,7 +60,7 @@ def without_demand(candidates: Sequence[Candidate]) -> list[Candidate]:
     free = [candidate for candidate in candidates if candidate.demand is None]
     if not free:
         raise ModelMismatch(
-            f"what is asked for proves no build; demanded is {candidates[0].demand}",
+            f"such an answer proves no build, but {candidates[0].demand} is demanded",
             "leave the demand out, or remove the pin",
         )
     return free
@@ -138,8 +138,8 @@ def demand_of(candidate: Candidate, terms: Terms, demand: Demand | None) -> Dema
         )
     if demand is not None and not demand.allows(stored):
         raise ModelMismatch(
-            f"of model {candidate.name.text!r} on server {ref} the build {short(stored)} is "
-            f"stored, demanded is {demand}",
+            f"model {candidate.name.text!r} on server {ref} is stored as build {short(stored)}, "
+            f"but {demand} is demanded",
             "leave --verified out, or change the pin",
         )
     return Demand(digest=stored, by="--verified")
@@ -158,11 +158,12 @@ def refusal(
     ref, text = candidate.target.ref, candidate.name.text
     if demand is not None and candidate.is_remote:
         return ModelMismatch(
-            f"model {text!r} answers from a remote host, which proves no build: {demand}"
+            f"model {text!r} answers from a remote host, which proves no build, but {demand} "
+            "is demanded"
         )
     if demand is not None and not candidate.shows_digests:
         return ModelMismatch(
-            f"server {ref} is not Ollama and shows no digests; demanded is {demand}"
+            f"server {ref} is not Ollama and shows no digests, but {demand} is demanded"
         )
     if candidate.is_remote and not terms.allow_remote:
         return remote_refused(text, candidate.listed)
@@ -178,8 +179,8 @@ def not_carried(server: ServerRef, spoken: ApiVersion, lacking: str) -> InvalidI
     if server.id is not None:
         command = f": ollama-admin server update {server.word} --api-version native"
     return InvalidInput(
-        f"server {server} is spoken to as {spoken}, which cannot carry {lacking}",
-        f"leave it out, or if the server is Ollama speak native to it{command}",
+        f"the {spoken} API of server {server} cannot carry {lacking}",
+        f"leave it out, or if the server is Ollama, use its own API{command}",
     )
 
 

@@ -258,7 +258,7 @@ def _check_json(what: str, value: Json) -> None:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidInput(
-            f"{what} cannot be written as JSON", "NaN, infinity and half characters cannot"
+            f"{what} cannot be written as JSON", "NaN, infinity and lone surrogates cannot"
         ) from exc
 
 

@@ -145,14 +145,14 @@ def _obstacle_of_build(
     demand, terms, build = criteria.demand, criteria.terms, stored_build(server, model)
     is_remote = criteria.name.is_cloud or bool(model.remote_host or model.remote_model)
     if demand and is_remote:
-        why = f"the model runs at a remote host, which proves no build; demanded is {demand}"
+        why = f"the model runs at a remote host, which proves no build, but {demand} is demanded"
         return Obstacle.NOT_DEMANDED, why
     if terms.verified and (is_remote or not build):
         return Obstacle.NOT_DEMANDED, "no digest of it is stored that --verified could demand"
     if is_remote and not terms.allow_remote:
         return Obstacle.REMOTE, "the model runs at a remote host"
     if demand and not demand.allows(build):
-        why = f"its build is {_digest(build)}, demanded is {demand}"
+        why = f"its build is {_digest(build)}, but {demand} is demanded"
         return Obstacle.NOT_DEMANDED, why
     return None, ""
 
@@ -185,7 +185,7 @@ def demanded(terms: Terms, name: ModelName, pin: Pin | None) -> Demand | None:
     if terms.no_verify:
         raise Conflict(f"{pinned}, and --no-verify would not look", hint)
     if asked is not None and not pin.digest.startswith(asked):
-        raise Conflict(f"{pinned}, demanded is {short(asked)}", hint)
+        raise Conflict(f"{pinned}, but {short(asked)} is demanded", hint)
     return Demand(digest=pin.digest, by="pin")
 
 

@@ -50,7 +50,7 @@ def default_server(connection: Any, capability: str | None) -> Server:
             for known in store_models.capability_sets(connection)
         ):
             hint = (
-                "models have it, and no server says so: name one with --model; see "
+                "models have it, but no server is marked with it: name a model with --model; see "
                 f"ollama-admin models --capability {capability}"
             )
     if chosen is None:

@@ -188,7 +188,7 @@ class Dispatch:
                 if trail.begun or not candidates or not passes_on(exc):
                     raise
                 trail.failed(candidate, exc, began)
-                note(f"{exc.summary}; another server that holds the same build is asked")
+                note(f"{exc.summary}; asking another server that holds the same build")
             else:
                 return
 

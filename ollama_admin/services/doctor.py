@@ -177,7 +177,7 @@ def _version_findings(version: str | None) -> list[Finding]:
     if not version or not (0, 0, 0) < version_key(version) < SAFE_VERSION:
         return []
     safe = ".".join(map(str, SAFE_VERSION))
-    return [_warning(f"Ollama {version} has known holes; bring it to {safe} or newer")]
+    return [_warning(f"Ollama {version} has known vulnerabilities; update it to {safe} or newer")]
 
 
 def _exposure_findings(row: Server, *, answers: bool) -> list[Finding]:
@@ -188,10 +188,10 @@ def _exposure_findings(row: Server, *, answers: bool) -> list[Finding]:
     if row.auth_type is not AuthType.NONE or row.headers:
         if parts.scheme != "http":
             return []
-        text = "its credentials travel over plain http: everybody on the way can read them"
+        text = "its credentials travel over plain http: anyone on the way can read them"
         return [_warning(text)]
     if answers:
-        return [_warning("it answers without credentials to whoever reaches its port")]
+        return [_warning("it answers anyone who can reach its port, without credentials")]
     return []
 
 
@@ -205,7 +205,10 @@ def _secret_findings(status: SecretsStatus, settings: Settings) -> list[Finding]
         servers = ", ".join(status.unreadable)
         findings.append(_problem(f"the secrets of {servers} cannot be read: {way_back}"))
     if status.stale:
-        text = f"{status.stale} secrets are under an older key; run: ollama-admin secrets rotate"
+        text = (
+            f"{status.stale} secrets are encrypted under an older key; run: "
+            "ollama-admin secrets rotate"
+        )
         findings.append(_warning(text))
     return findings
 

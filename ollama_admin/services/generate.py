@@ -125,7 +125,7 @@ class _Generating(Carrier[Answer, Piece]):
 
 def _name_unknown_options(question: Question, caller: Caller) -> None:
     for key in unknown_options(question.options):
-        caller.note(f"option {key} is not one that Ollama is known to read; it is sent as given")
+        caller.note(f"Ollama is not known to read option {key}; it is sent as given")
 
 
 def _spent_on_thinking(answer: Answer) -> str | None:
@@ -137,7 +137,7 @@ def _spent_on_thinking(answer: Answer) -> str | None:
     tokens = "all tokens"
     if answer.output_tokens is not None:
         tokens = f"{answer.output_tokens} tokens"
-    return f"{tokens} of thinking, and no answer: give it more with --option num_predict=N"
+    return f"{tokens} of thinking, and no answer: allow more with --option num_predict=N"
 
 
 def _offers_tools(question: Question) -> bool:

@@ -140,7 +140,7 @@ class Heartbeat:
     def _tell_away(self, error: AdminError) -> None:
         if not self._is_away:
             self._note(
-                f"slots cannot be renewed: {error.message}; tried again every "
+                f"slots cannot be renewed: {error.message}; trying again every "
                 f"{self._times.renew / AWAY:g} s"
             )
         self._is_away = True
@@ -153,7 +153,7 @@ class Heartbeat:
             self._drop(held)
             lease.tell(
                 f"the request at server {lease.server.name} has held its slot for "
-                f"{self._times.longest:g} s; it is not renewed any more"
+                f"{self._times.longest:g} s; it is no longer renewed"
             )
             return False
         if not lease.is_owned and held.is_over:  # abandoned by a task that is done
@@ -170,7 +170,6 @@ class Heartbeat:
         if held.lease is not None:
             name = held.lease.server.name
             held.lease.tell(
-                f"the slot at server {name} was lost, the database was out of reach or this "
-                "process stood still; the answer goes on, beside those that the server's limit "
-                "allows"
+                f"the slot at server {name} was lost: the database was out of reach, or this "
+                "process was suspended; the answer goes on, no longer counted in its limit"
             )

@@ -33,7 +33,7 @@ class Pins:
         """
         names.model_name(name)
         if digest is not None and server is not None:
-            raise InvalidInput("a digest and a server are both given", "leave one of the two out")
+            raise InvalidInput("a digest and a server are both given", "leave one of them out")
         prefix = None
         if digest is not None:
             prefix = digest_prefix(digest)
@@ -126,10 +126,10 @@ def _agreed(
 
 def _unlisted(connection: Any, name: str, nobody: str) -> ModelNotFound:
     near = nearest(name, store_models.similar_names(connection, name))
-    hint = "read what servers have with: ollama-admin discover"
+    hint = "read what servers hold with: ollama-admin discover"
     if names.model_key(name) in map(names.model_key, near):
         hint = (
-            "whoever lists it tells no digest of a build, or is not asked here; see: "
+            "the servers that list it show no digest, or were not asked; see: "
             "ollama-admin models --by-model"
         )
     elif near:

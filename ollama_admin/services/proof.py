@@ -66,7 +66,7 @@ def require(candidate: Candidate, judgement: Judgement) -> str | None:
         if judgement.proof is Proof.REMOTE:
             doubt = f"a remote host answered for model {candidate.name}"
     raise ModelMismatch(
-        f"{doubt}; demanded was {candidate.demand}", "what was shown is not accepted; ask again"
+        f"{doubt}; {candidate.demand} was demanded", "what was shown is not accepted; ask again"
     )
 
 
@@ -77,12 +77,12 @@ async def _demanded(
     listing = await lists.recent(ref, endpoint, within=within)
     model = listing.only(candidate.name)
     if model is None:
-        raise ModelNotFound(f"server {ref} does not list model {name!r} any more")
+        raise ModelNotFound(f"server {ref} no longer lists model {name!r}")
     if not demand.allows(model.digest):
         raise ModelMismatch(
-            f"model {name!r} on server {ref} is build {short(model.digest)} now, demanded is "
-            f"{demand}; nothing was sent to it",
-            "read again what it holds: ollama-admin discover",
+            f"model {name!r} on server {ref} is now build {short(model.digest)}, but {demand} "
+            "is demanded; nothing was sent to it",
+            "read again what it holds with: ollama-admin discover",
             may_pass_on=True,
         )
     return model
@@ -95,7 +95,7 @@ def _doubt(candidate: Candidate, judgement: Judgement) -> str | None:
         if candidate.server is not None:
             command = f"discover {candidate.server.ref.word}"
         return (
-            f"{model} is build {short(judgement.drift.after)}, known was "
+            f"{model} is now build {short(judgement.drift.after)}, not "
             f"{short(judgement.drift.before)}: it was moved; to accept it run: ollama-admin "
             f"{command}"
         )

@@ -54,7 +54,7 @@ class Receipts:
         if type(limit) is not int or not 1 <= limit <= MOST:
             raise InvalidInput(f"the limit must be a whole number from 1 to {MOST}, not {limit!a}")
         if sort is not None and sort not in SORTS:
-            raise InvalidInput(f"cannot sort by {sort!a}", f"these can be: {', '.join(SORTS)}")
+            raise InvalidInput(f"cannot sort by {sort!a}", f"choose from: {', '.join(SORTS)}")
         wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed)
         return await self._db.read(store.newest, wanted, limit, sort=sort)
 

@@ -210,7 +210,7 @@ class Registry:
         if isinstance(exc, SchemaOutOfDate):
             self.forget()
             self._moved = exc
-            what_is_known = "is not used any more"
+            what_is_known = "is no longer used"
         if not self._is_away:
             self._tell(
                 f"changes of the registry cannot be seen: {exc.message}; what is known of it "

@@ -227,7 +227,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
             )
         if not is_whole:
             if not answer.is_begun:
-                raise UpstreamError(f"server {server} answered with nothing that is an answer")
+                raise UpstreamError(f"server {server} sent nothing that is an answer")
             raise StreamInterrupted(
                 f"the answer of server {server} ended without its end mark",
                 "what was shown is incomplete; ask again",

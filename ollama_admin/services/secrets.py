@@ -90,7 +90,7 @@ class StoredSecrets:
             return await self.status()
         if not own_key_file(self._settings).exists() and not (await self.status()).secrets:
             raise InvalidInput(
-                "there is no secret and no key yet", "the first secret that is stored makes a key"
+                "there is no secret and no key yet", "storing the first secret makes a key"
             )
         newest = new_key()
         await self._db.write(self._add_key, newest)

@@ -63,10 +63,10 @@ def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
     for column in clear:
         if column not in CLEARABLE:
             raise InvalidInput(
-                f"{column!a} cannot be cleared", f"these can: {', '.join(CLEARABLE)}"
+                f"{column!a} cannot be cleared", f"choose from: {', '.join(CLEARABLE)}"
             )
         if given.get(column) is not None:
-            raise InvalidInput(f"{column} is both given and cleared", "leave one of the two out")
+            raise InvalidInput(f"{column} is both given and cleared", "leave one of them out")
     empty: dict[str, Any] = {
         "auth": {"auth_type": AuthType.NONE, "auth_config": {}},
         "capabilities": {"capabilities": []},

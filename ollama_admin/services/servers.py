@@ -199,9 +199,7 @@ class Servers:
         if_state: Collection[str] | None,
     ) -> Server:
         if not values and given.is_nothing:
-            raise InvalidInput(
-                "nothing to change was given", "see: ollama-admin server update --help"
-            )
+            raise InvalidInput("no change was given", "see: ollama-admin server update --help")
         before, after = await self._db.change(self._change, server, values, given, clear, if_state)
         if before.url != after.url:
             await self._with_note(after)
@@ -219,8 +217,8 @@ class Servers:
         spellings = urls.other_spellings(server.url)
         for other in await self._db.read(store.at_urls, spellings):
             self._note(
-                f"{server.url} and {other.url} of server {other.name} may be one server; "
-                "each has a limit of its own"
+                f"{server.url} and {other.url} of server {other.name} may be the same "
+                "server; each row has its own limit"
             )
         return server
 

@@ -214,8 +214,8 @@ class Slots:
     def _tell_unreturned(self, some: Sequence[Held], error: AdminError) -> None:
         for name in sorted({self._pools[held.key.server_id].server.name for held in some}):
             self._note(
-                f"the slot at server {name} was not given back: {error.message}; "
-                f"it becomes free by itself within {self._times.ttl:g} s"
+                f"the slot at server {name} could not be released: {error.message}; "
+                f"it frees itself within {self._times.ttl:g} s"
             )
 
     # waiting

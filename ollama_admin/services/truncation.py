@@ -54,7 +54,7 @@ async def truncated(
         return False if is_refused else None
     note(
         f"server {candidate.target.ref} ({version}) read {tokens} tokens, "
-        "all that its context holds: the prompt was probably cut; give it a larger one with "
+        "all that its context holds: the prompt was probably cut; allow a larger one with "
         "--option num_ctx=N"
     )
     return True

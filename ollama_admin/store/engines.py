@@ -94,7 +94,7 @@ def make_private_file(path: Path, *, folders: bool = False) -> None:
         pass
     except FileNotFoundError as exc:
         raise DatabaseUnavailable(
-            f"the database file {path} cannot be made: there is no folder {target.parent}",
+            f"the database file {path} cannot be created: there is no folder {target.parent}",
             _folder_hint(path),
         ) from exc
     except OSError as exc:
@@ -107,7 +107,7 @@ def make_private_file(path: Path, *, folders: bool = False) -> None:
 def _folder_hint(path: Path) -> str:
     if "~" in path.parts:
         return f"~ means nothing in a URL: write sqlite:///{Path.home()}/..."
-    return f"make the folder, or name another file with --database-url or {DATABASE_URL}"
+    return f"create the folder, or name another file with --database-url or {DATABASE_URL}"
 
 
 @contextmanager

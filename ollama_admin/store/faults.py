@@ -101,7 +101,7 @@ def _translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
         return _sqlite(exc.orig, settings)
     if exc.orig is not None and hasattr(exc.orig, "sqlstate"):
         return postgres_faults.translate(exc, settings)
-    return InvalidInput("the database does not accept one of the values")
+    return InvalidInput("the database rejected one of the values")
 
 
 def _refused_by_constraint(orig: Any) -> AdminError:
@@ -109,13 +109,13 @@ def _refused_by_constraint(orig: Any) -> AdminError:
         getattr(orig, "sqlstate", None) in _BROKEN_RULES
         or getattr(orig, "sqlite_errorname", None) in _BROKEN_RULES
     ):
-        return InvalidInput("the database does not accept one of the values")
+        return InvalidInput("the database rejected one of the values")
     diagnostics = getattr(orig, "diag", None)
     subject = getattr(diagnostics, "constraint_name", None) or str(orig)
     if "name_key" in subject:
-        return ServerExists("a server of that name was just added by somebody else")
+        return ServerExists("somebody else just added a server with that name")
     if "url" in subject:
-        return ServerExists("a server with that URL was just added by somebody else")
+        return ServerExists("somebody else just added a server with that URL")
     return Conflict(
         "the change conflicts with another one made at the same time", "run the command again"
     )
@@ -130,4 +130,4 @@ def _sqlite(orig: sqlite3.Error, settings: Settings) -> AdminError:
         return DatabaseUnavailable(*_FOREIGN_TEXT)
     if "no such table" in str(orig) or "no such column" in str(orig):
         return SchemaOutOfDate("the database's tables are not those of this version", MIGRATE_HINT)
-    return InvalidInput("the database does not accept one of the values")
+    return InvalidInput("the database rejected one of the values")

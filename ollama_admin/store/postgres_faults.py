@@ -59,7 +59,7 @@ _CONNECT_PROBLEMS = (
     (r"password authentication failed", _REFUSED, "check the user and the password"),
     (
         r"no password supplied",
-        "the database wants a password",
+        "the database needs a password",
         "put it into OLLAMA_ADMIN_DATABASE_URL",
     ),
     (r"not permitted to log in", _REFUSED, "let it log in: ALTER ROLE NAME LOGIN"),
@@ -72,7 +72,7 @@ _CONNECT_PROBLEMS = (
     (r"does not exist", "the database does not exist", "create it: createdb NAME"),
     (
         r"not currently accepting connections",
-        "the database lets nobody in",
+        "the database accepts no connections",
         "allow it: ALTER DATABASE NAME ALLOW_CONNECTIONS true",
     ),
     (
@@ -87,7 +87,7 @@ _CONNECT_PROBLEMS = (
     ),
     (
         r"server does not support ssl",
-        "the database speaks no TLS",
+        "the database does not speak TLS",
         "set ssl = on there, or leave sslmode out of the URL",
     ),
     (
@@ -102,12 +102,12 @@ _CONNECT_PROBLEMS = (
     ),
     (
         r"statement pooling mode",
-        "the pooler before the database keeps no transaction together",
+        "the pooler in front of the database does not keep a transaction together",
         "set pool_mode = transaction there",
     ),
     (
         r"unsupported startup parameter",
-        "the pooler before the database does not take a parameter",
+        "the pooler in front of the database does not accept a parameter",
         "leave it out of the URL, or name it in its ignore_startup_parameters",
     ),
     (
@@ -125,7 +125,7 @@ _UNREACHABLE = (
 _URL_PROBLEMS = (
     (
         r"invalid sslmode value",
-        "the database URL has an sslmode that libpq does not know",
+        "the database URL has an unknown sslmode",
         f"write one of {', '.join(urls.SSL_MODES)}",
     ),
     (
@@ -161,7 +161,7 @@ def translate(exc: sa.DBAPIError, settings: Settings) -> AdminError:
             "the database URL cannot be used", "check what follows the ? in it"
         )
     if isinstance(exc, sa.DataError):
-        return InvalidInput("the database does not accept one of the values")
+        return InvalidInput("the database rejected one of the values")
     return DatabaseUnavailable(
         _told(f"the database failed with code {state}", exc, settings),
         "look for it in the database's log",

@@ -125,8 +125,8 @@ def find(connection: Connection, receipt: int | str) -> Receipt:
     if not rows:
         raise NotFound(
             f"no receipt has the id {text[:100]!a}",
-            "see which there are: ollama-admin receipts list; that of an answer is written soon "
-            "after it",
+            "see which there are with: ollama-admin receipts list; an answer's receipt is written "
+            "soon after it",
         )
     return rows[0]
 

@@ -100,7 +100,7 @@ def require_writable(connection: Connection) -> None:
     wait_up_to(connection, LOOK_PATIENCE)
     if connection.scalar(text(_IS_READ_ONLY)):
         raise DatabaseUnavailable(
-            "the database can only be read: it is a standby, or set to read only",
+            "the database is read-only: it is a standby, or set to read-only",
             "name the primary in OLLAMA_ADMIN_DATABASE_URL",
         )
     connection.execute(select(servers.c.id).limit(1))

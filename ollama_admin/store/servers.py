@@ -233,7 +233,7 @@ def remove(connection: Connection, server: int | str, *, force: bool = False) ->
         running = "1 request runs" if in_use == 1 else f"{in_use} requests run"
         raise Conflict(
             f"{running} at server {ref.name}, or did a second ago",
-            "wait until they have ended, or remove it all the same with --force",
+            "wait until they have ended, or remove it anyway with --force",
         )
     if not connection.execute(delete(servers).where(servers.c.id == ref.id)).rowcount:
         raise ServerNotFound(f"the server {_called(server)} was removed meanwhile")

@@ -167,7 +167,7 @@ def _in_our_words(url: URL) -> URL:
     ssl, schema = url.query.get("ssl"), url.query.get("schema") or url.query.get("currentSchema")
     if ssl is not None:
         if ssl not in _SSL:
-            raise InvalidInput("the database URL has an ssl that libpq does not know", _SSL_HINT)
+            raise InvalidInput("the database URL has an unknown ssl", _SSL_HINT)
         if (mode := _SSL[str(ssl)]) is not None and "sslmode" not in url.query:
             url = url.update_query_dict({"sslmode": mode})
     if schema not in (None, "public"):

@@ -113,8 +113,8 @@ def test_it_says_where_it_listens_whose_token_it_takes_and_what_it_refuses(
     assert notes == [
         "the token is the one in OLLAMA_ADMIN_API_TOKEN",
         (
-            "requests need the token as their key; the REST API also one of these host names: "
-            "127.0.0.1, ::1, api.example, localhost"
+            "every request needs the token as its key; those to the REST API also need one of "
+            "these host names: 127.0.0.1, ::1, api.example, localhost"
         ),
         "link-local, multicast, unspecified and metadata addresses are never connected to",
         "requests may name registered servers only",
@@ -211,7 +211,7 @@ def test_without_uvloop_the_loop_of_asyncio_serves(sqlite_url: str) -> None:
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == (
-            "note: uvloop is not installed: the loop of asyncio serves, which is slower\n"
+            "note: uvloop is not installed: serving on asyncio's own loop, which is slower\n"
         )
         found = None
         while found is None:

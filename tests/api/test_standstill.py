@@ -72,4 +72,4 @@ def test_command_that_cannot_give_its_slot_back_says_so_and_ends(
         leave(process)
         ran = process.ended()
     assert ran.exit_code == code
-    assert re.search("the slot at server gpu was not given back: .* does not answer", ran.stderr)
+    assert re.search("the slot at server gpu could not be released: .* does not answer", ran.stderr)

@@ -53,7 +53,7 @@ def test_demo_shows_the_whole_job_and_leaves_nothing(
     assert '"model":"llama3.2:3b"' in ran.stdout
     assert "Another build" not in ran.stdout
     assert "nothing was sent to it" in ran.stdout
-    assert "qwen3-vl:8b on ollama-1 is another build now" in ran.stdout
+    assert "qwen3-vl:8b on ollama-1 is now another build" in ran.stdout
     assert (
         "error: no active server has model 'qwen3-vl:32b'\nhint: nearest: qwen3-vl:8b\n"
         in ran.stdout

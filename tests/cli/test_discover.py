@@ -65,7 +65,7 @@ def test_changed_build_is_told_on_stderr(cli: Cli, serve: Serve) -> None:
     assert row.split() == ["one", "0", "1", "0", "0", "-"]
     assert (
         ran.stderr
-        == f"note: alpha:latest on one is another build now: {old[:12]} -> {new.digest[:12]}\n"
+        == f"note: alpha:latest on one is now another build: {old[:12]} -> {new.digest[:12]}\n"
     )
 
 

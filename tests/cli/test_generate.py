@@ -122,7 +122,7 @@ def test_failing_server_fails_the_command_and_no_other_is_asked(cli: Cli, serve:
 
 def test_server_url_with_the_path_of_one_call_means_its_server(cli: Cli, serve: Serve) -> None:
     ran = cli("generate", "--server-url", f"{serve('alpha').url}/api/chat", "-m", "alpha", "hi")
-    assert (ran.exit_code, "note: /api/chat is one call" in ran.stderr) == (0, True)
+    assert (ran.exit_code, "note: /api/chat is the path of one call" in ran.stderr) == (0, True)
 
 
 def test_capability_of_a_server_or_a_model_chooses(cli: Cli, serve: Serve) -> None:
@@ -675,7 +675,7 @@ def test_option_that_ollama_does_not_know_is_sent_and_named(sqlite_cli: Cli, ser
         "generate", "--server-url", fake.url, "-m", "alpha", "hi", "--option", "mirostat=2"
     )
     assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
-    assert "note: option mirostat is not one that Ollama is known to read" in ran.stderr
+    assert "note: Ollama is not known to read option mirostat" in ran.stderr
     assert asked(fake)[0]["options"] == {"mirostat": 2}
 
 

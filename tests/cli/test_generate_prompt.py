@@ -284,7 +284,7 @@ def test_name_of_a_model_alone_is_not_sent_as_a_prompt(cli: Cli, fleet: FakeOlla
         ran = cli("generate", "phi4:14b", stdin=stdin)
         assert (ran.exit_code, ran.stdout) == (2, "")
         error, hint = ran.stderr.splitlines()
-        assert error == "error: 'phi4:14b' is a model, and no prompt is given"
+        assert error == "error: 'phi4:14b' is a model, but no prompt is given"
         assert hint.startswith("hint: ollama-admin generate phi4:14b PROMPT")
     assert asked(fleet) == []
 

@@ -51,7 +51,7 @@ def test_moved_build_is_answered_with_a_note_and_named_in_json(
     ran = cli("generate", "-m", "alpha", "hi")
     assert (ran.exit_code, ran.stdout) == (0, "I am alpha")
     assert ran.stderr == (
-        f"note: model alpha:latest on server gpu is build {NEW.digest[:12]}, known was "
+        f"note: model alpha:latest on server gpu is now build {NEW.digest[:12]}, not "
         f"{OLD.digest[:12]}: "
         "it was moved; to accept it run: ollama-admin discover gpu\n"
     )
@@ -84,7 +84,7 @@ def test_build_that_moves_while_it_answers_fails_after_the_text_where_it_is_dema
     ran = process.ended()
     assert (ran.exit_code, ran.stdout) == (6, "I am alpha")
     assert "moved or removed while it answered" in ran.stderr
-    assert "demanded was" in ran.stderr
+    assert "was demanded" in ran.stderr
 
 
 def test_unaccepted_text_is_not_shown_without_streaming(
@@ -123,8 +123,8 @@ def test_attempts_tell_each_try_and_why_it_failed(cli: Cli, serve: Serve) -> Non
     assert attempt["server"] == {"id": 1, "name": "one", "url": one.url}
     assert attempt["error"]["code"] == "upstream_error"
     assert ran.stderr == (
-        "note: server one answered 502 to /api/generate; another server that holds the same build "
-        "is asked\n"
+        "note: server one answered 502 to /api/generate; asking another server that holds the same "
+        "build\n"
     )
 
 

@@ -110,7 +110,7 @@ def test_plan_is_a_line_for_each_server_and_ends_with_what_can_be_deleted(
         "? .env:9     ignored    OLLAMA_FROBNICATE (not understood)",
     ]
     assert not any("KEEP_ALIVE" in line for line in lines)
-    start = lines.index("these lines can be deleted, once your programs ask ollama-admin:")
+    start = lines.index("you can delete these lines once your programs ask ollama-admin:")
     deletable = [line.split()[-1] for line in lines[start + 1 :]]
     assert {"OLLAMA_URL_1", "OLLAMA_URL_2", "OLLAMA_MODEL"} <= set(deletable)
     assert not {"DATABASE_PASSWORD", "OLLAMA_FROBNICATE"} & set(deletable)
@@ -123,7 +123,7 @@ def test_verbose_names_every_line_with_what_becomes_of_it(cli: Cli, env: Path) -
     )
     assert any(line.startswith("  .env:8 ") and "not a client setting" in line for line in lines)
     assert "nothing was changed (--dry-run)" in lines
-    assert not any("can be deleted" in line for line in lines)
+    assert not any("you can delete" in line for line in lines)
 
 
 def test_plan_marks_what_is_the_same_what_differs_and_what_changes(cli: Cli, env: Path) -> None:

@@ -62,8 +62,8 @@ def test_an_empty_list_says_where_it_looked(tmp_path: Path) -> None:
     ran = Cli().json("--database-url", f"sqlite:///{tmp_path}/typo.db", "server", "list")
     assert ran.data == []
     assert ran.stderr == (
-        f"note: there is no database yet: {tmp_path}/typo.db is made by server add, import-env or "
-        "migrate\n"
+        "note: there is no database yet: server add, import-env or migrate creates "
+        f"{tmp_path}/typo.db\n"
     )
 
 

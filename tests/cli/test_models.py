@@ -263,5 +263,7 @@ def test_capability_that_models_have_and_no_server_is_told_apart(cli: Cli, serve
     fake = serve("alpha")
     assert cli("server", "add", "one", fake.url, "--discover").exit_code == 0
     hint = cli.json("generate", "--capability", "completion", "hi").error["hint"]
-    assert hint.startswith("models have it, and no server says so: name one with --model")
+    assert hint.startswith(
+        "models have it, but no server is marked with it: name a model with --model"
+    )
     assert cli.json("generate", "--capability", "song", "hi").error["hint"] == "use --model"

@@ -85,7 +85,7 @@ def test_what_is_no_field_and_no_limit_is_refused_with_what_is(
     assert ran.failure == (2, "invalid_input")
     assert problem in ran.error["message"]
     if "sort" in problem:
-        assert ran.error["hint"].startswith("these can be: ")
+        assert ran.error["hint"].startswith("choose from: ")
 
 
 def test_pins_are_sorted(fleet: Cli) -> None:

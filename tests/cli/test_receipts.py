@@ -272,7 +272,7 @@ def test_prune_deletes_nothing_that_nobody_confirmed(cli: Cli, write: Write, spa
     write(timedelta(days=91))
     refused = cli("receipts", "prune")
     assert refused.exit_code == 2
-    assert refused.stderr.endswith("hint: add --yes to do it without asking\n")
+    assert refused.stderr.endswith("hint: add --yes to go ahead without asking\n")
     for typed, code, left in ((b"n\n", 2, 1), (b"y\n", 0, 0)):
         process = spawn("receipts", "prune", terminals=("stdin",), stdin=None)
         process.until_stderr(b"Delete all receipts older than 90d from the database? [y/N]")

@@ -145,10 +145,10 @@ def test_dialect_is_told_by_the_option_or_by_the_url(
 
 def test_the_path_of_one_call_is_cut_off_with_a_note(cli: Cli) -> None:
     ran = cli("server", "add", "gpu", "http://127.0.0.1:9/ollama/api/generate", "--no-check")
-    assert "note: /api/generate is one call of a server" in ran.stderr
+    assert "note: /api/generate is the path of one call of a server" in ran.stderr
     assert cli.json("server", "show", "gpu").data["url"] == "http://127.0.0.1:9/ollama"
     ran = cli("server", "update", "gpu", "--url", "http://127.0.0.1:9/v1/chat/completions")
-    assert "note: /v1/chat/completions is one call" in ran.stderr
+    assert "note: /v1/chat/completions is the path of one call" in ran.stderr
     assert cli.json("server", "show", "gpu").data["url"] == "http://127.0.0.1:9"
 
 
@@ -849,7 +849,7 @@ def test_another_default_names_the_one_before(one: Cli) -> None:
 
 def test_name_and_url_in_the_wrong_order_are_told(cli: Cli) -> None:
     error = cli.json("server", "add", "http://gpu:11434", "one", "--no-check").error
-    assert error["message"] == "'http://gpu:11434' is a URL, and the name stands before it"
+    assert error["message"] == "'http://gpu:11434' is a URL: the name comes first"
     assert error["hint"] == "ollama-admin server add one http://gpu:11434"
     assert cli.json("server", "list").data == []
 
@@ -859,8 +859,8 @@ def test_another_name_of_this_machine_at_the_same_port_is_noted(cli: Cli) -> Non
     ran = cli("server", "add", "two", "127.0.0.1", "--no-check")
     assert ran.exit_code == 0
     assert ran.stderr == (
-        "note: http://127.0.0.1:11434 and http://localhost:11434 of server one may be one server; "
-        "each has a limit of its own\n"
+        "note: http://127.0.0.1:11434 and http://localhost:11434 of server one may be the same "
+        "server; each row has its own limit\n"
     )
     assert cli("server", "add", "three", "127.0.0.1:11435", "--no-check").stderr == ""
     moved = cli("server", "update", "three", "--url", "http://[::1]:11434")
@@ -872,7 +872,7 @@ def test_another_name_of_this_machine_at_the_same_port_is_noted(cli: Cli) -> Non
 
 def test_the_other_scheme_at_the_same_port_is_noted(cli: Cli) -> None:
     assert cli("server", "add", "one", "http://gpu:443", "--no-check").stderr == ""
-    assert "of server one may be one server" in (
+    assert "of server one may be the same server" in (
         cli("server", "add", "two", "https://gpu", "--no-check").stderr
     )
 

@@ -75,7 +75,7 @@ def test_the_path_of_one_call_is_no_part_of_a_server(prefix: str, tail: str) -> 
     read = server_url(f"https://gw.example.com{prefix}{tail}")
     assert (read.url, read.endpoint) == (f"https://gw.example.com{prefix}", tail.rstrip("/"))
     assert read.v1 is tail.startswith("/v1")
-    assert read.note == f"{read.endpoint} is one call of a server: the server is {read.url}"
+    assert read.note == f"{read.endpoint} is the path of one call: the server is {read.url}"
 
 
 @pytest.mark.parametrize("path", ["/api/generates", "/api/blobs", "/v1/other", "/generate", "/v1"])

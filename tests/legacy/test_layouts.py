@@ -419,7 +419,7 @@ def test_one_url_under_several_names_is_one_server() -> None:
         "OLLAMA_HOST_1",
         "OLLAMA_HOST_PRIMARY",
     ]
-    assert why(text) == {"OLLAMA_MODEL_1": "another value counts: OLLAMA_MODEL, line 4"}
+    assert why(text) == {"OLLAMA_MODEL_1": "another value is used: OLLAMA_MODEL, line 4"}
 
 
 def test_different_urls_never_share_a_name() -> None:
@@ -453,9 +453,9 @@ def test_the_first_file_counts_for_a_url_of_several() -> None:
     assert {
         skip.binding.key: skip.why for skip in found.skipped if skip.binding.file == "1.env"
     } == {
-        "OLLAMA_API_KEY": "another value counts: .env, line 2: OLLAMA_API_KEY",
-        "OLLAMA_MODEL": "another value counts: .env, line 3: OLLAMA_MODEL",
-        "OLLAMA_PASSWORD": "another credential counts: .env, line 2: OLLAMA_API_KEY",
+        "OLLAMA_API_KEY": "another value is used: .env, line 2: OLLAMA_API_KEY",
+        "OLLAMA_MODEL": "another value is used: .env, line 3: OLLAMA_MODEL",
+        "OLLAMA_PASSWORD": "another credential is used: .env, line 2: OLLAMA_API_KEY",
     }
 
 
@@ -660,7 +660,7 @@ def test_secrets_belong_to_the_server_of_their_number() -> None:
         ),
         (
             "OLLAMA_USERNAME=u\nOLLAMA_PASSWORD=p\nOLLAMA_AUTH_SCHEME=digest",
-            "digest authentication is not spoken",
+            "digest authentication is not supported",
         ),
         ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=none", "the auth scheme is none"),
         ("OLLAMA_API_KEY=k-1\nOLLAMA_AUTH_TYPE=hunter2", "the auth scheme is not known"),
@@ -690,9 +690,9 @@ def test_a_second_credential_is_ignored_and_says_which_counts() -> None:
         "OLLAMA_URL=http://u:p@a\nOLLAMA_API_KEY=k-1\nOLLAMA_PASSWORD=q\nOLLAMA_BASIC_AUTH=u:r"
     )
     assert reasons == {
-        "OLLAMA_API_KEY": "another credential counts: .env, line 1: OLLAMA_URL",
-        "OLLAMA_PASSWORD": "another value counts: .env, line 1: OLLAMA_URL",
-        "OLLAMA_BASIC_AUTH": "another credential counts: .env, line 1: OLLAMA_URL",
+        "OLLAMA_API_KEY": "another credential is used: .env, line 1: OLLAMA_URL",
+        "OLLAMA_PASSWORD": "another value is used: .env, line 1: OLLAMA_URL",
+        "OLLAMA_BASIC_AUTH": "another credential is used: .env, line 1: OLLAMA_URL",
     }
 
 
@@ -726,7 +726,7 @@ def test_headers_are_secrets_one_by_one() -> None:
         "a header that is given twice",
         "a header without a text",
         "a placeholder",
-        "another credential counts: .env, line 2: OLLAMA_API_KEY",
+        "another credential is used: .env, line 2: OLLAMA_API_KEY",
         "header Host cannot be set: HTTP itself uses it",
     ]
 

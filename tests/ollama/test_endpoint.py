@@ -247,7 +247,7 @@ async def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         == "server gpu (http://gpu.invalid:11434) cannot be reached: its host name is not known"
     )
     assert caught.value.hint == (
-        "check how its host name is written, and that this machine can look it up"
+        "check the spelling of the host name, and that this machine can resolve it"
     )
 
 
@@ -300,7 +300,7 @@ async def test_a_silent_server_on_this_machine_is_not_told_to_be_started(fake: F
     async with endpoint(fake.url, Times(metadata=0.2)) as asked:
         with pytest.raises(ServerUnreachable) as caught:
             await asked.version()
-    assert (caught.value.hint or "").startswith("something listens there and is silent")
+    assert (caught.value.hint or "").startswith("something listens there but stays silent")
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ async def test_https_that_breaks_after_the_handshake_is_not_called_a_failed_hand
     async with tls_server([]) as port, endpoint(f"https://localhost:{port}") as asked:
         with pytest.raises(ServerUnreachable) as caught:
             await asked.version()
-    assert "the answer is not proper HTTP, or the connection was closed" in caught.value.message
+    assert "the answer is not valid HTTP, or the connection was closed" in caught.value.message
 
 
 def test_bytes_that_are_waited_for_over_https_are_no_reason() -> None:
@@ -569,7 +569,7 @@ async def test_an_unknown_model_is_named_with_its_server(fake: FakeOllama) -> No
             with pytest.raises(ModelNotFound) as caught:
                 await calling(asked)
         assert caught.value.message == "server gpu has no model 'nope'"
-        assert caught.value.hint == "read again what it has: ollama-admin discover gpu"
+        assert caught.value.hint == "to read again what it holds with: ollama-admin discover gpu"
     assert len(fake.requests) == 2
 
 
@@ -589,7 +589,7 @@ async def test_a_path_that_a_server_does_not_know_is_no_missing_model(
     error = await failure(fake, path, calling, Recording.load(recording))
     assert type(error) is UpstreamError
     assert error.message == f"server gpu knows no {path} ({Recording.load(recording).status})"
-    assert error.hint == "speak v1 to it, or check the path in its URL"
+    assert error.hint == "it may speak v1 (--api-version v1), or the path in its URL is wrong"
 
 
 @every_call
@@ -969,7 +969,7 @@ async def test_chunks_win_over_a_length_or_both_are_refused(fake: FakeOllama) ->
         if TRANSPORT.get() is HTTP:
             assert await asked.models(is_ollama=True) == []
             return
-        with pytest.raises(ServerUnreachable, match="the answer is not proper HTTP"):
+        with pytest.raises(ServerUnreachable, match="the answer is not valid HTTP"):
             await asked.models(is_ollama=True)
 
 

@@ -363,10 +363,7 @@ async def test_what_cannot_be_read_names_the_server_and_the_path_without_its_que
         with pytest.raises(UpstreamError) as refused:
             async with asked.stream("GET", "/x?key=hunter2"):
                 raise AssertionError
-    assert (
-        caught.value.message
-        == "server gpu, /x: the answer is not JSON that can be read: a web page"
-    )
+    assert caught.value.message == "server gpu, /x: the answer cannot be read as JSON: a web page"
     assert refused.value.message == "server gpu answered 500 to /x"
 
 

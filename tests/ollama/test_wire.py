@@ -441,7 +441,7 @@ def test_an_error_text_can_be_stored() -> None:
     ids=lambda data: repr(data[:24]),
 )
 def test_what_is_not_strictly_json_is_refused(data: bytes) -> None:
-    with pytest.raises(BadAnswer, match="not JSON that can be read"):
+    with pytest.raises(BadAnswer, match="cannot be read as JSON"):
         read_json(data)
 
 
@@ -494,7 +494,7 @@ def test_any_bytes_are_json_or_a_bad_answer(data: bytes) -> None:
         (None, "the answer is null"),
         ([], "the answer is a list"),
         ("models", "the answer is text"),
-        (True, "the answer is a truth value"),
+        (True, "the answer is a boolean"),
         (1.5, "the answer is a number"),
         ({}, "models is null, not a list"),
         ({"models": {}}, "models is an object, not a list"),

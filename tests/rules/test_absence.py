@@ -30,7 +30,7 @@ ON_V1 = Verdict(server=server(5), models=(model(5),), obstacle=Obstacle.OPTION)
         (
             [INACTIVE_WITHOUT_IT, UNABLE],
             ["alpha:8b"],
-            "it is there, without that capability: see ollama-admin models -o json",
+            "it is there, but without that capability: see ollama-admin models -o json",
         ),
         ([], ["alpha:8b", "zeta"], "nearest: alpha:8b"),
         ([], ["alpha:8b", "alpha:70b"], "nearest: alpha:8b, alpha:70b"),

@@ -130,7 +130,7 @@ def test_calls_of_tools_that_nobody_offered_are_refused() -> None:
 
 
 def test_an_answer_under_another_name_is_refused_before_anything_is_shown() -> None:
-    with pytest.raises(ModelMismatch, match="answered as 'beta', asked was 'alpha'"):
+    with pytest.raises(ModelMismatch, match="answered as 'beta', not as 'alpha'"):
         taken(said(model="beta", response="a"))
     with pytest.raises(ModelMismatch, match="answered as ''"):
         taken(said(model="", response="a"))

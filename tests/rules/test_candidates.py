@@ -199,8 +199,8 @@ def test_verified_is_refused_where_another_build_is_stored_than_the_demanded_one
     with pytest.raises(ModelMismatch) as caught:
         demand_of(candidate(stored=A), Terms(verified=True), OTHER_PIN)
     assert caught.value.message == (
-        "of model 'alpha:latest' on server gpu the build aaaaaaaaaaaa is stored, demanded is "
-        "bbbbbbbbbbbb (pin)"
+        "model 'alpha:latest' on server gpu is stored as build aaaaaaaaaaaa, but bbbbbbbbbbbb "
+        "(pin) is demanded"
     )
     assert caught.value.hint == "leave --verified out, or change the pin"
 
@@ -228,7 +228,7 @@ def test_a_server_that_shows_no_digests_answers_where_no_build_is_demanded() -> 
     refused = refusal(asked, Terms(), PIN, {})
     assert isinstance(refused, ModelMismatch)
     assert refused.message == (
-        "server gpu is not Ollama and shows no digests; demanded is aaaaaaaaaaaa (pin)"
+        "server gpu is not Ollama and shows no digests, but aaaaaaaaaaaa (pin) is demanded"
     )
 
 
@@ -275,8 +275,8 @@ def test_a_server_is_not_asked_for_what_its_dialect_cannot_carry(
 ) -> None:
     refused = refusal(candidate(replace(V1, ref=ref)), Terms(), None, V1_LACKS)
     assert isinstance(refused, InvalidInput)
-    assert refused.message == f"server {ref} is spoken to as v1, which cannot carry --think"
-    way = "leave it out, or if the server is Ollama speak native to it"
+    assert refused.message == f"the v1 API of server {ref} cannot carry --think"
+    way = "leave it out, or if the server is Ollama, use its own API"
     assert refused.hint == f"{way}{command}"
 
 

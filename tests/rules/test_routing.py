@@ -175,7 +175,7 @@ def test_a_demanded_digest_takes_part_in_the_choice() -> None:
     demand = Demand(digest="b" * 12, by="--digest")
     verdicts = judge([server(1), server(2), server(3)], models, demand=demand)
     assert [v.server.id for v in verdicts if v.obstacle is None] == [2]
-    assert verdicts[0].why == "its build is aaaaaaaaaaaa, demanded is bbbbbbbbbbbb (--digest)"
+    assert verdicts[0].why == "its build is aaaaaaaaaaaa, but bbbbbbbbbbbb (--digest) is demanded"
 
 
 def test_a_server_that_is_not_ollama_any_more_has_none_of_the_builds_stored_of_it() -> None:
@@ -324,7 +324,7 @@ def test_a_digest_or_a_pin_demands_a_build(
     ("terms", "why"),
     [
         (Terms(no_verify=True), "and --no-verify would not look"),
-        (Terms(digest=B), "demanded is bbbbbbbbbbbb"),
+        (Terms(digest=B), "but bbbbbbbbbbbb"),
     ],
 )
 def test_nobody_asks_for_less_than_the_pin_or_for_something_else(terms: Terms, why: str) -> None:

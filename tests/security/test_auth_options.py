@@ -334,7 +334,7 @@ def test_secret_is_given_in_one_way_only(
     monkeypatch.setenv("TOKEN", "hunter2")
     ran = add(sqlite_cli, "--auth", "bearer", *ways, stdin="hunter2")
     assert ran.failure == (2, "invalid_input")
-    assert ran.error["message"] == "the secret is given in several ways"
+    assert ran.error["message"] == "the secret is given more than once"
 
 
 @pytest.mark.parametrize(

@@ -659,7 +659,7 @@ async def test_a_wrong_secret_is_told_with_the_servers_name_and_the_next_step(
         assert isinstance(check.error, ServerUnauthorized)
         assert check.error.message == f"server gpu refused the request ({status})"
         assert (
-            "it does not accept the credentials; give others: ollama-admin server update gpu"
+            "it did not accept the credentials; give others: ollama-admin server update gpu"
             in str(check.error.hint)
         )
         await client.servers.update("gpu", clear=["auth", "headers"])

@@ -54,7 +54,7 @@ def sqlite_file(tmp_path: Path) -> Path:
 def test_nothing_is_wrong_with_an_empty_registry(cli: Cli) -> None:
     ran = cli("doctor")
     assert (ran.exit_code, ran.stderr) == (0, "")
-    assert ran.stdout.endswith("nothing to complain about\n")
+    assert ran.stdout.endswith("no problems found\n")
 
 
 @pytest.mark.usefixtures("key")
@@ -287,7 +287,7 @@ def test_a_setting_that_is_misspelt_is_named_with_the_one_that_was_meant(
 ) -> None:
     monkeypatch.setenv("OLLAMA_ADMIN_DATABSE_URL", "postgresql://u:hunter2@nowhere/db")
     said = (
-        "OLLAMA_ADMIN_DATABSE_URL is set, and is no setting of ollama-admin; did you mean "
+        "OLLAMA_ADMIN_DATABSE_URL is set, but is not a setting of ollama-admin; did you mean "
         "OLLAMA_ADMIN_DATABASE_URL?"
     )
     assert f"warning: {said}" in sqlite_cli("doctor").stdout.splitlines()
@@ -381,7 +381,7 @@ def test_secrets_under_an_older_key_are_a_warning(
     monkeypatch.setenv(KEY, f"{new_key().reveal()},{key}")
     assert findings(cli) == (
         0,
-        ["warning: 1 secrets are under an older key; run: ollama-admin secrets rotate"],
+        ["warning: 1 secrets are encrypted under an older key; run: ollama-admin secrets rotate"],
     )
 
 
@@ -443,7 +443,10 @@ def test_a_version_with_known_holes_is_a_warning(
     cli: Cli, serve: Serve, version: str, is_old: bool
 ) -> None:
     add(cli, "gpu", serve("alpha", version=version).url)
-    line = f"warning: server gpu: Ollama {version} has known holes; bring it to 0.17.1 or newer"
+    line = (
+        f"warning: server gpu: Ollama {version} has known vulnerabilities; update it to 0.17.1 or "
+        "newer"
+    )
     assert findings(cli) == (0, [line] if is_old else [])
 
 
@@ -460,7 +463,7 @@ def test_a_server_elsewhere_that_asks_for_nothing_is_a_warning(
     cli: Cli, far: FakeOllamaThread
 ) -> None:
     add(cli, "gpu", FAR)
-    line = "warning: server gpu: it answers without credentials to whoever reaches its port"
+    line = "warning: server gpu: it answers anyone who can reach its port, without credentials"
     assert findings(cli) == (0, [line])
     assert [request.path for request in far.requests()] == [FAR + "/api/version"]
 
@@ -472,7 +475,7 @@ def test_credentials_over_plain_http_elsewhere_are_a_warning(
 ) -> None:
     add(cli, "gpu", FAR, *options, stdin="t")
     line = (
-        "warning: server gpu: its credentials travel over plain http: everybody on the way can "
+        "warning: server gpu: its credentials travel over plain http: anyone on the way can "
         "read them"
     )
     assert findings(cli) == (0, [line])

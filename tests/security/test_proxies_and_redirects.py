@@ -291,7 +291,7 @@ async def test_a_proxy_hears_no_credential_of_an_https_server(
     assert (request.method, request.path) == ("CONNECT", "10.39.0.6:443")
     assert "authorization" not in request.headers
     assert isinstance(error, ServerUnreachable)
-    assert "the proxy does not pass requests on" in error.message
+    assert "the proxy does not forward requests" in error.message
     assert "p4ss" not in f"{error.message} {error.hint}"
 
 

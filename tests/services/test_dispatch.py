@@ -432,7 +432,7 @@ async def test_what_proves_no_build_is_not_sent_where_one_is_demanded(
     client: Client, fakes: list[FakeOllama]
 ) -> None:
     await register(client, fakes[0])
-    with pytest.raises(ModelMismatch, match=r"what is asked for proves no build.*\(--digest\)"):
+    with pytest.raises(ModelMismatch, match=r"such an answer proves no build.*\(--digest\)"):
         await carried(client, request(Terms(digest=ALPHA.digest), server="one"), Pull())
     assert fakes[0].requests_to("/api/pull") == []
 

@@ -49,7 +49,7 @@ HINTS: dict[str, tuple[Answer, str, str]] = {
     "a web page": (
         Answer(200, "<!DOCTYPE html><html><head><title>Sign in\n to GPU</title></head></html>"),
         "a web page, 'Sign in to GPU'",
-        "check port and path",
+        "check the URL's port and path",
     ),
     "a body that is too long for a proxy": (
         Answer(413, "<html><title>413 Request Entity Too Large</title></html>"),
@@ -111,9 +111,7 @@ async def test_an_answer_of_thinking_alone_is_told(
     fake.script(GENERATE.replace("generate", "chat"), thoughts(64))
     reply = await client.generate(model="alpha", prompt="hi", server_url=fake.url)
     assert (reply.response, reply.thinking) == ("", "hm")
-    assert notes == [
-        "64 tokens of thinking, and no answer: give it more with --option num_predict=N"
-    ]
+    assert notes == ["64 tokens of thinking, and no answer: allow more with --option num_predict=N"]
 
 
 async def test_thinking_alone_of_a_v1_server_is_told(client: Client, notes: list[str]) -> None:

@@ -476,15 +476,15 @@ async def test_an_explanation_of_a_demanded_build(client: Client, fakes: Fakes) 
     assert chosen == "three"
     assert candidates["one"] == (
         False,
-        f"its build is {ONE.digest[:12]}, demanded is {OTHER.digest[:12]} (--digest)",
+        f"its build is {ONE.digest[:12]}, but {OTHER.digest[:12]} (--digest) is demanded",
     )
     assert (await explained(client, digest="f" * 64))[0] is None
 
 
 TWICE = Answer(200, {"models": [{"name": n, "digest": "a" * 64} for n in ("alpha", "Alpha")]})
 NO_PROOF = (
-    f"the model runs at a remote host, which proves no build; demanded is {ONE.digest[:12]} "
-    "(--digest)"
+    f"the model runs at a remote host, which proves no build, but {ONE.digest[:12]} "
+    "(--digest) is demanded"
 )
 INACTIVE: dict[str, Any] = {"is_active": False}
 V1: dict[str, Any] = {"api_version": "v1"}

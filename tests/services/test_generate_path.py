@@ -100,7 +100,7 @@ async def test_an_unknown_option_is_noted_once_however_many_servers_are_asked(
     assert sent.body["options"] == options
     assert [type(attempt.error) for attempt in reply.attempts] == [ServerBusy]
     noted = [note for note in notes if note.startswith("option")]
-    assert noted == ["option mirostat is not one that Ollama is known to read; it is sent as given"]
+    assert noted == ["Ollama is not known to read option mirostat; it is sent as given"]
 
 
 async def test_a_reply_is_not_there_before_the_last_piece_was_read(

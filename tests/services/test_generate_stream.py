@@ -603,7 +603,7 @@ async def test_another_name_is_refused_before_any_text_is_shown(
         assert outcome.pieces == []
         assert outcome.reply is None
         assert type(outcome.error) is ModelMismatch
-        assert f"answered as {model!r}, asked was 'alpha'" in outcome.error.message
+        assert f"answered as {model!r}, not as 'alpha'" in outcome.error.message
 
 
 async def test_another_name_in_mid_answer_ends_it(asking: Asking, fake: FakeOllama) -> None:

@@ -111,7 +111,7 @@ async def test_server_that_tells_no_digest_has_no_build_to_pin(fleet: Client) ->
         "server plain does not list model 'alpha' with a digest",
     )
     assert error.hint == (
-        "whoever lists it tells no digest of a build, or is not asked here; see: ollama-admin "
+        "the servers that list it show no digest, or were not asked; see: ollama-admin "
         "models --by-model"
     )
     assert "nearest: " in str((await error_of(fleet, "alph")).hint)

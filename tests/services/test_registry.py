@@ -467,7 +467,7 @@ async def test_nothing_is_used_while_the_schema_is_another_one(
         await other.write(stamp, HEAD)
         await eventually(lambda: len(notes) == 2)
         assert await kept.get("pins", digests(db)) == {}
-    assert notes[0].endswith("; what is known of it is not used any more")
+    assert notes[0].endswith("; what is known of it is no longer used")
 
 
 def stamp(connection: Connection, revision: str) -> None:

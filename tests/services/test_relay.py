@@ -236,7 +236,7 @@ async def test_a_refusal_is_forgotten_when_another_server_does_not_answer(
         other.script(CHAT, Answer(200, b""))
         error = (await heard(client)).error
     assert type(error) is UpstreamError
-    assert "server two answered with nothing that is an answer" in error.message
+    assert "server two sent nothing that is an answer" in error.message
 
 
 async def test_an_answer_without_its_end_is_an_interruption(

@@ -79,7 +79,7 @@ async def test_what_is_cut_off_a_url_is_noted(
 ) -> None:
     url = fakes[0].url
     assert (await ask(client, server_url=f"{url}/api/generate")).accepted.server.url == url
-    assert notes == [f"/api/generate is one call of a server: the server is {url}"]
+    assert notes == [f"/api/generate is the path of one call: the server is {url}"]
 
 
 async def test_the_default_model_that_is_used_is_noted(
@@ -120,7 +120,7 @@ async def test_a_model_that_no_server_can_be_asked_so_is_not_called_unknown(
     await register(client, *fakes, api_version=ApiVersion.V1)
     assert await refusal(client, keep_alive=1) == (
         InvalidInput,
-        "server one is spoken to as v1, which cannot carry --keep-alive",
+        "the v1 API of server one cannot carry --keep-alive",
     )
 
 
@@ -166,5 +166,5 @@ async def test_a_build_that_must_answer_instead_is_called_that_of_the_first_serv
     kind, message = await refusal(client)
     assert kind is ModelMismatch
     assert message.endswith(
-        f"demanded is {ALPHA.digest[:12]} (the build of server one); nothing was sent to it"
+        f"but {ALPHA.digest[:12]} (the build of server one) is demanded; nothing was sent to it"
     )

@@ -189,7 +189,7 @@ async def test_update_changes_only_what_is_given(client: Client) -> None:
 
 async def test_update_without_a_change_is_refused(client: Client) -> None:
     await client.servers.add(name="one", url="one")
-    with pytest.raises(InvalidInput, match="nothing to change"):
+    with pytest.raises(InvalidInput, match="no change was given"):
         await client.servers.update("one")
 
 

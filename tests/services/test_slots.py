@@ -857,7 +857,7 @@ async def test_lease_is_not_renewed_beyond_its_longest_age(
         assert not lease.is_trusted
         await lease.release()
         assert notes == [
-            "the request at server gpu-1 has held its slot for 0.2 s; it is not renewed any more"
+            "the request at server gpu-1 has held its slot for 0.2 s; it is no longer renewed"
         ]
     assert taken.token == 2
     assert taken.is_trusted
@@ -974,7 +974,7 @@ async def test_lease_outlives_a_database_that_is_away_for_less_than_its_life(
         assert away.rows.live() == 0
         [note] = notes
         assert note.startswith("slots cannot be renewed: the database cannot be reached: ")
-        assert note.endswith("; tried again every 0.01 s")
+        assert note.endswith("; trying again every 0.01 s")
 
 
 async def test_database_that_is_away_is_told_once_each_time(away: Away, notes: list[str]) -> None:
@@ -1046,9 +1046,9 @@ async def test_slot_that_cannot_be_given_back_at_the_end_becomes_free_by_itself(
         await away.stop()
         await slots.aclose()
         assert notes[-1].startswith(
-            "the slot at server gpu-1 was not given back: the database cannot be reached: "
+            "the slot at server gpu-1 could not be released: the database cannot be reached: "
         )
-        assert notes[-1].endswith("; it becomes free by itself within 2 s")
+        assert notes[-1].endswith("; it frees itself within 2 s")
         await away.start()
 
 

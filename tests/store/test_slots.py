@@ -493,9 +493,7 @@ def test_server_with_live_leases_is_removed_only_by_force(scene: Scene) -> None:
     grants = [scene.acquired(), scene.acquired()]
     with pytest.raises(Conflict, match="2 requests run at server gpu-1") as refused:
         scene.do(store_servers.remove, 1)
-    assert (
-        refused.value.hint == "wait until they have ended, or remove it all the same with --force"
-    )
+    assert refused.value.hint == "wait until they have ended, or remove it anyway with --force"
     scene.release(grants[0])
     with pytest.raises(Conflict, match="1 request runs at server gpu-1"):
         scene.do(store_servers.remove, "gpu-1")

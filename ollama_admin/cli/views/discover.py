@@ -41,7 +41,7 @@ def _cells(result: "DiscoverResult") -> Cells:
 def _note_builds(output: Output, result: "DiscoverResult") -> None:
     for change in result.changed:
         move = f"{short(change.before)} -> {short(change.after)}"
-        output.note(f"{change.name} on {result.server} is another build now: {move}")
+        output.note(f"{change.name} on {result.server} is now another build: {move}")
     for build in result.off_pin:
         digests = f"{short(build.digest)}, not the pinned {short(build.pinned)}"
         output.note(f"{build.name} on {result.server} is build {digests}")

@@ -48,4 +48,4 @@ def _print_findings(output: Output, report: "Report") -> None:
         for finding in health.findings:
             output.sentence(f"{finding.level}: server {health.server}: {finding.text}")
     if not report.all_findings:
-        output.line("nothing to complain about")
+        output.line("no problems found")

@@ -34,7 +34,7 @@ def print_import(
         return
     output.line(f"values applied: {imported.applied}")
     if any(entry.state == "conflict" for entry in imported.entries):
-        output.note("values in conflict were not applied; let the file win with --update")
+        output.note("conflicting values were not applied; --update lets the file win")
     if imported.deletable:
         _print_deletable(output, imported)
 
@@ -156,7 +156,7 @@ def _print_counts(output: Output, imported: "ImportResult") -> None:
 
 
 def _print_deletable(output: Output, imported: "ImportResult") -> None:
-    output.line("these lines can be deleted, once your programs ask ollama-admin:")
+    output.line("you can delete these lines once your programs ask ollama-admin:")
     for file, line, variable in imported.deletable:
         output.sentence(f"  {_spot(file, line)} {variable}")
 
