@@ -34,14 +34,14 @@ COMMANDS = {
     "discover": ("discover", "Read what servers hold into the database."),
     "models": ("models", "List the models that servers hold."),
     "generate": ("generate", "Answer a prompt from exactly the named model."),
-    "pin": ("pins", "Say which build of a model a name means, on every server."),
-    "receipts": ("receipts", "Show what became of the requests: a line for each, or sums."),
-    "import-env": ("import_env", "Turn the servers of legacy .env files into rows."),
-    "migrate": ("migrate", "Bring the database's schema to the newest revision."),
-    "doctor": ("doctor", "Show settings, database, key and servers, with what is wrong."),
-    "secrets": ("secrets", "Look after the key that stored secrets are encrypted with."),
+    "pin": ("pins", "Fix which build a model name means, on every server."),
+    "receipts": ("receipts", "Show what became of requests, one by one or added up."),
+    "import-env": ("import_env", "Import servers from legacy .env files."),
+    "migrate": ("migrate", "Bring the database schema up to date."),
+    "doctor": ("doctor", "Show settings, database, key and servers, and what is wrong."),
+    "secrets": ("secrets", "Manage the key that encrypts stored secrets."),
     "serve": ("serve", "Serve the fleet at one URL, until SIGTERM, SIGHUP or Ctrl-C."),
-    "demo": ("demo", "Show the whole job on two simulated servers."),
+    "demo": ("demo", "Try it all out on two simulated servers."),
 }
 
 
@@ -144,7 +144,7 @@ def root(
         typer.Option(
             "--database-url",
             metavar="URL",
-            help="Database; a password in it shows in process lists.",
+            help="Database URL; a password in it shows in process lists.",
         ),
     ] = None,
     output: OutputOption = None,

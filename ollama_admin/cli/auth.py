@@ -40,7 +40,7 @@ class AuthOptions:
         AuthType | None,
         typer.Option(
             "--auth",
-            help="How it asks for credentials.",
+            help="How the server authenticates requests.",
             show_default=False,
             rich_help_panel=CREDENTIALS,
         ),
@@ -48,14 +48,17 @@ class AuthOptions:
     username: Annotated[
         str | None,
         typer.Option(
-            metavar="U", help="For --auth basic.", show_default=False, rich_help_panel=CREDENTIALS
+            metavar="U",
+            help="User name for --auth basic.",
+            show_default=False,
+            rich_help_panel=CREDENTIALS,
         ),
     ] = None
     header_name: Annotated[
         str | None,
         typer.Option(
             metavar="H",
-            help="For --auth api_key; X-API-Key if not given.",
+            help="Header for --auth api_key; X-API-Key by default.",
             rich_help_panel=CREDENTIALS,
         ),
     ] = None
@@ -77,7 +80,7 @@ class AuthOptions:
         str | None,
         typer.Option(
             metavar="env:VAR|file:PATH",
-            help="Keep only where the secret is; read it at each use.",
+            help="Store a reference only; read the secret at each use.",
             rich_help_panel=CREDENTIALS,
         ),
     ] = None
@@ -93,7 +96,7 @@ class AuthOptions:
         list[str] | None,
         typer.Option(
             metavar="K=env:VAR|file:PATH",
-            help="Send this header too; its value is read at each use.",
+            help="Send this header too; read its value at each use.",
             rich_help_panel=CREDENTIALS,
         ),
     ] = None

@@ -14,10 +14,10 @@ app = Commands()
 def demo(
     context: typer.Context,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the database, and say how to use it.")
+        bool, typer.Option("--keep", help="Keep the database, and say how to use it.")
     ] = False,
 ) -> None:
-    """Show the whole job on two simulated servers.
+    """Try it all out on two simulated servers.
 
     Each command is printed before it runs, in a temporary database.
     """

@@ -23,18 +23,18 @@ def discover(
     servers: ServersArgument = None,
     everyone: EveryoneOption = False,
     timeout: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds for each call; 10 if not given.")
+        float | None, typer.Option(metavar="S", help="Seconds for each call; 10 by default.")
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Servers asked at once; as many as is useful if not given."),
+        typer.Option(metavar="N", help="Servers to ask at once; by default as many as helps."),
     ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete the rows of vanished models.")
     ] = False,
     output: OutputOption = None,
 ) -> None:
-    """Read what servers hold into the database. Without S, all active servers."""
+    """Read what servers hold into the database. Without S, all active ones."""
     shell = shell_of(context, output)
     one_named = names_one_server(servers, everyone)
     results = _discover(shell, servers or (), everyone, timeout, concurrency, prune)

@@ -13,7 +13,7 @@ app = Commands()
 
 @app.command("doctor")
 def doctor(context: typer.Context, output: OutputOption = None) -> None:
-    """Show settings, database, key and servers, with what is wrong. Exit 7 on a problem."""
+    """Show settings, database, key and servers, and what is wrong. Exit 7 on a problem."""
     shell = shell_of(context, output)
     report = shell.run(lambda client: client.doctor())
     shell.show(report, print_report)

@@ -57,7 +57,7 @@ def generate(  # long because each option is a line or two
         bool | None,
         typer.Option(
             "--stream/--no-stream",
-            help="Show text as it comes, or only when accepted.",
+            help="Show text as it arrives, or only once accepted.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -86,13 +86,13 @@ def generate(  # long because each option is a line or two
 ) -> None:
     """Answer a prompt from exactly the named model.
 
-    It answers or the command fails; nothing is ever pulled.
+    That model answers, or the command fails. Nothing is ever pulled.
 
-    Several words are one prompt. Without -m, the first of them is the model if some server lists
-    it. What comes in by a pipe or a file follows PROMPT after a newline, or is the prompt; a file
-    that a loop reads, as `while read -r line; do ...; done < file`, is left to the loop. Without
+    Several words make one prompt. Without -m, the first word is the model if some server lists it.
+    Text from a pipe or a file follows PROMPT after a newline, or is the prompt; a file that a loop
+    is reading, as in `while read -r line; do ...; done < file`, is left to the loop. Without
     --server and --server-url, the first active server that lists the model answers, in the order
-    default, priority, free slots, id; when it is away or at its limit, the next one that holds the
+    default, priority, free slots, id; if it is away or at its limit, the next one that holds the
     same build.
     """
     shell = shell_of(context, output)

@@ -28,7 +28,9 @@ def import_env(  # long because each option is a line or two
     context: typer.Context,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE", help="Files; .env if not given.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="Files to import; .env by default.", show_default=False
+        ),
     ] = None,
     environ: Annotated[
         bool, typer.Option("--environ", help="Read this process's environment instead.")
@@ -40,19 +42,19 @@ def import_env(  # long because each option is a line or two
         bool, typer.Option("--update", help="Let the file win where it differs.")
     ] = False,
     skip_errors: Annotated[
-        bool, typer.Option("--skip-errors", help="Import the rest where lines cannot be read.")
+        bool, typer.Option("--skip-errors", help="Skip lines that cannot be read; import the rest.")
     ] = False,
     discover: Annotated[
         bool, typer.Option("--discover", help="Read the servers' models afterwards.")
     ] = False,
     output: OutputOption = None,
 ) -> None:
-    """Turn the servers of legacy .env files into rows.
+    """Import servers from legacy .env files.
 
-    The files are never changed. Compose files are read by what stands under "environment:".
+    The files are never changed. Of Compose files, the "environment:" sections are read.
 
     Prints a line for each server, never a secret, and what was not understood; -v adds every line
-    of the files. Then applies it in one transaction, unless lines cannot be read.
+    of the files. Then imports it all in one transaction, unless lines cannot be read.
     """
     shell = shell_of(context, output)
     read_environment = dict(os.environ) if environ else None

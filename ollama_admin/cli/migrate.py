@@ -28,7 +28,7 @@ def migrate(  # long because each option is a line
         bool, typer.Option("--check", help="Change nothing; exit 8 if something is pending.")
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Change nothing; show where the schema stands.")
+        bool, typer.Option("--status", help="Change nothing; show the schema's revision.")
     ] = False,
     sql: Annotated[
         bool, typer.Option("--sql", help="Change nothing; print the pending SQL (PostgreSQL).")
@@ -44,9 +44,9 @@ def migrate(  # long because each option is a line
     ] = 60,
     output: OutputOption = None,
 ) -> None:
-    """Bring the database's schema to the newest revision.
+    """Bring the database schema up to date.
 
-    It may be started any number of times at once. It also deletes receipts older than 90 days.
+    Any number of processes may run it at once. It also deletes receipts older than 90 days.
     """
     if check + status + sql > 1:
         raise InvalidInput("--check, --status and --sql cannot be combined", "keep one of them")

@@ -32,13 +32,13 @@ def models(
         typer.Option(
             "--name",
             metavar="GLOB",
-            help="Only names like this: 'qwen*'.",
+            help="Only names that match, such as 'qwen*'.",
             autocompletion=complete_model,
         ),
     ] = None,
     capability: CapabilityFilter = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also vanished ones and those of inactive servers.")
+        bool, typer.Option("--all", help="Include vanished models and those of inactive servers.")
     ] = False,
     by_model: Annotated[
         bool, typer.Option("--by-model", help="Group by name; show whether builds differ.")
@@ -56,8 +56,8 @@ def models(
 ) -> None:
     """List the models that servers hold.
 
-    This is what the last discovery found. Without --sort they come in the order of full names:
-    registry, namespace, model, tag.
+    This is what the last discovery found. Without --sort, in the order of full names: registry,
+    namespace, model, tag.
     """
     shell = shell_of(context, output)
     if servers == ["list"] and not shell.run(lambda client: _is_server(client, "list")):

@@ -53,7 +53,7 @@ def _known_words(context: typer.Context, read: Callable[[Any], Any]) -> list[str
 
 
 OutputOption = Annotated[
-    OutputFormat | None, typer.Option("-o", "--output", help="How to print: table or json.")
+    OutputFormat | None, typer.Option("-o", "--output", help="Output format: table or json.")
 ]
 ServerArgument = Annotated[
     str,
@@ -78,12 +78,12 @@ CapabilityFilter = Annotated[
     typer.Option(
         "--capability",
         metavar="C",
-        help="Only what has this capability.",
+        help="Only those with this capability.",
         autocompletion=complete_capability,
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-EVERYONE = "Also inactive ones."
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+EVERYONE = "Include inactive ones."
 EveryoneOption = Annotated[bool, typer.Option("--all", help=EVERYONE)]
 
 

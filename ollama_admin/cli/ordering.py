@@ -11,10 +11,10 @@ from ollama_admin.errors import InvalidInput
 
 T = TypeVar("T")
 
-ReverseOption = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+ReverseOption = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 LimitOption = Annotated[
     int | None,
-    typer.Option("-L", "--limit", metavar="N", help="Only the first N.", show_default=False),
+    typer.Option("-L", "--limit", metavar="N", help="Show only the first N.", show_default=False),
 ]
 
 

@@ -17,7 +17,7 @@ from ollama_admin.cli.ordering import (
 from ollama_admin.cli.views.pins import SORTABLE, pinned, print_pins
 from ollama_admin.domain.digests import short
 
-app = Commands("Say which build of a model a name means, on every server.")
+app = Commands("Fix which build a model name means, on every server.")
 
 NameArgument = Annotated[
     str,
@@ -46,15 +46,16 @@ def set_pin(
     server: Annotated[
         str | None,
         typer.Option(
-            metavar="S", help="The build that this server has.", autocompletion=complete_server
+            metavar="S", help="Take the build that this server has.", autocompletion=complete_server
         ),
     ] = None,
     output: OutputOption = None,
 ) -> None:
-    """Pin a name to a build. Other builds of that name then never answer.
+    """Pin a name to a build. No other build of that name answers from then on.
 
-    Without --digest and --server, the build that all active servers with this name have. If they
-    differ, nothing is pinned, and the error shows who has what. A pin that is there is replaced.
+    Without --digest and --server, pins the build that all active servers with this name hold. If
+    they differ, nothing is pinned, and the error shows which server holds what. An existing pin is
+    replaced.
     """
     shell = shell_of(context, output)
     pin = shell.run(lambda client: client.pins.set(name, digest=digest, server=server))

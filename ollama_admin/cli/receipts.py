@@ -29,10 +29,10 @@ from ollama_admin.errors import InvalidInput
 LIMIT = 50
 
 app = Commands(
-    """Show what became of the requests: a line for each, or sums.
+    """Show what became of requests, one by one or added up.
 
-    A receipt has times, tokens, server, digest and outcome, never the prompt or the answer. They
-    are kept for 90 days; OLLAMA_ADMIN_RECEIPTS=off writes none.
+    A receipt holds times, tokens, server, digest and outcome, never the prompt or the answer.
+    Receipts are kept for 90 days; OLLAMA_ADMIN_RECEIPTS=off writes none.
     """
 )
 
@@ -41,18 +41,22 @@ ServerFilter = Annotated[
     typer.Option(
         "--server",
         metavar="S",
-        help="Only of this server, by id or name; also a removed one.",
+        help="Only for this server, by id or name, even if removed.",
         autocompletion=complete_server,
     ),
 ]
 ModelFilter = Annotated[
     str | None,
-    typer.Option("--model", metavar="M", help="Only of this model.", autocompletion=complete_model),
+    typer.Option(
+        "--model", metavar="M", help="Only for this model.", autocompletion=complete_model
+    ),
 ]
 SinceOption = Annotated[
     str | None,
     typer.Option(
-        "--since", metavar="T", help="Not older: 2026-01-31, 2026-01-31T12:00Z, or 90d, 24h, 30m."
+        "--since",
+        metavar="T",
+        help="Only since then: 2026-01-31, 2026-01-31T12:00Z, or 90d, 24h, 30m.",
     ),
 ]
 
@@ -68,9 +72,11 @@ def list_receipts(
     ] = False,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="FIELD", help=f"The most of this first: {', '.join(SORTS)}."),
+        typer.Option(metavar="FIELD", help=f"Highest first: {', '.join(SORTS)}."),
     ] = None,
-    limit: Annotated[int, typer.Option("-L", "--limit", metavar="N", help="How many.")] = LIMIT,
+    limit: Annotated[
+        int, typer.Option("-L", "--limit", metavar="N", help="Show at most N.")
+    ] = LIMIT,
     output: OutputOption = None,
 ) -> None:
     """List receipts, the newest first."""
@@ -115,8 +121,8 @@ def stats(
 ) -> None:
     """Add receipts up, for each model on each server.
 
-    Tokens per second are all tokens over all the time they took. P50 and P95: half, and 95 of 100,
-    of the requests had their first token within this time.
+    Tokens per second: all tokens over all the time they took. P50 and P95: half of the requests,
+    and 95 % of them, had their first token within this time.
     """
     shell = shell_of(context, output)
     start, field = _time(since), field_of(SUMS_SORTABLE, sort)
@@ -130,7 +136,7 @@ def prune(
     context: typer.Context,
     before: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Older than this: as in --since; 90d if not given."),
+        typer.Option(metavar="T", help="Older than this, written as in --since; 90d by default."),
     ] = None,
     yes: YesOption = False,
     output: OutputOption = None,

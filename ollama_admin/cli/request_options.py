@@ -72,7 +72,7 @@ class RequestOptions:
         typer.Option(
             metavar="C",
             autocompletion=complete_capability,
-            help="Only servers or models that have it.",
+            help="Only servers or models with this capability.",
             rich_help_panel=WHO_ANSWERS,
         ),
     ] = None
@@ -86,28 +86,34 @@ class RequestOptions:
     format: Annotated[
         str | None,
         typer.Option(
-            metavar="json|FILE", help="JSON, or by a schema.", rich_help_panel=WHAT_TO_SAY
+            metavar="json|FILE",
+            help="Answer in JSON, or to a JSON schema.",
+            rich_help_panel=WHAT_TO_SAY,
         ),
     ] = None
     option: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="K=V", help="Model option, as num_ctx=8192.", rich_help_panel=WHAT_TO_SAY
+            metavar="K=V", help="Model option, such as num_ctx=8192.", rich_help_panel=WHAT_TO_SAY
         ),
     ] = None
     think: Annotated[
         bool | None,
         typer.Option(
-            "--think/--no-think", help="Let it think first, or not.", rich_help_panel=WHAT_TO_SAY
+            "--think/--no-think",
+            help="Let the model think first, or not.",
+            rich_help_panel=WHAT_TO_SAY,
         ),
     ] = None
     think_level: Annotated[
         ThinkLevelChoice | None,
-        typer.Option(help="How much.", show_default=False, rich_help_panel=WHAT_TO_SAY),
+        typer.Option(help="How much to think.", show_default=False, rich_help_panel=WHAT_TO_SAY),
     ] = None
     keep_alive: Annotated[
         str | None,
-        typer.Option(metavar="D", help="Keep it loaded: 5m, 1h, 0, -1.", rich_help_panel=HOW_LONG),
+        typer.Option(
+            metavar="D", help="Keep the model loaded: 5m, 1h, 0, -1.", rich_help_panel=HOW_LONG
+        ),
     ] = None
     timeout: Annotated[
         float | None,
@@ -117,7 +123,7 @@ class RequestOptions:
         float,
         typer.Option(
             metavar="S",
-            help="Seconds to wait while the server is at its limit; 0 refuses.",
+            help="Seconds to wait for a free slot; 0 does not wait.",
             rich_help_panel=HOW_LONG,
         ),
     ] = DEFAULT_WAIT
@@ -125,7 +131,7 @@ class RequestOptions:
         str | None,
         typer.Option(
             metavar="D",
-            help="Only this build answers: 12 or more digits of its digest.",
+            help="Accept only this build: 12 or more digits of its digest.",
             rich_help_panel=WHICH_BUILD,
         ),
     ] = None
@@ -133,7 +139,7 @@ class RequestOptions:
         bool,
         typer.Option(
             "--verified",
-            help="Only the build of the last discovery answers.",
+            help="Accept only the build that the last discovery found.",
             rich_help_panel=WHICH_BUILD,
         ),
     ] = False
@@ -141,20 +147,22 @@ class RequestOptions:
         bool,
         typer.Option(
             "--no-verify",
-            help="Do not look at the build; compare names only.",
+            help="Do not check the build; compare names only.",
             rich_help_panel=WHICH_BUILD,
         ),
     ] = False
     allow_remote: Annotated[
         bool,
         typer.Option(
-            "--allow-remote", help="The prompt may leave the fleet.", rich_help_panel=PERMISSIONS
+            "--allow-remote", help="Let the prompt leave the fleet.", rich_help_panel=PERMISSIONS
         ),
     ] = False
     allow_truncate: Annotated[
         bool,
         typer.Option(
-            "--allow-truncate", help="A long prompt may be cut.", rich_help_panel=PERMISSIONS
+            "--allow-truncate",
+            help="Let the server cut a prompt that is too long.",
+            rich_help_panel=PERMISSIONS,
         ),
     ] = False
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 UNREADABLE = 5
 
-app = Commands("Look after the key that stored secrets are encrypted with.")
+app = Commands("Manage the key that encrypts stored secrets.")
 
 
 @app.command("status")
@@ -32,7 +32,7 @@ def rotate(context: typer.Context, output: OutputOption = None) -> None:
     """Encrypt all secrets again under the newest key.
 
     With OLLAMA_ADMIN_SECRET_KEY, first put a new key before the old one ("NEW,OLD"), rotate, then
-    drop the old one. With the key file of an SQLite database, the new key is made here.
+    drop the old one. With the key file of an SQLite database, this makes the new key.
     """
     shell = shell_of(context, output)
     _end(shell, shell.run(lambda client: client.secrets.rotate()))

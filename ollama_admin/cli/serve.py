@@ -28,13 +28,13 @@ def serve(
         str, typer.Option("--host", metavar="H", help="Address to listen on.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 takes any.")
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 picks a free one.")
     ] = 8421,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="H",
-            help="Another name under which it is asked; may be repeated.",
+            help="Another host name to answer to; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -47,20 +47,21 @@ def serve(
         ),
     ] = None,
     grace: Annotated[
-        float, typer.Option(metavar="S", help="Seconds that running answers have after SIGTERM.")
+        float,
+        typer.Option(metavar="S", help="Seconds to let running answers finish after SIGTERM."),
     ] = 30.0,
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Processes that serve, one for each processor.")
     ] = 1,
     allow_truncate: Annotated[
-        bool, typer.Option("--allow-truncate", help="A long prompt may be cut.")
+        bool, typer.Option("--allow-truncate", help="Let servers cut a prompt that is too long.")
     ] = False,
     tls_cert: Annotated[
         Path | None,
         typer.Option(
             "--tls-cert",
             metavar="FILE",
-            help="Speak https with this certificate and its chain (PEM).",
+            help="Serve https with this certificate and its chain (PEM).",
             show_default=False,
         ),
     ] = None,
@@ -74,10 +75,10 @@ def serve(
 ) -> None:
     """Serve the fleet at one URL, until SIGTERM, SIGHUP or Ctrl-C.
 
-    Clients of Ollama, OpenAI and Anthropic ask it as they would ask one server; the REST API to
-    administer the fleet is there too. Every request needs the token of OLLAMA_ADMIN_API_TOKEN as
-    its key, or the one that is made and shown at the start. A certificate that is renewed on disk
-    is used within a minute.
+    Clients of Ollama, OpenAI and Anthropic use it as they would use one server; it also serves the
+    REST API to administer the fleet. Every request needs a key: the token in
+    OLLAMA_ADMIN_API_TOKEN, or else one that is made and shown at the start. A certificate renewed
+    on disk is picked up within a minute.
     """
     shell = shell_of(context, output)
     log = _Log(shell.output)

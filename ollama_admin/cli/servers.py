@@ -34,7 +34,7 @@ app = Commands("Add, list and change servers.")
 
 ApiVersionOption = Annotated[
     ApiVersion | None,
-    typer.Option(help="Dialect to speak; a URL that ends in /v1 means v1.", show_default=False),
+    typer.Option(help="API to use; by default v1 if the URL ends in /v1.", show_default=False),
 ]
 CapabilitiesOption = Annotated[
     list[str] | None,
@@ -42,14 +42,14 @@ CapabilitiesOption = Annotated[
         "--capability",
         metavar="C",
         autocompletion=complete_capability,
-        help="What it is good for; may be repeated, replaces what was there.",
+        help="What it can do; may be repeated, replaces what was there.",
     ),
 ]
 MaxConcurrentOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Requests it takes at once.")
+    int | None, typer.Option(metavar="N", help="Requests it answers at once.")
 ]
 PriorityOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Higher is preferred; a new server has 0.")
+    int | None, typer.Option(metavar="N", help="Higher goes first; a new server has 0.")
 ]
 DefaultModelOption = Annotated[
     str | None,
@@ -60,11 +60,9 @@ DefaultModelOption = Annotated[
         autocompletion=complete_model,
     ),
 ]
-InactiveOption = Annotated[
-    bool, typer.Option("--inactive", help="Keep it out of every choice; see enable.")
-]
+InactiveOption = Annotated[bool, typer.Option("--inactive", help="Never choose it; see enable.")]
 DiscoverOption = Annotated[bool, typer.Option("--discover", help="Read its models afterwards.")]
-CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Ask whether it answers.")]
+CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Check whether it answers.")]
 
 
 @app.command("add")
@@ -75,7 +73,7 @@ def add(  # long because each option is a line or two, here and in the call
         str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)
     ],
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Where it listens.", show_default=False)
+        str, typer.Argument(metavar="URL", help="Its URL, or host and port.", show_default=False)
     ],
     api_version: ApiVersionOption = None,
     capability: CapabilitiesOption = None,
@@ -92,7 +90,7 @@ def add(  # long because each option is a line or two, here and in the call
 ) -> None:
     """Add a server.
 
-    It is added even when it does not answer; then a warning says so.
+    A server that does not answer is added all the same, with a warning.
     """
     shell = shell_of(context, output)
     if "://" in name and "://" not in url:
@@ -136,9 +134,9 @@ def list_servers(
     limit: LimitOption = None,
     output: OutputOption = None,
 ) -> None:
-    """List all servers, inactive ones marked.
+    """List all servers, and mark inactive ones.
 
-    Without --sort they come in the order in which they are chosen.
+    Without --sort, in the order in which they are chosen.
     """
     shell = shell_of(context, output)
     field = field_of(views.SORTABLE, sort)
@@ -171,17 +169,18 @@ def update(  # long because each option is a line or two, here and in the call
     context: typer.Context,
     server: ServerArgument,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Another name.", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="New name.", show_default=False)
     ] = None,
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Another place.", show_default=False)
+        str | None, typer.Option(metavar="URL", help="New URL.", show_default=False)
     ] = None,
     api_version: ApiVersionOption = None,
     capability: CapabilitiesOption = None,
     max_concurrent: MaxConcurrentOption = None,
     priority: PriorityOption = None,
     default: Annotated[
-        bool | None, typer.Option("--default/--no-default", help="The default server or not.")
+        bool | None,
+        typer.Option("--default/--no-default", help="Make it the default server, or not."),
     ] = None,
     inactive: InactiveOption = False,
     default_model: DefaultModelOption = None,
@@ -197,9 +196,9 @@ def update(  # long because each option is a line or two, here and in the call
     *,
     auth: AuthOptions,
 ) -> None:
-    """Change what is given and nothing else.
+    """Change what you give, and nothing else.
 
-    Another URL makes its models unavailable until discovery.
+    A new URL makes its models unavailable until they are discovered there.
     """
     shell = shell_of(context, output)
     # the secret is read between two runs: inside one, Ctrl-C would wait for it
@@ -242,10 +241,10 @@ def remove(
     context: typer.Context,
     server: ServerArgument,
     yes: YesOption = False,
-    force: Annotated[bool, typer.Option("--force", help="Also while requests run there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even while requests run there.")] = False,
     output: OutputOption = None,
 ) -> None:
-    """Remove a server and what is known of its models. Nothing is deleted on the server itself."""
+    """Remove a server and its models from the database. Nothing is deleted on the server itself."""
     shell = shell_of(context, output)
     row = shell.run(lambda client: client.servers.find(server))
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
@@ -259,14 +258,14 @@ def remove(
 
 @app.command("enable")
 def enable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
-    """Let a server be chosen again."""
+    """Let a server answer again."""
     shell = shell_of(context, output)
     _show_changed(shell, shell.run(lambda client: client.servers.enable(server)), "enabled")
 
 
 @app.command("disable")
 def disable(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
-    """Keep a server out of every choice."""
+    """Keep a server from being chosen."""
     shell = shell_of(context, output)
     _show_changed(shell, shell.run(lambda client: client.servers.disable(server)), "disabled")
 
@@ -275,7 +274,7 @@ def disable(context: typer.Context, server: ServerArgument, output: OutputOption
 def set_default(
     context: typer.Context, server: ServerArgument, output: OutputOption = None
 ) -> None:
-    """Make a server the default one."""
+    """Make a server the default."""
     shell = shell_of(context, output)
 
     async def work(client: "Client") -> Server:
@@ -293,7 +292,7 @@ def check_servers(
     everyone: EveryoneOption = False,
     output: OutputOption = None,
 ) -> None:
-    """Ask servers whether they answer. Without S, all active ones."""
+    """Check whether servers answer. Without S, all active ones."""
     shell = shell_of(context, output)
     one_named = names_one_server(servers, everyone)
     checks = shell.run(lambda client: client.servers.check(servers or (), all=everyone))
