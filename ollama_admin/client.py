@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from ollama_admin.domain.callers import OWNER, Caller, Way, log_note
+from ollama_admin.rules import arguments
 from ollama_admin.services.resources import Resources
 from ollama_admin.settings import Settings
 
@@ -74,6 +75,7 @@ class Client:
         lease_times: LeaseTimes | None = None,
         caller: Caller | None = None,
     ) -> None:
+        arguments.check(database_url=database_url, environ=environ)
         if environ is None:
             environ = os.environ
         settings = Settings.read(environ, database_url)
@@ -207,6 +209,7 @@ class Client:
         """
         from ollama_admin.services.discover import Discovery
 
+        arguments.check(servers=servers, timeout=timeout, concurrency=concurrency)
         discovery = Discovery(self._resources.db, self._connect, self._resources.auth)
         return await discovery.run(
             servers,
@@ -245,12 +248,14 @@ class Client:
         """The whole answer to a conversation. Messages and tools are as in Ollama's `/api/chat`;
         further keyword arguments are those of `generate`.
         """
+        arguments.need(messages=messages, tools=tools)
         return await self.generate(messages=tuple(messages), tools=tuple(tools), **asked)
 
     def stream_chat(
         self, *, messages: Sequence[Message], tools: Sequence[Message] = (), **asked: Any
     ) -> Stream:
         """The pieces of an answer to a conversation; arguments are those of `chat`."""
+        arguments.need(messages=messages, tools=tools)
         return self.stream(messages=tuple(messages), tools=tuple(tools), **asked)
 
     def ask(
@@ -308,6 +313,7 @@ class Client:
         """Turn legacy `.env` entries into rows; see `EnvImport.run`."""
         from ollama_admin.services.import_env import EnvImport
 
+        arguments.check(files=files, environ=environ)
         importing = EnvImport(self._resources.db, self._resources.auth)
         return await importing.run(
             files, environ, dry_run=dry_run, update=update, skip_errors=skip_errors

@@ -52,7 +52,7 @@ async def list_servers(
     responses=_answers(201, schemas.Server, errors(body=True) | _CONFLICT),
 )
 async def add_server(client: ClientDep, new: schemas.NewServer) -> Response:
-    """Add a server. Nothing is asked of it: see check and discover."""
+    """Add a server without contacting it: see check and discover."""
     columns = _columns(new)
     try:
         added = await client.servers.add(**columns)

@@ -58,7 +58,8 @@ def read_regular_file(path: Path, limit: int, what: str = "file") -> ReadFile:
         message = f"the {what} {path} is not a regular file"
         raise InvalidInput(message, "name a file, not a pipe or a device") from exc
     except OSError as exc:
-        raise InvalidInput(f"the {what} {path} cannot be read: {exc.strerror}") from exc
+        message = f"the {what} {path} cannot be read: {exc.strerror}"
+        raise InvalidInput(message, "check the path and its permissions") from exc
     except ValueError as exc:
         raise InvalidInput(f"{str(path)!a} is not a path") from exc
     if len(data) > limit:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.errors import InvalidInput
+from ollama_admin.rules.arguments import check_list, check_value, described
 
 _WORDS: Mapping[type, str] = {
     str: "text",
@@ -46,31 +47,12 @@ def check_types(asked: GenerateRequest) -> None:
         if value is None and not kind.is_needed:
             continue
         if kind.is_list:
-            _check_list(name, value, kind)
-        elif not _fits(value, kind.types):
-            raise InvalidInput(f"{name} is {_type_of(value)}, not {kind.what}")
+            check_list(name, value, (kind.what, kind.types))
+        else:
+            check_value(name, value, (kind.what, kind.types))
     for key in asked.options:
         if not isinstance(key, str):
-            raise InvalidInput(f"a name among the options is {_type_of(key)}, not text")
-
-
-def _check_list(name: str, values: object, kind: _Kind) -> None:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
-        raise InvalidInput(f"{name} is {_type_of(values)}, not a list")
-    for index, value in enumerate(values):
-        if not _fits(value, kind.types):
-            raise InvalidInput(f"{name}[{index}] is {_type_of(value)}, not {kind.what}")
-
-
-def _fits(value: object, types: tuple[type, ...]) -> bool:
-    """Whether it is of one of the types; true and false are no numbers here."""
-    if isinstance(value, bool):
-        return bool in types
-    return isinstance(value, types)
-
-
-def _type_of(value: object) -> str:
-    return f"of type {type(value).__name__}"
+            raise InvalidInput(f"a name among the options is {described(key)}, not text")
 
 
 def _kind(name: str, annotation: Any) -> _Kind:

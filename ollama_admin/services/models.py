@@ -13,6 +13,7 @@ from typing import Any
 
 from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
 from ollama_admin.domain.names import ModelName, model_key
+from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
 from ollama_admin.rules.routing import has_capability
 from ollama_admin.store import models as store
@@ -75,6 +76,7 @@ class Models:
 
         Close it when leaving early: it keeps a transaction open.
         """
+        arguments.check(servers=servers, name=name, capability=capability)
         ids, pinned = await self._db.read(_servers_and_pins, servers)
         rows = self._db.stream(
             store.each, server_ids=ids, everything=all, is_named=_name_filter(name)
@@ -132,6 +134,7 @@ class Models:
 
         Close it when leaving early: it keeps a transaction open.
         """
+        arguments.check(servers=servers, name=name, capability=capability)
         ids, pinned = await self._db.read(_servers_and_pins, servers)
         entries = self._db.stream(
             store.each_entry,

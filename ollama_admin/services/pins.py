@@ -7,6 +7,7 @@ from ollama_admin.domain import names
 from ollama_admin.domain.digests import WHOLE, digest_prefix, short
 from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
+from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store
@@ -31,6 +32,8 @@ class Pins:
         `server`, or every active server that lists the name, has. Raises Conflict where they
         differ, ModelNotFound where none is known.
         """
+        arguments.need(name=name)
+        arguments.check(digest=digest, server=server)
         names.model_name(name)
         if digest is not None and server is not None:
             raise InvalidInput("a digest and a server are both given", "leave one of them out")
@@ -54,6 +57,7 @@ class Pins:
 
     async def remove(self, name: str) -> Pin:
         """Let a name mean again what each server says; gives back what was pinned."""
+        arguments.need(name=name)
         removed = await self._db.change(store.remove, names.model_name(name))
         if removed is None:
             raise NotFound(f"no pin of {name!r}", "list them with: ollama-admin pin list")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from ollama_admin.domain.receipts import SORTS, Receipt, ReceiptStats
 from ollama_admin.errors import InvalidInput
+from ollama_admin.rules import arguments
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.receipts import Wanted
@@ -25,6 +26,7 @@ class Receipts:
         since: datetime | None = None,
     ) -> list[ReceiptStats]:
         """Counts, tokens and times of each model on each server, the most used first."""
+        arguments.check(server=server, model=model, since=since)
         wanted = Wanted(server=server, model=model, since=_aware(since))
         return await self._db.read(store.stats, wanted)
 
@@ -32,6 +34,7 @@ class Receipts:
         """Delete the receipts that are older than `before` (default: 90 days ago); gives back how
         many.
         """
+        arguments.check(before=before)
         oldest = _aware(before) or datetime.now(UTC) - KEPT
         return await self._db.change(store.delete_before, oldest)
 
@@ -55,6 +58,7 @@ class Receipts:
             raise InvalidInput(f"the limit must be a whole number from 1 to {MOST}, not {limit!a}")
         if sort is not None and sort not in SORTS:
             raise InvalidInput(f"cannot sort by {sort!a}", f"choose from: {', '.join(SORTS)}")
+        arguments.check(server=server, model=model, since=since)
         wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed)
         return await self._db.read(store.newest, wanted, limit, sort=sort)
 
@@ -62,6 +66,7 @@ class Receipts:
         """One receipt by its id, or by the `X-Request-Id` of the answer that it is for; raises
         NotFound.
         """
+        arguments.need(receipt=receipt)
         return await self._db.read(store.find, receipt)
 
 

@@ -16,6 +16,7 @@ from ollama_admin.domain.servers import (
 )
 from ollama_admin.domain.values import Given
 from ollama_admin.errors import InvalidInput
+from ollama_admin.rules import arguments
 from ollama_admin.services import server_columns
 from ollama_admin.services.checks import check_result, version_of
 from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
@@ -70,6 +71,9 @@ class Servers:
 
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
+        arguments.need(name=name, url=url, capabilities=capabilities)
+        arguments.check(default_model=default_model, is_default=is_default, is_active=is_active)
+        arguments.check(auth_config=auth_config, headers=headers)
         parsed = urls.noted(url, self._note)
         credentials = read_auth(auth_type, auth_config, headers)
         new = store.NewServer(
@@ -102,6 +106,7 @@ class Servers:
 
         A row that is removed meanwhile is left out.
         """
+        arguments.check(capability=capability)
         ids = await self._db.read(store.ids)
         for start in range(0, len(ids), PAGE):
             rows = await self._db.read(store.among, ids[start : start + PAGE])
@@ -175,6 +180,10 @@ class Servers:
         Another URL makes the server's models unavailable until the next discovery. Another scheme,
         host or port also drops the credentials that are not given again in the same call.
         """
+        arguments.need(clear=clear)
+        arguments.check(name=name, url=url, capabilities=capabilities, default_model=default_model)
+        arguments.check(is_default=is_default, is_active=is_active)
+        arguments.check(auth_config=auth_config, headers=headers)
         values = server_columns.new_values(
             clear,
             name=name,
@@ -275,6 +284,7 @@ class Servers:
         self, servers: Sequence[int | str] = (), *, all: bool = False
     ) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and record what they said."""
+        arguments.check(servers=servers)
         chosen = await self._db.read(targets, servers, everyone=all)
         for server in chosen[:1]:  # loads HTTP, which is no time of a server's
             self._connect(Target(ref=server.ref, api_version=server.api_version), None)

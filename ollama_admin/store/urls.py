@@ -98,19 +98,33 @@ def shown_url(settings: Settings) -> str:
 
 
 def location(settings: Settings) -> str | None:
-    """`"name" at host:port`; None where nobody can say which part of the URL is which."""
+    """`"name" at host:port`; None where nobody can say which part of the URL is which.
+
+    Several hosts stand with commas between them; for a socket, host is its folder.
+    """
     url = parsed(settings)
     if _may_hold_password(url):
         return None
-    host = url.host or url.query.get("host") or os.environ.get("PGHOST")
-    if isinstance(host, tuple):
-        host = ",".join(host)
-    name = f'"{url.database}"' if url.database else "its user's own"
-    if host is None:
-        return name
-    if url.port is None:
-        return f"{name} at {host}"
-    return f"{name} at {host}:{url.port}"
+    hosts = _listed(url.host or url.query.get("host") or os.environ.get("PGHOST"))
+    ports = _listed(url.port or url.query.get("port") or os.environ.get("PGPORT") or 5432)
+    if len(ports) == 1:
+        ports *= len(hosts)
+    name = f'"{url.database}"' if url.database else "the user's own database"
+    where = ",".join(_address(*pair) for pair in zip(hosts, ports, strict=False))
+    return f"{name} at {where or 'the local socket'}"
+
+
+def _listed(value: object) -> list[str]:
+    """What one parameter holds, by commas or given several times."""
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    return [] if value is None else str(value).split(",")
+
+
+def _address(host: str, port: str) -> str:
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{host}:{port}"
 
 
 def secrets(settings: Settings) -> list[str]:

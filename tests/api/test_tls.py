@@ -377,6 +377,7 @@ def test_files_that_cannot_be_used_are_one_error_before_it_listens(
     assert ran.failure == (2, "invalid_input")
     expected = message.replace("CERT", str(files.certificate)).replace("KEY", str(files.key))
     assert ran.error["message"].startswith(expected)
+    assert ran.error["hint"]
     assert len(ran.stderr.splitlines()) == 1
 
 

@@ -152,7 +152,7 @@ async def test_connection_ended_by_the_server_between_two_uses_is_replaced(
         ("55P03", DatabaseBusy, "holds the lock"),
         ("57014", DatabaseBusy, "took too long"),
         ("42P01", SchemaOutOfDate, "tables are not those"),
-        ("22021", InvalidInput, "does not accept"),
+        ("22021", InvalidInput, "rejected one of the values"),
         ("XX000", DatabaseUnavailable, "failed with code XX000"),
     ],
 )

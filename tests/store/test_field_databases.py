@@ -147,10 +147,22 @@ REFUSALS: dict[str, tuple[Callable[[Place], str], type[AdminError], str, str]] =
         'No such file or directory ("fleet" at /run/nowhere:5432)',
         "check host and port",
     ),
+    "no server, and no port in the URL": (
+        lambda _: "postgresql://u:hunter2@127.0.0.1/fleet?port=9",
+        DatabaseUnavailable,
+        '("fleet" at 127.0.0.1:9)',
+        "check host and port",
+    ),
+    "none of several servers": (
+        lambda _: "postgresql://u:hunter2@127.0.0.1:9,[::1]:10/",
+        DatabaseUnavailable,
+        "(the user's own database at 127.0.0.1:9,[::1]:10)",
+        "check host and port",
+    ),
     "no such host": (
         lambda _: "postgresql://u:hunter2@nowhere.invalid/fleet",
         DatabaseUnavailable,
-        "nowhere.invalid",
+        '("fleet" at nowhere.invalid:5432)',
         "check the host",
     ),
     "an unknown parameter": (
