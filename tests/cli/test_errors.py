@@ -415,8 +415,8 @@ def test_models_list_is_told_how_models_are_listed(sqlite_cli: Cli) -> None:
 def test_a_command_of_a_group_alone_is_told_where_it_is(sqlite_cli: Cli) -> None:
     ran = sqlite_cli.json("list")
     assert ran.failure == (2, "invalid_input")
-    assert ran.error["hint"] == "there is: server list, pin list, receipts list"
-    assert sqlite_cli.json("set-default", "x").error["hint"] == "there is: server set-default"
+    assert ran.error["hint"] == "commands: server list, pin list, receipts list"
+    assert sqlite_cli.json("set-default", "x").error["hint"] == "commands: server set-default"
 
 
 def test_there_is_nothing_to_rotate_before_the_first_secret(sqlite_cli: Cli) -> None:

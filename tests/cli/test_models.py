@@ -253,7 +253,10 @@ def test_name_that_others_begin_with_is_told(cli: Cli, serve: Serve) -> None:
     for words in (("models",), ("models", "--by-model")):
         ran = cli(*words, "--name", "gemma")
         assert (ran.exit_code, ran.stdout) == (0, "")
-        assert ran.stderr == "note: no model is called 'gemma'; 3 begin so: --name 'gemma*'\n"
+        assert (
+            ran.stderr
+            == "note: no model is called 'gemma', but 3 names begin with it: --name 'gemma*'\n"
+        )
         assert "1 begins so" in cli(*words, "--name", "phi").stderr
         assert "no such models" in cli(*words, "--name", "llama").stderr
     assert cli.json("models", "--name", "gemma").data == []

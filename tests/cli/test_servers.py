@@ -145,7 +145,7 @@ def test_dialect_is_told_by_the_option_or_by_the_url(
 
 def test_the_path_of_one_call_is_cut_off_with_a_note(cli: Cli) -> None:
     ran = cli("server", "add", "gpu", "http://127.0.0.1:9/ollama/api/generate", "--no-check")
-    assert "note: /api/generate is the path of one call of a server" in ran.stderr
+    assert "note: /api/generate is the path of one call: the server" in ran.stderr
     assert cli.json("server", "show", "gpu").data["url"] == "http://127.0.0.1:9/ollama"
     ran = cli("server", "update", "gpu", "--url", "http://127.0.0.1:9/v1/chat/completions")
     assert "note: /v1/chat/completions is the path of one call" in ran.stderr

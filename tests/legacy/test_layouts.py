@@ -537,7 +537,7 @@ def test_duplicate_keys_the_last_counts_and_the_others_are_listed() -> None:
     text = "OLLAMA_URL=http://a\nollama_url=http://b\nOTHER=1\nOLLAMA_URL=http://c\nOTHER=2"
     assert urls(text) == {"ollama": "http://c"}
     shadowed = [(skip.binding.line, skip.why) for skip in legacy(text).skipped]
-    assert shadowed == [(line, "set again: .env, line 4: OLLAMA_URL counts") for line in (1, 2)]
+    assert shadowed == [(line, "set again: .env, line 4: OLLAMA_URL is used") for line in (1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,8 @@ def test_a_remote_model_proves_no_build_even_where_it_is_allowed(allow_remote: b
     refused = refusal(candidate(listed=ELSEWHERE), Terms(allow_remote=allow_remote), PIN, {})
     assert isinstance(refused, ModelMismatch)
     assert refused.message == (
-        "model 'alpha:latest' answers from a remote host, which proves no build: aaaaaaaaaaaa (pin)"
+        "model 'alpha:latest' answers from a remote host, which proves no build, but aaaaaaaaaaaa "
+        "(pin) is demanded"
     )
 
 

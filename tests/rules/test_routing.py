@@ -324,7 +324,7 @@ def test_a_digest_or_a_pin_demands_a_build(
     ("terms", "why"),
     [
         (Terms(no_verify=True), "and --no-verify would not look"),
-        (Terms(digest=B), "but bbbbbbbbbbbb"),
+        (Terms(digest=B), "but bbbbbbbbbbbb is demanded"),
     ],
 )
 def test_nobody_asks_for_less_than_the_pin_or_for_something_else(terms: Terms, why: str) -> None:

@@ -208,7 +208,7 @@ def test_an_empty_variable_is_no_key_and_no_other_one_is_taken(
 def test_what_is_no_key_is_refused_unseen(text: str) -> None:
     with pytest.raises(SecretUnavailable) as caught:
         Vault(load_keys(settings(**{KEY: text})))
-    assert caught.value.message == "the secret key in OLLAMA_ADMIN_SECRET_KEY is not one"
+    assert caught.value.message == "the secret key in OLLAMA_ADMIN_SECRET_KEY is not a key"
     assert "hunter2" not in str(caught.value.hint)
 
 
