@@ -257,7 +257,7 @@ def test_name_that_others_begin_with_is_told(cli: Cli, serve: Serve) -> None:
             ran.stderr
             == "note: no model is called 'gemma', but 3 names begin with it: --name 'gemma*'\n"
         )
-        assert "1 begins so" in cli(*words, "--name", "phi").stderr
+        assert "1 name begins with it" in cli(*words, "--name", "phi").stderr
         assert "no such models" in cli(*words, "--name", "llama").stderr
     assert cli.json("models", "--name", "gemma").data == []
 

@@ -588,7 +588,7 @@ async def test_a_path_that_a_server_does_not_know_is_no_missing_model(
     path, calling = CALLS[name]
     error = await failure(fake, path, calling, Recording.load(recording))
     assert type(error) is UpstreamError
-    assert error.message == f"server gpu knows no {path} ({Recording.load(recording).status})"
+    assert error.message == f"server gpu does not know {path} ({Recording.load(recording).status})"
     assert error.hint == "it may speak v1 (--api-version v1), or the path in its URL is wrong"
 
 

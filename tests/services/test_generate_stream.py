@@ -1059,7 +1059,7 @@ async def test_an_old_server_that_cuts_in_silence_is_noticed(asking: Asking, tai
     assert note == (
         "server old (0.9.6) read 2048 tokens, all that its context holds: the prompt was probably "
         "cut; "
-        "give it a larger one with --option num_ctx=N"
+        "allow a larger one with --option num_ctx=N"
     )
 
 
