@@ -132,6 +132,9 @@ def resolve(value: Secret | Reference, environ: Mapping[str, str]) -> Secret:
         return value
     if value.kind == "env":
         text = environ.get(value.name, "")
+        if not text:
+            message = f"the variable {value.name} is not set, or empty"
+            raise SecretUnavailable(message, REFERENCE_HINT)
     else:
         text = _read(Path(value.name), REFERENCE_HINT)
     try:
@@ -222,7 +225,7 @@ def _keys(source: str, text: str, unused: Path | None = None) -> Keys:
 def _read(path: Path, hint: str = KEY_HINT, *, beside: Path | None = None) -> str:
     """The text of a file that nobody else can change; `beside` as in `ReadFile.require_own`."""
     try:
-        file = read_regular_file(path, FILE_LIMIT)
+        file = read_regular_file(path, FILE_LIMIT, hint=hint)
         file.require_own(beside=beside)
         return file.data.decode().rstrip("\r\n")
     except InvalidInput as exc:

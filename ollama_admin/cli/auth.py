@@ -166,7 +166,7 @@ class AuthOptions:
         if self.secret_stdin:
             return _from_stdin()
         if sys.stdin is not None and sys.stdin.isatty():
-            return _from_person()
+            return _from_person(SECRET_FIELDS.get(kind, "secret"))
         raise InvalidInput(
             f"--auth {kind} needs a secret, and there is no terminal to ask for it",
             "give it with --secret-stdin, --secret-env VAR or --secret-ref env:VAR|file:PATH",
@@ -202,9 +202,9 @@ def _from_variable(name: str) -> Secret:
     return Secret(value)
 
 
-def _from_person() -> Secret:
+def _from_person(what: str) -> Secret:
     try:
-        return Secret(getpass.getpass("Secret: ", stream=sys.stderr))
+        return Secret(getpass.getpass(f"{what.capitalize()}: ", stream=sys.stderr))
     except EOFError:
         raise typer.Abort from None
 

@@ -47,10 +47,12 @@ class ReadFile:
         return f"the {self.what} {self.path} (mode {stat.S_IMODE(self.status.st_mode):04o})"
 
 
-def read_regular_file(path: Path, limit: int, what: str = "file") -> ReadFile:
+def read_regular_file(
+    path: Path, limit: int, what: str = "file", *, hint: str = "check the path and its permissions"
+) -> ReadFile:
     """Read a file of at most `limit` bytes; raises InvalidInput for a larger one, for one that
     cannot be read, and for a FIFO, a device or a folder, without waiting for it. `what` is what
-    messages call it.
+    messages call it, `hint` what to do where it cannot be read.
     """
     try:
         data, status = regular_bytes(path, limit + 1)
@@ -59,7 +61,7 @@ def read_regular_file(path: Path, limit: int, what: str = "file") -> ReadFile:
         raise InvalidInput(message, "name a file, not a pipe or a device") from exc
     except OSError as exc:
         message = f"the {what} {path} cannot be read: {exc.strerror}"
-        raise InvalidInput(message, "check the path and its permissions") from exc
+        raise InvalidInput(message, hint) from exc
     except ValueError as exc:
         raise InvalidInput(f"{str(path)!a} is not a path") from exc
     if len(data) > limit:

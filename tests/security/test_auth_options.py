@@ -195,7 +195,7 @@ def test_person_is_asked_and_what_is_typed_is_not_shown(
 ) -> None:
     fake = serve("alpha")
     asked = person("server", "add", "gpu", fake.url, "--auth", "bearer")
-    asked.until(b"Secret: ")
+    asked.until(b"Token: ")
     asked.type(b"hunter2\n")
     assert asked.ended() == 0
     assert b"hunter2" not in asked.seen
@@ -208,7 +208,7 @@ def test_person_is_asked_for_the_new_secret_of_an_update(
     fake = serve("alpha")
     add(sqlite_cli, *KINDS["basic"][0], "--secret-stdin", url=fake.url, stdin="old")
     asked = person("server", "update", "gpu", "--username", "u", "--check")
-    asked.until(b"Secret: ")
+    asked.until(b"Password: ")
     asked.type(b"hunter2\n")
     assert asked.ended() == 0
     assert b"hunter2" not in asked.seen
@@ -222,7 +222,7 @@ def test_question_that_is_not_answered_changes_nothing(
 ) -> None:
     add(sqlite_cli)
     asked = person(*words, "--auth", "bearer")
-    asked.until(b"Secret: ")
+    asked.until(b"Token: ")
     asked.type(typed)
     assert asked.ended() == code
     assert b"Traceback" not in asked.seen

@@ -750,7 +750,7 @@ def test_no_secret_is_in_a_list_of_processes(
             "server", "add", "gpu", thread.url, *options, stdin=(stdin or "").encode()
         )
         if way == "prompt":
-            program.answer(b"Secret: ", canary("prompt").encode() + b"\n")
+            program.answer(b"Token: ", canary("prompt").encode() + b"\n")
         thread.run(held.arrived.wait(), timeout=30)
         seen = command_lines()
         thread.call(held.release.set)

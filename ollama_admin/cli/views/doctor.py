@@ -46,6 +46,14 @@ def _print_findings(output: Output, report: "Report") -> None:
         output.sentence(f"{finding.level}: {finding.text}")
     for health in report.servers:
         for finding in health.findings:
-            output.sentence(f"{finding.level}: server {health.server}: {finding.text}")
+            output.sentence(f"{finding.level}: {_about(str(health.server), finding.text)}")
     if not report.all_findings:
         output.line("no problems found")
+
+
+def _about(server: str, text: str) -> str:
+    """What was found, with the server's name once: errors of asking it begin with that."""
+    subject = f"server {server}"
+    if text.startswith(subject):
+        return text
+    return f"{subject}: {text}"
