@@ -234,8 +234,8 @@ def _database_url(text: str) -> str:
             "write sqlite:////absolute/path.db or sqlite:///relative.db",
         )
     raise InvalidInput(
-        "the database URL is not one of postgresql:// and sqlite:///",
-        f"give it with --database-url or {DATABASE_URL}",
+        "the database URL begins neither with postgresql:// nor with sqlite:///",
+        "write postgresql://user@host:5432/database or sqlite:////absolute/path.db",
     )
 
 

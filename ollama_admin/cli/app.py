@@ -44,6 +44,15 @@ COMMANDS = {
     "demo": ("demo", "Try it all out on two simulated servers."),
 }
 
+_ASK = "ask a model with: ollama-admin generate -m MODEL PROMPT"
+# what to type instead of a command of `ollama` that has another name here
+OF_OLLAMA = {
+    "run": _ASK,
+    "chat": _ASK,
+    "pull": "pull it on the server, then run: ollama-admin discover",
+    "ps": "list servers and what they are doing with: ollama-admin server list",
+}
+
 
 class RootGroup(GroupPage):
     """Gives every run a shell, and turns every known error into a line and an exit code.
@@ -199,18 +208,25 @@ def _usage(exc: TyperException) -> tuple[str, str]:
     context = getattr(exc, "ctx", None)
     path = context.command_path if context else PROGRAM
     message = exc.format_message().rstrip(".")
-    below = _below_groups(message) if path == PROGRAM else []
+    near = getattr(exc, "possibilities", None)
+    hint = f"see: {path} --help"
+    if near:
+        message = message.partition(" (Possible")[0]
+        hint = f"did you mean {near[0]}? {hint}"
+    unknown = re.fullmatch(r"No such command '([\w-]+)'", message)
+    if unknown and path == PROGRAM:
+        hint = _instead_of(unknown[1]) or hint
+    return message[:1].lower() + message[1:], hint
+
+
+def _instead_of(word: str) -> str | None:
+    """What to type for a command of `ollama`, or of one of our groups, that stands alone."""
+    if word in OF_OLLAMA:
+        return OF_OLLAMA[word]
+    below = [path for path in EXAMPLES if path.split()[1:] == [word]]
     if below:
-        return message[:1].lower() + message[1:], f"commands: {', '.join(below)}"
-    return message[:1].lower() + message[1:], f"see: {path} --help"
-
-
-def _below_groups(message: str) -> list[str]:
-    """The commands of groups that have the name of which it was said that there is no such one."""
-    found = re.fullmatch(r"No such command '([\w-]+)'", message)
-    if found is None:
-        return []
-    return [path for path in EXAMPLES if path.split()[1:] == [found[1]]]
+        return f"commands: {', '.join(below)}"
+    return None
 
 
 def _detail(shell: Shell, exc: BaseException) -> None:

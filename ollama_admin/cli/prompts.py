@@ -15,6 +15,8 @@ from ollama_admin.errors import InvalidInput, ModelNotFound
 
 PROMPT_LIMIT = 64 * 1024 * 1024  # bytes that come in by a pipe
 _WITH_TAG = re.compile(r"[\w./-]*[a-zA-Z][\w./-]*:[\w.-]+")
+_WITHOUT_TAG = re.compile(r"[\w./-]+")
+NEAR = 3  # names that an error shows
 STDIN_PATIENCE = 2.0  # seconds until a note says what is waited for
 
 
@@ -36,12 +38,15 @@ def model_and_prompt(
 
 
 def _refuse_mistyped_model(shell: Shell, word: str) -> None:
-    """Refuse a first word that is written as a model with its tag and looks like a known one: the
-    default model would answer in its place.
+    """Refuse a first word that is written as a model with its tag and looks like a known one, or is
+    a known one's name without its tag: the default model would answer in its place.
     """
-    if not _WITH_TAG.fullmatch(word):
+    if _WITH_TAG.fullmatch(word):
+        near = shell.run(lambda client: client.models.near(word))
+    elif _WITHOUT_TAG.fullmatch(word):
+        near = shell.run(lambda client: client.models.names(f"{word}:"))[:NEAR]
+    else:
         return
-    near = shell.run(lambda client: client.models.near(word))
     if near:
         raise ModelNotFound(
             f"no server lists model {word!a}",

@@ -212,7 +212,7 @@ def _format(value: str | None) -> Any:
 def _read_image(path: Path) -> bytes:
     data = _read_file(path, "image")
     if media_type(data) is None:
-        raise InvalidInput(f"image {path} is not an image: its first bytes are of no {KINDS}")
+        raise InvalidInput(f"image {path} is not an image: it is not {KINDS}")
     return data
 
 

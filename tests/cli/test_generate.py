@@ -754,7 +754,7 @@ def test_a_file_that_is_no_image_is_refused_before_anything_is_sent(
     )
     assert ran.failure == (2, "invalid_input")
     assert ran.error["message"] == (
-        "image a.png is not an image: its first bytes are of no PNG, JPEG, GIF, WebP or BMP"
+        "image a.png is not an image: it is not PNG, JPEG, GIF, WebP or BMP"
     )
     assert fake.requests() == []
 
