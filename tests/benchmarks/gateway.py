@@ -31,6 +31,7 @@ from tests.benchmarks.upstream import (
 )
 from tests.postgres import OwnPostgresServer, free_port
 
+PROCESSORS = os.cpu_count() or 1
 ROUNDS = 3
 SECONDS = 2.0  # of one round
 CONNECTIONS = 32
@@ -45,7 +46,7 @@ FEW, MANY = 4, 16  # connections for that: 100 and 400 requests a second
 EACH, ADDED, FIRST, BYTES, MEMORY, GROWTH, CPU, COMMITS = 1 / 0.3, 4, 3, 2, 90, 1.1, 20, 1.5
 
 _NGINX = """
-worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
+worker_processes {workers}; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 2048; }}
 http {{
   access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;
@@ -73,6 +74,7 @@ def rows(rounds: int | None) -> Iterator[Told]:
             ours = Target(url=url, token=token)
             requests(ours, CONNECTIONS, seconds=1)
             yield from _answers(rounds, ours, nginx, direct)
+            yield from _workers(rounds, database, nginx)
             yield from _memory(ours, process)
             _allow(ours, STREAMS + 10)
             yield from _streams(ours, direct, process)
@@ -111,6 +113,28 @@ def _answers(rounds: int, ours: Target, nginx: Target | None, direct: Target) ->
     yield Note(f"serve, requests/s of {CONNECTIONS} at once: {_rates(many)}")
     alone_text = ", ".join(f"{name} {value:.3f} ms" for name, value in one.items())
     yield Note(f"serve, p50 of one alone: {alone_text}")
+
+
+def _workers(rounds: int, database: str, nginx: Target | None) -> Iterator[Told]:
+    """The same with a worker for each processor, while those are shared with the rest."""
+    with served(database, "--workers", str(PROCESSORS)) as (url, token, _):
+        ours = Target(url=url, token=token)
+        requests(ours, CONNECTIONS, seconds=1)
+        each: dict[str, list[float]] = {"ours": [], "nginx": []}
+        for _ in range(rounds):
+            for name, target in (("ours", ours), ("nginx", nginx)):
+                if target is not None:
+                    each[name].append(requests(target, CONNECTIONS, seconds=SECONDS).each * 1e6)
+    many = {name: _median(of) for name, of in each.items() if of}
+    if nginx is not None:
+        yield Row(
+            work=f"serve --workers {PROCESSORS}: a short answer of {CONNECTIONS} at once (nginx)",
+            unit="us",
+            ours=many["ours"],
+            floor=many["nginx"],
+            bar=round(EACH, 2),
+        )
+    yield Note(f"serve --workers {PROCESSORS}, requests/s: {_rates(many)}")
 
 
 def _streams(ours: Target, direct: Target, process: int) -> Iterator[Told]:
@@ -231,7 +255,7 @@ def _nginx(folder: str, upstream: str) -> Iterator[Target | None]:
     Path(folder).chmod(0o755)  # its worker is another user
     file = Path(folder, "nginx.conf")
     host = upstream.removeprefix("http://")
-    file.write_text(_NGINX.format(folder=folder, upstream=host, port=port))
+    file.write_text(_NGINX.format(folder=folder, upstream=host, port=port, workers=PROCESSORS))
     with subprocess.Popen([program, "-c", str(file)], stderr=subprocess.DEVNULL) as process:
         try:
             target = Target(url=f"http://127.0.0.1:{port}")

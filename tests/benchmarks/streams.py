@@ -127,11 +127,11 @@ def register(url: str, token: str, server: str, streams: int) -> None:
 
 
 @contextmanager
-def served(database: str) -> Iterator[tuple[str, str, int]]:
-    """The URL, the token and the process of an `ollama-admin serve`."""
+def served(database: str, *words: str) -> Iterator[tuple[str, str, int]]:
+    """The URL, the token and the process of an `ollama-admin serve`; `words` are more options."""
     token = secrets.token_hex(16)
     environ = os.environ | {"OLLAMA_ADMIN_DATABASE_URL": database, "OLLAMA_ADMIN_API_TOKEN": token}
-    command = [sys.executable, "-m", "ollama_admin", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "ollama_admin", "serve", "--port", "0", *words]
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, env=environ, stderr=log) as process,
