@@ -28,7 +28,7 @@ from ollama_admin.domain.callers import Caller, Rights, Way
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
 from ollama_admin.gateway.app import Gateway
-from ollama_admin.gateway.limits import Limits, Room
+from ollama_admin.gateway.limits import Limits, Rooms
 
 # the client loads it when it is first used, which would hold up the loop for a quarter of a second
 from ollama_admin.ollama import endpoint as _endpoint  # noqa: F401
@@ -165,13 +165,13 @@ def _application(
 ) -> Gateway:
     """The gateway, and behind it the REST API with its guard."""
     limits, log_failure = options.limits, Seldom(log)
-    room = Room(limits.bodies)
+    rooms = Rooms.of(limits)
     guard = Guard(
         app,
         token=token,
         hosts=options.hosts,
         limits=limits,
-        room=room,
+        room=rooms.bodies,
         log=log,
         log_failure=log_failure,
     )
@@ -182,7 +182,7 @@ def _application(
         guard.admitted,
         token=token,
         limits=limits,
-        room=room,
+        rooms=rooms,
         origins=options.allow_origins,
         allow_truncate=options.allow_truncate,
         log=log,

@@ -2,7 +2,12 @@
 
 import json
 import math
+import re
 from typing import Any
+
+# One letter beyond 16 bits, and each of its text takes four bytes of memory.
+_WIDEST = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
+_SURROGATE = re.compile(rb"\\u[dD]")
 
 
 def loads(data: bytes) -> Any:
@@ -11,10 +16,19 @@ def loads(data: bytes) -> Any:
     Raises ValueError, and RecursionError where it is nested too deep.
     """
     document = _DECODER.decode(data.decode())
-    if b"\\u" in data:
+    if _SURROGATE.search(data):
         # a lone surrogate can be written, but is no character
         json.dumps(document, ensure_ascii=False).encode()
     return document
+
+
+def width(data: bytes) -> int:
+    """Bytes of memory that each letter of its texts may take."""
+    if _WIDEST.search(data):
+        return 4
+    if b"\\u" in data or not data.isascii():
+        return 2
+    return 1
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ollama_admin.gateway import cors
 from ollama_admin.gateway.access import Access
 from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import Exchange, Scope, new_ids
-from ollama_admin.gateway.limits import ADMITTED, Limits, Room
+from ollama_admin.gateway.limits import ADMITTED, Limits, Rooms
 from ollama_admin.gateway.listing import Listing
 from ollama_admin.gateway.managing import Managing
 from ollama_admin.gateway.paths import Kind, placed
@@ -38,7 +38,7 @@ class Gateway:
         *,
         token: Secret,
         limits: Limits,
-        room: Room,
+        rooms: Rooms,
         origins: Iterable[str],
         allow_truncate: bool,
         log: Callable[[str], None],
@@ -48,7 +48,7 @@ class Gateway:
         self._access = Access(token)
         self._origins = cors.Origins(origins)
         self._limits = limits
-        self._room = room
+        self._rooms = rooms
         self._relaying = Relaying(client, limits, translate, allow_truncate=allow_truncate)
         self._listing = Listing(client, limits)
         self._managing = Managing(client, limits)
@@ -61,8 +61,8 @@ class Gateway:
         if place is None:
             await self._rest(scope, receive, send)
             return
-        id_, room, limits = next(self._ids), self._room, self._limits
-        exchange = Exchange(id_, scope, receive, send, place, room, limits, self._log)
+        id_, rooms, limits = next(self._ids), self._rooms, self._limits
+        exchange = Exchange(id_, scope, receive, send, place, rooms, limits, self._log)
         try:
             await self._answer(exchange)
         except (AdminError, Refused) as error:

@@ -16,7 +16,7 @@ from ollama_admin.gateway.limits import (
     LONG,
     Held,
     Limits,
-    Room,
+    Rooms,
     size_of_values,
     too_large,
 )
@@ -53,7 +53,7 @@ class Exchange:
         receive: Any,
         send: Any,
         place: Place,
-        room: Room,
+        rooms: Rooms,
         limits: Limits,
         log: Callable[[str], None],
     ) -> None:
@@ -68,11 +68,12 @@ class Exchange:
         self.stream: StreamType | None = None
         self._receive = receive
         self._send = send
-        self._held = Held(room)
+        self._held = Held(rooms.bodies)
+        self._kept = Held(rooms.answers)
         self._limits = limits
         self._log = log
         self._notes: list[str] = []
-        self._sent = b""  # last, of a body
+        self._sent = b""  # the last bytes of a body: where an event ends
         self._has_read = not self._has_body()
 
     def require_one_meaning(self) -> None:
@@ -132,7 +133,7 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def send(self, data: bytes) -> None:
-        self._sent = data
+        self._sent = data[-3:]
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
@@ -206,9 +207,14 @@ class Exchange:
         """Take room for so many bytes beside the body."""
         self._held.take(size)
 
+    def keep(self, size: int) -> None:
+        """Take room for so many bytes of the answer; Refused where there is none."""
+        self._kept.take(size)
+
     def give_back(self) -> None:
-        """The room that the body took."""
+        """The room that the body and the answer took."""
         self._held.give_back()
+        self._kept.give_back()
 
     def watch(self) -> "Leaving":
         """Cancel the current task when the client leaves."""

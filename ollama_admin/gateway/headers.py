@@ -11,6 +11,7 @@ NOTE_LENGTH = 500  # bytes of one
 NOTES_LENGTH = 2000  # bytes of all: clients and proxies bound the head of an answer
 _NOTE = b"x-ollama-admin-note"
 _UNPRINTABLE = re.compile(rb"[^ -~]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # of which no header may hold any
 # What a server may know of a client: nothing of who it is, how it came here or what it may do.
 _SENT = frozenset(
     (
@@ -56,7 +57,7 @@ def to_server(given: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 def to_client(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Of an answer's headers, those that come back, by their lower-case names."""
-    kept = [(name.lower(), value) for name, value in given]
+    kept = [(name.lower(), value) for name, value in given if not _CONTROL.search(value)]
     named: list[bytes] = []
     for name, value in kept:
         if name == b"connection":  # it names others that are about the connection

@@ -1,8 +1,9 @@
 """How much of everything clients may send, each and all together."""
 
-import re
 from dataclasses import dataclass
+from typing import Self
 
+from ollama_admin.domain.strict_json import width
 from ollama_admin.gateway.refusals import Refused
 
 HELD = "ollama_admin.held"  # in the scope: the Held of the request
@@ -11,20 +12,20 @@ LONG = 2**17  # bytes; what is longer is not read on the loop
 # Values of one body, counted by what opens or parts them, commas of texts too.
 VALUES_LIMIT = 1_000_000
 VALUE_SIZE = 70  # bytes of memory that `{},` takes
-# One letter beyond 16 bits, and each of its text takes four bytes.
-_WIDEST = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bytes and seconds. `body_large` is for prompts, which come with images; `bodies` is for those
-    of all requests together, with the values that are read from them.
+    of all requests together, with the values that are read from them, `answers` for what is kept of
+    all answers until they have ended.
     """
 
     connections: int = 4096
     body: int = 2**20
     body_large: int = 64 * 2**20
     bodies: int = 256 * 2**20
+    answers: int = 8 * 2**20 + 2**16
     handshake_time: float = 10.0
     head_time: float = 10.0
     body_time: float = 120.0
@@ -39,10 +40,24 @@ class Limits:
 
 
 class Room:
-    """Bytes that the bodies of all requests may take together."""
+    """Bytes that the bodies of all requests, or what is kept of all answers, may take together.
+    `what` is that, of others; `too_large` the status of one that can never fit.
+    """
 
-    def __init__(self, size: int) -> None:
-        self.free = size
+    def __init__(self, size: int, what: str = "bodies of", too_large: int = 413) -> None:
+        self.size = self.free = size
+        self.what = what
+        self.too_large = too_large
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    bodies: Room
+    answers: Room
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        return cls(Room(limits.bodies), Room(limits.answers, "answers to", 502))
 
 
 class Held:
@@ -53,14 +68,21 @@ class Held:
         self._taken = 0
 
     def take(self, size: int) -> None:
-        """Refused where so many bytes are not free now."""
-        if size > self._room.free:
+        """Refused where so many bytes are not free now, or never will be."""
+        room = self._room
+        if self._taken + size > room.size:
+            raise Refused(
+                room.too_large,
+                f"it takes more memory than the {room.what} all requests may take together",
+                headers={"Connection": "close"},
+            )
+        if size > room.free:
             raise Refused(
                 503,
-                "the bodies of other requests take up all the memory set aside for them",
+                f"the {room.what} other requests take up all the memory set aside for them",
                 "try again later",
             )
-        self._room.free -= size
+        room.free -= size
         self._taken += size
 
     def give_back(self) -> None:
@@ -78,12 +100,7 @@ def count_of_values(body: bytes) -> int:
 
 def size_of_values(body: bytes) -> int:
     """Bytes of memory that the values of its JSON may take, texts too; Refused for too many."""
-    width = 1
-    if _WIDEST.search(body):
-        width = 4
-    elif b"\\u" in body or not body.isascii():
-        width = 2
-    return count_of_values(body) * VALUE_SIZE + len(body) * width
+    return count_of_values(body) * VALUE_SIZE + len(body) * width(body)
 
 
 def too_large(most: int) -> Refused:

@@ -85,7 +85,7 @@ class Listing:
         look = Look(model)
         planned = await self._plans.of(wish(exchange, look))
         call = call_of(exchange, body, look)
-        shown = await self._passages.show(call, planned)
+        shown = await self._passages.show(call, planned, exchange.keep)
         shown_headers = to_client(shown.headers) + [of_server(shown.server)]
         await exchange.document(shown.status, shown.body, shown_headers)
 

@@ -77,8 +77,9 @@ class Relaying:
             affinity=affinity,
             allow_truncate=self._allow_truncate,
         )
+        answer = self._relay.run(call, planned, exchange.note, exchange.keep)
         try:
-            async with aclosing(self._relay.run(call, planned, exchange.note)) as parts:
+            async with aclosing(answer) as parts:
                 async for part in parts:
                     if isinstance(part, RelayedHead):
                         await exchange.begin(part.status, headers.of_head(part))

@@ -1,6 +1,7 @@
 """The numbers that an answer tells, in the dialects of Ollama, OpenAI and Anthropic."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ollama_admin.domain.answers import StreamEvent
@@ -14,7 +15,7 @@ def with_counts(numbers: StreamEvent, record: Any) -> StreamEvent:
     if not isinstance(record, dict):
         return numbers
     if record.get("done") is True:
-        return wire.native_event(record)
+        return _only_numbers(wire.native_event(record))
     usage = _usage(record)
     prompt = _first(usage, "prompt_tokens", "input_tokens")
     output = _first(usage, "completion_tokens", "output_tokens")
@@ -22,6 +23,11 @@ def with_counts(numbers: StreamEvent, record: Any) -> StreamEvent:
         prompt_tokens=numbers.prompt_tokens if prompt is None else prompt,
         output_tokens=numbers.output_tokens if output is None else output,
     )
+
+
+def _only_numbers(event: StreamEvent) -> StreamEvent:
+    """Without what was said: numbers are kept until the build is proven, behind the answer."""
+    return replace(event, response="", thinking="", tool_calls=(), record=None)
 
 
 def _usage(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,9 +16,10 @@ from typing import Any
 
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.counting import NOTHING_COUNTED, with_counts
-from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, read_json
+from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, read_json, refuse_wide
 
 DOCUMENT_LIMIT = 8 * 2**20  # bytes of an answer that is no stream
+COUNTS_LIMIT = 2**19  # bytes of lines that are searched for counts; only text makes them longer
 _OVERLAP = 600  # bytes in which a name may stand across two chunks
 _MODEL, _ERROR, _USAGE = b'"model"', b'"error"', b'"usage"'
 _NAME = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.){0,500}")')
@@ -91,8 +92,9 @@ class Passing:
 
     `is_named`: it carries an accepted name. `is_remote`: a remote host gave it. `error` is what it
     says of its own failure, `reason` why Ollama's last record says that it ended. `has_ended`: its
-    end mark was seen. `held` are the bytes that were kept back; they belong to its end. `numbers`
-    is there at the end, with the counts that it tells.
+    end mark was seen. `held` are the bytes that were kept back; they belong to its end. `kept` is
+    how many bytes are kept now, but for little. `numbers` is there at the end, with the counts that
+    it tells.
     """
 
     def __init__(self, names: "_Names") -> None:
@@ -103,6 +105,7 @@ class Passing:
         self.reason: str | None = None
         self.has_ended = False
         self.held = b""
+        self.kept = 0
         self.numbers = NOTHING_COUNTED
 
     def take(self, chunk: bytes) -> bytes:
@@ -173,6 +176,7 @@ class _Records(Passing):
         data = self._rest + chunk if self._rest else chunk
         complete = self._complete(data)
         self._rest = data[complete:]
+        self.kept = len(self._rest)
         if len(self._rest) > LINE_LIMIT:
             raise BadAnswer(f"a line is longer than {LINE_LIMIT} bytes")
         lines = data[:complete]
@@ -195,9 +199,7 @@ class _Records(Passing):
     def end(self) -> bool:
         if self._rest.strip() and not self.has_ended:
             self._end_within_a_line()
-        for line in self._counted:
-            with suppress(BadAnswer):  # it has passed, and a count is not worth the answer
-                self.numbers = with_counts(self.numbers, self._record(line))
+        self._count_kept()
         return self.has_ended and self.error is None
 
     def _complete(self, data: bytes) -> int:
@@ -241,9 +243,16 @@ class _Records(Passing):
                 self._look_at(self._record(line))
 
     def _keep_counts(self, lines: bytes) -> None:
-        if _USAGE in lines:
-            self._counted += [line for line in _split(lines) if _USAGE in line]
-            del self._counted[1:-2]  # the first one, which may count the prompt, and the last ones
+        if _USAGE not in lines or len(lines) > COUNTS_LIMIT:
+            return
+        self._counted += [line for line in _split(lines) if _USAGE in line]
+        del self._counted[1:-2]  # the first one, which may count the prompt, and the last ones
+
+    def _count_kept(self) -> None:
+        for line in self._counted:
+            with suppress(BadAnswer):  # it has passed, and a count is not worth the answer
+                self.numbers = with_counts(self.numbers, self._record(line))
+        self._counted.clear()
 
     def _ending(self, lines: bytes) -> tuple[int, int] | None:
         """Where the last record begins and what belongs to it ends; None before it is there."""
@@ -256,9 +265,7 @@ class _Records(Passing):
             line = lines[start:stop].strip()
             if not self._is_last(line):
                 continue
-            if self._is_lines:
-                self._counted = [line]
-            else:
+            if not self._is_lines:
                 start = _event_start(lines, start)
             while lines[stop : stop + 1] in (b"\n", b"\r"):
                 stop += 1
@@ -271,12 +278,11 @@ class _Records(Passing):
             return True
         if not isinstance(record, dict):
             return False
-        if self._is_lines:
-            return self._is_done(record)
-        if record.get("type") not in _LAST_TYPES:
+        if not (self._is_done(record) if self._is_lines else record.get("type") in _LAST_TYPES):
             return False
-        if _USAGE in line:
-            self._counted.append(line)
+        self._count_kept()
+        with suppress(BadAnswer):
+            self.numbers = with_counts(self.numbers, record)
         return True
 
     def _is_done(self, record: Mapping[str, Any]) -> bool:
@@ -308,17 +314,19 @@ class _Document(Passing):
     def __init__(self, names: _Names, *, may_be_text: bool) -> None:
         super().__init__(names)
         self._may_be_text = may_be_text
-        self._body = bytearray()
+        self._chunks: list[bytes] = []
 
     def take(self, chunk: bytes) -> bytes:
-        self._body += chunk
-        if len(self._body) > DOCUMENT_LIMIT:
+        self._chunks.append(chunk)
+        self.kept += len(chunk)
+        if self.kept > DOCUMENT_LIMIT:
             raise BadAnswer(f"the answer is longer than {DOCUMENT_LIMIT // 2**20} MiB")
         return b""
 
     def end(self) -> bool:
-        self.held = bytes(self._body)
+        self.held, self._chunks = b"".join(self._chunks), []
         try:
+            refuse_wide(self.held)
             record = read_json(self.held)
         except BadAnswer:
             return self._may_be_text and self.held.lstrip()[:1] not in (b"{", b"[")

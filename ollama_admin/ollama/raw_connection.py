@@ -72,10 +72,12 @@ class Body:
         self.size += len(piece)
 
     def drop(self) -> None:
-        """Nobody reads on: what is there is forgotten, and a late reader gets an error."""
+        """Nobody reads on: what is there is forgotten, and a late reader gets an error. It is not a
+        fault that was raised, which holds on to all that its frames hold, the answer too.
+        """
         self._pieces.clear()
         self.size = 0
-        self.fault = self.fault or ConnectionClosed("the response is closed")
+        self.fault = ConnectionClosed("the response is closed")
 
 
 class Connection(asyncio.Protocol):
@@ -163,6 +165,7 @@ class Connection(asyncio.Protocol):
             self.resume_below(0)
         else:
             self.close()
+            self._fault = None
         return is_reusable
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ HEAD_LIMIT = 64 * 1024  # bytes
 _OVERHEAD_LIMIT = 8 * 1024  # bytes of chunked coding in a row without one of the body
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELDS = rb"(?:" + _TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+"
+_FIELDS = rb"(?:" + _TOKEN + rb":[^\r\n\0]*+\r\n)*+"
 _HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\r\n\0]*+)?+\r\n(" + _FIELDS + rb")\r\n"
 )

@@ -104,7 +104,10 @@ class relayed:  # noqa: N801 (used as a function; written out, since it stands i
             ) from exc
         error = translation(exc, self._target, self._path, self._sending)
         if error is not None:
-            raise error from exc
+            try:
+                raise error from exc
+            finally:
+                del error  # else it stays in memory, with all that its frames hold
 
     async def _refused(self, response: Response) -> RelayedResponse:
         with translated(self._target, self._path):

@@ -22,6 +22,7 @@ VALUES_LIMIT = 300_000
 
 # bytes of an answer that is read as a whole: 800 for each model that may be listed
 BODY_LIMIT = 8 * 1024 * 1024
+READING_LIMIT = 32 * 2**20  # bytes of memory that it takes to read one
 ERROR_BODY_LIMIT = 64 * 1024
 END_LENGTH = 1000  # bytes that may follow there
 END_PATIENCE = 0.1  # seconds that a response may take to end after its last record
@@ -296,6 +297,15 @@ def read_json(data: bytes) -> Any:
         if data.lstrip().startswith(b"<"):
             raise WebPage(f"the answer cannot be read as JSON: a web page{_titled(data)}") from exc
         raise BadAnswer("the answer cannot be read as JSON") from exc
+
+
+def refuse_wide(data: bytes) -> None:
+    """BadAnswer for a document that is too large to be read: its text is there twice meanwhile, in
+    letters of one width, and once more where some are escaped.
+    """
+    times = 3 if b"\\u" in data else 2
+    if len(data) * (1 + times * strict_json.width(data)) > READING_LIMIT:
+        raise BadAnswer("the answer is a text of wide letters that is too long to be read")
 
 
 def page_title(body: bytes) -> str:

@@ -3,12 +3,12 @@ and prove nothing.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ollama_admin.domain.relayed import Headers, RelayedCall
-from ollama_admin.domain.servers import Server
+from ollama_admin.domain.servers import Server, ServerRef
 from ollama_admin.errors import ModelNotFound, UpstreamError
 from ollama_admin.ollama.relaying import RelayedResponse, relayed
 from ollama_admin.ollama.response import BODY_LIMIT
@@ -21,7 +21,9 @@ from ollama_admin.services.upstream_auth import UpstreamAuth
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 
-KEPT = 2000  # answers of `/api/show`
+KEPT = 8 * 2**20  # bytes of answers of `/api/show`, with what was asked
+LARGEST = 2**20  # bytes of one of them
+_Key = tuple[ServerRef, str | None, str | None, bytes]  # server, version, build, and the question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,13 @@ class Passages:
         self._registry = registry
         self._connect = connect
         self._auth = auth
-        self._shown: OrderedDict[tuple[object, ...], Shown] = OrderedDict()
+        self._shown: OrderedDict[_Key, Shown] = OrderedDict()
+        self._size = 0  # bytes of those
 
-    async def show(self, call: RelayedCall, planned: Planned) -> Shown:
+    async def show(self, call: RelayedCall, planned: Planned, keep: Callable[[int], None]) -> Shown:
         """What the preferred server shows of a model. The bytes are kept for each server, version,
-        build and question: editors ask hundreds of times in a row.
+        build and question: editors ask hundreds of times in a row. `keep` is told of bytes that are
+        about to be kept until the call has ended.
         """
         if planned.plan.refusal is not None:
             raise planned.plan.refusal.with_traceback(None)
@@ -65,7 +69,7 @@ class Passages:
                     endpoint, call.method, call.target, call.headers, call.body, call.model
                 )
                 async with answer as response:
-                    shown = await _whole(str(ref), response)
+                    shown = await _whole(str(ref), response, keep)
             except (UpstreamError, ModelNotFound) as exc:
                 if not candidates or not passes_on(exc):
                     raise
@@ -93,17 +97,29 @@ class Passages:
 
         return await self._registry.get(("server", server), read)
 
-    def _keep(self, key: tuple[object, ...], shown: Shown) -> None:
+    def _keep(self, key: _Key, shown: Shown) -> None:
+        size = _size(key, shown)
+        if key in self._shown or size > LARGEST:
+            return
         self._shown[key] = shown
-        if len(self._shown) > KEPT:
-            self._shown.popitem(last=False)
+        self._size += size
+        while self._size > KEPT:
+            self._size -= _size(*self._shown.popitem(last=False))
 
 
-async def _whole(server: str, response: RelayedResponse) -> Shown:
-    body = bytearray(response.body)
+def _size(key: _Key, shown: Shown) -> int:
+    *_, question = key
+    return len(question) + len(shown.body)
+
+
+async def _whole(server: str, response: RelayedResponse, keep: Callable[[int], None]) -> Shown:
+    chunks, size = [response.body], 0
     if response.refusal is None:
         async for chunk in response.chunks:
-            body += chunk
-            if len(body) > BODY_LIMIT:
+            keep(len(chunk))
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > BODY_LIMIT:
                 raise UpstreamError(f"what server {server} shows is longer than {BODY_LIMIT} bytes")
-    return Shown(server=server, status=response.status, headers=response.headers, body=bytes(body))
+    body = b"".join(chunks)
+    return Shown(server=server, status=response.status, headers=response.headers, body=body)

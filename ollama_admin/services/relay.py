@@ -40,6 +40,7 @@ _WHOLE = {
     "/api/chat": b'"truncate":false,"shift":false,',
     "/api/embed": b'"truncate":false,',
 }
+LONG = 2**19  # bytes of a piece that only a line makes which is that long
 # Whose answers always say which model they are of.
 _NAMED = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
 
@@ -99,21 +100,30 @@ class ToldFailure(Exception):
         self.error = error
 
 
+def _without_limit(size: int) -> None:
+    """For callers that ask for one answer at a time."""
+
+
 class Relay:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
 
     async def run(
-        self, call: RelayedCall, planned: Planned, note: Callable[[str], None]
+        self,
+        call: RelayedCall,
+        planned: Planned,
+        note: Callable[[str], None],
+        keep: Callable[[int], None] = _without_limit,
     ) -> AsyncGenerator[RelayedHead | bytes, None]:
         """The head, once there is something to show, then the bytes of the body as they come; what
         tells that the answer is whole comes last, and only when it is, and proven if that was
-        demanded.
+        demanded. `keep` is told of bytes of the answer that have to be kept, before more are read;
+        what it raises ends the work.
 
         Closing the generator ends the work upstream. Raises Refusal.
         """
         request = planned.request_of(call, note)
-        carrier = _Relaying(call, request)
+        carrier = _Relaying(call, request, keep)
         try:
             async with aclosing(self._dispatch.run(request, carrier, planned.plan)) as parts:
                 async for part in parts:
@@ -134,9 +144,11 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
     proves_behind = True
     is_one_task = True
 
-    def __init__(self, call: RelayedCall, request: Request) -> None:
+    def __init__(self, call: RelayedCall, request: Request, keep: Callable[[int], None]) -> None:
         self._call = call
         self._request = request
+        self._keep = keep
+        self._kept = 0
         self.refusal: Refusal | None = None
         self.has_told = False
 
@@ -180,15 +192,18 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
                 await self._note_a_cut(candidate, endpoint, passing)
 
     def last_of(self, answer: RelayAnswer) -> list[RelayedHead | bytes]:
-        """What was kept back until the answer was accepted."""
+        """What was kept back until the answer was accepted; it is kept no longer."""
         if answer.passing is None:
             return []
-        return self._begun(answer, answer.passing.held)
+        held, answer.passing.held = answer.passing.held, b""
+        return self._begun(answer, held)
 
     def _passed(
         self, answer: RelayAnswer, passing: "Passing", chunk: bytes
     ) -> list[RelayedHead | bytes]:
         passed = passing.take(chunk)
+        if passing.kept > self._kept or len(passed) > LONG:
+            self._count_kept(passing.kept + len(passed))
         if passing.is_remote and not self._request.terms.allow_remote:
             raise ModelMismatch(
                 f"server {answer.candidate.target.ref} handed the prompt for "
@@ -199,6 +214,12 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         if not passed or (passing.error is not None and not answer.is_begun):
             return []
         return self._begun(answer, passed)
+
+    def _count_kept(self, size: int) -> None:
+        """What is on its way to the client is still there while more is read."""
+        if size > self._kept:
+            self._keep(size - self._kept)
+            self._kept = size
 
     def _require_answer(self, answer: RelayAnswer, passing: "Passing") -> None:
         """Refuse the record that only tells of a model that was loaded, where a prompt was sent."""

@@ -182,7 +182,7 @@ def reads_a_body(service: Service) -> bool:
 def test_what_is_read_from_bodies_counts_too(sqlite_url: str) -> None:
     body = b'{"model": "a", "context": [' + b"1," * 1000 + b"1]}"
     with Service(sqlite_url, limits=Limits(bodies=VALUE_SIZE * 1000)) as service:
-        assert answer_of(service.raw(request("POST", "/api/generate", body)))[0] == 503
+        assert answer_of(service.raw(request("POST", "/api/generate", body)))[0] == 413
         assert answer_of(service.raw(request("POST", "/api/generate", b'{"model": "a"}')))[0] == 404
 
 
@@ -198,7 +198,7 @@ def test_a_text_counts_as_the_memory_that_its_widest_letter_makes_it_take(
     for room, is_refused in ((needed - 1, True), (needed, False)):
         with Service(sqlite_url, limits=Limits(bodies=room)) as service:
             status = answer_of(service.raw(request("POST", path, body)))[0]
-        assert (status == 503) is is_refused
+        assert (status == 413) is is_refused  # it would never fit: to ask again is no use
 
 
 # methods

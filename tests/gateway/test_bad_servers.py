@@ -87,7 +87,6 @@ def last_record(sample: Sample, body: bytes) -> Any:
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", 502),
         (encode_head(302, {"Location": "http://169.254.169.254/", "Content-Length": "0"}), 502),
         (b"HTTP/1.1 999 OK\r\nContent-Length: 2\r\n\r\n{}", 502),
-        (b"HTTP/1.1 200 OK\r\nX: \x1b[31m\r\nContent-Length: 2\r\n\r\n{}", 502),
         (b"HTTP/1.1 500 No\r\nContent-Length: 90000\r\n\r\n" + b'{"error":"' + b"x" * 89_990, 500),
         (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", 502),
         (b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nslow", 429),
@@ -105,7 +104,6 @@ def last_record(sample: Sample, body: bytes) -> Any:
         "long head",
         "redirect",
         "no status",
-        "control characters in a header",
         "a document that is cut",
         "401",
         "429",
@@ -312,6 +310,8 @@ def test_headers_of_a_server_that_are_ours_do_not_pass(
 ) -> None:
     more = {
         "Set_Cookie": "a=b",
+        "X_Escape": "\x1b[31m",
+        "X_Delete": "\x7f",
         "X_Ollama_Admin_Server": "other",
         "X_Request_Id": "theirs",
         "Access_Control_Allow_Origin": "*",
@@ -324,5 +324,5 @@ def test_headers_of_a_server_that_are_ours_do_not_pass(
     assert heard.headers["x-ratelimit-limit"] == "7"
     assert heard.headers.get_list("x-ollama-admin-server") == ["one"]
     assert heard.headers["x-request-id"] != "theirs"
-    gone = {"set-cookie", "access-control-allow-origin", "x-gone"}
+    gone = {"set-cookie", "access-control-allow-origin", "x-gone", "x-escape", "x-delete"}
     assert not gone & set(heard.headers)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,8 +26,9 @@ from ollama_admin.rules.answers import ANSWER_LIMIT
 from tests.api.service import TOKEN, UNVERIFIED
 from tests.api.test_serve import started
 from tests.cli.conftest import Spawn
-from tests.fake_ollama import Answer, FakeOllama, Fault, SimulatedModel
+from tests.fake_ollama import Answer, FakeOllama, Fault, Silence, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
+from tests.gateway.upstream import RELAYED
 from tests.security.test_limits import CHUNKED, GROWTH, Endless, chunk, peak
 
 GENERATE, CHAT = "/api/generate", "/api/chat"
@@ -123,6 +125,29 @@ SMALL = {"small records": Attack(outcome=INTERRUPTED, record=text("\N{ROCKET}", 
 DOORS = {"cli": ["--stream"], "cli at once": ["--no-stream"], "client": []}
 
 
+JSON, LINES, EVENTS = "application/json", "application/x-ndjson", "text/event-stream"
+
+
+def filled(text: bytes, size: int, **more: Any) -> bytes:
+    """A document with so many bytes of that text in it."""
+    document = json.dumps({"model": "alpha", "done": True, **more, "response": "@"}).encode()
+    return document.replace(b"@", text * (size // len(text)))
+
+
+MIB = 2**20
+CUT = 0  # instead of a status: the answer has begun, and ended too early
+LONG_EVENT = b"data: " + filled(b"x", 4 * MIB - 1000, usage={"prompt_tokens": 1}) + b"\n\n"
+# answers that are kept to their end, or until it shows that they are none
+WHOLE = {
+    "text": (GENERATE, filled(b"x", 8 * MIB - 1000), JSON),
+    "a wide letter": (GENERATE, "\N{ROCKET}".encode() + filled(b"x", 8 * MIB - 1000), JSON),
+    "an escaped one": (GENERATE, filled(b"x", 8 * MIB - 1000, x="\N{ROCKET}"), JSON),
+    "values": (GENERATE, filled(b"x", 9, context=[{}] * 140_000), JSON),
+    "too much": (GENERATE, filled(b"x", 9 * MIB), JSON),
+    "a long line": (GENERATE, b"x" * (4 * MIB - 1000), LINES),
+    "counts in long events": ("/v1/chat/completions", LONG_EVENT * 4 + b"data: [DONE]\n\n", EVENTS),
+    "a shown model": ("/api/show", filled(b"x", 8 * MIB - 1000), JSON),
+}
 Questions = Mapping[str, tuple[str, dict[str, Any]]]
 
 
@@ -136,6 +161,40 @@ def test_a_served_answer_is_kept_within_50_mib(stream: bool, tmp_path: Path, spa
     asked_of_a_service(
         SAID | CALLED | ({} if stream else GATHERED), stream, f"sqlite:///{tmp_path}/x.db", spawn
     )
+
+
+def test_whole_answers_of_many_at_once_are_kept_within_50_mib(tmp_path: Path, spawn: Spawn) -> None:
+    """And none longer than it is on its way, though the list that would prove it never comes."""
+    process, at = started(spawn, f"sqlite:///{tmp_path}/x.db")
+    with FakeOllamaThread(FakeOllama(SimulatedModel("alpha"))) as fake:
+        ask_api(at, "POST", "/api/servers", {"name": "one", "url": fake.url, "max_concurrent": 16})
+        ask_api(at, "POST", "/api/discover")
+        for path in {path for path, _, _ in WHOLE.values()}:
+            wholly(at, path)
+        before, peaks = peak(process.number), {}
+        fake.call(partial(fake.fakes[0].script_always, "/api/tags", Silence()))
+        for name, (path, body, media_type) in WHOLE.items():
+            answer = Answer(200, body, content_type=media_type)
+            fake.call(partial(fake.fakes[0].script_always, path, answer))
+            with ThreadPoolExecutor(8) as executor:
+                statuses = list(executor.map(lambda _, path=path: wholly(at, path), range(16)))
+            assert set(statuses) <= {CUT, 200, 502, 503}, name
+            peaks[name] = peak(process.number)
+    assert max(peaks.values()) - before < GROWTH, peaks
+
+
+def wholly(at: str, path: str) -> int:
+    """The status of an answer that is read to its end, `CUT` where that comes too early."""
+    return ask_api(at, "POST", path, {"model": "alpha", "stream": False, **RELAYED.get(path, {})})
+
+
+def ask_api(at: str, method: str, path: str, body: Any = None) -> int:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(verify=UNVERIFIED, trust_env=False, timeout=SECONDS) as client:
+        try:
+            return client.request(method, at + path, json=body, headers=headers).status_code
+        except httpx.RemoteProtocolError:
+            return CUT
 
 
 @pytest.mark.chaos
