@@ -1,4 +1,4 @@
-"""The REST API as a process: where it listens, who may ask, and how it ends."""
+"""The REST API as a process: where it listens, which requests it accepts, and how it stops."""
 
 import asyncio
 import secrets
