@@ -15,8 +15,11 @@ from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep
 from ollama_admin.api.streams import AnswerResponse, Dialect
 from ollama_admin.client import Client
 from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.gateway.bodies import OURS
+from ollama_admin.gateway.relaying import WISH
 from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.rules.request_checks import decoded_image
+from ollama_admin.services.plans import Wish
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, include_in_schema=False)
 
@@ -49,10 +52,17 @@ def _images(given: Sequence[str]) -> tuple[bytes, ...]:
 
 
 def _fields(request: Request, body: schemas.GenerateBody | schemas.ChatBody) -> dict[str, Any]:
-    """What the client asks for, with all of its prompt, unless it says that it may be cut."""
+    """What the client asks for in the body, in headers and in the path, with all of its prompt,
+    unless it says that it may be cut.
+    """
     given = body.model_dump(include=_FIELDS, exclude_unset=True, exclude_none=True)
     if given.get("format") == "":  # as old clients say that they want none
         del given["format"]
+    wished: Wish = request.scope[WISH]
+    for name in OURS:
+        value = getattr(wished, name)
+        if value is not None:
+            given[name] = value
     return given | {"allow_truncate": request.app.state.allow_truncate}
 
 

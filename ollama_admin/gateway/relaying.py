@@ -20,6 +20,7 @@ from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.services.plans import Planned, Wish
 from ollama_admin.services.relay import Refusal, ToldFailure
 
+WISH = "ollama_admin.wish"  # in the scope of a call that is translated: its Wish
 _NATIVE_ONLY = ("/api/embed", "/api/embeddings")
 _TRANSLATED = ("/api/generate", "/api/chat")
 _ASKING = {"/api/generate": "prompt", "/api/chat": "messages"}
@@ -64,7 +65,7 @@ class Relaying:
         planned = await self.planned(exchange, look)
         if _needs_translation(exchange.place.path, planned):
             leaving.end()
-            await self._translated(exchange, body)
+            await self._translated(exchange, body, wish(exchange, look))
             return
         affinity = None
         if len(planned.plan.candidates) > 1:
@@ -93,13 +94,16 @@ class Relaying:
         except AdminError as error:
             await exchange.fail(Failure.of(error))
 
-    async def _translated(self, exchange: Exchange, body: bytes) -> None:
-        """Answered by the application that speaks v1 to servers; it reads the body once more."""
+    async def _translated(self, exchange: Exchange, body: bytes, wished: Wish) -> None:
+        """Answered by the application that speaks v1 to servers; it reads the body once more, and
+        finds what paths and headers ask for in the scope.
+        """
         exchange.hand_over()
         given = [pair for pair in exchange.scope["headers"] if pair[0] != b"content-type"]
         scope = exchange.scope | {
             "path": exchange.place.path,
             "headers": given + [(b"content-type", b"application/json")],
+            WISH: wished,
         }
         await self._translate(scope, exchange.replay(body), exchange.send_on, exchange.note)
 

@@ -140,3 +140,27 @@ def test_a_client_that_leaves_ends_the_work_at_the_server(
         fake.run(hold.reached.wait(), SECONDS)
     fake.run(fake.fakes[0].client_left.wait(), SECONDS)
     until(lambda: in_use(sqlite_api) <= 1)
+
+
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
+def test_what_path_and_headers_ask_for_holds_where_the_answer_is_translated(
+    sqlite_api: Service, fakes: Serve, path: str
+) -> None:
+    one, two = fakes(OLD), fakes(NEW)
+    first, _ = register(sqlite_api, one, two, api_version="v1")
+    prefer(sqlite_api, first)
+    body = {"model": MODEL, "stream": False, **RELAYED[path]}
+    for prefix, headers in (
+        ("/servers/two", {}),
+        ("", {"X-Ollama-Admin-Server": "two"}),
+        ("", {"X-Ollama-Admin-Server-URL": two.url}),
+        ("", {"X-Ollama-Admin-Digest": NEW.digest}),
+    ):
+        heard = sqlite_api.heard(prefix + path, body, headers=headers)
+        assert (heard.status, sent_to(one, "/v1/chat/completions")) == (200, [])
+    assert len(sent_to(two, "/v1/chat/completions")) == 4
+    point(two, OLD)
+    demand = {"X-Ollama-Admin-Digest": NEW.digest}
+    refused = sqlite_api.ask("POST", f"/servers/two{path}", body, headers=demand)
+    assert refused.status_code == 409
+    assert len(sent_to(two, "/v1/chat/completions")) == 4
