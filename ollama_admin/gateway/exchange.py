@@ -217,7 +217,7 @@ class Exchange:
         self._kept.give_back()
 
     def watch(self) -> "Leaving":
-        """Cancel the current task when the client leaves."""
+        """What cancels the current task when the client leaves, from its `start` on."""
         return Leaving(self._receive)
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
@@ -269,11 +269,15 @@ class Leaving:
         self._receive = receive
         self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.has_left = False
+
+    def start(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(QUICK, self._begin)
 
     def end(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
 

@@ -16,6 +16,7 @@ async def pass_to_server(
 ) -> None:
     """Answer with what the server answers, as it comes, until it ends or the client leaves."""
     leaving = exchange.watch()
+    leaving.start()
     try:
         async with passages.to_server(server_of(server), call) as response:
             if response.refusal is not None:

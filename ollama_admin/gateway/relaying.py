@@ -63,6 +63,7 @@ class Relaying:
 
     async def _answer(self, exchange: Exchange, body: bytes, look: Look, leaving: Leaving) -> None:
         planned = await self.planned(exchange, look)
+        leaving.start()  # not before: from here on each request leaves a receipt
         if _needs_translation(exchange.place.path, planned):
             leaving.end()
             await self._translated(exchange, body, wish(exchange, look))

@@ -11,9 +11,9 @@ from ollama_admin.simulator.http import encode_chunk
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.server import HoldAt
 from tests.api.conftest import Serve, prefer, register
-from tests.api.service import SECONDS, Service, request
+from tests.api.service import SECONDS, Service, protocols, request
 from tests.api.test_leaving import in_use, until
-from tests.fake_ollama import Answer, Ending, Raw
+from tests.fake_ollama import Answer, Ending, Held, Raw, Silence
 from tests.fake_ollama_thread import FakeOllamaThread
 from tests.gateway.answers import MODEL, SAMPLES, STREAMS, Sample
 from tests.gateway.test_bad_servers import last_record, message_of
@@ -164,3 +164,21 @@ def test_what_path_and_headers_ask_for_holds_where_the_answer_is_translated(
     refused = sqlite_api.ask("POST", f"/servers/two{path}", body, headers=demand)
     assert refused.status_code == 409
     assert len(sent_to(two, "/v1/chat/completions")) == 4
+
+
+def test_a_client_that_leaves_while_its_plan_is_made_leaves_a_receipt(
+    sqlite_api: Service, fakes: Serve
+) -> None:
+    fake, held = fakes(MODEL), Held()
+    script(fake, "/api/tags", held)
+    script(fake, "/api/generate", Silence())
+    body = {"model": MODEL, "prompt": "hi", "server_url": fake.url}
+    with sqlite_api.connect() as connection:
+        connection.sendall(request("POST", "/api/generate", json.dumps(body).encode()))
+        fake.run(held.arrived.wait(), SECONDS)
+    until(lambda: not protocols(sqlite_api.port))
+    fake.call(held.release.set)
+    logged = next(line for line in sqlite_api.log(1) if "POST" in line)
+    assert " 499 " in logged
+    receipt = sqlite_api.receipt(logged.split()[0])
+    assert (receipt.outcome, receipt.proof, receipt.asked_model) == ("cancelled", None, MODEL)
