@@ -7,6 +7,7 @@ from typing import Any
 
 # One letter beyond 16 bits, and each of its text takes four bytes of memory.
 _WIDEST = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
+LONGEST_INTEGER = 309  # digits
 _SURROGATE = re.compile(rb"\\u[dD]")
 
 
@@ -49,7 +50,19 @@ def _finite(text: str) -> float:
     return number
 
 
+def _short(text: str) -> int:
+    """As long as a float may be: a long one takes the square of its length, and stops all threads
+    meanwhile.
+    """
+    if len(text) > LONGEST_INTEGER:
+        raise ValueError("a number of too many digits")
+    return int(text)
+
+
 # `json.loads` would make one for each call, which takes longer than to read a token
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+    object_pairs_hook=_unique,
+    parse_constant=_refuse_constant,
+    parse_float=_finite,
+    parse_int=_short,
 )

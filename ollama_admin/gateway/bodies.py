@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ollama_admin.domain.strict_json import LONGEST_INTEGER
 from ollama_admin.gateway.refusals import Refused
 
 DECODED_LIMIT = 20 * 2**20  # bytes of a compressed body; Ollama has the same limit
@@ -91,8 +92,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
+def _integer(text: str) -> int | str:
+    """A long one is a matter of the server alone. To read it takes the square of its length, and
+    stops all threads meanwhile.
+    """
+    return int(text) if len(text) <= LONGEST_INTEGER else text
+
+
 # made once: `json.loads` would make one for each body, which takes longer than to read it
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
 def _model_of(document: Mapping[str, Any]) -> str:
