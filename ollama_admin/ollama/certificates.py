@@ -15,7 +15,7 @@ def authorities_of(ca_file: Path) -> ssl.SSLContext:
     that cannot be read, that others can change, or that holds no certificate.
     """
     try:
-        read_regular_file(ca_file, _LIMIT, "CA file").require_own()
+        read_regular_file(ca_file, _LIMIT, "CA file", hint=_HINT).require_own()
         return ssl.create_default_context(cafile=ca_file)
     except InvalidInput as exc:
         raise InvalidInput(exc.message, exc.hint or _HINT) from exc
