@@ -204,16 +204,19 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         passed = passing.take(chunk)
         if passing.kept > self._kept or len(passed) > LONG:
             self._count_kept(passing.kept + len(passed))
+        self._require_no_remote(answer, passing)
+        self._require_answer(answer, passing)
+        if not passed or (passing.error is not None and not answer.is_begun):
+            return []
+        return self._begun(answer, passed)
+
+    def _require_no_remote(self, answer: RelayAnswer, passing: "Passing") -> None:
         if passing.is_remote and not self._request.terms.allow_remote:
             raise ModelMismatch(
                 f"server {answer.candidate.target.ref} handed the prompt for "
                 f"{self._call.model!r} to a remote host, which was not allowed",
                 "discover it again; allow remote models with --allow-remote",
             )
-        self._require_answer(answer, passing)
-        if not passed or (passing.error is not None and not answer.is_begun):
-            return []
-        return self._begun(answer, passed)
 
     def _count_kept(self, size: int) -> None:
         """What is on its way to the client is still there while more is read."""
@@ -238,6 +241,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
 
     def _require_whole(self, answer: RelayAnswer, passing: "Passing") -> None:
         is_whole = passing.end()
+        self._require_no_remote(answer, passing)  # a document is read at its end
         server = answer.candidate.target.ref
         if passing.error is not None and not answer.is_begun:
             raise UpstreamError(f"server {server} failed: {passing.error}")

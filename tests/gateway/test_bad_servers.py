@@ -143,6 +143,18 @@ def test_another_model_in_a_document_is_409(
     assert "'beta'" in message_of(path, json.loads(heard.body))
 
 
+@pytest.mark.parametrize("key", ["remote_host", "remote_model"])
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
+def test_a_document_of_a_remote_host_is_409_where_none_is_allowed(
+    sqlite_api: Service, fake: FakeOllamaThread, path: str, key: str
+) -> None:
+    body = compact({"model": MODEL, key: "far", "done": True, "response": "secret"})
+    heard = heard_of(sqlite_api, fake, path, Answer(200, body, content_type=JSON))
+    assert heard.status == 409
+    assert b"secret" not in heard.body
+    assert "to a remote host" in message_of(path, json.loads(heard.body))
+
+
 @pytest.mark.parametrize("name", STREAMS)
 def test_200_then_nothing_is_an_error(
     sqlite_api: Service, fake: FakeOllamaThread, name: str
