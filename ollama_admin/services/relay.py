@@ -46,7 +46,9 @@ _NAMED = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions
 
 
 class RelayAnswer:
-    """What came of a relayed answer so far; times are seconds of one monotonic clock."""
+    """What came of a relayed answer so far; times are seconds of one monotonic clock, `sent_at`
+    when the request was about to be sent.
+    """
 
     def __init__(self, candidate: Candidate, accepted: frozenset[str], started: float) -> None:
         self.candidate = candidate
@@ -54,6 +56,7 @@ class RelayAnswer:
         self.passing: Passing | None = None
         self.head: RelayedHead | None = None
         self.is_begun = False
+        self.sent_at: float | None = None
         self._started = started
         self._first_at: float | None = None
 
@@ -74,7 +77,8 @@ class RelayAnswer:
     def stats(self, now: float) -> Stats:
         if self.passing is None:
             return Stats(total_ms=round((now - self._started) * 1000))
-        return answers.stats(self.passing.numbers, self._started, self._first_at, now)
+        numbers = self.passing.numbers
+        return answers.stats(numbers, self._started, self._first_at, now, self.sent_at)
 
 
 class Refusal(Exception):
@@ -163,6 +167,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
     ) -> AsyncGenerator[RelayedHead | bytes, None]:
         call, self.refusal = self._call, None
         body = self._body_for(candidate)
+        answer.sent_at = time.monotonic()
         async with relayed(
             endpoint, call.method, call.target, call.headers, body, call.model
         ) as response:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.services.plans import Wish
 from ollama_admin.services.relay import Refusal, ToldFailure
-from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
+from tests.fake_ollama import Answer, FakeOllama, Held, SimulatedModel
 from tests.services.asking import CHAT, GENERATE, TAGS, V1_CHAT, register
 
 ALPHA = SimulatedModel("alpha", says="one two")
@@ -286,6 +287,23 @@ async def test_a_prompt_is_not_answered_by_loading_the_model(
     assert f"did not read the prompt, and says {reason!r}" in result.error.message
     assert result.data == b""
     assert (await heard(client, asks=False)).error is None
+
+
+async def test_the_time_to_the_first_token_counts_from_when_the_request_is_sent(
+    client: Client, fake: FakeOllama
+) -> None:
+    held = Held()
+    fake.script(TAGS, held)
+    wish = Wish("alpha", digest=next(iter(fake.models.values())).digest)
+    asking = asyncio.create_task(heard(client, wish))
+    await held.arrived.wait()
+    arrived = time.monotonic()
+    await asyncio.sleep(0.1)  # what is waited for before: a list, as a slot might be
+    waited = round((time.monotonic() - arrived) * 1000)
+    held.release.set()
+    assert (await asking).error is None
+    stats = (await last_receipt(client)).stats
+    assert 0 <= stats.time_to_first_token_ms <= stats.total_ms - waited + 1  # both are rounded
 
 
 async def test_a_remote_host_answers_nobody_who_has_not_allowed_it(
