@@ -259,17 +259,23 @@ class Client:
         return self.stream(messages=tuple(messages), tools=tuple(tools), **asked)
 
     def ask(
-        self, request: GenerateRequest, *, path: str | None = None, affinity: bytes | None = None
+        self,
+        request: GenerateRequest,
+        *,
+        path: str | None = None,
+        affinity: bytes | None = None,
+        request_id: str | None = None,
     ) -> Stream:
         """The answer to a request that is already put together.
 
         With `path`, of Ollama's own API, it goes there as it is; see `Generation.run`. `affinity`
-        is the key of the conversation that it belongs to; see `rules/affinity.py`.
+        is the key of the conversation that it belongs to; see `rules/affinity.py`. The receipt is
+        found by `request_id`.
         """
         from ollama_admin.services.generate import Generation, Stream
 
         generation = Generation(self._dispatch())
-        return Stream(generation.run(request, self._caller, path, affinity))
+        return Stream(generation.run(request, self._caller, path, affinity, request_id))
 
     async def ready(self) -> None:
         """Raise DatabaseUnavailable unless the database can be used now."""

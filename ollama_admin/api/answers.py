@@ -16,7 +16,7 @@ from ollama_admin.api.streams import AnswerResponse, Dialect
 from ollama_admin.client import Client
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.gateway.bodies import OURS
-from ollama_admin.gateway.relaying import WISH
+from ollama_admin.gateway.relaying import REQUEST_ID, WISH
 from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.rules.request_checks import decoded_image
 from ollama_admin.services.plans import Wish
@@ -76,7 +76,7 @@ def _answer(
     path = request.url.path
     affinity = affinity_key(path, request.scope["headers"], vars(asked), key_id="")
     return AnswerResponse(
-        client.ask(asked, path=path, affinity=affinity),
+        client.ask(asked, path=path, affinity=affinity, request_id=request.scope[REQUEST_ID]),
         dialect,
         model=body.model,
         path=path,

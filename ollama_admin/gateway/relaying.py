@@ -21,6 +21,7 @@ from ollama_admin.services.plans import Planned, Wish
 from ollama_admin.services.relay import Refusal, ToldFailure
 
 WISH = "ollama_admin.wish"  # in the scope of a call that is translated: its Wish
+REQUEST_ID = "ollama_admin.request_id"  # and the id that its answer carries
 _NATIVE_ONLY = ("/api/embed", "/api/embeddings")
 _TRANSLATED = ("/api/generate", "/api/chat")
 _ASKING = {"/api/generate": "prompt", "/api/chat": "messages"}
@@ -105,6 +106,7 @@ class Relaying:
             "path": exchange.place.path,
             "headers": given + [(b"content-type", b"application/json")],
             WISH: wished,
+            REQUEST_ID: exchange.id,
         }
         await self._translate(scope, exchange.replay(body), exchange.send_on, exchange.note)
 

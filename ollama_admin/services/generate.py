@@ -32,6 +32,7 @@ class Generation:
         caller: Caller,
         path: str | None = None,
         affinity: bytes | None = None,
+        request_id: str | None = None,
     ) -> AsyncGenerator[Piece | Reply, None]:
         """The pieces of the answer as they arrive, then the reply.
 
@@ -42,8 +43,7 @@ class Generation:
         # its images are decoded: tens of megabytes, and not on the loop
         needs_content = path is None
         request = await asyncio.to_thread(checked, asked, caller, needs_content=needs_content)
-        if affinity is not None:
-            request = replace(request, affinity=affinity)
+        request = replace(request, affinity=affinity, id=request_id)
         question = asked.question()
         if not asked.allow_truncate:
             question = question.uncut()

@@ -158,6 +158,8 @@ def test_what_path_and_headers_ask_for_holds_where_the_answer_is_translated(
     ):
         heard = sqlite_api.heard(prefix + path, body, headers=headers)
         assert (heard.status, sent_to(one, "/v1/chat/completions")) == (200, [])
+        receipt = sqlite_api.receipt(heard.headers["x-request-id"])
+        assert (receipt.outcome, receipt.server and receipt.server.name) == ("ok", "two")
     assert len(sent_to(two, "/v1/chat/completions")) == 4
     point(two, OLD)
     demand = {"X-Ollama-Admin-Digest": NEW.digest}
