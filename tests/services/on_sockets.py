@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.simulator.http import (
@@ -55,12 +56,12 @@ class ServerOnSocket(FakeOllama):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told = Server(name="nobody")
+        self.told = Server(name="nobody")
         self._is_listening = False
         self.spoke = False
 
     async def become(self, told: Server) -> None:
-        self._told, self.spoke = told, False
+        self.told, self.spoke = told, False
         self.requests.clear()
         self.version = "0.33.0" if told.is_ollama else None
         self.models = {tag.name: self._model(tag) for tag in told.tags}
@@ -78,7 +79,7 @@ class ServerOnSocket(FakeOllama):
         if path in (GENERATE, V1_CHAT):
             await self._answer_prompt(connection, request, is_v1=path == V1_CHAT)
             return
-        fate = self._told.listing_afterwards if self.asked else self._told.listing
+        fate = self.told.listing_afterwards if self.asked else self.told.listing
         if path in LISTS and fate is not Behaviour.WELL:
             await REFUSALS[fate].play(self, connection, request)
         else:
@@ -87,9 +88,9 @@ class ServerOnSocket(FakeOllama):
     async def _answer_prompt(
         self, connection: Connection, request: RecordedRequest, *, is_v1: bool
     ) -> None:
-        fate, name = self._told.answering, self.asked[-1]
-        self._move(When.AT_SENDING, timedelta(milliseconds=-1))
-        found = self._told.found([Tag(name=listed) for listed in self.models], name)
+        fate, name = self.told.answering, self.asked[-1]
+        self.move(When.AT_SENDING, timedelta(milliseconds=-1))
+        found = self.told.found([Tag(name=listed) for listed in self.models], name)
         if not found and fate not in REFUSALS:
             fate = Behaviour.S404
         self.spoke = fate not in REFUSALS
@@ -106,10 +107,10 @@ class ServerOnSocket(FakeOllama):
 
     async def _move_while_answering(self, token: int) -> None:
         if token == 1:
-            self._move(When.WHILE_ANSWERING, timedelta(0))
+            self.move(When.WHILE_ANSWERING, timedelta(0))
 
-    def _move(self, when: When, ago: timedelta) -> None:
-        move = self._told.move
+    def move(self, when: When, ago: timedelta) -> None:
+        move = self.told.move
         if move is None or move.when is not when:
             return
         moved = {
@@ -128,7 +129,7 @@ class ServerOnSocket(FakeOllama):
             tag.name,
             digest(build),
             says=says(build),
-            family=CONSTANT_DIGESTS if self._told.kind is Kind.EMULATION else "llama",
+            family=CONSTANT_DIGESTS if self.told.kind is Kind.EMULATION else "llama",
             remote_host="https://elsewhere.test" if is_remote else None,
             remote_model="big" if is_remote else None,
             modified_at=LONG_AGO,
@@ -142,9 +143,12 @@ class ServerOnSocket(FakeOllama):
         self._is_listening = should
 
 
-async def start(count: int) -> list[ServerOnSocket]:
+S = TypeVar("S", bound=ServerOnSocket)
+
+
+async def start(count: int, kind: type[S]) -> list[S]:
     """Servers that listen, each on its own port from now on."""
-    servers = [ServerOnSocket() for _ in range(count)]
+    servers = [kind() for _ in range(count)]
     for number, server in enumerate(servers):
         await server.become(Server(name=f"server-{number}"))
     return servers

@@ -167,7 +167,8 @@ class Place(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A request; `at` is the server that `place` means. Nobody waits for a place. The pin is that
-    of the model.
+    of the model. With `proves_behind` the build of a server that follows another one is looked at
+    before, and behind the answer, which stands.
     """
 
     model: str
@@ -178,6 +179,7 @@ class Asked:
     verified: bool = False
     no_verify: bool = False
     allow_remote: bool = False
+    proves_behind: bool = False
 
     @property
     def demanded(self) -> set[str]:
@@ -436,7 +438,8 @@ def _answered(
     proofs = _proofs(
         server, tag, asked, before, speaker, looks=not asked.no_verify or bool(demanded)
     )
-    if demanded and "digest" not in proofs:
+    required = asked.demanded if asked.proves_behind else demanded
+    if required and "digest" not in proofs:
         return Try(errors={"model_mismatch"}, shown=shown)
     is_unseen = proofs == UNSEEN
     answer = Answer(

@@ -147,7 +147,7 @@ class ScriptedBench(Bench):
 class SocketBench(Bench):
     def __init__(self, file: Path) -> None:
         super().__init__(file, Client)
-        self._servers = self.runner.run(on_sockets.start(LARGEST_FLEET))
+        self._servers = self.runner.run(on_sockets.start(LARGEST_FLEET, ServerOnSocket))
 
     def close(self) -> None:
         self.runner.run(on_sockets.stop(self._servers))

@@ -204,10 +204,10 @@ def store(
     if rows:
         connection.execute(
             insert(servers),
-            [_server_row(number, server, urls[server.name]) for number, server in rows],
+            [server_row(number, server, urls[server.name]) for number, server in rows],
         )
     if held := [
-        _model_row(number, server, tag) for number, server in rows for tag in server.catalogue
+        model_row(number, server, tag) for number, server in rows for tag in server.catalogue
     ]:
         connection.execute(insert(models), held)
     if full := [
@@ -286,7 +286,7 @@ def _compare_error(codes: frozenset[str], shown: str | None, outcome: Outcome) -
     )
 
 
-def _server_row(number: int, server: Server, url: str) -> dict[str, Any]:
+def server_row(number: int, server: Server, url: str) -> dict[str, Any]:
     is_checked = server.is_checked
     return {
         "id": number,
@@ -309,7 +309,7 @@ def _server_row(number: int, server: Server, url: str) -> dict[str, Any]:
     }
 
 
-def _model_row(number: int, server: Server, tag: Tag) -> dict[str, Any]:
+def model_row(number: int, server: Server, tag: Tag) -> dict[str, Any]:
     is_remote = tag.build == "f"
     return {
         "server_id": number,

@@ -1,0 +1,300 @@
+"""Random requests in every dialect through the gateway: no answer of another server, model or build
+is whole to its client, and the receipt says what was proven.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, delete, insert
+
+from ollama_admin.domain.receipts import Receipt
+from ollama_admin.settings import Settings
+from ollama_admin.simulator.http import Connection as Socket
+from ollama_admin.simulator.http import RecordedRequest
+from ollama_admin.store import pins as pin_store
+from ollama_admin.store.engines import open_engine
+from ollama_admin.store.tables import models as model_rows
+from ollama_admin.store.tables import pins, servers
+from tests.api.service import SECONDS, Heard, Service
+from tests.fake_ollama import Ending, FakeOllama
+from tests.fake_ollama_thread import FakeOllamaThread
+from tests.gateway.speaking import heard_text, played
+from tests.gateway.upstream import RELAYED
+from tests.services import on_sockets
+from tests.services.on_sockets import REFUSALS, ServerOnSocket, with_sockets
+from tests.services.rules import Behaviour, Kind, Place, Server, Tag, Verdict, When, verdict
+from tests.services.trials import Trial, digest, model_row, says, server_row, trials
+
+LARGEST_FLEET = 4
+LONG = (pytest.mark.chaos, pytest.mark.timeout(3600))
+PATHS = [path for path in RELAYED if path != "/api/embeddings"]
+NATIVE = ("/api/generate", "/api/chat")
+NAMED = (*NATIVE, "/v1/chat/completions", "/v1/completions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A trial in one dialect; `by_header` says how a server is named, `ending` how a killed one
+    ends its connections.
+    """
+
+    trial: Trial
+    path: str
+    streams: bool
+    by_header: bool
+    ending: Ending
+
+
+def call_of(trial: Trial, path: str, streams: bool, by_header: bool, ending: Ending) -> Call:
+    """What a gateway can be asked of it: it waits for slots, and asks no remote host."""
+    kind = Kind.NATIVE
+    if path != "/api/embed" and any(server.kind is Kind.V1 for server in trial.fleet):
+        kind = Kind.V1
+    fleet = tuple(
+        _fitting(server, path, kind, priority=9 - at) for at, server in enumerate(trial.fleet)
+    )
+    asked = replace(
+        trial.asked,
+        place=None if trial.asked.place is None else Place.SERVER,
+        verified=False,
+        no_verify=False,
+        allow_remote=False,
+        proves_behind=path not in NATIVE or kind is Kind.NATIVE,  # else it is translated
+    )
+    trial = with_sockets(replace(trial, fleet=fleet, asked=asked))
+    return Call(trial=trial, path=path, streams=streams, by_header=by_header, ending=ending)
+
+
+def _fitting(server: Server, path: str, ollama: Kind, *, priority: int) -> Server:
+    """Of one order: whose turn it is among equals is no matter of exactness."""
+    kind = ollama
+    if server.kind is Kind.OTHER and path != "/api/embed":
+        kind = Kind.OTHER
+    return replace(server, kind=kind, priority=priority, is_registered=True, is_full=False)
+
+
+calls = st.builds(
+    call_of,
+    trials(),
+    st.sampled_from(PATHS),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([Ending.FIN, Ending.RESET]),
+)
+
+
+class SpeakingServer(ServerOnSocket):
+    """Answers in every dialect."""
+
+    ending = Ending.FIN
+
+    @property
+    def asked(self) -> list[str]:
+        return [
+            str(request.body["model"])
+            for request in self.requests
+            if request.path in RELAYED and isinstance(request.body, dict)
+        ]
+
+    async def answer(self, connection: Socket, request: RecordedRequest) -> None:
+        if request.path not in RELAYED:
+            await super().answer(connection, request)
+            return
+        told, name = self.told, self.asked[-1]
+        self.move(When.AT_SENDING, timedelta(milliseconds=-1))
+        found = told.found([Tag(name=listed) for listed in self.models], name)
+        fate = told.answering
+        if not found and fate not in REFUSALS:
+            fate = Behaviour.S404
+        if fate in REFUSALS:
+            await REFUSALS[fate].play(self, connection, request)
+            return
+        self.spoke = True
+        build = self.models[found[0].name].digest[0]
+        self.move(When.WHILE_ANSWERING, timedelta(0))
+        streams = isinstance(request.body, dict) and bool(request.body.get("stream"))
+        answer = played(
+            request.path,
+            streams=streams,
+            text=says(build),
+            name=name,
+            fate=fate,
+            end=self.ending,
+        )
+        await answer.play(self, connection, request)
+
+
+class Bench:
+    """One service and its servers for all trials, each with servers of new ids and names."""
+
+    def __init__(self, database_url: str) -> None:
+        self._stack = ExitStack()
+        self._thread = self._stack.enter_context(FakeOllamaThread(FakeOllama()))
+        self._servers = self._thread.run(on_sockets.start(LARGEST_FLEET, SpeakingServer))
+        self._stack.callback(lambda: self._thread.run(on_sockets.stop(self._servers)))
+        self._service = self._stack.enter_context(Service(database_url))
+        self._client = self._stack.enter_context(self._service.client())
+        self._engine = open_engine(Settings.read({}, database_url), sqlite_patience=30)
+        self._stack.callback(self._engine.dispose)
+        self._count = 0
+        self._due: dict[str, tuple[Call, Verdict]] = {}
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def try_out(self, call: Call) -> None:
+        """Raise AssertionError unless the client hears what the rules say."""
+        self._count += 1
+        fleet = tuple(
+            replace(server, name=f"{server.name}-{self._count}") for server in call.trial.fleet
+        )
+        call = replace(call, trial=replace(call.trial, fleet=fleet))
+        for server, told in zip(self._servers, fleet, strict=False):
+            server.ending = call.ending
+            self._thread.run(server.become(told))
+        with self._engine.begin() as connection:
+            self._store(connection, call.trial)
+        assert self._service.opened is not None
+        self._service.opened._resources.registry.forget()
+        heard = self._ask(call)
+        self._settle(heard.headers["x-request-id"])
+        due = due_of(call)
+        self._due[heard.headers["x-request-id"]] = (call, due)
+        sent = {
+            told.name: server.asked
+            for told, server in zip(fleet, self._servers, strict=False)
+            if server.asked
+        }
+        compare(call, due, heard, sent)
+
+    def compare_receipts(self) -> None:
+        """Raise AssertionError unless the receipts of all trials say what became of them."""
+        assert self._service.opened is not None
+        self._service.run(self._service.opened._resources.recorder.aclose())
+        receipts = self._service.run(self._service.opened.receipts.list(limit=1_000_000))
+        by_id = {receipt.request_id: receipt for receipt in receipts}
+        for request_id, (call, due) in self._due.items():
+            compare_receipt(call, due, by_id.get(request_id))
+
+    def _store(self, connection: Connection, trial: Trial) -> None:
+        connection.execute(delete(servers))
+        connection.execute(delete(pins))
+        rows = list(enumerate(trial.fleet, self._id(0)))
+        urls = {
+            told.name: server.url for told, server in zip(trial.fleet, self._servers, strict=False)
+        }
+        connection.execute(
+            insert(servers), [server_row(number, row, urls[row.name]) for number, row in rows]
+        )
+        listed = [model_row(number, row, tag) for number, row in rows for tag in row.catalogue]
+        if listed:
+            connection.execute(insert(model_rows), listed)
+        if trial.asked.pin is not None:
+            pin_store.put(connection, trial.asked.model, digest(trial.asked.pin))
+
+    def _id(self, at: int) -> int:
+        return self._count * LARGEST_FLEET + at
+
+    def _ask(self, call: Call) -> Heard:
+        asked = call.trial.asked
+        body = {"model": asked.model, "stream": call.streams, **RELAYED[call.path]}
+        headers, path = {}, call.path
+        if asked.digest is not None:
+            headers["X-Ollama-Admin-Digest"] = digest(asked.digest)
+        if asked.place is not None:
+            name = call.trial.fleet[asked.at].name
+            if call.by_header:
+                headers["X-Ollama-Admin-Server"] = name
+            else:
+                path = f"/servers/{name}{path}"
+        with self._client.stream("POST", path, json=body, headers=headers) as answer:
+            pieces, is_whole = b"", True
+            try:
+                for piece in answer.iter_raw():
+                    pieces += piece
+            except httpx.RemoteProtocolError:
+                is_whole = False
+            return Heard(answer.status_code, answer.headers, pieces, is_whole)
+
+    def _settle(self, request_id: str) -> None:
+        """Wait until the look at the build behind the answer was made."""
+        begin, ends = f"{request_id} POST ", time.monotonic() + SECONDS
+        while not any(line.startswith(begin) for line in self._service.logged[-5:]):
+            assert time.monotonic() < ends, self._service.logged[-5:]
+            time.sleep(0.001)
+        assert self._service.opened is not None
+        self._service.run(self._service.opened._resources.lists.settle())
+
+
+def due_of(call: Call) -> Verdict:
+    """What the rules say: of the paths only Ollama's own two tell times and remote hosts, and some
+    answers need not carry a name.
+    """
+    fleet = call.trial.fleet
+    if call.path not in NATIVE:
+        fleet = tuple(
+            replace(server, kind=Kind.V1) if server.kind is Kind.NATIVE else server
+            for server in fleet
+        )
+    if call.path not in NAMED:
+        fleet = tuple(
+            replace(server, answering=Behaviour.WELL)
+            if server.answering is Behaviour.NAMELESS
+            else server
+            for server in fleet
+        )
+    return verdict(fleet, call.trial.asked)
+
+
+def compare(call: Call, due: Verdict, heard: Heard, sent: dict[str, list[str]]) -> None:
+    said = (heard.status, dict(heard.headers), heard.body[-300:], heard.is_whole)
+    assert due.sent <= set(sent) <= due.sent | due.maybe_sent, f"{due}: sent to {sent}: {said}"
+    text = heard_text(call.path, heard)
+    if due.answer is None:
+        assert text is None, f"{due.errors}: {said}"
+        return
+    assert text == says(due.answer.build or ""), f"{due}: {said}"
+    if "x-ollama-admin-server" in heard.headers:
+        assert heard.headers["x-ollama-admin-server"] == due.answer.server
+
+
+def compare_receipt(call: Call, due: Verdict, receipt: Receipt | None) -> None:
+    if receipt is None:  # refused before anybody was looked for
+        assert due.answer is None
+        return
+    if due.answer is None:
+        assert receipt.outcome in due.errors, f"{receipt}: {due}: {call}"
+        return
+    assert receipt.outcome == "ok", f"{receipt}: {due}: {call}"
+    assert str(receipt.proof) in due.answer.proofs, f"{receipt}: {due}: {call}"
+    if receipt.proof == "digest":
+        assert receipt.digest == digest(due.answer.proven or "")
+
+
+@pytest.fixture
+def bench(sqlite_url: str) -> Iterator[Bench]:
+    with closing(Bench(sqlite_url)) as opened:
+        yield opened
+
+
+# the gateway, in another thread, draws its jitter while hypothesis draws a trial
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+@pytest.mark.parametrize("examples", [150, pytest.param(10_000, marks=LONG)])
+def test_no_answer_of_another_server_model_or_build_is_whole(bench: Bench, examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(call=calls)
+    def never_breaks_a_rule(call: Call) -> None:
+        bench.try_out(call)
+
+    never_breaks_a_rule()
+    bench.compare_receipts()
