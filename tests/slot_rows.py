@@ -67,6 +67,12 @@ class SlotRows:
                 )
             )
 
+    def longest_life(self) -> float:
+        """Seconds until the last live lease ends unless it is renewed (PostgreSQL)."""
+        query = "SELECT max(expires_at) - extract(epoch FROM clock_timestamp()) FROM ollama_slots"
+        with self._engine.connect() as connection:
+            return float(connection.scalar(text(query)))
+
     def expire(self, slot: int) -> None:
         """Let the time of a lease be over, and its holder be gone: a database that was started just
         now, as here, would keep the slot for him.
@@ -100,9 +106,9 @@ def uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-async def eventually(happened: Callable[[], bool]) -> None:
+async def eventually(happened: Callable[[], bool], *, seconds: float = SECONDS) -> None:
     """Look again and again until it has happened."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(seconds):
         while not happened():
             await asyncio.sleep(0.005)
 

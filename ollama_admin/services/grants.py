@@ -14,7 +14,8 @@ from ollama_admin.store.database import LEASE_THREADS, Database
 from ollama_admin.store.slots import Grant, Limit
 
 MOST_AT_ONCE = 100  # slots that one statement takes
-AWAY = 20.0  # seconds that those who wait for a slot wait for a database that is away
+# seconds that those who wait for a slot wait for a database that is away: 20, and time to start
+AWAY = 25.0
 
 Start = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]  # a task that is waited for
 

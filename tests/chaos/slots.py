@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class Counter:
         self.wrong: list[str] = []
         self.waits: list[tuple[int, float]] = []  # process and seconds, for each request
         self.pause: asyncio.Event | None = None  # instead of the usual time, requests wait for it
+        self.paused: set[int] = set()  # the processes whose requests do
         self._tokens: defaultdict[int, int] = defaultdict(int)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,7 +43,7 @@ class Counter:
             slot, token, process, waited = line.split()
             self.waits.append((int(process), float(waited)))
             self._begin(int(slot), int(token))
-            await self._take_time(reader)
+            await self._take_time(reader, int(process))
             self._end(int(slot), int(token))
             writer.write(b"done\n")
         writer.close()
@@ -56,9 +57,11 @@ class Counter:
         self.running[slot] = token
         self.peak = max(self.peak, len(self.running))
 
-    async def _take_time(self, reader: asyncio.StreamReader) -> None:
+    async def _take_time(self, reader: asyncio.StreamReader, process: int) -> None:
         if self.pause is not None:
-            await self.pause.wait()
+            self.paused.add(process)
+            await _either(self.pause.wait(), reader.read())
+            self.paused.discard(process)
             return
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(REQUEST):
@@ -68,6 +71,15 @@ class Counter:
         self.served += 1
         if self.running.get(slot) == token:
             del self.running[slot]
+
+
+async def _either(*work: Coroutine[Any, Any, Any]) -> None:
+    """Until one of them is done."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Running:

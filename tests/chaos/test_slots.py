@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.services.leases import LeaseTimes
-from tests.chaos.slots import LIMIT, Counter, Storm, counting, weather, working
+from tests.chaos.slots import LIMIT, Counter, Storm, Workers, counting, weather, working
+from tests.chaos.workers import LOST
 from tests.conftest import migrate
 from tests.postgres import OwnPostgresServer
 from tests.slot_rows import SECONDS, SlotRows, eventually, uptime
 
 TTL = 2.0
+PROCESSES = 64
+PATIENCE = 400  # seconds until each of them has had a turn, on a busy machine
 
 
 async def test_limit_holds_while_processes_are_killed(database_url: str, tmp_path: Path) -> None:
@@ -107,6 +111,7 @@ async def restarts(
         await more_served(counter)
         for pid in list(workers.pids):
             workers.kill(pid)
+        assert LOST not in workers.errors
     postgres.drop_database(url)
     assert counter.wrong == []
     assert counter.peak <= LIMIT
@@ -145,3 +150,72 @@ async def test_sixty_four_processes_take_turns(
     assert counter.peak <= limit
     assert len(processes) == 64
     assert max(waits) <= 3 * sum(waits) / len(waits), sorted(waits)[-10:]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("limit", [1, 4])
+async def test_sixty_four_processes_lose_nothing_but_what_is_killed(
+    stoppable_postgres: OwnPostgresServer, tmp_path: Path, limit: int
+) -> None:
+    """Some are killed, some stand still for a while, and the database is away for 20 seconds."""
+    url = stoppable_postgres.create_database()
+    migrate(url)
+    async with Client(database_url=url, environ={}) as client:
+        await client.servers.add(name="gpu", url="http://gpu", max_concurrent=limit)
+    async with (
+        counting() as (counter, port),
+        working(url, port, tasks=1, ttl=30, folder=tmp_path) as workers,
+    ):
+        for _ in range(PROCESSES):
+            await workers.start()
+        await all_served(counter, workers)
+        rows = SlotRows(url)
+        await kill_those_who_run(counter, workers, rows)
+        rows.close()
+        for pid in random.sample(workers.pids, 4):
+            workers.kill(pid)
+            await workers.start()
+        still = random.sample(workers.pids, 4)
+        for pid in still:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(3)
+        for pid in still:
+            os.kill(pid, signal.SIGCONT)
+        await all_served(counter, workers)
+        await asyncio.to_thread(stoppable_postgres.stop)
+        await asyncio.sleep(20)
+        await asyncio.to_thread(stoppable_postgres.start)
+        await all_served(counter, workers)
+        assert LOST not in workers.errors
+        for pid in list(workers.pids):
+            workers.kill(pid)
+    stoppable_postgres.drop_database(url)
+    assert counter.wrong == []
+    assert counter.peak <= limit
+
+
+async def all_served(counter: Counter, workers: Workers) -> None:
+    """Wait until each process has had a slot once more."""
+    counter.waits.clear()
+    await eventually(
+        lambda: set(workers.pids) <= {process for process, _ in counter.waits}, seconds=PATIENCE
+    )
+
+
+async def kill_those_who_run(counter: Counter, workers: Workers, rows: SlotRows) -> None:
+    """Their slots are free again 30 seconds later, and others get them."""
+    counter.pause = asyncio.Event()
+    limit = len(rows.all())
+    await eventually(lambda: len(counter.paused) == limit, seconds=PATIENCE)
+    before = [row.token for row in rows.all()]
+    for pid in list(counter.paused):
+        workers.kill(pid)
+        await workers.start()
+    assert rows.longest_life() <= 30
+    await eventually(
+        lambda: all(row.token > token for row, token in zip(rows.all(), before, strict=True)),
+        seconds=PATIENCE,
+    )
+    counter.pause.set()
+    counter.pause = None

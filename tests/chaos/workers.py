@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 
+import ollama_admin.store.listings
+import ollama_admin.store.waiting  # noqa: F401 (so that children need not load the driver)
 from ollama_admin.client import Client
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import DatabaseUnavailable
@@ -19,6 +21,7 @@ from ollama_admin.services.leases import LeaseTimes, uptime
 from ollama_admin.services.slots import Slots
 
 FOREVER = 3600.0
+LOST = "lost a request"
 
 
 async def ask_for_ever(slots: Slots, server: Server, port: int) -> None:
@@ -26,7 +29,8 @@ async def ask_for_ever(slots: Slots, server: Server, port: int) -> None:
         came = uptime()
         try:
             lease = await slots.first_free([server], wait=FOREVER)
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as exc:
+            print(f"{LOST}: {exc.message}", file=sys.stderr, flush=True)
             await asyncio.sleep(0.05)
             continue
         async with lease:
@@ -50,7 +54,9 @@ def tell(note: str) -> None:
 
 
 async def work(url: str, port: int, count: int, ttl: float) -> None:
-    times = LeaseTimes(ttl=ttl, renew=ttl / 3, margin=ttl / 6)
+    times = LeaseTimes()
+    if ttl != times.ttl:
+        times = LeaseTimes(ttl=ttl, renew=ttl / 3, margin=ttl / 6)
     async with Client(database_url=url, environ={}, on_note=tell, lease_times=times) as client:
         server = await client.servers.show(1)
         async with asyncio.TaskGroup() as group:

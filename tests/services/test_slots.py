@@ -1085,7 +1085,7 @@ async def test_requests_wait_for_a_database_that_comes_back(away: Away, notes: l
             newcomer = asyncio.create_task(slots.first_free([server], wait=LONG))
             await eventually(lambda: slots.waiting(server.id) == 2)
             assert notes[-1].startswith("the database cannot be reached: ")
-            assert notes[-1].endswith("; waiting up to 20 s for it to come back")
+            assert notes[-1].endswith("; waiting up to 25 s for it to come back")
             with pytest.raises(DatabaseUnavailable):
                 await slots.first_free([server], wait=0)
             with pytest.raises(DatabaseUnavailable):
