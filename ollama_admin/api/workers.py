@@ -100,6 +100,7 @@ class Workers:
                 signal.signal(sign, signal.SIG_IGN)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for orders in (write, *self._orders.values()):
+        os.close(write)
+        for orders in self._orders.values():
             os.close(orders)
         return Worker(orders=read, is_first=is_first)

@@ -59,7 +59,7 @@ class Service:
         """One of so many, None for the only one. The process that looks after them ends here."""
         if count == 1:
             return None
-        split = Workers(count, [signal.SIGINT, *terminating()], self._note).split()
+        split = Workers(count, [signal.SIGINT] + terminating(), self._note).split()
         if isinstance(split, int):
             sys.exit(split)
         return split

@@ -63,7 +63,7 @@ def _kind(name: str, annotation: Any) -> _Kind:
     also = [more for some in types for more in _ALSO.get(some, ())]
     return _Kind(
         what=_MEANINGS.get(name, " or ".join(words)),
-        types=(*types, *also),
+        types=types + tuple(also),
         is_list=bool(items),
         is_needed=NoneType not in classes and bool not in classes,
     )
@@ -83,7 +83,7 @@ def _classes(annotation: Any) -> Iterator[type]:
 
 def _item_classes(annotation: Any) -> tuple[type, ...]:
     """The classes of the items of a list, where an annotation allows one."""
-    for part in (annotation, *get_args(annotation)):
+    for part in (annotation,) + get_args(annotation):
         if get_origin(part) is Sequence:
             [item] = get_args(part)
             return tuple(_classes(item))

@@ -108,8 +108,7 @@ class Passages:
 
 
 def _size(key: _Key, shown: Shown) -> int:
-    *_, question = key
-    return len(question) + len(shown.body)
+    return len(key[-1]) + len(shown.body)
 
 
 async def _whole(server: str, response: RelayedResponse, keep: Callable[[int], None]) -> Shown:

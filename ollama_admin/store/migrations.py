@@ -210,7 +210,7 @@ def _revisions() -> tuple[str, ...]:
     of that would make errors of other threads' warnings too.
     """
     needs = dict(_revision(file) for file in script_location().glob("versions/*.py"))
-    missing = set(needs.values()) - {"None", *needs}
+    missing = set(needs.values()) - needs.keys() - {"None"}
     if missing:
         needing = [revision for revision, before in needs.items() if before in missing]
         raise SchemaOutOfDate(

@@ -49,9 +49,9 @@ def test_the_model_is_the_one_at_the_top(body: bytes, kind: str, model: str) -> 
         (b"{}", "model is required"),
         (b'{"model":null}', "model is required"),
         (b'{"model":""}', "model is required"),
-        (b'{"model":0}', "model of the body is not a text"),
-        (b'{"model":false}', "model of the body is not a text"),
-        (b'{"model":["alpha"]}', "model of the body is not a text"),
+        (b'{"model":0}', "model in the body is not text"),
+        (b'{"model":false}', "model in the body is not text"),
+        (b'{"model":["alpha"]}', "model in the body is not text"),
     ],
 )
 def test_a_body_without_a_model_is_refused(body: bytes, says: str) -> None:
