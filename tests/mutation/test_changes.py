@@ -2,6 +2,7 @@
 
 import ast
 import gc
+import tomllib
 from types import FunctionType
 
 import pytest
@@ -12,6 +13,7 @@ from tests.mutation.__main__ import PACKAGE, ROOT, Module, put_into_force
 from tests.mutation.changes import changes
 from tests.mutation.named import NAMED, Named
 
+REASONS = tomllib.loads((ROOT / "tests/mutation/survivors.toml").read_text())
 SOURCE = '''
 LIMIT = 2
 NAMES = frozenset(("a", "b", ""))
@@ -74,3 +76,9 @@ def test_a_named_change_can_be_made_and_has_tests(named: Named) -> None:
     for test in named.tests:
         file, _, name = test.partition("::")
         assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text()
+
+
+@pytest.mark.parametrize("module", REASONS)
+def test_each_reason_is_of_a_change_that_is_made(module: str) -> None:
+    made = {change.text for change in changes(Module(module).tree)}
+    assert set(REASONS[module]) <= made

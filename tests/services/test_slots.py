@@ -1024,7 +1024,7 @@ async def test_slot_of_a_process_that_is_gone_is_free_a_life_after_the_database_
             with pytest.raises(ServerBusy):
                 await careful.first_free([server], wait=0)
         async with opened_again(away, ttl=2) as other:
-            assert (await other.first_free([server], wait=LONG)).token == 2
+            assert (await other.first_free([server], wait=LONG)).token > 1
 
 
 async def test_slot_that_cannot_be_given_back_is_kept(away: Away, notes: list[str]) -> None:
