@@ -10,9 +10,11 @@ from ollama_admin.client import Client
 from ollama_admin.domain.callers import Caller, Rights, Way
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import InvalidInput, ModelMismatch, ModelNotFound, ServerNotFound
+from ollama_admin.services.plans import Wish
 from tests.fake_ollama import Answer, FakeOllama, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, ask, prompts, register
 
+PNG = b"\x89PNG\r\n\x1a\n"
 ALPHA = SimulatedModel("alpha")
 GUEST = Rights(dynamic_servers=False, inactive_by_url=False, any_address=True)
 
@@ -168,3 +170,40 @@ async def test_a_build_that_must_answer_instead_is_called_that_of_the_first_serv
     assert message.endswith(
         f"but {ALPHA.digest[:12]} (the build of server one) is demanded; nothing was sent to it"
     )
+
+
+@pytest.mark.parametrize("named", [{}, {"server": "one"}])
+async def test_a_model_that_takes_no_images_is_sent_none(
+    client: Client, fakes: list[FakeOllama], named: dict[str, Any]
+) -> None:
+    sees = SimulatedModel("llava", capabilities=("completion", "vision"))
+    async with FakeOllama(sees) as third:
+        await register(client, fakes[0], third)
+        error = (await ask(client, images=[PNG], **named)).error
+        assert isinstance(error, InvalidInput)
+        name = "alpha:latest" if named else "alpha"
+        assert error.message == f"model {name!r} takes no images"
+        assert error.hint == "these take images: llava:latest"
+        reply = (await ask(client, model="llava", server="two", images=[PNG])).accepted
+        assert reply.response == sees.says
+    assert prompts(fakes[0]) == 0
+
+
+async def test_a_plan_says_of_each_server_why_it_is_asked_or_not(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    fakes[1].point("alpha", other := SimulatedModel("alpha", build="other"))
+    async with FakeOllama(SimulatedModel("north.gguf"), version=None) as third:
+        await register(client, *fakes)
+        await client.servers.add(name="llama", url=f"{third.url}/v1")
+        await client.discover()
+        wishes = [Wish("alpha"), Wish("north.gguf", server="llama")]
+        plans = [(await client.plans.of(wish)).plan for wish in wishes]
+    one, two = ALPHA.digest[:12], other.digest[:12]
+    assert [plan.lines() for plan in plans] == [
+        [
+            f"server two is not asked: its build is {two}, that of one is {one}",
+            f"choice 1: server one, build {one}",
+        ],
+        ["choice 1: server llama, build unknown"],
+    ]
