@@ -83,7 +83,7 @@ def passing(shape: Shape, accepted: frozenset[str], *, holds: bool) -> "Passing"
     if shape is Shape.DOCUMENT or shape is Shape.TEXT:
         return _Document(names, may_be_text=shape is Shape.TEXT)
     if shape is Shape.VECTORS:
-        return _Vectors(names, holds=holds)
+        return _Vectors(names)
     return _Records(shape, names, holds=holds)
 
 
@@ -197,7 +197,7 @@ class _Records(Passing):
         return lines[:stop] + self._behind_the_end(behind)
 
     def end(self) -> bool:
-        if self._rest.strip() and not self.has_ended:
+        if self._rest.strip():  # of an answer that has ended there is none
             self._end_within_a_line()
         self._count_kept()
         return self.has_ended and self.error is None
@@ -207,7 +207,7 @@ class _Records(Passing):
         complete = data.rfind(b"\n") + 1
         if self._is_lines:
             return complete
-        last = data.rfind(b"\n", 0, max(0, complete - 1)) + 1
+        last = data.rfind(b"\n", 0, complete - 1) + 1
         return last if data.startswith(b"event:", last) else complete
 
     def _end_within_a_line(self) -> None:
@@ -261,7 +261,7 @@ class _Records(Passing):
             if match.start() < stop:  # of a line that was read: it is read once, not for each match
                 continue
             start = lines.rfind(b"\n", 0, match.start()) + 1
-            stop = lines.index(b"\n", match.end()) + 1
+            stop = lines.index(b"\n", match.end())
             line = lines[start:stop].strip()
             if not self._is_last(line):
                 continue
@@ -341,14 +341,13 @@ class _Document(Passing):
 class _Vectors(Passing):
     """A document of numbers, which is not read: only its name is looked for."""
 
-    def __init__(self, names: _Names, *, holds: bool) -> None:
+    def __init__(self, names: _Names) -> None:
         super().__init__(names)
-        self._holds = holds
         self._before = b""
 
     def take(self, chunk: bytes) -> bytes:
         seen = self._before + chunk
-        self._look_at_names(seen[: _whole_names(seen)])
+        self._look_at_names(seen)  # a name that is cut has no end yet, and is read with the next
         self._before = seen[-_OVERLAP:]
         passed, self.held = self.held, chunk
         return passed
@@ -368,14 +367,6 @@ class _Vectors(Passing):
         self.is_named = True
 
 
-def _whole_names(seen: bytes) -> int:
-    """How many bytes are there before a name that may go on in the next chunk."""
-    last = seen.rfind(_MODEL)
-    if last >= 0 and len(seen) - last < _OVERLAP and b"," not in seen[last:]:
-        return last
-    return len(seen)
-
-
 _DONE = object()
 
 
@@ -388,7 +379,7 @@ def _split(lines: bytes) -> Iterator[bytes]:
 
 def _event_start(lines: bytes, start: int) -> int:
     """Where the event begins whose `data` begins at `start`: with its name, if it has one."""
-    before = lines.rfind(b"\n", 0, max(0, start - 1)) + 1
+    before = lines.rfind(b"\n", 0, start - 1) + 1
     if before < start and lines.startswith(b"event:", before):
         return before
     return start

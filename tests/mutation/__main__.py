@@ -18,7 +18,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -79,6 +79,7 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ("services/relay.py",): ("services/test_relay.py", "gateway/test_*.py"),
     ("vault.py",): VAULT,
 }
+Cached = type(lru_cache(int))
 PATIENCE = 4  # a test hangs, or all of them do, when it takes so many times as long as usual
 
 
@@ -286,6 +287,9 @@ def put_into_force(module: Module, change: Change) -> None:
             code = function.__code__
             if code.co_filename == module.path and code.co_qualname == change.function:
                 function.__code__ = codes[change.function]
+        for cached in [some for some in gc.get_objects() if isinstance(some, Cached)]:
+            if str(getattr(cached, "__module__", "")).startswith("ollama_admin."):
+                cached.cache_clear()  # it holds what the code as it is has made
     else:
         import_anew(module)
 

@@ -167,8 +167,30 @@ def test_nothing_that_comes_behind_the_end_is_passed_on(shape: Shape) -> None:
         for holds in (False, True):
             looking, passed, is_whole = of(shape, *chunks, holds=holds)
             assert is_whole
-            assert b"more" not in passed + looking.held
-            assert (passed + looking.held).startswith(before + end)
+            behind = b"\n" if b"\n" in chunks else b""
+            assert passed + looking.held == before + end + behind
+
+
+def test_the_name_of_an_event_goes_with_it_though_an_empty_line_comes_first() -> None:
+    before, end = ANSWERS[Shape.MESSAGES]
+    name, _, data = end.partition(b"data:")
+    for chunks in ([before[:-1], b"\n" + name, b"data:" + data], [before[:-1], b"\n" + end]):
+        looking, passed, is_whole = of(Shape.MESSAGES, *chunks, holds=True)
+        assert (looking.held, passed, is_whole) == (end, before, True)
+
+
+def test_an_event_without_data_is_passed_on_and_names_nothing_else() -> None:
+    before, _ = ANSWERS[Shape.MESSAGES]
+    ping, end = b"event: ping\n\n", event({"type": "message_stop"})
+    assert passing(Shape.MESSAGES, ACCEPTED, holds=True).take(ping) == ping
+    looking, passed, is_whole = of(Shape.MESSAGES, before + ping + end, holds=True)
+    assert (looking.held, passed, is_whole) == (end, before + ping, True)
+
+
+def test_a_last_line_without_its_end_is_looked_at_too() -> None:
+    with pytest.raises(OtherModel, match="beta"):
+        of(Shape.LINES, line(model="beta", done=True)[:-1])
+    assert of(Shape.LINES, line(model="alpha", done=True)[:-1])[0].is_named
 
 
 def test_whole_lines_are_passed_on_and_a_part_of_one_waits() -> None:
@@ -339,6 +361,25 @@ def test_counts_are_the_first_of_the_prompt_and_the_last_of_the_answer() -> None
         assert (looking.numbers.prompt_tokens, looking.numbers.output_tokens) == (7, 8)
 
 
+def test_the_last_two_counts_are_kept() -> None:
+    counts = [
+        typed("message_start", message={"model": "alpha", "usage": {"input_tokens": 7}}),
+        typed("message_delta", usage={"output_tokens": 1}),
+        typed("message_delta", usage={"output_tokens": 2}),
+        typed("message_delta", usage={"of": "nothing"}),
+        typed("message_stop"),
+    ]
+    numbers = of(Shape.MESSAGES, b"".join(counts))[0].numbers
+    assert (numbers.prompt_tokens, numbers.output_tokens) == (7, 2)
+
+
+def test_what_stands_behind_the_end_counts_for_nothing() -> None:
+    before, end = ANSWERS[Shape.RESPONSES]
+    behind = typed("response.more", response={"usage": {"output_tokens": 99}}) * 3
+    numbers = of(Shape.RESPONSES, before + end + behind)[0].numbers
+    assert (numbers.prompt_tokens, numbers.output_tokens) == (7, 2)
+
+
 @pytest.mark.parametrize("count", [-1, 2**63, True, 1.5, "7", None])
 def test_what_is_no_count_is_not_counted(count: Any) -> None:
     usage = {"prompt_tokens": count, "completion_tokens": 0}
@@ -412,7 +453,7 @@ def test_a_document_may_have_eight_megabytes_and_no_more() -> None:
 
 
 def test_a_text_is_no_json_unless_it_begins_so() -> None:
-    for text, is_whole in [(b"What was said.", True), (b" {", False), (b"[", False)]:
+    for text, is_whole in [(b"What was said.", True), (b" {", False), (b'{"te', False)]:
         assert of(Shape.TEXT, text)[2] is is_whole
     assert of(Shape.TEXT, b'{"text":"What was said."}')[2]
     assert not of(Shape.TEXT, b'{"error":"no more"}')[2]

@@ -153,6 +153,30 @@ async def test_a_slot_of_an_inactive_server_is_for_those_alone_who_may_use_it() 
     assert queue.turn(even_inactive=False) is no_right
 
 
+async def test_a_request_that_fails_leaves_its_queues() -> None:
+    queue, request = Queue(), QueuedRequest()
+    request.enter(queue)
+    request.fail(RuntimeError("closed"))
+    assert len(queue) == 0
+    with pytest.raises(RuntimeError, match="closed"):
+        await request.lease()
+
+
+@pytest.mark.parametrize("key", [None, "a"])
+async def test_who_is_not_in_the_queue_leaves_it_as_it_is(key: str | None) -> None:
+    queue, request = Queue(), QueuedRequest()
+    queue.join(request)
+    queue.dismiss(QueuedRequest(key=key))
+    assert list(queue) == [request]
+
+
+async def test_a_key_weighs_what_its_last_request_says() -> None:
+    queue = Queue()
+    for weight in (1, 5):
+        queue.join(QueuedRequest(key="a", weight=weight))
+    assert queue._lines["a"].weight == 5
+
+
 async def test_who_came_first_is_first_among_those_of_one_key() -> None:
     queue = Queue()
     requests = [QueuedRequest(key=key) for key in ("a", "a", "b", "a", "b")]
