@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import uvicorn
@@ -61,7 +62,7 @@ class Options:
         """The names under which it may be asked."""
         bound = () if self.host in EVERYWHERE else (self.host,)
         return frozenset(
-            host.lower().strip("[]") for host in (*LOOPBACK, *bound, *self.allow_hosts)
+            host.lower().strip("[]") for host in chain(LOOPBACK, bound, self.allow_hosts)
         )
 
 
