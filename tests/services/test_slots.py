@@ -142,6 +142,10 @@ async def test_full_server_is_told_with_its_limit_and_what_to_do(
     assert (refused.value.code, refused.value.exit_code) == ("server_busy", 6)
 
 
+def test_nothing_runs_and_nobody_waits_at_a_server_that_was_never_asked(slots: Slots) -> None:
+    assert (slots.in_flight(99), slots.waiting(99), slots.kept(99)) == (0, 0, 0)
+
+
 async def test_row_of_a_slot_says_who_holds_it(
     client: Client, slots: Slots, rows: SlotRows
 ) -> None:
