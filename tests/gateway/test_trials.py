@@ -19,7 +19,9 @@ from ollama_admin.settings import Settings
 from ollama_admin.simulator.http import Connection as Socket
 from ollama_admin.simulator.http import RecordedRequest
 from ollama_admin.store import pins as pin_store
+from ollama_admin.store import receipts as receipt_store
 from ollama_admin.store.engines import open_engine
+from ollama_admin.store.receipts import Wanted
 from ollama_admin.store.tables import models as model_rows
 from ollama_admin.store.tables import pins, servers
 from tests.api.service import SECONDS, Heard, Service
@@ -178,7 +180,8 @@ class Bench:
         """Raise AssertionError unless the receipts of all trials say what became of them."""
         assert self._service.opened is not None
         self._service.run(self._service.opened._resources.recorder.aclose())
-        receipts = self._service.run(self._service.opened.receipts.list(limit=1_000_000))
+        with self._engine.begin() as connection:
+            receipts = receipt_store.newest(connection, Wanted(), len(self._due))
         by_id = {receipt.request_id: receipt for receipt in receipts}
         for request_id, (call, due) in self._due.items():
             compare_receipt(call, due, by_id.get(request_id))
