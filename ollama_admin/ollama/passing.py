@@ -354,7 +354,10 @@ class _Vectors(Passing):
 
     def end(self) -> bool:
         self._look_at_names(self._before)
-        return self._before.rstrip().endswith(b"}")
+        if _ERROR in self._before:  # a short document may be one of a failure
+            with suppress(BadAnswer):
+                self._look_at(read_json(self._before))
+        return self.error is None and self._before.rstrip().endswith(b"}")
 
     def _look_at_names(self, data: bytes) -> None:
         found = data.count(_MODEL)

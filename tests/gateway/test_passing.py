@@ -185,3 +185,11 @@ def test_vectors_pass_unread_and_their_last_bytes_come_last(holds: bool) -> None
         assert out + looks.held == VECTORS
         assert looks.held
         assert looks.is_named
+
+
+@pytest.mark.parametrize("body", [b'{"error":"no"}', b' {"error" : {"message":"no"}} '])
+def test_a_failure_in_the_place_of_vectors_is_one(body: bytes) -> None:
+    looks = passing(Shape.VECTORS, frozenset([MODEL]), holds=False)
+    assert looks.take(body) == b""
+    assert not looks.end()
+    assert looks.error == "no"
