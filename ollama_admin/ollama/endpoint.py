@@ -299,7 +299,7 @@ class Endpoint:
             self._within(self._timeout),
             self._sent(method, path, headers, body, NO_LIMITS) as response,
         ):
-            yield await read_whole(response)
+            yield await read_whole(response, path)
 
     @asynccontextmanager
     async def _sent(

@@ -22,6 +22,7 @@ VALUES_LIMIT = 300_000
 
 # bytes of an answer that is read as a whole: 800 for each model that may be listed
 BODY_LIMIT = 8 * 1024 * 1024
+BODY_LIMITS = {"/api/ps": 2**20}  # few models are in memory at once
 READING_LIMIT = 32 * 2**20  # bytes of memory that it takes to read one
 ERROR_BODY_LIMIT = 64 * 1024
 END_LENGTH = 1000  # bytes that may follow there
@@ -205,16 +206,16 @@ def is_document(response: Response, *, is_v1: bool) -> bool:
     return kind == "text/html" or (is_v1 and kind == "application/json")
 
 
-async def read_whole(response: Response) -> Answer:
-    """The whole answer, or the beginning of one that is no 200."""
+async def read_whole(response: Response, path: str = "") -> Answer:
+    """The whole answer to a call of this path, or the beginning of one that is no 200."""
     refuse_encoding(response)
-    body = bytearray()
+    body, limit = bytearray(), BODY_LIMITS.get(path, BODY_LIMIT)
     async for chunk in response.chunks:
         body += chunk
         if response.status != 200 and len(body) > ERROR_BODY_LIMIT:
             break
-        if len(body) > BODY_LIMIT:
-            raise BadAnswer(f"the answer is longer than {BODY_LIMIT // 2**20} MiB")
+        if len(body) > limit:
+            raise BadAnswer(f"the answer is longer than {limit // 2**20} MiB")
     return answer_of(response, bytes(body))
 
 
