@@ -273,7 +273,10 @@ def compare_receipt(call: Call, due: Verdict, receipt: Receipt | None) -> None:
         assert due.answer is None
         return
     if due.answer is None:
-        assert receipt.outcome in due.errors, f"{receipt}: {due}: {call}"
+        errors = set(due.errors)
+        if call.ending is Ending.RESET and "stream_interrupted" in errors:
+            errors.add("server_unreachable")  # a reset takes back what was not read yet
+        assert receipt.outcome in errors, f"{receipt}: {due}: {call}"
         return
     assert receipt.outcome == "ok", f"{receipt}: {due}: {call}"
     assert str(receipt.proof) in due.answer.proofs, f"{receipt}: {due}: {call}"
