@@ -569,7 +569,7 @@ async def test_an_unknown_model_is_named_with_its_server(fake: FakeOllama) -> No
             with pytest.raises(ModelNotFound) as caught:
                 await calling(asked)
         assert caught.value.message == "server gpu has no model 'nope'"
-        assert caught.value.hint == "to read again what it holds with: ollama-admin discover gpu"
+        assert caught.value.hint == "read again what it holds with: ollama-admin discover gpu"
     assert len(fake.requests) == 2
 
 
@@ -835,8 +835,8 @@ async def test_what_answers_without_a_version_is_not_ollama(
 @pytest.mark.parametrize(
     ("body", "path"),
     [
-        ("Welcome to this hotel", "not JSON"),
-        (b"", "not JSON"),
+        ("Welcome to this hotel", "cannot be read as JSON"),
+        (b"", "cannot be read as JSON"),
         (b"null", "the answer is null, not an object"),
         ([], "the answer is a list, not an object"),
         ({}, "models is null, not a list"),
@@ -847,7 +847,7 @@ async def test_what_answers_without_a_version_is_not_ollama(
             {"models": [{"name": "a", "details": {"family": 1}}]},
             "models[0].details.family is a number",
         ),
-        (b'{"models":[],"models":[]}', "not JSON"),
+        (b'{"models":[],"models":[]}', "cannot be read as JSON"),
         (b"[" * 200_000, "nested too deep"),
         (b'{"models":[' + b"{}," * 200_000 + b"0]}", "holds more than 300000 values"),
     ],
