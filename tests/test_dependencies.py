@@ -18,7 +18,7 @@ SERVER_ROOMS = (
     "ollama_admin/api/",
     "ollama_admin/gateway/",
     "ollama_admin/ollama/raw_",
-    "ollama_admin/cli/context.py",  # the loop of `serve`
+    "ollama_admin/cli/service.py",  # the loop of `serve`
 )
 # loaded by others, by its name: the driver of SQLAlchemy, the loop and parser of uvicorn
 UNNAMED = {"uvloop", "httptools"}

@@ -410,14 +410,14 @@ async def test_a_missing_header_keeps_the_request_back_although_the_token_is_the
     await client.servers.add(
         name="gpu", url=fake.url, auth_type="bearer", auth_config={"token": "t"}, headers=headers
     )
-    assert "env:MISSING" in (await refused(client, fake, CALLS["check"][0])).message
+    assert "MISSING is not set" in (await refused(client, fake, CALLS["check"][0])).message
 
 
 async def test_a_missing_reference_of_a_single_call_sends_nothing(
     client: Client, fake: FakeOllama
 ) -> None:
     token = {"token": Reference.parse(ENV)}
-    with pytest.raises(SecretUnavailable, match="env:GPU_TOKEN"):
+    with pytest.raises(SecretUnavailable, match="GPU_TOKEN is not set"):
         await client.generate(
             prompt="hi", server_url=fake.url, model="alpha", auth_type="bearer", auth_config=token
         )
