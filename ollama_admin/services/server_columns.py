@@ -6,6 +6,7 @@ from typing import Any
 from ollama_admin.domain import names, urls
 from ollama_admin.domain.servers import ApiVersion, AuthType
 from ollama_admin.errors import InvalidInput
+from ollama_admin.rules import arguments
 
 INT_LIMIT = 2**31 - 1
 CLEARABLE = ("auth", "capabilities", "default_model", "headers")
@@ -49,6 +50,8 @@ def within(value: int, column: str, least: int) -> int:
 
 def new_values(clear: Sequence[str], url: urls.ServerURL | None, **given: Any) -> dict[str, Any]:
     """The columns that are given, checked, and those that are to be emptied."""
+    arguments.need(clear=clear)
+    arguments.check(is_default=given.get("is_default"), is_active=given.get("is_active"))
     values = {
         column: _CHECKS[column](value) for column, value in given.items() if value is not None
     }

@@ -22,6 +22,7 @@ from ollama_admin.services.checks import check_result, version_of
 from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
 from ollama_admin.services.tasks import Batches, WorkLimit
 from ollama_admin.services.upstream_auth import (
+    Auth,
     UpstreamAuth,
     changed_columns,
     read_auth,
@@ -87,13 +88,15 @@ class Servers:
             is_active=is_active,
             default_model=server_columns.default_model(default_model),
         )
+        return await self._masked(await self._with_note(await self._insert(new, credentials)))
 
+    async def _insert(self, new: store.NewServer, credentials: Auth) -> Server:
         # seals while writers are locked out: the key cannot change meanwhile
         def insert(connection: Any) -> Server:
-            sealed = self._auth.columns(credentials, parsed.url)
+            sealed = self._auth.columns(credentials, new.url)
             return store.add(connection, replace(new, **sealed))
 
-        return await self._masked(await self._with_note(await self._db.write(insert)))
+        return await self._db.write(insert)
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -180,10 +183,7 @@ class Servers:
         Another URL makes the server's models unavailable until the next discovery. Another scheme,
         host or port also drops the credentials that are not given again in the same call.
         """
-        arguments.need(clear=clear)
         arguments.check(name=name, url=url, capabilities=capabilities, default_model=default_model)
-        arguments.check(is_default=is_default, is_active=is_active)
-        arguments.check(auth_config=auth_config, headers=headers)
         values = server_columns.new_values(
             clear,
             name=name,
@@ -207,6 +207,7 @@ class Servers:
         clear: Sequence[str],
         if_state: Collection[str] | None,
     ) -> Server:
+        arguments.check(auth_config=given.auth_config, headers=given.headers)
         if not values and given.is_nothing:
             raise InvalidInput("no change was given", "see: ollama-admin server update --help")
         before, after = await self._db.change(self._change, server, values, given, clear, if_state)
