@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ollama_admin.services.doctor import Report
     from ollama_admin.services.generate import Stream
     from ollama_admin.services.import_env import ImportResult
+    from ollama_admin.services.keyring import KeyRing
+    from ollama_admin.services.keys import Keys
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.merged import Merged
     from ollama_admin.services.models import Models
@@ -164,6 +166,18 @@ class Client:
         from ollama_admin.services.pins import Pins
 
         return Pins(self._resources.db, self._caller.note)
+
+    @property
+    def keys(self) -> Keys:
+        """Who may ask over HTTP, for what, and how much."""
+        from ollama_admin.services.keys import Keys
+
+        return Keys(self._resources.db)
+
+    @property
+    def keyring(self) -> KeyRing:
+        """The keys as a process that serves knows them."""
+        return self._resources.keyring
 
     @property
     def receipts(self) -> Receipts:

@@ -11,13 +11,13 @@ from fastapi.responses import Response
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, affinity_of, needs, terms_of
 from ollama_admin.api.streams import AnswerResponse, Dialect
 from ollama_admin.client import Client
+from ollama_admin.domain.keys import Right
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.gateway.bodies import OURS
 from ollama_admin.gateway.relaying import REQUEST_ID, WISH
-from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.rules.request_checks import decoded_image
 from ollama_admin.services.plans import Wish
 
@@ -27,7 +27,7 @@ router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, include
 _FIELDS = set(GenerateRequest.__dataclass_fields__) - {"images", "messages", "tools"}
 
 
-@router.post("/api/generate")
+@router.post("/api/generate", dependencies=needs(Right.ASK))
 async def generate(request: Request, client: ClientDep, body: schemas.GenerateBody) -> Response:
     """Answer a prompt, as Ollama does; a failure after the first text is a line `{"error"}`."""
     images = await asyncio.to_thread(_images, body.images or ())
@@ -35,7 +35,7 @@ async def generate(request: Request, client: ClientDep, body: schemas.GenerateBo
     return _answer(request, client, asked, Dialect.GENERATE, body)
 
 
-@router.post("/api/chat")
+@router.post("/api/chat", dependencies=needs(Right.ASK))
 async def chat(request: Request, client: ClientDep, body: schemas.ChatBody) -> Response:
     """Answer a conversation, as Ollama does; the rest is as for generate."""
     given = body.model_dump(include={"messages", "tools"}, exclude_unset=True, exclude_none=True)
@@ -63,7 +63,7 @@ def _fields(request: Request, body: schemas.GenerateBody | schemas.ChatBody) -> 
         value = getattr(wished, name)
         if value is not None:
             given[name] = value
-    return given | {"allow_truncate": request.app.state.allow_truncate}
+    return given | terms_of(request)
 
 
 def _answer(
@@ -74,7 +74,7 @@ def _answer(
     body: schemas.GenerateBody | schemas.ChatBody,
 ) -> Response:
     path = request.url.path
-    affinity = affinity_key(path, request.scope["headers"], vars(asked), key_id="")
+    affinity = affinity_of(request, path, asked)
     return AnswerResponse(
         client.ask(asked, path=path, affinity=affinity, request_id=request.scope[REQUEST_ID]),
         dialect,

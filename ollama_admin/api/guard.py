@@ -2,9 +2,6 @@
 not come in.
 """
 
-import hashlib
-import hmac
-import re
 import secrets
 import time
 import traceback
@@ -17,14 +14,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ollama_admin.api.problems import refusal
-from ollama_admin.domain.secret import Secret
+from ollama_admin.domain.keys import Key, masked
+from ollama_admin.gateway.access import KEY, Access, foreign_host, refuse_query
 from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
 from ollama_admin.gateway.limits import ADMITTED, HELD, Held, Limits, Room, too_large
 from ollama_admin.gateway.refusals import Refused
 
 OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
 OPEN_FOLDER = "/docs/"
-_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 LEFT = 499  # in the log: the client left before it was answered
 REQUEST_ID = "X-Request-Id"
@@ -58,24 +55,22 @@ class _Visit:
 
 
 class Guard:
-    """`hosts` are the names, without a port, under which this server may be asked; `log` takes a
-    line for each.
+    """`log` takes a line for each request. Who is let in may not have the right to a route: that is
+    for the route to say, see `reach.needs`.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        token: Secret,
-        hosts: frozenset[str],
+        access: Access,
         limits: Limits,
         room: Room,
         log: Callable[[str], None],
         log_failure: Callable[[str], None],
     ) -> None:
         self._app = app
-        self._token = _hashed(token.reveal())
-        self._hosts = hosts
+        self._access = access
         self._limits = limits
         self._log = log
         self._log_failure = log_failure
@@ -100,7 +95,7 @@ class Guard:
         finally:
             held.give_back()
             ms = round((time.monotonic() - visit.began) * 1000)
-            method, path = quote(scope["method"]), quote(scope["path"])[:200]
+            method, path = quote(scope["method"]), masked(quote(scope["path"]))[:200]
             self._log(f"{visit.id} {method} {path} {visit.status} {ms} ms")
 
     async def admitted(
@@ -121,7 +116,7 @@ class Guard:
         try:
             self._refuse_foreign_host(headers)
             if not _is_open(scope):
-                self._refuse_stranger(headers)
+                scope[KEY] = await self._key_of(scope, headers)
                 scope[ADMITTED] = True
             _refuse_other_content(scope["method"], headers)
             self._refuse_large(scope["path"], headers)
@@ -138,22 +133,18 @@ class Guard:
     def _refuse_foreign_host(self, headers: Headers) -> None:
         """A name that only somebody else's name service leads here: a page in a browser asks so."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or _host_of(hosts[0]) not in self._hosts:
-            raise Refused(
-                403,
-                "this host name is not served here",
-                "allow it with: ollama-admin serve --allow-host",
-            )
+        if len(hosts) != 1 or not self._access.is_own_host(hosts[0]):
+            raise foreign_host()
         for origin in headers.getlist("origin"):
             if _authority_of(origin) != hosts[0].lower():
                 raise Refused(403, "requests from other origins are refused")
 
-    def _refuse_stranger(self, headers: Headers) -> None:
-        token = _bearer_token(headers)
-        if token is None or not hmac.compare_digest(_hashed(token), self._token):
-            challenge = {"WWW-Authenticate": 'Bearer realm="ollama-admin"'}
-            hint = "send the header: Authorization: Bearer TOKEN"
-            raise Refused(401, "the bearer token is missing or wrong", hint, headers=challenge)
+    async def _key_of(self, scope: Scope, headers: Headers) -> Key:
+        for name in ("authorization", "x-api-key"):
+            if len(headers.getlist(name)) > 1:
+                raise Refused(400, f"the header {name} is given twice")
+        refuse_query(scope["query_string"])
+        return await self._access.key_of(scope)
 
     def _refuse_large(self, path: str, headers: Headers) -> None:
         length, most = headers.get("content-length", "0"), self._limits.of(path)
@@ -163,29 +154,6 @@ class Guard:
 
 def _is_open(scope: Mapping[str, Any]) -> bool:
     return scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER)
-
-
-def _bearer_token(headers: Headers) -> str | None:
-    """The one token that a request sends; None where it sends no such token, or several."""
-    values = headers.getlist("authorization")
-    if len(values) != 1:
-        return None
-    scheme, _, token = values[0].partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    return token.strip()
-
-
-def _hashed(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def _host_of(header: str) -> str | None:
-    """The name in a Host header; None for what is no name and no address."""
-    match = _HOST.fullmatch(header.lower())
-    if match is None:
-        return None
-    return match["host"].strip("[]")
 
 
 def _authority_of(origin: str) -> str:

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from ollama_admin.api import schemas
 from ollama_admin.api.problems import JSONDocument, problem
-from ollama_admin.api.reach import ClientDep, rendered
+from ollama_admin.api.reach import ClientDep, needs, rendered
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway.refusals import Refused
 
@@ -57,13 +57,13 @@ _HEALTHZ: dict[int | str, dict[str, Any]] = {
 _READYZ: dict[int | str, dict[str, Any]] = _HEALTHZ | {503: {"model": schemas.Problem}}
 
 
-@router.get("/healthz", responses=_HEALTHZ)
+@router.get("/healthz", dependencies=needs(None), responses=_HEALTHZ)
 async def healthz() -> Response:
     """Whether this process answers."""
     return JSONDocument({"status": "ok"})
 
 
-@router.get("/readyz", responses=_READYZ)
+@router.get("/readyz", dependencies=needs(None), responses=_READYZ)
 async def readyz(request: Request, client: ClientDep) -> Response:
     """Whether requests can be served: the database is there and can be written to, and its schema
     is this version's. Where requests are served from memory, it may be away for a minute; then
@@ -83,13 +83,13 @@ async def readyz(request: Request, client: ClientDep) -> Response:
     return JSONDocument({"status": "ready", "registry_age": round(age, 1)})
 
 
-@router.get("/docs", include_in_schema=False)
+@router.get("/docs", dependencies=needs(None), include_in_schema=False)
 async def docs() -> Response:
     """The OpenAPI document, to read and to try out."""
     return Response(_PAGE, media_type="text/html", headers=_POLICY)
 
 
-@router.get("/docs/{name}", include_in_schema=False)
+@router.get("/docs/{name}", dependencies=needs(None), include_in_schema=False)
 async def asset(name: str) -> Response:
     """The files of that page, from a package: a machine without internet has them too."""
     if name == "start.js":
@@ -101,7 +101,7 @@ async def asset(name: str) -> Response:
     return Response(data, media_type=_ASSETS[name], headers=_POLICY)
 
 
-@router.get("/openapi.json", include_in_schema=False)
+@router.get("/openapi.json", dependencies=needs(None), include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """What there is to ask, and how."""
     return await rendered(request.app.openapi)

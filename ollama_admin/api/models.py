@@ -7,15 +7,16 @@ from fastapi.responses import Response
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, page
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, needs, page
 from ollama_admin.client import Client
+from ollama_admin.domain.keys import Right
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["models"])
 
 _MODELS: dict[int | str, dict[str, Any]] = {200: {"model": list[schemas.Model]}}
 
 
-@router.get("/api/models", responses=_MODELS | errors())
+@router.get("/api/models", dependencies=needs(Right.READ), responses=_MODELS | errors())
 async def list_models(
     request: Request, client: ClientDep, query: Annotated[schemas.ModelFilter, Query()]
 ) -> Response:
@@ -23,7 +24,11 @@ async def list_models(
     return await _page(request, client, query, None)
 
 
-@router.get("/api/servers/{server_id}/models", responses=_MODELS | errors(404))
+@router.get(
+    "/api/servers/{server_id}/models",
+    dependencies=needs(Right.READ),
+    responses=_MODELS | errors(404),
+)
 async def list_models_of(
     request: Request,
     client: ClientDep,

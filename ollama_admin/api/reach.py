@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
@@ -13,13 +14,19 @@ from ollama_admin.api.problems import JSONDocument
 from ollama_admin.client import Client
 from ollama_admin.documents import document
 from ollama_admin.domain.callers import Caller, Way
+from ollama_admin.domain.keys import Key, Right
+from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.gateway.access import KEY, require
+from ollama_admin.gateway.headers import client_of as client_name
+from ollama_admin.rules.access import rights_of
+from ollama_admin.rules.affinity import affinity_key
 
 T = TypeVar("T")
 
 _MEANINGS = {
     400: "the request cannot be read",
-    401: "the bearer token is missing or wrong",
-    403: "the Host or the Origin is not allowed",
+    401: "the key is missing or not known",
+    403: "the key has no right to it, or the Host or the Origin is not allowed",
     404: "there is no such server or model",
     405: "the path does not take this method",
     408: "timed out waiting for the body",
@@ -38,13 +45,61 @@ _WITH_BODY = (408, 413, 415)
 def client_of(request: Request) -> Client:
     """The client as whoever asks may use it; notes go to them, too."""
     state = request.app.state
-    caller = Caller(way=Way.API, rights=state.rights, note=request.scope[NOTE_TO])
+    rights, key = state.rights, request.scope.get(KEY)
+    if key is not None:
+        rights = rights_of(key, rights)
+    caller = Caller(
+        way=Way.API,
+        rights=rights,
+        note=request.scope[NOTE_TO],
+        key=key,
+        client=client_name(request.headers.get("user-agent", "").encode("latin-1")),
+    )
     client: Client = state.client
     return client.for_caller(caller)
 
 
 ClientDep = Annotated[Client, Depends(client_of)]
 ServerId = Annotated[int, Path(ge=1, le=schemas.ID_LIMIT)]
+
+
+def key_of(request: Request) -> Key:
+    """The key of who asks."""
+    key: Key = request.scope[KEY]
+    return key
+
+
+def terms_of(request: Request) -> dict[str, Any]:
+    """On which terms a request is answered that does not say so itself."""
+    key = key_of(request)
+    return {
+        "allow_truncate": request.app.state.allow_truncate or key.allow_truncate,
+        "allow_remote": key.allow_remote,
+    }
+
+
+def affinity_of(request: Request, path: str, asked: GenerateRequest) -> bytes | None:
+    """The key of the conversation that a request belongs to."""
+    key_id = str(key_of(request).id)
+    return affinity_key(path, request.scope["headers"], vars(asked), key_id=key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a key needs for a route. Every route says it; None is open to all, with a key or
+    without.
+    """
+
+    right: Right | None
+
+    async def __call__(self, request: Request) -> None:
+        if self.right is not None:
+            require(request.scope[KEY], self.right)
+
+
+def needs(right: Right | None) -> list[Any]:
+    """The decision who may come in at a route, for its `dependencies`."""
+    return [Depends(Needs(right))]
 
 
 async def need_database(client: ClientDep) -> None:

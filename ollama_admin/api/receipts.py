@@ -9,10 +9,18 @@ from pydantic import BaseModel
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors, rendered
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors, needs, rendered
 from ollama_admin.documents import document
+from ollama_admin.domain.keys import Right
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["receipts"])
+
+
+class KeyRef(BaseModel):
+    """`id` is null for the token in the environment."""
+
+    id: int | None
+    name: str
 
 
 class Receipt(BaseModel):
@@ -32,6 +40,10 @@ class Receipt(BaseModel):
     outcome: str
     attempts: int
     request_id: str | None
+    key: KeyRef | None
+    client: str | None
+    server_version: str | None
+    estimated: bool | None
     prompt_tokens: int | None
     output_tokens: int | None
     tokens_per_second: float | None
@@ -48,6 +60,7 @@ _SHOWN: dict[int | str, dict[str, Any]] = {200: {"model": Receipt}}
 
 @router.get(
     "/api/receipts/{receipt_id}",
+    dependencies=needs(Right.READ),
     responses=_SHOWN | errors(404),
 )
 async def show(client: ClientDep, receipt_id: ReceiptId) -> Response:

@@ -9,10 +9,18 @@ from fastapi.responses import Response
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors, rendered
+from ollama_admin.api.reach import (
+    NEEDS_DATABASE,
+    ClientDep,
+    affinity_of,
+    errors,
+    needs,
+    rendered,
+    terms_of,
+)
 from ollama_admin.documents import document
+from ollama_admin.domain.keys import Right
 from ollama_admin.domain.requests import GenerateRequest
-from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.rules.request_checks import decoded_image
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["answers"])
@@ -21,7 +29,11 @@ _FIELDS = frozenset(GenerateRequest.__dataclass_fields__)
 _EXPLAINED: dict[int | str, dict[str, Any]] = {200: {"model": schemas.Explanation}}
 
 
-@router.post("/api/route", responses=_EXPLAINED | errors(404, 409, 502, body=True))
+@router.post(
+    "/api/route",
+    dependencies=needs(Right.READ),
+    responses=_EXPLAINED | errors(404, 409, 502, body=True),
+)
 async def route(request: Request, client: ClientDep, body: schemas.RouteBody) -> Response:
     """Which server would answer that request now, and why no other.
 
@@ -33,8 +45,8 @@ async def route(request: Request, client: ClientDep, body: schemas.RouteBody) ->
         path = "/api/chat"
     given = body.model_dump(exclude_unset=True, exclude_none=True)
     asked = await asyncio.to_thread(_asked, given)
-    affinity = affinity_key(path, request.scope["headers"], vars(asked), key_id="")
-    asked = replace(asked, allow_truncate=request.app.state.allow_truncate)
+    affinity = affinity_of(request, path, asked)
+    asked = replace(asked, **terms_of(request))
     explanation = await client.route(asked, affinity)
     return await rendered(lambda: document(explanation))
 

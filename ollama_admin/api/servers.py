@@ -10,8 +10,17 @@ from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
 from ollama_admin.api.preconditions import ETAG, IF_MATCH, IfMatch, etag
 from ollama_admin.api.problems import JSONDocument
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, ServerId, errors, page, rendered
+from ollama_admin.api.reach import (
+    NEEDS_DATABASE,
+    ClientDep,
+    ServerId,
+    errors,
+    needs,
+    page,
+    rendered,
+)
 from ollama_admin.documents import document, results
+from ollama_admin.domain.keys import Right
 from ollama_admin.domain.models import DiscoverResult
 from ollama_admin.domain.secret import MASK
 from ollama_admin.domain.servers import CheckResult
@@ -35,7 +44,11 @@ def _answers(status: int, shape: Any, failures: Responses) -> Responses:
     return documented | failures
 
 
-@router.get("/api/servers", responses=_answers(200, list[schemas.Server], errors()))
+@router.get(
+    "/api/servers",
+    dependencies=needs(Right.READ),
+    responses=_answers(200, list[schemas.Server], errors()),
+)
 async def list_servers(
     request: Request, client: ClientDep, query: Annotated[schemas.ServerFilter, Query()]
 ) -> Response:
@@ -48,6 +61,7 @@ async def list_servers(
 
 @router.post(
     "/api/servers",
+    dependencies=needs(Right.MANAGE),
     status_code=201,
     responses=_answers(201, schemas.Server, errors(body=True) | _CONFLICT),
 )
@@ -65,7 +79,11 @@ async def add_server(client: ClientDep, new: schemas.NewServer) -> Response:
     return JSONDocument(document(added), 201, headers)
 
 
-@router.get("/api/servers/{server_id}", responses=_answers(200, schemas.Server, errors(404)))
+@router.get(
+    "/api/servers/{server_id}",
+    dependencies=needs(Right.READ),
+    responses=_answers(200, schemas.Server, errors(404)),
+)
 async def show_server(client: ClientDep, server_id: ServerId) -> Response:
     """One server."""
     server = await client.servers.show(server_id)
@@ -74,6 +92,7 @@ async def show_server(client: ClientDep, server_id: ServerId) -> Response:
 
 @router.patch(
     "/api/servers/{server_id}",
+    dependencies=needs(Right.MANAGE),
     responses=_answers(200, schemas.Server, errors(404, 412, body=True) | _CONFLICT),
     openapi_extra=IF_MATCH,
 )
@@ -95,6 +114,7 @@ async def change_server(
 
 @router.delete(
     "/api/servers/{server_id}",
+    dependencies=needs(Right.MANAGE),
     status_code=204,
     responses=errors(404, 409, 412),
     openapi_extra=IF_MATCH,
@@ -110,7 +130,11 @@ async def remove_server(
     return Response(status_code=204)
 
 
-@router.post("/api/servers/{server_id}/check", responses=_answers(200, schemas.Checks, errors(404)))
+@router.post(
+    "/api/servers/{server_id}/check",
+    dependencies=needs(Right.MANAGE),
+    responses=_answers(200, schemas.Checks, errors(404)),
+)
 async def check_server(client: ClientDep, server_id: ServerId) -> Response:
     """Ask a server whether it answers, and note what it said."""
     return await _results(await client.servers.check([server_id]))
@@ -118,6 +142,7 @@ async def check_server(client: ClientDep, server_id: ServerId) -> Response:
 
 @router.post(
     "/api/servers/{server_id}/discover",
+    dependencies=needs(Right.MANAGE),
     responses=_answers(200, schemas.Discoveries, errors(404)),
 )
 async def discover_server(
@@ -127,7 +152,11 @@ async def discover_server(
     return await _results(await client.discover([server_id], prune=options.prune))
 
 
-@router.post("/api/discover", responses=_answers(200, schemas.Discoveries, errors()))
+@router.post(
+    "/api/discover",
+    dependencies=needs(Right.MANAGE),
+    responses=_answers(200, schemas.Discoveries, errors()),
+)
 async def discover(
     client: ClientDep, options: Annotated[schemas.DiscoverAllOptions, Query()]
 ) -> Response:

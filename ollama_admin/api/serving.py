@@ -28,6 +28,7 @@ from ollama_admin.client import Client
 from ollama_admin.domain.callers import Caller, Rights, Way
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.gateway.access import Access
 from ollama_admin.gateway.app import Gateway
 from ollama_admin.gateway.limits import Limits, Rooms
 
@@ -167,10 +168,10 @@ def _application(
     """The gateway, and behind it the REST API with its guard."""
     limits, log_failure = options.limits, Seldom(log)
     rooms = Rooms.of(limits)
+    access = Access(token, client.keyring, options.hosts)
     guard = Guard(
         app,
-        token=token,
-        hosts=options.hosts,
+        access=access,
         limits=limits,
         room=rooms.bodies,
         log=log,
@@ -181,7 +182,8 @@ def _application(
         client.for_caller(caller),
         guard,
         guard.admitted,
-        token=token,
+        access=access,
+        rights=caller.rights,
         limits=limits,
         rooms=rooms,
         origins=options.allow_origins,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from ollama_admin.domain.keys import Key
+from ollama_admin.domain.names import matches_model, matches_server
 from ollama_admin.domain.servers import ServerRef
 
 
@@ -23,12 +25,22 @@ class Rights:
 
     `dynamic_servers`: name the URL of a server that no row has. `inactive_by_url`: reach an
     inactive row by its URL. `any_address`: have link-local, multicast, unspecified and metadata
-    addresses connected to.
+    addresses connected to. `remote`: have prompts leave the fleet where a request does not say
+    so itself. `models` and `servers` are names and globs of those that may be asked; none is all.
     """
 
     dynamic_servers: bool
     inactive_by_url: bool
     any_address: bool
+    remote: bool = False
+    models: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+
+    def may_ask_model(self, name: str) -> bool:
+        return not self.models or any(matches_model(name, glob) for glob in self.models)
+
+    def may_ask_server(self, name: str) -> bool:
+        return not self.servers or any(matches_server(name, glob) for glob in self.servers)
 
 
 # of one who owns this machine, and could do without us whatever we would refuse
@@ -52,7 +64,8 @@ class Watch(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Comes with each request. `note` hears what the caller should know though nothing failed,
-    `detail` how it was decided who answers, `watch` what is asked of servers.
+    `detail` how it was decided who answers, `watch` what is asked of servers. `key` is the one that
+    came with a request over HTTP, and `client` what its program calls itself.
     """
 
     way: Way
@@ -60,3 +73,5 @@ class Caller:
     note: Callable[[str], None] = log_note
     detail: Callable[[str], None] | None = None
     watch: Watch | None = None
+    key: Key | None = None
+    client: str | None = None

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Protocol, Self, TypeVar
 
 from ollama_admin.errors import InvalidInput
@@ -118,6 +119,26 @@ def model_name(text: str) -> str:
             f"model name {text!a} has a space at its ends or a character that cannot be printed"
         )
     return text
+
+
+def is_glob(pattern: str) -> bool:
+    return any(mark in pattern for mark in "*?[")
+
+
+def matches_model(name: str, pattern: str) -> bool:
+    """Whether a glob, or a name without a wildcard, means a model, whatever its spelling: with the
+    defaults filled in, and the tag `latest` said or not.
+    """
+    key = model_key(name)
+    if not is_glob(pattern):
+        return key == model_key(pattern)
+    shortest = short_model_name(key)
+    spellings = {key, shortest, shortest.removesuffix(f":{DEFAULT_TAG}")}
+    return any(fnmatchcase(spelling, pattern.casefold()) for spelling in spellings)
+
+
+def matches_server(name: str, pattern: str) -> bool:
+    return fnmatchcase(server_key(name), server_key(pattern))
 
 
 def _key(path: str, tag: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import Way
+from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.domain.values import fields_of
 
@@ -27,7 +28,9 @@ class Receipt:
     `outcome` is `ok`, `cancelled`, or the code of the error. `server` is the one that was tried
     last, None when none was; counts and times are None where they are not known. `attempts` counts
     the servers that were tried. `id` is None before it is written; `request_id` is the one in the
-    header `X-Request-Id` of an answer, None for a request that came another way.
+    header `X-Request-Id` of an answer, None for a request that came another way. `key` and `client`
+    (what it calls itself in `User-Agent`) are those of a request over HTTP; `server_version` is
+    what the server was known to run. `estimated` says that tokens were not told but counted.
     """
 
     id: int | None = None
@@ -43,6 +46,10 @@ class Receipt:
     attempts: int
     stats: Stats | None
     request_id: str | None = None
+    key: KeyRef | None = None
+    client: str | None = None
+    server_version: str | None = None
+    estimated: bool | None = None
 
     def document(self) -> dict[str, Any]:
         """The numbers stand beside the rest, as the columns do."""

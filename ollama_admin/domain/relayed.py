@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ollama_admin.domain.keys import Key
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -23,7 +25,7 @@ class RelayedCall:
     the body spells it. `asks` is for Ollama's own calls that hold something to answer, where others
     only load the model or unload it. Without `allow_truncate` Ollama's own paths are asked to
     refuse a prompt that does not fit. `options` are those of Ollama's own calls. `affinity` is the
-    key of the conversation.
+    key of the conversation. `key` is the client's, `client` what it calls itself.
     """
 
     id: str
@@ -37,6 +39,8 @@ class RelayedCall:
     allow_truncate: bool = False
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     affinity: bytes | None = None
+    key: Key | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

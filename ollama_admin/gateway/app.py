@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ollama_admin.client import Client
-from ollama_admin.domain.secret import Secret
+from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.keys import masked
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway import cors
-from ollama_admin.gateway.access import Access
+from ollama_admin.gateway.access import KEY, Access, refuse_query, require
 from ollama_admin.gateway.errors import Failure
 from ollama_admin.gateway.exchange import Exchange, Scope, new_ids
 from ollama_admin.gateway.limits import ADMITTED, Limits, Rooms
@@ -19,6 +20,7 @@ from ollama_admin.gateway.managing import Managing
 from ollama_admin.gateway.paths import Kind, placed
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.gateway.relaying import Relaying
+from ollama_admin.rules.access import rights_of
 
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 _BUG = Failure(500, "internal_error", "this is a bug; see the server's log")
@@ -26,8 +28,9 @@ _LISTED = (Kind.ALIVE, Kind.VERSION, Kind.TAGS, Kind.PS, Kind.MODELS, Kind.SHOW,
 
 
 class Gateway:
-    """`rest` answers every other path, `translate` is `Relaying`'s; `log` takes a line for each
-    request, `log_failure` what only a developer understands.
+    """`rest` answers every other path, `translate` is `Relaying`'s; `rights` are those that every
+    key has at most; `log` takes a line for each request, `log_failure` what only a developer
+    understands.
     """
 
     def __init__(
@@ -36,7 +39,8 @@ class Gateway:
         rest: App,
         translate: Any,
         *,
-        token: Secret,
+        access: Access,
+        rights: Rights,
         limits: Limits,
         rooms: Rooms,
         origins: Iterable[str],
@@ -45,7 +49,8 @@ class Gateway:
         log_failure: Callable[[str], None],
     ) -> None:
         self._rest = rest
-        self._access = Access(token)
+        self._access = access
+        self._rights = rights
         self._origins = cors.Origins(origins)
         self._limits = limits
         self._rooms = rooms
@@ -77,6 +82,7 @@ class Gateway:
     async def _answer(self, exchange: Exchange) -> None:
         place, method = exchange.place, exchange.scope["method"]
         exchange.require_one_meaning()
+        refuse_query(exchange.scope["query_string"])
         origin = exchange.headers.get(b"origin")
         if origin is not None:
             host = exchange.header(b"host")
@@ -87,10 +93,9 @@ class Gateway:
                 await exchange.begin(204, ())
                 await exchange.end()
                 return
-        if not place.is_open:
-            self._access.require(place.key, exchange.scope["headers"])
-            exchange.scope[ADMITTED] = True
         kind = place.methods.get(method)
+        if not place.is_open:
+            await self._admit(exchange, kind)
         if kind is None or kind is Kind.NEVER:
             raise _not_served(exchange)
         if kind is Kind.RELAY:
@@ -100,12 +105,21 @@ class Gateway:
         else:
             await self._managing.answer(exchange)
 
+    async def _admit(self, exchange: Exchange, kind: Kind | None) -> None:
+        """Let in who has a key with the right to it."""
+        place, scope = exchange.place, exchange.scope
+        key = await self._access.key_of(scope, place.key)
+        if kind is not None:
+            require(key, place.right(kind))
+        exchange.key, exchange.rights = key, rights_of(key, self._rights)
+        scope[ADMITTED], scope[KEY] = True, key
+
 
 def _not_served(exchange: Exchange) -> Refused:
     place = exchange.place
     if b"upgrade" in exchange.headers and place.path == "/v1/responses":
         return Refused(426, "WebSocket is not supported here: use POST")
     if not place.methods or Kind.NEVER in place.methods.values():
-        return Refused(404, f"{place.path[:100]} is not served here")
+        return Refused(404, f"{masked(place.path)[:100]} is not served here")
     allowed = ", ".join(list(place.methods) + ["OPTIONS"])
     return Refused(405, "the path does not take this method", headers={"Allow": allowed})

@@ -10,8 +10,10 @@ from itertools import count
 from typing import Any
 from urllib.parse import quote
 
+from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.keys import masked
 from ollama_admin.gateway.errors import Failure, StreamType, stream_of
-from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
+from ollama_admin.gateway.headers import NOTES_LIMIT, client_of, of_notes
 from ollama_admin.gateway.limits import (
     LONG,
     Held,
@@ -22,9 +24,11 @@ from ollama_admin.gateway.limits import (
 )
 from ollama_admin.gateway.paths import Place
 from ollama_admin.gateway.refusals import Refused
+from ollama_admin.rules.access import TOKEN
 
 Scope = dict[str, Any]
 
+NO_RIGHTS = Rights(dynamic_servers=False, inactive_by_url=False, any_address=False)
 LEFT = 499  # in the log: the client left before it was answered
 JSON = b"application/json"
 QUICK = 0.05  # seconds in which nobody looks whether the client has left
@@ -43,7 +47,7 @@ def new_ids() -> Iterator[str]:
 
 class Exchange:
     """`headers` are those of the request by their lower-case names, the last of each. `more` are
-    headers for the answer.
+    headers for the answer. `key` and `rights` are those of who asks, once that is known.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class Exchange:
         self.status = LEFT
         self.began = time.monotonic()
         self.more: list[tuple[bytes, bytes]] = []
+        self.key = TOKEN
+        self.rights = NO_RIGHTS
         self.is_begun = self.is_ended = False
         self.stream: StreamType | None = None
         self._receive = receive
@@ -94,6 +100,11 @@ class Exchange:
         if len(self._notes) < NOTES_LIMIT:
             self._notes.append(text)
         self._log(f"{self.id} note: {text}")
+
+    @property
+    def client(self) -> str | None:
+        """What the client calls itself, as far as a receipt tells it."""
+        return client_of(self.headers.get(b"user-agent"))
 
     def line(self) -> str:
         """What the log tells of the request; a key in its path is not among it."""
@@ -295,7 +306,7 @@ class Leaving:
 
 @lru_cache(maxsize=1000)
 def _shown(method: str, path: str, server: str | None) -> str:
-    shown = quote(path)[:SHOWN]
+    shown = masked(quote(path))[:SHOWN]
     if server is not None:
         shown = f"/servers/{quote(server)[:100]}{shown}"
     return f"{quote(method)} {shown}"

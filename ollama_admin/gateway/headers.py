@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
+from ollama_admin.domain.keys import masked
 from ollama_admin.domain.relayed import Headers, RelayedHead
 from ollama_admin.gateway.errors import stream_of
 
 NOTES_LIMIT = 10
 NOTE_LENGTH = 500  # bytes of one
+CLIENT_LENGTH = 200  # bytes of what a client calls itself
 NOTES_LENGTH = 2000  # bytes of all: clients and proxies bound the head of an answer
 _NOTE = b"x-ollama-admin-note"
 _UNPRINTABLE = re.compile(rb"[^ -~]")
@@ -104,6 +107,15 @@ def of_notes(notes: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:
         left -= len(value)
         if value:
             yield _NOTE, value
+
+
+@lru_cache(maxsize=1000)
+def client_of(user_agent: bytes | None) -> str | None:
+    """What a client calls itself, bounded and without what a terminal obeys or a key is."""
+    if user_agent is None:
+        return None
+    shown = _UNPRINTABLE.sub(b"?", user_agent[:CLIENT_LENGTH])
+    return masked(shown.decode()) or None
 
 
 def _ascii(text: str) -> bytes:

@@ -18,7 +18,6 @@ from ollama_admin.gateway.paths import Kind
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.gateway.relaying import call_of, read_of, wish
 
-_STATUS = {"cloud": {"disabled": True, "source": "ollama-admin"}}
 _OWNER = "library"  # as Ollama 0.33 says of every model
 
 
@@ -31,6 +30,7 @@ class Listing:
 
     async def answer(self, exchange: Exchange, kind: Kind) -> None:
         if exchange.place.server is not None and kind is not Kind.SHOW:
+            _require_all_models(exchange)
             call = call_of(exchange, b"", Look(""))
             await pass_to_server(exchange, self._passages, exchange.place.server, call)
             return
@@ -44,15 +44,16 @@ class Listing:
             case Kind.VERSION:
                 await self._version(exchange)
             case Kind.TAGS:
-                await _json(exchange, {"models": await self._merged.tags()})
+                await _json(exchange, {"models": await self._merged.tags(exchange.rights)})
             case Kind.PS:
-                await _json(exchange, {"models": await self._merged.running()})
+                await _json(exchange, {"models": await self._merged.running(exchange.rights)})
             case Kind.MODELS:
                 await self._models(exchange)
             case Kind.SHOW:
                 await self._show(exchange)
             case _:
-                await _json(exchange, _STATUS)
+                disabled = not exchange.rights.remote
+                await _json(exchange, {"cloud": {"disabled": disabled, "source": "ollama-admin"}})
 
     async def _version(self, exchange: Exchange) -> None:
         version = await self._merged.version()
@@ -63,7 +64,7 @@ class Listing:
         await _json(exchange, {"version": version})
 
     async def _models(self, exchange: Exchange) -> None:
-        models = await self._merged.models()
+        models = await self._merged.models(exchange.rights)
         wanted = exchange.place.model
         if wanted is None:
             data = await asyncio.to_thread(lambda: [_as_openai(model) for model in models])
@@ -88,6 +89,16 @@ class Listing:
         shown = await self._passages.show(call, planned, exchange.keep)
         shown_headers = to_client(shown.headers) + [of_server(shown.server)]
         await exchange.document(shown.status, shown.body, shown_headers)
+
+
+def _require_all_models(exchange: Exchange) -> None:
+    """Refused for a key that may ask some models: a server's own list names all that it has."""
+    if exchange.rights.models:
+        raise Refused(
+            403,
+            f"key {exchange.key.name} may ask some models only, and the server would list all",
+            "ask without /servers/NAME for what it may ask",
+        )
 
 
 def _named(models: Sequence[Model], wanted: str) -> Model | None:

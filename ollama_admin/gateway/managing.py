@@ -18,6 +18,7 @@ from ollama_admin.gateway.refusals import Refused
 from ollama_admin.gateway.relaying import call_of, read_of, server_of
 
 _BLOBS = "/api/blobs/"
+_NAMES = ("model", "name", "source", "destination", "from")  # fields that name a model
 _SUCCESS = {"status": "success"}
 
 
@@ -33,7 +34,11 @@ class Managing:
         path = exchange.place.path
         most = self._limits.body_large if path.startswith(_BLOBS) else self._limits.body
         body = await exchange.body(most)
-        model = "" if path.startswith(_BLOBS) else _model_of(await read_of(exchange, body))
+        model = ""
+        if not path.startswith(_BLOBS):
+            document = await read_of(exchange, body)
+            _require_models(exchange, document)
+            model = _model_of(document)
         server = exchange.place.server
         if server is None:
             await self._of_no_server(exchange, model)
@@ -43,7 +48,7 @@ class Managing:
     async def _of_no_server(self, exchange: Exchange, model: str) -> None:
         """Nobody is asked; a model that is there already is said to be there, as Ollama does."""
         path = exchange.place.path
-        if path == "/api/pull" and await self._is_there(model):
+        if path == "/api/pull" and await self._is_there(exchange, model):
             body = json.dumps(_SUCCESS).encode() + b"\n"
             await exchange.document(200, body, [(b"content-type", b"application/x-ndjson")])
             return
@@ -54,9 +59,10 @@ class Managing:
             f"put the server before the path: /servers/NAME{path}",
         )
 
-    async def _is_there(self, model: str) -> bool:
+    async def _is_there(self, exchange: Exchange, model: str) -> bool:
         key = model_key(model)
-        return any(model_key(known.name) == key for known in await self._merged.models())
+        models = await self._merged.models(exchange.rights)
+        return any(model_key(known.name) == key for known in models)
 
     async def _of_server(self, exchange: Exchange, server: str, call: RelayedCall) -> None:
         try:
@@ -73,6 +79,14 @@ class Managing:
     async def _discovered(self, server: int | str) -> None:
         with suppress(AdminError):  # it is unknown, or away: whoever asks it next is told
             await self._client.discover([server])
+
+
+def _require_models(exchange: Exchange, document: Mapping[str, Any]) -> None:
+    """Refused for a model that the key may not ask."""
+    for name in _NAMES:
+        model = document.get(name)
+        if isinstance(model, str) and not exchange.rights.may_ask_model(model):
+            raise Refused(403, f"key {exchange.key.name} has no right to this model")
 
 
 def _model_of(document: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ async def pass_to_server(
     leaving = exchange.watch()
     leaving.start()
     try:
-        async with passages.to_server(server_of(server), call) as response:
+        async with passages.to_server(server_of(server), call, exchange.rights) as response:
             if response.refusal is not None:
                 shown = to_client(response.headers)
                 await exchange.document(response.status, response.body, shown)

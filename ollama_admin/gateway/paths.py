@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import unquote
 
+from ollama_admin.domain.keys import Right
 from ollama_admin.domain.relayed import Dialect
 
 
@@ -28,6 +29,19 @@ class Kind(Enum):
 
 
 OPEN = (Kind.ALIVE, Kind.VERSION)  # for clients that cannot say who they are
+# What it takes to be answered, where it is not open to all.
+RIGHTS = {
+    Kind.RELAY: Right.ASK,
+    Kind.ALIVE: Right.ASK,
+    Kind.VERSION: Right.ASK,
+    Kind.TAGS: Right.ASK,
+    Kind.PS: Right.ASK,
+    Kind.SHOW: Right.ASK,
+    Kind.MODELS: Right.ASK,
+    Kind.STATUS: Right.ASK,
+    Kind.MANAGE: Right.MANAGE,
+    Kind.NEVER: Right.ASK,
+}
 _V1_MODEL = "/v1/models/"
 _BLOBS = "/api/blobs/"
 # As Ollama names them: a proxy before it would take `..` for the way to another path.
@@ -94,6 +108,12 @@ class Place:
     key: str | None = field(default=None, repr=False)
     server: str | None = None
     model: str | None = None
+
+    def right(self, kind: Kind) -> Right:
+        """What a key needs for a call of this kind; one that names no server changes none."""
+        if kind is Kind.MANAGE and self.server is None:
+            return Right.ASK
+        return RIGHTS[kind]
 
     @property
     def is_open(self) -> bool:

@@ -72,13 +72,14 @@ class Relaying:
         affinity = None
         if len(planned.plan.candidates) > 1:
             path, given = exchange.place.path, exchange.scope["headers"]
-            affinity = affinity_key(path, given, look.document, key_id="")
+            key_id = str(exchange.key.id)
+            affinity = affinity_key(path, given, look.document, key_id=key_id)
         call = call_of(
             exchange,
             body,
             look,
             affinity=affinity,
-            allow_truncate=self._allow_truncate,
+            allow_truncate=self._allow_truncate or exchange.key.allow_truncate,
         )
         answer = self._relay.run(call, planned, exchange.note, exchange.keep)
         try:
@@ -153,6 +154,7 @@ def wish(exchange: Exchange, look: Look) -> Wish:
         server_url=_text(url),
         digest=_text(digest),
         native_only=native_only,
+        rights=exchange.rights,
     )
 
 
@@ -184,6 +186,8 @@ def call_of(
         options=_options(path, look),
         allow_truncate=allow_truncate,
         affinity=affinity,
+        key=exchange.key,
+        client=exchange.client,
     )
 
 

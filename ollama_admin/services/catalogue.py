@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.servers import Server
-from ollama_admin.errors import InvalidInput, ServerInactive
+from ollama_admin.errors import InvalidInput, ModelNotFound, ServerInactive, ServerNotFound
 from ollama_admin.rules import routing
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store_pins
@@ -30,6 +31,37 @@ def inactive(server: Server) -> ServerInactive:
         f"server {server.name} is inactive",
         f"enable it with: ollama-admin server enable {server.ref.word}",
     )
+
+
+def named_server(connection: Any, server: int | str, rights: Rights) -> Server:
+    """The row with this id or name; raises ServerNotFound, in one way also for one that may not be
+    asked.
+    """
+    if not rights.servers:
+        return store_servers.find(connection, server)
+    try:
+        row = store_servers.find(connection, server)
+    except ServerNotFound:
+        row = None
+    if row is None or not rights.may_ask_server(row.name):
+        raise ServerNotFound(f"there is no server {str(server)[:100]!a} that this key may ask")
+    return row
+
+
+def require_model(rights: Rights, name: str) -> None:
+    """Raise ModelNotFound for a model that may not be asked, as for one that nobody has."""
+    if not rights.may_ask_model(name):
+        raise ModelNotFound(
+            f"no active server has model {name!r} for this key",
+            "see which models it may ask: GET /api/tags",
+        )
+
+
+def may_know(rights: Rights, names: list[str]) -> list[str]:
+    """Of some names of models those that may be told."""
+    if rights.servers:
+        return []
+    return [name for name in names if rights.may_ask_model(name)]
 
 
 def default_server(connection: Any, capability: str | None) -> Server:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ollama_admin.documents import document
+from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.servers import ApiVersion, Server, ServerStatus
@@ -44,17 +45,18 @@ class Merged:
         self._connect = connect
         self._auth = auth
 
-    async def models(self) -> Sequence[Model]:
-        """The models that may be asked, each name once: of the server that is preferred. A prompt
-        to none of them leaves the fleet.
+    async def models(self, rights: Rights) -> Sequence[Model]:
+        """The models that may be asked with these rights, each name once: of the server that is
+        preferred. A prompt to none of them leaves the fleet unless they allow that.
         """
-        return await self._registry.get("models", self._read_models)
+        key = ("models", rights)
+        return await self._registry.get(key, lambda: self._read_models(rights))
 
-    async def tags(self) -> list[Mapping[str, Any]]:
+    async def tags(self, rights: Rights) -> list[Mapping[str, Any]]:
         """The entries of `/api/tags`: the preferred server's own, whole. Where its list cannot be
         read, what discovery stored stands for it.
         """
-        models = [model for model in await self.models() if model.digest is not None]
+        models = [model for model in await self.models(rights) if model.digest is not None]
         servers = await self._by_id()
         holders = {model.server_id for model in models}
         entries = await self._each(
@@ -67,11 +69,15 @@ class Merged:
             ]
         )
 
-    async def running(self) -> list[Mapping[str, Any]]:
-        """The entries of `/api/ps` of all servers that answer, one for each server and model."""
+    async def running(self, rights: Rights) -> list[Mapping[str, Any]]:
+        """The entries of `/api/ps` of all servers that answer and may be asked, one for each server
+        and model.
+        """
         servers = [server for server in (await self._by_id()).values() if _is_native(server)]
-        by_server = await self._each(servers, lambda _, endpoint: endpoint.running())
-        return [entry for entries in by_server.values() for entry in entries]
+        asked = [server for server in servers if rights.may_ask_server(server.name)]
+        by_server = await self._each(asked, lambda _, endpoint: endpoint.running())
+        entries = [entry for entries in by_server.values() for entry in entries]
+        return [entry for entry in entries if rights.may_ask_model(str(entry.get("model", "")))]
 
     async def version(self) -> str | None:
         """The lowest version among the servers that were online when they were last looked at,
@@ -92,12 +98,12 @@ class Merged:
 
         return await self._registry.get("servers", read)
 
-    async def _read_models(self) -> Sequence[Model]:
+    async def _read_models(self, rights: Rights) -> Sequence[Model]:
         by_name: dict[str, Model] = {}
         async for batch in self._db.stream(store_models.each, server_ids=None, everything=False):
             for model in batch:
                 key = model_key(model.name) if model.digest else model.name
-                if not model.is_remote:
+                if _is_for(rights, model):
                     by_name.setdefault(key, model)
         return tuple(by_name.values())
 
@@ -131,6 +137,12 @@ class Merged:
             return await ask(server, self._connect(target, PATIENCE))
         except AdminError:
             return None
+
+
+def _is_for(rights: Rights, model: Model) -> bool:
+    if model.is_remote and not rights.remote:
+        return False
+    return rights.may_ask_server(model.server) and rights.may_ask_model(model.name)
 
 
 def _is_native(server: Server) -> bool:

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
-from ollama_admin.domain.names import ModelName, model_key
+from ollama_admin.domain.names import ModelName, is_glob, model_key
 from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
 from ollama_admin.rules.routing import has_capability
@@ -239,6 +239,6 @@ def _is_wanted(model: Model | store.ModelEntry, name: str | None, capability: st
 
 
 def _matches(name: str, pattern: str) -> bool:
-    if not any(mark in pattern for mark in "*?["):
+    if not is_glob(pattern):
         return name == pattern or model_key(name) == model_key(pattern)
     return fnmatchcase(name.casefold(), pattern.casefold())

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.relayed import Headers, RelayedCall
 from ollama_admin.domain.servers import Server, ServerRef
 from ollama_admin.errors import ModelNotFound, UpstreamError
 from ollama_admin.ollama.relaying import RelayedResponse, relayed
 from ollama_admin.ollama.response import BODY_LIMIT
-from ollama_admin.services.catalogue import inactive
+from ollama_admin.services.catalogue import inactive, named_server
 from ollama_admin.services.plans import Planned
 from ollama_admin.services.registry import Registry
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.trail import passes_on
 from ollama_admin.services.upstream_auth import UpstreamAuth
-from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
 
 KEPT = 8 * 2**20  # bytes of answers of `/api/show`, with what was asked
@@ -80,10 +80,10 @@ class Passages:
 
     @asynccontextmanager
     async def to_server(
-        self, server: int | str, call: RelayedCall
+        self, server: int | str, call: RelayedCall, rights: Rights
     ) -> AsyncIterator[RelayedResponse]:
         """The answer of the server that is named. Raises ServerNotFound and ServerInactive."""
-        row = await self._row(server)
+        row = await self._row(server, rights)
         if not row.is_active:
             raise inactive(row)
         endpoint = self._connect(await self._auth.target(row), None)
@@ -91,11 +91,11 @@ class Passages:
         async with answer as response:
             yield response
 
-    async def _row(self, server: int | str) -> Server:
+    async def _row(self, server: int | str, rights: Rights) -> Server:
         async def read() -> Server:
-            return await self._db.read(store_servers.find, server)
+            return await self._db.read(named_server, server, rights)
 
-        return await self._registry.get(("server", server), read)
+        return await self._registry.get(("server", server, rights.servers), read)
 
     def _keep(self, key: _Key, shown: Shown) -> None:
         size = _size(key, shown)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ollama_admin.domain.callers import Caller
+from ollama_admin.domain.callers import Caller, Rights
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.relayed import RelayedCall
 from ollama_admin.domain.requests import Request, Route, Terms
@@ -16,7 +16,8 @@ from ollama_admin.services.selection import Plan, Selection
 
 class Wish(NamedTuple):
     """Which model of which server is asked for, in terms that can be looked up. `native_only`
-    names a path that only Ollama itself serves.
+    names a path that only Ollama itself serves; `rights` are those of who asks, None for the
+    client's own.
     """
 
     model: str
@@ -24,6 +25,7 @@ class Wish(NamedTuple):
     server_url: str | None = None
     digest: str | None = None
     native_only: str | None = None
+    rights: Rights | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,13 @@ class Planned:
     def request_of(self, call: RelayedCall, note: Callable[[str], None]) -> Request:
         """The request as one call of a client, who hears its notes."""
         asked = self.request
-        caller = Caller(way=asked.caller.way, rights=asked.caller.rights, note=note)
+        caller = Caller(
+            way=asked.caller.way,
+            rights=asked.caller.rights,
+            note=note,
+            key=call.key,
+            client=call.client,
+        )
         return Request(
             name=asked.name,
             route=asked.route,
@@ -78,7 +86,9 @@ class Plans:
     async def _made(self, wish: Wish) -> Planned:
         notes: list[str] = []
         asked: list[ServerRef] = []
-        request = self._request(wish, replace(self._caller, note=notes.append))
+        rights = wish.rights or self._caller.rights
+        caller = replace(self._caller, rights=rights, note=notes.append)
+        request = self._request(wish, caller)
         plan = await self._selection.plan(request, asked.append)
         planned = Planned(request=request, plan=plan, notes=tuple(notes))
         if asked:
@@ -88,7 +98,7 @@ class Plans:
     @staticmethod
     def _request(wish: Wish, caller: Caller) -> Request:
         route = Route(model=wish.model, server=wish.server, server_url=wish.server_url)
-        terms = Terms(digest=wish.digest)
+        terms = Terms(digest=wish.digest, allow_remote=caller.rights.remote)
         check_route(route)
         check_terms(terms)
         cannot_carry: Mapping[ApiVersion, str] = {}

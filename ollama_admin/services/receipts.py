@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from ollama_admin.domain.receipts import SORTS, Receipt, ReceiptStats
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
+from ollama_admin.store import receipt_sums
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.receipts import Wanted
@@ -28,7 +29,7 @@ class Receipts:
         """Counts, tokens and times of each model on each server, the most used first."""
         arguments.check(server=server, model=model, since=since)
         wanted = Wanted(server=server, model=model, since=_aware(since))
-        return await self._db.read(store.stats, wanted)
+        return await self._db.read(receipt_sums.stats, wanted)
 
     async def prune(self, *, before: datetime | None = None) -> int:
         """Delete the receipts that are older than `before` (default: 90 days ago); gives back how

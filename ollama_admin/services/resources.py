@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
     from ollama_admin.ollama.raw_http import RawHTTP
+    from ollama_admin.services.keyring import KeyRing
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.lists import Lists
     from ollama_admin.services.loads import Loads
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from ollama_admin.services.slots import Slots
     from ollama_admin.services.upstream_auth import UpstreamAuth, Value
     from ollama_admin.vault import Vault
+
+
+# in the order in which they are opened, if they are
+_CLOSED = ("registry", "keyring", "recorder", "slots", "http", "raw_http", "lists", "loads")
 
 
 class Resources:
@@ -63,7 +68,7 @@ class Resources:
         async with AsyncExitStack() as stack:
             stack.callback(self.db.close)
             # closed from the last one on
-            for name in ("registry", "recorder", "slots", "http", "raw_http", "lists", "loads"):
+            for name in _CLOSED:
                 if name in self.__dict__:  # it was used
                     stack.push_async_callback(getattr(self, name).aclose)
             if "lists" in self.__dict__:  # whose last readers have receipts to be written
@@ -114,6 +119,12 @@ class Resources:
         from ollama_admin.services.registry import Registry
 
         return Registry(self.db, self._note)
+
+    @cached_property
+    def keyring(self) -> KeyRing:
+        from ollama_admin.services.keyring import KeyRing
+
+        return KeyRing(self.db, self.registry)
 
     @cached_property
     def recorder(self) -> Recorder:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ollama_admin.domain import urls
+from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.digests import short
 from ollama_admin.domain.models import ListedModel, Model
 from ollama_admin.domain.names import ModelName
@@ -31,6 +32,9 @@ from ollama_admin.services.catalogue import (
     default_server,
     inactive,
     known_of,
+    may_know,
+    named_server,
+    require_model,
 )
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.upstream_auth import Auth, UpstreamAuth, read_auth
@@ -95,11 +99,14 @@ class Selection:
         `refusal`.
         """
         route = request.route
+        rights = request.caller.rights
+        if request.name is not None and rights.models:
+            require_model(rights, request.name.text)
         if route.server_url is not None:
             url = urls.noted(route.server_url, request.caller.note)
             return await self._at_url(request, url, asking)
         if route.server is not None:
-            server = await self._db.read(store_servers.find, route.server)
+            server = await self._db.read(named_server, route.server, rights)
             return await self._on_server(request, server, asking)
         if request.name is None:
             server = await self._db.read(default_server, route.capability)
@@ -110,7 +117,7 @@ class Selection:
         route, rights = request.route, request.caller.rights
         server = await self._db.read(store_servers.find_url, url.url)
         given = read_auth(route.auth_type, route.auth_config, route.headers)
-        if server is None:
+        if server is None or not rights.may_ask_server(server.name):
             return await self._on_dynamic(request, url, given, asking)
         if given != Auth():
             raise InvalidInput(
@@ -161,6 +168,7 @@ class Selection:
         name = request.name
         if name is None:
             name = ModelName.parse(default_model(server))
+            require_model(request.caller.rights, name.text)
             request.caller.note(f"using the default model of server {server.name}: {name}")
         rows, pin = await self._db.read(known_of, name, server)
         demand = routing.demanded(request.terms, name, pin)
@@ -182,13 +190,16 @@ class Selection:
             cannot_carry=request.cannot_carry,
             needs_vision=request.needs_vision,
         )
-        verdicts = routing.judge_servers(known.servers, known.models, criteria)
+        servers, rights = known.servers, request.caller.rights
+        if rights.servers:
+            servers = [server for server in servers if rights.may_ask_server(server.name)]
+        verdicts = routing.judge_servers(servers, known.models, criteria)
         for verdict in verdicts:
             if verdict.obstacle in _NOTED:
                 request.caller.note(f"server {verdict.server.name} is passed over: {verdict.why}")
         preferred = routing.first_choice(verdicts)
         if preferred is None:
-            refusal = await self._nobody(criteria, verdicts)
+            refusal = await self._nobody(criteria, verdicts, rights)
             return Plan(refusal=refusal, verdicts=verdicts)
         server = preferred.server
         is_first = f"{server.name} comes first, and may not be asked"
@@ -311,7 +322,9 @@ class Selection:
         seeing = await self._db.read(store_models.names_with, routing.VISION, NEAREST)
         return absence.no_vision(asked, seeing)
 
-    async def _nobody(self, criteria: Criteria, verdicts: Sequence[Verdict]) -> AdminError:
+    async def _nobody(
+        self, criteria: Criteria, verdicts: Sequence[Verdict], rights: Rights
+    ) -> AdminError:
         """The error for a name that no active server may answer, with what comes nearest."""
         text = criteria.name.text
         by_obstacle = {verdict.obstacle: verdict for verdict in reversed(verdicts)}
@@ -329,7 +342,7 @@ class Selection:
             return candidates.not_carried(verdict.server.ref, verdict.server.api_version, lacking)
         if Obstacle.VISION in by_obstacle:
             return await self._no_vision(text)
-        known = await self._db.read(store_models.similar_names, text)
+        known = may_know(rights, await self._db.read(store_models.similar_names, text))
         with_capability = ""
         if criteria.capability:
             with_capability = f" with the capability {criteria.capability!r}"

@@ -104,17 +104,18 @@ class Trail:
 
     def receipt(self, outcome: str) -> Receipt:
         now = time.monotonic()
-        model, digest, proven = None, None, None
+        model, version, digest, proven = None, None, None, None
         stats = self.stats or Stats(total_ms=round((now - self.started) * 1000))
         if self.candidate is not None:
-            model = self.candidate.name.text
+            model, version = self.candidate.name.text, self.candidate.version
         if self.answer is not None and self.stats is None:
             stats = self.answer.stats(now)
         if self.judgement is not None:
             digest, proven = self.judgement.digest, self.judgement.proof
+        caller = self.request.caller
         return Receipt(
             created_at=datetime.now(UTC),
-            way=self.request.caller.way,
+            way=caller.way,
             asked_model=self.request.route.model,
             model=model,
             server=next(reversed(self.asked), None),
@@ -125,6 +126,9 @@ class Trail:
             attempts=len(self.asked),
             stats=stats,
             request_id=self.request.id,
+            key=None if caller.key is None else caller.key.ref,
+            client=caller.client,
+            server_version=version,
         )
 
 

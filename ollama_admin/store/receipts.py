@@ -13,18 +13,13 @@ from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
-    Double,
     Row,
     Select,
     and_,
-    case,
-    cast,
     delete,
     false,
-    func,
     inspect,
     select,
     true,
@@ -32,8 +27,9 @@ from sqlalchemy import (
 
 from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import Way
+from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.names import model_key, server_key
-from ollama_admin.domain.receipts import SORTS, Receipt, ReceiptStats
+from ollama_admin.domain.receipts import SORTS, Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable, NotFound, ServerNotFound
 from ollama_admin.settings import Settings
@@ -56,6 +52,7 @@ _STATS_COLUMNS = (*_COUNTS, "tokens_per_second")
 _NEW = (
     *("created_at", "way", "asked_model", "model", "digest", "proof", "verified", "outcome"),
     *("attempts", "request_id", "server_id", "server_name", "server_url"),
+    *("key_id", "key_name", "client", "server_version", "estimated"),
     *_STATS_COLUMNS,
 )
 ROWS = 40  # of one statement: SQLite may allow no more than 999 values
@@ -105,7 +102,7 @@ def newest(
     """The newest first, or those with most of `sort`; raises ServerNotFound for a server that
     neither a row nor a receipt knows.
     """
-    query = select(receipts).where(_condition(connection, wanted))
+    query = select(receipts).where(condition(connection, wanted))
     if sort is not None:
         query = query.order_by(receipts.c[SORTS[sort]].desc().nulls_last())
     query = query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
@@ -138,29 +135,6 @@ def _read(connection: Connection, query: Select[Any]) -> list[Receipt]:
         raise _unreadable(connection, query) from exc
 
 
-def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
-    """One for each model and server, the most used first; a server goes by the name in its last
-    receipt.
-
-    Percentiles are by nearest rank: the least time that at least so many of a hundred do not
-    exceed.
-    """
-    ranked = _ranked(_condition(connection, wanted)).subquery()
-    counted = _counted(ranked).subquery()
-    query = (
-        select(counted, receipts.c.server_id, receipts.c.server_name, receipts.c.server_url)
-        .join(receipts, receipts.c.id == counted.c.last)
-        .order_by(counted.c["count"].desc(), counted.c.last.desc())
-    )
-    try:
-        return [_stats(row) for row in connection.execute(query)]
-    except readers.UNREADABLE as exc:
-        raise DatabaseUnavailable(
-            "a receipt cannot be read; another program wrote it",
-            "see which one: ollama-admin receipts list",
-        ) from exc
-
-
 def delete_before(connection: Connection, time: datetime) -> int:
     """Delete the receipts that are older; gives back how many."""
     return connection.execute(delete(receipts).where(receipts.c.created_at < time)).rowcount
@@ -186,7 +160,7 @@ def tidy(settings: Settings, before: datetime) -> int:
             engine.dispose()
 
 
-def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
+def condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.since is not None:
         conditions.append(receipts.c.created_at >= wanted.since)
@@ -238,57 +212,6 @@ def _of_model(connection: Connection, model: str) -> ColumnElement[bool]:
     return receipts.c.asked_model.in_(meant) | receipts.c.model.in_(meant)
 
 
-def _ranked(condition: ColumnElement[bool]) -> Any:
-    """Receipts with the group that each belongs to, and the rank of its time to first token in that
-    group.
-    """
-    model = func.coalesce(receipts.c.model, receipts.c.asked_model)
-    dynamic_url = case((receipts.c.server_id.is_(None), receipts.c.server_url))
-    group = (model, receipts.c.server_id, dynamic_url)
-    time = receipts.c.time_to_first_token_ms
-    return select(
-        receipts.c.id,
-        receipts.c.server_id,
-        receipts.c.outcome,
-        receipts.c.prompt_tokens,
-        receipts.c.output_tokens,
-        receipts.c.tokens_per_second,
-        time,
-        model.label("group_model"),
-        dynamic_url.label("group_url"),
-        func.row_number().over(partition_by=group, order_by=time.nulls_last()).label("rank"),
-        func.count(time)
-        .over(partition_by=group, order_by=time.nulls_last(), rows=(None, None))
-        .label("timed"),
-    ).where(condition)
-
-
-def _counted(ranked: Any) -> Any:
-    has_rate = ranked.c.output_tokens.is_not(None) & ranked.c.tokens_per_second.is_not(None)
-    tokens = cast(ranked.c.output_tokens, Double)
-    seconds = func.sum(tokens / ranked.c.tokens_per_second).filter(has_rate)
-    return select(
-        ranked.c.group_model.label("model"),
-        func.max(ranked.c.id).label("last"),
-        func.count().label("count"),
-        func.count().filter(ranked.c.outcome.not_in(NO_FAILURE)).label("failures"),
-        cast(func.sum(ranked.c.prompt_tokens), BigInteger).label("prompt_tokens"),
-        cast(func.sum(ranked.c.output_tokens), BigInteger).label("output_tokens"),
-        (func.sum(tokens).filter(has_rate) / func.nullif(seconds, 0.0)).label("tokens_per_second"),
-        _percentile(ranked, 50),
-        _percentile(ranked, 95),
-    ).group_by(ranked.c.group_model, ranked.c.server_id, ranked.c.group_url)
-
-
-def _percentile(ranked: Any, percent: int) -> Any:
-    is_reached = ranked.c.rank * 100 >= ranked.c.timed * percent
-    return (
-        func.min(ranked.c.time_to_first_token_ms)
-        .filter(is_reached)
-        .label(f"time_to_first_token_p{percent}_ms")
-    )
-
-
 def _values(receipt: Receipt, created_at: Any) -> tuple[Any, ...]:
     """What is written, in the order of `_NEW`."""
     return (
@@ -303,6 +226,10 @@ def _values(receipt: Receipt, created_at: Any) -> tuple[Any, ...]:
         receipt.attempts,
         receipt.request_id,
         *_values_of_server(receipt.server),
+        *_values_of_key(receipt.key),
+        _text(receipt.client),
+        _text(receipt.server_version),
+        receipt.estimated,
         *_values_of_stats(receipt.stats),
     )
 
@@ -311,6 +238,12 @@ def _values_of_server(server: ServerRef | None) -> tuple[int | str | None, ...]:
     if server is None:
         return (None, None, None)
     return server.id, _text(server.name), _text(server.url)
+
+
+def _values_of_key(key: KeyRef | None) -> tuple[int | str | None, ...]:
+    if key is None:
+        return (None, None)
+    return key.id, _text(key.name)
 
 
 def _values_of_stats(stats: Stats | None) -> tuple[float | None, ...]:
@@ -331,12 +264,12 @@ def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailab
     ids = connection.scalars(query.with_only_columns(receipts.c.id)).all()
     hint = "mend or delete that row of ollama_receipts in the database"
     rows = ((receipt_id, f"receipt {receipt_id}", hint) for receipt_id in ids)
-    return readers.first_unreadable(connection, receipts, rows, _READERS)
+    return readers.first_unreadable(connection, receipts, rows, READERS)
 
 
 _OPTIONAL_TEXT = readers.optional(readers.text)
 _OPTIONAL_NUMBER = readers.optional(readers.number)
-_READERS: readers.Readers = {
+READERS: readers.Readers = {
     "way": Way,
     "asked_model": _OPTIONAL_TEXT,
     "model": _OPTIONAL_TEXT,
@@ -348,6 +281,10 @@ _READERS: readers.Readers = {
     "outcome": readers.text,
     "attempts": readers.number,
     "request_id": _OPTIONAL_TEXT,
+    "key_id": _OPTIONAL_NUMBER,
+    "key_name": _OPTIONAL_TEXT,
+    "client": _OPTIONAL_TEXT,
+    "server_version": _OPTIONAL_TEXT,
     "prompt_tokens": _OPTIONAL_NUMBER,
     "output_tokens": _OPTIONAL_NUMBER,
     "tokens_per_second": readers.optional(readers.real),
@@ -355,30 +292,31 @@ _READERS: readers.Readers = {
     "load_ms": _OPTIONAL_NUMBER,
     "time_to_first_token_ms": _OPTIONAL_NUMBER,
 }
-_TEXTS_OF_STATS = ("model", "server_id", "server_name", "server_url")
-_STATS_READERS: readers.Readers = {name: _READERS[name] for name in _TEXTS_OF_STATS}
 
 
 def _receipt(row: Row[Any]) -> Receipt:
-    values = readers.read_values(zip(row._fields, row, strict=True), _READERS)
-    server = _server(values.pop("server_id"), values.pop("server_name"), values.pop("server_url"))
+    values = readers.read_values(zip(row._fields, row, strict=True), READERS)
+    server = server_ref(
+        values.pop("server_id"), values.pop("server_name"), values.pop("server_url")
+    )
+    key = _key(values.pop("key_id"), values.pop("key_name"))
     numbers = {name: values.pop(name) for name in _STATS_COLUMNS}
-    if numbers["total_ms"] is None:
-        return Receipt(**values, server=server, stats=None)
-    return Receipt(**values, server=server, stats=Stats(**numbers))
+    stats = None
+    if numbers["total_ms"] is not None:
+        stats = Stats(**numbers)
+    return Receipt(**values, server=server, key=key, stats=stats)
 
 
-def _stats(row: Row[Any]) -> ReceiptStats:
-    values = readers.read_values(zip(row._fields, row, strict=True), _STATS_READERS)
-    server = _server(values["server_id"], values["server_name"], values["server_url"])
-    stats = {name: value for name, value in values.items() if name in ReceiptStats.__slots__}
-    return ReceiptStats(**stats, server=server)
-
-
-def _server(server_id: int | None, name: str | None, url: str | None) -> ServerRef | None:
+def server_ref(server_id: int | None, name: str | None, url: str | None) -> ServerRef | None:
     if server_id is None and url is None:
         return None
     return ServerRef(id=server_id, name=name, url=url or "")
+
+
+def _key(key_id: int | None, name: str | None) -> KeyRef | None:
+    if key_id is None and name is None:
+        return None
+    return KeyRef(id=key_id, name=name or "")
 
 
 def _text(value: str | None) -> str | None:

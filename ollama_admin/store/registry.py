@@ -1,5 +1,5 @@
 """The registry's revision: a number that each transaction raises by one which changes what people
-and discovery write of servers, models and pins.
+and discovery write of servers, models, pins and keys.
 
 What a process keeps in memory of them is true as long as the number is the same. Not counted is
 what changes with every request or look: leases, receipts, and when a row was last seen, discovered

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0007"
+HEAD = "0008"
 
 metadata = MetaData(
     naming_convention={
@@ -195,6 +195,11 @@ receipts = Table(
     Column("load_ms", BigInteger),
     Column("time_to_first_token_ms", BigInteger),
     Column("request_id", Text, index=True),
+    Column("key_id", BigInteger),
+    Column("key_name", Text),
+    Column("client", Text),
+    Column("server_version", Text),
+    Column("estimated", Boolean),
     CheckConstraint("way IN ('cli', 'api', 'python')", name="way"),
     CheckConstraint(
         "proof IN ('digest', 'drift', 'changed', 'unread', 'remote', 'name')", name="proof"
@@ -202,9 +207,10 @@ receipts = Table(
     CheckConstraint("attempts >= 0", name="attempts"),
     sqlite_autoincrement=True,
 )
+Index(None, receipts.c.key_id, receipts.c.created_at)
 
-# One row: how often servers, models or pins were changed, which tells a process whether what it
-# keeps of them is still true (see `store/registry.py`).
+# One row: how often servers, models, pins or keys were changed, which tells a process whether what
+# it keeps of them is still true (see `store/registry.py`).
 registry = Table(
     "ollama_registry",
     metadata,
@@ -228,6 +234,91 @@ waiting = Table(
     Column("expires_at", Double, nullable=False),
     PrimaryKeyConstraint("holder", "server_id"),
     CheckConstraint("count >= 1", name="count"),
+)
+
+# Who may ask here. `public_id` stands in the key itself; of its secret there is the SHA-256 in
+# hexadecimal digits, none where it was revoked, and the one before for a while.
+keys = Table(
+    "ollama_keys",
+    metadata,
+    Column("id", identity, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
+    Column("public_id", Text, nullable=False),
+    Column("secret_hash", Text),
+    Column("old_secret_hash", Text),
+    Column("old_secret_expires_at", UTCDateTime),
+    Column("can", json_texts, nullable=False),
+    Column("models", json_texts, nullable=False),
+    Column("servers", json_texts, nullable=False),
+    Column("networks", json_texts, nullable=False),
+    Column("allow_remote", Boolean, nullable=False),
+    Column("allow_truncate", Boolean, nullable=False),
+    Column("anonymous", Boolean, nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("max_concurrent", Integer),
+    Column("weight", Integer, nullable=False, server_default=text("1")),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_day", BigInteger),
+    Column("expires_at", UTCDateTime),
+    Column("last_used_at", UTCDateTime),
+    Column("note", Text),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+    UniqueConstraint("name_key"),
+    UniqueConstraint("public_id"),
+    CheckConstraint("name <> ''", name="name"),
+    CheckConstraint("max_concurrent >= 1", name="max_concurrent"),
+    CheckConstraint("weight >= 1", name="weight"),
+    CheckConstraint("requests_per_minute >= 1", name="requests_per_minute"),
+    CheckConstraint("tokens_per_day >= 1", name="tokens_per_day"),
+    sqlite_autoincrement=True,
+)
+
+# What processes took of a key's budget in its present `period`: a minute for requests, a day for
+# tokens, counted from 1970 in UTC. No foreign keys here and below: who removes a key removes them.
+key_budgets = Table(
+    "ollama_key_budgets",
+    metadata,
+    Column("key_id", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("period", BigInteger, nullable=False),
+    Column("granted", BigInteger, nullable=False),
+    PrimaryKeyConstraint("key_id", "kind"),
+    CheckConstraint("kind IN ('requests', 'tokens')", name="kind"),
+)
+
+# How many requests of a key may run in a process, until `expires_at` in seconds of the clock of
+# `ollama_slots`.
+key_leases = Table(
+    "ollama_key_leases",
+    metadata,
+    Column("key_id", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("clock", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    PrimaryKeyConstraint("key_id", "holder"),
+    CheckConstraint("count >= 0", name="count"),
+)
+
+# Who changed what, or tried to: `outcome` is ok or the code of the error. Never a secret.
+audit = Table(
+    "ollama_audit",
+    metadata,
+    Column("id", identity, primary_key=True, autoincrement=True),
+    Column("created_at", UTCDateTime, nullable=False, index=True),
+    Column("way", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("key_id", BigInteger),
+    Column("action", Text, nullable=False),
+    Column("subject", Text),
+    Column("before", json_object),
+    Column("after", json_object),
+    Column("outcome", Text, nullable=False),
+    Column("request_id", Text),
+    CheckConstraint("way IN ('cli', 'api', 'python')", name="way"),
+    sqlite_autoincrement=True,
 )
 
 _STORED_TIME = (

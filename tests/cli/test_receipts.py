@@ -28,6 +28,10 @@ RECEIPT_KEYS = {
         "way",
         "asked_model",
         "request_id",
+        "key",
+        "client",
+        "server_version",
+        "estimated",
         "model",
         "server",
         "digest",
@@ -107,6 +111,10 @@ def test_receipt_is_shown_with_every_column(cli: Cli, write: Write) -> None:
         "load_ms": None,
         "time_to_first_token_ms": 400,
         "request_id": None,
+        "key": None,
+        "client": None,
+        "server_version": None,
+        "estimated": None,
     }
 
 

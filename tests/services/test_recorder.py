@@ -90,6 +90,11 @@ async def test_receipt_is_a_row_when_the_recorder_is_closed(db: Database, notes:
             "load_ms": None,
             "time_to_first_token_ms": 400,
             "request_id": None,
+            "key_id": None,
+            "key_name": None,
+            "client": None,
+            "server_version": None,
+            "estimated": None,
         }
     ]
 

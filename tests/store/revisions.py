@@ -9,7 +9,7 @@ from ollama_admin.store.engines import open_migration_engine
 from ollama_admin.store.migrations import status
 from ollama_admin.store.tables import HEAD
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 
 NEW_REVISION = """
 import sqlalchemy as sa

@@ -33,6 +33,26 @@ ADD_PIN = (
 )
 ADD_SLOT = "INSERT INTO ollama_slots (server_id, slot, expires_at) VALUES (1, 1, 2.5)"
 ADD_WAITING = "INSERT INTO ollama_waiting VALUES ('host:1:a', 1, 2, 2.5, 'boot', 7.5)"
+ADD_KEY = (
+    "INSERT INTO ollama_keys (name, name_key, public_id, can, models, servers, networks,"
+    " allow_remote, allow_truncate, anonymous, created_at, updated_at)"
+    f" VALUES ('k', 'k', '0', '[]', '[]', '[]', '[]', false, false, false, {TIME}, {TIME})"
+)
+ADD_BUDGET = (
+    "INSERT INTO ollama_key_budgets (kind, key_id, period, granted) VALUES ('tokens',1,1,1)"
+)
+ADD_KEY_LEASE = (
+    "INSERT INTO ollama_key_leases (holder, clock, key_id, count, expires_at)"
+    " VALUES ('host:1:a', 'boot', 1, 1, 7.5)"
+)
+ADD_AUDIT = (
+    "INSERT INTO ollama_audit (way, who, action, outcome, created_at)"
+    f" VALUES ('cli', 'me', 'key.add', 'ok', {TIME})"
+)
+LATER = (  # tables of later revisions
+    *("ollama_registry", "ollama_waiting"),
+    *("ollama_keys", "ollama_key_budgets", "ollama_key_leases", "ollama_audit"),
+)
 ADD_RECEIPT = (
     "INSERT INTO ollama_receipts (created_at, way, proof, verified, outcome, attempts)"
     f" VALUES ({TIME}, 'cli', 'digest', true, 'ok', 1)"
@@ -118,7 +138,7 @@ def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
     return {
         table: execute(url, f"SELECT * FROM {table} ORDER BY 1, 2")
         for table in tables.metadata.tables
-        if table not in ("ollama_registry", "ollama_waiting")  # of later revisions
+        if table not in LATER
     }
 
 
@@ -194,8 +214,9 @@ def test_revision_keeps_every_row(older_url: str) -> None:
     before = contents(older_url)
     assert upgrade(settings(older_url)).current == HEAD
     after = contents(older_url)
-    assert {row[-1] for row in after["ollama_receipts"]} == {None}  # the request, of a later one
-    after["ollama_receipts"] = [row[:-1] for row in after["ollama_receipts"]]
+    added = 6  # the request, the key and more, of later ones
+    assert {row[-added:] for row in after["ollama_receipts"]} == {(None,) * added}
+    after["ollama_receipts"] = [row[:-added] for row in after["ollama_receipts"]]
     assert after == before
 
 
@@ -234,7 +255,7 @@ def test_no_column_of_sqlite_takes_bytes(
 ) -> None:
     url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'one.db')}"
     add_rows(url)
-    execute(url, ADD_WAITING)
+    execute(url, ADD_WAITING, ADD_KEY, ADD_BUDGET, ADD_KEY_LEASE, ADD_AUDIT)
     with pytest.raises(IntegrityError):
         execute(url, f"UPDATE {table} SET {column} = x'ff'")
 

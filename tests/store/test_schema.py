@@ -32,6 +32,7 @@ CHECKSUMS = {
     "0005_receipt_request_id": "ed5f2c4a15ffb5f7b516971ebd72206454332dd9e8a5e1bda3106b69df6d2b68",
     "0006_waiting": "6175a6546fd97a316ea150989f7fada297a67721422faa9690599f95abffcc85",
     "0007_version_table": "26f77c6ac03f3e0599cce5d577716cb777ac4650c653ca20ec4a85a5cfee5c79",
+    "0008_keys": "f2f1099eb77553de5c9538747bc8b3f35a6f6257eedf4ca03cb87548161efa95",
 }
 
 NAMES = {
@@ -103,6 +104,10 @@ def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
         "ollama_receipts",
         "ollama_registry",
         "ollama_waiting",
+        "ollama_keys",
+        "ollama_key_budgets",
+        "ollama_key_leases",
+        "ollama_audit",
     ):
         names = {
             "pk": [found.get_pk_constraint(table)["name"]]

@@ -1,0 +1,153 @@
+"""Keys: who may ask over HTTP, for what, and how much."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Unpack
+
+from ollama_admin.domain.keys import IssuedKey, Key, KeyColumns, Right, new_public_id, new_secret
+from ollama_admin.errors import Conflict, InvalidInput
+from ollama_admin.services import key_columns
+from ollama_admin.store import keys as store
+from ollama_admin.store.database import Database
+
+LONGEST_OVERLAP = timedelta(days=30)
+_LOOKS_LIKE_ONE = "oadm_"
+
+
+class Keys:
+    """Every change is in force within a second, in every process."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, *, name: str, **columns: Unpack[KeyColumns]) -> IssuedKey:
+        """Make a key, which may ask if nothing is said of its rights. Its text is given back now
+        and never again: the database has only a hash of it. Raises InvalidInput, and Conflict for a
+        name that is taken.
+        """
+        public_id = new_public_id()
+        made = new_secret(public_id)
+        row = key_columns.new_values(name=name, **columns)
+        row = dict(key_columns.DEFAULTS) | row | {"public_id": public_id, "secret_hash": made.hash}
+        key = await self._db.write(_add, row)
+        return IssuedKey(key=key, text=made.text)
+
+    async def list(self) -> list[Key]:
+        """Every key, by name."""
+        return await self._db.read(store.all_keys)
+
+    async def show(self, key: int | str) -> Key:
+        """The key with this id or name; raises NotFound."""
+        return await self._db.read(_find, key)
+
+    async def update(
+        self,
+        key: int | str,
+        *,
+        name: str | None = None,
+        clear: Sequence[str] = (),
+        force: bool = False,
+        **columns: Unpack[KeyColumns],
+    ) -> Key:
+        """Change what is given; `clear` names columns to empty. Raises NotFound, InvalidInput, and
+        Conflict where no key would be left that may administrate, unless `force` says so.
+        """
+        values = key_columns.new_values(clear, name=name, **columns)
+        if not values:
+            raise InvalidInput("nothing to change was given", "see: ollama-admin key update --help")
+        return await self._db.change(_change, key, values, force=force)
+
+    async def rotate(self, key: int | str, *, overlap: timedelta = timedelta(0)) -> IssuedKey:
+        """Give a key another text; the one before is taken until `overlap` is over. Its id, limits
+        and counters stay. A revoked key is taken again.
+        """
+        if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+            raise InvalidInput(f"an overlap is from 0 to {LONGEST_OVERLAP.days} days")
+        return await self._db.change(_rotate, key, overlap)
+
+    async def revoke(self, key: int | str, *, force: bool = False) -> Key:
+        """Take a key's text no more; only `rotate` gives it another one. Raises Conflict for the
+        last key that may administrate, without `force`.
+        """
+        return await self._db.change(_change, key, _REVOKED, force=force)
+
+    async def remove(self, key: int | str, *, force: bool = False) -> Key:
+        """Delete a key; gives back what it was. Receipts keep its name. Raises Conflict as `revoke`
+        does.
+        """
+        return await self._db.change(_remove, key, force=force)
+
+
+_REVOKED = {
+    "is_active": False,
+    "secret_hash": None,
+    "old_secret_hash": None,
+    "old_secret_expires_at": None,
+}
+
+
+def _find(connection: Any, key: int | str) -> Key:
+    if isinstance(key, str) and key.startswith(_LOOKS_LIKE_ONE):
+        raise InvalidInput(
+            "a key is named by its name or id, never by its own text",
+            "what was typed may be in a history now: rotate it; ollama-admin key list shows names",
+        )
+    return store.find(connection, key)
+
+
+def _add(connection: Any, row: dict[str, Any]) -> Key:
+    store.hold_all(connection)
+    key = store.add(connection, row)
+    key_columns.check_together(key)
+    return key
+
+
+def _change(connection: Any, key: int | str, values: dict[str, Any], *, force: bool) -> Key:
+    store.hold_all(connection)
+    before = _find(connection, key)
+    after = store.change(connection, before.id, values)
+    key_columns.check_together(after)
+    _require_administrator(connection, before, after, force=force)
+    return after
+
+
+def _rotate(connection: Any, key: int | str, overlap: timedelta) -> IssuedKey:
+    store.hold_all(connection)
+    before = _find(connection, key)
+    made = new_secret(before.public_id)
+    values: dict[str, Any] = {
+        "is_active": True,
+        "secret_hash": made.hash,
+        "old_secret_hash": None,
+        "old_secret_expires_at": None,
+    }
+    if overlap and before.is_active:
+        values["old_secret_hash"] = store.secret_hash(connection, before.id)
+        values["old_secret_expires_at"] = datetime.now(UTC) + overlap
+    return IssuedKey(key=store.change(connection, before.id, values), text=made.text)
+
+
+def _remove(connection: Any, key: int | str, *, force: bool) -> Key:
+    store.hold_all(connection)
+    before = _find(connection, key)
+    store.remove(connection, before.id)
+    _require_administrator(connection, before, replace(before, is_active=False), force=force)
+    return before
+
+
+def _require_administrator(connection: Any, before: Key, after: Key, *, force: bool) -> None:
+    """Raise Conflict where the change left no key that may administrate."""
+    now = datetime.now(UTC)
+    if force or not _administrates(before, now) or _administrates(after, now):
+        return
+    if any(_administrates(other, now) for other in store.all_keys(connection)):
+        return
+    raise Conflict(
+        f"{before.name} is the last key that may administrate",
+        "add another one first: ollama-admin key add NAME --can admin; or insist with --force",
+    )
+
+
+def _administrates(key: Key, now: datetime) -> bool:
+    return key.is_active and key.may(Right.ADMIN) and not key.is_over(now)
