@@ -41,6 +41,13 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("pin", "set"): [["alpha"], ["alpha", "--server", "one", "-o", "json"], ["missing"]],
     ("pin", "list"): [[], ["-o", "json"]],
     ("pin", "remove"): [["alpha"]],
+    ("key", "add"): [["team"]],
+    ("key", "list"): [[]],
+    ("key", "show"): [["1"]],
+    ("key", "update"): [["1", "--weight", "2"]],
+    ("key", "rotate"): [["1"]],
+    ("key", "revoke"): [["1"]],
+    ("key", "remove"): [["1", "--yes"]],
     ("receipts", "list"): [[], ["-o", "json"]],
     ("receipts", "show"): [["1"]],
     ("receipts", "stats"): [[], ["-o", "json"]],
@@ -58,6 +65,8 @@ OF_THEIR_OWN = {
     ("demo",),
     ("doctor",),
     ("secrets", "generate-key"),
+    ("key", "add"),
+    ("key", "rotate"),
 }  # say something else each time, or name the traps
 CASES = [
     (*command, *words)

@@ -181,6 +181,8 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         *product(("serve",), ("--allow-host", "--allow-origin")),
         *(("server update", option) for option in ("--clear", "--capability")),
         ("server add", "--capability"),
+        *product(("key add", "key update"), ("--can", "--model", "--server", "--network")),
+        ("key update", "--clear"),
         *product(("generate", "server add", "server update"), ("--header", "--header-ref")),
     }
 

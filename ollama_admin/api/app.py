@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import ollama_admin
-from ollama_admin.api import answers, health, models, problems, receipts, routing, servers
+from ollama_admin.api import answers, health, keys, models, problems, receipts, routing, servers
 from ollama_admin.api.guard import OPEN
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import Rights
@@ -16,7 +16,7 @@ _DESCRIPTION = """Servers and models of a fleet of Ollama servers, and answers f
 that was named.
 
 Beside the paths below, the APIs of Ollama, OpenAI and Anthropic are served here as those describe
-them, for their clients, with the token as their key: `/api/version`, `/api/tags`, `/api/ps`,
+them, for their clients, with a key: `/api/version`, `/api/tags`, `/api/ps`,
 `/api/show`, `/api/generate`, `/api/chat`, `/api/embed`, `/api/embeddings`, and of `/v1`: `/models`,
 `/chat/completions`, `/completions`, `/embeddings`, `/responses`, `/messages` and
 `/audio/transcriptions`.
@@ -43,7 +43,7 @@ def create_app(
     app.state.limits = limits
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
-    for noun in (servers, models, answers, receipts, routing, health):
+    for noun in (servers, models, keys, answers, receipts, routing, health):
         app.include_router(noun.router)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

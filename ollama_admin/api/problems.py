@@ -75,7 +75,7 @@ def described(error: AdminError) -> dict[str, Any]:
 def refusal(path: str, refused: Refused) -> Response:
     """The response of a request that a check refused."""
     error = {
-        "code": _CODES.get(refused.status, "bad_request"),
+        "code": refused.code or _CODES.get(refused.status, "bad_request"),
         "message": refused.message,
         "hint": refused.hint,
     }

@@ -27,7 +27,7 @@ _MEANINGS = {
     400: "the request cannot be read",
     401: "the key is missing or not known",
     403: "the key has no right to it, or the Host or the Origin is not allowed",
-    404: "there is no such server or model",
+    404: "there is no such row or model",
     405: "the path does not take this method",
     408: "timed out waiting for the body",
     409: "it conflicts with what exists",

@@ -35,6 +35,7 @@ COMMANDS = {
     "models": ("models", "List the models that servers hold."),
     "generate": ("generate", "Answer a prompt from exactly the named model."),
     "pin": ("pins", "Fix which build a model name means, on every server."),
+    "key": ("keys", "Say who may ask `serve`, for what, and until when."),
     "receipts": ("receipts", "Show what became of requests, one by one or added up."),
     "import-env": ("import_env", "Import servers from legacy .env files."),
     "migrate": ("migrate", "Bring the database schema up to date."),

@@ -68,6 +68,24 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "pin list": ("ollama-admin pin list",),
     "pin remove": ("ollama-admin pin remove llama3.2:3b",),
+    "key": (
+        "ollama-admin key add team",
+        "ollama-admin key list",
+    ),
+    "key add": (
+        "ollama-admin key add team --model 'qwen*' --expires-at 90d",
+        "ollama-admin key add office --anonymous --network 10.0.0.0/8",
+        "ollama-admin key add boss --can admin",
+    ),
+    "key list": ("ollama-admin key list --sort used",),
+    "key show": ("ollama-admin key show team",),
+    "key update": (
+        "ollama-admin key update team --can ask --can read",
+        "ollama-admin key update team --clear models",
+    ),
+    "key rotate": ("ollama-admin key rotate team --overlap 7d",),
+    "key revoke": ("ollama-admin key revoke team",),
+    "key remove": ("ollama-admin key remove team --yes",),
     "receipts": (
         "ollama-admin receipts list --since 24h --failed",
         "ollama-admin receipts stats --model llama3.2:3b",

@@ -40,6 +40,15 @@ def complete_pin(context: typer.Context, incomplete: str) -> list[str]:  # noqa:
     return _known_words(context, _pinned_names)
 
 
+def complete_key(context: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The names of keys; Typer keeps those that begin so."""
+    return _known_words(context, _key_names)
+
+
+async def _key_names(client: Any) -> list[str]:
+    return [key.name for key in await client.keys.list()]
+
+
 async def _pinned_names(client: Any) -> list[str]:
     return [pin.name for pin in await client.pins.list()]
 

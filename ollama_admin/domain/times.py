@@ -15,6 +15,32 @@ _UNITS = {
 }
 
 
+def duration(text: str) -> timedelta:
+    """A length of time, as in `90d`, `24h`, `30m`."""
+    match = _AGE.fullmatch(text)
+    try:
+        if match:
+            return int(match[1]) * _UNITS[match[2]]
+    except OverflowError:
+        pass
+    raise InvalidInput(f"{text[:100]!a} is not a length of time", "write 90d, 24h, 30m or 45s")
+
+
+def point_ahead(text: str, now: datetime) -> datetime:
+    """An ISO date or time, in UTC unless it names an offset, or so long after `now`, as in `90d`.
+    Raises InvalidInput for one that is over.
+    """
+    try:
+        if _AGE.fullmatch(text):
+            return now + duration(text)
+    except OverflowError as exc:
+        raise InvalidInput(f"the time {text[:100]!a} is too far away") from exc
+    time = point_in_time(text, now)
+    if time <= now:
+        raise InvalidInput(f"the time {text[:100]!a} is over")
+    return time
+
+
 def point_in_time(text: str, now: datetime) -> datetime:
     """An ISO date or time, in UTC unless it names an offset, or an age before `now`, as in `90d`,
     `24h`, `30m`.

@@ -98,6 +98,7 @@ def require(key: Key, right: Right) -> None:
             403,
             f"key {key.name} has no right to {right}",
             f"whoever administrates can give it: ollama-admin key update {key.name} --can {right}",
+            code="forbidden",
         )
 
 

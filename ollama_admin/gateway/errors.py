@@ -79,7 +79,7 @@ class Failure:
         if error.hint:
             message = f"{message} ({error.hint})"
         if isinstance(error, Refused):
-            code = _CODES.get(error.status, "bad_request")
+            code = error.code or _CODES.get(error.status, "bad_request")
             failure = cls(error.status, code, message, error.headers)
         else:
             failure = cls(_status(error), error.code, message)

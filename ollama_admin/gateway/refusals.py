@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 
 class Refused(Exception):
-    """What is wrong with a request, as HTTP says it: `status`, a sentence, what to do, headers."""
+    """What is wrong with a request, as HTTP says it: `status`, a sentence, what to do, headers.
+    `code` is for a status that means several things.
+    """
 
     def __init__(
         self,
@@ -13,9 +15,11 @@ class Refused(Exception):
         hint: str | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.hint = hint
         self.headers = dict(headers or {})
+        self.code = code

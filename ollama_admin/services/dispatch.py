@@ -257,15 +257,15 @@ class Dispatch:
     async def _slot(
         self, request: Request, candidates: list[Candidate]
     ) -> tuple[Candidate, Lease | None]:
-        """The first candidate that has room, and the slot there; a dynamic server has no limit that
-        we know.
-        """
+        """The first candidate that has room, and its slot; a dynamic server has no known limit."""
         servers = [candidate.server for candidate in candidates if candidate.server is not None]
         if not servers:
             return candidates[0], None
         lease = await self._slots.first_free(
             servers,
             wait=request.terms.wait,
+            key=request.caller.queue,
+            weight=request.caller.weight,
             even_inactive=request.route.server_url is not None
             and request.caller.rights.inactive_by_url,
             note=request.caller.note,

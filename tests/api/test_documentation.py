@@ -36,7 +36,10 @@ def calls() -> list[tuple[str, str]]:
         found.append(
             (
                 method[1] if method else "POST" if " -d " in line else "GET",
-                path[1].replace("/1", "/{server_id}").replace("/$ID", "/{receipt_id}"),
+                path[1]
+                .replace("keys/1", "keys/{key_id}")
+                .replace("/1", "/{server_id}")
+                .replace("/$ID", "/{receipt_id}"),
             )
         )
     return found

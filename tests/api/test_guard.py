@@ -40,6 +40,13 @@ NEEDS_DATABASE = [
     ("POST", "/api/chat"),
     ("POST", "/api/route"),
     ("GET", "/api/receipts/1"),
+    ("GET", "/api/keys"),
+    ("POST", "/api/keys"),
+    ("GET", "/api/keys/1"),
+    ("PATCH", "/api/keys/1"),
+    ("DELETE", "/api/keys/1"),
+    ("POST", "/api/keys/1/rotate"),
+    ("POST", "/api/keys/1/revoke"),
 ]
 RELAYED = [
     ("GET", "/api/tags"),
@@ -104,13 +111,16 @@ def test_every_kind_of_call_of_the_gateway_has_decided_who_may_come_in() -> None
     assert RIGHTS.keys() == set(Kind)
 
 
+def _template(path: str) -> str:
+    for noun in ("server", "key", "receipt"):
+        path = path.replace(f"{noun}s/1", f"{noun}s/{{{noun}_id}}")
+    return path
+
+
 async def test_every_route_stands_in_one_of_the_two_tables(sqlite_url: str) -> None:
     async with Client(database_url=sqlite_url, environ={}) as client:
         routes = every_route(create_app(client, Limits(), OWNER))
-    needing = {
-        (method, path.replace("servers/1", "servers/{server_id}").replace("s/1", "s/{receipt_id}"))
-        for method, path in NEEDS_DATABASE
-    }
+    needing = {(method, _template(path)) for method, path in NEEDS_DATABASE}
     assert routes == needing | {("GET", path) for path in OPEN}
     assert OPEN - {"/docs/{name}"} == guard.OPEN
 

@@ -41,6 +41,13 @@ from tests.fake_ollama_thread import FakeOllamaThread
 from tests.postgres import OwnPostgresServer
 from tests.security.scene import CORE, MODEL, Mirror, canary, credentials_in, leaks
 
+KEY_COMMANDS = {
+    "show": [],
+    "update": ["--weight", "2"],
+    "rotate": ["--overlap", "1h"],
+    "revoke": [],
+    "remove": ["--yes"],
+}
 Run = tuple[list[str], str | None]  # words, and what comes in on stdin
 
 MODES = {"table": [], "json": ["-o", "json"], "verbose": ["-v"]}
@@ -441,6 +448,25 @@ ENTRIES: Mapping[str, Entry] = {
         good=lambda *_: [(PIN, None), (["pin", "remove", PIN[2]], None)],
         bad=lambda *_: [(["pin", "remove", "unknown"], None)],
     ),
+    "key add": Entry(
+        good=lambda _, mode: [(["key", "add", f"team-{mode}", "--note", "of the team"], None)],
+        bad=lambda _, mode: [(["key", "add", f"team-{mode}"], None), (["key", "add", "7"], None)],
+    ),
+    "key list": Entry(
+        good=lambda *_: [(["key", "list"], None)], bad=lambda *_: [(["key", "list", "x"], None)]
+    ),
+    **{
+        f"key {name}": Entry(
+            good=lambda _, mode, name=name, more=more: [
+                (["key", name, f"team-{mode}", *more], None)
+            ],
+            bad=lambda _, mode, name=name, more=more: [
+                (["key", name, "unknown", *more], None),
+                (["key", name, f"oadm_00000000_{canary('key')}", *more], None),
+            ],
+        )
+        for name, more in KEY_COMMANDS.items()
+    },
     "receipts list": Entry(
         good=lambda *_: [(["receipts", "list"], None)],
         bad=lambda *_: [(["receipts", "list", "--server", "unknown"], None)],
