@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.doctor import Report
     from ollama_admin.services.generate import Stream
     from ollama_admin.services.import_env import ImportResult
+    from ollama_admin.services.key_limits import KeyLimits
     from ollama_admin.services.keyring import KeyRing
     from ollama_admin.services.keys import Keys
     from ollama_admin.services.leases import LeaseTimes
@@ -178,6 +179,11 @@ class Client:
     def keyring(self) -> KeyRing:
         """The keys as a process that serves knows them."""
         return self._resources.keyring
+
+    @property
+    def key_limits(self) -> KeyLimits:
+        """The limits of keys, for a process that serves."""
+        return self._resources.key_limits
 
     @property
     def receipts(self) -> Receipts:

@@ -16,6 +16,7 @@ AdminError
 │   ├── DatabaseBusy
 │   └── SchemaOutOfDate
 ├── SecretUnavailable            5        503
+├── LimitReached                 6        429
 ├── UpstreamError                6        502
 │   ├── ServerUnreachable
 │   ├── ServerUnauthorized
@@ -141,6 +142,28 @@ class SecretUnavailable(AdminError):
     code = "secret_unavailable"
     exit_code = 5
     http_status = 503
+
+
+class LimitReached(AdminError):
+    """A limit of the key. `seconds` until it may be asked again; `is_spent` says that it is no use
+    before, of a budget that lasts for a day.
+    """
+
+    code = "limit_reached"
+    exit_code = 6
+    http_status = 429
+
+    def __init__(
+        self,
+        message: str,
+        hint: str | None = None,
+        *,
+        seconds: float = 1.0,
+        is_spent: bool = False,
+    ) -> None:
+        super().__init__(message, hint)
+        self.seconds = seconds
+        self.is_spent = is_spent
 
 
 class UpstreamError(AdminError):

@@ -26,6 +26,7 @@ CODES = {
     "DatabaseBusy": "database_busy",
     "DatabaseUnavailable": "database_unavailable",
     "DemoFailed": "demo_failed",
+    "LimitReached": "limit_reached",
     "InvalidInput": "invalid_input",
     "ModelAmbiguous": "model_ambiguous",
     "ModelMismatch": "model_mismatch",

@@ -33,6 +33,13 @@ class _KeyColumns(schemas.Strict):
     anonymous: schemas.Flag = Field(
         None, description="requests without a key from its networks are its own"
     )
+    max_concurrent: int | None = Field(
+        None, ge=1, le=schemas.INT_LIMIT, description="requests that are answered at once"
+    )
+    requests_per_minute: int | None = Field(None, ge=1, le=schemas.INT_LIMIT)
+    tokens_per_day: int | None = Field(
+        None, ge=1, le=schemas.ID_LIMIT, description="in and out, in a day of UTC"
+    )
     weight: int | None = Field(None, ge=1, le=schemas.INT_LIMIT)
     expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
     note: str | None = Field(None, max_length=500)
@@ -43,8 +50,8 @@ class NewKey(_KeyColumns):
 
 
 class KeyChange(_KeyColumns):
-    """What is left out stays. null empties `models`, `servers`, `networks`, `expires_at` and
-    `note`.
+    """What is left out stays. null empties `models`, `servers`, `networks`, the limits,
+    `expires_at` and `note`.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})

@@ -62,6 +62,15 @@ class KeyOptions:
             help="Requests without a key from its networks are its own.",
         ),
     ] = None
+    max_concurrent: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests it may have answered at once.")
+    ] = None
+    requests_per_minute: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests in a minute of the clock.")
+    ] = None
+    tokens_per_day: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens, in and out, in a day of UTC.")
+    ] = None
     weight: Annotated[
         int | None,
         typer.Option(metavar="N", help="Its turns where requests wait: N to 1 of another key."),
@@ -84,6 +93,9 @@ class KeyOptions:
             "allow_remote": self.allow_remote,
             "allow_truncate": self.allow_truncate,
             "anonymous": self.anonymous,
+            "max_concurrent": self.max_concurrent,
+            "requests_per_minute": self.requests_per_minute,
+            "tokens_per_day": self.tokens_per_day,
             "weight": self.weight,
             "expires_at": end,
             "note": self.note,

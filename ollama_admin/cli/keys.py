@@ -96,7 +96,9 @@ def update(
     clear: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FIELD", help="Empty a field: models, servers, networks, expires_at, note."
+            metavar="FIELD",
+            help="Empty a field: models, servers, networks, max_concurrent, requests_per_minute, "
+            "tokens_per_day, expires_at, note.",
         ),
     ] = None,
     force: ForceOption = False,

@@ -75,13 +75,3 @@ class Caller:
     watch: Watch | None = None
     key: Key | None = None
     client: str | None = None
-
-    @property
-    def queue(self) -> str | None:
-        """Whose requests wait in one line, and take turns with others."""
-        return None if self.key is None else str(self.key.id)
-
-    @property
-    def weight(self) -> int:
-        """How many turns they have to one of others."""
-        return 1 if self.key is None else self.key.weight

@@ -1,6 +1,6 @@
 """A client's call that goes to a server as it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -25,7 +25,8 @@ class RelayedCall:
     the body spells it. `asks` is for Ollama's own calls that hold something to answer, where others
     only load the model or unload it. Without `allow_truncate` Ollama's own paths are asked to
     refuse a prompt that does not fit. `options` are those of Ollama's own calls. `affinity` is the
-    key of the conversation. `key` is the client's, `client` what it calls itself.
+    key of the conversation. `key` is the client's, `client` what it calls itself. `counted` hears
+    at the end how many tokens prompt and answer took, told by the server or estimated.
     """
 
     id: str
@@ -41,6 +42,7 @@ class RelayedCall:
     affinity: bytes | None = None
     key: Key | None = None
     client: str | None = None
+    counted: Callable[[int], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Errors in the dialect of the path, before an answer has begun and in the middle of one."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
@@ -9,6 +10,7 @@ from ollama_admin.domain.relayed import Dialect
 from ollama_admin.errors import (
     AdminError,
     InvalidInput,
+    LimitReached,
     RemoteNotAllowed,
     ServerBusy,
     ServerInactive,
@@ -83,6 +85,10 @@ class Failure:
             failure = cls(error.status, code, message, error.headers)
         else:
             failure = cls(_status(error), error.code, message)
+        if isinstance(error, LimitReached):
+            failure.headers["Retry-After"] = str(math.ceil(error.seconds))
+            if error.is_spent:
+                failure.headers["x-should-retry"] = "false"
         if failure.status in (429, 503):
             failure.headers.setdefault("Retry-After", RETRY_AFTER)
         return failure

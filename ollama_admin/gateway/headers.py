@@ -1,5 +1,6 @@
 """Which headers go on to a server, and which of its own come back."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -7,6 +8,7 @@ from functools import lru_cache
 from ollama_admin.domain.keys import masked
 from ollama_admin.domain.relayed import Headers, RelayedHead
 from ollama_admin.gateway.errors import stream_of
+from ollama_admin.services.budgets import Standing
 
 NOTES_LIMIT = 10
 NOTE_LENGTH = 500  # bytes of one
@@ -107,6 +109,17 @@ def of_notes(notes: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:
         left -= len(value)
         if value:
             yield _NOTE, value
+
+
+def of_standings(standings: Iterable[Standing]) -> list[tuple[bytes, bytes]]:
+    """How the budgets of a key stand, under the names that OpenAI's clients know."""
+    found: list[tuple[bytes, bytes]] = []
+    for standing in standings:
+        numbers = {"limit": f"{standing.limit}", "remaining": f"{standing.left}"}
+        numbers["reset"] = f"{math.ceil(standing.seconds)}s"
+        for what, number in numbers.items():
+            found.append((f"x-ratelimit-{what}-{standing.kind}".encode(), number.encode()))
+    return found
 
 
 @lru_cache(maxsize=1000)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from ollama_admin.gateway.limits import LONG, Limits
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.rules.affinity import affinity_key
 from ollama_admin.services.plans import Planned, Wish
-from ollama_admin.services.relay import Refusal, ToldFailure
+from ollama_admin.services.relay import BYTES_OF_A_TOKEN, Refusal, ToldFailure
 
 WISH = "ollama_admin.wish"  # in the scope of a call that is translated: its Wish
 REQUEST_ID = "ollama_admin.request_id"  # and the id that its answer carries
@@ -26,6 +26,8 @@ _NATIVE_ONLY = ("/api/embed", "/api/embeddings")
 _TRANSLATED = ("/api/generate", "/api/chat")
 _ASKING = {"/api/generate": "prompt", "/api/chat": "messages"}
 _COUNT_TOKENS = "/v1/messages/count_tokens"
+_MOST = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+RESERVED = 4096  # tokens that are reserved at most for a prompt, and for an answer
 _STOPPING = Failure(503, "server_stopping", "the server is stopping; ask again")
 
 
@@ -37,6 +39,7 @@ class Relaying:
     ) -> None:
         self._plans = client.plans
         self._relay = client.relay
+        self._key_limits = client.key_limits
         self._limits = limits
         self._translate = translate
         self._allow_truncate = allow_truncate
@@ -44,9 +47,25 @@ class Relaying:
     async def answer(self, exchange: Exchange) -> None:
         body = await exchange.body(self._limits.body_large)
         look = await looked_at(exchange, body)
+        if not exchange.key.is_limited:
+            await self._watched(exchange, body, look)
+            return
+        tokens = estimate(look, len(body))
+        async with self._key_limits.admitted(exchange.key, tokens) as admission:
+            exchange.more += headers.of_standings(admission.standings)
+            await self._watched(exchange, body, look, admission.use)
+
+    async def _watched(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        look: Look,
+        counted: Callable[[int], None] | None = None,
+    ) -> None:
+        """Answer as long as the client is there; `counted` is that of `RelayedCall`."""
         leaving = exchange.watch()
         try:
-            await self._answer(exchange, body, look, leaving)
+            await self._answer(exchange, body, look, leaving, counted)
         except asyncio.CancelledError:
             if not leaving.has_left:  # the time for running answers is over
                 with suppress(TimeoutError):
@@ -62,7 +81,14 @@ class Relaying:
             exchange.note(note)
         return planned
 
-    async def _answer(self, exchange: Exchange, body: bytes, look: Look, leaving: Leaving) -> None:
+    async def _answer(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        look: Look,
+        leaving: Leaving,
+        counted: Callable[[int], None] | None,
+    ) -> None:
         planned = await self.planned(exchange, look)
         leaving.start()  # not before: from here on each request leaves a receipt
         if _needs_translation(exchange.place.path, planned):
@@ -80,6 +106,7 @@ class Relaying:
             look,
             affinity=affinity,
             allow_truncate=self._allow_truncate or exchange.key.allow_truncate,
+            counted=counted,
         )
         answer = self._relay.run(call, planned, exchange.note, exchange.keep)
         try:
@@ -158,6 +185,18 @@ def wish(exchange: Exchange, look: Look) -> Wish:
     )
 
 
+def estimate(look: Look, size: int) -> int:
+    """About how many tokens a call will take: a prompt by the bytes of its body, of which images
+    are the most, and what the call sets as the most for an answer.
+    """
+    told: list[Any] = [look.document.get(name) for name in _MOST]
+    options = look.document.get("options")
+    if isinstance(options, dict):
+        told.append(options.get("num_predict"))
+    most = [number for number in told if type(number) is int and number > 0]
+    return min(size // BYTES_OF_A_TOKEN, RESERVED) + min(max(most, default=0), RESERVED)
+
+
 def server_of(text: str) -> int | str:
     """The id or the name of a server, as a path or a header spells it."""
     return int(text) if text.isdecimal() and len(text) < 19 else text
@@ -170,6 +209,7 @@ def call_of(
     *,
     affinity: bytes | None = None,
     allow_truncate: bool = False,
+    counted: Callable[[int], None] | None = None,
 ) -> RelayedCall:
     """What goes to the server."""
     path = exchange.place.path
@@ -188,6 +228,7 @@ def call_of(
         affinity=affinity,
         key=exchange.key,
         client=exchange.client,
+        counted=counted,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import StringIO
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ollama_admin.domain.answers import Piece, Stats, StreamEvent
 from ollama_admin.domain.servers import ServerRef
@@ -52,6 +52,7 @@ class Answer:
     counts them. `only_loads`: nothing was said that could be answered.
     """
 
+    is_estimated: ClassVar[bool] = False  # its tokens are those that the server tells
     server: ServerRef
     model: str
     accepted: frozenset[str]

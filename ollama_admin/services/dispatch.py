@@ -261,14 +261,15 @@ class Dispatch:
         servers = [candidate.server for candidate in candidates if candidate.server is not None]
         if not servers:
             return candidates[0], None
+        caller = request.caller
+        key, weight = (str(caller.key.id), caller.key.weight) if caller.key else (None, 1)
         lease = await self._slots.first_free(
             servers,
             wait=request.terms.wait,
-            key=request.caller.queue,
-            weight=request.caller.weight,
-            even_inactive=request.route.server_url is not None
-            and request.caller.rights.inactive_by_url,
-            note=request.caller.note,
+            key=key,
+            weight=weight,
+            even_inactive=caller.rights.inactive_by_url and request.route.server_url is not None,
+            note=caller.note,
         )
         number = [server.id for server in servers].index(lease.server.id)
         return candidates[number], lease

@@ -7,6 +7,7 @@ server is asked not to cut it.
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ _WHOLE = {
     "/api/embed": b'"truncate":false,',
 }
 LONG = 2**19  # bytes of a piece that only a line makes which is that long
+PIECE = b"data: "
+BYTES_OF_A_TOKEN = 4  # about, of a body
 # Whose answers always say which model they are of.
 _NAMED = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
 
@@ -57,6 +60,7 @@ class RelayAnswer:
         self.head: RelayedHead | None = None
         self.is_begun = False
         self.sent_at: float | None = None
+        self.pieces = 0  # of a stream of events, each about a token
         self._started = started
         self._first_at: float | None = None
 
@@ -74,11 +78,26 @@ class RelayAnswer:
         self.is_begun = True
         self._first_at = time.monotonic()
 
+    @property
+    def is_estimated(self) -> bool:
+        """Whether the tokens of the answer were counted by its pieces: nothing told them."""
+        told = self.passing is not None and self.passing.numbers.output_tokens is not None
+        return bool(self.pieces) and not told
+
+    @property
+    def output_tokens(self) -> int | None:
+        if self.is_estimated:
+            return self.pieces
+        return None if self.passing is None else self.passing.numbers.output_tokens
+
     def stats(self, now: float) -> Stats:
         if self.passing is None:
             return Stats(total_ms=round((now - self._started) * 1000))
         numbers = self.passing.numbers
-        return answers.stats(numbers, self._started, self._first_at, now, self.sent_at)
+        stats = answers.stats(numbers, self._started, self._first_at, now, self.sent_at)
+        if self.is_estimated:
+            return replace(stats, output_tokens=self.pieces)
+        return stats
 
 
 class Refusal(Exception):
@@ -142,6 +161,9 @@ class Relay:
             if carrier.refusal is not None and carrier.refusal.error is exc:
                 raise carrier.refusal from exc
             raise
+        finally:
+            if call.counted is not None:
+                call.counted(carrier.tokens())
 
 
 class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
@@ -155,12 +177,26 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         self._kept = 0
         self.refusal: Refusal | None = None
         self.has_told = False
+        self._answer: RelayAnswer | None = None
 
     def begin(self, candidate: Candidate, started: float) -> RelayAnswer:
         accepted = {candidate.name.text, self._call.model}
         if candidate.is_remote and self._request.terms.allow_remote:
             accepted |= {without_cloud(name) for name in accepted}
-        return RelayAnswer(candidate, frozenset(accepted), started)
+        self._answer = RelayAnswer(candidate, frozenset(accepted), started)
+        return self._answer
+
+    def tokens(self) -> int:
+        """How many tokens the last server took for prompt and answer, estimated where it does not
+        tell them.
+        """
+        answer = self._answer
+        if answer is None or answer.passing is None:
+            return 0
+        prompt = answer.passing.numbers.prompt_tokens
+        if prompt is None:
+            prompt = len(self._call.body) // BYTES_OF_A_TOKEN
+        return prompt + (answer.output_tokens or 0)
 
     async def carry(
         self, candidate: Candidate, endpoint: "Endpoint", answer: RelayAnswer
@@ -213,6 +249,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
         self._require_answer(answer, passing)
         if not passed or (passing.error is not None and not answer.is_begun):
             return []
+        answer.pieces += passed.count(PIECE)
         return self._begun(answer, passed)
 
     def _require_no_remote(self, answer: RelayAnswer, passing: "Passing") -> None:

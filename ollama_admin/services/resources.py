@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
     from ollama_admin.ollama.raw_http import RawHTTP
+    from ollama_admin.services.key_limits import KeyLimits
     from ollama_admin.services.keyring import KeyRing
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.lists import Lists
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 
 # in the order in which they are opened, if they are
-_CLOSED = ("registry", "keyring", "recorder", "slots", "http", "raw_http", "lists", "loads")
+_CLOSED = (
+    *("registry", "keyring", "key_limits", "recorder", "slots"),
+    *("http", "raw_http", "lists", "loads"),
+)
 
 
 class Resources:
@@ -125,6 +129,12 @@ class Resources:
         from ollama_admin.services.keyring import KeyRing
 
         return KeyRing(self.db, self.registry)
+
+    @cached_property
+    def key_limits(self) -> KeyLimits:
+        from ollama_admin.services.key_limits import KeyLimits
+
+        return KeyLimits(self.db, self._note)
 
     @cached_property
     def recorder(self) -> Recorder:

@@ -34,6 +34,11 @@ class Carried(Protocol):
     def server_started(self) -> datetime | None:
         """When the server took the request on, by its own clock; None where it does not tell."""
 
+    @property
+    def is_estimated(self) -> bool:
+        """Whether tokens are not told but counted."""
+        ...
+
     def stats(self, now: float) -> Stats: ...
 
 
@@ -129,7 +134,13 @@ class Trail:
             key=None if caller.key is None else caller.key.ref,
             client=caller.client,
             server_version=version,
+            estimated=self._is_estimated(stats),
         )
+
+    def _is_estimated(self, stats: Stats) -> bool | None:
+        if self.answer is None or stats.output_tokens is None:
+            return None
+        return self.answer.is_estimated
 
 
 def passes_on(error: UpstreamError | ModelNotFound) -> bool:

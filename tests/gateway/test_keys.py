@@ -323,3 +323,66 @@ def test_last_use_of_a_key_is_written_when_the_service_ends(
         assert ask(service, add(service)).status_code == 200
     [(used,)] = execute(database_url, "SELECT last_used_at FROM ollama_keys")
     assert used is not None
+
+
+# limits
+
+
+def told(answer: httpx.Response, what: str) -> list[str]:
+    return [answer.headers[f"x-ratelimit-{part}-{what}"] for part in ("limit", "remaining")]
+
+
+def test_limits_are_told_and_kept(api: Service, fakes: Serve) -> None:
+    register(api, fakes("alpha"))
+    key = add(api, requests_per_minute=1000, tokens_per_day=100_000, max_concurrent=3)
+    for _ in range(2):
+        answer = ask(api, key)
+        assert answer.status_code == 200
+    assert told(answer, "requests") == ["1000", "998"]
+    limit, remaining = told(answer, "tokens")
+    assert limit == "100000"
+    assert int(remaining) < 100_000
+    assert answer.headers["x-ratelimit-reset-tokens"].endswith("s")
+    without = ask(api, TOKEN)
+    assert not [name for name in without.headers if name.startswith("x-ratelimit")]
+
+
+def test_spent_tokens_are_429_that_need_not_be_tried_again(api: Service, fakes: Serve) -> None:
+    fake = fakes(SimulatedModel("alpha", says="one two three four five"))
+    register(api, fake)
+    key = add(api, tokens_per_day=4)
+    whole = ask(api, key)
+    assert (whole.status_code, whole.json()["done"]) == (200, True)
+    for path, body in (("/api/chat", CHAT), ("/v1/chat/completions", CHAT), ("/v1/messages", CHAT)):
+        refused = ask(api, key, path=path, json=body)
+        assert refused.status_code == 429, refused.text
+        assert "key team has used its 4 tokens of today" in refused.text
+        assert refused.headers["x-should-retry"] == "false"
+        assert int(refused.headers["retry-after"]) > 0
+    assert len(sent_to(fake, "/api/chat")) == 1
+
+
+def test_too_many_requests_a_minute_are_429(sqlite_api: Service, fakes: Serve) -> None:
+    register(sqlite_api, fakes("alpha"))
+    key = add(sqlite_api, requests_per_minute=2)
+    answers = [ask(sqlite_api, key) for _ in range(6)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) >= 2
+    assert "x-should-retry" not in refused[0].headers
+    assert 0 < int(refused[0].headers["retry-after"]) <= 60
+    assert refused[0].json()["code"] == "limit_reached"
+
+
+def test_stream_without_counts_is_estimated_by_its_pieces(api: Service, fakes: Serve) -> None:
+    register(api, fakes(SimulatedModel("alpha", says="one two three four five")))
+    key = add(api, tokens_per_day=100_000)
+    body = CHAT | {"stream": True}
+    answer = ask(api, key, path="/v1/chat/completions", json=body)
+    receipt = api.receipt(answer.headers["x-request-id"])
+    assert receipt.estimated
+    assert receipt.stats is not None
+    assert receipt.stats.output_tokens == answer.text.count("data: ")
+    body |= {"stream_options": {"include_usage": True}}
+    answer = ask(api, key, path="/v1/chat/completions", json=body)
+    receipt = api.receipt(answer.headers["x-request-id"])
+    assert receipt.estimated is False

@@ -8,7 +8,7 @@ from ollama_admin.cli.context import print_table
 from ollama_admin.cli.lists import Cells, Wrong
 from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.output import Output
-from ollama_admin.cli.views.texts import age, print_facts, stamp
+from ollama_admin.cli.views.texts import age, print_facts, stamp, text_of
 from ollama_admin.domain.values import fields_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def print_keys(output: Output, keys: "Sequence[Key]") -> None:
         output.note("no keys; add one with: ollama-admin key add NAME")
         return
     headings = ["ID", "NAME", "CAN", "MODELS", "SERVERS", "STATE", "USED"]
-    more = ["NETWORKS", "EXPIRES", "NOTE"]
+    more = ["AT ONCE", "REQ/MIN", "TOK/DAY", "NETWORKS", "EXPIRES", "NOTE"]
     print_table(output, headings, map(_cells, keys), more)
 
 
@@ -58,6 +58,9 @@ def _cells(key: "Key") -> Cells:
         ", ".join(key.servers) or "all",
         _state(key),
         age(key.last_used_at),
+        text_of(key.max_concurrent),
+        text_of(key.requests_per_minute),
+        text_of(key.tokens_per_day),
         ", ".join(key.networks) or "all",
         stamp(key.expires_at),
         key.note,
