@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ollama_admin.domain.servers import Target
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import Times
+    from ollama_admin.services.audit import Audit
     from ollama_admin.services.dispatch import Dispatch
     from ollama_admin.services.doctor import Report
     from ollama_admin.services.generate import Stream
@@ -120,7 +121,8 @@ class Client:
         from ollama_admin.services.servers import Servers
 
         resources = self._resources
-        return Servers(resources.db, self._connect, resources.auth, self._caller.note)
+        note = self._caller.note
+        return Servers(resources.db, self._connect, resources.auth, note, self.audit)
 
     @property
     def models(self) -> Models:
@@ -166,14 +168,21 @@ class Client:
         """Which build a name means, on every server."""
         from ollama_admin.services.pins import Pins
 
-        return Pins(self._resources.db, self._caller.note)
+        return Pins(self._resources.db, self._caller.note, self.audit)
 
     @property
     def keys(self) -> Keys:
         """Who may ask over HTTP, for what, and how much."""
         from ollama_admin.services.keys import Keys
 
-        return Keys(self._resources.db)
+        return Keys(self._resources.db, self.audit)
+
+    @property
+    def audit(self) -> Audit:
+        """Who changed what."""
+        from ollama_admin.services.audit import Audit
+
+        return Audit(self._resources.db, self._caller)
 
     @property
     def keyring(self) -> KeyRing:
@@ -190,14 +199,14 @@ class Client:
         """What became of requests."""
         from ollama_admin.services.receipts import Receipts
 
-        return Receipts(self._resources.db)
+        return Receipts(self._resources.db, self.audit)
 
     @property
     def secrets(self) -> StoredSecrets:
         """The state and the change of the key that stored secrets are encrypted with."""
         from ollama_admin.services.secrets import StoredSecrets
 
-        return StoredSecrets(self._resources.db, self._resources.settings)
+        return StoredSecrets(self._resources.db, self._resources.settings, self.audit)
 
     async def require_default_model(self, server: int | str) -> None:
         """Ask a server whether it lists its default model; raises ModelNotFound if it does not, and
@@ -340,7 +349,7 @@ class Client:
         from ollama_admin.services.import_env import EnvImport
 
         arguments.check(files=files, environ=environ)
-        importing = EnvImport(self._resources.db, self._resources.auth)
+        importing = EnvImport(self._resources.db, self._resources.auth, self.audit)
         return await importing.run(
             files, environ, dry_run=dry_run, update=update, skip_errors=skip_errors
         )

@@ -48,6 +48,8 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("key", "rotate"): [["1"]],
     ("key", "revoke"): [["1"]],
     ("key", "remove"): [["1", "--yes"]],
+    ("audit", "list"): [["--refused"]],
+    ("usage",): [[]],
     ("receipts", "list"): [[], ["-o", "json"]],
     ("receipts", "show"): [["1"]],
     ("receipts", "stats"): [[], ["-o", "json"]],

@@ -6,7 +6,18 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import ollama_admin
-from ollama_admin.api import answers, health, keys, models, problems, receipts, routing, servers
+from ollama_admin.api import (
+    answers,
+    audit,
+    health,
+    keys,
+    models,
+    problems,
+    receipts,
+    routing,
+    servers,
+    usage,
+)
 from ollama_admin.api.guard import OPEN
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import Rights
@@ -43,7 +54,7 @@ def create_app(
     app.state.limits = limits
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
-    for noun in (servers, models, keys, answers, receipts, routing, health):
+    for noun in (servers, models, keys, answers, receipts, usage, audit, routing, health):
         app.include_router(noun.router)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

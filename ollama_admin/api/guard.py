@@ -143,7 +143,7 @@ class Guard:
         for name in ("authorization", "x-api-key"):
             if len(headers.getlist(name)) > 1:
                 raise Refused(400, f"the header {name} is given twice")
-        refuse_query(scope["query_string"])
+        refuse_query(scope["query_string"], may_name_one=scope["path"] == "/api/usage")
         return await self._access.key_of(scope)
 
     def _refuse_large(self, path: str, headers: Headers) -> None:

@@ -1,11 +1,11 @@
 """`/api/keys`: who may ask, for what, and until when."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
@@ -13,6 +13,7 @@ from ollama_admin.api.problems import JSONDocument
 from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors, needs, page
 from ollama_admin.documents import document
 from ollama_admin.domain.keys import Right
+from ollama_admin.domain.times import point_ahead
 from ollama_admin.services.key_columns import CLEARABLE
 from ollama_admin.services.keys import LONGEST_OVERLAP
 
@@ -41,7 +42,7 @@ class _KeyColumns(schemas.Strict):
         None, ge=1, le=schemas.ID_LIMIT, description="in and out, in a day of UTC"
     )
     weight: int | None = Field(None, ge=1, le=schemas.INT_LIMIT)
-    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    expires_at: schemas.Time | None = None
     note: str | None = Field(None, max_length=500)
 
 
@@ -104,6 +105,14 @@ class IssuedKey(Key):
     key: str = Field(description="its text, shown this once")
 
 
+def _columns(given: _KeyColumns) -> dict[str, Any]:
+    """The columns that are given; a time as the command line takes it."""
+    columns = given.model_dump(exclude_unset=True)
+    if columns.get("expires_at") is not None:
+        columns["expires_at"] = point_ahead(columns["expires_at"], datetime.now(UTC))
+    return columns
+
+
 def _answers(status: int, shape: Any, failures: Responses) -> Responses:
     answered: Responses = {status: {"model": shape}}
     return answered | failures
@@ -129,7 +138,7 @@ async def list_keys(
 )
 async def add_key(client: ClientDep, new: NewKey) -> Response:
     """Make a key. Its text is in this answer and nowhere else."""
-    issued = await client.keys.add(**new.model_dump(exclude_unset=True))
+    issued = await client.keys.add(**_columns(new))
     return JSONDocument(document(issued), 201, {"Location": f"/api/keys/{issued.key.id}"})
 
 
@@ -152,7 +161,7 @@ async def change_key(
     client: ClientDep, key_id: KeyId, change: KeyChange, options: Annotated[Forced, Query()]
 ) -> Response:
     """Change what is given and nothing else."""
-    given = change.model_dump(exclude_unset=True)
+    given = _columns(change)
     clear = [name for name, value in given.items() if value is None and name in CLEARABLE]
     columns = {name: value for name, value in given.items() if value is not None}
     changed = await client.keys.update(key_id, clear=clear, force=options.force, **columns)

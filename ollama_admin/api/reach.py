@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
@@ -16,8 +17,10 @@ from ollama_admin.documents import document
 from ollama_admin.domain.callers import Caller, Way
 from ollama_admin.domain.keys import Key, Right
 from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.domain.times import point_in_time
 from ollama_admin.gateway.access import KEY, require
 from ollama_admin.gateway.headers import client_of as client_name
+from ollama_admin.gateway.refusals import Refused
 from ollama_admin.rules.access import rights_of
 from ollama_admin.rules.affinity import affinity_key
 
@@ -69,6 +72,9 @@ def key_of(request: Request) -> Key:
     return key
 
 
+KeyDep = Annotated[Key, Depends(key_of)]
+
+
 def terms_of(request: Request) -> dict[str, Any]:
     """On which terms a request is answered that does not say so itself."""
     key = key_of(request)
@@ -87,19 +93,32 @@ def affinity_of(request: Request, path: str, asked: GenerateRequest) -> bytes | 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a key needs for a route. Every route says it; None is open to all, with a key or
-    without.
+    without. `other` is a right that will do, too.
     """
 
     right: Right | None
+    other: Right | None = None
 
     async def __call__(self, request: Request) -> None:
-        if self.right is not None:
+        if self.right is None:
+            return
+        if self.other is not None and key_of(request).may(self.other):
+            return
+        try:
             require(request.scope[KEY], self.right)
+        except Refused:
+            if self.right in _CHANGING:
+                what = f"{request.method} {request.url.path}"
+                await client_of(request).audit.record("request", what, "forbidden")
+            raise
 
 
-def needs(right: Right | None) -> list[Any]:
+_CHANGING = (Right.MANAGE, Right.ADMIN)
+
+
+def needs(right: Right | None, other: Right | None = None) -> list[Any]:
     """The decision who may come in at a route, for its `dependencies`."""
-    return [Depends(Needs(right))]
+    return [Depends(Needs(right, other))]
 
 
 async def need_database(client: ClientDep) -> None:
@@ -119,6 +138,13 @@ def errors(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]
         status: {"model": schemas.Problem, "description": _MEANINGS[status]}
         for status in sorted(every)
     }
+
+
+def moment(text: str | None) -> datetime | None:
+    """The time that a query names; InvalidInput for a text that is none."""
+    if text is None:
+        return None
+    return point_in_time(text, datetime.now(UTC))
 
 
 async def page(request: Request, rows: Sequence[Any], limit: int) -> Response:

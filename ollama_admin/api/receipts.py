@@ -9,9 +9,10 @@ from pydantic import BaseModel
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
-from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, errors, needs, rendered
+from ollama_admin.api.reach import NEEDS_DATABASE, ClientDep, KeyDep, errors, needs, rendered
 from ollama_admin.documents import document
 from ollama_admin.domain.keys import Right
+from ollama_admin.services.receipts import no_receipt
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["receipts"])
 
@@ -60,12 +61,15 @@ _SHOWN: dict[int | str, dict[str, Any]] = {200: {"model": Receipt}}
 
 @router.get(
     "/api/receipts/{receipt_id}",
-    dependencies=needs(Right.READ),
+    dependencies=needs(Right.ASK, Right.READ),
     responses=_SHOWN | errors(404),
 )
-async def show(client: ClientDep, receipt_id: ReceiptId) -> Response:
+async def show(client: ClientDep, key: KeyDep, receipt_id: ReceiptId) -> Response:
     """One receipt, by its id or by the `X-Request-Id` of the answer that it is for. It is written
-    soon after the answer, when the build was looked at.
+    soon after the answer, when the build was looked at. Who may only ask sees those of the own key.
     """
     receipt = await client.receipts.show(receipt_id)
+    is_own = receipt.key is not None and receipt.key.id == key.id
+    if not is_own and not key.may(Right.READ):
+        raise no_receipt(receipt_id)
     return await rendered(lambda: document(receipt))

@@ -44,6 +44,14 @@ _NAME = {
 QueryWord = Annotated[
     Annotated[str, Field(min_length=1, max_length=100)] | None, WithJsonSchema(_WORD)
 ]
+# a time or an age, as the command line takes it
+Time = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=100, description="2026-01-31, 2026-01-31T12:00Z (UTC), or 90d, 24h"
+    ),
+]
+QueryTime = Annotated[Time | None, WithJsonSchema({"type": "string", "minLength": 1})]
 QueryName = Annotated[
     Annotated[str, Field(min_length=1, max_length=500)] | None, WithJsonSchema(_NAME)
 ]

@@ -36,6 +36,11 @@ COMMANDS = {
     "generate": ("generate", "Answer a prompt from exactly the named model."),
     "pin": ("pins", "Fix which build a model name means, on every server."),
     "key": ("keys", "Say who may ask `serve`, for what, and until when."),
+    "usage": (
+        "usage",
+        "Show what each key used on each day of UTC: requests, and tokens in and out.",
+    ),
+    "audit": ("audit", "Show who changed what: servers, pins, keys, secrets, receipts."),
     "receipts": ("receipts", "Show what became of requests, one by one or added up."),
     "import-env": ("import_env", "Import servers from legacy .env files."),
     "migrate": ("migrate", "Bring the database schema up to date."),

@@ -87,6 +87,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "key rotate": ("ollama-admin key rotate team --overlap 7d",),
     "key revoke": ("ollama-admin key revoke team",),
     "key remove": ("ollama-admin key remove team --yes",),
+    "usage": (
+        "ollama-admin usage --since 7d",
+        "ollama-admin usage --key team --csv > usage.csv",
+    ),
+    "audit": ("ollama-admin audit list --since 7d",),
+    "audit list": (
+        "ollama-admin audit list --since 7d",
+        "ollama-admin audit list --action key -o json",
+        "ollama-admin audit list --refused",
+    ),
     "receipts": (
         "ollama-admin receipts list --since 24h --failed",
         "ollama-admin receipts stats --model llama3.2:3b",
@@ -97,8 +107,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin receipts list --sort total",
     ),
     "receipts show": ("ollama-admin receipts show 17",),
-    "receipts stats": ("ollama-admin receipts stats --model llama3.2:3b --since 7d",),
-    "receipts prune": ("ollama-admin receipts prune --before 30d --yes",),
+    "receipts stats": (
+        "ollama-admin receipts stats --model llama3.2:3b --since 7d",
+        "ollama-admin receipts stats --by key",
+    ),
+    "receipts prune": (
+        "ollama-admin receipts prune --before 30d --dry-run",
+        "ollama-admin receipts prune --before 30d --yes",
+    ),
     "import-env": (
         "ollama-admin import-env --dry-run .env",
         "ollama-admin import-env .env --discover",

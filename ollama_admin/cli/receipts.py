@@ -8,7 +8,13 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption, YesOption, complete_model, complete_server
+from ollama_admin.cli.options import (
+    OutputOption,
+    YesOption,
+    complete_key,
+    complete_model,
+    complete_server,
+)
 from ollama_admin.cli.ordering import (
     LimitOption,
     ReverseOption,
@@ -22,7 +28,7 @@ from ollama_admin.cli.views.receipts import (
     print_receipt_sums,
     print_receipts,
 )
-from ollama_admin.domain.receipts import SORTS
+from ollama_admin.domain.receipts import GROUPS, SORTS
 from ollama_admin.domain.times import point_in_time
 from ollama_admin.errors import InvalidInput
 
@@ -51,6 +57,15 @@ ModelFilter = Annotated[
         "--model", metavar="M", help="Only for this model.", autocompletion=complete_model
     ),
 ]
+KeyFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="K",
+        help="Only of this key, by id or name; also a removed one.",
+        autocompletion=complete_key,
+    ),
+]
 SinceOption = Annotated[
     str | None,
     typer.Option(
@@ -66,6 +81,7 @@ def list_receipts(
     context: typer.Context,
     server: ServerFilter = None,
     model: ModelFilter = None,
+    key: KeyFilter = None,
     since: SinceOption = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only those that ended with an error.")
@@ -84,7 +100,13 @@ def list_receipts(
     start = _time(since)
     rows = shell.run(
         lambda client: client.receipts.list(
-            server=server, model=model, since=start, failed=failed, limit=limit, sort=sort
+            server=server,
+            model=model,
+            key=key,
+            since=start,
+            failed=failed,
+            limit=limit,
+            sort=sort,
         )
     )
     shell.show(rows, partial(print_receipts, limit=limit, is_sorted=sort is not None))
@@ -111,7 +133,11 @@ def stats(
     context: typer.Context,
     server: ServerFilter = None,
     model: ModelFilter = None,
+    key: KeyFilter = None,
     since: SinceOption = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="GROUP", help=f"For each {', '.join(GROUPS)} instead.")
+    ] = None,
     sort: Annotated[
         str | None, typer.Option(metavar="FIELD", help=f"By {', '.join(SUMS_SORTABLE)}.")
     ] = None,
@@ -127,8 +153,12 @@ def stats(
     shell = shell_of(context, output)
     start, field = _time(since), field_of(SUMS_SORTABLE, sort)
     require_limit(limit)
-    sums = shell.run(lambda client: client.receipts.stats(server=server, model=model, since=start))
-    shell.show(sorted_by(sums, field, reverse=reverse)[:limit], print_receipt_sums)
+    sums = shell.run(
+        lambda client: client.receipts.stats(
+            server=server, model=model, key=key, since=start, by=by
+        )
+    )
+    shell.show(sorted_by(sums, field, reverse=reverse)[:limit], partial(print_receipt_sums, by=by))
 
 
 @app.command("prune")
@@ -138,12 +168,20 @@ def prune(
         str | None,
         typer.Option(metavar="T", help="Older than this, written as in --since; 90d by default."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many there are, and delete none.")
+    ] = False,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Delete old receipts. `migrate` deletes those older than 90 days, too."""
     shell = shell_of(context, output)
     end = _time(before)
+    if dry_run:
+        old = shell.run(lambda client: client.receipts.count_before(end))
+        noun = "receipt" if old == 1 else "receipts"
+        shell.show_done({"pruned": 0, "would_prune": old}, f"{old} {noun} would be deleted")
+        return
     if not yes:
         shell.confirm(f"Delete all receipts older than {before or '90d'} from the database?")
     count = shell.run(lambda client: client.receipts.prune(before=end))

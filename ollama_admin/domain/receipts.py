@@ -10,6 +10,8 @@ from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.domain.values import fields_of
 
+# what receipts can be added up by
+GROUPS = ("key", "model", "server", "day")
 # what receipts can be sorted by, and the column that holds it
 SORTS = {
     "total": "total_ms",
@@ -65,11 +67,15 @@ class ReceiptStats:
     """Receipts of one model on one server, added up. Sums and times are None where no receipt tells
     them.
 
-    `tokens_per_second` is weighted by time: all tokens over all the time that they took.
+    `tokens_per_second` is weighted by time: all tokens over all the time that they took. Added up
+    `by` something else, that alone tells whose they are, in `model`, `server`, `key` or `day`.
     """
 
+    by: str | None = None
     model: str | None
     server: ServerRef | None
+    key: KeyRef | None = None
+    day: str | None = None
     count: int
     failures: int
     prompt_tokens: int | None
@@ -77,3 +83,25 @@ class ReceiptStats:
     tokens_per_second: float | None
     time_to_first_token_p50_ms: int | None
     time_to_first_token_p95_ms: int | None
+
+    def document(self) -> dict[str, Any]:
+        values = fields_of(self)
+        own = ("model", "server") if self.by is None else (self.by,)
+        left_out = {"by", *GROUPS}.difference(own)
+        return {name: value for name, value in values.items() if name not in left_out}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a key used on a day of UTC; `key` is None for requests that came without HTTP.
+
+    `estimated_tokens` are those of `output_tokens` that nothing told, and that were counted.
+    """
+
+    day: str
+    key: KeyRef | None
+    requests: int
+    failures: int
+    prompt_tokens: int
+    output_tokens: int
+    estimated_tokens: int

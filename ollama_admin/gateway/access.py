@@ -26,8 +26,9 @@ PLACEHOLDERS = frozenset((b"", b"ollama", b"ollama-local", b"none"))
 CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"cookie", b"proxy-authorization"))
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _IN_QUERY = re.compile(
-    rb"(?:^|[&;])(?:api[_-]?key|access_token|token|key)=|oadm_[0-9a-f]{8}_", re.IGNORECASE
+    rb"(?:^|[&;])(?:api[_-]?key|access_token|token)=|oadm_[0-9a-f]{8}_", re.IGNORECASE
 )
+_NAMED_KEY = re.compile(rb"(?:^|[&;])key=", re.IGNORECASE)
 _HINT = (
     "send it as Authorization: Bearer KEY, as x-api-key, as the password of Basic, or in the URL: "
     "/k/KEY/"
@@ -102,9 +103,11 @@ def require(key: Key, right: Right) -> None:
         )
 
 
-def refuse_query(query: bytes) -> None:
-    """Refused where a key stands in the query, which logs of proxies and pages keep."""
-    if _IN_QUERY.search(query):
+def refuse_query(query: bytes, *, may_name_one: bool = False) -> None:
+    """Refused where a key stands in the query, which logs of proxies and pages keep. It may be the
+    name of one where `may_name_one` says so.
+    """
+    if _IN_QUERY.search(query) or (_NAMED_KEY.search(query) and not may_name_one):
         raise Refused(400, "a key is not taken from the query of a URL", _HINT)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ollama_admin.client import Client
-from ollama_admin.domain.callers import Rights
-from ollama_admin.domain.keys import masked
+from ollama_admin.domain.callers import Caller, Rights, Way
+from ollama_admin.domain.keys import Right, masked
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway import cors
 from ollama_admin.gateway.access import KEY, Access, refuse_query, require
@@ -48,6 +48,7 @@ class Gateway:
         log: Callable[[str], None],
         log_failure: Callable[[str], None],
     ) -> None:
+        self._client = client
         self._rest = rest
         self._access = access
         self._rights = rights
@@ -109,10 +110,19 @@ class Gateway:
         """Let in who has a key with the right to it."""
         place, scope = exchange.place, exchange.scope
         key = await self._access.key_of(scope, place.key)
-        if kind is not None:
-            require(key, place.right(kind))
         exchange.key, exchange.rights = key, rights_of(key, self._rights)
+        if kind is not None:
+            await self._require(exchange, place.right(kind))
         scope[ADMITTED], scope[KEY] = True, key
+
+    async def _require(self, exchange: Exchange, right: Right) -> None:
+        """Refused without the right; of a change that is in the audit."""
+        key, place = exchange.key, exchange.place
+        if right is Right.MANAGE and not key.may(right):
+            caller = Caller(way=Way.API, rights=exchange.rights, key=key)
+            what = f"{exchange.scope['method']} /servers/{place.server}{place.path}"
+            await self._client.for_caller(caller).audit.record("request", what, "forbidden")
+        require(key, right)
 
 
 def _not_served(exchange: Exchange) -> Refused:

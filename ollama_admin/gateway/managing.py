@@ -2,11 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
 from ollama_admin.client import Client
+from ollama_admin.domain.audit import OK
+from ollama_admin.domain.callers import Caller, Way
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.relayed import RelayedCall
 from ollama_admin.errors import AdminError
@@ -69,10 +71,23 @@ class Managing:
             await pass_to_server(exchange, self._passages, server, call)
         finally:
             self._discover(server_of(server))
+            self._begin(self._recorded(exchange, server, call))
+
+    async def _recorded(self, exchange: Exchange, server: str, call: RelayedCall) -> None:
+        """Write into the audit what became of it."""
+        caller = Caller(way=Way.API, rights=exchange.rights, key=exchange.key)
+        outcome = OK if exchange.status < 400 else f"status {exchange.status}"
+        if call.method != "HEAD":
+            verb = call.path.removeprefix("/api/").partition("/")[0]
+            subject = f"model {call.model} on server {server}"
+            await self._client.for_caller(caller).audit.record(f"model.{verb}", subject, outcome)
 
     def _discover(self, server: int | str) -> None:
         """Read again what the server holds, while the client goes on."""
-        task = asyncio.get_running_loop().create_task(self._discovered(server))
+        self._begin(self._discovered(server))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

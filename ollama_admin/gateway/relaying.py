@@ -97,9 +97,7 @@ class Relaying:
             return
         affinity = None
         if len(planned.plan.candidates) > 1:
-            path, given = exchange.place.path, exchange.scope["headers"]
-            key_id = str(exchange.key.id)
-            affinity = affinity_key(path, given, look.document, key_id=key_id)
+            affinity = _affinity(exchange, look)
         call = call_of(
             exchange,
             body,
@@ -230,6 +228,11 @@ def call_of(
         client=exchange.client,
         counted=counted,
     )
+
+
+def _affinity(exchange: Exchange, look: Look) -> bytes | None:
+    path, given = exchange.place.path, exchange.scope["headers"]
+    return affinity_key(path, given, look.document, key_id=str(exchange.key.id))
 
 
 async def _pass_on(exchange: Exchange, refusal: Refusal) -> None:

@@ -39,8 +39,21 @@ _VALUES: Mapping[str, Kind] = {
     "timeout": NUMBER,
     "concurrency": WHOLE,
     "since": TIME,
+    "key": SERVER,
     "before": TIME,
     "receipt": SERVER,
+    "by": TEXT,
+    "who": TEXT,
+    "action": TEXT,
+    "allow_remote": FLAG,
+    "allow_truncate": FLAG,
+    "anonymous": FLAG,
+    "max_concurrent": WHOLE,
+    "weight": WHOLE,
+    "requests_per_minute": WHOLE,
+    "tokens_per_day": WHOLE,
+    "expires_at": TIME,
+    "note": TEXT,
 }
 _LISTS: Mapping[str, Kind] = {
     "servers": SERVER,
@@ -49,6 +62,9 @@ _LISTS: Mapping[str, Kind] = {
     "files": PATH,
     "messages": OBJECT,
     "tools": OBJECT,
+    "can": TEXT,
+    "models": TEXT,
+    "networks": TEXT,
 }
 
 

@@ -24,6 +24,7 @@ from ollama_admin.legacy.credentials import AUTH_CONFIG, AUTH_TYPE, HEADERS
 from ollama_admin.legacy.plan import Counts, Plan, Spot, plan
 from ollama_admin.legacy.reader import Legacy, read
 from ollama_admin.legacy.servers import PlanEntry
+from ollama_admin.services.audit import Audit, Told
 from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
@@ -60,9 +61,10 @@ class EnvImport:
     shows a secret.
     """
 
-    def __init__(self, db: Database, auth: UpstreamAuth) -> None:
+    def __init__(self, db: Database, auth: UpstreamAuth, audit: Audit) -> None:
         self._db = db
         self._auth = auth
+        self._audit = audit
 
     async def run(
         self,
@@ -88,8 +90,20 @@ class EnvImport:
             return _result(legacy, planned, planned.deletable_now)
         if legacy.errors and not skip_errors:
             raise all_of(legacy.errors)
-        planned, server_ids = await self._db.write(_plan_and_apply, self._auth, legacy, update)
+        planned, server_ids = await self._audit.change(
+            "import-env",
+            "files",
+            lambda connection: _plan_and_apply(connection, self._auth, legacy, update),
+            lambda result: _told_of(paths, result[1]),
+            makes=True,
+        )
         return _result(legacy, planned, planned.deletable, planned.new, server_ids)
+
+
+def _told_of(paths: Sequence[Path], server_ids: Sequence[int]) -> Told | None:
+    if not server_ids:
+        return None
+    return Told(subject=", ".join(map(str, paths)), after={"servers": list(server_ids)})
 
 
 def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legacy:

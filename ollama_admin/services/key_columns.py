@@ -8,6 +8,7 @@ from ollama_admin.domain import keys
 from ollama_admin.domain.keys import Key, Right
 from ollama_admin.domain.names import MODEL_NAME_LIMIT, server_name
 from ollama_admin.errors import InvalidInput
+from ollama_admin.rules import arguments
 from ollama_admin.services.server_columns import within
 
 BIG_LIMIT = 2**63 - 1
@@ -38,6 +39,7 @@ _FOR_STRANGERS = (Right.ASK, Right.READ)  # what those without a key may be allo
 
 def new_values(clear: Sequence[str] = (), **given: Any) -> dict[str, Any]:
     """The columns that are given, checked, and those that are to be emptied."""
+    arguments.check(clear=clear, **given)
     values = {
         column: _CHECKS[column](value) for column, value in given.items() if value is not None
     }
@@ -119,7 +121,7 @@ def _few(values: Sequence[str]) -> list[str]:
 
 def _tokens(value: int) -> int:
     if type(value) is not int or not 1 <= value <= BIG_LIMIT:
-        raise InvalidInput(f"tokens_per_day is a whole number from 1 on, not {value!a}")
+        raise InvalidInput(f"tokens_per_day must be a whole number from 1 on, not {value!a}")
     return value
 
 

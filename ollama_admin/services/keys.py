@@ -7,7 +7,9 @@ from typing import Any, Unpack
 
 from ollama_admin.domain.keys import IssuedKey, Key, KeyColumns, Right, new_public_id, new_secret
 from ollama_admin.errors import Conflict, InvalidInput
+from ollama_admin.rules import arguments
 from ollama_admin.services import key_columns
+from ollama_admin.services.audit import Audit, Told
 from ollama_admin.store import keys as store
 from ollama_admin.store.database import Database
 
@@ -18,8 +20,9 @@ _LOOKS_LIKE_ONE = "oadm_"
 class Keys:
     """Every change is in force within a second, in every process."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, audit: Audit) -> None:
         self._db = db
+        self._audit = audit
 
     async def add(self, *, name: str, **columns: Unpack[KeyColumns]) -> IssuedKey:
         """Make a key, which may ask if nothing is said of its rights. Its text is given back now
@@ -30,7 +33,13 @@ class Keys:
         made = new_secret(public_id)
         row = key_columns.new_values(name=name, **columns)
         row = dict(key_columns.DEFAULTS) | row | {"public_id": public_id, "secret_hash": made.hash}
-        key = await self._db.write(_add, row)
+        key = await self._audit.change(
+            "key.add",
+            name,
+            lambda connection: _add(connection, row),
+            lambda added: Told(subject=_called(added), after=added),
+            makes=True,
+        )
         return IssuedKey(key=key, text=made.text)
 
     async def list(self) -> list[Key]:
@@ -39,6 +48,7 @@ class Keys:
 
     async def show(self, key: int | str) -> Key:
         """The key with this id or name; raises NotFound."""
+        arguments.need(key=key)
         return await self._db.read(_find, key)
 
     async def update(
@@ -55,8 +65,8 @@ class Keys:
         """
         values = key_columns.new_values(clear, name=name, **columns)
         if not values:
-            raise InvalidInput("nothing to change was given", "see: ollama-admin key update --help")
-        return await self._db.change(_change, key, values, force=force)
+            raise InvalidInput("no change was given", "see: ollama-admin key update --help")
+        return await self._changed("key.update", key, values, force=force)
 
     async def rotate(self, key: int | str, *, overlap: timedelta = timedelta(0)) -> IssuedKey:
         """Give a key another text; the one before is taken until `overlap` is over. Its id, limits
@@ -64,19 +74,40 @@ class Keys:
         """
         if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
             raise InvalidInput(f"an overlap is from 0 to {LONGEST_OVERLAP.days} days")
-        return await self._db.change(_rotate, key, overlap)
+        return await self._audit.change(
+            "key.rotate",
+            key,
+            lambda connection: _rotate(connection, key, overlap),
+            lambda issued: Told(subject=_called(issued.key), after=issued.key),
+        )
 
     async def revoke(self, key: int | str, *, force: bool = False) -> Key:
         """Take a key's text no more; only `rotate` gives it another one. Raises Conflict for the
         last key that may administrate, without `force`.
         """
-        return await self._db.change(_change, key, _REVOKED, force=force)
+        return await self._changed("key.revoke", key, _REVOKED, force=force)
 
     async def remove(self, key: int | str, *, force: bool = False) -> Key:
         """Delete a key; gives back what it was. Receipts keep its name. Raises Conflict as `revoke`
         does.
         """
-        return await self._db.change(_remove, key, force=force)
+        return await self._audit.change(
+            "key.remove",
+            key,
+            lambda connection: _remove(connection, key, force=force),
+            lambda removed: Told(subject=_called(removed), before=removed),
+        )
+
+    async def _changed(
+        self, action: str, key: int | str, values: dict[str, Any], *, force: bool
+    ) -> Key:
+        _, after = await self._audit.change(
+            action,
+            key,
+            lambda connection: _change(connection, key, values, force=force),
+            lambda rows: Told(subject=_called(rows[1]), before=rows[0], after=rows[1]),
+        )
+        return after
 
 
 _REVOKED = {
@@ -85,6 +116,10 @@ _REVOKED = {
     "old_secret_hash": None,
     "old_secret_expires_at": None,
 }
+
+
+def _called(key: Key) -> str:
+    return f"key {key.id}, {key.name}"
 
 
 def _find(connection: Any, key: int | str) -> Key:
@@ -103,13 +138,16 @@ def _add(connection: Any, row: dict[str, Any]) -> Key:
     return key
 
 
-def _change(connection: Any, key: int | str, values: dict[str, Any], *, force: bool) -> Key:
+def _change(
+    connection: Any, key: int | str, values: dict[str, Any], *, force: bool
+) -> tuple[Key, Key]:
+    """The row before and after."""
     store.hold_all(connection)
     before = _find(connection, key)
     after = store.change(connection, before.id, values)
     key_columns.check_together(after)
     _require_administrator(connection, before, after, force=force)
-    return after
+    return before, after
 
 
 def _rotate(connection: Any, key: int | str, overlap: timedelta) -> IssuedKey:

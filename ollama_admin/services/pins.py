@@ -9,6 +9,7 @@ from ollama_admin.domain.pins import CheckedPin, Pin
 from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
 from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
+from ollama_admin.services.audit import Audit, Told
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store
 from ollama_admin.store import servers as store_servers
@@ -19,9 +20,10 @@ PAIRS = 20  # of server and digest in one message
 
 
 class Pins:
-    def __init__(self, db: Database, note: Callable[[str], None]) -> None:
+    def __init__(self, db: Database, note: Callable[[str], None], audit: Audit) -> None:
         self._db = db
         self._note = note
+        self._audit = audit
 
     async def set(
         self, name: str, *, digest: str | None = None, server: int | str | None = None
@@ -40,7 +42,13 @@ class Pins:
         prefix = None
         if digest is not None:
             prefix = digest_prefix(digest)
-        pin, holdings = await self._db.write(_set, name, prefix, server)
+        pin, holdings = await self._audit.change(
+            "pin.set",
+            name,
+            lambda connection: _set(connection, name, prefix, server),
+            lambda result: _told_of(result[0]),
+            makes=True,
+        )
         pinned = [holding for holding in holdings if holding.digest == pin.digest]
         if not any(holding.counts for holding in pinned):
             self._note(f"no active server is known to have build {short(pin.digest)} of {pin.name}")
@@ -58,10 +66,21 @@ class Pins:
     async def remove(self, name: str) -> Pin:
         """Let a name mean again what each server says; gives back what was pinned."""
         arguments.need(name=name)
-        removed = await self._db.change(store.remove, names.model_name(name))
+        key = names.model_name(name)
+        removed = await self._audit.change(
+            "pin.remove",
+            name,
+            lambda connection: store.remove(connection, key),
+            lambda pin: None if pin is None else Told(subject=f"pin {pin.name}", before=pin),
+        )
         if removed is None:
             raise NotFound(f"no pin of {name!r}", "list them with: ollama-admin pin list")
         return removed
+
+
+def _told_of(pin: Pin) -> Told:
+    before = None if pin.before is None else {"digest": pin.before}
+    return Told(subject=f"pin {pin.name}", before=before, after={"digest": pin.digest})
 
 
 def _set(

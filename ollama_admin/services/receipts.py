@@ -2,22 +2,26 @@
 
 from datetime import UTC, datetime, timedelta
 
-from ollama_admin.domain.receipts import SORTS, Receipt, ReceiptStats
-from ollama_admin.errors import InvalidInput
+from ollama_admin.domain.keys import KeyRef
+from ollama_admin.domain.receipts import GROUPS, SORTS, Receipt, ReceiptStats, Usage
+from ollama_admin.errors import InvalidInput, NotFound
 from ollama_admin.rules import arguments
+from ollama_admin.services.audit import Audit, Told
 from ollama_admin.store import receipt_sums
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.receipts import Wanted
 
 KEPT = timedelta(days=90)  # migrating deletes receipts that are older, and so does prune
+SHOWN = timedelta(days=30)
 LIMIT = 50  # receipts that are listed when no number is given
 MOST = 2**31 - 1
 
 
 class Receipts:
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, audit: Audit) -> None:
         self._db = db
+        self._audit = audit
 
     async def stats(
         self,
@@ -25,11 +29,38 @@ class Receipts:
         server: int | str | None = None,
         model: str | None = None,
         since: datetime | None = None,
+        key: int | str | None = None,
+        by: str | None = None,
     ) -> list[ReceiptStats]:
-        """Counts, tokens and times of each model on each server, the most used first."""
-        arguments.check(server=server, model=model, since=since)
-        wanted = Wanted(server=server, model=model, since=_aware(since))
-        return await self._db.read(receipt_sums.stats, wanted)
+        """Counts, tokens and times of each model on each server, or of each of `by`, one of
+        `GROUPS`; the most used first.
+        """
+        arguments.check(by=by)
+        if by is not None and by not in GROUPS:
+            raise InvalidInput(f"cannot add up by {by!a}", f"choose from: {', '.join(GROUPS)}")
+        arguments.check(server=server, model=model, since=since, key=key)
+        wanted = Wanted(server=server, model=model, since=_aware(since), key=key)
+        return await self._db.read(receipt_sums.stats, wanted, by)
+
+    async def usage(
+        self,
+        *,
+        key: int | str | None = None,
+        of: KeyRef | None = None,
+        since: datetime | None = None,
+    ) -> list[Usage]:
+        """What each key used on each day of UTC, the newest first; default: of 30 days. `key` is an
+        id or a name, `of` the very key.
+        """
+        arguments.check(key=key, since=since)
+        start = _aware(since) or datetime.now(UTC) - SHOWN
+        return await self._db.read(receipt_sums.usage, Wanted(key=key, of=of, since=start))
+
+    async def count_before(self, before: datetime | None = None) -> int:
+        """How many receipts `prune` would delete."""
+        arguments.check(before=before)
+        oldest = _aware(before) or datetime.now(UTC) - KEPT
+        return await self._db.read(store.count_before, oldest)
 
     async def prune(self, *, before: datetime | None = None) -> int:
         """Delete the receipts that are older than `before` (default: 90 days ago); gives back how
@@ -37,7 +68,12 @@ class Receipts:
         """
         arguments.check(before=before)
         oldest = _aware(before) or datetime.now(UTC) - KEPT
-        return await self._db.change(store.delete_before, oldest)
+        return await self._audit.change(
+            "receipts.prune",
+            oldest,
+            lambda connection: store.delete_before(connection, oldest),
+            lambda count: Told(subject="receipts", after={"before": oldest, "pruned": count}),
+        )
 
     async def list(
         self,
@@ -48,19 +84,20 @@ class Receipts:
         failed: bool = False,
         limit: int = LIMIT,
         sort: str | None = None,
+        key: int | str | None = None,
     ) -> list[Receipt]:
         """Receipts, the newest first, or those first that have most of `sort`, one of `SORTS`;
         `limit` at most.
 
-        `server` is an id or a name, also of one that was removed; `failed` leaves out what was
-        answered.
+        `server` and `key` are an id or a name, also of one that was removed; `failed` leaves out
+        what was answered.
         """
         if type(limit) is not int or not 1 <= limit <= MOST:
             raise InvalidInput(f"the limit must be a whole number from 1 to {MOST}, not {limit!a}")
         if sort is not None and sort not in SORTS:
             raise InvalidInput(f"cannot sort by {sort!a}", f"choose from: {', '.join(SORTS)}")
-        arguments.check(server=server, model=model, since=since)
-        wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed)
+        arguments.check(server=server, model=model, since=since, key=key)
+        wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed, key=key)
         return await self._db.read(store.newest, wanted, limit, sort=sort)
 
     async def show(self, receipt: int | str) -> Receipt:
@@ -69,6 +106,11 @@ class Receipts:
         """
         arguments.need(receipt=receipt)
         return await self._db.read(store.find, receipt)
+
+
+def no_receipt(receipt_id: str) -> NotFound:
+    """The error for a receipt that is not there, or is not to be seen."""
+    return store.no_receipt(receipt_id)
 
 
 def _aware(time: datetime | None) -> datetime | None:

@@ -45,6 +45,7 @@ class Registry:
         self._longest = longest
         self._idle = idle
         self._clock = clock
+        self._random = random.Random()  # noqa: S311 (jitter; a caller's own random numbers stay)
         self.revision: int | None = None
         self._known = _Known()
         self._watch: asyncio.Task[None] | None = None
@@ -178,7 +179,7 @@ class Registry:
                 await self._look()
             finally:
                 self._looked.set()
-            await asyncio.sleep(self._every * random.uniform(0.8, 1.2))  # noqa: S311 (jitter)
+            await asyncio.sleep(self._every * self._random.uniform(0.8, 1.2))
             if self._is_asked:
                 self._is_asked = False
                 asked = self._clock()

@@ -34,10 +34,17 @@ if TYPE_CHECKING:
 
 
 # in the order in which they are opened, if they are
-_CLOSED = (
-    *("registry", "keyring", "key_limits", "recorder", "slots"),
-    *("http", "raw_http", "lists", "loads"),
-)
+_CLOSED = [
+    "registry",
+    "keyring",
+    "key_limits",
+    "recorder",
+    "slots",
+    "http",
+    "raw_http",
+    "lists",
+    "loads",
+]
 
 
 class Resources:

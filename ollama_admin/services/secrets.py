@@ -1,6 +1,6 @@
 """What is stored encrypted, and the change of its key."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from ollama_admin.domain import urls
 from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import SECRET_FIELDS, Server
 from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
+from ollama_admin.services.audit import Audit, Told
 from ollama_admin.services.upstream_auth import ROTATIONS
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store
@@ -35,9 +36,10 @@ class SecretsStatus:
 class StoredSecrets:
     """Credentials as they are stored: whether they can be read, and the change of their key."""
 
-    def __init__(self, db: Database, settings: Settings) -> None:
+    def __init__(self, db: Database, settings: Settings, audit: Audit) -> None:
         self._db = db
         self._settings = settings
+        self._audit = audit
 
     async def status(self) -> SecretsStatus:
         """Count what is stored, by whether it can be read; no value is part of the result."""
@@ -86,16 +88,22 @@ class StoredSecrets:
         keys in their settings.
         """
         if not self._has_own_key:
-            await self._db.write(_reseal, Vault(load_keys(self._settings)))
+            vault = Vault(load_keys(self._settings))
+            await self._rotated(lambda connection: _reseal(connection, vault))
             return await self.status()
         if not own_key_file(self._settings).exists() and not (await self.status()).secrets:
             raise InvalidInput(
                 "there is no secret and no key yet", "storing the first secret makes a key"
             )
         newest = new_key()
-        await self._db.write(self._add_key, newest)
+        await self._rotated(lambda connection: self._add_key(connection, newest))
         await self._db.write(self._drop_older_keys, newest)
         return await self.status()
+
+    async def _rotated(self, work: Callable[[Any], None]) -> None:
+        await self._audit.change(
+            "secrets.rotate", "secrets", work, lambda _: Told(subject="secrets"), makes=True
+        )
 
     def _add_key(self, connection: Any, newest: Secret) -> None:
         """Seal all rows with a new key; from before the commit, both keys are in the file."""

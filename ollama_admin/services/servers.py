@@ -18,6 +18,7 @@ from ollama_admin.domain.values import Given
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
 from ollama_admin.services import server_columns
+from ollama_admin.services.audit import Audit, Told
 from ollama_admin.services.checks import check_result, version_of
 from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
 from ollama_admin.services.tasks import Batches, WorkLimit
@@ -45,9 +46,15 @@ class Servers:
     """`connect` makes an endpoint; it is a function so that HTTP is loaded when first used."""
 
     def __init__(
-        self, db: Database, connect: Connect, auth: UpstreamAuth, note: Callable[[str], None]
+        self,
+        db: Database,
+        connect: Connect,
+        auth: UpstreamAuth,
+        note: Callable[[str], None],
+        audit: Audit,
     ) -> None:
         self._db = db
+        self._audit = audit
         self._connect = connect
         self._auth = auth
         self._note = note
@@ -96,7 +103,13 @@ class Servers:
             sealed = self._auth.columns(credentials, new.url)
             return store.add(connection, replace(new, **sealed))
 
-        return await self._db.write(insert)
+        return await self._audit.change(
+            "server.add",
+            new.name,
+            insert,
+            lambda row: Told(subject=_called(row), after=row),
+            makes=True,
+        )
 
     async def list(self, *, capability: str | None = None) -> list[Server]:
         """Every row, inactive ones too, in the order in which servers are chosen."""
@@ -210,7 +223,12 @@ class Servers:
         arguments.check(auth_config=given.auth_config, headers=given.headers)
         if not values and given.is_nothing:
             raise InvalidInput("no change was given", "see: ollama-admin server update --help")
-        before, after = await self._db.change(self._change, server, values, given, clear, if_state)
+        before, after = await self._audit.change(
+            "server.update",
+            server,
+            lambda connection: self._change(connection, server, values, given, clear, if_state),
+            _told_of,
+        )
         if before.url != after.url:
             await self._with_note(after)
         had_credentials = before.auth_config or before.headers
@@ -264,13 +282,18 @@ class Servers:
                 store.find(connection, server, hold=True).require_state(if_state)
             return store.remove(connection, server, force=force)
 
-        return await self._db.change(remove)
+        return await self._audit.change(
+            "server.remove",
+            server,
+            remove,
+            lambda ref: Told(subject=f"server {ref.id}, {ref.name}", before=ref),
+        )
 
     async def enable(self, server: int | str) -> Server:
-        return await self._masked(await self._db.change(store.change, server, {"is_active": True}))
+        return await self._masked(await self._set("server.enable", server, is_active=True))
 
     async def disable(self, server: int | str) -> Server:
-        changed = await self._db.change(store.change, server, {"is_active": False})
+        changed = await self._set("server.disable", server, is_active=False)
         if changed.is_default:
             self._note(
                 f"server {changed.name} is still the default; choose another with: server "
@@ -279,7 +302,19 @@ class Servers:
         return await self._masked(changed)
 
     async def set_default(self, server: int | str) -> Server:
-        return await self._masked(await self._db.change(store.change, server, {"is_default": True}))
+        return await self._masked(await self._set("server.set-default", server, is_default=True))
+
+    async def _set(self, action: str, server: int | str, **values: bool) -> Server:
+        """The row with these columns set."""
+
+        def change(connection: Any) -> tuple[Server, Server]:
+            if "is_default" in values:
+                lock_writers(connection)
+            before = store.find(connection, server, hold=True)
+            return before, store.change(connection, server, values)
+
+        _, after = await self._audit.change(action, server, change, _told_of)
+        return after
 
     async def check(
         self, servers: Sequence[int | str] = (), *, all: bool = False
@@ -300,3 +335,12 @@ class Servers:
 
     async def _ask_version(self, server: Server) -> str | None:
         return await version_of(self._connect(await self._auth.target(server), None), server)
+
+
+def _called(server: Server) -> str:
+    return f"server {server.id}, {server.name}"
+
+
+def _told_of(rows: tuple[Server, Server]) -> Told:
+    before, after = rows
+    return Told(subject=_called(after), before=before, after=after)

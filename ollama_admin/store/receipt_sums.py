@@ -1,10 +1,22 @@
 """Receipts added up in SQL, so that no row of them need be read."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Double, Row, case, cast, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Text,
+    case,
+    cast,
+    func,
+    select,
+)
 
-from ollama_admin.domain.receipts import ReceiptStats
+from ollama_admin.domain.receipts import ReceiptStats, Usage
 from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.store import readers
 from ollama_admin.store.receipts import (
@@ -12,55 +24,122 @@ from ollama_admin.store.receipts import (
     READERS,
     Wanted,
     condition,
+    key_ref,
     server_ref,
 )
 from ollama_admin.store.tables import receipts
 
-_TEXTS_OF_STATS = ("model", "server_id", "server_name", "server_url")
-_STATS_READERS: readers.Readers = {name: READERS[name] for name in _TEXTS_OF_STATS}
+_REFS = ("model", "server_id", "server_name", "server_url", "key_id", "key_name")
+_STATS_READERS: readers.Readers = {name: READERS[name] for name in _REFS}
+_NUMBERS = [
+    name for name in ReceiptStats.__slots__ if name not in ("by", "model", "server", "key", "day")
+]
+_MODEL = func.coalesce(receipts.c.model, receipts.c.asked_model)
+_SERVER = (
+    receipts.c.server_id,
+    case((receipts.c.server_id.is_(None), receipts.c.server_url)),
+)
+# of one that was renamed, the receipts before that, too
+_KEY = (receipts.c.key_id, case((receipts.c.key_id.is_(None), receipts.c.key_name)))
 
 
-def stats(connection: Connection, wanted: Wanted) -> list[ReceiptStats]:
-    """One for each model and server, the most used first; a server goes by the name in its last
-    receipt.
+def stats(connection: Connection, wanted: Wanted, by: str | None = None) -> list[ReceiptStats]:
+    """One for each model and server, or for each of `by`, the most used first; days come in their
+    order. Servers and keys go by the name in their last receipt.
 
     Percentiles are by nearest rank: the least time that at least so many of a hundred do not
     exceed.
     """
-    ranked = _ranked(condition(connection, wanted)).subquery()
-    counted = _counted(ranked).subquery()
+    group = _group(connection, by)
+    ranked = _ranked(condition(connection, wanted), group).subquery()
+    counted = _counted(ranked, len(group)).subquery()
+    first = counted.c["count"]
+    if by == "day":
+        first = counted.c.group_0
+    columns: list[Any] = [_MODEL.label("model"), _day(connection).label("day")]
+    columns += [receipts.c[name] for name in _REFS[1:]]
     query = (
-        select(counted, receipts.c.server_id, receipts.c.server_name, receipts.c.server_url)
+        select(counted)
+        .add_columns(*columns)
         .join(receipts, receipts.c.id == counted.c.last)
-        .order_by(counted.c["count"].desc(), counted.c.last.desc())
+        .order_by(first.desc(), counted.c.last.desc())
     )
     try:
-        return [_stats(row) for row in connection.execute(query)]
+        return [_stats(row, by) for row in connection.execute(query)]
     except readers.UNREADABLE as exc:
-        raise DatabaseUnavailable(
-            "a receipt cannot be read; another program wrote it",
-            "see which one: ollama-admin receipts list",
-        ) from exc
+        raise _unreadable() from exc
 
 
-def _ranked(chosen: ColumnElement[bool]) -> Any:
+def usage(connection: Connection, wanted: Wanted) -> list[Usage]:
+    """What each key used on each day, the newest day first."""
+    day, is_estimated = _day(connection), receipts.c.estimated.is_(True)
+    query = (
+        select(
+            day.label("day"),
+            receipts.c.key_id,
+            func.max(receipts.c.key_name).label("key_name"),
+            func.count().label("requests"),
+            func.count().filter(receipts.c.outcome.not_in(NO_FAILURE)).label("failures"),
+            _sum(receipts.c.prompt_tokens).label("prompt_tokens"),
+            _sum(receipts.c.output_tokens).label("output_tokens"),
+            _sum(case((is_estimated, receipts.c.output_tokens))).label("estimated_tokens"),
+        )
+        .where(condition(connection, wanted))
+        .group_by(day, _KEY[0], _KEY[1])
+        .order_by(day.desc(), func.count().desc(), receipts.c.key_id)
+    )
+    try:
+        return [_usage(row) for row in connection.execute(query)]
+    except readers.UNREADABLE as exc:
+        raise _unreadable() from exc
+
+
+def _unreadable() -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        "a receipt cannot be read; another program wrote it",
+        "see which one: ollama-admin receipts list",
+    )
+
+
+def _group(connection: Connection, by: str | None) -> tuple[ColumnElement[Any], ...]:
+    match by:
+        case "key":
+            return _KEY
+        case "model":
+            return (_MODEL,)
+        case "server":
+            return _SERVER
+        case "day":
+            return (_day(connection),)
+        case _:
+            return (_MODEL,) + _SERVER
+
+
+def _day(connection: Connection) -> ColumnElement[str]:
+    """The day of a receipt in UTC."""
+    if connection.dialect.name == "postgresql":
+        return func.to_char(func.timezone("UTC", receipts.c.created_at), "YYYY-MM-DD")
+    return func.substr(cast(receipts.c.created_at, Text), 1, 10)
+
+
+def _sum(column: Any) -> Any:
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)
+
+
+def _ranked(chosen: ColumnElement[bool], group: Sequence[ColumnElement[Any]]) -> Any:
     """Receipts with the group that each belongs to, and the rank of its time to first token in that
     group.
     """
-    model = func.coalesce(receipts.c.model, receipts.c.asked_model)
-    dynamic_url = case((receipts.c.server_id.is_(None), receipts.c.server_url))
-    group = (model, receipts.c.server_id, dynamic_url)
     time = receipts.c.time_to_first_token_ms
+    labelled = [column.label(f"group_{number}") for number, column in enumerate(group)]
     return select(
         receipts.c.id,
-        receipts.c.server_id,
         receipts.c.outcome,
         receipts.c.prompt_tokens,
         receipts.c.output_tokens,
         receipts.c.tokens_per_second,
         time,
-        model.label("group_model"),
-        dynamic_url.label("group_url"),
+        *labelled,
         func.row_number().over(partition_by=group, order_by=time.nulls_last()).label("rank"),
         func.count(time)
         .over(partition_by=group, order_by=time.nulls_last(), rows=(None, None))
@@ -68,12 +147,13 @@ def _ranked(chosen: ColumnElement[bool]) -> Any:
     ).where(chosen)
 
 
-def _counted(ranked: Any) -> Any:
+def _counted(ranked: Any, parts: int) -> Any:
     has_rate = ranked.c.output_tokens.is_not(None) & ranked.c.tokens_per_second.is_not(None)
     tokens = cast(ranked.c.output_tokens, Double)
     seconds = func.sum(tokens / ranked.c.tokens_per_second).filter(has_rate)
+    group = [ranked.c[f"group_{number}"] for number in range(parts)]
     return select(
-        ranked.c.group_model.label("model"),
+        group[0],
         func.max(ranked.c.id).label("last"),
         func.count().label("count"),
         func.count().filter(ranked.c.outcome.not_in(NO_FAILURE)).label("failures"),
@@ -82,7 +162,7 @@ def _counted(ranked: Any) -> Any:
         (func.sum(tokens).filter(has_rate) / func.nullif(seconds, 0.0)).label("tokens_per_second"),
         _percentile(ranked, 50),
         _percentile(ranked, 95),
-    ).group_by(ranked.c.group_model, ranked.c.server_id, ranked.c.group_url)
+    ).group_by(*group)
 
 
 def _percentile(ranked: Any, percent: int) -> Any:
@@ -94,8 +174,16 @@ def _percentile(ranked: Any, percent: int) -> Any:
     )
 
 
-def _stats(row: Row[Any]) -> ReceiptStats:
+def _stats(row: Row[Any], by: str | None) -> ReceiptStats:
     values = readers.read_values(zip(row._fields, row, strict=True), _STATS_READERS)
     server = server_ref(values["server_id"], values["server_name"], values["server_url"])
-    stats = {name: value for name, value in values.items() if name in ReceiptStats.__slots__}
-    return ReceiptStats(**stats, server=server)
+    key = key_ref(values["key_id"], values["key_name"])
+    numbers = {name: values[name] for name in _NUMBERS}
+    model, day = values["model"], values["day"]
+    return ReceiptStats(by=by, model=model, server=server, key=key, day=day, **numbers)
+
+
+def _usage(row: Row[Any]) -> Usage:
+    values = readers.read_values(zip(row._fields, row, strict=True), _STATS_READERS)
+    key = key_ref(values.pop("key_id"), values.pop("key_name"))
+    return Usage(**values, key=key)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     delete,
     false,
+    func,
     inspect,
     select,
     true,
@@ -33,6 +34,7 @@ from ollama_admin.domain.receipts import SORTS, Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable, NotFound, ServerNotFound
 from ollama_admin.settings import Settings
+from ollama_admin.store import keys as store_keys
 from ollama_admin.store import readers
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.engines import READ, WRITE, open_engine
@@ -50,24 +52,40 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _COUNTS = ("prompt_tokens", "output_tokens", "total_ms", "load_ms", "time_to_first_token_ms")
 _STATS_COLUMNS = (*_COUNTS, "tokens_per_second")
 _NEW = (
-    *("created_at", "way", "asked_model", "model", "digest", "proof", "verified", "outcome"),
-    *("attempts", "request_id", "server_id", "server_name", "server_url"),
-    *("key_id", "key_name", "client", "server_version", "estimated"),
-    *_STATS_COLUMNS,
-)
+    "created_at",
+    "way",
+    "asked_model",
+    "model",
+    "digest",
+    "proof",
+    "verified",
+    "outcome",
+    "attempts",
+    "request_id",
+    "server_id",
+    "server_name",
+    "server_url",
+    "key_id",
+    "key_name",
+    "client",
+    "server_version",
+    "estimated",
+) + _STATS_COLUMNS
 ROWS = 40  # of one statement: SQLite may allow no more than 999 values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which receipts are meant: `server` is an id or a name, `model` a name in any spelling; None
-    is every one.
+    """Which receipts are meant: `server` and `key` are an id or a name, `model` a name in any
+    spelling, `of` is the very key; None is every one.
     """
 
     server: int | str | None = None
     model: str | None = None
     since: datetime | None = None
     failed: bool = False
+    key: int | str | None = None
+    of: KeyRef | None = None
 
 
 def add(connection: Connection, new: Sequence[Receipt]) -> None:
@@ -120,12 +138,16 @@ def find(connection: Connection, receipt: int | str) -> Receipt:
         condition = false()
     rows = _read(connection, select(receipts).where(condition).limit(1))
     if not rows:
-        raise NotFound(
-            f"no receipt has the id {text[:100]!a}",
-            "see which there are with: ollama-admin receipts list; an answer's receipt is written "
-            "soon after it",
-        )
+        raise no_receipt(text)
     return rows[0]
+
+
+def no_receipt(text: str) -> NotFound:
+    return NotFound(
+        f"no receipt has the id {text[:100]!a}",
+        "see which there are with: ollama-admin receipts list; an answer's receipt is written "
+        "soon after it",
+    )
 
 
 def _read(connection: Connection, query: Select[Any]) -> list[Receipt]:
@@ -133,6 +155,12 @@ def _read(connection: Connection, query: Select[Any]) -> list[Receipt]:
         return [_receipt(row) for row in connection.execute(query)]
     except readers.UNREADABLE as exc:
         raise _unreadable(connection, query) from exc
+
+
+def count_before(connection: Connection, time: datetime) -> int:
+    """How many receipts are older."""
+    count = select(func.count()).select_from(receipts).where(receipts.c.created_at < time)
+    return connection.scalar(count) or 0
 
 
 def delete_before(connection: Connection, time: datetime) -> int:
@@ -166,11 +194,35 @@ def condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
         conditions.append(receipts.c.created_at >= wanted.since)
     if wanted.failed:
         conditions.append(receipts.c.outcome.not_in(NO_FAILURE))
+    if wanted.key is not None:
+        conditions.append(_of_key(connection, wanted.key))
+    if wanted.of is not None:
+        conditions.append(receipts.c.key_id.is_not_distinct_from(wanted.of.id))
+        conditions.append(receipts.c.key_name.is_not(None))
     if wanted.server is not None:
         conditions.append(_of_server(connection, wanted.server))
     if wanted.model is not None:
         conditions.append(_of_model(connection, wanted.model))
     return and_(*conditions)
+
+
+def _of_key(connection: Connection, key: int | str) -> ColumnElement[bool]:
+    """Of the row with this id or name, whatever it was called; of one that was removed, by what it
+    was called then.
+    """
+    try:
+        return receipts.c.key_id == store_keys.find(connection, key).id
+    except NotFound:
+        if str(key).isdecimal():
+            removed = receipts.c.key_id == store_servers.row_id(str(key))
+        else:
+            named = select(receipts.c.key_name).distinct().where(receipts.c.key_name.is_not(None))
+            names = connection.scalars(named)
+            meant = [name for name in names if server_key(name) == server_key(str(key))]
+            removed = receipts.c.key_name.in_(meant)
+        if connection.scalar(select(receipts.c.id).where(removed).limit(1)) is None:
+            raise
+        return removed
 
 
 def _of_server(connection: Connection, server: int | str) -> ColumnElement[bool]:
@@ -299,7 +351,7 @@ def _receipt(row: Row[Any]) -> Receipt:
     server = server_ref(
         values.pop("server_id"), values.pop("server_name"), values.pop("server_url")
     )
-    key = _key(values.pop("key_id"), values.pop("key_name"))
+    key = key_ref(values.pop("key_id"), values.pop("key_name"))
     numbers = {name: values.pop(name) for name in _STATS_COLUMNS}
     stats = None
     if numbers["total_ms"] is not None:
@@ -313,7 +365,7 @@ def server_ref(server_id: int | None, name: str | None, url: str | None) -> Serv
     return ServerRef(id=server_id, name=name, url=url or "")
 
 
-def _key(key_id: int | None, name: str | None) -> KeyRef | None:
+def key_ref(key_id: int | None, name: str | None) -> KeyRef | None:
     if key_id is None and name is None:
         return None
     return KeyRef(id=key_id, name=name or "")

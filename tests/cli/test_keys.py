@@ -118,11 +118,11 @@ WRONG = {
     ("add", "team", "--expires-at", "2020-01-01"): "the time '2020-01-01' is over",
     ("add", "team", "--expires-at", "soon"): "'soon' is neither a date or time nor an age",
     ("add", "team", "--network", "here"): "'here' is not a network",
-    ("add", "team", "--weight", "0"): "weight is a whole number from 1",
+    ("add", "team", "--weight", "0"): "weight must be a whole number from 1",
     ("add", "team", "--anonymous"): "names no network",
     ("rotate", "old", "--overlap", "31d"): "an overlap is from 0 to 30 days",
     ("rotate", "old", "--overlap", "x"): "'x' is not a length of time",
-    ("update", "old"): "nothing to change was given",
+    ("update", "old"): "no change was given",
     ("update", "old", "--clear", "can"): "'can' cannot be cleared",
     ("add", "old"): "the name 'old' is taken",
 }

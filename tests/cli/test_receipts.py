@@ -165,11 +165,12 @@ def test_table_of_receipts_says_when_it_is_cut(sqlite_cli: Cli, write: Write) ->
     assert heading.split() == [
         *("ID", "WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"),
         *("TIME", "FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"),
+        *("KEY", "CLIENT"),
     ]
     assert first.split()[:3] == ["2", "just", "now"]
     assert first.split()[3:7] == ["alpha:latest", "one", "cancelled", "digest"]
     assert first.split()[7:9] == ["12", "s"]
-    assert first.split()[10:] == ["0.40", "s", "11", "70", "15.5", "1", "d" * 12, "cli"]
+    assert first.split()[10:] == ["0.40", "s", "11", "70", "15.5", "1", "d" * 12, "cli", "-", "-"]
 
 
 @pytest.mark.parametrize("words", [("list",), ("stats",)])

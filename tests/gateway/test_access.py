@@ -1,15 +1,24 @@
 """Who is let in, by what a request carries."""
 
 import base64
+from collections.abc import AsyncIterator
 
 import pytest
 
+from ollama_admin.client import Client
 from ollama_admin.domain.secret import Secret
 from ollama_admin.gateway.access import Access
 from ollama_admin.gateway.refusals import Refused
+from ollama_admin.rules.access import TOKEN
 
 KEY = "canary/key"
-ACCESS = Access(Secret(KEY))
+
+
+@pytest.fixture
+async def access(sqlite_url: str) -> AsyncIterator[Access]:
+    """Where there is no other key than the token."""
+    async with Client(database_url=sqlite_url, environ={}) as client:
+        yield Access(Secret(KEY), client.keyring, frozenset())
 
 
 def basic(text: bytes) -> bytes:
@@ -30,10 +39,10 @@ def basic(text: bytes) -> bytes:
         (KEY, [(b"authorization", b"Bearer ollama")]),
     ],
 )
-def test_the_key_lets_in_whichever_way_it_is_given(
-    path_key: str | None, headers: list[tuple[bytes, bytes]]
+async def test_the_key_lets_in_whichever_way_it_is_given(
+    access: Access, path_key: str | None, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    ACCESS.require(path_key, headers)
+    assert await access.key_of({"headers": headers}, path_key) is TOKEN
 
 
 @pytest.mark.parametrize(
@@ -58,17 +67,17 @@ def test_the_key_lets_in_whichever_way_it_is_given(
         ("Ollama", [], "the key is not known"),
     ],
 )
-def test_anything_else_is_refused_and_not_repeated(
-    path_key: str | None, headers: list[tuple[bytes, bytes]], says: str
+async def test_anything_else_is_refused_and_not_repeated(
+    access: Access, path_key: str | None, headers: list[tuple[bytes, bytes]], says: str
 ) -> None:
     with pytest.raises(Refused) as refused:
-        ACCESS.require(path_key, headers)
+        await access.key_of({"headers": headers}, path_key)
     error = refused.value
     assert (error.status, error.message) == (401, says)
     assert error.headers == {"WWW-Authenticate": 'Bearer realm="ollama-admin"'}
     assert "canary" not in f"{error.message}{error.hint}"
 
 
-def test_the_key_is_not_kept_as_it_is() -> None:
-    assert KEY.encode() not in vars(ACCESS).values()
-    assert KEY not in str(vars(ACCESS))
+async def test_the_key_is_not_kept_as_it_is(access: Access) -> None:
+    assert KEY.encode() not in vars(access).values()
+    assert KEY not in str(vars(access))

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.store.tables import metadata
 from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, TOKEN, Service
 from tests.gateway.upstream import sent_to
@@ -55,7 +56,9 @@ WAYS: dict[str, Callable[[str], tuple[str, dict[str, str]]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_key_opens_by_each_way_and_is_in_no_log(api: Service, fakes: Serve, way: str) -> None:
+def test_key_opens_by_each_way_and_is_written_nowhere(
+    api: Service, fakes: Serve, database_url: str, way: str
+) -> None:
     fake = fakes("alpha")
     register(api, fake)
     key = add(api)
@@ -67,6 +70,9 @@ def test_key_opens_by_each_way_and_is_in_no_log(api: Service, fakes: Serve, way:
     secret = key[14:]
     assert secret not in answer.text + refused.text + "".join(api.logged + api.said)
     assert not [sent for sent in fake.requests() if secret in repr((sent.headers, sent.body))]
+    api.receipt(answer.headers["x-request-id"])
+    for table in metadata.tables:
+        assert secret not in str(execute(database_url, f"SELECT * FROM {table}"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -386,3 +392,29 @@ def test_stream_without_counts_is_estimated_by_its_pieces(api: Service, fakes: S
     answer = ask(api, key, path="/v1/chat/completions", json=body)
     receipt = api.receipt(answer.headers["x-request-id"])
     assert receipt.estimated is False
+
+
+# usage and receipts
+
+
+def test_key_sees_its_own_usage_and_receipts(api: Service, fakes: Serve) -> None:
+    register(api, fakes("alpha"))
+    mine, other = add(api, "mine"), add(api, "other")
+    ids = {}
+    for key in (mine, other, TOKEN):
+        ids[key] = ask(api, key).headers["x-request-id"]
+        api.receipt(ids[key])
+    [own] = ask(api, mine, "GET", "/api/usage/me").json()
+    assert (own["key"], own["requests"]) == ({"id": 1, "name": "mine"}, 1)
+    assert ask(api, mine, "GET", f"/api/receipts/{ids[mine]}").status_code == 200
+    for key in (other, TOKEN):
+        hidden = ask(api, mine, "GET", f"/api/receipts/{ids[key]}")
+        assert hidden.status_code == 404
+    assert ask(api, mine, "GET", "/api/usage").status_code == 403
+    everyone = ask(api, TOKEN, "GET", "/api/usage").json()
+    assert len(everyone) == 3
+    [one] = ask(api, TOKEN, "GET", "/api/usage?key=other").json()
+    assert one["key"]["name"] == "other"
+    assert ask(api, TOKEN, "GET", "/api/usage?key=nobody").status_code == 404
+    [token] = ask(api, TOKEN, "GET", "/api/usage/me").json()
+    assert token["key"] == {"id": None, "name": "OLLAMA_ADMIN_API_TOKEN"}

@@ -467,6 +467,13 @@ ENTRIES: Mapping[str, Entry] = {
         )
         for name, more in KEY_COMMANDS.items()
     },
+    "usage": Entry(
+        good=lambda *_: [(["usage"], None)], bad=lambda *_: [(["usage", "--since", "x"], None)]
+    ),
+    "audit list": Entry(
+        good=lambda *_: [(["audit", "list"], None)],
+        bad=lambda *_: [(["audit", "list", "--since", "soon"], None)],
+    ),
     "receipts list": Entry(
         good=lambda *_: [(["receipts", "list"], None)],
         bad=lambda *_: [(["receipts", "list", "--server", "unknown"], None)],

@@ -207,6 +207,15 @@ async def test_key_that_cannot_be_is_refused_and_not_written(client: Client, say
     assert await client.keys.list() == []
 
 
+@pytest.mark.parametrize(
+    "given", [{"models": "alpha"}, {"can": "ask"}, {"networks": [7]}, {"note": 7}, {"weight": "2"}]
+)
+async def test_arguments_of_another_type_are_refused(client: Client, given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="is of type"):
+        await client.keys.add(name="k", **given)
+    assert await client.keys.list() == []
+
+
 async def test_name_of_another_key_is_refused(client: Client) -> None:
     await client.keys.add(name="Team")
     with pytest.raises(Conflict, match="the name 'team' is taken by key 1"):

@@ -31,6 +31,8 @@ def print_receipt(output: Output, receipt: "Receipt") -> None:
     """Print every field, one a line."""
     facts = receipt.document()
     facts["created_at"] = exact_stamp(receipt.created_at)
+    if receipt.estimated is not None:
+        facts["estimated"] = "yes" if receipt.estimated else "no"
     facts["verified"] = "yes" if receipt.verified else "no"
     print_facts(output, ((name.replace("_", " "), value) for name, value in facts.items()))
 
@@ -43,7 +45,7 @@ def print_receipts(
         output.note(ABSENCE)
         return
     headings = ["ID", "WHEN", "MODEL", "SERVER", "OUTCOME", "PROOF", "TOTAL"]
-    more = ["TIME", "FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY"]
+    more = ["TIME", "FIRST", "PROMPT", "OUTPUT", "TOK/S", "TRIES", "DIGEST", "WAY", "KEY", "CLIENT"]
     print_table(output, headings, map(_receipt_cells, receipts), more)
     if len(receipts) == limit:
         which = "first" if is_sorted else "newest"
@@ -68,6 +70,8 @@ def _receipt_cells(receipt: "Receipt") -> Cells:
         str(receipt.attempts),
         short(receipt.digest),
         receipt.way,
+        text_of(receipt.key),
+        receipt.client,
     )
 
 
@@ -90,19 +94,24 @@ def _stats_cells(stats: "Stats | None") -> Cells:
     )
 
 
-def print_receipt_sums(output: Output, sums: "Sequence[ReceiptStats]") -> None:
-    """Print a line for each model on each server."""
+def print_receipt_sums(
+    output: Output, sums: "Sequence[ReceiptStats]", *, by: str | None = None
+) -> None:
+    """Print a line for each model on each server, or for each of `by`."""
     if not sums:
         output.note(ABSENCE)
         return
-    headings = ["MODEL", "SERVER", "COUNT", "FAILED", "TOK/S", "FIRST P50", "FIRST P95"]
+    first = ["MODEL", "SERVER"] if by is None else [by.upper()]
+    headings = first + ["COUNT", "FAILED", "TOK/S", "FIRST P50", "FIRST P95"]
     print_table(output, headings, map(_sum_cells, sums), ["PROMPT", "OUTPUT"])
 
 
 def _sum_cells(stats: "ReceiptStats") -> Cells:
-    return (
-        stats.model,
-        text_of(stats.server),
+    if stats.by is None:
+        whose: tuple[str | None, ...] = (stats.model, text_of(stats.server))
+    else:
+        whose = (text_of(getattr(stats, stats.by)),)
+    return whose + (
         str(stats.count),
         str(stats.failures),
         number(stats.tokens_per_second),

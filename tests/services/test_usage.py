@@ -1,0 +1,162 @@
+"""Receipts added up by key and day: the same by hand and by query."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ollama_admin.client import Client
+from ollama_admin.domain.keys import KeyRef
+from ollama_admin.domain.receipts import GROUPS, Receipt
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.errors import InvalidInput, NotFound
+from ollama_admin.store import receipts as store
+from tests.receipts import ONE, new_receipt
+from tests.store.revisions import execute, is_postgresql
+
+DAY = timedelta(days=1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+KEYS = (KeyRef(id=1, name="team"), KeyRef(id=2, name="app"), KeyRef(id=None, name="TOKEN"), None)
+TWO = ServerRef(id=2, name="two", url="http://two")
+
+
+def some(count: int) -> list[Receipt]:
+    """Receipts of five days that differ in all that is added up."""
+    chance = random.Random(7)
+    return [
+        new_receipt(
+            {
+                "prompt_tokens": chance.choice((None, 0, 11, 2**40)),
+                "output_tokens": chance.choice((None, 1, 70)),
+                "total_ms": 900,
+            },
+            created_at=START + timedelta(seconds=chance.randrange(5 * 86_400)),
+            key=chance.choice(KEYS),
+            model=chance.choice(("alpha:latest", "beta:7b")),
+            server=chance.choice((ONE, TWO)),
+            outcome=chance.choice(("ok", "cancelled", "server_busy")),
+            estimated=chance.choice((None, False, True)),
+        )
+        for _ in range(count)
+    ]
+
+
+async def write(client: Client, receipts: Sequence[Receipt]) -> None:
+    for start in range(0, len(receipts), 10_000):
+        await client._resources.db.write(store.add, receipts[start : start + 10_000])
+
+
+def group_of(receipt: Receipt, by: str) -> Any:
+    match by:
+        case "key":
+            return receipt.key
+        case "model":
+            return receipt.model
+        case "server":
+            return receipt.server
+        case _:
+            return receipt.created_at.date().isoformat()
+
+
+def added_up(receipts: Sequence[Receipt], *by: str) -> dict[Any, tuple[int, ...]]:
+    """Requests, failures, tokens in and out and estimated ones of each group, by hand."""
+    sums: dict[Any, list[int]] = defaultdict(lambda: [0] * 5)
+    for one in receipts:
+        assert one.stats is not None
+        output = one.stats.output_tokens or 0
+        values = (1, one.outcome == "server_busy", one.stats.prompt_tokens or 0, output)
+        row = sums[tuple(group_of(one, name) for name in by)]
+        for number, value in enumerate((*values, output if one.estimated else 0)):
+            row[number] += value
+    return {group: tuple(row) for group, row in sums.items()}
+
+
+async def compare(client: Client, receipts: Sequence[Receipt]) -> None:
+    rows = await client.receipts.usage(since=START)
+    assert {
+        (row.day, row.key): (
+            row.requests,
+            row.failures,
+            row.prompt_tokens,
+            row.output_tokens,
+            row.estimated_tokens,
+        )
+        for row in rows
+    } == added_up(receipts, "day", "key")
+    assert [row.day for row in rows] == sorted((row.day for row in rows), reverse=True)
+    for by in GROUPS:
+        sums = await client.receipts.stats(by=by)
+        assert {
+            (getattr(one, by),): (
+                one.count,
+                one.failures,
+                one.prompt_tokens or 0,
+                one.output_tokens or 0,
+            )
+            for one in sums
+        } == {group: row[:4] for group, row in added_up(receipts, by).items()}
+
+
+async def test_sums_by_query_are_those_by_hand(client: Client) -> None:
+    receipts = some(3000)
+    await write(client, receipts)
+    await compare(client, receipts)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+async def test_sums_of_a_million_are_those_by_hand(client: Client) -> None:
+    receipts = some(1_000_000)
+    await write(client, receipts)
+    await compare(client, receipts)
+
+
+async def test_receipts_of_a_key_are_found_by_its_id_and_names(client: Client) -> None:
+    key = (await client.keys.add(name="Team")).key
+    await write(client, [new_receipt(key=key.ref), new_receipt(key=KeyRef(id=9, name="Gone"))])
+    await client.keys.update("team", name="group")
+
+    async def ids(word: int | str) -> list[int | None]:
+        return [one.id for one in await client.receipts.list(key=word)]
+
+    assert await ids("group") == await ids(1) == await ids("1") == [1]
+    assert await ids("GONE") == await ids(9) == [2]
+    with pytest.raises(NotFound, match="no key named 'other'"):
+        await ids("other")
+    [one] = await client.receipts.stats(key="group", by="key")
+    assert (one.count, one.key) == (1, KeyRef(id=1, name="Team"))
+    assert [row.requests for row in await client.receipts.usage(key="gone", since=START)] == [1]
+
+
+async def test_renamed_key_is_one_and_goes_by_its_last_name(client: Client) -> None:
+    names = ("old", "new")
+    await write(client, [new_receipt(key=KeyRef(id=1, name=name)) for name in names])
+    [one] = await client.receipts.stats(by="key")
+    assert (one.key, one.count) == (KeyRef(id=1, name="new"), 2)
+    [day] = await client.receipts.usage(since=START)
+    assert day.requests == 2
+
+
+async def test_usage_is_of_thirty_days_unless_it_is_said(client: Client) -> None:
+    now = datetime.now(UTC)
+    await write(client, [new_receipt(created_at=now - 31 * DAY), new_receipt(created_at=now)])
+    assert len(await client.receipts.usage()) == 1
+    assert len(await client.receipts.usage(since=now - 32 * DAY)) == 2
+
+
+async def test_unknown_groups_are_refused(client: Client) -> None:
+    with pytest.raises(InvalidInput, match="cannot add up by 'way'"):
+        await client.receipts.stats(by="way")
+
+
+async def test_receipts_of_a_key_are_read_by_an_index(client: Client, database_url: str) -> None:
+    await write(client, some(3000))
+    where = "FROM ollama_receipts WHERE key_id = 1 AND created_at >= '2026-01-05 00:00:00'"
+    if is_postgresql(database_url):
+        plan = execute(database_url, "SET enable_seqscan = off", f"EXPLAIN SELECT count(*) {where}")
+    else:
+        plan = execute(database_url, f"EXPLAIN QUERY PLAN SELECT count(*) {where}")
+    assert "ix_ollama_receipts_key_id_created_at" in str(plan)
