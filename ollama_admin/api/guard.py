@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ollama_admin.api.problems import refusal
 from ollama_admin.domain.keys import Key, masked
+from ollama_admin.errors import AdminError
 from ollama_admin.gateway.access import KEY, Access, foreign_host, refuse_query
 from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
 from ollama_admin.gateway.limits import ADMITTED, HELD, Held, Limits, Room, too_large
@@ -120,7 +121,7 @@ class Guard:
                 scope[ADMITTED] = True
             _refuse_other_content(scope["method"], headers)
             self._refuse_large(scope["path"], headers)
-        except Refused as refused:
+        except (Refused, AdminError) as refused:
             response = refusal(scope["path"], refused)
             if _has_body(headers):  # it is not read: whatever follows is no request
                 response.headers["Connection"] = "close"

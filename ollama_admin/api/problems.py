@@ -72,8 +72,10 @@ def described(error: AdminError) -> dict[str, Any]:
     return fields
 
 
-def refusal(path: str, refused: Refused) -> Response:
-    """The response of a request that a check refused."""
+def refusal(path: str, refused: Refused | AdminError) -> Response:
+    """The response of a request that a check refused, or that could not be checked."""
+    if isinstance(refused, AdminError):
+        return problem(path, refused.http_status, described(refused))
     error = {
         "code": refused.code or _CODES.get(refused.status, "bad_request"),
         "message": refused.message,
