@@ -77,7 +77,7 @@ class Audit:
         """Write what became of a change that no transaction of ours makes, or that was refused. If
         that cannot be written, the change or the refusal counts all the same.
         """
-        told = Told(subject=masked(subject))
+        told = Told(subject=_storable(masked(subject)))
         with suppress(AdminError):
             await self._db.change(store.add, self._entry(action, told, outcome))
 
@@ -115,6 +115,11 @@ class Audit:
             after=document(told.after),
             outcome=outcome,
         )
+
+
+def _storable(text: str) -> str:
+    """Without what no database takes: halves of characters, and zeros."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _user() -> str:

@@ -55,6 +55,7 @@ class Passage:
     started: float
     size: int = 0
     is_remote: bool = False
+    is_estimated: bool = False
     server_started: datetime | None = None
 
     def stats(self, now: float) -> Stats:

@@ -78,9 +78,18 @@ def add_server_with_models(url: str, *names: str) -> None:
 
 def with_old_version_table(url: str) -> None:
     """As the earlier versions left it."""
+    _take_back_0008(url)
     execute(url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     execute(url, "INSERT INTO alembic_version VALUES ('0006')")
     execute(url, "DROP TABLE ollama_admin_version")
+
+
+def _take_back_0008(url: str) -> None:
+    for table in ("keys", "audit", "key_budgets", "key_leases"):
+        execute(url, f"DROP TABLE ollama_{table}")
+    execute(url, "DROP INDEX ix_ollama_receipts_key_id_created_at")
+    for column in ("key_id", "key_name", "client", "server_version", "estimated"):
+        execute(url, f"ALTER TABLE ollama_receipts DROP COLUMN {column}")
 
 
 def add_revision(
