@@ -236,4 +236,6 @@ def _refused(exc: Any) -> str:
     words = _KINDS.get(param.bare_type(), "what this takes")
     if param.min is not None and param.max is not None:
         words += f" from {param.min} to {param.max}"
+    elif param.min is not None:
+        words += f" of {param.min} or more"
     return f"{value!r} is not {words}"

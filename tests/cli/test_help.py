@@ -59,6 +59,7 @@ def test_options_of_generate_stand_in_groups(sqlite_cli: Cli) -> None:
         (("generate", "--wait", "soon", "hi"), "'soon' is not a number"),
         (("discover", "--concurrency", "many"), "'many' is not a whole number"),
         (("serve", "--port", "70000"), "'70000' is not a whole number from 0 to 65535"),
+        (("serve", "--workers", "0"), "'0' is not a whole number of 1 or more"),
         (("-o", "xml", "server", "list"), "'xml' is not one of table, json"),
         (("server", "add", "a", "b", "--auth", "x"), "is not one of none, basic, bearer, api_key"),
     ],
