@@ -8,7 +8,7 @@ from typing import Any
 
 from ollama_admin.domain.models import DigestChange
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.domain.values import Json, fields_of
+from ollama_admin.domain.values import Json, fields_of, made_often
 from ollama_admin.errors import AdminError
 
 
@@ -25,7 +25,7 @@ class Proof(StrEnum):
     NAME = "name"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class StreamEvent:
     """One record of an answer. `done` is Ollama's `done: true`, or `[DONE]`; durations are
     nanoseconds.
@@ -51,7 +51,7 @@ class StreamEvent:
     record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class Piece:
     """A part of an answer as it arrives: text, thinking, calls of tools. `record` is how a native
     server sent it.
@@ -63,7 +63,7 @@ class Piece:
     record: Mapping[str, Json] | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class Stats:
     """Times in ms by our clock: total of the whole request, first token since it was sent to the
     server that answered; load is by the server's. None is not told.

@@ -9,6 +9,7 @@ from typing import Protocol
 from ollama_admin.domain.keys import Key
 from ollama_admin.domain.names import matches_model, matches_server
 from ollama_admin.domain.servers import ServerRef
+from ollama_admin.domain.values import made_often
 
 
 class Way(StrEnum):
@@ -61,7 +62,7 @@ class Watch(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class Caller:
     """Comes with each request. `note` hears what the caller should know though nothing failed,
     `detail` how it was decided who answers, `watch` what is asked of servers. `key` is the one that

@@ -98,8 +98,8 @@ class Key:
 
     @property
     def is_limited(self) -> bool:
-        limits = (self.max_concurrent, self.requests_per_minute, self.tokens_per_day)
-        return any(limit is not None for limit in limits)
+        is_free = self.max_concurrent is None and self.requests_per_minute is None
+        return not is_free or self.tokens_per_day is not None
 
 
 class KeyColumns(TypedDict, total=False):

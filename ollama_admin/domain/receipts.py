@@ -1,6 +1,6 @@
 """What became of requests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import Way
 from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.domain.values import fields_of
+from ollama_admin.domain.values import fields_of, made_often
 
 # what receipts can be added up by
 GROUPS = ("key", "model", "server", "day")
@@ -23,7 +23,7 @@ SORTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class Receipt:
     """A row of `ollama_receipts`: what became of one request; never the prompt or the answer.
 
@@ -58,7 +58,7 @@ class Receipt:
         values = fields_of(self)
         del values["stats"]
         if self.stats is None:
-            return values | dict.fromkeys(Stats.__slots__)
+            return values | dict.fromkeys(field.name for field in fields(Stats))
         return values | fields_of(self.stats)
 
 

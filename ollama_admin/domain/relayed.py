@@ -1,11 +1,12 @@
 """A client's call that goes to a server as it is."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from ollama_admin.domain.keys import Key
+from ollama_admin.domain.values import made_often
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -18,7 +19,7 @@ class Dialect(StrEnum):
     ANTHROPIC = "anthropic"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class RelayedCall:
     """`id` is how the client knows the call. `path` is the one that APIs are documented under, such
     as `/v1/messages`; `target` is what goes out, with the client's query. `model` is the name as
@@ -45,7 +46,7 @@ class RelayedCall:
     counted: Callable[[int], None] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class RelayedHead:
     """How an answer begins: `server` and the build that is known of it, and the server's own status
     and headers.

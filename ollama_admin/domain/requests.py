@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.servers import ApiVersion, AuthType
-from ollama_admin.domain.values import Given, Json
+from ollama_admin.domain.values import Given, Json, made_often
 from ollama_admin.errors import InvalidInput
 
 DEFAULT_WAIT = 300.0  # seconds that a request waits for a slot at a server
@@ -141,7 +141,7 @@ class GenerateRequest(Question, Route, Terms):
         return {field.name: getattr(self, field.name) for field in fields(noun)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class Request:
     """What the way to an answer depends on, whatever is carried there.
 

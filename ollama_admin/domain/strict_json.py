@@ -25,11 +25,9 @@ def loads(data: bytes) -> Any:
 
 def width(data: bytes) -> int:
     """Bytes of memory that each letter of its texts may take."""
-    if _WIDEST.search(data):
-        return 4
-    if b"\\u" in data or not data.isascii():
-        return 2
-    return 1
+    if data.isascii() and b"\\u" not in data:
+        return 1
+    return 4 if _WIDEST.search(data) else 2
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ollama_admin.gateway.managing import Managing
 from ollama_admin.gateway.paths import Kind, placed
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.gateway.relaying import Relaying
-from ollama_admin.rules.access import rights_of
+from ollama_admin.rules.access import RightsOfKeys
 
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 _BUG = Failure(500, "internal_error", "this is a bug; see the server's log")
@@ -51,7 +51,7 @@ class Gateway:
         self._client = client
         self._rest = rest
         self._access = access
-        self._rights = rights
+        self._rights = RightsOfKeys(rights)
         self._origins = cors.Origins(origins)
         self._limits = limits
         self._rooms = rooms
@@ -110,7 +110,7 @@ class Gateway:
         """Let in who has a key with the right to it."""
         place, scope = exchange.place, exchange.scope
         key = await self._access.key_of(scope, place.key)
-        exchange.key, exchange.rights = key, rights_of(key, self._rights)
+        exchange.key, exchange.rights = key, self._rights.of(key)
         if kind is not None:
             await self._require(exchange, place.right(kind))
         scope[ADMITTED], scope[KEY] = True, key

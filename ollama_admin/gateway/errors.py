@@ -55,12 +55,14 @@ class StreamType(Enum):
     EVENTS = b"text/event-stream"
 
 
+_STREAM_TYPES = {kind.value: kind for kind in StreamType}
+
+
 def stream_of(headers: Iterable[tuple[bytes, bytes]]) -> StreamType | None:
     """How the answer with these headers is streamed; None for one that is not."""
     for name, value in headers:
         if name == b"content-type":
-            media_type = value.partition(b";")[0].strip().lower()
-            return next((kind for kind in StreamType if kind.value == media_type), None)
+            return _STREAM_TYPES.get(value.partition(b";")[0].strip().lower())
     return None
 
 

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.keys import masked
+from ollama_admin.domain.relayed import RelayedHead
 from ollama_admin.gateway.errors import Failure, StreamType, stream_of
-from ollama_admin.gateway.headers import NOTES_LIMIT, client_of, of_notes
+from ollama_admin.gateway.headers import NOTES_LIMIT, client_of, of_head, of_notes
 from ollama_admin.gateway.limits import (
     LONG,
     Held,
@@ -142,6 +143,10 @@ class Exchange:
         if not self._has_read:  # whatever follows is no request
             all_headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
+
+    async def head(self, head: RelayedHead) -> None:
+        """Begin the answer of a server."""
+        await self.begin(head.status, of_head(head))
 
     async def send(self, data: bytes) -> None:
         self._sent = data[-3:]

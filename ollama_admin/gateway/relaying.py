@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any
 
 from ollama_admin.client import Client
-from ollama_admin.domain.relayed import Dialect, RelayedCall, RelayedHead
+from ollama_admin.domain.relayed import Dialect, RelayedCall
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway import headers
@@ -106,15 +106,8 @@ class Relaying:
             allow_truncate=self._allow_truncate or exchange.key.allow_truncate,
             counted=counted,
         )
-        answer = self._relay.run(call, planned, exchange.note, exchange.keep)
         try:
-            async with aclosing(answer) as parts:
-                async for part in parts:
-                    if isinstance(part, RelayedHead):
-                        await exchange.begin(part.status, headers.of_head(part))
-                    elif part:
-                        await exchange.send(part)
-            await exchange.end()
+            await self._relay.run(call, planned, exchange)
         except Refusal as refusal:
             await _pass_on(exchange, refusal)
         except ToldFailure:  # the connection is closed without an end

@@ -1,10 +1,10 @@
 """A client's call to one server, and its answer as it is."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from types import TracebackType
 
 from ollama_admin.domain.relayed import Headers
+from ollama_admin.domain.values import made_often
 from ollama_admin.errors import AdminError, ModelMismatch
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.ollama.faults import refused, scrubbed_bytes, translated, translation
@@ -14,7 +14,7 @@ from ollama_admin.ollama.response import Response, Sending, refuse_encoding
 OURS = (401, 403, 407)  # about our credentials, which no client can mend
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class RelayedResponse:
     """A server's answer to a relayed call: a body on its way, or, where `refusal` says what its
     status means, the `body` of that. `is_early`: it came before the call was sent whole.

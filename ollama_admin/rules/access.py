@@ -78,6 +78,20 @@ class KeyTable:
         return min(found, key=lambda one: one[:2])[2]
 
 
+class RightsOfKeys:
+    """`rights_of` for one `base`, worked out once for each key."""
+
+    def __init__(self, base: Rights) -> None:
+        self._base = base
+        self._known: dict[int, tuple[Key, Rights]] = {}
+
+    def of(self, key: Key) -> Rights:
+        known = self._known.get(key.id)
+        if known is None or known[0] is not key:  # it was changed since
+            known = self._known[key.id] = key, rights_of(key, self._base)
+        return known[1]
+
+
 def rights_of(key: Key, base: Rights) -> Rights:
     """What somebody with this key may do, of what `base` lets everybody do."""
     return replace(

@@ -49,7 +49,8 @@ class Numbers(Protocol):
 class Answer:
     """What came so far. `accepted` are the names that the answer may carry, times seconds of one
     monotonic clock, `sent_at` when the request was about to be sent, `size` bytes as `ANSWER_LIMIT`
-    counts them. `only_loads`: nothing was said that could be answered.
+    counts them. `is_begun`: a part of it was handed on. `only_loads`: nothing was said that could
+    be answered.
     """
 
     is_estimated: ClassVar[bool] = False  # its tokens are those that the server tells
@@ -69,6 +70,7 @@ class Answer:
     size: int = 0
     sent_at: float | None = None
     first_at: float | None = None
+    is_begun: bool = False
     is_named: bool = False
     is_remote: bool = False
     done: bool = False

@@ -14,14 +14,14 @@ when it was pointed there.
 | remote, name | there was nothing to read: a remote host answered; not Ollama, or not asked for |
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from ollama_admin.domain.answers import Proof
 from ollama_admin.domain.models import DigestChange, ListedModel
+from ollama_admin.domain.values import made_often
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@made_often
 class Judgement:
     """`digest` is the build that answered, as far as it is known; `drift` is there when it is
     another one.

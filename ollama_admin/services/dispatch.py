@@ -6,8 +6,8 @@ came of it, pass the request on to the next one that holds the same build.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from ollama_admin.domain.callers import Way
 from ollama_admin.domain.models import ListedModel, Listing
 from ollama_admin.domain.requests import Request
 from ollama_admin.domain.servers import Server
+from ollama_admin.domain.values import made_often
 from ollama_admin.errors import (
     AdminError,
     DatabaseUnavailable,
@@ -37,38 +38,38 @@ from ollama_admin.services.trail import FOR_EVER, Carried, Deadline, Trail, pass
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
-T = TypeVar("T")
-Part_co = TypeVar("Part_co", covariant=True)
 A = TypeVar("A", bound="Carried")
 
 
-class Carrier(Generic[A, Part_co]):
-    """What goes to a server and how its answer comes back: `A` is the answer, of parts `Part_co`.
+class Carrier(Generic[A]):
+    """What goes to a server, and how its answer `A` comes back; its parts go to whoever asked for
+    it as they come, by a way that is the carrier's own.
 
     Without `proves`, nothing is asked of the server's list after the answer. With `proves_behind`
-    nobody waits for what it says but who demands a build; it then stands in the receipt alone. With
-    `is_one_task` the task that asks takes all parts of the answer, too.
+    nobody waits for what it says but who demands a build; it then stands in the receipt alone.
     """
 
     proves = True
     proves_behind = False
-    is_one_task = False
 
     def begin(self, candidate: Candidate, started: float) -> A:
         """The answer of a candidate, before anything is sent to it."""
         raise NotImplementedError
 
-    def carry(
-        self, candidate: Candidate, endpoint: "Endpoint", answer: A
-    ) -> AsyncGenerator[Part_co, None]:
-        """Send, and yield the parts of the answer as they come, to its proper end or an error."""
+    async def carry(self, candidate: Candidate, endpoint: "Endpoint", answer: A) -> None:
+        """Send, and hand on the parts of the answer, to its proper end or an error. Before the
+        first part the answer is told that it `is_begun`.
+        """
         raise NotImplementedError
 
     async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: A) -> None:
         """Look at an accepted answer once more; it is not lost where that is an UpstreamError."""
 
+    async def finish(self, answer: A) -> None:
+        """Hand on what was kept back until the answer was accepted."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@made_often
 class Accepted(Generic[A]):
     """A whole answer, with what was learnt of the build that gave it; `stats` at its end.
 
@@ -121,11 +122,11 @@ class Dispatch:
         self._connect = connect
 
     async def run(
-        self, request: Request, carrier: Carrier[A, T], plan: Plan | None = None
-    ) -> AsyncGenerator[T | Accepted[A], None]:
-        """The parts of the answer as they arrive, then that it is accepted.
+        self, request: Request, carrier: Carrier[A], plan: Plan | None = None
+    ) -> Accepted[A]:
+        """The accepted answer, whose parts were handed on as they came. Without a plan one is made.
 
-        Without a plan one is made. Closing the generator ends the work upstream.
+        Cancelling it ends the work upstream.
         """
         deadline = FOR_EVER
         if request.terms.timeout is not None:
@@ -133,9 +134,8 @@ class Dispatch:
         trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
         outcome: str | None = "error"
         try:
-            async with aclosing(self._first_answer(trail, carrier, plan)) as parts:
-                async for part in parts:
-                    yield part
+            accepted = await self._first_answer(trail, carrier, plan)
+            await carrier.finish(accepted.answer)
             outcome = "ok"
         except DatabaseUnavailable:
             outcome = None
@@ -143,12 +143,13 @@ class Dispatch:
         except AdminError as exc:
             outcome = exc.code
             raise
-        except (asyncio.CancelledError, GeneratorExit):
+        except asyncio.CancelledError:
             outcome = "cancelled"
             raise
         finally:
             if outcome is not None:
                 self._record(trail, outcome)
+        return accepted
 
     def _record(self, trail: Trail, outcome: str) -> None:
         """Have the receipt written; where a look at the build is still due, behind that."""
@@ -164,41 +165,36 @@ class Dispatch:
         self._lists.behind(attempt.candidate.target.ref, attempt.endpoint, conclude)
 
     async def _first_answer(
-        self, trail: Trail, carrier: Carrier[A, T], plan: Plan | None
-    ) -> AsyncGenerator[T | Accepted[A], None]:
+        self, trail: Trail, carrier: Carrier[A], plan: Plan | None
+    ) -> Accepted[A]:
         """The answer of the first candidate that takes the request on; once it has begun, of no
         other.
         """
-        note = trail.request.caller.note
         candidates = await self._candidates(trail, carrier, plan)
         while True:
-            candidate, lease = await _in_time(trail, self._slot(trail.request, candidates))
+            candidate, lease = await trail.in_time(self._slot(trail.request, candidates))
             began = time.monotonic()
             try:
-                parts = self._answer_of(trail, candidate, lease, carrier)
                 with self._running(candidate, candidates):
-                    async with aclosing(parts):
-                        async for part in parts:
-                            trail.begun = True
-                            yield part
+                    return await self._answer_of(trail, candidate, lease, carrier)
             except _LeaseLostError:
                 continue
             except (UpstreamError, ModelNotFound) as exc:
                 candidates.remove(candidate)
-                if trail.begun or not candidates or not passes_on(exc):
+                if trail.has_begun() or not candidates or not passes_on(exc):
                     raise
                 trail.failed(candidate, exc, began)
-                note(f"{exc.summary}; asking another server that holds the same build")
-            else:
-                return
+                trail.request.caller.note(
+                    f"{exc.summary}; asking another server that holds the same build"
+                )
 
     async def _candidates(
-        self, trail: Trail, carrier: Carrier[A, T], plan: Plan | None
+        self, trail: Trail, carrier: Carrier[A], plan: Plan | None
     ) -> list[Candidate]:
         """Who may be asked, best first; raises the refusal where nobody may."""
         is_old = plan is not None
         if plan is None:
-            plan = await _in_time(trail, self._selection.plan(trail.request, trail.asking))
+            plan = await trail.in_time(self._selection.plan(trail.request, trail.asking))
         if trail.request.caller.detail is not None:
             for line in plan.lines():
                 trail.request.caller.detail(line)
@@ -246,7 +242,7 @@ class Dispatch:
         trail: Trail,
         candidate: Candidate,
         lease: Lease | None,
-        carrier: Carrier[A, T],
+        carrier: Carrier[A],
     ) -> Try[A]:
         trail.asked[candidate.target.ref] = None
         endpoint = self._connect(candidate.target, None)
@@ -275,32 +271,18 @@ class Dispatch:
         return candidates[number], lease
 
     async def _answer_of(
-        self,
-        trail: Trail,
-        candidate: Candidate,
-        lease: Lease | None,
-        carrier: Carrier[A, T],
-    ) -> AsyncGenerator[T | Accepted[A], None]:
+        self, trail: Trail, candidate: Candidate, lease: Lease | None, carrier: Carrier[A]
+    ) -> Accepted[A]:
         async with lease or nullcontext():
             attempt = self._begin(trail, candidate, lease, carrier)
             await self._look(trail, carrier, attempt)
-            parts = carrier.carry(candidate, attempt.endpoint, attempt.answer)
-            async with aclosing(parts):
-                while True:
-                    if lease is not None and not carrier.is_one_task:  # but another for each part
-                        lease.owner = asyncio.current_task()
-                    if trail.deadline.time is None:  # as a rule: a token is soon here
-                        part = await anext(parts, None)
-                    else:
-                        part = await trail.deadline.keep(anext(parts, None), begun=trail.begun)
-                    if part is None:
-                        break
-                    yield part
+            carrying = carrier.carry(candidate, attempt.endpoint, attempt.answer)
+            await trail.deadline.keep(carrying, trail.has_begun)
             stats = trail.stats = attempt.answer.stats(time.monotonic())
-        yield await self._accept(trail, carrier, attempt, stats)
+        return await self._accept(trail, carrier, attempt, stats)
 
     async def _accept(
-        self, trail: Trail, carrier: Carrier[A, T], attempt: Try[A], stats: Stats
+        self, trail: Trail, carrier: Carrier[A], attempt: Try[A], stats: Stats
     ) -> Accepted[A]:
         """What a whole answer comes to, by the build that gave it."""
         candidate = attempt.candidate
@@ -317,7 +299,7 @@ class Dispatch:
         if doubt is not None:
             trail.request.caller.note(doubt)
         with suppress(UpstreamError):  # the answer is whole
-            await _in_time(trail, carrier.examine(candidate, attempt.endpoint, attempt.answer))
+            await trail.in_time(carrier.examine(candidate, attempt.endpoint, attempt.answer))
         return self._accepted(trail, attempt, judgement, stats)
 
     @staticmethod
@@ -330,11 +312,10 @@ class Dispatch:
             stats=stats,
         )
 
-    async def _look(self, trail: Trail, carrier: Carrier[A, T], attempt: Try[A]) -> None:
+    async def _look(self, trail: Trail, carrier: Carrier[A], attempt: Try[A]) -> None:
         """The last look before something is sent: is it the build, is the slot ours still."""
         candidate, terms = attempt.candidate, trail.request.terms
-        attempt.before = await _in_time(
-            trail,
+        attempt.before = await trail.in_time(
             proof.before_sending(
                 candidate,
                 terms,
@@ -355,20 +336,13 @@ class Dispatch:
         """The digest step: what the server lists right after the last token."""
         looking = self._lists.now(attempt.candidate.target.ref, attempt.endpoint)
         try:
-            listing = await _in_time(trail, looking)
+            listing = await trail.in_time(looking)
         except UpstreamError:
             return Judgement(proof=Proof.UNREAD)
         return _judgement(attempt, listing)
 
 
-async def _in_time(trail: Trail, work: Awaitable[T]) -> T:
-    """Await `work` within the time that the request has."""
-    if trail.deadline.time is None:
-        return await work
-    return await trail.deadline.keep(work)
-
-
-def _without_list(trail: Trail, carrier: Carrier[A, T], attempt: Try[A]) -> Judgement | None:
+def _without_list(trail: Trail, carrier: Carrier[A], attempt: Try[A]) -> Judgement | None:
     """What can be said of the build without a look at the server's list; None where a look is
     due.
     """

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -16,6 +16,7 @@ from ollama_admin.rules.answers import Answer
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.request_checks import checked, unknown_options
 from ollama_admin.services.dispatch import Accepted, Carrier, Dispatch
+from ollama_admin.services.tasks import Handover
 from ollama_admin.services.truncation import truncated
 
 if TYPE_CHECKING:
@@ -49,17 +50,24 @@ class Generation:
             question = question.uncut()
         if question.options:
             _name_unknown_options(question, caller)
-        carrier = _Generating(question, request, path)
-        async with aclosing(self._dispatch.run(request, carrier)) as parts:
-            async for part in parts:
-                if isinstance(part, Accepted):
-                    yield carrier.reply(part)
-                else:
-                    yield part
+        handover = Handover[Piece]()
+        carrier = _Generating(question, request, path, handover.give)
+        asking = asyncio.get_running_loop().create_task(self._dispatch.run(request, carrier))
+        async with aclosing(handover.items_of(asking)) as pieces:
+            async for piece in pieces:
+                yield piece
+        yield carrier.reply(asking.result())
 
 
-class _Generating(Carrier[Answer, Piece]):
-    def __init__(self, question: Question, request: Request, path: str | None) -> None:
+class _Generating(Carrier[Answer]):
+    def __init__(
+        self,
+        question: Question,
+        request: Request,
+        path: str | None,
+        give: Callable[[Piece], Awaitable[None]],
+    ) -> None:
+        self._give = give
         self._question = question
         self._terms = request.terms
         self._note = request.caller.note
@@ -82,16 +90,15 @@ class _Generating(Carrier[Answer, Piece]):
             takes_tool_calls=_offers_tools(self._question),
         )
 
-    async def carry(
-        self, candidate: Candidate, endpoint: "Endpoint", answer: Answer
-    ) -> AsyncGenerator[Piece, None]:
+    async def carry(self, candidate: Candidate, endpoint: "Endpoint", answer: Answer) -> None:
         answer.sent_at = time.monotonic()
         records = endpoint.generate(self._question, candidate.name.text, self._path)
         async with aclosing(records):
             async for record in records:
                 piece = answer.take(record, time.monotonic())
                 if piece is not None:
-                    yield piece
+                    answer.is_begun = True
+                    await self._give(piece)
                 if answer.done:
                     break
         answer.require_end()

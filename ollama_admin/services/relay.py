@@ -5,11 +5,9 @@ server is asked not to cut it.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ollama_admin.domain.answers import Stats
 from ollama_admin.domain.names import without_cloud
@@ -27,7 +25,7 @@ from ollama_admin.ollama.response import end_of
 from ollama_admin.rules import answers
 from ollama_admin.rules.answers import NO_ANSWER
 from ollama_admin.rules.candidates import Candidate, is_demanded
-from ollama_admin.services.dispatch import Accepted, Carrier, Dispatch
+from ollama_admin.services.dispatch import Carrier, Dispatch
 from ollama_admin.services.plans import Planned
 from ollama_admin.services.truncation import truncated
 
@@ -123,38 +121,39 @@ class ToldFailure(Exception):
         self.error = error
 
 
-def _without_limit(size: int) -> None:
-    """For callers that ask for one answer at a time."""
+class Receiver(Protocol):
+    """Who asked, and takes the answer as it comes."""
+
+    def note(self, text: str) -> None:
+        """What a person should know although nothing failed."""
+
+    def keep(self, size: int) -> None:
+        """So many bytes of the answer have to be kept before more are read; what it raises ends the
+        work.
+        """
+
+    async def head(self, head: RelayedHead) -> None:
+        """Comes once, before anything else, when there is something to show."""
+
+    async def send(self, data: bytes) -> None:
+        """The bytes of the body as they come."""
+
+    async def end(self, data: bytes) -> None:
+        """The last of them, with what tells that the answer is whole: it is, and its build proven
+        if that was demanded.
+        """
 
 
 class Relay:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
 
-    async def run(
-        self,
-        call: RelayedCall,
-        planned: Planned,
-        note: Callable[[str], None],
-        keep: Callable[[int], None] = _without_limit,
-    ) -> AsyncGenerator[RelayedHead | bytes, None]:
-        """The head, once there is something to show, then the bytes of the body as they come; what
-        tells that the answer is whole comes last, and only when it is, and proven if that was
-        demanded. `keep` is told of bytes of the answer that have to be kept, before more are read;
-        what it raises ends the work.
-
-        Closing the generator ends the work upstream. Raises Refusal.
-        """
-        request = planned.request_of(call, note)
-        carrier = _Relaying(call, request, keep)
+    async def run(self, call: RelayedCall, planned: Planned, receiver: Receiver) -> None:
+        """Relay one call. Raises Refusal and ToldFailure. Cancelling it ends the work upstream."""
+        request = planned.request_of(call, receiver.note)
+        carrier = _Relaying(call, request, receiver)
         try:
-            async with aclosing(self._dispatch.run(request, carrier, planned.plan)) as parts:
-                async for part in parts:
-                    if not isinstance(part, Accepted):
-                        yield part
-                        continue
-                    for last in carrier.last_of(part.answer):
-                        yield last
+            await self._dispatch.run(request, carrier, planned.plan)
         except AdminError as exc:
             if carrier.has_told:
                 raise ToldFailure(exc) from exc
@@ -166,14 +165,13 @@ class Relay:
                 call.counted(carrier.tokens())
 
 
-class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
+class _Relaying(Carrier[RelayAnswer]):
     proves_behind = True
-    is_one_task = True
 
-    def __init__(self, call: RelayedCall, request: Request, keep: Callable[[int], None]) -> None:
+    def __init__(self, call: RelayedCall, request: Request, receiver: Receiver) -> None:
         self._call = call
         self._request = request
-        self._keep = keep
+        self._receiver = receiver
         self._kept = 0
         self.refusal: Refusal | None = None
         self.has_told = False
@@ -198,9 +196,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
             prompt = len(self._call.body) // BYTES_OF_A_TOKEN
         return prompt + (answer.output_tokens or 0)
 
-    async def carry(
-        self, candidate: Candidate, endpoint: "Endpoint", answer: RelayAnswer
-    ) -> AsyncGenerator[RelayedHead | bytes, None]:
+    async def carry(self, candidate: Candidate, endpoint: "Endpoint", answer: RelayAnswer) -> None:
         call, self.refusal = self._call, None
         body = self._body_for(candidate)
         answer.sent_at = time.monotonic()
@@ -221,36 +217,40 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
             )
             answer.head = self._head(candidate, response.status, response.headers)
             async for chunk in response.chunks:
-                for part in self._passed(answer, passing, chunk):
-                    yield part
+                await self._pass_on(answer, passing, chunk)
                 if passing.has_ended or passing.error is not None:
                     break
             if passing.has_ended:
-                for part in self._passed(answer, passing, await end_of(response.chunks)):
-                    yield part
+                await self._pass_on(answer, passing, await end_of(response.chunks))
             self._require_whole(answer, passing)
             if call.asks:
                 await self._note_a_cut(candidate, endpoint, passing)
 
-    def last_of(self, answer: RelayAnswer) -> list[RelayedHead | bytes]:
+    async def finish(self, answer: RelayAnswer) -> None:
         """What was kept back until the answer was accepted; it is kept no longer."""
         if answer.passing is None:
-            return []
+            return
         held, answer.passing.held = answer.passing.held, b""
-        return self._begun(answer, held)
+        await self._begin(answer)
+        await self._receiver.end(held)
 
-    def _passed(
-        self, answer: RelayAnswer, passing: "Passing", chunk: bytes
-    ) -> list[RelayedHead | bytes]:
+    async def _pass_on(self, answer: RelayAnswer, passing: "Passing", chunk: bytes) -> None:
         passed = passing.take(chunk)
         if passing.kept > self._kept or len(passed) > LONG:
             self._count_kept(passing.kept + len(passed))
         self._require_no_remote(answer, passing)
         self._require_answer(answer, passing)
         if not passed or (passing.error is not None and not answer.is_begun):
-            return []
+            return
         answer.pieces += passed.count(PIECE)
-        return self._begun(answer, passed)
+        if not answer.is_begun:
+            await self._begin(answer)
+        await self._receiver.send(passed)
+
+    async def _begin(self, answer: RelayAnswer) -> None:
+        if not answer.is_begun and answer.head is not None:
+            answer.begin()
+            await self._receiver.head(answer.head)
 
     def _require_no_remote(self, answer: RelayAnswer, passing: "Passing") -> None:
         if passing.is_remote and not self._request.terms.allow_remote:
@@ -263,7 +263,7 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
     def _count_kept(self, size: int) -> None:
         """What is on its way to the client is still there while more is read."""
         if size > self._kept:
-            self._keep(size - self._kept)
+            self._receiver.keep(size - self._kept)
             self._kept = size
 
     def _require_answer(self, answer: RelayAnswer, passing: "Passing") -> None:
@@ -273,13 +273,6 @@ class _Relaying(Carrier[RelayAnswer, RelayedHead | bytes]):
                 f"server {answer.candidate.target.ref} did not read the prompt, and says "
                 f"{passing.reason!r}"
             )
-
-    @staticmethod
-    def _begun(answer: RelayAnswer, data: bytes) -> list[RelayedHead | bytes]:
-        if answer.is_begun or answer.head is None:
-            return [data]
-        answer.begin()
-        return [answer.head, data]
 
     def _require_whole(self, answer: RelayAnswer, passing: "Passing") -> None:
         is_whole = passing.end()

@@ -1,7 +1,15 @@
 """Work done side by side, with an owner who waits for all of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -112,3 +120,39 @@ class Batches(Generic[Item, Result]):
             return
         for (_, written), result in zip(batch, results, strict=True):
             written.set_result(result)
+
+
+class Handover(Generic[Item]):
+    """Hands on the items that a task makes to another one, which asks for each of them."""
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+        self._given = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def give(self, item: Item) -> None:
+        """Wait until the item was taken, and another one is asked for."""
+        self._items.append(item)
+        self._taken.clear()
+        self._given.set()
+        await self._taken.wait()
+
+    async def items_of(self, maker: "asyncio.Task[Any]") -> AsyncGenerator[Item, None]:
+        """What the task gives until it is done; raises what it raises. Closing the generator
+        cancels it, and waits until it has ended.
+        """
+        maker.add_done_callback(lambda _: self._given.set())
+        try:
+            while True:
+                await self._given.wait()
+                self._given.clear()
+                if not self._items:
+                    break
+                yield self._items.pop()
+                self._taken.set()
+        finally:
+            maker.cancel()
+            await asyncio.wait((maker,))
+            if not maker.cancelled():
+                maker.exception()  # seen, where nobody asks for more
+        maker.result()

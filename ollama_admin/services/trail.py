@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self, TypeVar
@@ -28,6 +28,11 @@ class Carried(Protocol):
     """What is asked of an answer while it is carried. Times are of one monotonic clock."""
 
     @property
+    def is_begun(self) -> bool:
+        """Whether a part of it was handed on."""
+        ...
+
+    @property
     def is_remote(self) -> bool: ...
 
     @property
@@ -40,6 +45,10 @@ class Carried(Protocol):
         ...
 
     def stats(self, now: float) -> Stats: ...
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,11 @@ class Deadline:
             return cls(None)
         return cls(asyncio.get_running_loop().time() + seconds, seconds)
 
-    async def keep(self, work: Awaitable[T], *, begun: bool = False) -> T:
+    async def keep(self, work: Awaitable[T], has_begun: Callable[[], bool] = _never) -> T:
         """Await `work` until then.
 
         Raises ServerUnreachable when the time is over, and StreamInterrupted when it is after a
-        part of the answer was shown, which `begun` says.
+        part of the answer was handed on, which `has_begun` says.
         """
         if self.time is None:
             return await work
@@ -71,7 +80,7 @@ class Deadline:
         except TimeoutError as exc:
             message = f"timed out after {self.seconds:g} s"
             hint = "allow more with --timeout"
-            if begun:
+            if has_begun():
                 raise StreamInterrupted(f"{message} in the middle of the answer", hint) from exc
             raise ServerUnreachable(message, hint) from exc
 
@@ -84,14 +93,13 @@ class Trail:
     """One request on its way, as its receipt tells it.
 
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
-    are those of a whole answer. `begun` says that a part of an answer was handed on; `unproven` is
-    the attempt whose build is looked at behind the answer.
+    are those of a whole answer. `unproven` is the attempt whose build is looked at behind the
+    answer.
     """
 
     request: Request
     started: float
     deadline: Deadline
-    begun: bool = False
     asked: dict[ServerRef, None] = field(default_factory=dict)
     candidate: Candidate | None = None
     answer: Carried | None = None
@@ -102,6 +110,14 @@ class Trail:
 
     def asking(self, server: ServerRef) -> None:
         self.asked[server] = None
+
+    def has_begun(self) -> bool:
+        """Whether a part of the answer was handed on."""
+        return self.answer is not None and self.answer.is_begun
+
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """Await `work` within the time that the request has."""
+        return await self.deadline.keep(work)
 
     def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
         ms = round((time.monotonic() - began) * 1000)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +38,21 @@ class Heard:
     error: Exception | None = None
     notes: list[str] = field(default_factory=list)
 
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def keep(self, size: int) -> None:
+        """There is room for all."""
+
+    async def head(self, head: RelayedHead) -> None:
+        self.heads.append(head)
+
+    async def send(self, data: bytes) -> None:
+        self.data += data
+
+    async def end(self, data: bytes) -> None:
+        self.data += data
+
 
 async def heard(client: Client, wish: Wish | None = None, **differing: Any) -> Heard:
     result = Heard()
@@ -54,14 +68,8 @@ async def heard(client: Client, wish: Wish | None = None, **differing: Any) -> H
         "asks": True,
     }
     planned = await client.plans.of(wish or Wish("alpha"))
-    parts = client.relay.run(RelayedCall(**(values | differing)), planned, result.notes.append)
     try:
-        async with aclosing(parts):
-            async for part in parts:
-                if isinstance(part, RelayedHead):
-                    result.heads.append(part)
-                else:
-                    result.data += part
+        await client.relay.run(RelayedCall(**(values | differing)), planned, result)
     except (AdminError, Refusal) as exc:
         result.error = exc
     return result
