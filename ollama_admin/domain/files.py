@@ -55,7 +55,7 @@ def read_regular_file(
     messages call it, `hint` what to do where it cannot be read.
     """
     try:
-        data, status = regular_bytes(path, limit + 1)
+        data, status = _regular_bytes(path, limit + 1)
     except IsADirectoryError as exc:
         message = f"the {what} {path} is not a regular file"
         raise InvalidInput(message, "name a file, not a pipe or a device") from exc
@@ -69,7 +69,7 @@ def read_regular_file(
     return ReadFile(what=what, path=path, data=data, status=status)
 
 
-def regular_bytes(path: Path, most: int) -> tuple[bytes, os.stat_result]:
+def _regular_bytes(path: Path, most: int) -> tuple[bytes, os.stat_result]:
     """At most so many bytes of a regular file, and what it was when it was opened. Raises OSError:
     IsADirectoryError for a FIFO and a device, too, without waiting for them; ValueError for a path
     with a NUL.

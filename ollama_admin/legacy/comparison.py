@@ -12,15 +12,11 @@ from ollama_admin.legacy.credentials import AUTH_CONFIG, AUTH_TYPE, HEADERS
 from ollama_admin.legacy.drafts import LegacyServer, numbered
 from ollama_admin.legacy.servers import FieldValue, PlanEntry, Sourced, State
 
-# the error of a secret that cannot be read
-Held: TypeAlias = str | Secret | Reference | AdminError
-# what a row's credentials are, by fields in small letters
-Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]
-# a field, its value, what becomes of it, and why
-Verdict: TypeAlias = tuple[str, Sourced, State, str | None]
+Held: TypeAlias = str | Secret | Reference | AdminError  # an error: it cannot be read
+Stored: TypeAlias = Callable[[Server], Mapping[str, Held]]  # by fields in small letters
+Verdict: TypeAlias = tuple[str, Sourced, State, str | None]  # a field, its value, its state, why
 
-# what two spellings of a value have in common
-_KEYS: Mapping[str, Callable[[Any], object]] = {
+_KEYS: Mapping[str, Callable[[Any], object]] = {  # what two spellings of a value have in common
     "name": names.server_key,
     "default_model": names.model_key,
     "capabilities": frozenset,
@@ -37,11 +33,6 @@ class Comparison:
     name: str
     entries: tuple[PlanEntry, ...]
     make_default: bool = False
-
-    @property
-    def server_id(self) -> int | None:
-        """The row to change; None for a new one."""
-        return None if self.row is None else self.row.id
 
     @property
     def columns(self) -> dict[str, FieldValue]:
@@ -99,8 +90,9 @@ def compare(
             if not is_given:
                 name = next(free for free in numbered(name) if names.server_key(free) not in taken)
                 taken.add(names.server_key(name))
-            new = server.everything.items()
-            verdicts = ((field, said, State.NEW, said.remark) for field, said in new)
+            new = server.everything
+            new["name"] = replace(new["name"], value=name)
+            verdicts = ((field, said, State.NEW, said.remark) for field, said in new.items())
         entries = [entry for verdict in verdicts for entry in _entries(name, verdict)]
         compared.append(Comparison(server=server, row=row, name=name, entries=tuple(entries)))
     return compared
@@ -109,11 +101,9 @@ def compare(
 def _entries(server: str, verdict: Verdict) -> Iterator[PlanEntry]:
     """What becomes of a value, then of the variables that say the same."""
     field, sourced, state, why = verdict
-    source, value = sourced.source, sourced.value
-    if field == "name" and not sourced.given:
-        value = server  # it may have made way for another
+    source, told = sourced.source, sourced.value
     entry = PlanEntry(
-        binding=source, server=server, field=field, told=value, state=state, why=why, kind=None
+        binding=source, server=server, field=field, told=told, state=state, why=why, kind=None
     )
     yield entry
     again, reason = State.IGNORED, f"waits for {source.place}"
@@ -167,10 +157,11 @@ def _verdicts(
 
 
 def _same(field: str, value: FieldValue, held: FieldValue | Held | None, row: Server) -> bool:
+    key = _KEYS.get(field)
     is_exact = field == "default_model" and row.api_version is not ApiVersion.NATIVE
-    if field not in _KEYS or is_exact:
+    if key is None or is_exact:
         return value == held
-    return _KEYS[field](value) == _KEYS[field](held)
+    return key(value) == key(held)
 
 
 def _remarks(field: str, server: LegacyServer, row: Server) -> Iterator[str | None]:

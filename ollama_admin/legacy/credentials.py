@@ -55,8 +55,8 @@ Fields: TypeAlias = dict[str, Sourced]  # `auth_type`, then those of `auth_confi
 def credential(pieces: Pieces) -> Fields | None:
     """The one credential that the pieces make, if it is whole and of a kind that is spoken."""
     spoken = _SPOKEN.get(_scheme(pieces), frozenset())
-    made = (candidate for candidate in _candidates(pieces) if candidate is not None)
-    return next((candidate for candidate in made if candidate[AUTH_TYPE].text in spoken), None)
+    whole = filter(None, _candidates(pieces))
+    return next((fields for fields in whole if fields[AUTH_TYPE].text in spoken), None)
 
 
 def auth(pieces: Pieces) -> Iterator[tuple[str, Sourced] | PlanEntry]:
@@ -74,11 +74,15 @@ def auth(pieces: Pieces) -> Iterator[tuple[str, Sourced] | PlanEntry]:
         elif role in CF_HEADERS:
             yield _header(CF_HEADERS[Role(role)], piece)
         elif chosen is None or (role != Role.SCHEME and piece.source not in used):
-            yield from _skipped(piece, _why(Role(role), pieces, chosen), COLUMNS[role])
+            yield from skipped(piece, _why(Role(role), pieces, chosen), COLUMNS[role])
 
 
-def _skipped(piece: Sourced, why: str, column: str) -> Iterator[PlanEntry]:
+def skipped(piece: Sourced, why: str, column: str) -> Iterator[PlanEntry]:
     return (PlanEntry(binding=source, why=why, field=column) for source in piece.sources)
+
+
+def another(used: Sourced) -> str:
+    return f"another credential is used: {used.source.place}"
 
 
 def _scheme(pieces: Pieces) -> str:
@@ -102,9 +106,7 @@ def _candidates(pieces: Pieces) -> Iterator[Fields | None]:
 
 def _credential(kind: AuthType, secret: Sourced, subject: Sourced | None = None) -> Fields:
     """A password, a token or a key, with the user name of basic or the header of a key."""
-    remark = _INFERRED[kind]
-    inferred = Sourced(value=kind.value, source=secret.source, given=False, remark=remark)
-    fields = {AUTH_TYPE: inferred}
+    fields = {AUTH_TYPE: Sourced.inferred(kind.value, secret.source, _INFERRED[kind])}
     if subject is not None:
         fields[AUTH_CONFIG + OPEN_FIELDS[kind]] = replace(subject, value=subject.text)
     return fields | {AUTH_CONFIG + SECRET_FIELDS[kind]: secret}
@@ -165,15 +167,15 @@ def _without(scheme: str, text: str) -> str:
 
 def _problems(chosen: Fields) -> list[PlanEntry]:
     """What keeps a header from carrying a credential."""
-    found = []
+    problems = []
     kind = chosen[AUTH_TYPE].text
     for field, part in chosen.items():
         what = field.removeprefix(AUTH_CONFIG)
-        found.append(_problem(part, what if what in OPEN_FIELDS.values() else f"{kind} {what}"))
+        problems.append(_problem(part, what if what in OPEN_FIELDS.values() else f"{kind} {what}"))
         if what == "username" and ":" in part.text:
             error = values.problem(part.source, "holds a user name with a ':' in it")
-            found.append(unreadable(part.source, error))
-    return [problem for problem in found if problem is not None]
+            problems.append(unreadable(part.source, error))
+    return list(filter(None, problems))
 
 
 def _problem(part: Sourced, what: str) -> PlanEntry | None:
@@ -192,14 +194,10 @@ def _why(role: Role, pieces: Pieces, chosen: Fields | None) -> str:
         return _NOT_SPOKEN.get(scheme, "the auth scheme is not known")
     is_complete = role is Role.KEY or partner in pieces
     if chosen and (is_complete or partner is None):
-        return _another(chosen)
+        return another(chosen[AUTH_TYPE])
     if is_complete:
         return f"the auth scheme is {scheme}"
     return _INCOMPLETE[role]
-
-
-def _another(chosen: Fields) -> str:
-    return f"another credential is used: {chosen[AUTH_TYPE].source.place}"
 
 
 def _headers(piece: Sourced, chosen: Fields | None) -> Iterator[tuple[str, Sourced] | PlanEntry]:
@@ -210,18 +208,18 @@ def _headers(piece: Sourced, chosen: Fields | None) -> Iterator[tuple[str, Sourc
         taken.add((own.text if own else DEFAULT_API_KEY_HEADER).casefold())
     document = _document(piece)
     if not document:
-        yield from _skipped(piece, "no JSON object of headers", "headers")
+        yield from skipped(piece, "no JSON object of headers", "headers")
     for name, value in document.items():
         why = _header_problem(name, value, is_twice=name.casefold() in taken)
         if name.casefold() != "authorization" and why:
-            yield from _skipped(piece, why, "headers")
+            yield from skipped(piece, why, "headers")
         elif name.casefold() != "authorization":
             taken.add(name.casefold())
             yield _header(name, piece.part(str(value)))
         elif chosen is None:
-            yield from _skipped(piece, "no credential that can be read", HEADERS + name)
+            yield from skipped(piece, "no credential that can be read", HEADERS + name)
         elif chosen[AUTH_TYPE].source != piece.source:
-            yield from _skipped(piece, _another(chosen), HEADERS + name)
+            yield from skipped(piece, another(chosen[AUTH_TYPE]), HEADERS + name)
 
 
 def _header(name: str, piece: Sourced) -> tuple[str, Sourced] | PlanEntry:

@@ -1,7 +1,7 @@
 """Servers as legacy variables describe them, and which of them a variable means."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -12,7 +12,7 @@ from ollama_admin.domain.secret import Secret
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.domain.urls import ServerURL, Userinfo
 from ollama_admin.legacy import values
-from ollama_admin.legacy.credentials import auth, credential
+from ollama_admin.legacy.credentials import another, auth, credential, skipped
 from ollama_admin.legacy.envfile import Binding
 from ollama_admin.legacy.layouts import AUTH_ROLES, CHAT, COLUMNS, Line, Role
 from ollama_admin.legacy.servers import FieldValue, Kind, PlanEntry, Sourced
@@ -57,9 +57,9 @@ class LegacyServer:
     def url(self) -> str:
         return str(self.fields["url"].value)
 
-    @property
-    def is_active(self) -> bool:
-        return "is_active" not in self.fields or bool(self.fields["is_active"].value)
+    def owns(self, line: Line) -> bool:
+        """Whether the name of a model says that it is this server's."""
+        return line.ollama or (not self.line.ollama and self.line.place == line.place)
 
     def bindings(self) -> Iterator[Binding]:
         """All variables that say something of it."""
@@ -80,38 +80,36 @@ class LegacyServer:
     def tell(self, role: Role, text: str, source: Binding, remark: str | None = None) -> None:
         """Note what a variable, or a key of its JSON, says of this server."""
         column = COLUMNS.get(role, role.value)
+        is_placeholder = values.is_placeholder(text.strip(), key=role is Role.KEY)
         if role is Role.MODEL and values.is_model_list(text):
-            self.skip([source], "a list of model names: a server has one default model", column)
-        elif role is Role.MODEL and values.is_placeholder(text):
-            self.skip([source], values.PLACEHOLDER, column)
+            self.skip(source, "a list of model names: a server has one default model", column)
+        elif is_placeholder and (role is Role.MODEL or role in AUTH_ROLES):
+            self.skip(source, values.PLACEHOLDER, column)
         elif role in _READERS:
             value = _READERS[role](source, text)
             self._add(self.fields, column, Sourced(value=value, source=source))
-        elif role not in AUTH_ROLES:
-            self.skip([source], "not kept")
-        elif values.is_placeholder(text.strip(), key=role is Role.KEY):
-            self.skip([source], values.PLACEHOLDER, column)
-        else:
+        elif role in AUTH_ROLES:
             self._add(self.pieces, role, Sourced(value=Secret(text), source=source, remark=remark))
+        else:
+            self.skip(source, "not kept")
 
     def tell_url(self, url: ServerURL, userinfo: Userinfo | None, parts: list[Binding]) -> None:
         """Note the URL, what gave `parts` of it, and its user and password, never one of them."""
         source = self.source
         self.fields["url"] = Sourced(value=url.url, source=source, remark=url.note).said_by(parts)
         if url.v1:
-            value, remark = ApiVersion.V1.value, "the URL ends in /v1"
-            inferred = Sourced(value=value, source=source, given=False, remark=remark)
-            self.fields["api_version"] = inferred
+            remark = "the URL ends in /v1"
+            self.fields["api_version"] = Sourced.inferred(ApiVersion.V1.value, source, remark)
         if userinfo and userinfo.username and userinfo.password:
             remark = "taken out of the URL"
             self.tell(Role.USERNAME, values.checked(source, userinfo.username), source, remark)
             self.tell(Role.PASSWORD, values.checked(source, userinfo.password), source, remark)
         elif userinfo:
             why = "the URL holds a user name or a password, but not both"
-            self.skip([source], why, "auth_config")
+            self.skip(source, why, "auth_config")
 
-    def skip(self, sources: Iterable[Binding], why: str, column: str | None = None) -> None:
-        self.skips += [PlanEntry(binding=source, why=why, field=column) for source in sources]
+    def skip(self, source: Binding, why: str, column: str | None = None) -> None:
+        self.skips.append(PlanEntry(binding=source, why=why, field=column))
 
     def skip_keys(self, source: Binding, keys: Collection[str]) -> None:
         """Note the keys of a JSON object that say nothing we keep."""
@@ -133,8 +131,7 @@ class LegacyServer:
         strangers = others.keys() - self.pieces.keys() - {Role.HEADERS}
         for role, piece in others.items():
             if ours and role in strangers:
-                why = f"another credential is used: {ours[0].source.place}"
-                self.skip(piece.sources, why, COLUMNS[role])
+                self.skips += skipped(piece, another(ours[0]), COLUMNS[role])
             else:
                 self._add(self.pieces, role, piece)
         self.skips += other.skips
@@ -145,8 +142,7 @@ class LegacyServer:
             name = next(name for name in self._names() if server_key(name) not in taken)
             taken.add(server_key(name))
             remark = "made from the variable's name"
-            made = Sourced(value=name, source=self.source, given=False, remark=remark)
-            self.fields["name"] = made
+            self.fields["name"] = Sourced.inferred(name, self.source, remark)
         self.fields = {"name": self.fields.pop("name")} | self.fields
         for found in auth(self.pieces):
             if isinstance(found, PlanEntry):
@@ -171,7 +167,7 @@ class LegacyServer:
             where = first.source.place
             if known is self.fields and first.source.file == source.file and source.line:
                 where = f"{first.source.key}, line {first.source.line}"
-            self.skip([source], f"another value is used: {where}", COLUMNS.get(key, key))
+            self.skip(source, f"another value is used: {where}", COLUMNS.get(key, key))
 
 
 @dataclass(slots=True)
@@ -186,9 +182,8 @@ class Fleet:
         return [s for s in self.servers if s.line.prefix == prefix] or self.servers
 
     def unnumbered(self, prefix: str) -> LegacyServer | None:
-        return next(
-            (s for s in self.group(prefix) if s.line.slot is None and s.index is None), None
-        )
+        servers = self.group(prefix)
+        return next((s for s in servers if s.line.slot is None and s.index is None), None)
 
     def first(self, prefix: str) -> LegacyServer | None:
         """The server that means all: the unnumbered one, else the first that has no purpose."""

@@ -9,7 +9,6 @@ import codecs
 import io
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -18,7 +17,7 @@ from pathlib import Path
 from dotenv.parser import Binding as ParsedBinding
 from dotenv.parser import parse_stream
 
-from ollama_admin.domain.files import regular_bytes
+from ollama_admin.domain.files import read_regular_file
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import compose
 
@@ -36,7 +35,7 @@ _BACKTICKS = re.compile(
     re.MULTILINE,
 )
 _EXPORTS = re.compile(r"^(?:declare -x|typeset -x|readonly) (?=\w+=)", re.MULTILINE)
-_QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>(?:(?!(?P=quote)).)*)(?P=quote)", re.DOTALL)
+_QUOTED = re.compile(r"\A(?P<quote>['\"])(?P<text>(?:(?!(?P=quote)).)*)(?P=quote)\Z", re.DOTALL)
 _UNREADABLE = "the statement that begins here cannot be read"
 _SPELLING = (
     "check the quotes: a value is KEY=plain, KEY='text' or KEY=\"text\", with nothing but "
@@ -76,16 +75,11 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvFile:
-    """What one source holds, in its order; `file` is None for the environment.
-
-    `owner` is the user that it belongs to, where that is neither root nor this one.
-    """
+    """What one source holds, in its order; `file` and `status` are None for the environment."""
 
     file: str | None
     bindings: tuple[Binding, ...]
-    readable_by_others: bool = False
-    writable_by_others: bool = False
-    owner: int | None = None
+    status: os.stat_result | None = None
 
     def scopes(self) -> list[list[Binding]]:
         """What belongs together: all of a `.env` file, each `environment:` of a compose file."""
@@ -96,29 +90,17 @@ def read(path: Path) -> EnvFile:
     """Read a regular file of at most 1 MiB: one in `.json` is a list of servers, one in `.yml` or
     `.yaml` a compose file. Raises InvalidInput, naming the file and the line.
     """
-    data, status = _read_bytes(path)
+    hint = "name a .env file, or run the command in the folder that holds it"
+    opened = read_regular_file(path, SIZE_LIMIT, hint=hint)
     name = str(path)
-    text = decode(data, name)
-    bindings: tuple[Binding, ...]
-    if path.suffix == ".json":
-        bindings = (Binding(file=name, line=None, key="ollama_servers", value=text),)
-    elif path.suffix in (".yml", ".yaml"):
+    text = decode(opened.data, name)
+    if path.suffix in (".yml", ".yaml"):
         bindings = parse_compose(text, name)
+    elif path.suffix == ".json":
+        bindings = (Binding(file=name, line=None, key="ollama_servers", value=text),)
     else:
         bindings = parse(text, name)
-    return EnvFile(
-        file=name,
-        bindings=bindings,
-        readable_by_others=bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH)),
-        writable_by_others=bool(status.st_mode & stat.S_IWOTH),
-        owner=_foreign_owner(status),
-    )
-
-
-def _foreign_owner(status: os.stat_result) -> int | None:
-    if status.st_uid in (0, os.geteuid()):
-        return None
-    return status.st_uid
+    return EnvFile(file=name, bindings=bindings, status=opened.status)
 
 
 def decode(data: bytes, file: str) -> str:
@@ -137,14 +119,13 @@ def decode(data: bytes, file: str) -> str:
 
 def parse(text: str, file: str) -> tuple[Binding, ...]:
     """All bindings, their values filled; one that cannot be read holds its error."""
+    blanks = _LONG_BLANKS.search(text)
+    if blanks:
+        line = 1 + _newlines(text[: blanks.start()])
+        raise InvalidInput(f"{file}, line {line}: holds more than {BLANK_LIMIT} blanks in a row")
     filler = _Filler()
     bindings: list[Binding] = []
     line = 1
-    blanks = _LONG_BLANKS.search(text)
-    if blanks:
-        line += _newlines(text[: blanks.start()])
-        what = f"holds more than {BLANK_LIMIT} blanks in a row"
-        raise InvalidInput(f"{file}, line {line}: {what}")
     for parsed in parse_stream(io.StringIO(_with_quotes(text), newline="")):
         original = parsed.original.string
         blank = len(original) - len(original.lstrip())  # python-dotenv counts from there
@@ -165,28 +146,11 @@ def parse_compose(text: str, file: str) -> tuple[Binding, ...]:
 
 def from_environ(environ: Mapping[str, str]) -> EnvFile:
     """The variables of a process as they are, but for the quotes of `docker run --env-file`."""
-    bindings = []
-    for key, value in sorted(environ.items()):
-        quoted = _QUOTED.fullmatch(value)
-        plain = quoted["text"] if quoted else value
-        bindings.append(Binding(file=None, line=None, key=key, value=plain))
+    bindings = (
+        Binding(file=None, line=None, key=key, value=_QUOTED.sub(r"\g<text>", value))
+        for key, value in sorted(environ.items())
+    )
     return EnvFile(file=None, bindings=tuple(bindings))
-
-
-def _read_bytes(path: Path) -> tuple[bytes, os.stat_result]:
-    hint = "name a .env file, or run the command in the folder that holds it"
-    try:
-        data, status = regular_bytes(path, SIZE_LIMIT + 1)
-    except IsADirectoryError as exc:
-        raise InvalidInput(f"{path} is not a regular file", hint) from exc
-    except OSError as exc:
-        reason = (exc.strerror or "unknown error").lower()
-        raise InvalidInput(f"cannot read {path}: {reason}", hint) from exc
-    except ValueError as exc:
-        raise InvalidInput(f"{path} is not a path", hint) from exc
-    if len(data) > SIZE_LIMIT:
-        raise InvalidInput(f"{path} is larger than {SIZE_LIMIT // 2**20} MiB", hint)
-    return data, status
 
 
 def _with_quotes(text: str) -> str:

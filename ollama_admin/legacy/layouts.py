@@ -65,7 +65,6 @@ AUTH_ROLES = frozenset(
 ).union(CF_HEADERS)
 SECRET_ROLES = AUTH_ROLES - {Role.USERNAME, Role.SCHEME}
 _VERBATIM_ROLES = AUTH_ROLES - {Role.SCHEME, Role.HEADERS}
-NUMBER_ROLES = frozenset({Role.MAX_CONCURRENT, Role.PRIORITY})
 # The column that a role is for, where it has another name.
 COLUMNS: Mapping[str, str] = dict.fromkeys(map(str, AUTH_ROLES), "auth_config") | {
     Role.SCHEME: "auth_type",

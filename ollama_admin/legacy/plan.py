@@ -46,13 +46,9 @@ class Plan:
     deletable: tuple[Spot, ...]
     deletable_now: tuple[Spot, ...]
 
-    @property
-    def new(self) -> int:
-        return sum(entry.state is State.NEW for entry in self.entries)
-
-    @property
-    def conflicts(self) -> int:
-        return sum(entry.state is State.CONFLICT for entry in self.entries)
+    def count(self, state: State) -> int:
+        """How many values become this."""
+        return sum(entry.state is state for entry in self.entries)
 
 
 def plan(
@@ -66,12 +62,11 @@ def plan(
     """
     compared = compare(servers, legacy.servers, stored, update=update)
     able = [one for one in compared if one.can_be_default]
-    able.sort(key=lambda one: bool(one.server.line.purposes))
     if able and not any(row.is_default for row in servers):
-        compared[compared.index(able[0])] = able[0].as_default()
+        first = min(able, key=lambda one: bool(one.server.line.purposes))
+        compared[compared.index(first)] = first.as_default()
     kept = [entry for comparison in compared for entry in comparison.entries]
-    entries = kept + list(legacy.skipped)
-    entries.sort(key=lambda entry: legacy.order(entry.binding))
+    entries = sorted(kept + list(legacy.skipped), key=lambda entry: legacy.order(entry.binding))
     return Plan(
         entries=tuple(entries),
         changes=tuple(c for c in compared if c.columns or c.auth or c.make_default),

@@ -4,6 +4,8 @@ Each file is read by itself: an unnumbered value belongs to the unnumbered serve
 to the first one. Servers with one URL, in one file or in several, become one.
 """
 
+import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,13 +49,8 @@ def read(files: Sequence[EnvFile]) -> Legacy:
             if first is not server:
                 first.absorb(server)
     skipped = [skip for _, scope in scopes for skip in scope.skipped]
-    warnings = [text for file in files for text in _who_can_change(file)]
-    warnings += [
-        f"{file.file} holds secrets and other users of this machine can read it: "
-        f"chmod 600 {file.file}"
-        for file, scope in scopes
-        if file.readable_by_others and scope.has_secrets
-    ]
+    secret_files = {file.file for file, scope in scopes if scope.has_secrets}
+    warnings = [text for file in files for text in _warnings(file, file.file in secret_files)]
     return Legacy(
         files=tuple(file.file for file in files),
         bindings=tuple(binding for file in files for binding in file.bindings),
@@ -67,10 +64,9 @@ def read(files: Sequence[EnvFile]) -> Legacy:
 def _finished(servers: Collection[LegacyServer]) -> list[PlanEntry]:
     """Give each server its name, those that the files name first; what goes nowhere."""
     taken: dict[str, Sourced] = {}
-    for server in servers:
-        name = server.fields.get("name")
-        if name is None:
-            continue
+    named = [server for server in servers if "name" in server.fields]
+    for server in named:
+        name = server.fields["name"]
         other = taken.setdefault(names.server_key(name.text), name)
         if other is not name:
             places = f"{name.source.place} and {other.source.place}"
@@ -82,9 +78,14 @@ def _finished(servers: Collection[LegacyServer]) -> list[PlanEntry]:
     return [skip for server in servers for skip in server.finish(keys)]
 
 
-def _who_can_change(file: EnvFile) -> Iterator[str]:
-    """The files are read as they are named; that others can change them is only said."""
-    if file.writable_by_others:
-        yield f"{file.file} can be changed by every user of this machine; run: chmod o-w"
-    if file.owner is not None:
-        yield f"{file.file} belongs to user {file.owner}, who can change it"
+def _warnings(file: EnvFile, has_secrets: bool) -> Iterator[str]:
+    """The files are read as they are named; what others can do with them is only said."""
+    name, status = file.file, file.status
+    if status is None:
+        return
+    if status.st_mode & stat.S_IWOTH:
+        yield f"{name} can be changed by every user of this machine; run: chmod o-w"
+    if status.st_uid not in (0, os.geteuid()):
+        yield f"{name} belongs to user {status.st_uid}, who can change it"
+    if has_secrets and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield f"{name} holds secrets and other users of this machine can read it: chmod 600 {name}"

@@ -14,7 +14,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import layouts, lists, values
 from ollama_admin.legacy.drafts import Fleet, LegacyServer
 from ollama_admin.legacy.envfile import Binding
-from ollama_admin.legacy.layouts import AUTH_ROLES, NUMBER_ROLES, SECRET_ROLES, Line, Role
+from ollama_admin.legacy.layouts import AUTH_ROLES, SECRET_ROLES, Line, Role
 from ollama_admin.legacy.servers import Kind, PlanEntry, unreadable
 
 PROVIDER = "names Ollama as the program of the lines beside it"
@@ -129,9 +129,8 @@ class Scope(Fleet):
         if line.odd and items:
             is_address = any(values.is_address(item.url) for item in items)
             return is_address or values.no_server(text) is not None
-        if line.ollama or text.lower() == "ollama":
-            return line.ollama or line.is_host
-        return bool(text) and self._is_of_ollama(line)
+        is_named = line.ollama or (line.is_host and text.lower() == "ollama")
+        return is_named or (bool(text) and self._is_of_ollama(line))
 
     def _is_of_ollama(self, line: Line) -> bool:
         """Whether its name, or a variable beside it, says that the program is Ollama."""
@@ -173,7 +172,9 @@ class Scope(Fleet):
 
     def _is_plain_model(self, line: Line) -> bool:
         """Whether it names a model without OLLAMA, without a server beside it, for no purpose."""
-        if line.role is not Role.MODEL or _is_own(line, self.target(line)):
+        server = self.target(line)
+        is_own = line.ollama or (server is not None and server.owns(line))
+        if line.role is not Role.MODEL or is_own:
             return False
         is_plain = not set(line.words) - layouts.LOCAL_MODELS - {"OLLAMA", "CHAT"}
         return is_plain or (line.slot is None and self._is_of_ollama(line))
@@ -247,14 +248,15 @@ class Scope(Fleet):
         """Give a value to the server that its name means, or say why it goes nowhere."""
         binding, role, slot = line.binding, line.role, line.slot
         server = self.target(line)
-        is_own = _is_own(line, server) if server else (slot or "").isdecimal()
+        is_own = server.owns(line) if server else (slot or "").isdecimal()
+        is_number = role in (Role.MAX_CONCURRENT, Role.PRIORITY)
         is_special = not is_own or not line.purposes.isdisjoint(layouts.NEVER_DEFAULT)
         if role in _PARTS:
             if not any(binding in server.fields["url"].also for server in self.servers):
                 self._skip(binding, f"no URL without a {role} to which it could belong", "url")
         elif role is Role.CONFIGS:
             self._attach_configs(line)
-        elif line.many or (role in NUMBER_ROLES and not slot and "," in line.text):
+        elif line.many or (is_number and not slot and "," in line.text):
             self._attach_parallel(line)
         elif role in (Role.MODEL, None) and self.servers and is_special:
             purpose = slot or line.prefix.lower()
@@ -312,10 +314,3 @@ class Scope(Fleet):
                 texts, unused = lists.json_fields(line.binding, config)
                 server.skip_keys(line.binding, unused)
                 self._tell(server, texts, line.binding)
-
-
-def _is_own(line: Line, server: LegacyServer | None) -> bool:
-    """Whether the name of a model says that it is this server's."""
-    if line.ollama or server is None:
-        return line.ollama
-    return not server.line.ollama and server.line.place == line.place

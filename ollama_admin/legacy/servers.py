@@ -25,6 +25,11 @@ class Sourced:
     given: bool = True
     remark: str | None = None
 
+    @classmethod
+    def inferred(cls, value: FieldValue, source: Binding, remark: str) -> Self:
+        """A value that no variable says, but that follows from one."""
+        return cls(value=value, source=source, given=False, remark=remark)
+
     @property
     def sources(self) -> tuple[Binding, ...]:
         return (self.source, *self.also)

@@ -65,13 +65,11 @@ def no_server(text: str) -> str | None:
     """Why a value is no URL of a server, if its form alone says so."""
     if is_json(text) and not is_placeholder(text):
         return None
+    number = f"a number: a count, or the port of http://localhost:{text[:5]}"
     reasons = (
         (text.startswith("/"), "a path on the program's own host, not a server"),
         (text and _LISTEN.fullmatch(text), "an address to listen on, not one to connect to"),
-        (
-            re.fullmatch("[0-9]+", text),
-            f"a number: a count, or the port of http://localhost:{text[:5]}",
-        ),
+        (re.fullmatch("[0-9]+", text), number),
         (text.lower() in SWITCH_WORDS, "a switch, not a server"),
         (is_placeholder(text) or _PLACEHOLDER_HOST.fullmatch(text[:2000]), PLACEHOLDER),
         (_SHELL.search(text), "only a shell can say what it means"),

@@ -23,7 +23,7 @@ from ollama_admin.legacy.comparison import Comparison, Held
 from ollama_admin.legacy.credentials import AUTH_CONFIG, AUTH_TYPE, HEADERS
 from ollama_admin.legacy.plan import Counts, Plan, Spot, plan
 from ollama_admin.legacy.reader import Legacy, read
-from ollama_admin.legacy.servers import PlanEntry
+from ollama_admin.legacy.servers import PlanEntry, State
 from ollama_admin.services.audit import Audit, Told
 from ollama_admin.services.upstream_auth import UpstreamAuth, changed_columns, read_auth
 from ollama_admin.store import servers as store
@@ -97,7 +97,7 @@ class EnvImport:
             lambda result: _told_of(paths, result[1]),
             makes=True,
         )
-        return _result(legacy, planned, planned.deletable, planned.new, server_ids)
+        return _result(legacy, planned, planned.deletable, planned.count(State.NEW), server_ids)
 
 
 def _told_of(paths: Sequence[Path], server_ids: Sequence[int]) -> Told | None:
@@ -156,8 +156,8 @@ def _apply(connection: Any, auth: UpstreamAuth, change: Comparison) -> int:
     if change.make_default:
         columns["is_default"] = True
     given = change.auth or GivenAuth()
-    if change.server_id is not None:
-        before = store.find(connection, change.server_id)
+    if change.row is not None:
+        before = change.row
         columns |= changed_columns(auth, before, columns.get("url", before.url), given)
         return store.change(connection, before.id, columns).id
     version = ApiVersion(columns.pop("api_version", ApiVersion.NATIVE))
@@ -176,7 +176,7 @@ def _result(
     return ImportResult(
         entries=tuple(replace(entry, told=entry.value) for entry in planned.entries),  # no secret
         applied=applied,
-        failed=planned.conflicts + len(legacy.errors),
+        failed=planned.count(State.CONFLICT) + len(legacy.errors),
         counts=planned.counts,
         deletable=deletable,
         warnings=legacy.warnings,

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -321,7 +322,11 @@ def test_open_webui_configs_of_a_single_url_and_of_old_files() -> None:
     old = legacy(
         'OLLAMA_BASE_URLS=http://a;http://b\nOLLAMA_API_CONFIGS=\'{"http://b": {"enable": false}}\''
     ).servers
-    assert [single.is_active, *(server.is_active for server in old)] == [False, True, False]
+    assert [told(server).get("is_active", True) for server in (single, *old)] == [
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("configs", ['{"2": {}}', "[]", '{"0": 1}', "{"])
@@ -384,7 +389,7 @@ def test_numbered_servers_with_the_number_inside() -> None:
         "OLLAMA_SERVER_2_BASE_URL=http://b\nOLLAMA_SERVER_3=http://c\nOLLAMA_SERVER_2_ENABLED=no\n"
     )
     assert urls(text) == {"first": "http://a", "second": "http://b", "ollama-3": "http://c"}
-    assert not legacy(text).servers[1].is_active
+    assert told(legacy(text).servers[1])["is_active"] is False
 
 
 def test_a_number_between_a_provider_and_a_role() -> None:
@@ -530,7 +535,7 @@ def test_ollamas_own_settings_are_no_client_settings(name: str) -> None:
 
 
 def test_a_switch_of_the_program_does_not_disable_a_server() -> None:
-    assert only("OLLAMA_URL=a\nOLLAMA_ENABLED=false").is_active
+    assert "is_active" not in told(only("OLLAMA_URL=a\nOLLAMA_ENABLED=false"))
 
 
 def test_duplicate_keys_the_last_counts_and_the_others_are_listed() -> None:
@@ -751,14 +756,12 @@ def test_a_url_that_cannot_be_read_shows_no_part_of_its_password(value: str) -> 
     assert "hunter2" not in f"{found!r} {error.hint} {error.__cause__!r}"
 
 
-def test_a_file_that_others_can_read_draws_a_warning_only_for_secrets() -> None:
+def test_a_file_that_others_can_read_draws_a_warning_only_for_secrets(tmp_path: Path) -> None:
     def warnings(text: str, exposed: bool) -> int:
-        bindings = envfile.parse(text, ".env")
-        return len(
-            read(
-                [envfile.EnvFile(file=".env", bindings=bindings, readable_by_others=exposed)]
-            ).warnings
-        )
+        path = tmp_path / ".env"
+        path.write_text(text)
+        path.chmod(0o640 if exposed else 0o600)
+        return len(read([envfile.read(path)]).warnings)
 
     assert warnings("OLLAMA_URL=a\nOLLAMA_API_KEY=k-1", True) == 1
     assert warnings("OLLAMA_URL=http://u:p@a", True) == 1

@@ -100,7 +100,7 @@ def applied(servers: list[Server], planned: Plan) -> list[Server]:
             columns["is_default"] = True
         if "api_version" in columns:
             columns["api_version"] = ApiVersion(columns["api_version"])
-        before = rows.get(change.server_id or 0, row())
+        before = change.row or row()
         moved = urls.origin(columns.get("url", before.url)) != urls.origin(before.url)
         if moved:
             columns |= {"auth_type": AuthType.NONE, "auth_config": {}, "headers": {}}
@@ -111,11 +111,11 @@ def applied(servers: list[Server], planned: Plan) -> list[Server]:
             }
         if change.auth and change.auth.headers:
             columns["headers"] = {**({} if moved else before.headers), **change.auth.headers}
-        if change.server_id is None:
+        if change.row is None:
             new = max(rows, default=0) + 1
             rows[new] = row(new, **{"is_default": False, **columns})
         else:
-            rows[change.server_id] = replace(rows[change.server_id], **columns)
+            rows[change.row.id] = replace(rows[change.row.id], **columns)
     assert len({server.url for server in rows.values()}) == len(rows)
     assert len({server.name.casefold() for server in rows.values()}) == len(rows)
     return list(rows.values())
@@ -134,7 +134,7 @@ def test_a_new_server_is_planned_line_by_line() -> None:
         ("OLLAMA_CAPABILITIES", "capabilities", ("x", "y"), "new"),
     ]
     (change,) = planned.changes
-    assert (change.server_id, change.name, change.make_default) == (None, "ollama", True)
+    assert (change.row, change.name, change.make_default) == (None, "ollama", True)
     assert dict(change.columns) == {
         "name": "ollama",
         "url": "http://a",
@@ -179,7 +179,7 @@ def test_a_row_found_by_its_name_has_a_conflict_of_urls_and_is_left_alone() -> N
         "capabilities": State.IGNORED,
     }
     assert whys(planned, State.CONFLICT) == ["the server 'ollama' has the URL http://a"]
-    assert (planned.changes, planned.conflicts, deletable(planned)) == ((), 1, [])
+    assert (planned.changes, planned.count(State.CONFLICT), deletable(planned)) == ((), 1, [])
 
 
 def test_update_moves_a_row_that_was_found_by_its_name() -> None:
@@ -206,9 +206,9 @@ def test_a_value_that_differs_is_a_conflict_until_update(
     servers, found = [row(**columns)], legacy(f"OLLAMA_URL=http://a\n{line}")
     planned, updated = plan(servers, found), plan(servers, found, update=True)
     assert whys(planned, State.CONFLICT) == [why]
-    assert (planned.changes, planned.conflicts) == ((), 1)
+    assert (planned.changes, planned.count(State.CONFLICT)) == ((), 1)
     assert deletable(planned) == ["OLLAMA_URL"]
-    assert (len(updated.changes), updated.conflicts) == (1, 0)
+    assert (len(updated.changes), updated.count(State.CONFLICT)) == (1, 0)
     assert len(deletable(updated)) == 2
 
 
@@ -228,7 +228,7 @@ def test_a_value_that_means_the_same_is_unchanged(line: str, columns: dict[str, 
 
 def test_model_names_are_compared_byte_for_byte_where_the_server_speaks_v1() -> None:
     server = row(api_version=ApiVersion.V1, default_model="m")
-    assert plan([server], legacy("OLLAMA_URL=http://a\nOLLAMA_MODEL=M")).conflicts == 1
+    assert plan([server], legacy("OLLAMA_URL=http://a\nOLLAMA_MODEL=M")).count(State.CONFLICT) == 1
 
 
 def test_a_null_column_is_filled_without_a_conflict() -> None:
@@ -236,14 +236,17 @@ def test_a_null_column_is_filled_without_a_conflict() -> None:
     assert [dict(change.columns) for change in planned.changes] == [
         {"default_model": "m", "capabilities": ("x",)}
     ]
-    assert planned.conflicts == 0
+    assert planned.count(State.CONFLICT) == 0
 
 
 def test_a_v1_tail_against_a_native_row_is_reported_and_no_conflict() -> None:
     planned = plan([row()], legacy("OLLAMA_URL=http://a/v1"))
     assert told(planned) == [("OLLAMA_URL", "url", "http://a", "unchanged")]
     assert "native" in (planned.entries[0].why or "")
-    assert plan([row(api_version=ApiVersion.V1)], legacy("OLLAMA_URL=http://a")).conflicts == 0
+    assert (
+        plan([row(api_version=ApiVersion.V1)], legacy("OLLAMA_URL=http://a")).count(State.CONFLICT)
+        == 0
+    )
 
 
 def test_a_derived_name_makes_way_for_names_there_are() -> None:
@@ -271,7 +274,9 @@ def test_the_first_active_server_becomes_the_default_if_none_is_set() -> None:
     with_default = plan([row(1, "x", "http://x")], legacy(text))
     assert not any(change.make_default for change in with_default.changes)
     without = plan([row(7, "x", "http://b", is_default=False)], legacy(text))
-    assert [change.server_id for change in without.changes if change.make_default] == [7]
+    assert [change.row and change.row.id for change in without.changes if change.make_default] == [
+        7
+    ]
 
 
 def test_a_variable_that_repeats_another_may_go_with_it() -> None:
@@ -391,8 +396,8 @@ def test_other_credentials_are_a_conflict_until_update(
     assert (whys(planned, State.CONFLICT)[0] or "").startswith(f"the server has {why}")
     assert planned.changes == ()
     assert (whys(updated, State.NEW)[0] or "").startswith(f"replaces {why}")
-    assert (updated.conflicts, len(updated.changes)) == (0, 1)
-    assert plan(applied(servers, updated), found).new == 0
+    assert (updated.count(State.CONFLICT), len(updated.changes)) == (0, 1)
+    assert plan(applied(servers, updated), found).count(State.NEW) == 0
 
 
 def test_credentials_of_another_kind_wait_for_the_auth_type() -> None:
@@ -492,10 +497,12 @@ def test_a_plan_that_was_applied_is_followed_by_one_without_changes(
     found = legacy(*("".join(f"{key}={value}\n" for key, value in lines) for lines in files))
     first = plan(servers, found, update=update)
     second = plan(applied(servers, first), found)
-    if not (update and first.conflicts):  # a name that one row gave up may then be free for another
-        assert second.new == 0
+    if not (
+        update and first.count(State.CONFLICT)
+    ):  # a name that one row gave up may then be free for another
+        assert second.count(State.NEW) == 0
         assert second.changes == ()
-        assert second.conflicts == first.conflicts
+        assert second.count(State.CONFLICT) == first.count(State.CONFLICT)
     counts = first.counts
     assert counts.seen == sum(map(len, files))
     assert counts.seen == (
