@@ -9,6 +9,7 @@ import codecs
 import io
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -27,6 +28,7 @@ DEPTH_LIMIT = 10  # references inside of defaults
 BLANK_LIMIT = 1000  # python-dotenv's time grows with the square of a run of blanks
 
 _LONG_BLANKS = re.compile(rf"(?<![^\S\r\n])[^\S\r\n]{{{BLANK_LIMIT + 1},}}")
+_NEWLINE = re.compile(r"\r\n|\n|\r")
 _KEY = re.compile(r"\s*(?:export\s+)?([A-Za-z_][\w.-]{0,199})\s*=")
 _COMMAND = re.compile(r"\s*([A-Za-z.\[][^\s='\"]*)((?:[^\S\n\r]+[^\s='\"]+)*)\s*")
 # values in backticks, as other readers of .env files take them over several lines
@@ -113,7 +115,7 @@ def decode(data: bytes, file: str) -> str:
         end, what = exc.start, "not UTF-8 text"
     if end < 0:
         return text
-    line = 1 + _newlines(data[:end].decode("latin-1"))
+    line = 1 + len(_NEWLINE.findall(data[:end].decode("latin-1")))
     raise InvalidInput(f"{file}, line {line}: {what}", "save the file as UTF-8 text")
 
 
@@ -121,18 +123,20 @@ def parse(text: str, file: str) -> tuple[Binding, ...]:
     """All bindings, their values filled; one that cannot be read holds its error."""
     blanks = _LONG_BLANKS.search(text)
     if blanks:
-        line = 1 + _newlines(text[: blanks.start()])
+        line = 1 + len(_NEWLINE.findall(text[: blanks.start()]))
         raise InvalidInput(f"{file}, line {line}: holds more than {BLANK_LIMIT} blanks in a row")
+    text = _with_quotes(text)
+    ends = [end.end() for end in _NEWLINE.finditer(text)]
     filler = _Filler()
     bindings: list[Binding] = []
-    line = 1
-    for parsed in parse_stream(io.StringIO(_with_quotes(text), newline="")):
+    start = 0  # python-dotenv counts blank lines before it, and may cut \r\n in two
+    for parsed in parse_stream(io.StringIO(text, newline="")):
         original = parsed.original.string
-        blank = len(original) - len(original.lstrip())  # python-dotenv counts from there
+        blank = len(original) - len(original.lstrip())
         if parsed.error or parsed.key is not None:
-            read = _bindings(file, line + _newlines(original[:blank]), parsed)
+            read = _bindings(file, 1 + bisect_right(ends, start + blank), parsed)
             bindings += [filler.filled(binding) for binding in read]
-        line += _newlines(original)
+        start += len(original)
     return tuple(bindings)
 
 
@@ -245,7 +249,3 @@ def _close(text: str, start: int) -> int | None:
         if depth == 0:
             return brace.start()
     return None
-
-
-def _newlines(text: str) -> int:
-    return len(re.findall(r"\r\n|\n|\r", text))

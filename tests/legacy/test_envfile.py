@@ -178,6 +178,13 @@ def test_a_long_value_costs_no_time(piece: str) -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_lines_behind_unreadable_ones_keep_their_numbers(newline: str) -> None:
+    lines = ["A=1", "=x", "", "B='open", "# a comment", "C=2"]
+    bindings = envfile.parse(newline.join(lines), ".env")
+    assert [binding.line for binding in bindings] == [1, 2, 4, 6]
+
+
 @pytest.mark.parametrize("kind", ["folder", "missing", "fifo", "device", "nul"])
 def test_what_is_no_regular_file_is_refused_with_its_path(tmp_path: Path, kind: str) -> None:
     path = {"device": Path("/dev/zero"), "nul": Path("a\0b")}.get(kind, tmp_path / kind)
