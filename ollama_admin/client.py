@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from ollama_admin.domain.callers import OWNER, Caller, Way, log_note
+from ollama_admin.domain.signatures import takes_a_request
 from ollama_admin.rules import arguments
 from ollama_admin.services.resources import Resources
 from ollama_admin.settings import Settings
@@ -44,22 +45,6 @@ if TYPE_CHECKING:
     from ollama_admin.services.secrets import StoredSecrets
     from ollama_admin.services.selection import Selection
     from ollama_admin.services.servers import Connect, Servers
-
-    P = ParamSpec("P")
-    T = TypeVar("T")
-
-    def _takes_fields_of(
-        _: Callable[P, GenerateRequest],
-    ) -> Callable[[Callable[..., T]], Callable[Concatenate[Client, P], T]]: ...
-
-    takes_a_request = _takes_fields_of(GenerateRequest)
-else:
-
-    def takes_a_request(method: Any) -> Any:
-        """Type checkers see the fields of `GenerateRequest` as the keyword arguments; at run time
-        that class is loaded when a request is made.
-        """
-        return method
 
 
 class Client:
@@ -227,6 +212,8 @@ class Client:
         servers: Sequence[int | str] = (),
         *,
         all: bool = False,
+        capability: str | None = None,
+        labels: Sequence[str] = (),
         timeout: float | None = None,
         concurrency: int | None = None,
         prune: bool = False,
@@ -234,15 +221,16 @@ class Client:
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
         """Read what servers hold (default: the active ones) into the database; see
-        `Discovery.run`.
+        `Discovery.run`, and `Targets` for which servers.
         """
         from ollama_admin.services.discover import Discovery
+        from ollama_admin.services.targets import Targets
 
-        arguments.check(servers=servers, timeout=timeout, concurrency=concurrency)
+        arguments.check(timeout=timeout, concurrency=concurrency)
+        targets = Targets(names=servers, all=all, capability=capability, labels=labels)
         discovery = Discovery(self._resources.db, self._connect, self._resources.auth)
         return await discovery.run(
-            servers,
-            all=all,
+            targets,
             timeout=timeout,
             concurrency=concurrency,
             prune=prune,

@@ -79,6 +79,13 @@ def test_a_server() -> None:
         "last_discovered_at": None,
         "created_at": NOON_UTC,
         "updated_at": NOON_UTC,
+        "labels": {},
+        "is_draining": False,
+        "status_since": None,
+        "status_at": None,
+        "latency_ms": None,
+        "failures": 0,
+        "asked_last_until": None,
     }
 
 

@@ -129,7 +129,17 @@ def test_help_and_version_load_the_command_line_alone(words: tuple[str, ...]) ->
         f"ollama_admin.cli.{name}"
         for name in ("app", "startup", "context", "output", "options", "auth", "help")
     }
-    servers = {"servers", "results", "lists", "ordering", "views", "views.servers", "views.texts"}
+    servers = {
+        "servers",
+        "server_options",
+        "target_options",
+        "results",
+        "lists",
+        "ordering",
+        "views",
+        "views.servers",
+        "views.texts",
+    }
     expected = {f"ollama_admin.cli.{name}" for name in servers} if words[0] == "server" else set()
     assert commands_loaded == expected
 

@@ -45,6 +45,7 @@ class Receipt(BaseModel):
     client: str | None
     server_version: str | None
     estimated: bool | None
+    truncated: bool | None
     prompt_tokens: int | None
     output_tokens: int | None
     tokens_per_second: float | None

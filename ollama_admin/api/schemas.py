@@ -88,17 +88,23 @@ class _ServerColumns(Strict):
 class NewServer(_ServerColumns):
     name: Name
     url: Url
+    labels: dict[str, Word] | None = Field(
+        None, max_length=50, description="words to mean several servers by, such as gpu: a100"
+    )
 
 
 class ServerChange(_ServerColumns):
-    """What is left out stays. null empties `default_model`, `headers` and, with `auth_type`, the
-    credentials.
+    """What is left out stays. null empties `default_model`, `headers`, `labels` and, with
+    `auth_type`, the credentials.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     name: Name | None = None
     url: Url | None = None
+    labels: dict[str, Word | None] | None = Field(
+        None, max_length=100, description="labels to set; those with null are taken away"
+    )
 
 
 class Paging(Strict):
@@ -110,8 +116,19 @@ class Paging(Strict):
     cursor: int = Field(0, ge=0, le=ID_LIMIT)
 
 
-class ServerFilter(Paging):
+class Filter(Strict):
+    """Which servers: those with the capability and each of the labels."""
+
+    model_config = ConfigDict(strict=False)  # a query is text
+
     capability: QueryWord = None
+    label: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default=[], max_length=50, description="gpu=a100, or gpu with any value; may be repeated"
+    )
+
+
+class ServerFilter(Paging, Filter):
+    pass
 
 
 class ModelFilter(Paging):
@@ -126,7 +143,7 @@ class DiscoverOptions(Strict):
     prune: bool = Field(False, description="delete the rows of models that have vanished")
 
 
-class DiscoverAllOptions(DiscoverOptions):
+class DiscoverAllOptions(DiscoverOptions, Filter):
     all: bool = Field(False, description="inactive servers too")
 
 
@@ -231,10 +248,17 @@ class Server(ServerRef):
     status: Literal["unknown", "online", "offline", "unauthorized", "error"]
     version: str | None
     last_error: str | None
-    last_seen_at: datetime | None
+    last_seen_at: datetime | None = Field(description="when it last answered well")
     last_discovered_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    labels: dict[str, str]
+    is_draining: bool = Field(description="it gets no new requests; is_active stays")
+    status_since: datetime | None
+    status_at: datetime | None = Field(description="when the status was seen last")
+    latency_ms: int | None
+    failures: int = Field(description="in a row")
+    asked_last_until: datetime | None
 
 
 class Model(BaseModel):

@@ -54,7 +54,10 @@ async def list_servers(
 ) -> Response:
     """All servers, inactive ones too, by id."""
     servers = await client.servers.page(
-        after=query.cursor, limit=query.limit, capability=query.capability
+        after=query.cursor,
+        limit=query.limit,
+        capability=query.capability,
+        labels=query.label,
     )
     return await page(request, servers, query.limit)
 
@@ -105,7 +108,7 @@ async def change_server(
     """
     columns = _columns(change)
     emptied = {name for name in change.model_fields_set if getattr(change, name) is None}
-    clear = [name for name in ("default_model", "headers") if name in emptied]
+    clear = [name for name in ("default_model", "headers", "labels") if name in emptied]
     if "auth_type" in emptied:
         columns["auth_type"] = "none"
     changed = await client.servers.update(server_id, clear=clear, if_state=if_match, **columns)
@@ -163,7 +166,13 @@ async def discover(
     """Read what all active servers hold into the database. One that fails costs the others
     nothing.
     """
-    return await _results(await client.discover(all=options.all, prune=options.prune))
+    results = await client.discover(
+        all=options.all,
+        capability=options.capability,
+        labels=options.label,
+        prune=options.prune,
+    )
+    return await _results(results)
 
 
 async def _results(outcomes: Sequence[CheckResult] | Sequence[DiscoverResult]) -> Response:
@@ -177,7 +186,8 @@ def _columns(given: schemas.Strict) -> dict[str, Any]:
 
     Raises InvalidInput for a credential that is a reference or a mask.
     """
-    columns = given.model_dump(exclude_unset=True, exclude_none=True)
+    columns = given.model_dump(exclude_unset=True)
+    columns = {name: value for name, value in columns.items() if value is not None}
     for name in ("auth_config", "headers"):
         for key, value in columns.get(name, {}).items():
             _refuse_what_is_no_secret(f"{name}.{key}", value)

@@ -31,12 +31,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "server list": (
         "ollama-admin server list",
+        "ollama-admin server list --label gpu=a100",
         "ollama-admin server list --capability vision -o json",
         "ollama-admin server list --sort name --limit 10",
     ),
     "server show": ("ollama-admin server show first",),
     "server update": (
         "ollama-admin server update first --priority 10 --max-concurrent 2",
+        "ollama-admin server update first --label gpu=a100 --remove-label room",
         "ollama-admin server update first --auth bearer --secret-stdin < token.txt",
         "ollama-admin server update first --clear auth",
     ),
@@ -44,7 +46,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server enable": ("ollama-admin server enable first",),
     "server disable": ("ollama-admin server disable first",),
     "server set-default": ("ollama-admin server set-default first",),
-    "server check": ("ollama-admin server check", "ollama-admin server check first -o json"),
+    "server check": (
+        "ollama-admin server check",
+        "ollama-admin server check --label gpu=a100",
+        "ollama-admin server check first -o json",
+    ),
     "discover": ("ollama-admin discover", "ollama-admin discover first --timeout 30 --prune"),
     "models": (
         "ollama-admin models --name 'qwen*'",

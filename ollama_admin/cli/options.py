@@ -35,6 +35,11 @@ def complete_capability(context: typer.Context, incomplete: str) -> list[str]:  
     return _known_words(context, lambda client: client.models.capabilities())
 
 
+def complete_label(context: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The labels of servers; Typer keeps those that begin so."""
+    return _known_words(context, lambda client: client.servers.known_labels())
+
+
 def complete_pin(context: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001
     """The names that are pinned; Typer keeps those that begin so."""
     return _known_words(context, _pinned_names)
@@ -89,6 +94,16 @@ CapabilityFilter = Annotated[
         metavar="C",
         help="Only those with this capability.",
         autocompletion=complete_capability,
+    ),
+]
+LabelFilter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="K[=V]",
+        help="Only those with this label, such as gpu=a100; may be repeated.",
+        autocompletion=complete_label,
+        show_default=False,
     ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

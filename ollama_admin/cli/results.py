@@ -8,7 +8,7 @@ import typer
 from ollama_admin.cli.context import Shell
 from ollama_admin.cli.output import Output
 from ollama_admin.documents import results as results_document
-from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.errors import AdminError
 
 PARTLY = 7
 
@@ -48,12 +48,3 @@ def end(*, has_failures: bool) -> None:
     """Exit 7 if a part of the work failed."""
     if has_failures:
         raise typer.Exit(PARTLY)
-
-
-def names_one_server(servers: list[str] | None, everyone: bool) -> bool:
-    """Whether exactly one server is asked for by name. Raises InvalidInput for names and `--all`
-    together.
-    """
-    if servers and everyone:
-        raise InvalidInput("servers and --all are both given", "leave one of them out")
-    return servers is not None and len(servers) == 1

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,18 +12,29 @@ from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import (
     CapabilityFilter,
-    EveryoneOption,
+    LabelFilter,
     OutputOption,
     ServerArgument,
     ServersArgument,
     YesOption,
-    complete_capability,
-    complete_model,
 )
 from ollama_admin.cli.ordering import LimitOption, ReverseOption, field_of, in_order
-from ollama_admin.cli.results import end_with_results, names_one_server
+from ollama_admin.cli.results import end_with_results
+from ollama_admin.cli.server_options import (
+    ApiVersionOption,
+    CapabilitiesOption,
+    CheckOption,
+    DefaultModelOption,
+    DiscoverOption,
+    InactiveOption,
+    LabelsOption,
+    MaxConcurrentOption,
+    PriorityOption,
+)
+from ollama_admin.cli.target_options import TargetOptions, takes_targets
 from ollama_admin.cli.views import servers as views
-from ollama_admin.domain.servers import ApiVersion, Server
+from ollama_admin.domain.labels import label as parsed_label
+from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError, InvalidInput
 from ollama_admin.rules.likeness import nearest_servers
 
@@ -31,38 +42,6 @@ if TYPE_CHECKING:
     from ollama_admin.client import Client
 
 app = Commands("Add, list and change servers.")
-
-ApiVersionOption = Annotated[
-    ApiVersion | None,
-    typer.Option(help="API to use; by default v1 if the URL ends in /v1.", show_default=False),
-]
-CapabilitiesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--capability",
-        metavar="C",
-        autocompletion=complete_capability,
-        help="What it can do; may be repeated, replaces what was there.",
-    ),
-]
-MaxConcurrentOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Requests it answers at once.")
-]
-PriorityOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Higher goes first; a new server has 0.")
-]
-DefaultModelOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="M",
-        help="Model to use when none is named.",
-        show_default=False,
-        autocompletion=complete_model,
-    ),
-]
-InactiveOption = Annotated[bool, typer.Option("--inactive", help="Never choose it; see enable.")]
-DiscoverOption = Annotated[bool, typer.Option("--discover", help="Read its models afterwards.")]
-CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Check whether it answers.")]
 
 
 @app.command("add")
@@ -82,6 +61,7 @@ def add(  # long because each option is a line or two, here and in the call
     default: Annotated[bool, typer.Option("--default", help="Make it the default server.")] = False,
     inactive: InactiveOption = False,
     default_model: DefaultModelOption = None,
+    label: LabelsOption = None,
     check: CheckOption = True,
     discover: DiscoverOption = False,
     output: OutputOption = None,
@@ -114,6 +94,7 @@ def add(  # long because each option is a line or two, here and in the call
             is_default=default,
             is_active=not inactive,
             default_model=default_model,
+            labels=dict(map(parsed_label, label or ())),
             **credentials,
         )
         return await _check_or_discover(
@@ -126,6 +107,7 @@ def add(  # long because each option is a line or two, here and in the call
 @app.command("list")
 def list_servers(
     context: typer.Context,
+    label: LabelFilter = None,
     capability: CapabilityFilter = None,
     sort: Annotated[
         str | None, typer.Option(metavar="FIELD", help=f"By {', '.join(views.SORTABLE)}.")
@@ -141,17 +123,18 @@ def list_servers(
     shell = shell_of(context, output)
     field = field_of(views.SORTABLE, sort)
     counts: dict[int, int] = {}
-    read = partial(_servers, shell, counts, capability)
+    filters = {"capability": capability, "labels": label or ()}
+    read = partial(_servers, shell, counts, filters)
     shell.show_list(in_order(read, field, reverse=reverse, limit=limit), views.server_list(counts))
 
 
 async def _servers(
-    shell: Shell, counts: dict[int, int], capability: str | None, client: "Client"
+    shell: Shell, counts: dict[int, int], filters: dict[str, Any], client: "Client"
 ) -> AsyncGenerator[Sequence[Server], None]:
     """Every row; `counts` is filled with how many models each has."""
     if not shell.output.json:  # a column of the table alone
         counts.update(await client.servers.model_counts())
-    async with aclosing(client.servers.stream(capability=capability)) as batches:
+    async with aclosing(client.servers.stream(**filters)) as batches:
         async for batch in batches:
             yield batch
 
@@ -184,10 +167,21 @@ def update(  # long because each option is a line or two, here and in the call
     ] = None,
     inactive: InactiveOption = False,
     default_model: DefaultModelOption = None,
+    label: LabelsOption = None,
+    remove_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remove-label",
+            metavar="K",
+            help="Take the label with this key away; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     clear: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FIELD", help="Empty a field: auth, capabilities, default_model, headers."
+            metavar="FIELD",
+            help="Empty a field: auth, capabilities, default_model, headers, labels.",
         ),
     ] = None,
     check: CheckOption = False,
@@ -223,6 +217,7 @@ def update(  # long because each option is a line or two, here and in the call
             is_default=default,
             is_active=False if inactive else None,
             default_model=default_model,
+            labels=_label_changes(label or (), remove_label or ()),
             clear=clear or (),
             **credentials,
         )
@@ -286,17 +281,20 @@ def set_default(
 
 
 @app.command("check")
+@takes_targets
 def check_servers(
     context: typer.Context,
     servers: ServersArgument = None,
-    everyone: EveryoneOption = False,
     output: OutputOption = None,
+    *,
+    chosen: TargetOptions,
 ) -> None:
     """Check whether servers answer. Without S, all active ones."""
     shell = shell_of(context, output)
-    one_named = names_one_server(servers, everyone)
-    checks = shell.run(lambda client: client.servers.check(servers or (), all=everyone))
-    end_with_results(shell, checks, views.print_checks, is_one_named=one_named)
+    asked = chosen.arguments(servers)
+    checks = shell.run(lambda client: client.servers.check(**asked))
+    is_one_named = servers is not None and len(servers) == 1
+    end_with_results(shell, checks, views.print_checks, is_one_named=is_one_named)
 
 
 async def _check_or_discover(
@@ -324,6 +322,13 @@ async def _check_or_discover(
         if error.hint:
             shell.output.note(error.hint)
     return await client.servers.show(server.id)
+
+
+def _label_changes(given: Sequence[str], removed: Sequence[str]) -> dict[str, str | None] | None:
+    """The labels to set, and with None those to take away; None where none is given."""
+    if not given and not removed:
+        return None
+    return dict.fromkeys(removed) | dict(map(parsed_label, given))
 
 
 async def _absence_of_default(client: "Client", server: Server) -> AdminError | None:

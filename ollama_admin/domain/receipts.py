@@ -33,6 +33,8 @@ class Receipt:
     header `X-Request-Id` of an answer, None for a request that came another way. `key` and `client`
     (what it calls itself in `User-Agent`) are those of a request over HTTP; `server_version` is
     what the server was known to run. `estimated` says that tokens were not told but counted.
+    `truncated` says whether the server cut the prompt: False (it would have refused), True (seen),
+    None (not known).
     """
 
     id: int | None = None
@@ -52,6 +54,7 @@ class Receipt:
     client: str | None = None
     server_version: str | None = None
     estimated: bool | None = None
+    truncated: bool | None = None
 
     def document(self) -> dict[str, Any]:
         """The numbers stand beside the rest, as the columns do."""

@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from ollama_admin.domain.secret import MASK, Secret
 from ollama_admin.domain.values import Given, Json, fields_of
@@ -32,10 +32,35 @@ SECRET_FIELDS = {AuthType.BASIC: "password", AuthType.BEARER: "token", AuthType.
 OPEN_FIELDS = {AuthType.BASIC: "username", AuthType.API_KEY: "header_name"}
 _SECRETS = frozenset(SECRET_FIELDS.values())
 # The columns of a row that people do not write.
-_SEEN = ("slots_in_use", "status", "version", "last_error", "last_seen_at", "last_discovered_at")
+_SEEN = (
+    "slots_in_use",
+    "status",
+    "version",
+    "last_error",
+    "last_seen_at",
+    "last_discovered_at",
+    "status_since",
+    "status_at",
+    "latency_ms",
+    "failures",
+    "asked_last_until",
+)
 # a name that a shell reads as one word and this program as no option and no id
 _PLAIN_NAME = re.compile(r"(?!\d+$)[\w.@%+=,:/][\w.@%+=,:/-]*")
 DEFAULT_API_KEY_HEADER = "X-API-Key"
+
+
+class ServerColumns(TypedDict, total=False):
+    """The columns of a server that people change; see `Server`. None in `labels` takes one away."""
+
+    api_version: ApiVersion | str | None
+    capabilities: Sequence[str] | None
+    max_concurrent: int | None
+    priority: int | None
+    is_default: bool | None
+    is_active: bool | None
+    default_model: str | None
+    labels: Mapping[str, str | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +77,7 @@ class GivenAuth:
 
 
 class ServerStatus(StrEnum):
-    """What the last check saw; for people to read, it excludes no server from anything."""
+    """What was seen of a server last; it decides who is asked first, and excludes nobody."""
 
     UNKNOWN = "unknown"
     ONLINE = "online"
@@ -85,7 +110,10 @@ class Server:
     """A row of `ollama_servers`. From the store, secrets in it are sealed; from a service, they are
     masked.
 
-    `slots_in_use` counts the requests that run there now, by whatever process or host.
+    `slots_in_use` counts the requests that run there now, by whatever process or host. Of its
+    health: it has had its `status` since `status_since`, as far as is known, and that was so at
+    `status_at`; `last_seen_at` is when it last answered well, `latency_ms` how long its last good
+    check took, `failures` how often it failed in a row. It is asked last until `asked_last_until`.
     """
 
     id: int
@@ -109,6 +137,13 @@ class Server:
     last_discovered_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
+    is_draining: bool = False
+    status_since: datetime | None = None
+    status_at: datetime | None = None
+    latency_ms: int | None = None
+    failures: int = 0
+    asked_last_until: datetime | None = None
 
     def document(self) -> dict[str, Any]:
         """Where a secret stands, asterisks; a reference is shown as it was given."""
@@ -131,6 +166,7 @@ class Server:
         values = fields_of(self) | {
             "auth_config": sorted(self.auth_config),
             "headers": sorted(self.headers),
+            "labels": sorted(self.labels.items()),
         }
         for name in _SEEN:
             del values[name]
@@ -174,6 +210,11 @@ class CheckResult:
     version: str | None
     ms: int
     error: AdminError | None = None
+
+
+def has_capability(capabilities: Iterable[str], wanted: str) -> bool:
+    """Whether one of the capabilities is the wanted one, in whatever case."""
+    return wanted.casefold() in {capability.casefold() for capability in capabilities}
 
 
 def _shown(value: Json) -> str:

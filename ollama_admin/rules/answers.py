@@ -81,6 +81,7 @@ class Answer:
     eval_duration: int | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    truncated: bool | None = None
 
     def take(self, event: StreamEvent, now: float) -> Piece | None:
         """Accept a record and give back what it says, or raise what it proves to be wrong.

@@ -65,6 +65,7 @@ _LISTS: Mapping[str, Kind] = {
     "can": TEXT,
     "models": TEXT,
     "networks": TEXT,
+    "labels": TEXT,
 }
 
 

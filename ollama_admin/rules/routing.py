@@ -11,7 +11,7 @@ from ollama_admin.domain.models import ListedModel, Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.requests import Terms
-from ollama_admin.domain.servers import ApiVersion, Server
+from ollama_admin.domain.servers import ApiVersion, Server, has_capability
 from ollama_admin.errors import Conflict, ModelAmbiguous
 from ollama_admin.rules.candidates import Demand, stored_build
 
@@ -192,10 +192,6 @@ def demanded(terms: Terms, name: ModelName, pin: Pin | None) -> Demand | None:
 def preference(server: Server) -> tuple[bool, int, int]:
     """Sort key: the default first, then the higher priority, then the older row."""
     return not server.is_default, -server.priority, server.id
-
-
-def has_capability(capabilities: Iterable[str], wanted: str) -> bool:
-    return wanted.casefold() in {capability.casefold() for capability in capabilities}
 
 
 def may_see(server: Server, model: ListedModel) -> bool:

@@ -8,9 +8,8 @@ from ollama_admin.domain.callers import Rights
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.pins import Pin
-from ollama_admin.domain.servers import Server
+from ollama_admin.domain.servers import Server, has_capability
 from ollama_admin.errors import InvalidInput, ModelNotFound, ServerInactive, ServerNotFound
-from ollama_admin.rules import routing
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
@@ -78,8 +77,7 @@ def default_server(connection: Any, capability: str | None) -> Server:
         missing = f"no model is named, and no active server has the capability {capability!r}"
         hint = "use --model"
         if any(
-            routing.has_capability(known, capability)
-            for known in store_models.capability_sets(connection)
+            has_capability(known, capability) for known in store_models.capability_sets(connection)
         ):
             hint = (
                 "models have it, but no server is marked with it: name a model with --model; see "
@@ -129,6 +127,6 @@ def known_of(
 
 def _first_able(servers: Sequence[Server], capability: str) -> Server | None:
     for server in servers:
-        if routing.has_capability(server.capabilities, capability):
+        if has_capability(server.capabilities, capability):
             return server
     return None

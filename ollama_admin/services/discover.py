@@ -10,8 +10,9 @@ from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError, Conflict, InvalidInput, ServerUnreachable
 from ollama_admin.rules.versions import version_key
 from ollama_admin.services.checks import check_result, version_of
-from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
+from ollama_admin.services.fleet import Answered, Failed, ask_each
 from ollama_admin.services.servers import Connect
+from ollama_admin.services.targets import Targets
 from ollama_admin.services.tasks import Batches, WorkLimit, together
 from ollama_admin.services.upstream_auth import UpstreamAuth
 from ollama_admin.store import checks as store_checks
@@ -47,16 +48,15 @@ class Discovery:
 
     async def run(
         self,
-        servers: Sequence[int | str] = (),
+        targets: Targets,
         *,
-        all: bool = False,
         timeout: float | None = None,
         concurrency: int | None = None,
         prune: bool = False,
         on_start: Callable[[int], None] = lambda _: None,
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
-        """Ask the servers (default: the active ones) and store what they list.
+        """Ask the servers and store what they list.
 
         `on_start` is given the number of servers, `on_result` each result once it is stored.
         `timeout` is seconds for each call. `concurrency` is how many servers are asked at once;
@@ -67,7 +67,7 @@ class Discovery:
             raise InvalidInput("concurrency must be 1 or more")
         if timeout is not None and not timeout > 0:
             raise InvalidInput("the timeout must be greater than 0 seconds")
-        chosen, pinned = await self._db.read(_chosen, servers, everyone=all)
+        chosen, pinned = await self._db.read(_chosen, targets)
         on_start(len(chosen))
         limit, builds = WorkLimit(concurrency), _Builds(pinned)
         listings: Listings = Batches(
@@ -189,11 +189,9 @@ async def _record_listing(
     )
 
 
-def _chosen(
-    connection: Any, servers: Sequence[int | str], *, everyone: bool
-) -> tuple[Sequence[Server], dict[str, str]]:
+def _chosen(connection: Any, targets: Targets) -> tuple[Sequence[Server], dict[str, str]]:
     """The servers of a run, and the pinned digests by key."""
-    return targets(connection, servers, everyone=everyone), store_pins.digests(connection)
+    return targets.servers(connection), store_pins.digests(connection)
 
 
 class _Builds:

@@ -1,14 +1,13 @@
 """One question to each of several servers: what every command over a fleet is built on."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError
 from ollama_admin.services.tasks import WorkLimit, together
-from ollama_admin.store import servers as store
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
@@ -30,16 +29,6 @@ class Failed:
     server: Server
     error: AdminError
     ms: int
-
-
-def targets(connection: Any, servers: Sequence[int | str], *, everyone: bool) -> Sequence[Server]:
-    """The rows of the servers that are named (each once); where none is, of all active ones, and
-    with `everyone` of the inactive ones too. Raises ServerNotFound.
-    """
-    if not servers:
-        return store.all_servers(connection, inactive=everyone)
-    named = [store.find(connection, server) for server in servers]
-    return list({server.id: server for server in named}.values())
 
 
 async def ask_each(

@@ -72,7 +72,6 @@ class _Generating(Carrier[Answer]):
         self._terms = request.terms
         self._note = request.caller.note
         self._path = path
-        self._truncated: bool | None = None
 
     def begin(self, candidate: Candidate, started: float) -> Answer:
         accepted = {candidate.name.text}
@@ -106,7 +105,7 @@ class _Generating(Carrier[Answer]):
     async def examine(self, candidate: Candidate, endpoint: "Endpoint", answer: Answer) -> None:
         if (spent := _spent_on_thinking(answer)) is not None:
             self._note(spent)
-        self._truncated = await truncated(
+        answer.truncated = await truncated(
             self._question, candidate, answer.prompt_tokens, endpoint, self._note
         )
 
@@ -121,7 +120,7 @@ class _Generating(Carrier[Answer]):
             verified=judgement.proof is Proof.DIGEST,
             proof=judgement.proof,
             drift=judgement.drift,
-            truncated=self._truncated,
+            truncated=answer.truncated,
             done_reason=answer.done_reason,
             stats=accepted.stats,
             attempts=accepted.attempts,

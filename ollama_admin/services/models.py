@@ -13,9 +13,9 @@ from typing import Any
 
 from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
 from ollama_admin.domain.names import ModelName, is_glob, model_key
+from ollama_admin.domain.servers import has_capability
 from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
-from ollama_admin.rules.routing import has_capability
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store.database import Database

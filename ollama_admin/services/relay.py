@@ -59,6 +59,7 @@ class RelayAnswer:
         self.is_begun = False
         self.sent_at: float | None = None
         self.pieces = 0  # of a stream of events, each about a token
+        self.truncated: bool | None = None
         self._started = started
         self._first_at: float | None = None
 
@@ -224,7 +225,7 @@ class _Relaying(Carrier[RelayAnswer]):
                 await self._pass_on(answer, passing, await end_of(response.chunks))
             self._require_whole(answer, passing)
             if call.asks:
-                await self._note_a_cut(candidate, endpoint, passing)
+                answer.truncated = await self._seen_cut(candidate, endpoint, passing)
 
     async def finish(self, answer: RelayAnswer) -> None:
         """What was kept back until the answer was accepted; it is kept no longer."""
@@ -296,13 +297,15 @@ class _Relaying(Carrier[RelayAnswer]):
         if not passing.is_named and self._call.path in _NAMED:
             raise ModelMismatch(f"server {server} does not say which model answered")
 
-    async def _note_a_cut(
+    async def _seen_cut(
         self, candidate: Candidate, endpoint: "Endpoint", passing: "Passing"
-    ) -> None:
-        """Old servers cut a prompt whatever they are asked. As a rule this asks nobody."""
+    ) -> bool | None:
+        """True, with a note, where the prompt was cut: old servers do so whatever they are asked;
+        None where nothing shows it. As a rule this asks nobody.
+        """
         question = Question(prompt="", options=self._call.options, truncate=False, shift=False)
         tokens, note = passing.numbers.prompt_tokens, self._request.caller.note
-        await truncated(question, candidate, tokens, endpoint, note)
+        return await truncated(question, candidate, tokens, endpoint, note) or None
 
     def _head(self, candidate: Candidate, status: int, headers: Headers) -> RelayedHead:
         ref = candidate.target.ref

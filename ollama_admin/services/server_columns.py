@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ollama_admin.domain import names, urls
+from ollama_admin.domain import labels, names, urls
 from ollama_admin.domain.servers import ApiVersion, AuthType
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
 
 INT_LIMIT = 2**31 - 1
-CLEARABLE = ("auth", "capabilities", "default_model", "headers")
+CLEARABLE = ("auth", "capabilities", "default_model", "headers", "labels")
 
 
 def api_of(url: urls.ServerURL) -> ApiVersion:
@@ -40,6 +40,21 @@ def capabilities(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def new_labels(given: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a new row."""
+    return labels.changed({}, label_changes(given))
+
+
+def label_changes(given: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Labels to set, and with None those to take away."""
+    arguments.check_value("labels", given, arguments.OBJECT)
+    for key, value in given.items():
+        arguments.check_value("a key of labels", key, arguments.TEXT)
+        if value is not None:
+            arguments.check_value(f"labels.{key[: labels.KEY_LIMIT]}", value, arguments.TEXT)
+    return dict(given)
+
+
 def within(value: int, column: str, least: int) -> int:
     if type(value) is not int or not least <= value <= INT_LIMIT:
         raise InvalidInput(
@@ -49,9 +64,15 @@ def within(value: int, column: str, least: int) -> int:
 
 
 def new_values(clear: Sequence[str], url: urls.ServerURL | None, **given: Any) -> dict[str, Any]:
-    """The columns that are given, checked, and those that are to be emptied."""
+    """The columns that are given, checked, and those that are to be emptied. Raises TypeError for
+    one that there is not.
+    """
+    unknown = given.keys() - _CHECKS.keys()
+    if unknown:
+        raise TypeError(f"a server has no column {min(unknown)}")
     arguments.need(clear=clear)
-    arguments.check(is_default=given.get("is_default"), is_active=given.get("is_active"))
+    for column in ("is_default", "is_active", "capabilities", "default_model"):
+        arguments.check(**{column: given.get(column)})
     values = {
         column: _CHECKS[column](value) for column, value in given.items() if value is not None
     }
@@ -75,6 +96,7 @@ def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
         "capabilities": {"capabilities": []},
         "default_model": {"default_model": None},
         "headers": {"headers": {}},
+        "labels": {"labels": {}},
     }
     return {column: value for name in clear for column, value in empty[name].items()}
 
@@ -88,4 +110,5 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "is_default": bool,
     "is_active": bool,
     "default_model": names.model_name,
+    "labels": label_changes,
 }

@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ollama_admin.domain import names, urls
+from ollama_admin.domain.labels import changed as changed_labels
+from ollama_admin.domain.labels import spelt
 from ollama_admin.domain.servers import (
     ApiVersion,
     AuthType,
     CheckResult,
     GivenAuth,
     Server,
+    ServerColumns,
     ServerRef,
     Target,
 )
@@ -20,7 +23,8 @@ from ollama_admin.rules import arguments
 from ollama_admin.services import server_columns
 from ollama_admin.services.audit import Audit, Told
 from ollama_admin.services.checks import check_result, version_of
-from ollama_admin.services.fleet import Answered, Failed, ask_each, targets
+from ollama_admin.services.fleet import Answered, Failed, ask_each
+from ollama_admin.services.targets import Targets
 from ollama_admin.services.tasks import Batches, WorkLimit
 from ollama_admin.services.upstream_auth import (
     Auth,
@@ -74,6 +78,7 @@ class Servers:
         auth_type: AuthType | str | None = None,
         auth_config: Mapping[str, Given] | None = None,
         headers: Mapping[str, Given] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Server:
         """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists.
 
@@ -94,6 +99,7 @@ class Servers:
             is_default=is_default,
             is_active=is_active,
             default_model=server_columns.default_model(default_model),
+            labels=server_columns.new_labels(labels or {}),
         )
         return await self._masked(await self._with_note(await self._insert(new, credentials)))
 
@@ -111,34 +117,42 @@ class Servers:
             makes=True,
         )
 
-    async def list(self, *, capability: str | None = None) -> list[Server]:
-        """Every row, inactive ones too, in the order in which servers are chosen."""
-        return [server async for batch in self.stream(capability=capability) for server in batch]
+    async def list(
+        self, *, capability: str | None = None, labels: Sequence[str] = ()
+    ) -> list[Server]:
+        """Every row with the capability and the labels, inactive ones too, in the order in which
+        servers are chosen. A label is `gpu=a100`, or `gpu` with any value.
+        """
+        batches = self.stream(capability=capability, labels=labels)
+        return [server async for batch in batches for server in batch]
 
     async def stream(
-        self, *, capability: str | None = None
+        self, *, capability: str | None = None, labels: Sequence[str] = ()
     ) -> AsyncGenerator[Sequence[Server], None]:
-        """Every row in the order in which servers are chosen, at most PAGE at a time.
-
-        A row that is removed meanwhile is left out.
-        """
-        arguments.check(capability=capability)
+        """The rows of `list`, at most PAGE at a time. One that is removed meanwhile is left out."""
+        targets = Targets(all=True, capability=capability, labels=labels)
         ids = await self._db.read(store.ids)
         for start in range(0, len(ids), PAGE):
             rows = await self._db.read(store.among, ids[start : start + PAGE])
-            yield await self._masked_with(rows, capability)
+            yield await self._auth.masked(targets.among(rows))
 
     async def page(
-        self, *, after: int = 0, limit: int = 100, capability: str | None = None
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        capability: str | None = None,
+        labels: Sequence[str] = (),
     ) -> Sequence[Server]:
         """At most `limit` rows by id, from the first one after the id `after`.
 
         Rows that come and go between two pages make no other appear twice or be left out.
         """
+        targets = Targets(all=True, capability=capability, labels=labels)
         servers: list[Server] = []
         while True:
             rows = await self._db.read(store.page, after, PAGE)
-            servers.extend(await self._masked_with(rows, capability))
+            servers.extend(await self._auth.masked(targets.among(rows)))
             if len(servers) >= limit or len(rows) < PAGE:
                 return servers[:limit]
             after = rows[-1].id
@@ -147,18 +161,14 @@ class Servers:
         (masked,) = await self._auth.masked([row])
         return masked
 
-    async def _masked_with(
-        self, rows: Sequence[Server], capability: str | None
-    ) -> Sequence[Server]:
-        """Those rows with the capability (None: all), their secrets masked."""
-        if capability is not None:
-            wanted = capability.casefold()
-            rows = [row for row in rows if wanted in map(str.casefold, row.capabilities)]
-        return await self._auth.masked(rows)
-
     async def names(self, beginning: str = "") -> Sequence[str]:
         """The names that begin so, whatever their case."""
         return await self._db.read(store.names, beginning)
+
+    async def known_labels(self) -> Sequence[str]:
+        """The labels that servers have, as they are typed, each once and sorted."""
+        rows = await self._db.read(store.all_servers)
+        return sorted({text for row in rows for text in spelt(row.labels)})
 
     async def model_counts(self) -> Mapping[int, int]:
         """How many available models each server has, by its id; none for a server without any."""
@@ -177,38 +187,22 @@ class Servers:
         *,
         name: str | None = None,
         url: str | None = None,
-        api_version: ApiVersion | str | None = None,
-        capabilities: Sequence[str] | None = None,
-        max_concurrent: int | None = None,
-        priority: int | None = None,
-        is_default: bool | None = None,
-        is_active: bool | None = None,
-        default_model: str | None = None,
         auth_type: AuthType | str | None = None,
         auth_config: Mapping[str, Given] | None = None,
         headers: Mapping[str, Given] | None = None,
         clear: Sequence[str] = (),
         if_state: Collection[str] | None = None,
+        **columns: Unpack[ServerColumns],
     ) -> Server:
-        """Change what is given; `clear` names columns to empty. Raises StateChanged for a row whose
-        `state` is none of `if_state`; None is any.
+        """Change what is given; `clear` names columns to empty, and None in `labels` takes one
+        away. Raises StateChanged for a row whose `state` is none of `if_state`; None is any.
 
         Another URL makes the server's models unavailable until the next discovery. Another scheme,
         host or port also drops the credentials that are not given again in the same call.
         """
-        arguments.check(name=name, url=url, capabilities=capabilities, default_model=default_model)
-        values = server_columns.new_values(
-            clear,
-            name=name,
-            url=None if url is None else urls.noted(url, self._note),
-            api_version=api_version,
-            capabilities=capabilities,
-            max_concurrent=max_concurrent,
-            priority=priority,
-            is_default=is_default,
-            is_active=is_active,
-            default_model=default_model,
-        )
+        arguments.check(name=name, url=url)
+        parsed = None if url is None else urls.noted(url, self._note)
+        values = server_columns.new_values(clear, parsed, name=name, **columns)
         given = GivenAuth(auth_type=auth_type, auth_config=auth_config, headers=headers)
         return await self._update(server, values, given, clear, if_state)
 
@@ -265,6 +259,8 @@ class Servers:
         before = store.find(connection, server, hold=True)
         before.require_state(if_state)
         url = values.get("url", before.url)
+        if values.get("labels"):
+            values = values | {"labels": changed_labels(before.labels, values["labels"])}
         columns = changed_columns(self._auth, before, url, given, clear=clear)
         return before, store.change(connection, before.id, values | columns)
 
@@ -317,11 +313,18 @@ class Servers:
         return after
 
     async def check(
-        self, servers: Sequence[int | str] = (), *, all: bool = False
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        all: bool = False,
+        capability: str | None = None,
+        labels: Sequence[str] = (),
     ) -> tuple[CheckResult, ...]:
-        """Ask servers for their version (default: the active ones) and record what they said."""
-        arguments.check(servers=servers)
-        chosen = await self._db.read(targets, servers, everyone=all)
+        """Ask servers for their version (default: the active ones) and record what they said. Which
+        ones, `Targets` says.
+        """
+        targets = Targets(names=servers, all=all, capability=capability, labels=labels)
+        chosen = await self._db.read(targets.servers)
         for server in chosen[:1]:  # loads HTTP, which is no time of a server's
             self._connect(Target(ref=server.ref, api_version=server.api_version), None)
         checks = Batches[CheckResult, CheckResult](

@@ -44,6 +44,11 @@ class Carried(Protocol):
         """Whether tokens are not told but counted."""
         ...
 
+    @property
+    def truncated(self) -> bool | None:
+        """Whether the server cut the prompt, as far as the answer proved it; None is not known."""
+        ...
+
     def stats(self, now: float) -> Stats: ...
 
 
@@ -151,6 +156,7 @@ class Trail:
             client=caller.client,
             server_version=version,
             estimated=self._is_estimated(stats),
+            truncated=None if self.answer is None else self.answer.truncated,
         )
 
     def _is_estimated(self, stats: Stats) -> bool | None:

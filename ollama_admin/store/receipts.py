@@ -70,6 +70,7 @@ _NEW = (
     "client",
     "server_version",
     "estimated",
+    "truncated",
 ) + _STATS_COLUMNS
 ROWS = 40  # of one statement: SQLite may allow no more than 999 values
 
@@ -282,6 +283,7 @@ def _values(receipt: Receipt, created_at: Any) -> tuple[Any, ...]:
         _text(receipt.client),
         _text(receipt.server_version),
         receipt.estimated,
+        receipt.truncated,
         *_values_of_stats(receipt.stats),
     )
 

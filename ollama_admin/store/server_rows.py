@@ -7,6 +7,12 @@ from sqlalchemy import Row
 from ollama_admin.domain.servers import ApiVersion, AuthType, Server, ServerRef, ServerStatus
 from ollama_admin.store import readers
 
+
+def _labels(value: Any) -> dict[str, str]:
+    labels = readers.json_object(value)
+    return {key: readers.text(labels[key]) for key in sorted(labels)}
+
+
 READERS: readers.Readers = {
     "name": readers.text,
     "url": readers.url,
@@ -21,6 +27,9 @@ READERS: readers.Readers = {
     "status": ServerStatus,
     "version": readers.optional(readers.text),
     "last_error": readers.optional(readers.text),
+    "labels": _labels,
+    "latency_ms": readers.optional(readers.number),
+    "failures": readers.number,
 }
 
 

@@ -53,6 +53,7 @@ class NewServer:
     auth_type: AuthType = AuthType.NONE
     auth_config: Mapping[str, Json] = field(default_factory=dict, repr=False)
     headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def by_preference(query: Select[Any]) -> Select[Any]:
@@ -248,6 +249,11 @@ _UNKNOWN_STATE: dict[str, Any] = {
     "last_error": None,
     "last_seen_at": None,
     "last_discovered_at": None,
+    "status_since": None,
+    "status_at": None,
+    "latency_ms": None,
+    "failures": 0,
+    "asked_last_until": None,
 }
 
 

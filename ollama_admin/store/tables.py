@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0008"
+HEAD = "0009"
 
 metadata = MetaData(
     naming_convention={
@@ -89,6 +89,13 @@ servers = Table(
     Column("last_discovered_at", UTCDateTime),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    Column("labels", json_object, nullable=False, server_default=text("'{}'")),
+    Column("is_draining", Boolean, nullable=False, server_default=text("false")),
+    Column("status_since", UTCDateTime),
+    Column("status_at", UTCDateTime),
+    Column("latency_ms", Integer),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("asked_last_until", UTCDateTime),
     UniqueConstraint("name_key"),
     UniqueConstraint("url"),
     CheckConstraint("name <> ''", name="name"),
@@ -99,6 +106,8 @@ servers = Table(
     CheckConstraint(
         "status IN ('unknown', 'online', 'offline', 'unauthorized', 'error')", name="status"
     ),
+    CheckConstraint("latency_ms >= 0", name="latency_ms"),
+    CheckConstraint("failures >= 0", name="failures"),
     sqlite_autoincrement=True,
 )
 Index(
@@ -200,6 +209,7 @@ receipts = Table(
     Column("client", Text),
     Column("server_version", Text),
     Column("estimated", Boolean),
+    Column("truncated", Boolean),
     CheckConstraint("way IN ('cli', 'api', 'python')", name="way"),
     CheckConstraint(
         "proof IN ('digest', 'drift', 'changed', 'unread', 'remote', 'name')", name="proof"
@@ -300,6 +310,17 @@ key_leases = Table(
     Column("expires_at", Double, nullable=False),
     PrimaryKeyConstraint("key_id", "holder"),
     CheckConstraint("count >= 0", name="count"),
+)
+
+# Which process does a task for all of them, until `expires_at` in seconds of the clock of
+# `ollama_slots`.
+task_leases = Table(
+    "ollama_task_leases",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("clock", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
 )
 
 # Who changed what, or tried to: `outcome` is ok or the code of the error. Never a secret.

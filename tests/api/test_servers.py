@@ -28,6 +28,8 @@ SERVER_KEYS = {
         "last_error",
     ),
     *("last_seen_at", "last_discovered_at", "created_at", "updated_at"),
+    *("labels", "is_draining", "status_since", "status_at"),
+    *("latency_ms", "failures", "asked_last_until"),
 }
 
 

@@ -32,6 +32,7 @@ RECEIPT_KEYS = {
         "client",
         "server_version",
         "estimated",
+        "truncated",
         "model",
         "server",
         "digest",
@@ -115,6 +116,7 @@ def test_receipt_is_shown_with_every_column(cli: Cli, write: Write) -> None:
         "client": None,
         "server_version": None,
         "estimated": None,
+        "truncated": None,
     }
 
 

@@ -36,6 +36,8 @@ SERVER_KEYS = [
         "last_error",
     ),
     *("last_seen_at", "last_discovered_at", "created_at", "updated_at"),
+    *("labels", "is_draining", "status_since", "status_at"),
+    *("latency_ms", "failures", "asked_last_until"),
 ]
 
 
@@ -91,6 +93,13 @@ def test_added_server_is_shown_with_every_column_and_its_defaults(cli: Cli) -> N
         "last_error": None,
         "last_seen_at": None,
         "last_discovered_at": None,
+        "labels": {},
+        "is_draining": False,
+        "status_since": None,
+        "status_at": None,
+        "latency_ms": None,
+        "failures": 0,
+        "asked_last_until": None,
     }
 
 

@@ -11,7 +11,7 @@ from ollama_admin.domain.models import ListedModel, Model
 from ollama_admin.domain.names import ModelName, model_key
 from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.requests import GenerateRequest, Terms
-from ollama_admin.domain.servers import ApiVersion, Server, ServerStatus
+from ollama_admin.domain.servers import ApiVersion, Server, ServerStatus, has_capability
 from ollama_admin.errors import Conflict, InvalidInput, ModelAmbiguous
 from ollama_admin.rules.candidates import Demand
 from ollama_admin.rules.request_checks import checked
@@ -21,7 +21,6 @@ from ollama_admin.rules.routing import (
     Verdict,
     demanded,
     first_choice,
-    has_capability,
     judge_servers,
     named,
     only_one,

@@ -95,6 +95,7 @@ async def test_receipt_is_a_row_when_the_recorder_is_closed(db: Database, notes:
             "client": None,
             "server_version": None,
             "estimated": None,
+            "truncated": None,
         }
     ]
 

@@ -9,7 +9,17 @@ from ollama_admin.store.engines import open_migration_engine
 from ollama_admin.store.migrations import status
 from ollama_admin.store.tables import HEAD
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+
+OF_SERVERS_SINCE_0009 = (
+    "labels",
+    "is_draining",
+    "status_since",
+    "status_at",
+    "latency_ms",
+    "failures",
+    "asked_last_until",
+)
 
 NEW_REVISION = """
 import sqlalchemy as sa
@@ -78,10 +88,18 @@ def add_server_with_models(url: str, *names: str) -> None:
 
 def with_old_version_table(url: str) -> None:
     """As the earlier versions left it."""
+    _take_back_0009(url)
     _take_back_0008(url)
     execute(url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     execute(url, "INSERT INTO alembic_version VALUES ('0006')")
     execute(url, "DROP TABLE ollama_admin_version")
+
+
+def _take_back_0009(url: str) -> None:
+    execute(url, "DROP TABLE ollama_task_leases")
+    execute(url, "ALTER TABLE ollama_receipts DROP COLUMN truncated")
+    for column in OF_SERVERS_SINCE_0009:
+        execute(url, f"ALTER TABLE ollama_servers DROP COLUMN {column}")
 
 
 def _take_back_0008(url: str) -> None:

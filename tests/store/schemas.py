@@ -17,7 +17,7 @@ _POSTGRES = (
 
 
 # an added column stands in the line of the one before it
-_ADDED = re.compile(r", (?=[a-z_]+ (?:TEXT|BIGINT|INTEGER|DOUBLE|BOOLEAN)\b)")
+_ADDED = re.compile(r", (?=[a-z_]+ (?:TEXT|BIGINT|INTEGER|DOUBLE|BOOLEAN|JSON|DATETIME)\b)")
 
 
 def schema(url: str) -> list[str]:

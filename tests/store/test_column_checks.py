@@ -49,9 +49,11 @@ ADD_AUDIT = (
     "INSERT INTO ollama_audit (way, who, action, outcome, created_at)"
     f" VALUES ('cli', 'me', 'key.add', 'ok', {TIME})"
 )
+ADD_TASK_LEASE = "INSERT INTO ollama_task_leases VALUES ('look', 'host:1:a', 'boot', 7.5)"
 LATER = (  # tables of later revisions
     *("ollama_registry", "ollama_waiting"),
     *("ollama_keys", "ollama_key_budgets", "ollama_key_leases", "ollama_audit"),
+    "ollama_task_leases",
 )
 ADD_RECEIPT = (
     "INSERT INTO ollama_receipts (created_at, way, proof, verified, outcome, attempts)"
@@ -214,9 +216,14 @@ def test_revision_keeps_every_row(older_url: str) -> None:
     before = contents(older_url)
     assert upgrade(settings(older_url)).current == HEAD
     after = contents(older_url)
-    added = 6  # the request, the key and more, of later ones
-    assert {row[-added:] for row in after["ollama_receipts"]} == {(None,) * added}
-    after["ollama_receipts"] = [row[:-added] for row in after["ollama_receipts"]]
+    of_receipts = 7  # columns of later ones: the request, the key and more
+    assert {row[-of_receipts:] for row in after["ollama_receipts"]} == {(None,) * of_receipts}
+    after["ollama_receipts"] = [row[:-of_receipts] for row in after["ollama_receipts"]]
+    of_servers = ("{}", 0, None, None, None, 0, None)
+    if is_postgresql(older_url):
+        of_servers = ({}, False, None, None, None, 0, None)
+    assert [row[-7:] for row in after["ollama_servers"]] == [of_servers]
+    after["ollama_servers"] = [row[:-7] for row in after["ollama_servers"]]
     assert after == before
 
 
@@ -255,7 +262,7 @@ def test_no_column_of_sqlite_takes_bytes(
 ) -> None:
     url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'one.db')}"
     add_rows(url)
-    execute(url, ADD_WAITING, ADD_KEY, ADD_BUDGET, ADD_KEY_LEASE, ADD_AUDIT)
+    execute(url, ADD_WAITING, ADD_KEY, ADD_BUDGET, ADD_KEY_LEASE, ADD_AUDIT, ADD_TASK_LEASE)
     with pytest.raises(IntegrityError):
         execute(url, f"UPDATE {table} SET {column} = x'ff'")
 

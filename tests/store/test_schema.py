@@ -33,6 +33,7 @@ CHECKSUMS = {
     "0006_waiting": "6175a6546fd97a316ea150989f7fada297a67721422faa9690599f95abffcc85",
     "0007_version_table": "26f77c6ac03f3e0599cce5d577716cb777ac4650c653ca20ec4a85a5cfee5c79",
     "0008_keys": "f2f1099eb77553de5c9538747bc8b3f35a6f6257eedf4ca03cb87548161efa95",
+    "0009_fleet": "725032d220c6e0a8825a9546a10f7811c9e4bb276bf1c1c2ef32df75658316ae",
 }
 
 NAMES = {
@@ -108,6 +109,7 @@ def test_every_constraint_has_its_conventional_name(database_url: str) -> None:
         "ollama_key_budgets",
         "ollama_key_leases",
         "ollama_audit",
+        "ollama_task_leases",
     ):
         names = {
             "pk": [found.get_pk_constraint(table)["name"]]

@@ -31,9 +31,9 @@ def print_receipt(output: Output, receipt: "Receipt") -> None:
     """Print every field, one a line."""
     facts = receipt.document()
     facts["created_at"] = exact_stamp(receipt.created_at)
-    if receipt.estimated is not None:
-        facts["estimated"] = "yes" if receipt.estimated else "no"
-    facts["verified"] = "yes" if receipt.verified else "no"
+    for name in ("estimated", "truncated", "verified"):
+        if facts[name] is not None:
+            facts[name] = "yes" if facts[name] else "no"
     print_facts(output, ((name.replace("_", " "), value) for name, value in facts.items()))
 
 

@@ -9,6 +9,7 @@ from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
 from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.texts import age, print_facts, stamp
+from ollama_admin.domain.labels import spelt
 from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _UPDATED = (
     "max_concurrent",
     "priority",
     "default_model",
+    "labels",
     "auth_type",
     "auth_config",
     "headers",
@@ -45,7 +47,15 @@ def server_list(model_counts: Mapping[int, int]) -> ListView[Server]:
     """`model_counts` are available models by the id of their server; it may be filled later."""
     layout = Layout(
         headings=["ID", "NAME", "URL", "API", "USED", "STATE"],
-        more=["MODELS", "PRIORITY", "CAPABILITIES", "DEFAULT MODEL", "VERSION", "DISCOVERED"],
+        more=[
+            "MODELS",
+            "PRIORITY",
+            "CAPABILITIES",
+            "LABELS",
+            "DEFAULT MODEL",
+            "VERSION",
+            "DISCOVERED",
+        ],
         cells=partial(_server_cells, model_counts=model_counts),
     )
     return ListView(
@@ -65,6 +75,7 @@ def _server_cells(server: Server, *, model_counts: Mapping[int, int]) -> Cells:
         str(model_counts.get(server.id, 0)),
         str(server.priority),
         ", ".join(server.capabilities),
+        ", ".join(spelt(server.labels)),
         server.default_model,
         server.version,
         age(server.last_discovered_at),
@@ -79,6 +90,7 @@ def print_server(output: Output, server: Server) -> None:
         ("url", server.url),
         ("api version", server.api_version),
         ("state", _state(server)),
+        ("labels", ", ".join(spelt(server.labels))),
         ("capabilities", ", ".join(server.capabilities)),
         ("max concurrent", server.max_concurrent),
         ("slots in use", server.slots_in_use),
