@@ -77,6 +77,7 @@ OURS = {
     "ollama_key_budgets",
     "ollama_key_leases",
     "ollama_audit",
+    "ollama_task_leases",
 }
 
 
