@@ -132,6 +132,7 @@ def test_help_and_version_load_the_command_line_alone(words: tuple[str, ...]) ->
     servers = {
         "servers",
         "server_options",
+        "draining",
         "target_options",
         "results",
         "lists",

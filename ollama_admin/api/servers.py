@@ -134,6 +134,30 @@ async def remove_server(
 
 
 @router.post(
+    "/api/servers/{server_id}/drain",
+    dependencies=needs(Right.MANAGE),
+    responses=_answers(200, schemas.Server, errors(404)),
+)
+async def drain_server(client: ClientDep, server_id: ServerId) -> Response:
+    """Let a server get no new requests. Those that run come to their ends: `slots_in_use` of the
+    server says how many there are.
+    """
+    server = await client.servers.begin_to_drain(server_id)
+    return JSONDocument(document(server), headers=etag(server))
+
+
+@router.post(
+    "/api/servers/{server_id}/resume",
+    dependencies=needs(Right.MANAGE),
+    responses=_answers(200, schemas.Server, errors(404)),
+)
+async def resume_server(client: ClientDep, server_id: ServerId) -> Response:
+    """Let a server that was drained get requests again."""
+    server = await client.servers.resume(server_id)
+    return JSONDocument(document(server), headers=etag(server))
+
+
+@router.post(
     "/api/servers/{server_id}/check",
     dependencies=needs(Right.MANAGE),
     responses=_answers(200, schemas.Checks, errors(404)),

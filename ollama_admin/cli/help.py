@@ -45,6 +45,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server remove": ("ollama-admin server remove first --yes",),
     "server enable": ("ollama-admin server enable first",),
     "server disable": ("ollama-admin server disable first",),
+    "server drain": (
+        "ollama-admin server drain first",
+        "ollama-admin server drain first --timeout 5m",
+    ),
+    "server resume": ("ollama-admin server resume first",),
     "server set-default": ("ollama-admin server set-default first",),
     "server check": (
         "ollama-admin server check",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ollama_admin.cli import draining
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
@@ -263,6 +264,10 @@ def disable(context: typer.Context, server: ServerArgument, output: OutputOption
     """Keep a server from being chosen."""
     shell = shell_of(context, output)
     _show_changed(shell, shell.run(lambda client: client.servers.disable(server)), "disabled")
+
+
+app.command("drain")(draining.drain)
+app.command("resume")(draining.resume)
 
 
 @app.command("set-default")

@@ -38,6 +38,7 @@ class Obstacle(StrEnum):
     """Why a server does not answer a request for a name."""
 
     INACTIVE = "inactive"
+    DRAINING = "draining"
     LACKS = "does not list the model"
     CAPABILITY = "lacks the capability"
     VISION = "its model takes no images"
@@ -124,6 +125,8 @@ def _first_obstacle(
     """
     if not server.is_active:
         return Obstacle.INACTIVE, "it is inactive"
+    if server.is_draining:
+        return Obstacle.DRAINING, "it is draining"
     if not rows:
         return Obstacle.LACKS, "it does not list the model"
     if not able:

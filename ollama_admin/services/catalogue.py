@@ -13,6 +13,7 @@ from ollama_admin.errors import InvalidInput, ModelNotFound, ServerInactive, Ser
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
+from ollama_admin.store.slots import draining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,8 @@ def default_server(connection: Any, capability: str | None) -> Server:
             f"the default server {chosen.name} is inactive",
             "enable it, or choose another: server set-default S",
         )
+    if chosen.is_draining:
+        raise draining(chosen.name, chosen.ref.word)
     return chosen
 
 

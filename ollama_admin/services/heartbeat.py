@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ollama_admin.errors import AdminError
 from ollama_admin.services.leases import Held, LeaseTimes, uptime
 from ollama_admin.services.pools import Note, Pool
-from ollama_admin.store import contention, heartbeats
+from ollama_admin.store import heartbeats
 from ollama_admin.store.database import Database
 from ollama_admin.store.heartbeats import Beat
 
@@ -83,15 +83,19 @@ class Heartbeat:
             self.stir()
 
     async def _listen(self) -> bool:
-        """Hear who waits elsewhere; False when the database cannot be asked."""
+        """Hear who waits elsewhere and what is allowed; False when the database cannot be asked."""
         server_ids = [pool.server.id for pool in self._pools.values() if pool.held]
         sent = uptime()
         try:
-            waiting = await self._db.glance(contention.elsewhere, server_ids, holder=self._holder)
+            heard = await self._db.glance(heartbeats.listen, server_ids, holder=self._holder)
         except AdminError:  # the renewal says so
             return False
+        limits, waiting = heard
         for server_id in server_ids:
-            self._pools[server_id].heard(waiting.get(server_id, ()), sent)
+            pool = self._pools[server_id]
+            pool.heard(waiting.get(server_id, ()), sent)
+            if server_id in limits:
+                pool.learn(limits[server_id])
         return True
 
     async def _beat_while_any(self) -> None:

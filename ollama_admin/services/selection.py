@@ -42,6 +42,7 @@ from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.database import Database
+from ollama_admin.store.slots import draining
 
 # A note names the servers that are passed over for these: somebody may not expect it.
 _NOTED = (
@@ -165,6 +166,10 @@ class Selection:
         if not server.is_active and not even_inactive:
             verdict = Verdict(server=server, obstacle=Obstacle.INACTIVE, why="it is inactive")
             return Plan(refusal=inactive(server), verdicts=(verdict,), named=server.ref)
+        if server.is_draining:
+            verdict = Verdict(server=server, obstacle=Obstacle.DRAINING, why="it is draining")
+            refusal = draining(server.name, server.ref.word)
+            return Plan(refusal=refusal, verdicts=(verdict,), named=server.ref)
         name = request.name
         if name is None:
             name = ModelName.parse(default_model(server))
@@ -328,6 +333,9 @@ class Selection:
         """The error for a name that no active server may answer, with what comes nearest."""
         text = criteria.name.text
         by_obstacle = {verdict.obstacle: verdict for verdict in reversed(verdicts)}
+        able = by_obstacle.get(Obstacle.DRAINING)
+        if able is not None and able.models:
+            return draining(able.server.name, able.server.ref.word)
         if Obstacle.NOT_DEMANDED in by_obstacle:
             wanted = criteria.demand or "the stored one (--verified)"
             return ModelMismatch(

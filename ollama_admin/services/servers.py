@@ -23,6 +23,7 @@ from ollama_admin.rules import arguments
 from ollama_admin.services import server_columns
 from ollama_admin.services.audit import Audit, Told
 from ollama_admin.services.checks import check_result, version_of
+from ollama_admin.services.draining import require_patience, wait_until_empty
 from ollama_admin.services.fleet import Answered, Failed, ask_each
 from ollama_admin.services.targets import Targets
 from ollama_admin.services.tasks import Batches, WorkLimit
@@ -296,6 +297,29 @@ class Servers:
                 "set-default"
             )
         return await self._masked(changed)
+
+    async def drain(
+        self,
+        server: int | str,
+        *,
+        timeout: float | None = None,
+        on_left: Callable[[Server], None] = lambda _: None,
+    ) -> Server:
+        """Let a server get no new requests, and wait until none runs there, at most `timeout`
+        seconds; see `wait_until_empty`. `is_active` stays as it is.
+        """
+        arguments.check(timeout=timeout)
+        require_patience(timeout)
+        row = await self._set("server.drain", server, is_draining=True)
+        return await self._masked(await wait_until_empty(self._db, row.id, timeout, on_left))
+
+    async def begin_to_drain(self, server: int | str) -> Server:
+        """Let a server get no new requests; those that run there come to their ends."""
+        return await self._masked(await self._set("server.drain", server, is_draining=True))
+
+    async def resume(self, server: int | str) -> Server:
+        """Let a server that was drained get requests again."""
+        return await self._masked(await self._set("server.resume", server, is_draining=False))
 
     async def set_default(self, server: int | str) -> Server:
         return await self._masked(await self._set("server.set-default", server, is_default=True))

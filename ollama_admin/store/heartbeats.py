@@ -35,6 +35,16 @@ def beat(connection: Connection, leases: Sequence[LeaseKey], ttl: float, *, hold
     )
 
 
+def listen(
+    connection: Connection, server_ids: Sequence[int], *, holder: str
+) -> tuple[Mapping[int, Limit], Elsewhere]:
+    """What is allowed at those of the servers that are still there, and who waits in other
+    processes.
+    """
+    limits = slots.limits(connection, server_ids)
+    return limits, contention.elsewhere(connection, server_ids, holder=holder)
+
+
 def take_or_tell(
     connection: Connection,
     server_id: int,

@@ -57,7 +57,9 @@ class LeaseKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """How many slots a server has, and whether it gives any out."""
+    """How many slots a server has, and whether it gives any out: one that is inactive or draining
+    does not.
+    """
 
     limit: int
     is_active: bool
@@ -143,7 +145,8 @@ def release(connection: Connection, leases: Sequence[LeaseKey], *, holder: str) 
 
 def limits(connection: Connection, server_ids: Collection[int]) -> dict[int, Limit]:
     """What is allowed at those of the servers that are still there, by id."""
-    query = select(servers.c.id, servers.c.max_concurrent, servers.c.is_active)
+    gives = servers.c.is_active & ~servers.c.is_draining
+    query = select(servers.c.id, servers.c.max_concurrent, gives.label("is_active"))
     rows = connection.execute(query.where(servers.c.id.in_(server_ids)))
     return {row.id: Limit(limit=row.max_concurrent, is_active=row.is_active) for row in rows}
 
@@ -246,6 +249,7 @@ def _room_query(dialect: str) -> Select[Any]:
     return select(
         servers.c.name,
         servers.c.is_active,
+        servers.c.is_draining,
         servers.c.max_concurrent.label("limit"),
         made.scalar_subquery().label("made"),
         made.where(clock.is_held()).scalar_subquery().label("held"),
@@ -263,12 +267,21 @@ def _room(
         )
     if not row.is_active and not even_inactive:
         raise inactive(server_id, row.name)
+    if row.is_draining:
+        raise draining(row.name, str(server_id))
     return row
 
 
 def inactive(server_id: int, name: str) -> ServerInactive:
     return ServerInactive(
         f"server {name} is inactive", f"enable it with: ollama-admin server enable {server_id}"
+    )
+
+
+def draining(name: str, word: str) -> ServerInactive:
+    """The error for a server that gets no new requests; `word` names it in a command."""
+    return ServerInactive(
+        f"server {name} is draining", f"let it answer again with: ollama-admin server resume {word}"
     )
 
 

@@ -3,6 +3,7 @@
 import json
 
 from tests.cli.running import Cli
+from tests.cli.test_servers import hold_slot
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -40,3 +41,34 @@ def test_a_label_that_no_server_has_exits_3_and_names_the_nearest(cli: Cli) -> N
 def test_a_name_and_a_label_together_exit_2(cli: Cli) -> None:
     result = cli("server", "check", "one", "--label", "gpu=a100")
     assert (result.exit_code, "servers and --label are both given" in result.stderr) == (2, True)
+
+
+def test_a_server_is_drained_and_resumed(cli: Cli) -> None:
+    cli("server", "add", "one", NOWHERE, "--no-check")
+    drained = cli("server", "drain", "one", "--timeout", "5m")
+    assert drained.exit_code == 0
+    assert drained.stdout == f"drained server 1, one: {NOWHERE}\n"
+    assert "unknown, draining" in cli("server", "list").stdout
+    shown = cli.json("server", "show", "one").data
+    assert (shown["is_draining"], shown["is_active"]) == (True, True)
+    assert cli.json("server", "resume", "one").data["is_draining"] is False
+
+
+def test_draining_says_what_still_runs_and_exits_4_when_time_is_over(
+    cli: Cli, database_url: str
+) -> None:
+    cli("server", "add", "one", NOWHERE, "--no-check")
+    hold_slot(database_url)
+    drained = cli("server", "drain", "one", "--timeout", "0s")
+    assert drained.exit_code == 4
+    assert drained.stderr == (
+        "note: 1 request still runs at server one\n"
+        "error: 1 request runs at server one after 0 s: still draining\n"
+        "hint: wait again with: ollama-admin server drain one, or let it answer with: "
+        "ollama-admin server resume one\n"
+    )
+    assert cli.json("server", "show", "one").data["is_draining"] is True
+
+
+def test_a_time_that_is_none_exits_2(cli: Cli) -> None:
+    assert cli.json("server", "drain", "one", "--timeout", "long").failure[0] == 2

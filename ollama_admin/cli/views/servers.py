@@ -186,8 +186,11 @@ def _state(server: Server) -> str:
         words.append("default")
     if not server.is_active:
         words.append("inactive")
+    if server.is_draining:
+        words.append("draining")
     state = ", ".join(words)
-    return state if server.is_active and _is_well(server.status) else Wrong(state)
+    is_open = server.is_active and not server.is_draining
+    return state if is_open and _is_well(server.status) else Wrong(state)
 
 
 def _is_well(status: ServerStatus) -> bool:

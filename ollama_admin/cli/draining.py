@@ -1,0 +1,52 @@
+"""`ollama-admin server drain` and `resume`"""
+
+from typing import Annotated
+
+import typer
+
+from ollama_admin.cli.context import Shell, shell_of
+from ollama_admin.cli.options import OutputOption, ServerArgument
+from ollama_admin.cli.views import servers as views
+from ollama_admin.domain.servers import Server
+from ollama_admin.domain.times import duration
+
+
+def drain(
+    context: typer.Context,
+    server: ServerArgument,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D",
+            help="Wait so long, as in 5m or 30s; without it for ever.",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputOption = None,
+) -> None:
+    """Let a server get no new requests, and wait until none runs there.
+
+    Requests go to other servers that hold the same build. It stays active; see resume.
+    """
+    shell = shell_of(context, output)
+    seconds = None if timeout is None else duration(timeout).total_seconds()
+    drained = shell.run(
+        lambda client: client.servers.drain(
+            server, timeout=seconds, on_left=lambda row: _say_what_is_left(shell, row)
+        )
+    )
+    shell.show_done(drained, views.changed_server(drained, "drained"))
+
+
+def resume(context: typer.Context, server: ServerArgument, output: OutputOption = None) -> None:
+    """Let a server that was drained get requests again."""
+    shell = shell_of(context, output)
+    resumed = shell.run(lambda client: client.servers.resume(server))
+    shell.show_done(resumed, views.changed_server(resumed, "resumed"))
+
+
+def _say_what_is_left(shell: Shell, row: Server) -> None:
+    if row.slots_in_use == 1:
+        shell.output.note(f"1 request still runs at server {row.name}")
+    elif row.slots_in_use:
+        shell.output.note(f"{row.slots_in_use} requests still run at server {row.name}")
