@@ -55,6 +55,7 @@ class Ask:
     truncate: bool = True
     shift: bool = True
     unload: bool = False
+    keep_alive: object = None
     logprobs: bool = False
     include_usage: bool = False
     num_ctx: int | None = None
@@ -157,6 +158,7 @@ def _read_native(
         truncate=body.get("truncate") is not False,
         shift=body.get("shift") is not False,
         unload=_is_zero(body.get("keep_alive")),
+        keep_alive=body.get("keep_alive"),
         logprobs=body.get("logprobs") is True,
         num_ctx=options.get("num_ctx"),
         num_predict=options.get("num_predict"),

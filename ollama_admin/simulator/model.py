@@ -30,7 +30,7 @@ class SimulatedModel:
     `says` is streamed one word per chunk, and the chunks joined are `says` again. With `endless`
     it is said over and over. `num_ctx` is what its Modelfile sets. An empty `digest` is derived
     from the name, the text and `build`. A request with tools is answered with `calls`, if there are
-    any, until it brings a result.
+    any, until it brings a result. `gpu_share` is the part of it that is loaded into a GPU.
     """
 
     name: str
@@ -46,6 +46,7 @@ class SimulatedModel:
     num_ctx: int | None = None
     embedding_length: int = 288
     size: int = 2_163_064
+    gpu_share: float = 0
     format: str = "gguf"
     family: str = "llama"
     parameter_size: str = "539K"

@@ -7,19 +7,16 @@ of them, and the tests script faults on top.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from ollama_admin.simulator.ask import (
-    Ask,
-    RefusedError,
-    parse_body,
-    read_name,
-)
+from ollama_admin.simulator.ask import Ask, RefusedError, parse_body, read_name
 from ollama_admin.simulator.ask_v1 import read_form
 from ollama_admin.simulator.endpoints import NATIVE, TEXT_ENDPOINTS, V1
 from ollama_admin.simulator.http import (
     JSON,
+    NDJSON,
     PLAIN_JSON,
     TEXT,
     ChunkedBody,
@@ -28,14 +25,17 @@ from ollama_admin.simulator.http import (
     Reply,
     encode_json,
 )
+from ollama_admin.simulator.memory import Memory
 from ollama_admin.simulator.model import (
     SimulatedModel,
     find_listed,
     is_cloud,
+    is_valid,
     parse_version,
     with_tag,
     without_cloud,
 )
+from ollama_admin.simulator.pulling import Registry
 from ollama_admin.simulator.run import Run, Token, check_abilities, plan_run
 from ollama_admin.simulator.socket import SocketServer
 from ollama_admin.simulator.vectors import embedded
@@ -45,7 +45,6 @@ from ollama_admin.simulator.wire import (
     Identity,
     Shape,
     native_error,
-    ps_entry,
     show_record,
     tags_entry,
     v1_models_entry,
@@ -59,7 +58,6 @@ _PS_CONTEXT_SINCE = (0, 10, 0)
 # A server that is not Ollama is taken for the newest one where behaviour has changed.
 _NOT_OLLAMA = (1, 0, 0)
 _TRANSCRIPTIONS_SINCE = (0, 20, 0)
-_KEEP_ALIVE = timedelta(minutes=5)
 
 
 class RunnerKilledError(Exception):
@@ -80,21 +78,13 @@ class HoldAt:
             await self.release.wait()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Loaded:
-    name: str
-    model: SimulatedModel
-    num_ctx: int
-    expires_at: datetime
-
-
 class SimulatedServer(SocketServer):
     """`models` maps a listed name to the build it stands for now, and may be changed any time.
 
     `version` None is a server that is not Ollama: it speaks only `/v1`, and compares names byte
     for byte; with `answers_any_model` it answers unknown names as its first model.
     `before_token` is awaited with the token's number, `token_delay` (seconds) follows.
-    `context` is the server's own context length, in tokens.
+    `context` is the server's own context length, in tokens. `registry` is where pulls come from.
     """
 
     def __init__(
@@ -108,6 +98,7 @@ class SimulatedServer(SocketServer):
         prefix: str = "",
         port: int = 0,
         clock: Clock = lambda: datetime.now(UTC),
+        registry: Registry | None = None,
     ) -> None:
         super().__init__(port=port)
         self.version = version
@@ -118,7 +109,8 @@ class SimulatedServer(SocketServer):
         self.prefix = prefix
         self.clock = clock
         self.models = {self._list_as(model.name): model for model in models}
-        self._loaded: dict[str, _Loaded] = {}
+        self.registry = registry or Registry()
+        self.memory = Memory(clock)
 
     @property
     def url(self) -> str:
@@ -170,6 +162,9 @@ class SimulatedServer(SocketServer):
                 "/api/tags": (("GET", "HEAD"), self._tags),
                 "/api/ps": (("GET",), self._ps),
                 "/api/show": (("POST",), self._show),
+                "/api/pull": (("POST",), self._pull),
+                "/api/copy": (("POST",), self._copy),
+                "/api/delete": (("DELETE",), self._delete),
                 "/api/embed": (("POST",), self._embed),
                 "/api/embeddings": (("POST",), self._embed),
             }
@@ -185,13 +180,7 @@ class SimulatedServer(SocketServer):
         await _send(connection, request, Reply(body=encode_json({"models": entries})))
 
     async def _ps(self, connection: Connection, request: RecordedRequest) -> None:
-        tells_context = self._numbers >= _PS_CONTEXT_SINCE
-        entries = []
-        for one in sorted(self._loaded.values(), key=lambda one: one.expires_at, reverse=True):
-            entry = ps_entry(one.name, one.model, expires_at=one.expires_at)
-            if tells_context:
-                entry["context_length"] = one.num_ctx
-            entries.append(entry)
+        entries = self.memory.entries(tells_context=self._numbers >= _PS_CONTEXT_SINCE)
         await _send(connection, request, Reply(body=encode_json({"models": entries})))
 
     async def _show(self, connection: Connection, request: RecordedRequest) -> None:
@@ -202,6 +191,39 @@ class SimulatedServer(SocketServer):
             raise RefusedError(404, f"model '{with_tag(name)}' not found")
         record = show_record(listed, self.models[listed])
         await _send(connection, request, Reply(body=encode_json(record)))
+
+    async def _pull(self, connection: Connection, request: RecordedRequest) -> None:
+        body = parse_body(request.raw, "PullRequest", when_empty="missing request body")
+        name = read_name(body, empty=RefusedError(400, "invalid model name"))
+        stream = ChunkedBody(connection, NDJSON)
+        async with aclosing(self.registry.pull(name, self.point)) as records:
+            async for record in records:
+                await stream.write(encode_json(record) + b"\n")
+        await stream.end()
+
+    async def _copy(self, connection: Connection, request: RecordedRequest) -> None:
+        body = parse_body(request.raw, "CopyRequest", when_empty="missing request body")
+        names = {which: str(body.get(which) or "") for which in ("source", "destination")}
+        for which, name in names.items():
+            if not is_valid(name):
+                raise RefusedError(400, f'{which} "{name}" is invalid')
+        listed = find_listed(self.models, names["source"])
+        if listed is None:
+            raise RefusedError(404, f'model "{names["source"]}" not found')
+        self.point(names["destination"], self.models[listed])
+        await _send(connection, request, Reply(content_type=None))
+
+    async def _delete(self, connection: Connection, request: RecordedRequest) -> None:
+        """What is loaded of it stays in memory, as on a real server."""
+        body = parse_body(request.raw, "DeleteRequest", when_empty="missing request body")
+        name = str(body.get("model") or body.get("name") or "")
+        if not is_valid(name):
+            raise RefusedError(400, f'name "{name}" is invalid')
+        listed = find_listed(self.models, name)
+        if listed is None:
+            raise RefusedError(404, f"model '{name}' not found")
+        self.remove(listed)
+        await _send(connection, request, Reply(content_type=None))
 
     async def _v1_models(self, connection: Connection, request: RecordedRequest) -> None:
         data = [v1_models_entry(name, model) for name, model in self._newest_first()]
@@ -251,13 +273,13 @@ class SimulatedServer(SocketServer):
     ) -> None:
         check_abilities(ask, model, self._numbers)
         run = plan_run(ask, model, self._numbers, self.context)
-        self._load(ask.name, model, run.num_ctx)
+        self._load(ask.name, model, run.num_ctx, ask.keep_alive)
         if ask.stream and not ask.only_loads:
             await self._stream(connection, run, shape)
         else:
             await self._send_whole(connection, run, shape)
         if ask.unload:
-            self._loaded.pop(model.digest, None)
+            self.memory.unload(model.digest)
 
     async def _stream(self, connection: Connection, run: Run, shape: Shape) -> None:
         body = ChunkedBody(connection, shape.stream_type)
@@ -314,17 +336,10 @@ class SimulatedServer(SocketServer):
         listed, model = next(iter(self.models.items()))
         return Identity(name=listed), model
 
-    def _load(self, name: str, model: SimulatedModel, num_ctx: int) -> None:
-        """A runner keeps the name that loaded it, whatever name is asked for later."""
-        name = find_listed(self.models, name) or name
-        if model.digest in self._loaded:
-            name = self._loaded[model.digest].name
-        self._loaded[model.digest] = _Loaded(
-            name=name,
-            model=model,
-            num_ctx=num_ctx,
-            expires_at=self.clock() + _KEEP_ALIVE,
-        )
+    def _load(
+        self, name: str, model: SimulatedModel, num_ctx: int, keep_alive: object = None
+    ) -> None:
+        self.memory.load(find_listed(self.models, name) or name, model, num_ctx, keep_alive)
 
     def _newest_first(self) -> list[tuple[str, SimulatedModel]]:
         listed = [(self._list_as(name), model) for name, model in self.models.items()]

@@ -142,7 +142,7 @@ def ps_entry(name: str, model: SimulatedModel, *, expires_at: datetime) -> JsonO
         "digest": model.digest,
         "details": _details(model),
         "expires_at": format_time(expires_at),
-        "size_vram": 0,
+        "size_vram": round(model.size * 4 * model.gpu_share),
     }
 
 

@@ -46,6 +46,7 @@ REFUSALS = [
     "error-suffix",
     "error-tools",
     "error-wrong-type",
+    "delete-missing",
     "old-error-no-thinking",
     "show-missing",
     "v1-missing-model",
