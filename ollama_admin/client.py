@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.secrets import StoredSecrets
     from ollama_admin.services.selection import Selection
     from ollama_admin.services.servers import Connect, Servers
+    from ollama_admin.services.whole_fleet import Fleet
 
 
 class Client:
@@ -115,6 +116,13 @@ class Client:
         from ollama_admin.services.models import Models
 
         return Models(self._resources.db)
+
+    @property
+    def fleet(self) -> Fleet:
+        """What concerns several servers at once: what they hold and run, and what they pull."""
+        from ollama_admin.services.whole_fleet import Fleet
+
+        return Fleet(self._resources, self._connect, self._caller)
 
     @property
     def plans(self) -> Plans:

@@ -23,6 +23,7 @@ AdminError
 │   ├── ServerBusy                        503
 │   ├── RequestRefused                    400
 │   ├── PromptTooLong                     422
+│   ├── ServerFull                        507
 │   ├── StreamInterrupted
 │   └── ModelMismatch                     409
 ├── PendingMigrations            8        503
@@ -194,6 +195,13 @@ class ServerUnauthorized(UpstreamError):
 class ServerBusy(UpstreamError):
     code = "server_busy"
     http_status = 503
+
+
+class ServerFull(UpstreamError):
+    """The server's disk has no room for what it was to pull."""
+
+    code = "server_full"
+    http_status = 507
 
 
 class RequestRefused(UpstreamError):

@@ -41,6 +41,7 @@ CODES = {
     "ServerExists": "server_exists",
     "ServerInactive": "server_inactive",
     "StateChanged": "state_changed",
+    "ServerFull": "server_full",
     "ServerNotFound": "server_not_found",
     "ServerUnauthorized": "server_unauthorized",
     "ServerUnreachable": "server_unreachable",

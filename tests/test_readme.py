@@ -184,6 +184,7 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         *product(("server add", "server update", "server list"), ("--label",)),
         *product(("server check", "discover"), ("--label",)),
         ("server update", "--remove-label"),
+        *product(("pull",), ("--on", "--label")),
         *product(("key add", "key update"), ("--can", "--model", "--server", "--network")),
         ("key update", "--clear"),
         *product(("generate", "server add", "server update"), ("--header", "--header-ref")),

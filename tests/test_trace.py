@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.pulling import Registry
 from tests import tracing
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -75,7 +76,8 @@ def traces(
 ) -> Iterator[Traces]:
     folder = tmp_path_factory.mktemp("traces")
     database = Path(shutil.copy(migrated_sqlite_file, folder / "one.db"))
-    fakes = [FakeOllama(SimulatedModel(name)) for name in ("alpha", "beta")]
+    registry = Registry([SimulatedModel("alpha")])
+    fakes = [FakeOllama(SimulatedModel(name), registry=registry) for name in ("alpha", "beta")]
     with FakeOllamaThread(fakes[0]) as one, FakeOllamaThread(fakes[1]) as other:
         yield Traces(folder, database, one.url, other.url)
 
@@ -124,6 +126,7 @@ def test_every_function_that_the_architecture_names_is_entered(traces: Traces) -
     text = ARCHITECTURE.read_text(encoding="utf-8")
     entries = traces.generate + traces.discover + traces.serve() + traces.migrate()
     entries += traces.of("server", "list") + traces.of("doctor")
+    entries += traces.of("pull", "alpha", "--on", "open", "-o", "json")
     entries += traces.of("generate", "--explain", "-m", "alpha")
     entries += traces.of("generate", "-s", "gpu", "-m", "nothing", "hi", code=3)
     data = {"Question", "Route", "Terms", "Caller", "Patience", "Response", "RequestOptions"}

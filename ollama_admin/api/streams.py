@@ -22,7 +22,7 @@ NDJSON = b"application/x-ndjson"
 NANOSECONDS_PER_MS = 1_000_000
 LOGPROBS_LIMIT = 8 * 2**20  # bytes, of an answer that is not streamed
 LAST_WORDS = 2.0  # seconds, to say that the server is stopping
-_STOPPING = {
+STOPPING = {
     "code": "server_stopping",
     "message": "the server is stopping; ask again",
     "hint": None,
@@ -66,12 +66,12 @@ class AnswerResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await _until_left(self._answer(scope, receive, send), receive)
+            await until_left(self._answer(scope, receive, send), receive)
         except asyncio.CancelledError:  # the time for running answers is over
             if not self._ended:
                 with suppress(TimeoutError):  # a client that does not read is not waited for
                     async with asyncio.timeout(LAST_WORDS):
-                        await self._fail(_STOPPING, 503, scope, receive, send)
+                        await self._fail(STOPPING, 503, scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -124,7 +124,7 @@ class AnswerResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _until_left(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+async def until_left(work: Coroutine[Any, Any, None], receive: Receive) -> None:
     """Do the work until the client leaves; it has ended, with all its cleaning up, when this
     returns.
     """

@@ -33,6 +33,7 @@ COMMANDS = {
     "server": ("servers", "Add, list and change servers."),
     "discover": ("discover", "Read what servers hold into the database."),
     "models": ("models", "List the models that servers hold."),
+    "pull": ("pulling", "Have servers pull a model, and compare their builds."),
     "generate": ("generate", "Answer a prompt from exactly the named model."),
     "pin": ("pins", "Fix which build a model name means, on every server."),
     "key": ("keys", "Say who may ask `serve`, for what, and until when."),
@@ -55,7 +56,6 @@ _ASK = "ask a model with: ollama-admin generate -m MODEL PROMPT"
 OF_OLLAMA = {
     "run": _ASK,
     "chat": _ASK,
-    "pull": "pull it on the server, then run: ollama-admin discover",
     "ps": "list servers and what they are doing with: ollama-admin server list",
 }
 

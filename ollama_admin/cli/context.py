@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ollama_admin.cli.ending import Ending
     from ollama_admin.cli.lists import Cells, ListView
     from ollama_admin.cli.progress import DiscoverProgress
+    from ollama_admin.cli.pull_screen import PullScreen
+    from ollama_admin.cli.pull_sums import PullSums
     from ollama_admin.cli.tables import ListTable
     from ollama_admin.cli.watching import Watching
     from ollama_admin.client import Client
@@ -170,6 +172,12 @@ class Shell:
         from ollama_admin.cli.progress import DiscoverProgress
 
         return DiscoverProgress(self.output)
+
+    def pull_screen(self, sums: "PullSums") -> "PullScreen":
+        """Bars on stderr that show how far servers are with what they pull."""
+        from ollama_admin.cli.pull_screen import PullScreen
+
+        return PullScreen(self.output, sums)
 
     def serve(self, log: Callable[[str], None], **options: Any) -> None:
         """Serve until a signal ends it, as `Service` says; InvalidInput without the packages of the

@@ -63,6 +63,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin models --sort size --limit 10",
         "ollama-admin models --by-model",
     ),
+    "pull": (
+        "ollama-admin pull llama3.2:3b --on first",
+        "ollama-admin pull llama3.2:3b --all --parallel 2",
+        "ollama-admin pull llama3.2:3b --on first --on second --digest a80c4f17acd5",
+    ),
     "generate": (
         'ollama-admin generate llama3.2:3b "Why is the sky blue?"',
         "ollama-admin generate -m llava:7b --image photo.png 'What is this?'",

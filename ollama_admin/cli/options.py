@@ -87,6 +87,16 @@ ServersArgument = Annotated[
         autocompletion=complete_server,
     ),
 ]
+OnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on",
+        metavar="S",
+        help="A server, by id or name; may be repeated.",
+        show_default=False,
+        autocompletion=complete_server,
+    ),
+]
 CapabilityFilter = Annotated[
     str | None,
     typer.Option(

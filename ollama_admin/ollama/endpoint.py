@@ -23,12 +23,7 @@ from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.callers import Watch
 from ollama_admin.domain.models import BuildDetails, ListedModel, Listing, ShownContext
 from ollama_admin.domain.servers import ApiVersion, Target
-from ollama_admin.errors import (
-    InvalidInput,
-    ServerUnreachable,
-    StreamInterrupted,
-    UpstreamError,
-)
+from ollama_admin.errors import InvalidInput, ServerUnreachable, StreamInterrupted, UpstreamError
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call, json_body
 from ollama_admin.ollama.faults import harmless, reason_of, refused, translated, unreachable
@@ -184,7 +179,7 @@ class Endpoint:
         """
         if not path.startswith("/"):
             raise InvalidInput("the path of a request does not begin with '/'")
-        patience = patience or self._model_patience
+        patience = patience or self.patience
         name = path.partition("?")[0]  # errors never repeat a query
         sending = Sending()
         async with (
@@ -204,7 +199,7 @@ class Endpoint:
             self.target.ref.url + path,
             self._with_own(headers),
             body,
-            silence=silence_of(self._model_patience),
+            silence=silence_of(self.patience),
             idle=self._http.times.idle,
             any_address=self.any_address,
             sending=sending,
@@ -379,7 +374,8 @@ class Endpoint:
             ) from exc
 
     @property
-    def _model_patience(self) -> Patience:
+    def patience(self) -> Patience:
+        """How long an answer that a model works on is waited for."""
         times = self._http.times
         return Patience(first_byte=times.first_byte, idle=times.idle)
 

@@ -63,14 +63,14 @@ def build_details(document: Any) -> BuildDetails:
     """What `/api/show` tells of a build. `modelfile` holds paths of the server and is left
     alone.
     """
-    show = _object(document, "the answer")
-    capabilities = _texts(_list(show, "capabilities", required=False))
-    info = _object_or_empty(show, "model_info")
+    show = object_of(document, "the answer")
+    capabilities = _texts(list_of(show, "capabilities", required=False))
+    info = object_or_empty(show, "model_info")
     architecture = info.get("general.architecture")
     return BuildDetails(
         capabilities=tuple(sorted({name for name in capabilities if len(name) <= 100})),
-        context_length=_count(info.get(f"{architecture}.context_length")),
-        embedding_length=_count(info.get(f"{architecture}.embedding_length")),
+        context_length=count_of(info.get(f"{architecture}.context_length")),
+        embedding_length=count_of(info.get(f"{architecture}.embedding_length")),
     )
 
 
@@ -84,21 +84,21 @@ def shown_context(document: Any) -> ShownContext:
 def running(document: Any) -> list[Mapping[str, Any]]:
     """The entries of `/api/ps` as they are."""
     entries = _entries(document, "models")
-    return [_object(entry, f"models[{index}]") for index, entry in enumerate(entries)]
+    return [object_of(entry, f"models[{index}]") for index, entry in enumerate(entries)]
 
 
 def running_context(document: Any, name: str) -> int | None:
     """The context that `/api/ps` shows for a loaded model (servers since 0.10)."""
-    for entry in _list(_object(document, "the answer"), "models"):
+    for entry in list_of(object_of(document, "the answer"), "models"):
         if isinstance(entry, dict) and entry.get("name") == name:
-            return _count(entry.get("context_length"))
+            return count_of(entry.get("context_length"))
     return None
 
 
 def loaded(document: Any) -> frozenset[str]:
     """What `/api/ps` shows: the keys of the names that loaded the models, and their digests."""
     found: set[str] = set()
-    for entry in _list(_object(document, "the answer"), "models"):
+    for entry in list_of(object_of(document, "the answer"), "models"):
         if not isinstance(entry, dict):
             continue
         name, digest = entry.get("name"), entry.get("digest")
@@ -111,17 +111,17 @@ def loaded(document: Any) -> frozenset[str]:
 
 def native_event(document: Any) -> StreamEvent:
     """A record of `/api/generate` or `/api/chat`, as its line was read."""
-    record = _object(document, "a line of the answer")
+    record = object_of(document, "a line of the answer")
     if "error" in record:
         return StreamEvent(error=refusal(record).text)
     message, text_key = record.get("message"), "content"
     if not isinstance(message, dict):  # `/api/generate` has none
         message, text_key = record, "response"
     event = StreamEvent(
-        model=_optional_text(record, "model"),
-        response=_optional_text(message, text_key) or "",
-        thinking=_optional_text(message, "thinking") or "",
-        done_reason=_optional_text(record, "done_reason"),
+        model=optional_text(record, "model"),
+        response=optional_text(message, text_key) or "",
+        thinking=optional_text(message, "thinking") or "",
+        done_reason=optional_text(record, "done_reason"),
         is_remote=bool(record.get("remote_host") or record.get("remote_model")),
         tool_calls=_tool_calls(message),
         record=record,
@@ -143,12 +143,12 @@ def v1_event(line: bytes) -> StreamEvent | None:
         return None
     if value == b"[DONE]":
         return StreamEvent(done=True)
-    return _v1_record(_object(read_json(value), "a line of the answer"), "delta")
+    return _v1_record(object_of(read_json(value), "a line of the answer"), "delta")
 
 
 def v1_answer(document: Any) -> list[StreamEvent]:
     """The events of an answer that came as one document: some servers ignore `stream`."""
-    event = _v1_record(_object(document, "the answer"), "message")
+    event = _v1_record(object_of(document, "the answer"), "message")
     return [event] if event.error is not None else [event, StreamEvent(done=True)]
 
 
@@ -156,18 +156,18 @@ def _v1_record(record: Mapping[str, Any], key: str) -> StreamEvent:
     if record.get("error"):
         return StreamEvent(error=refusal(record).text)
     choice = _first_choice(record)
-    delta = _object_or_empty(choice, key)
-    usage = _object_or_empty(record, "usage")
+    delta = object_or_empty(choice, key)
+    usage = object_or_empty(record, "usage")
     return StreamEvent(
-        model=_optional_text(record, "model"),
-        response=_optional_text(delta, "content") or "",
-        thinking=_optional_text(delta, "reasoning")
-        or _optional_text(delta, "reasoning_content")
+        model=optional_text(record, "model"),
+        response=optional_text(delta, "content") or "",
+        thinking=optional_text(delta, "reasoning")
+        or optional_text(delta, "reasoning_content")
         or "",
-        done_reason=_optional_text(choice, "finish_reason"),
+        done_reason=optional_text(choice, "finish_reason"),
         tool_calls=_tool_calls(delta),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
+        prompt_tokens=count_of(usage.get("prompt_tokens")),
+        output_tokens=count_of(usage.get("completion_tokens")),
     )
 
 
@@ -184,8 +184,8 @@ def refusal(document: Any) -> Refusal:
         return refusal(nested)
     return Refusal(
         text=_storable(message),
-        prompt_tokens=_count(error.get("n_prompt_tokens")),
-        context_tokens=_count(error.get("n_ctx")),
+        prompt_tokens=count_of(error.get("n_prompt_tokens")),
+        context_tokens=count_of(error.get("n_ctx")),
     )
 
 
@@ -222,50 +222,50 @@ def _last_event(event: StreamEvent, record: Mapping[str, Any]) -> StreamEvent:
     return replace(
         event,
         done=True,
-        created_at=_time(record.get("created_at")),
-        total_duration=_count(record.get("total_duration")),
-        load_duration=_count(record.get("load_duration")),
-        eval_duration=_count(record.get("eval_duration")),
-        prompt_tokens=_count(record.get("prompt_eval_count")),
-        output_tokens=_count(record.get("eval_count")),
+        created_at=time_of(record.get("created_at")),
+        total_duration=count_of(record.get("total_duration")),
+        load_duration=count_of(record.get("load_duration")),
+        eval_duration=count_of(record.get("eval_duration")),
+        prompt_tokens=count_of(record.get("prompt_eval_count")),
+        output_tokens=count_of(record.get("eval_count")),
     )
 
 
 def _first_choice(record: Mapping[str, Any]) -> dict[str, Any]:
-    choices = _list(record, "choices", required=False)
+    choices = list_of(record, "choices", required=False)
     if not choices:
         return {}
-    return _object(choices[0], "choices[0]")
+    return object_of(choices[0], "choices[0]")
 
 
 def _entries(document: Any, key: str) -> list[Any]:
     """The list of models under `key`; BadAnswer for more than one server may have."""
-    entries = _list(_object(document, "the answer"), key)
+    entries = list_of(object_of(document, "the answer"), key)
     if len(entries) > MODELS_LIMIT:
         raise BadAnswer(f"the server lists {len(entries)} models, more than {MODELS_LIMIT}")
     return entries
 
 
 def _listed_model(entry: Any, path: str) -> ListedModel:
-    model = _object(entry, path)
-    details, details_path = _object_or_empty(model, "details"), f"{path}.details"
+    model = object_of(entry, path)
+    details, details_path = object_or_empty(model, "details"), f"{path}.details"
     return ListedModel(
         name=_name(model, "name", f"{path}.name"),
         digest=_digest(model.get("digest"), path),
-        size=_count(model.get("size")),
+        size=count_of(model.get("size")),
         format=_stored_text(details, "format", details_path),
         family=_stored_text(details, "family", details_path),
         families=_families(details),
         parameter_size=_stored_text(details, "parameter_size", details_path),
         quantization_level=_stored_text(details, "quantization_level", details_path),
-        modified_at=_time(model.get("modified_at")),
+        modified_at=time_of(model.get("modified_at")),
         remote_host=_stored_text(model, "remote_host", path),
         remote_model=_stored_text(model, "remote_model", path),
     )
 
 
 def _v1_model(entry: Any, path: str) -> ListedModel:
-    return ListedModel(name=_name(_object(entry, path), "id", f"{path}.id"))
+    return ListedModel(name=_name(object_of(entry, path), "id", f"{path}.id"))
 
 
 def _families(details: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -276,7 +276,7 @@ def _families(details: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _tool_calls(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
-    calls = _list(message, "tool_calls", required=False)
+    calls = list_of(message, "tool_calls", required=False)
     return tuple(call for call in calls if isinstance(call, dict))
 
 
@@ -297,7 +297,7 @@ def _build(model: ListedModel) -> tuple[str | None, ...]:
     return (model.digest, model.remote_host, model.remote_model)
 
 
-def _object(value: Any, path: str) -> dict[str, Any]:
+def object_of(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadAnswer(
             f"the answer is not what Ollama sends: {path} is {_kind(value)}, not an object"
@@ -305,7 +305,7 @@ def _object(value: Any, path: str) -> dict[str, Any]:
     return value
 
 
-def _object_or_empty(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
+def object_or_empty(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The object under a key, an empty one where there is none."""
     value = parent.get(key)
     if isinstance(value, dict):
@@ -313,7 +313,7 @@ def _object_or_empty(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {}
 
 
-def _list(parent: Mapping[str, Any], key: str, *, required: bool = True) -> list[Any]:
+def list_of(parent: Mapping[str, Any], key: str, *, required: bool = True) -> list[Any]:
     value = parent.get(key)
     if value is None and (key in parent or not required):  # Go writes an empty list as null
         return []
@@ -350,7 +350,7 @@ def _digest(value: Any, path: str) -> str | None:
     return match[1].lower()
 
 
-def _optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str | None:
+def optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str | None:
     """The text under a key, None where there is none; `path` leads to the parent, for the error."""
     value = parent.get(key)
     if value is None or value == "":
@@ -363,20 +363,20 @@ def _optional_text(parent: Mapping[str, Any], key: str, path: str = "") -> str |
 
 
 def _stored_text(parent: Mapping[str, Any], key: str, path: str) -> str | None:
-    value = _optional_text(parent, key, path)
+    value = optional_text(parent, key, path)
     if value is not None and "\0" in value:
         raise BadAnswer(f"{path}.{key} has a character that cannot be stored")
     return value
 
 
-def _count(value: Any) -> int | None:
+def count_of(value: Any) -> int | None:
     """A number that a column can hold, None for anything else."""
     if type(value) is int and 0 <= value < 2**63:
         return value
     return None
 
 
-def _time(value: Any) -> datetime | None:
+def time_of(value: Any) -> datetime | None:
     """A time in UTC; None for what is no time, or does not say its zone."""
     if not isinstance(value, str):
         return None

@@ -73,11 +73,19 @@ class Audit:
             await self.record(action, str(asked), exc.code)
             raise
 
-    async def record(self, action: str, subject: str, outcome: str) -> None:
+    async def record(
+        self,
+        action: str,
+        subject: str,
+        outcome: str = OK,
+        *,
+        before: object = None,
+        after: object = None,
+    ) -> None:
         """Write what became of a change that no transaction of ours makes, or that was refused. If
         that cannot be written, the change or the refusal counts all the same.
         """
-        told = Told(subject=_storable(masked(subject)))
+        told = Told(subject=_storable(masked(subject)), before=before, after=after)
         with suppress(AdminError):
             await self._db.change(store.add, self._entry(action, told, outcome))
 

@@ -36,6 +36,7 @@ NEEDS_DATABASE = [
     ("POST", "/api/discover"),
     ("GET", "/api/servers/1/models"),
     ("GET", "/api/models"),
+    ("POST", "/api/fleet/pull"),
     ("POST", "/api/generate"),
     ("POST", "/api/chat"),
     ("POST", "/api/route"),

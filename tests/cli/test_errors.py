@@ -425,7 +425,6 @@ def test_a_command_of_a_group_alone_is_told_where_it_is(sqlite_cli: Cli) -> None
     ("word", "hint"),
     [
         ("run", "ask a model with: ollama-admin generate -m MODEL PROMPT"),
-        ("pull", "pull it on the server, then run: ollama-admin discover"),
         ("ps", "list servers and what they are doing with: ollama-admin server list"),
     ],
 )

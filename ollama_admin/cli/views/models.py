@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
 from ollama_admin.cli.ordering import Field
-from ollama_admin.cli.views.texts import age, size, text_of
+from ollama_admin.cli.units import size
+from ollama_admin.cli.views.texts import age, text_of
 from ollama_admin.domain.digests import short
 
 if TYPE_CHECKING:

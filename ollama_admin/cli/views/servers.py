@@ -13,7 +13,7 @@ from ollama_admin.domain.labels import spelt
 from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
 
 if TYPE_CHECKING:
-    from ollama_admin.domain.models import DiscoverResult
+    from ollama_admin.cli.results import ServerResult
 
 
 # what `server update` changes, in the order of `server show`
@@ -170,7 +170,7 @@ def _check_cells(check: CheckResult) -> Cells:
     return (str(check.server), status, check.version, f"{check.ms} ms", code)
 
 
-def note_errors(output: Output, results: "Iterable[CheckResult | DiscoverResult]") -> None:
+def note_errors(output: Output, results: "Iterable[ServerResult]") -> None:
     """Say on stderr what failed, in whole messages, which a table would cut."""
     for result in results:
         error = result.error

@@ -16,8 +16,6 @@ _AGES = (
     (3_600, "hour"),
     (60, "minute"),
 )
-# decimal, as Ollama prints them
-_SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 def age(time: datetime | None) -> str:
@@ -47,18 +45,6 @@ def stamp(time: datetime | None) -> str | None:
 def exact_stamp(time: datetime) -> str:
     """A time in UTC, to the millisecond."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def size(count: int | None) -> str:
-    """A number of bytes in decimal units."""
-    if count is None:
-        return "-"
-    for unit, name in _SIZES:
-        if count >= 10 * unit:
-            return f"{count // unit} {name}"
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"
 
 
 def number(value: float | None) -> str | None:
