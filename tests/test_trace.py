@@ -127,6 +127,8 @@ def test_every_function_that_the_architecture_names_is_entered(traces: Traces) -
     entries = traces.generate + traces.discover + traces.serve() + traces.migrate()
     entries += traces.of("server", "list") + traces.of("doctor")
     entries += traces.of("pull", "alpha", "--on", "open", "-o", "json")
+    entries += traces.of("diff", "gpu", "open", code=7)
+    entries += traces.of("outdated", "--registry", "http://127.0.0.1:9", code=6)
     entries += traces.of("generate", "--explain", "-m", "alpha")
     entries += traces.of("generate", "-s", "gpu", "-m", "nothing", "hi", code=3)
     data = {"Question", "Route", "Terms", "Caller", "Patience", "Response", "RequestOptions"}

@@ -9,6 +9,7 @@ import ollama_admin
 from ollama_admin.api import (
     answers,
     audit,
+    builds,
     fleet,
     health,
     keys,
@@ -55,7 +56,8 @@ def create_app(
     app.state.limits = limits
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
-    for noun in (servers, models, fleet, keys, answers, receipts, usage, audit, routing, health):
+    nouns = (servers, models, builds, fleet, keys, answers, receipts, usage, audit, routing, health)
+    for noun in nouns:
         app.include_router(noun.router)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

@@ -34,6 +34,11 @@ COMMANDS = {
     "discover": ("discover", "Read what servers hold into the database."),
     "models": ("models", "List the models that servers hold."),
     "pull": ("pulling", "Have servers pull a model, and compare their builds."),
+    "diff": ("diff", "Show which models only one of two servers has, and whose builds differ."),
+    "outdated": (
+        "outdated",
+        "Show which installed models their registries have newer builds of.",
+    ),
     "generate": ("generate", "Answer a prompt from exactly the named model."),
     "pin": ("pins", "Fix which build a model name means, on every server."),
     "key": ("keys", "Say who may ask `serve`, for what, and until when."),

@@ -68,6 +68,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin pull llama3.2:3b --all --parallel 2",
         "ollama-admin pull llama3.2:3b --on first --on second --digest a80c4f17acd5",
     ),
+    "diff": ("ollama-admin diff first second", "ollama-admin diff first second -o json"),
+    "outdated": (
+        "ollama-admin outdated",
+        "ollama-admin outdated llama3.2:3b 'qwen*' -o json",
+        "ollama-admin outdated --registry http://mirror.lan:5000 --all",
+    ),
     "generate": (
         'ollama-admin generate llama3.2:3b "Why is the sky blue?"',
         "ollama-admin generate -m llava:7b --image photo.png 'What is this?'",

@@ -1,5 +1,6 @@
 """Rules for the names of servers and models."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 SERVER_NAME_LIMIT = 100
 MODEL_NAME_LIMIT = 500
+_REGISTRY_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class HasName(Protocol):
@@ -49,6 +51,27 @@ class ModelName:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryName:
+    """Where a registry keeps what a model's name means: its host, with the port where one is named,
+    and the path there, in the spelling of the name.
+    """
+
+    host: str
+    repository: str
+    tag: str
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Fill in Ollama's defaults; InvalidInput for a name that no registry can have."""
+        path, tag = _split_tag(name)
+        host, namespace, model = _parts(path)
+        words = (namespace, model, tag)
+        if "/" in host or not all(_REGISTRY_WORD.fullmatch(word) for word in words):
+            raise InvalidInput(f"no registry can have a model named {name!a}")
+        return cls(host=host.lower(), repository=f"{namespace}/{model}", tag=tag)
 
 
 def server_name(text: str) -> str:
@@ -142,13 +165,18 @@ def matches_server(name: str, pattern: str) -> bool:
 
 
 def _key(path: str, tag: str) -> str:
+    host, namespace, model = _parts(path)
+    return f"{host}/{namespace}/{model}:{tag}".casefold()
+
+
+def _parts(path: str) -> tuple[str, str, str]:
+    """Host, namespace and model of a name without its tag, with Ollama's defaults filled in."""
     parts = path.split("/")
     model = parts.pop()
     namespace = DEFAULT_NAMESPACE
     if parts:
         namespace = parts.pop()
-    host = "/".join(parts) or DEFAULT_HOST
-    return f"{host}/{namespace}/{model}:{tag}".casefold()
+    return "/".join(parts) or DEFAULT_HOST, namespace, model
 
 
 def _is_cloud_tag(tag: str) -> bool:

@@ -54,6 +54,9 @@ _VALUES: Mapping[str, Kind] = {
     "tokens_per_day": WHOLE,
     "expires_at": TIME,
     "note": TEXT,
+    "registry": TEXT,
+    "left": SERVER,
+    "right": SERVER,
 }
 _LISTS: Mapping[str, Kind] = {
     "servers": SERVER,

@@ -10,10 +10,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from ollama_admin.domain.callers import Caller
+from ollama_admin.services.models import Models
 from ollama_admin.services.resources import Resources
 from ollama_admin.services.targets import Targets
 
 if TYPE_CHECKING:
+    from ollama_admin.domain.builds import RegistryResult, ServerDifference
     from ollama_admin.domain.pulls import Pull, PullProgress, PullReport, PullResult
     from ollama_admin.services.audit import Audit
     from ollama_admin.services.discover import Discovery
@@ -84,6 +86,21 @@ class Fleet:
 
         return await self._resources.db.read(pulls_of, model, targets, digest, self._caller.rights)
 
+    async def diff(self, left: int | str, right: int | str) -> ServerDifference:
+        """What two servers hold that differs; see `Differences.between`."""
+        from ollama_admin.services.differences import Differences
+
+        return await Differences(self._resources.db, self._models).between(left, right)
+
+    async def outdated(
+        self, models: Sequence[str] = (), *, registry: str | None = None, all: bool = False
+    ) -> list[RegistryResult]:
+        """Which installed builds are not those that registries have now; see `Outdated.run`."""
+        from ollama_admin.services.outdated import Outdated
+
+        outdated = Outdated(self._models, self._connect, self._caller.rights)
+        return await outdated.run(models, registry=registry, all=all)
+
     @property
     def pulls(self) -> Pulls:
         """Pulls that are already put together: one for each server and model."""
@@ -97,6 +114,10 @@ class Fleet:
         from ollama_admin.services.discover import Discovery
 
         return Discovery(self._resources.db, self._connect, self._resources.auth)
+
+    @property
+    def _models(self) -> Models:
+        return Models(self._resources.db)
 
     @property
     def _audit(self) -> Audit:

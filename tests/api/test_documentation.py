@@ -16,6 +16,8 @@ from ollama_admin.gateway.limits import Limits
 from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import Serve
 from tests.api.service import TOKEN, Service
+from tests.fake_ollama_thread import FakeOllamaThread
+from tests.model_registry import ModelRegistry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 MODEL = "llama3.2:3b"
@@ -67,7 +69,10 @@ def test_every_command_runs_word_for_word(database_url: str, fakes: Serve, tmp_p
     for place, fake in zip(PLACES, (first, second), strict=True):
         assert place in script
         script = script.replace(place, fake.url)
-    with Service(database_url, environ={"OLLAMA_ADMIN_SECRET_KEY": "k" * 43 + "="}) as service:
+    key = {"OLLAMA_ADMIN_SECRET_KEY": "k" * 43 + "="}
+    registry = FakeOllamaThread(ModelRegistry())
+    with registry, Service(database_url, environ=key) as service:
+        script = script.replace("http://192.168.1.30:5000", registry.url)
         ran = subprocess.run(
             ["/bin/sh", "-e", "-c", script.replace("http://127.0.0.1:8421", service.url)],
             cwd=tmp_path,

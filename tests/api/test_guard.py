@@ -37,6 +37,8 @@ NEEDS_DATABASE = [
     ("GET", "/api/servers/1/models"),
     ("GET", "/api/models"),
     ("POST", "/api/fleet/pull"),
+    ("GET", "/api/fleet/diff"),
+    ("POST", "/api/fleet/outdated"),
     ("POST", "/api/generate"),
     ("POST", "/api/chat"),
     ("POST", "/api/route"),

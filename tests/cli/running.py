@@ -43,6 +43,13 @@ class Ran:
         return json.loads(self.stdout)
 
     @property
+    def json_of_any_end(self) -> Any:
+        """The JSON document on stdout, also of a run that told a difference or a part that failed
+        by its exit code.
+        """
+        return json.loads(self.stdout)
+
+    @property
     def error(self) -> dict[str, Any]:
         """The error of a failed run with `-o json`: one line on stderr after the notes, and no
         data.

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ollama_admin.domain.names import (
+    RegistryName,
     is_cloud_name,
     model_key,
     model_name,
@@ -216,3 +217,28 @@ def test_a_model_name_is_never_changed(text: str) -> None:
         return
     assert accepted == text
     assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "repository", "tag"),
+    [
+        ("llama3.2", "registry.ollama.ai", "library/llama3.2", "latest"),
+        ("team/Mine:V1", "registry.ollama.ai", "team/Mine", "V1"),
+        ("hf.co/Org/Model-GGUF:Q4_K_M", "hf.co", "Org/Model-GGUF", "Q4_K_M"),
+        ("Registry.Example:5000/team/mine", "registry.example:5000", "team/mine", "latest"),
+        ("localhost:5000/library/a:b", "localhost:5000", "library/a", "b"),
+    ],
+)
+def test_a_registry_has_a_name_in_its_own_spelling(
+    name: str, host: str, repository: str, tag: str
+) -> None:
+    expected = RegistryName(host=host, repository=repository, tag=tag)
+    assert RegistryName.parse(name) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["../a", "a/../b", "a b", "a:b?c", "a/b/c/d", "/a", "a//b", "%2e/a"]
+)
+def test_a_name_that_leads_elsewhere_is_in_no_registry(name: str) -> None:
+    with pytest.raises(InvalidInput, match="no registry can have"):
+        RegistryName.parse(name)
