@@ -19,7 +19,7 @@ from ollama_admin.services.resources import Resources
 from ollama_admin.settings import Settings
 
 if TYPE_CHECKING:
-    from ollama_admin.domain.answers import Reply
+    from ollama_admin.domain.answers import EmbedReply, Reply
     from ollama_admin.domain.explanations import Explanation
     from ollama_admin.domain.models import DiscoverResult
     from ollama_admin.domain.requests import GenerateRequest, Message
@@ -282,6 +282,12 @@ class Client:
         """The pieces of an answer to a conversation; arguments are those of `chat`."""
         arguments.need(messages=messages, tools=tools)
         return self.stream(messages=tuple(messages), tools=tuple(tools), **asked)
+
+    async def embed(self, *, input: str | Sequence[str], **asked: Any) -> EmbedReply:
+        """Vectors of a text, or of several; other arguments are the fields of `EmbedRequest`."""
+        from ollama_admin.services.embed import Embedding
+
+        return await Embedding(self._dispatch()).run(input, asked, self._caller)
 
     def ask(
         self,

@@ -40,6 +40,7 @@ COMMANDS = {
         "Show which installed models their registries have newer builds of.",
     ),
     "generate": ("generate", "Answer a prompt from exactly the named model."),
+    "embed": ("embed", "Print the vector of a text, by exactly the named model."),
     "pin": ("pins", "Fix which build a model name means, on every server."),
     "key": ("keys", "Say who may ask `serve`, for what, and until when."),
     "usage": (

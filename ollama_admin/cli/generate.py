@@ -8,7 +8,7 @@ from ollama_admin.cli.answers import AnswerPrinter, pipe_of, read_by_somebody, w
 from ollama_admin.cli.auth import AuthOptions, takes_auth
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption, complete_model
+from ollama_admin.cli.options import OutputOption, complete_first_word
 from ollama_admin.cli.prompts import model_and_prompt, read_prompt
 from ollama_admin.cli.request_options import WHAT_TO_SAY, RequestOptions, takes_request
 from ollama_admin.cli.views.explanation import print_explanation
@@ -23,13 +23,6 @@ app = Commands()
 OUTPUT = "Output"  # a group of options in the help
 
 
-def _complete_word(context: typer.Context, incomplete: str) -> list[str]:
-    """The models, where the first word may be one."""
-    if context.params.get("model") or context.params.get("words"):
-        return []
-    return complete_model(context, incomplete)
-
-
 @app.command("generate")
 @takes_auth
 @takes_request
@@ -41,7 +34,7 @@ def generate(  # long because each option is a line or two
             metavar="PROMPT",
             help="What to ask; without -m, its first word may be the model.",
             show_default=False,
-            autocompletion=_complete_word,
+            autocompletion=complete_first_word,
         ),
     ] = None,
     stdin: Annotated[

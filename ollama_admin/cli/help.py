@@ -80,6 +80,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'cat notes.txt | ollama-admin generate -m llama3.2:3b -s first "Sum this up:"',
         'ollama-admin generate -m llama3.2:3b --explain "Hello"',
     ),
+    "embed": (
+        'ollama-admin embed -m nomic-embed-text "Why is the sky blue?"',
+        "cat notes.txt | ollama-admin embed -m nomic-embed-text -o json",
+        "ollama-admin embed -m nomic-embed-text --lines -o json < sentences.txt",
+    ),
     "pin": (
         "ollama-admin pin set llama3.2:3b --server first",
         "ollama-admin pin list",

@@ -30,6 +30,13 @@ def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     return _known_words(context, lambda client: client.models.names(incomplete))
 
 
+def complete_first_word(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of models, where the first of several words may be one."""
+    if context.params.get("model") or context.params.get("words"):
+        return []
+    return complete_model(context, incomplete)
+
+
 def complete_capability(context: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001
     """The capabilities that models and servers have; Typer keeps those that begin so."""
     return _known_words(context, lambda client: client.models.capabilities())

@@ -21,17 +21,17 @@ STDIN_PATIENCE = 2.0  # seconds until a note says what is waited for
 
 
 def model_and_prompt(
-    shell: Shell, words: Sequence[str], model: str | None
+    shell: Shell, words: Sequence[str], model: str | None, command: str = "generate"
 ) -> tuple[str | None, str | None]:
     """What the words of a command are: the prompt, after the model where that is not named yet and
-    the first word is one that is known.
+    the first word is one that is known. `command` is the one that an error's hint writes out.
     """
     if not words:
         return model, None
     if model is None and _is_model(shell, words[0]):
         if len(words) > 1:
             return words[0], " ".join(words[1:])
-        _require_prompt(shell, words[0])
+        _require_prompt(shell, words[0], command)
     elif model is None and len(words) > 1:
         _refuse_mistyped_model(shell, words[0])
     return model, " ".join(words)
@@ -60,14 +60,14 @@ def _is_model(shell: Shell, word: str) -> bool:
     return shell.run(lambda client: client.models.knows(word))
 
 
-def _require_prompt(shell: Shell, word: str) -> None:
+def _require_prompt(shell: Shell, word: str, command: str) -> None:
     """Refuse the name of a model as a prompt, unless a person says that it is one."""
     question = f"{word!a} is a model. Send this word as a prompt to the default model?"
     if shell.can_ask() and shell.output.agreed(question):
         return
     raise InvalidInput(
         f"{word!a} is a model, but no prompt is given",
-        f"ollama-admin generate {word} PROMPT, or as a prompt: ollama-admin generate -m M {word}",
+        f"ollama-admin {command} {word} PROMPT, or as a prompt: ollama-admin {command} -m M {word}",
     )
 
 

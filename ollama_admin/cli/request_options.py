@@ -35,9 +35,9 @@ class ThinkLevelChoice(StrEnum):
     MAX = "max"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestOptions:
-    """What the options say, by field of the request; files are named, and not read yet."""
+@dataclass(frozen=True, kw_only=True)
+class _RouteOptions:
+    """Who answers."""
 
     model: Annotated[
         str | None,
@@ -76,6 +76,12 @@ class RequestOptions:
             rich_help_panel=WHO_ANSWERS,
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _QuestionOptions:
+    """What is said beside the prompt."""
+
     system: Annotated[
         str | None, typer.Option(metavar="T", help="System prompt.", rich_help_panel=WHAT_TO_SAY)
     ] = None
@@ -91,12 +97,6 @@ class RequestOptions:
             rich_help_panel=WHAT_TO_SAY,
         ),
     ] = None
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="K=V", help="Model option, such as num_ctx=8192.", rich_help_panel=WHAT_TO_SAY
-        ),
-    ] = None
     think: Annotated[
         bool | None,
         typer.Option(
@@ -109,12 +109,30 @@ class RequestOptions:
         ThinkLevelChoice | None,
         typer.Option(help="How much to think.", show_default=False, rich_help_panel=WHAT_TO_SAY),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ModelOptions:
+    """What the model is told, whatever it is asked."""
+
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="K=V", help="Model option, such as num_ctx=8192.", rich_help_panel=WHAT_TO_SAY
+        ),
+    ] = None
     keep_alive: Annotated[
         str | None,
         typer.Option(
             metavar="D", help="Keep the model loaded: 5m, 1h, 0, -1.", rich_help_panel=HOW_LONG
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TermsOptions:
+    """How long it may take, which build is accepted, and what may happen."""
+
     timeout: Annotated[
         float | None,
         typer.Option(metavar="S", help="Seconds for the whole answer.", rich_help_panel=HOW_LONG),
@@ -166,6 +184,11 @@ class RequestOptions:
         ),
     ] = False
 
+
+@dataclass(frozen=True, kw_only=True)
+class RequestOptions(_TermsOptions, _ModelOptions, _QuestionOptions, _RouteOptions):
+    """What the options say, by field of the request; files are named, and not read yet."""
+
     def fields(self) -> dict[str, Any]:
         """The keyword arguments of `Client.stream`; files are read now."""
         fields = asdict(self)
@@ -188,7 +211,29 @@ class RequestOptions:
         return self.think_level.value
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions(_TermsOptions, _ModelOptions, _RouteOptions):
+    """What the options of `embed` say, by field of the request."""
+
+    dimensions: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Numbers in each vector, of models that can shorten them.",
+            rich_help_panel=WHAT_TO_SAY,
+        ),
+    ] = None
+
+    def fields(self) -> dict[str, Any]:
+        """The keyword arguments of `Client.embed`."""
+        fields = asdict(self)
+        fields["options"] = _model_options(fields.pop("option") or ())
+        fields["keep_alive"] = _keep_alive(self.keep_alive)
+        return fields
+
+
 takes_request = takes("asked", RequestOptions, first=True)
+takes_embedding = takes("asked", EmbedOptions, first=True)
 
 
 def _format(value: str | None) -> Any:

@@ -87,6 +87,40 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VectorRecord:
+    """What a server answered to one question for vectors; durations are nanoseconds."""
+
+    model: str | None
+    embeddings: tuple[tuple[float, ...], ...]
+    is_remote: bool = False
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedReply:
+    """Vectors that were accepted, one for each text, in order. `truncated`: False (the server would
+    have refused), None (unknown).
+    """
+
+    embeddings: tuple[tuple[float, ...], ...]
+    model: str
+    server: ServerRef
+    digest: str | None
+    verified: bool
+    proof: Proof
+    drift: DigestChange | None
+    truncated: bool | None
+    stats: Stats
+    attempts: tuple[Attempt, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        drift = self.drift and {"from": self.drift.before, "to": self.drift.after}
+        return fields_of(self) | {"drift": drift}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """An answer that was accepted. `truncated`: False (the server would have refused), True (seen),
     None (unknown).

@@ -122,12 +122,8 @@ class Terms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateRequest(Question, Route, Terms):
-    """All three together: the keyword arguments of `Client`, the options of `generate`."""
-
-    def question(self) -> Question:
-        """What is said, and nothing else: it goes to a server field by field."""
-        return Question(**self._values(Question))
+class _Asked(Route, Terms):
+    """Who may answer and on which terms, of whatever is asked."""
 
     def route(self) -> Route:
         """Who may answer, and nothing else."""
@@ -139,6 +135,27 @@ class GenerateRequest(Question, Route, Terms):
 
     def _values(self, noun: type[Question | Route | Terms]) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(noun)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(Question, _Asked):
+    """All three together: the keyword arguments of `Client`, the options of `generate`."""
+
+    def question(self) -> Question:
+        """What is said, and nothing else: it goes to a server field by field."""
+        return Question(**self._values(Question))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRequest(_Asked):
+    """Texts to make vectors of, who may do that and on which terms. `dimensions` shortens the
+    vectors, of models that can; None leaves them as they are.
+    """
+
+    input: Sequence[str] = ()
+    dimensions: int | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+    keep_alive: float | str | None = None
 
 
 @made_often

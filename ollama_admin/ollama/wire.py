@@ -32,7 +32,7 @@ class Refusal:
 
     @property
     def prompt_too_long(self) -> bool:
-        return self.context_tokens is not None or "longer than the context length" in self.text
+        return self.context_tokens is not None or "context length" in self.text
 
 
 def version(document: Any) -> str | None:

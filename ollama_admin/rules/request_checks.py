@@ -10,6 +10,7 @@ from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.digests import digest_prefix
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import (
+    EmbedRequest,
     GenerateRequest,
     Message,
     Question,
@@ -92,6 +93,35 @@ def checked(asked: GenerateRequest, caller: Caller, *, needs_content: bool = Tru
         caller=caller,
         cannot_carry=cannot_carry,
         needs_vision=needs_content and _has_images(asked),
+    )
+
+
+def checked_embed(asked: EmbedRequest, caller: Caller) -> Request:
+    """The request for vectors, or InvalidInput for what no server could answer as asked."""
+    check_types(asked)
+    if not asked.input or not all(asked.input):
+        raise InvalidInput("a text is empty", "write it after the command, or pipe it in")
+    for text in asked.input:
+        _check_text("text", text)
+    if asked.dimensions is not None and asked.dimensions < 1:
+        raise InvalidInput("the number of dimensions must be 1 or more")
+    for key, value in asked.options.items():
+        _check_option(key, value)
+    if asked.keep_alive is not None:
+        check_keep_alive(asked.keep_alive)
+    check_terms(asked)
+    check_route(asked)
+    cannot_carry = {}
+    if asked.options:
+        cannot_carry[ApiVersion.V1] = f"--option {next(iter(asked.options))}"
+    elif asked.keep_alive is not None:
+        cannot_carry[ApiVersion.V1] = "--keep-alive"
+    return Request(
+        name=None if asked.model is None else ModelName.parse(asked.model),
+        route=asked.route(),
+        terms=asked.terms(),
+        caller=caller,
+        cannot_carry=cannot_carry,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ollama_admin.domain.requests import GenerateRequest
+from ollama_admin.domain.requests import EmbedRequest, GenerateRequest
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules.arguments import check_list, check_value, described
 
@@ -40,9 +40,9 @@ class _Kind:
     is_needed: bool
 
 
-def check_types(asked: GenerateRequest) -> None:
+def check_types(asked: GenerateRequest | EmbedRequest) -> None:
     """Raise InvalidInput for a value of another type than its field has; values are not shown."""
-    for name, kind in _KINDS.items():
+    for name, kind in _KINDS[type(asked)].items():
         value = getattr(asked, name)
         if value is None and not kind.is_needed:
             continue
@@ -90,4 +90,8 @@ def _item_classes(annotation: Any) -> tuple[type, ...]:
     return ()
 
 
-_KINDS = {field.name: _kind(field.name, field.type) for field in fields(GenerateRequest)}
+def _kinds(request: type[GenerateRequest | EmbedRequest]) -> dict[str, _Kind]:
+    return {field.name: _kind(field.name, field.type) for field in fields(request)}
+
+
+_KINDS = {request: _kinds(request) for request in (GenerateRequest, EmbedRequest)}

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -12,6 +12,7 @@ from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.names import without_cloud
 from ollama_admin.domain.requests import GenerateRequest, Question, Request
 from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.domain.values import Json
 from ollama_admin.rules.answers import Answer
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.request_checks import checked, unknown_options
@@ -49,7 +50,7 @@ class Generation:
         if not asked.allow_truncate:
             question = question.uncut()
         if question.options:
-            _name_unknown_options(question, caller)
+            name_unknown_options(question.options, caller)
         handover = Handover[Piece]()
         carrier = _Generating(question, request, path, handover.give)
         asking = asyncio.get_running_loop().create_task(self._dispatch.run(request, carrier))
@@ -129,8 +130,9 @@ class _Generating(Carrier[Answer]):
         )
 
 
-def _name_unknown_options(question: Question, caller: Caller) -> None:
-    for key in unknown_options(question.options):
+def name_unknown_options(options: Mapping[str, Json], caller: Caller) -> None:
+    """Note the options that no Ollama known to us reads."""
+    for key in unknown_options(options):
         caller.note(f"Ollama is not known to read option {key}; it is sent as given")
 
 
