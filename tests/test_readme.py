@@ -178,7 +178,7 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
     }
     assert repeating == {
         *(("generate", option) for option in ("--image", "--option")),
-        ("embed", "--option"),
+        *product(("chat", "embed"), ("--option",)),
         *product(("serve",), ("--allow-host", "--allow-origin")),
         *(("server update", option) for option in ("--clear", "--capability")),
         ("server add", "--capability"),
@@ -189,7 +189,8 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         *product(("key add", "key update"), ("--can", "--model", "--server", "--network")),
         ("key update", "--clear"),
         *product(
-            ("generate", "embed", "server add", "server update"), ("--header", "--header-ref")
+            ("generate", "chat", "embed", "server add", "server update"),
+            ("--header", "--header-ref"),
         ),
     }
 

@@ -40,6 +40,7 @@ COMMANDS = {
         "Show which installed models their registries have newer builds of.",
     ),
     "generate": ("generate", "Answer a prompt from exactly the named model."),
+    "chat": ("chat", "Talk with exactly the named model, and nobody else."),
     "embed": ("embed", "Print the vector of a text, by exactly the named model."),
     "pin": ("pins", "Fix which build a model name means, on every server."),
     "key": ("keys", "Say who may ask `serve`, for what, and until when."),
@@ -57,11 +58,10 @@ COMMANDS = {
     "demo": ("demo", "Try it all out on two simulated servers."),
 }
 
-_ASK = "ask a model with: ollama-admin generate -m MODEL PROMPT"
+# commands of `ollama` that are taken for one of ours
+ALIASES = {"ls": "models", "list": "models", "run": "generate"}
 # what to type instead of a command of `ollama` that has another name here
 OF_OLLAMA = {
-    "run": _ASK,
-    "chat": _ASK,
     "ps": "list servers and what they are doing with: ollama-admin server list",
 }
 
@@ -80,7 +80,7 @@ class RootGroup(GroupPage):
         coerce_lightly(self)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, _usual(ctx, args))
         if name and command:
             return name, load_command(name), rest
         return name, None, rest
@@ -114,6 +114,22 @@ class RootGroup(GroupPage):
         with _exit_codes(ctx.obj):
             super().invoke(ctx)
             sys.stdout.flush()
+
+
+def _usual(ctx: Any, args: list[str]) -> list[str]:
+    """The words of a command by its own name, where they begin with what people of `ollama` type:
+    `run` is a question, or without one a conversation.
+    """
+    if not args or args[0] not in ALIASES:
+        return args
+    name, rest = ALIASES[args[0]], args[1:]
+    if name == "generate" and sys.stdin is not None and sys.stdin.isatty():
+        command = load_command(name)
+        given = command.make_context(name, list(rest), parent=ctx, resilient_parsing=True).params
+        words = len(given["words"] or ()) + (given["model"] is not None)
+        if words < 2:  # the model, and nothing to say to it
+            name = "chat"
+    return [name] + rest
 
 
 @contextlib.contextmanager
@@ -182,6 +198,9 @@ def root(
 
     Servers and models live in a database. No .env file, OLLAMA_HOST or OLLAMA_MODEL changes what a
     command does.
+
+    As with `ollama`, `ls` and `list` are `models`, and `run` is `generate`, or without a prompt
+    `chat`. Where a command holds `list` and `remove`, `ls` and `rm` are taken for them.
     """
     shell = shell_of(context, output)
     shell.output.verbose, shell.output.quiet = verbose, quiet
@@ -225,9 +244,9 @@ def _usage(exc: TyperException) -> tuple[str, str]:
     if near:
         message = message.partition(" (Possible")[0]
         hint = f"did you mean {near[0]}? {hint}"
-    unknown = re.fullmatch(r"No such command '([\w-]+)'", message)
-    if unknown and path == PROGRAM:
-        hint = _instead_of(unknown[1]) or hint
+    unknown = re.match(r"No such command '([\w-]+)'", message)
+    if unknown and path == PROGRAM and (instead := _instead_of(unknown[1])):
+        message, hint = unknown[0], instead
     return message[:1].lower() + message[1:], hint
 
 

@@ -80,6 +80,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'cat notes.txt | ollama-admin generate -m llama3.2:3b -s first "Sum this up:"',
         'ollama-admin generate -m llama3.2:3b --explain "Hello"',
     ),
+    "chat": (
+        "ollama-admin chat llama3.2:3b",
+        "ollama-admin chat -m llama3.2:3b -s first --system 'Answer in one sentence.'",
+        "ollama-admin chat -m llama3.2:3b -o json < questions.txt",
+    ),
     "embed": (
         'ollama-admin embed -m nomic-embed-text "Why is the sky blue?"',
         "cat notes.txt | ollama-admin embed -m nomic-embed-text -o json",
@@ -159,6 +164,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("ollama-admin demo", "ollama-admin demo --keep"),
 }
 
+SHORT = {"ls": "list", "rm": "remove"}  # in every group that holds what they stand for
 _ONCE = ("model", "server", "server_url", "capability", "digest")  # options given once at most
 _KINDS = {"int": "a whole number", "float": "a number"}
 
@@ -220,6 +226,11 @@ class CommandPage(Page, TyperCommand):
 
 class GroupPage(Page, TyperGroup):
     """A command that only holds others: without one of them it shows its help."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and SHORT.get(args[0]) in self.commands:
+            args = [SHORT[args[0]]] + args[1:]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         if ctx._protected_args:

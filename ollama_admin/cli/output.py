@@ -72,6 +72,10 @@ class Output:
         self.erase_waiting()
         self._has_printed = True
 
+    def begin_turn(self) -> None:
+        """The cursor is at the beginning of a line again, and what comes may be waited for."""
+        self._has_printed = False
+
     def line(self, text: str) -> None:
         """A line of our own; foreign text in it is already safe."""
         self.begin_data()

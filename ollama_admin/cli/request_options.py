@@ -79,12 +79,18 @@ class _RouteOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _QuestionOptions:
-    """What is said beside the prompt."""
+class _SystemOptions:
+    """What the model is told before anything is said."""
 
     system: Annotated[
         str | None, typer.Option(metavar="T", help="System prompt.", rich_help_panel=WHAT_TO_SAY)
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FileOptions:
+    """Files that go with a prompt, or say what its answer looks like."""
+
     image: Annotated[
         list[Path] | None,
         typer.Option(metavar="F", help="Image file; may be repeated.", rich_help_panel=WHAT_TO_SAY),
@@ -97,6 +103,12 @@ class _QuestionOptions:
             rich_help_panel=WHAT_TO_SAY,
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ThinkOptions:
+    """Whether the model thinks first."""
+
     think: Annotated[
         bool | None,
         typer.Option(
@@ -109,6 +121,16 @@ class _QuestionOptions:
         ThinkLevelChoice | None,
         typer.Option(help="How much to think.", show_default=False, rich_help_panel=WHAT_TO_SAY),
     ] = None
+
+    def think_or_level(self) -> bool | str | None:
+        """The field `think` of a request."""
+        if self.think_level is None:
+            return self.think
+        if self.think is False:
+            raise InvalidInput(
+                "--no-think and --think-level are both given", "leave one of them out"
+            )
+        return self.think_level.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +208,9 @@ class _TermsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RequestOptions(_TermsOptions, _ModelOptions, _QuestionOptions, _RouteOptions):
+class RequestOptions(
+    _TermsOptions, _ModelOptions, _ThinkOptions, _FileOptions, _SystemOptions, _RouteOptions
+):
     """What the options say, by field of the request; files are named, and not read yet."""
 
     def fields(self) -> dict[str, Any]:
@@ -196,19 +220,10 @@ class RequestOptions(_TermsOptions, _ModelOptions, _QuestionOptions, _RouteOptio
             del fields[name]
         fields["images"] = tuple(_read_image(path) for path in self.image or ())
         fields["format"] = _format(self.format)
-        fields["options"] = _model_options(self.option or ())
-        fields["think"] = self._think()
+        fields["options"] = model_options(self.option or ())
+        fields["think"] = self.think_or_level()
         fields["keep_alive"] = _keep_alive(self.keep_alive)
         return fields
-
-    def _think(self) -> bool | str | None:
-        if self.think_level is None:
-            return self.think
-        if self.think is False:
-            raise InvalidInput(
-                "--no-think and --think-level are both given", "leave one of them out"
-            )
-        return self.think_level.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,13 +242,28 @@ class EmbedOptions(_TermsOptions, _ModelOptions, _RouteOptions):
     def fields(self) -> dict[str, Any]:
         """The keyword arguments of `Client.embed`."""
         fields = asdict(self)
-        fields["options"] = _model_options(fields.pop("option") or ())
+        fields["options"] = model_options(fields.pop("option") or ())
+        fields["keep_alive"] = _keep_alive(self.keep_alive)
+        return fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions(_TermsOptions, _ModelOptions, _ThinkOptions, _SystemOptions, _RouteOptions):
+    """What the options of `chat` say, by field of the request."""
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of each request of the conversation."""
+        fields = asdict(self)
+        del fields["think_level"]
+        fields["options"] = model_options(fields.pop("option") or ())
+        fields["think"] = self.think_or_level()
         fields["keep_alive"] = _keep_alive(self.keep_alive)
         return fields
 
 
 takes_request = takes("asked", RequestOptions, first=True)
 takes_embedding = takes("asked", EmbedOptions, first=True)
+takes_chat = takes("asked", ChatOptions, first=True)
 
 
 def _format(value: str | None) -> Any:
@@ -268,7 +298,7 @@ def _read_file(path: Path, what: str) -> bytes:
     return data
 
 
-def _model_options(pairs: Sequence[str]) -> dict[str, Json]:
+def model_options(pairs: Sequence[str]) -> dict[str, Json]:
     """Values are JSON where they can be read so, else text; `stop` may be repeated."""
     options: dict[str, Json] = {}
     stops: list[Json] = []

@@ -106,7 +106,7 @@ def checked_embed(asked: EmbedRequest, caller: Caller) -> Request:
     if asked.dimensions is not None and asked.dimensions < 1:
         raise InvalidInput("the number of dimensions must be 1 or more")
     for key, value in asked.options.items():
-        _check_option(key, value)
+        check_option(key, value)
     if asked.keep_alive is not None:
         check_keep_alive(asked.keep_alive)
     check_terms(asked)
@@ -166,7 +166,7 @@ def _check_question(question: Question, *, needs_content: bool) -> None:
     _check_json("the context", list(question.context or ()))
     _check_format(question.format)
     for key, value in question.options.items():
-        _check_option(key, value)
+        check_option(key, value)
     if question.keep_alive is not None:
         check_keep_alive(question.keep_alive)
 
@@ -266,7 +266,8 @@ def _check_format(value: str | Mapping[str, Json] | None) -> None:
         raise InvalidInput(f"format {value!a} is neither json nor a JSON schema")
 
 
-def _check_option(key: str, value: Json) -> None:
+def check_option(key: str, value: Json) -> None:
+    """Raise InvalidInput for a model option that Ollama would refuse, or nobody can write down."""
     if not key or not key.isprintable():
         raise InvalidInput(f"option name {key!a} is empty or cannot be printed")
     _check_json(f"option {key}", value)
