@@ -17,9 +17,11 @@ from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import (
     AdminError,
     ModelMismatch,
+    ServerUnreachable,
     StreamInterrupted,
     UpstreamError,
 )
+from ollama_admin.ollama.faults import reason_of
 from ollama_admin.ollama.relaying import relayed
 from ollama_admin.ollama.response import end_of
 from ollama_admin.rules import answers
@@ -198,6 +200,18 @@ class _Relaying(Carrier[RelayAnswer]):
         return prompt + (answer.output_tokens or 0)
 
     async def carry(self, candidate: Candidate, endpoint: "Endpoint", answer: RelayAnswer) -> None:
+        try:
+            await self._carry(candidate, endpoint, answer)
+        except ServerUnreachable as exc:
+            if not answer.is_begun:
+                raise
+            raise StreamInterrupted(
+                f"server {candidate.target.ref} broke off in the middle of the answer: "
+                f"{reason_of(exc, candidate.target)}",
+                "what was shown is incomplete; ask again",
+            ) from exc
+
+    async def _carry(self, candidate: Candidate, endpoint: "Endpoint", answer: RelayAnswer) -> None:
         call, self.refusal = self._call, None
         body = self._body_for(candidate)
         answer.sent_at = time.monotonic()

@@ -55,7 +55,7 @@ class Heard:
 
 
 async def heard(client: Client, wish: Wish | None = None, **differing: Any) -> Heard:
-    result = Heard()
+    result = differing.pop("result", None) or Heard()
     path = differing.pop("path", CHAT)
     values: dict[str, Any] = {
         "id": "r1",
@@ -140,6 +140,38 @@ async def test_a_prompt_is_kept_whole_on_the_paths_that_can(
     await heard(client, path=path, allow_truncate=allow_truncate)
     [sent] = fake.requests_to(path)
     assert sent.raw == QUESTION[:2] + inserted + QUESTION[2:]
+
+
+async def test_a_connection_that_breaks_in_the_middle_of_an_answer_interrupts_it(
+    client: Client, fake: FakeOllama
+) -> None:
+    """The server was there: nobody is told that it cannot be reached."""
+    part = streamed(PART).body
+    port = int(fake.url.rpartition(":")[2])
+    is_read = asyncio.Event()
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 999\r\n\r\n"
+        )
+        writer.write(part)
+        await is_read.wait()
+        writer.transport.abort()
+
+    class Reading(Heard):
+        async def send(self, data: bytes) -> None:
+            await super().send(data)
+            is_read.set()
+
+    await fake.stop()
+    async with await asyncio.start_server(break_off, "127.0.0.1", port):
+        result = await heard(client, result=Reading())
+    assert result.data == part
+    assert isinstance(result.error, StreamInterrupted)
+    assert "server one broke off in the middle of the answer" in str(result.error)
+    receipt = await last_receipt(client)
+    assert (receipt.outcome, receipt.attempts) == ("stream_interrupted", 1)
 
 
 async def test_an_answer_to_half_a_prompt_is_none(client: Client, fake: FakeOllama) -> None:
