@@ -17,7 +17,8 @@ from ollama_admin.client import Client
 from ollama_admin.domain.keys import Right
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.gateway.bodies import OURS
-from ollama_admin.gateway.relaying import REQUEST_ID, WISH
+from ollama_admin.gateway.exchange import REQUEST_ID
+from ollama_admin.gateway.relaying import WISH
 from ollama_admin.rules.request_checks import decoded_image
 from ollama_admin.services.plans import Wish
 

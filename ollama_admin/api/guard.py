@@ -17,6 +17,7 @@ from ollama_admin.api.problems import refusal
 from ollama_admin.domain.keys import Key, masked
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway.access import KEY, Access, foreign_host, refuse_query
+from ollama_admin.gateway.exchange import REQUEST_ID
 from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
 from ollama_admin.gateway.limits import ADMITTED, HELD, Held, Limits, Room, too_large
 from ollama_admin.gateway.refusals import Refused
@@ -25,7 +26,6 @@ OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
 OPEN_FOLDER = "/docs/"
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 LEFT = 499  # in the log: the client left before it was answered
-REQUEST_ID = "X-Request-Id"
 NOTE_TO = "ollama_admin.note"  # in the scope: a function that takes a note for who asks
 _FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -48,7 +48,7 @@ class _Visit:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers[REQUEST_ID] = self.id
+            headers["X-Request-Id"] = self.id
             message["headers"].extend(of_notes(self.notes))
             for name, value in _FIXED_HEADERS.items():
                 headers.setdefault(name, value)
@@ -88,7 +88,7 @@ class Guard:
             self._log(f"{visit.id} note: {text}")
 
         held = Held(self._room)
-        scope[NOTE_TO], scope[HELD] = note, held
+        scope[NOTE_TO], scope[HELD], scope[REQUEST_ID] = note, held, visit.id
         try:
             await self._admit(scope, receive, visit.send)
         except Exception:  # noqa: BLE001 (a bug: it was answered with 500, or uvicorn does so now)

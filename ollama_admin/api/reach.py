@@ -19,6 +19,7 @@ from ollama_admin.domain.keys import Key, Right
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.domain.times import point_in_time
 from ollama_admin.gateway.access import KEY, require
+from ollama_admin.gateway.exchange import REQUEST_ID
 from ollama_admin.gateway.headers import client_of as client_name
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.rules.access import rights_of
@@ -56,6 +57,7 @@ def client_of(request: Request) -> Client:
         rights=rights,
         note=request.scope[NOTE_TO],
         key=key,
+        request_id=request.scope.get(REQUEST_ID),
         client=client_name(request.headers.get("user-agent", "").encode("latin-1")),
     )
     client: Client = state.client

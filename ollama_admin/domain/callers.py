@@ -66,7 +66,8 @@ class Watch(Protocol):
 class Caller:
     """Comes with each request. `note` hears what the caller should know though nothing failed,
     `detail` how it was decided who answers, `watch` what is asked of servers. `key` is the one that
-    came with a request over HTTP, and `client` what its program calls itself.
+    came with a request over HTTP, `client` what its program calls itself, and `request_id` is told
+    in its answer.
     """
 
     way: Way
@@ -76,3 +77,4 @@ class Caller:
     watch: Watch | None = None
     key: Key | None = None
     client: str | None = None
+    request_id: str | None = None

@@ -119,7 +119,7 @@ class Gateway:
         """Refused without the right; of a change that is in the audit."""
         key, place = exchange.key, exchange.place
         if right is Right.MANAGE and not key.may(right):
-            caller = Caller(way=Way.API, rights=exchange.rights, key=key)
+            caller = Caller(way=Way.API, rights=exchange.rights, key=key, request_id=exchange.id)
             what = f"{exchange.scope['method']} /servers/{place.server}{place.path}"
             await self._client.for_caller(caller).audit.record("request", what, "forbidden")
         require(key, right)

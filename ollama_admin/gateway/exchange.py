@@ -29,6 +29,7 @@ from ollama_admin.rules.access import TOKEN
 
 Scope = dict[str, Any]
 
+REQUEST_ID = "ollama_admin.request_id"  # in the scope of a request: the id that its answer carries
 NO_RIGHTS = Rights(dynamic_servers=False, inactive_by_url=False, any_address=False)
 LEFT = 499  # in the log: the client left before it was answered
 JSON = b"application/json"

@@ -75,7 +75,9 @@ class Managing:
 
     async def _recorded(self, exchange: Exchange, server: str, call: RelayedCall) -> None:
         """Write into the audit what became of it."""
-        caller = Caller(way=Way.API, rights=exchange.rights, key=exchange.key)
+        caller = Caller(
+            way=Way.API, rights=exchange.rights, key=exchange.key, request_id=exchange.id
+        )
         outcome = OK if exchange.status < 400 else f"status {exchange.status}"
         if call.method != "HEAD":
             verb = call.path.removeprefix("/api/").partition("/")[0]

@@ -13,7 +13,7 @@ from ollama_admin.errors import AdminError
 from ollama_admin.gateway import headers
 from ollama_admin.gateway.bodies import Look, decoded, is_form, look_at, read
 from ollama_admin.gateway.errors import Failure
-from ollama_admin.gateway.exchange import LAST_WORDS, Exchange, Leaving
+from ollama_admin.gateway.exchange import LAST_WORDS, REQUEST_ID, Exchange, Leaving
 from ollama_admin.gateway.limits import LONG, Limits
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.rules.affinity import affinity_key
@@ -21,7 +21,6 @@ from ollama_admin.services.plans import Planned, Wish
 from ollama_admin.services.relay import BYTES_OF_A_TOKEN, Refusal, ToldFailure
 
 WISH = "ollama_admin.wish"  # in the scope of a call that is translated: its Wish
-REQUEST_ID = "ollama_admin.request_id"  # and the id that its answer carries
 _NATIVE_ONLY = ("/api/embed", "/api/embeddings")
 _TRANSLATED = ("/api/generate", "/api/chat")
 _ASKING = {"/api/generate": "prompt", "/api/chat": "messages"}

@@ -122,6 +122,7 @@ class Audit:
             before=document(told.before),
             after=document(told.after),
             outcome=outcome,
+            request_id=self._caller.request_id,
         )
 
 

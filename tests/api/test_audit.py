@@ -24,7 +24,7 @@ def test_changes_over_http_name_their_key(api: Service) -> None:
     text = api.ask("POST", "/api/keys", {"name": "boss", "can": ["admin"]}).json()["key"]
     with api.client(headers={"Authorization": f"Bearer {text}"}) as client:
         client.post("/api/servers", json={"name": "gpu", "url": "10.0.0.1"})
-        client.post("/api/servers", json={"name": "gpu", "url": "10.0.0.2"})
+        conflict = client.post("/api/servers", json={"name": "gpu", "url": "10.0.0.2"})
     refused, added, key = entries(api)
     assert (added["who"], added["key_id"], added["way"]) == ("boss", 1, "api")
     assert (added["action"], added["before"], added["after"]["url"]) == (
@@ -33,6 +33,7 @@ def test_changes_over_http_name_their_key(api: Service) -> None:
         "http://10.0.0.1:11434",
     )
     assert (refused["action"], refused["outcome"]) == ("server.add", "server_exists")
+    assert refused["request_id"] == conflict.headers["x-request-id"]
     assert (key["who"], key["key_id"]) == ("OLLAMA_ADMIN_API_TOKEN", None)
     assert text[14:] not in str(entries(api))
 
@@ -54,8 +55,9 @@ def test_request_without_the_right_is_in_it(api: Service, fakes: Serve) -> None:
 def test_change_of_a_server_s_models_is_in_it(api: Service, fakes: Serve) -> None:
     register(api, fakes("alpha"))
     before = len(entries(api))
-    api.ask("POST", "/servers/one/api/pull", {"model": "beta"})
+    pulled = api.ask("POST", "/servers/one/api/pull", {"model": "beta"})
     newest = entries(api, before + 1)[0]
+    assert newest["request_id"] == pulled.headers["x-request-id"]
     assert (newest["action"], newest["subject"]) == ("model.pull", "model beta on server one")
 
 
