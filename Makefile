@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 QUICK := not chaos and not system
+# each worker would compile each test anew
+unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := -n 3 --dist worksteal
 LOWEST := $(VENV)-lowest
 FRESH := $(VENV)-fresh

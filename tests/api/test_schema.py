@@ -85,7 +85,7 @@ def filter_query(context: Any, query: Any) -> bool:
 
 @schema.parametrize()
 @settings(
-    max_examples=1000 if settings.get_current_profile_name() == "fuzz" else 50,
+    max_examples=1000 if settings.get_current_profile_name() == "fuzz" else 20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],

@@ -180,7 +180,7 @@ def on_real_sockets(file: Path) -> Iterator[Bench]:
         yield bench
 
 
-@pytest.mark.parametrize("examples", [1_500, pytest.param(10_000, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("examples", [600, pytest.param(10_000, marks=pytest.mark.chaos)])
 def test_scripted_servers_answer_as_the_rules_allow(scripted: Bench, examples: int) -> None:
     @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
     @given(trial=trials())
@@ -190,7 +190,7 @@ def test_scripted_servers_answer_as_the_rules_allow(scripted: Bench, examples: i
     never_breaks_a_rule()
 
 
-@pytest.mark.parametrize("examples", [500, pytest.param(10_000, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("examples", [250, pytest.param(10_000, marks=pytest.mark.chaos)])
 def test_who_is_chosen_by_explain_is_who_is_asked(scripted: ScriptedBench, examples: int) -> None:
     """And nobody is chosen where no prompt would be sent."""
 
