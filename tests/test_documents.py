@@ -266,13 +266,21 @@ def test_the_result_of_a_check() -> None:
     )
     assert json.loads(json.dumps(results((fine, failed), failed=1))) == {
         "results": [
-            {"server": REF_KEYS, "status": "online", "version": "0.33.0", "ms": 4, "error": None},
+            {
+                "server": REF_KEYS,
+                "status": "online",
+                "version": "0.33.0",
+                "ms": 4,
+                "error": None,
+                "model": None,
+            },
             {
                 "server": REF_KEYS,
                 "status": "offline",
                 "version": None,
                 "ms": 5,
                 "error": {"code": "server_unreachable", "message": "refused", "hint": "start it"},
+                "model": None,
             },
         ],
         "failed": 1,

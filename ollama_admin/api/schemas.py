@@ -367,6 +367,7 @@ class Checked(BaseModel):
     version: str | None
     ms: int
     error: ErrorDetail | None
+    model: str | None = Field(description="the one that was asked for a token, too")
 
 
 class Checks(BaseModel):

@@ -203,13 +203,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What a server said to the question for its version; `ms` is the time the answer took."""
+    """What a server said to the question for its version; `ms` is the time the answer took.
+
+    `model` is the one that was asked for a token, too; None where none was.
+    """
 
     server: ServerRef
     status: ServerStatus
     version: str | None
     ms: int
     error: AdminError | None = None
+    model: str | None = None
 
 
 def has_capability(capabilities: Iterable[str], wanted: str) -> bool:

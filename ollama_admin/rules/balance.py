@@ -18,12 +18,13 @@ SHARE = 1.25  # of the mean in flight: so much a server may carry, and one reque
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What is known of a server now: whether it has the model in memory (None: not known), how many
-    requests run there, and how many may.
+    requests run there, and how many may. With `asked_last` it has failed a moment ago.
     """
 
     loaded: bool | None
     in_flight: int
     limit: int
+    asked_last: bool = False
 
     @property
     def is_full(self) -> bool:
@@ -40,7 +41,8 @@ def ordered(
 ) -> Sequence[Candidate]:
     """The candidates, best first, where each run of equals by default and priority is put in the
     order in which its servers are asked. A dynamic server stays where it is, and so does the order
-    of unequal ones. `loads` is by server id; what it lacks is taken from the row.
+    of unequal ones, but that those that are asked last come after all others. `loads` is by server
+    id; what it lacks is taken from the row.
 
     Of equals come first those with a free slot, of these the ones that carry no more than their
     share (1.25 x the mean in flight of the equals, and one more), of these the ones that have the
@@ -65,6 +67,7 @@ def ordered(
     result: list[Candidate] = []
     for group in _groups(candidates):
         result += _in_order(group, loads, affinity)
+    result.sort(key=lambda candidate: _is_asked_last(candidate, loads))  # the rest stays
     return result
 
 
@@ -119,6 +122,12 @@ def _in_order(
     return [group[key[-1]] for key in sorted(keys)]
 
 
+def _is_asked_last(candidate: Candidate, loads: Mapping[int, Load]) -> bool:
+    if candidate.server is None:
+        return False
+    return _load(candidate.server, loads).asked_last
+
+
 def _load(server: Server, loads: Mapping[int, Load]) -> Load:
     known = loads.get(server.id)
     if known is not None:
@@ -170,4 +179,6 @@ def _words(load: Load, most: float, *, is_home: bool) -> list[str]:
         words.insert(0, "affinity")
     if load.loaded:
         words.insert(0, "loaded")
+    if load.asked_last:
+        words.insert(0, "asked last: it failed")
     return words

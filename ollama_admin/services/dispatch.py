@@ -87,8 +87,7 @@ class Accepted(Generic[A]):
 class Try(Generic[A]):
     """One candidate that is asked: under which slot, and what it answers.
 
-    `lease` is None for a dynamic server, which has no limit that we know. `before` is what it
-    listed before anything was sent, if that was read.
+    `lease` is None for a dynamic server. `before` is what it listed before sending, if read.
     """
 
     candidate: Candidate
@@ -167,26 +166,28 @@ class Dispatch:
     async def _first_answer(
         self, trail: Trail, carrier: Carrier[A], plan: Plan | None
     ) -> Accepted[A]:
-        """The answer of the first candidate that takes the request on; once it has begun, of no
-        other.
-        """
+        """The answer of the first candidate that takes the request on, and then of no other."""
         candidates = await self._candidates(trail, carrier, plan)
         while True:
             candidate, lease = await trail.in_time(self._slot(trail.request, candidates))
             began = time.monotonic()
             try:
                 with self._running(candidate, candidates):
-                    return await self._answer_of(trail, candidate, lease, carrier)
+                    accepted = await self._answer_of(trail, candidate, lease, carrier)
             except _LeaseLostError:
                 continue
             except (UpstreamError, ModelNotFound) as exc:
                 candidates.remove(candidate)
+                self._loads.health.failed(candidate, exc, trail.deadline)
                 if trail.has_begun() or not candidates or not passes_on(exc):
                     raise
                 trail.failed(candidate, exc, began)
                 trail.request.caller.note(
                     f"{exc.summary}; asking another server that holds the same build"
                 )
+            else:
+                self._loads.health.good(candidate)
+                return accepted
 
     async def _candidates(
         self, trail: Trail, carrier: Carrier[A], plan: Plan | None
@@ -254,6 +255,7 @@ class Dispatch:
         self, request: Request, candidates: list[Candidate]
     ) -> tuple[Candidate, Lease | None]:
         """The first candidate that has room, and its slot; a dynamic server has no known limit."""
+        candidates = self._loads.health.first(candidates)
         servers = [candidate.server for candidate in candidates if candidate.server is not None]
         if not servers:
             return candidates[0], None

@@ -16,6 +16,7 @@ from ollama_admin.errors import AdminError
 from ollama_admin.rules import balance
 from ollama_admin.rules.balance import Load
 from ollama_admin.rules.candidates import Candidate
+from ollama_admin.services.health import HealthBook
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.tasks import WorkLimit
 
@@ -43,11 +44,12 @@ class _Server:
 
 
 class Loads:
-    """The loads of servers, for one process. `connect` is the way to a server, and `clock` gives
-    monotonic seconds.
+    """The loads of servers, for one process. `connect` is the way to a server, `health` knows which
+    of them failed, and `clock` gives monotonic seconds.
     """
 
-    def __init__(self, connect: Connect, clock: Clock = time.monotonic) -> None:
+    def __init__(self, connect: Connect, health: HealthBook, clock: Clock = time.monotonic) -> None:
+        self.health = health
         self._connect = connect
         self._clock = clock
         self._servers: dict[int, _Server] = {}
@@ -66,6 +68,7 @@ class Loads:
             loaded=self._is_loaded(server.id, name.key, digest),
             in_flight=in_flight,
             limit=server.max_concurrent,
+            asked_last=self.health.is_asked_last(server),
         )
 
     def of(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
     from ollama_admin.ollama.raw_http import RawHTTP
+    from ollama_admin.services.health import HealthBook
     from ollama_admin.services.key_limits import KeyLimits
     from ollama_admin.services.keyring import KeyRing
     from ollama_admin.services.leases import LeaseTimes
@@ -39,6 +40,7 @@ _CLOSED = [
     "keyring",
     "key_limits",
     "recorder",
+    "health",
     "slots",
     "http",
     "raw_http",
@@ -153,7 +155,13 @@ class Resources:
     def loads(self) -> Loads:
         from ollama_admin.services.loads import Loads
 
-        return Loads(self._to_read_loads)
+        return Loads(self._to_read_loads, self.health)
+
+    @cached_property
+    def health(self) -> HealthBook:
+        from ollama_admin.services.health import HealthBook
+
+        return HealthBook(self.db, self._note)
 
     def _to_read_loads(self, target: Target, timeout: float | None) -> Endpoint:
         """The way to a registered server, at an address that every caller may reach."""

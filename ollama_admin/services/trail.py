@@ -71,6 +71,10 @@ class Deadline:
             return cls(None)
         return cls(asyncio.get_running_loop().time() + seconds, seconds)
 
+    @property
+    def is_over(self) -> bool:
+        return self.time is not None and asyncio.get_running_loop().time() >= self.time
+
     async def keep(self, work: Awaitable[T], has_begun: Callable[[], bool] = _never) -> T:
         """Await `work` until then.
 

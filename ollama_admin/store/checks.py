@@ -1,13 +1,15 @@
 """What health checks saw of servers, written to `ollama_servers`."""
 
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Connection, update
 
+from ollama_admin.domain.health import Health
 from ollama_admin.domain.servers import CheckResult
-from ollama_admin.store import registry
+from ollama_admin.rules.health import answered, failed, is_news
+from ollama_admin.store import health, registry
 from ollama_admin.store.dialects import storable
 from ollama_admin.store.locks import hold_servers
 from ollama_admin.store.tables import servers
@@ -19,25 +21,25 @@ def record_checks(connection: Connection, results: Sequence[CheckResult]) -> Seq
     It is a change of the registry unless the servers are what they were at the last check.
     """
     stored = hold_servers(connection, [result.server.id for result in results])
+    now = datetime.now(UTC)
     for result in results:
         row = stored.get(result.server.id)
         if row is None or row.url != result.server.url:
             continue  # removed or moved to another URL meanwhile
-        values = _seen(connection, result)
-        if any(getattr(row, name) != value for name, value in values.items()):
-            registry.touch(connection)
+        before = health.of(row)
+        after = _after(before, result, now)
+        values = health.columns(connection, after)
         if result.error is None:
-            values["last_seen_at"] = datetime.now(UTC)
+            values["version"] = result.version and storable(connection, result.version)
+        if is_news(before, after) or values.get("version", row.version) != row.version:
+            registry.touch(connection)
         connection.execute(update(servers).where(servers.c.id == row.id).values(values))
     return results
 
 
-def _seen(connection: Connection, result: CheckResult) -> dict[str, Any]:
-    """The columns that a check writes, but for when."""
-    values: dict[str, Any] = {"status": result.status}
+def _after(before: Health, result: CheckResult, now: datetime) -> Health:
     if result.error is None:
-        values["last_error"] = None
-        values["version"] = result.version and storable(connection, result.version)
-    else:
-        values["last_error"] = storable(connection, result.error.message)
-    return values
+        by_model = result.model is not None
+        return answered(before, now, by_model=by_model, latency_ms=result.ms)
+    jitter = random.random()  # noqa: S311 (no secret)
+    return failed(before, now, result.status, result.error.message, jitter)

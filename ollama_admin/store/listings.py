@@ -24,14 +24,14 @@ from sqlalchemy import (
 
 from ollama_admin.domain.models import BuildDetails, DigestChange, ListedModel
 from ollama_admin.domain.names import model_key
-from ollama_admin.domain.servers import ServerRef, ServerStatus
-from ollama_admin.store import readers, registry
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.rules.health import answered, is_news
+from ollama_admin.store import health, readers, registry
 from ollama_admin.store.dialects import JSONDocument, UnreadJSON
 from ollama_admin.store.locks import hold_holders, hold_servers
 from ollama_admin.store.models import READERS, chunks
 from ollama_admin.store.tables import models, servers
 
-_ONLINE = ServerStatus.ONLINE
 KnownDetails = Mapping[str | None, dict[str, Any]]  # columns by digest
 ChangedRow = tuple["_StoredModel", dict[str, Any]]  # a row, and the values that it is to have
 
@@ -132,25 +132,25 @@ def _record_servers(connection: Connection, listings: Sequence[Listing], now: da
     Gives back the ids of those that were not removed or moved to another URL meanwhile.
     """
     stored = hold_servers(connection, [listing.server.id for listing in listings])
-    unmoved: dict[int, str | None] = {}  # versions by id
+    unmoved: dict[int, dict[str, Any]] = {}  # columns by id
     for listing in listings:
         row = stored.get(listing.server.id)
         if row is None or row.url != listing.server.url:
             continue
-        unmoved[row.id] = listing.version
-        if (row.status, row.version, row.last_error) != (_ONLINE, listing.version, None):
+        before = health.of(row)
+        after = answered(before, now, by_model=False)
+        if is_news(before, after) or row.version != listing.version:
             registry.touch(connection)
+        columns = health.columns(connection, after) | {"version": listing.version}
+        unmoved[row.id] = {f"listed_{name}": value for name, value in columns.items()}
     if unmoved:
-        online: dict[str, Any] = {
-            "status": _ONLINE,
-            "version": bindparam("listed_version"),
-            "last_error": None,
-            "last_seen_at": now,
-            "last_discovered_at": now,
-        }
+        names = next(iter(unmoved.values()))
+        online: dict[str, Any] = {name.removeprefix("listed_"): bindparam(name) for name in names}
         connection.execute(
-            update(servers).where(servers.c.id == bindparam("server_id")).values(online),
-            [{"server_id": key, "listed_version": unmoved[key]} for key in sorted(unmoved)],
+            update(servers)
+            .where(servers.c.id == bindparam("server_id"))
+            .values(online | {"last_discovered_at": now}),
+            [unmoved[server_id] | {"server_id": server_id} for server_id in sorted(unmoved)],
         )
     return set(unmoved)
 

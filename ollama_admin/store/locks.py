@@ -29,12 +29,23 @@ def lock_for_rows(connection: Connection) -> None:
 def hold_servers(
     connection: Connection, server_ids: Collection[int | None]
 ) -> Mapping[int | None, Row[Any]]:
-    """Hold the rows of these servers until the transaction ends; gives back, by id, their URL and
-    what they were when they were looked at last.
+    """Hold the rows of these servers until the transaction ends; gives back, by id, their URL,
+    their version and what `store/health.py` reads.
     """
     lock_for_rows(connection)
-    state = (servers.c.status, servers.c.version, servers.c.last_error)
-    query: Select[Any] = select(servers.c.id, servers.c.url, *state)
+    query: Select[Any] = select(
+        servers.c.id,
+        servers.c.url,
+        servers.c.version,
+        servers.c.status,
+        servers.c.status_since,
+        servers.c.status_at,
+        servers.c.last_seen_at,
+        servers.c.last_error,
+        servers.c.latency_ms,
+        servers.c.failures,
+        servers.c.asked_last_until,
+    )
     query = query.where(servers.c.id.in_(server_ids))
     rows = connection.execute(query.order_by(servers.c.id).with_for_update(key_share=True))
     return {row.id: row for row in rows}

@@ -57,6 +57,7 @@ class Passage:
     is_begun: bool = False
     is_remote: bool = False
     is_estimated: bool = False
+    truncated: bool | None = None
     server_started: datetime | None = None
 
     def stats(self, now: float) -> Stats:

@@ -14,7 +14,10 @@ from ollama_admin.domain.servers import ApiVersion, Server, ServerRef, Target
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.ollama.http import HTTP, Times
 from ollama_admin.rules.candidates import Candidate, Demand, from_row
+from ollama_admin.services.health import HealthBook
 from ollama_admin.services.loads import EVERY, KEPT, LONGEST, Loads
+from ollama_admin.settings import Settings
+from ollama_admin.store.database import Database
 from tests.fake_ollama import Answer, FakeOllama, Held, Raw, Silence, SimulatedModel
 from tests.rules import rows
 
@@ -73,15 +76,18 @@ def candidate(server: Server) -> Candidate:
 
 
 @pytest.fixture
-async def fleet() -> AsyncIterator[Fleet]:
+async def fleet(notes: list[str]) -> AsyncIterator[Fleet]:
     """Two servers; the first one has alpha in memory."""
     async with AsyncExitStack() as stack:
         fakes = [await stack.enter_async_context(FakeOllama(ALPHA)) for _ in range(2)]
         http = HTTP(Times())
         stack.push_async_callback(http.aclose)
         clock = Clock()
+        db = Database(Settings.read({}, "sqlite:///nowhere.db"), lambda: None)
         loads = Loads(
-            lambda target, timeout: Endpoint(http, target, timeout, any_address=False), clock
+            lambda target, timeout: Endpoint(http, target, timeout, any_address=False),
+            HealthBook(db, notes.append),
+            clock,
         )
         stack.push_async_callback(loads.aclose)
         first = rows.server(1, url=fakes[0].url).ref

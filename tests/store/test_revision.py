@@ -5,6 +5,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 from sqlalchemy import Connection, delete, select, text, update
 
 import ollama_admin.store
+from ollama_admin.domain.health import Health
 from ollama_admin.domain.models import BuildDetails, ListedModel
 from ollama_admin.domain.servers import ApiVersion, CheckResult, ServerRef, ServerStatus
 from ollama_admin.errors import AdminError, DatabaseUnavailable, ServerExists, ServerUnreachable
 from ollama_admin.settings import Settings
-from ollama_admin.store import checks, listings, pins, registry, servers, tables
+from ollama_admin.store import checks, health, listings, pins, registry, servers, tables
 from ollama_admin.store.database import Database
+from ollama_admin.store.health import Seen
 from ollama_admin.store.listings import Listing
 from ollama_admin.store.servers import NewServer
 from tests.services.test_writers_at_once import deadlocks
@@ -27,7 +30,7 @@ STORE = Path(ollama_admin.store.__file__).parent
 WRITES = {"insert", "update", "delete", "insert_or"}
 KEPT = {"servers", "models", "pins"}
 # of the three tables: what changes without a change of the registry
-UNCOUNTED = {"updated_at", "last_seen_at", "last_discovered_at"}
+UNCOUNTED = {"updated_at", "last_seen_at", "last_discovered_at", "status_at", "latency_ms"}
 NEW = NewServer(name="one", url="http://one", api_version=ApiVersion.NATIVE)
 TWO = replace(NEW, name="two", url="http://two")
 DIGEST, OTHER = "a" * 64, "b" * 64
@@ -39,6 +42,15 @@ UP = CheckResult(server=ONE, status=ServerStatus.ONLINE, version="1", ms=1)
 DOWN = CheckResult(
     server=ONE, status=ServerStatus.OFFLINE, version=None, ms=1, error=ServerUnreachable("gone")
 )
+
+
+def seen(*, failures: int, seconds: float = 0, ref: ServerRef = ONE) -> Seen:
+    """A server that was seen at a time, by the failures in a row."""
+    at = datetime(2026, 1, 31, tzinfo=UTC) + timedelta(seconds=seconds)
+    status = ServerStatus.OFFLINE if failures else ServerStatus.ONLINE
+    return Seen(
+        server=ref, health=Health(status=status, since=at, at=at, good_at=None, failures=failures)
+    )
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,9 @@ CHANGES = [
     call(checks.record_checks, [UP]),
     after(call(checks.record_checks, [UP]))(call(checks.record_checks, [DOWN])),
     after(call(checks.record_checks, [DOWN]))(call(checks.record_checks, [UP])),
+    call(health.store, [seen(failures=1)]),
+    after(call(health.store, [seen(failures=1)]))(call(health.store, [seen(failures=2)])),
+    after(call(health.store, [seen(failures=1)]))(call(health.store, [seen(failures=0)])),
     listed(*MODELS),
     listed(),  # online from now on
     after(listed(*MODELS))(listed()),
@@ -117,6 +132,12 @@ NO_CHANGES = [
             )
         ],
     ),
+    call(health.store, []),
+    call(health.store, [seen(failures=1, ref=replace(ONE, url="http://moved"))]),
+    after(call(health.store, [seen(failures=1)]))(
+        call(health.store, [seen(failures=0, seconds=-1)])
+    ),
+    after(call(health.store, [seen(failures=1)]))(call(health.store, [seen(failures=1)])),
     after(listed(*MODELS))(listed(*MODELS)),
     after(listed(*MODELS))(listed(*MODELS, prune=True)),
     listed(*MODELS, url="http://moved"),
