@@ -255,7 +255,7 @@ class Dispatch:
         self, request: Request, candidates: list[Candidate]
     ) -> tuple[Candidate, Lease | None]:
         """The first candidate that has room, and its slot; a dynamic server has no known limit."""
-        candidates = self._loads.health.first(candidates)
+        candidates = self._loads.health.first(candidates, request.terms.wait)
         servers = [candidate.server for candidate in candidates if candidate.server is not None]
         if not servers:
             return candidates[0], None

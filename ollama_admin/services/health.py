@@ -71,14 +71,15 @@ class HealthBook:
         is_tried = known.tried_until is not None and now < known.tried_until
         return is_tried or rules.is_asked_last(known.health, now)
 
-    def first(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def first(self, candidates: Sequence[Candidate], wait: float) -> list[Candidate]:
         """Of candidates in order those that should be asked now: not those that are asked last,
-        unless there are no others. One that has failed, and whose time is over, is asked if it
-        comes first, and by this request alone.
+        unless there are no others, or the request will not `wait` for the others. One that has
+        failed, and whose time is over, is asked if it comes first, and by this request alone.
         """
         if len(candidates) < 2:
             return list(candidates)
         well: list[Candidate] = []
+        others: list[Candidate] = []
         for candidate in candidates:
             server = candidate.server
             if server is None or not self._of(server).health.failures:
@@ -86,7 +87,11 @@ class HealthBook:
             elif not well and not self.is_asked_last(server):
                 self._of(server).tried_until = self._now() + TRY
                 well.append(candidate)
-        return well or list(candidates)
+            else:
+                others.append(candidate)
+        if well and wait > 0:
+            return well
+        return well + others
 
     def good(self, candidate: Candidate) -> None:
         """A server has answered a request for a model. O(1); never waits or raises."""
@@ -110,19 +115,18 @@ class HealthBook:
         after = rules.failed(known.health, self._now(), status, text, self._draw())
         self._keep(known, after)
 
-    def forget(self) -> None:
-        """Know nothing but what rows say."""
-        self._known.clear()
+    async def settle(self) -> None:
+        """Wait until what was seen is written, but not for long."""
+        if self._writer is not None:
+            await asyncio.wait((self._writer,), timeout=PATIENCE)
 
     async def aclose(self) -> None:
-        """Wait for what is not written yet, but not for long."""
+        """Write what is not written yet, if that does not take long."""
         self._is_closed = True
-        if self._writer is None:
-            return
-        _, unfinished = await asyncio.wait((self._writer,), timeout=PATIENCE)
-        for writer in unfinished:
-            writer.cancel()
-            await asyncio.wait((writer,))
+        await self.settle()
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait((self._writer,))
 
     def _of(self, server: Server) -> _Known:
         """What is known of it: the row, or what was seen here since."""

@@ -106,7 +106,9 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A row and the catalogue, then the truth: the list as it stands, and how requests fare."""
+    """A row and the catalogue, then the truth: the list as it stands, and how requests fare. With
+    `has_failed` others that may answer are asked first.
+    """
 
     name: str
     kind: Kind = Kind.NATIVE
@@ -115,6 +117,7 @@ class Server:
     is_active: bool = True
     is_default: bool = False
     is_full: bool = False
+    has_failed: bool = False
     priority: int = 0
     catalogue: tuple[Tag, ...] = ()
     tags: tuple[Tag, ...] = ()
@@ -365,7 +368,7 @@ def _one_after_the_other(eligible: list[tuple[Server, Tag]], asked: Asked) -> Ve
     (first, tag), *others = eligible
     build = first.build_known(tag)
     same = [(server, tag) for server, tag in others if build and server.build_known(tag) == build]
-    candidates = [(first, tag), *same]
+    candidates = sorted([(first, tag), *same], key=lambda one: one[0].has_failed)
     tries: list[tuple[Server, Try]] = []
     for server, listed in candidates:
         if server.is_full:

@@ -69,7 +69,6 @@ class Bench(ABC):
     def try_out(self, trial: Trial) -> None:
         """Raise AssertionError unless the outcome is what the rules say."""
         urls = {server.name: self.url(number) for number, server in enumerate(trial.fleet)}
-        self.client._resources.health.forget()  # each trial has servers of its own
         self._in_database(store, trial, urls, self._held_slot)
         compare(trial, urls, self.runner.run(self._ask(trial)))
         assert self._in_database(slots_held) == sum(server.is_full for server in trial.fleet)
@@ -127,7 +126,6 @@ class ScriptedBench(Bench):
         error.
         """
         urls = {server.name: self.url(number) for number, server in enumerate(trial.fleet)}
-        self.client._resources.health.forget()  # each trial has servers of its own
         self._in_database(store, trial, urls, self._held_slot)
         explanation = self.runner.run(self._explain(trial))
         if explanation is None or explanation.chosen is None:

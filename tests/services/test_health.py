@@ -14,7 +14,6 @@ from ollama_admin.errors import ServerUnreachable, UpstreamError
 from ollama_admin.services.health import OFTEN, HealthBook
 from tests.fake_ollama import Answer, FakeOllama, Held, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, ask, prompts, register
-from tests.slot_rows import eventually
 
 MODEL = SimulatedModel("alpha")
 
@@ -62,7 +61,7 @@ def set_clock(client: Client, clock: Clock) -> None:
 
 async def written(client: Client) -> None:
     """Until what was seen is in the database."""
-    await eventually(lambda: client._resources.health._writer is None)
+    await client._resources.health.settle()
 
 
 def tried(reply: Reply) -> list[str]:

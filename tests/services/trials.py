@@ -4,13 +4,14 @@ the rules.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, func, insert, select
 
 from ollama_admin.domain.names import model_key
+from ollama_admin.rules.health import LONGEST
 from ollama_admin.store import clocks
 from ollama_admin.store import pins as pin_store
 from ollama_admin.store.tables import models, pins, servers, slots
@@ -132,7 +133,10 @@ def trials(draw: st.DrawFn) -> Trial:
     count, at, place = draw(NUMBER) + 1, draw(NUMBER), draw(EVERY_PLACE)
     default = draw(DEFAULT)
     make = _likely if draw(st.booleans()) else _unlikely
-    fleet = [replace(make(draw, f"server-{i}"), is_default=i == default) for i in range(count)]
+    fleet = [
+        replace(make(draw, f"server-{i}"), is_default=i == default, has_failed=draw(LEAVE))
+        for i in range(count)
+    ]
     at = min(at, count - 1)
     if place in (Place.URL, Place.V1_URL) and draw(st.booleans()):
         fleet[at] = replace(fleet[at], is_registered=False, is_default=False, is_full=False)
@@ -287,7 +291,11 @@ def _compare_error(codes: frozenset[str], shown: str | None, outcome: Outcome) -
 
 
 def server_row(number: int, server: Server, url: str) -> dict[str, Any]:
-    is_checked = server.is_checked
+    """A row that was seen just now: what a process knows of another trial's servers is older."""
+    is_checked, now = server.is_checked, datetime.now(UTC)
+    asked_last_until = None
+    if server.has_failed:
+        asked_last_until = now + timedelta(seconds=LONGEST)
     return {
         "id": number,
         "name": server.name,
@@ -304,6 +312,9 @@ def server_row(number: int, server: Server, url: str) -> dict[str, Any]:
         "status": "online" if is_checked else "unknown",
         "version": "0.33.0" if is_checked and server.is_ollama else None,
         "last_seen_at": LONG_AGO if is_checked else None,
+        "status_at": now,
+        "failures": int(server.has_failed),
+        "asked_last_until": asked_last_until,
         "created_at": LONG_AGO,
         "updated_at": LONG_AGO,
     }
