@@ -27,6 +27,7 @@ from ollama_admin.errors import AdminError, ModelNotFound
 from ollama_admin.legacy import layouts
 from ollama_admin.settings import SETTINGS
 from ollama_admin.simulator.model import SimulatedModel
+from ollama_admin.simulator.pulling import Registry
 from ollama_admin.simulator.server import SimulatedServer
 from tests.cli.running import command_tree
 from tests.fake_ollama import FakeOllama
@@ -185,7 +186,8 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         *product(("server add", "server update", "server list"), ("--label",)),
         *product(("server check", "discover"), ("--label",)),
         ("server update", "--remove-label"),
-        *product(("pull",), ("--on", "--label")),
+        *product(("pull", "rm", "cp", "load", "unload"), ("--on", "--label")),
+        ("ps", "--label"),
         *product(("key add", "key update"), ("--can", "--model", "--server", "--network")),
         ("key update", "--clear"),
         *product(
@@ -579,6 +581,23 @@ async def test_five_minutes_work_word_for_word(
     assert out.count("Rayleigh scattering") == 5
     assert "you can delete these lines" in out
     assert "error:" not in out
+
+
+@pytest.mark.timeout(180)  # a dozen commands, one after the other
+async def test_models_are_pulled_copied_and_removed_word_for_word(tmp_path: Path) -> None:
+    [block] = blocks_of("Models on many servers")
+    model = SimulatedModel(MODEL)
+    async with (
+        FakeOllama(registry=Registry([model])) as one,
+        FakeOllama(registry=Registry([model])) as other,
+    ):
+        add = (
+            f"ollama-admin server add first {one.url}\nollama-admin server add second {other.url}\n"
+        )
+        code, out = await run_script(f"MODEL={MODEL}\n{add}{block}", tmp_path, {})
+    assert code == 0, out
+    for word in ("removed", "copied", "loaded", "unloaded"):
+        assert f" {word} " in out
 
 
 @pytest.mark.timeout(180)  # a dozen commands, one after the other

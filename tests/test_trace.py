@@ -129,6 +129,8 @@ def test_every_function_that_the_architecture_names_is_entered(traces: Traces) -
     entries += traces.of("pull", "alpha", "--on", "open", "-o", "json")
     entries += traces.of("diff", "gpu", "open", code=7)
     entries += traces.of("outdated", "--registry", "http://127.0.0.1:9", code=6)
+    entries += traces.of("ps", "open") + traces.of("show", "alpha")
+    entries += traces.of("unload", "alpha", "--on", "open")
     entries += traces.of("generate", "--explain", "-m", "alpha")
     entries += traces.of("generate", "-s", "gpu", "-m", "nothing", "hi", code=3)
     data = {"Question", "Route", "Terms", "Caller", "Patience", "Response", "RequestOptions"}

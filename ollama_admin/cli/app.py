@@ -33,12 +33,18 @@ COMMANDS = {
     "server": ("servers", "Add, list and change servers."),
     "discover": ("discover", "Read what servers hold into the database."),
     "models": ("models", "List the models that servers hold."),
+    "ps": ("ps", "Show what runs where, and how busy servers are."),
+    "show": ("show", "Show a model: what it is, and on which servers."),
     "pull": ("pulling", "Have servers pull a model, and compare their builds."),
     "diff": ("diff", "Show which models only one of two servers has, and whose builds differ."),
     "outdated": (
         "outdated",
         "Show which installed models their registries have newer builds of.",
     ),
+    "rm": ("rm", "Delete a model on servers."),
+    "cp": ("cp", "Give a model a second name on servers."),
+    "load": ("load", "Have servers load a model into memory."),
+    "unload": ("unload", "Have servers let go of a model in memory."),
     "generate": ("generate", "Answer a prompt from exactly the named model."),
     "chat": ("chat", "Talk with exactly the named model, and nobody else."),
     "embed": ("embed", "Print the vector of a text, by exactly the named model."),
@@ -62,7 +68,7 @@ COMMANDS = {
 ALIASES = {"ls": "models", "list": "models", "run": "generate"}
 # what to type instead of a command of `ollama` that has another name here
 OF_OLLAMA = {
-    "ps": "list servers and what they are doing with: ollama-admin server list",
+    "stop": "let go of a model in memory with: ollama-admin unload MODEL --on S",
 }
 
 

@@ -63,6 +63,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin models --sort size --limit 10",
         "ollama-admin models --by-model",
     ),
+    "ps": ("ollama-admin ps", "ollama-admin ps first --watch", "ollama-admin ps -o json"),
+    "show": ("ollama-admin show llama3.2:3b", "ollama-admin show llama3.2:3b --server first"),
     "pull": (
         "ollama-admin pull llama3.2:3b --on first",
         "ollama-admin pull llama3.2:3b --all --parallel 2",
@@ -74,6 +76,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin outdated llama3.2:3b 'qwen*' -o json",
         "ollama-admin outdated --registry http://mirror.lan:5000 --all",
     ),
+    "rm": ("ollama-admin rm llama3.2:3b --on first", "ollama-admin rm llama3.2:3b --all --yes"),
+    "cp": ("ollama-admin cp llama3.2:3b mine:1 --on first",),
+    "load": ("ollama-admin load llama3.2:3b --on first --keep-alive 1h",),
+    "unload": ("ollama-admin unload llama3.2:3b --all",),
     "generate": (
         'ollama-admin generate llama3.2:3b "Why is the sky blue?"',
         "ollama-admin generate -m llava:7b --image photo.png 'What is this?'",

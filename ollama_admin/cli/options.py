@@ -94,6 +94,15 @@ ServersArgument = Annotated[
         autocompletion=complete_server,
     ),
 ]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model's name.",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
+]
 OnOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -8,7 +8,7 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OnOption, OutputOption, complete_model
+from ollama_admin.cli.options import ModelArgument, OnOption, OutputOption
 from ollama_admin.cli.pull_sums import Event, PullLines, PullRecords, PullSums
 from ollama_admin.cli.results import end
 from ollama_admin.cli.target_options import TargetOptions, takes_targets
@@ -27,15 +27,7 @@ app = Commands()
 @takes_targets
 def pull(
     context: typer.Context,
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="The name, as the registry has it.",
-            show_default=False,
-            autocompletion=complete_model,
-        ),
-    ],
+    model: ModelArgument,
     on: OnOption = None,
     digest: Annotated[
         str | None,

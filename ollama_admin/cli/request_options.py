@@ -18,6 +18,7 @@ from ollama_admin.cli.options import complete_capability, complete_model, comple
 from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.images import KINDS, media_type
 from ollama_admin.domain.requests import DEFAULT_WAIT
+from ollama_admin.domain.times import keep_alive_of
 from ollama_admin.domain.values import Json
 from ollama_admin.errors import InvalidInput
 
@@ -222,7 +223,7 @@ class RequestOptions(
         fields["format"] = _format(self.format)
         fields["options"] = model_options(self.option or ())
         fields["think"] = self.think_or_level()
-        fields["keep_alive"] = _keep_alive(self.keep_alive)
+        fields["keep_alive"] = keep_alive_of(self.keep_alive)
         return fields
 
 
@@ -243,7 +244,7 @@ class EmbedOptions(_TermsOptions, _ModelOptions, _RouteOptions):
         """The keyword arguments of `Client.embed`."""
         fields = asdict(self)
         fields["options"] = model_options(fields.pop("option") or ())
-        fields["keep_alive"] = _keep_alive(self.keep_alive)
+        fields["keep_alive"] = keep_alive_of(self.keep_alive)
         return fields
 
 
@@ -257,7 +258,7 @@ class ChatOptions(_TermsOptions, _ModelOptions, _ThinkOptions, _SystemOptions, _
         del fields["think_level"]
         fields["options"] = model_options(fields.pop("option") or ())
         fields["think"] = self.think_or_level()
-        fields["keep_alive"] = _keep_alive(self.keep_alive)
+        fields["keep_alive"] = keep_alive_of(self.keep_alive)
         return fields
 
 
@@ -324,12 +325,3 @@ def _value(text: str) -> Json:
     if isinstance(value, float) and not math.isfinite(value):
         return text
     return value
-
-
-def _keep_alive(text: str | None) -> int | str | None:
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        return text

@@ -60,3 +60,15 @@ def point_in_time(text: str, now: datetime) -> datetime:
         f"{text[:100]!a} is neither a date or time nor an age",
         "write 2026-01-31, 2026-01-31T12:00Z, 90d, 24h or 30m",
     )
+
+
+def keep_alive_of(text: str | None) -> int | str | None:
+    """How long a model stays in memory, as it is typed: digits are seconds, anything else is a
+    duration that is checked where it is used.
+    """
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return text

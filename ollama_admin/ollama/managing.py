@@ -11,6 +11,7 @@ from ollama_admin.domain.servers import Target
 from ollama_admin.errors import (
     AdminError,
     ModelNotFound,
+    RequestRefused,
     ServerFull,
     ServerUnreachable,
     StreamInterrupted,
@@ -20,13 +21,15 @@ from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import json_body
 from ollama_admin.ollama.endpoint import JSON_HEADERS, Endpoint
 from ollama_admin.ollama.faults import reason_of, scrubbed, translated
-from ollama_admin.ollama.response import Patience, PieceTimer, lines, read_json
+from ollama_admin.ollama.response import Patience, PieceTimer, lines, read_json, read_whole
 from ollama_admin.rules.pulling import PullTally
 
 PULL = "/api/pull"
 QUIET = 3  # times as long as for a first byte: the digest of a large model takes that to be checked
 AGAIN = "pull it again: it goes on where it stopped"
 
+BRIEF = Patience(first_byte=60.0, idle=60.0)  # of what takes as long as a disk does
+_ONLY_VECTORS = "does not support generate"  # of a model that is for vectors alone
 _FULL = ("no space left on device", "not enough space on the disk", "disk quota exceeded")
 _UNKNOWN = "file does not exist"
 
@@ -55,6 +58,60 @@ async def pull(
         reason = reason_of(exc, target)
         raise _broken(target, model, tally, f"broke off the pull: {reason}") from exc
     raise _broken(target, model, tally, "ended the pull without a word of success")
+
+
+async def delete(endpoint: Endpoint, model: str) -> None:
+    """Delete a model at the server; what is loaded of it stays in memory. Raises ModelNotFound."""
+    await _done(endpoint, "DELETE", "/api/delete", {"model": model}, model, BRIEF)
+
+
+async def copy(endpoint: Endpoint, source: str, destination: str) -> None:
+    """Give a model a second name, whatever that stood for. Raises ModelNotFound."""
+    body = {"source": source, "destination": destination}
+    await _done(endpoint, "POST", "/api/copy", body, source, BRIEF)
+
+
+async def keep(endpoint: Endpoint, model: str, keep_alive: float | str | None) -> None:
+    """Have a model in memory for so long, without a prompt; 0 lets it go. None leaves the time to
+    the server. Raises ModelNotFound, RequestRefused and what else keeps it from being loaded.
+    """
+    body: dict[str, Any] = {"model": model, "stream": False}
+    if keep_alive is not None:
+        body["keep_alive"] = keep_alive
+    try:
+        await _done(endpoint, "POST", "/api/generate", body, model)
+    except RequestRefused as exc:
+        if _ONLY_VECTORS not in exc.message:
+            raise
+        await _done(endpoint, "POST", "/api/embed", body | {"input": []}, model)
+
+
+async def _done(
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: dict[str, Any],
+    model: str,
+    patience: Patience | None = None,
+) -> None:
+    """Make a call whose answer says nothing but that it was done."""
+    asking = endpoint.stream(
+        method, path, headers=JSON_HEADERS, body=json_body(body), patience=patience, model=model
+    )
+    async with asking as response:
+        answer = await read_whole(response, path)
+        with translated(endpoint.target, path):
+            _refuse_error(endpoint.target, path, answer.body)
+
+
+def _refuse_error(target: Target, path: str, body: bytes) -> None:
+    """Raise the error that an answer of 200 brings."""
+    if not body.strip():
+        return
+    document = read_json(body)
+    if isinstance(document, dict) and "error" in document:
+        text = scrubbed(wire.refusal(document).text, target)
+        raise UpstreamError(f"server {target.ref} failed at {path}", said=f": {text}")
 
 
 async def _records(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ollama_admin.domain.callers import Caller
 from ollama_admin.services.models import Models
@@ -16,16 +16,28 @@ from ollama_admin.services.targets import Targets
 
 if TYPE_CHECKING:
     from ollama_admin.domain.builds import RegistryResult, ServerDifference
+    from ollama_admin.domain.holdings import ChangeResult, Removal
     from ollama_admin.domain.pulls import Pull, PullProgress, PullReport, PullResult
+    from ollama_admin.domain.running import RunningResult
+    from ollama_admin.domain.shown import ShownModel
     from ollama_admin.services.audit import Audit
     from ollama_admin.services.discover import Discovery
+    from ollama_admin.services.holdings import Holdings
     from ollama_admin.services.pulls import Pulls
     from ollama_admin.services.servers import Connect
 
 
+class Where(TypedDict, total=False):
+    """Which servers are meant where none is named; see `Targets`."""
+
+    all: bool
+    capability: str | None
+    labels: Sequence[str]
+
+
 class Fleet:
-    """`servers` are names and ids; without them `all`, `capability` and `labels` say which servers
-    are meant, as `Targets` describes it.
+    """`servers` are names and ids; without them, `all`, `capability` and `labels` say which servers
+    are meant, as `Targets` describes it. What fails at one server is its result.
     """
 
     def __init__(self, resources: Resources, connect: Connect, caller: Caller) -> None:
@@ -33,26 +45,46 @@ class Fleet:
         self._connect = connect
         self._caller = caller
 
+    async def ps(
+        self,
+        servers: Sequence[int | str] = (),
+        *,
+        timeout: float | None = None,
+        **where: Unpack[Where],
+    ) -> list[RunningResult]:
+        """What servers (default: the active ones) have in memory, and how busy they are; see
+        `Running.list`.
+        """
+        from ollama_admin.services.running import Running
+
+        resources = self._resources
+        running = Running(resources.db, self._connect, resources.auth, self._caller.rights)
+        return await running.list(Targets(names=servers, **where), timeout)
+
+    async def show(self, model: str, server: int | str | None = None) -> ShownModel:
+        """What is known of a model, told by a server that has it; see `Shown.show`."""
+        from ollama_admin.services.shown import Shown
+
+        resources = self._resources
+        shown = Shown(resources.db, self._connect, resources.auth, self._caller.rights)
+        return await shown.show(model, server)
+
     async def pull(
         self,
         model: str,
         servers: Sequence[int | str] = (),
         *,
-        all: bool = False,
-        capability: str | None = None,
-        labels: Sequence[str] = (),
         digest: str | None = None,
         parallel: int | None = None,
         on_progress: Callable[[PullProgress], None] = lambda _: None,
         on_result: Callable[[PullResult], None] = lambda _: None,
+        **where: Unpack[Where],
     ) -> PullReport:
         """Have servers pull a model, and discover them. `digest`, or the beginning of it, is the
-        build that has to come; without it that is what the name is pinned to, if it is.
-
-        What fails at one server is its result. See `Pulls.run`.
+        build that has to come; without it that is what the name is pinned to, if it is. See
+        `Pulls.run`.
         """
-        targets = Targets(names=servers, all=all, capability=capability, labels=labels)
-        pulls = await self.pulls_of(model, targets, digest)
+        pulls = await self.pulls_of(model, servers, digest=digest, **where)
         return await self.pulls.run(
             pulls, parallel=parallel, on_progress=on_progress, on_result=on_result
         )
@@ -62,29 +94,32 @@ class Fleet:
         model: str,
         servers: Sequence[int | str] = (),
         *,
-        all: bool = False,
-        capability: str | None = None,
-        labels: Sequence[str] = (),
         digest: str | None = None,
         parallel: int | None = None,
         every: float = 0.5,
+        **where: Unpack[Where],
     ) -> AsyncGenerator[PullProgress | PullResult | PullReport, None]:
         """What `pull` does, as it comes: see `Pulls.stream`. Closing it stops asking."""
-        targets = Targets(names=servers, all=all, capability=capability, labels=labels)
-        pulls = await self.pulls_of(model, targets, digest)
+        pulls = await self.pulls_of(model, servers, digest=digest, **where)
         async with aclosing(self.pulls.stream(pulls, parallel=parallel, every=every)) as events:
             async for event in events:
                 yield event
 
     async def pulls_of(
-        self, model: str, targets: Targets, digest: str | None = None
+        self,
+        model: str,
+        servers: Sequence[int | str] = (),
+        *,
+        digest: str | None = None,
+        **where: Unpack[Where],
     ) -> Sequence[Pull]:
         """One pull for each of the servers that are meant. Raises InvalidInput where nothing says
         which, and ServerNotFound.
         """
         from ollama_admin.services.pulls import pulls_of
 
-        return await self._resources.db.read(pulls_of, model, targets, digest, self._caller.rights)
+        targets, rights = Targets(names=servers, **where), self._caller.rights
+        return await self._resources.db.read(pulls_of, model, targets, digest, rights)
 
     async def diff(self, left: int | str, right: int | str) -> ServerDifference:
         """What two servers hold that differs; see `Differences.between`."""
@@ -108,6 +143,54 @@ class Fleet:
 
         resources = self._resources
         return Pulls(resources.db, self._connect, resources.auth, self._discovery, self._audit)
+
+    async def removal(
+        self, model: str, servers: Sequence[int | str] = (), **where: Unpack[Where]
+    ) -> Removal:
+        """What `remove` would be about, and what it would break; nobody is asked."""
+        return await self._holdings.removal(model, Targets(names=servers, **where))
+
+    async def remove(
+        self, model: str, servers: Sequence[int | str] = (), **where: Unpack[Where]
+    ) -> list[ChangeResult]:
+        """Delete a model at servers, without a question; see `Holdings.remove`."""
+        return await self._holdings.remove(model, Targets(names=servers, **where))
+
+    async def copy(
+        self,
+        source: str,
+        destination: str,
+        servers: Sequence[int | str] = (),
+        **where: Unpack[Where],
+    ) -> list[ChangeResult]:
+        """Give a model a second name at servers; see `Holdings.copy`."""
+        return await self._holdings.copy(source, destination, Targets(names=servers, **where))
+
+    async def load(
+        self,
+        model: str,
+        servers: Sequence[int | str] = (),
+        *,
+        keep_alive: float | str | None = None,
+        **where: Unpack[Where],
+    ) -> list[ChangeResult]:
+        """Have a model in memory at servers; see `Holdings.load`."""
+        return await self._holdings.load(model, Targets(names=servers, **where), keep_alive)
+
+    async def unload(
+        self, model: str, servers: Sequence[int | str] = (), **where: Unpack[Where]
+    ) -> list[ChangeResult]:
+        """Let go of a model in memory at servers; see `Holdings.unload`."""
+        return await self._holdings.unload(model, Targets(names=servers, **where))
+
+    @property
+    def _holdings(self) -> Holdings:
+        from ollama_admin.services.holdings import Holdings
+
+        resources, rights = self._resources, self._caller.rights
+        return Holdings(
+            resources.db, self._connect, resources.auth, self._discovery, self._audit, rights
+        )
 
     @property
     def _discovery(self) -> Discovery:

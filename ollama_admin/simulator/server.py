@@ -247,7 +247,7 @@ class SimulatedServer(SocketServer):
         identity, model = self._resolve(name)
         num_ctx = min(self.context, model.context_length)
         answer = embedded(path, identity.name, body, num_ctx)
-        self._load(name, model, num_ctx)
+        self._load(name, model, num_ctx, body.get("keep_alive"))
         content_type = PLAIN_JSON if path.startswith("/v1/") else JSON
         await _send(connection, request, Reply(body=answer, content_type=content_type))
 

@@ -94,3 +94,15 @@ def sweep(connection: Connection) -> None:
     over = select(*key).where(~clock.is_live(waiting)).limit(SWEPT)
     over = over.with_for_update(skip_locked=True)
     connection.execute(delete(waiting).where(tuple_(*key).in_(over)), moment(connection))
+
+
+def counts(connection: Connection) -> dict[int, int]:
+    """How many requests of all holders wait at each server; none for a server without any."""
+    clock = CLOCKS[connection.dialect.name]
+    query = (
+        select(waiting.c.server_id, func.sum(waiting.c.count))
+        .where(clock.is_live(waiting))
+        .group_by(waiting.c.server_id)
+    )
+    rows = connection.execute(query, moment(connection))
+    return {server_id: int(count) for server_id, count in rows}

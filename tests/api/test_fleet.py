@@ -111,3 +111,76 @@ def test_key_pulls_what_it_may_where_it_may(sqlite_api: Service, fakes: Serve) -
         "POST", PULL, {"model": "alpha", "all": True}, headers={"Authorization": f"Bearer {reader}"}
     )
     assert answer.status_code == 403
+
+
+def fleet(service: Service, fakes: Serve) -> None:
+    register(service, fakes(ALPHA), fakes(NEW_ALPHA), fakes("beta"))
+
+
+def outcome(service: Service, verb: str, **body: Any) -> list[tuple[str, str, str | None]]:
+    answer = service.ask("POST", f"/api/fleet/{verb}", body)
+    assert answer.status_code == 200, answer.text
+    return [
+        (row["server"]["name"], row["change"], row["error"] and row["error"]["code"])
+        for row in answer.json()["results"]
+    ]
+
+
+def test_models_are_loaded_listed_and_unloaded(api: Service, fakes: Serve) -> None:
+    fleet(api, fakes)
+    assert outcome(api, "load", model="alpha", servers=["one", 3], keep_alive="1h") == [
+        ("one", "loaded", None),
+        ("three", "failed", "model_not_found"),
+    ]
+    running = api.ask("GET", "/api/fleet/ps?server=one&server=2").json()
+    assert running["failed"] == 0
+    assert [[model["name"] for model in row["models"]] for row in running["results"]] == [
+        ["alpha:latest"],
+        [],
+    ]
+    assert outcome(api, "unload", model="alpha", all=True) == [
+        ("one", "unloaded", None),
+        ("two", "not loaded", None),
+        ("three", "not there", None),
+    ]
+
+
+def test_model_is_shown_copied_and_removed(api: Service, fakes: Serve) -> None:
+    fleet(api, fakes)
+    shown = api.ask("GET", "/api/fleet/show", params={"model": "alpha", "server": "two"}).json()
+    assert (shown["server"]["name"], shown["digest"]) == ("two", NEW_ALPHA.digest)
+    assert [holder["server"]["name"] for holder in shown["holders"]] == ["one", "two"]
+    copied = outcome(api, "copy", source="alpha", destination="me/a:1", servers=["one"])
+    assert copied == [("one", "copied", None)]
+    assert outcome(api, "remove", model="alpha", servers=["one"]) == [("one", "removed", None)]
+    names = {model["name"] for model in api.ask("GET", "/api/servers/1/models").json()}
+    assert names == {"me/a:1"}
+    missing = api.ask("GET", "/api/fleet/show?model=gamma")
+    assert refused(missing) == (404, "model_not_found")
+    actions = [row["action"] for row in api.ask("GET", "/api/audit?action=model").json()]
+    assert actions == ["model.delete", "model.copy"]
+
+
+@pytest.mark.parametrize("verb", ["remove", "load", "unload"])
+def test_change_names_its_servers(sqlite_api: Service, verb: str) -> None:
+    answer = sqlite_api.ask("POST", f"/api/fleet/{verb}", {"model": "alpha"})
+    assert refused(answer) == (422, "invalid_input")
+
+
+def test_key_reads_what_it_may_and_changes_nothing_without_the_right(
+    sqlite_api: Service, fakes: Serve
+) -> None:
+    fleet(sqlite_api, fakes)
+    made = {"name": "r", "can": ["read"], "models": ["alpha"], "servers": ["two"]}
+    key = sqlite_api.ask("POST", "/api/keys", made).json()["key"]
+    own = {"Authorization": f"Bearer {key}"}
+    running = sqlite_api.ask("GET", "/api/fleet/ps", headers=own).json()
+    assert [row["server"]["name"] for row in running["results"]] == ["two"]
+    shown = sqlite_api.ask("GET", "/api/fleet/show?model=alpha", headers=own).json()
+    assert [holder["server"]["name"] for holder in shown["holders"]] == ["two"]
+    for path in ("/api/fleet/ps?server=one", "/api/fleet/show?model=beta"):
+        assert sqlite_api.ask("GET", path, headers=own).status_code == 404
+    body = {"model": "alpha", "servers": ["two"]}
+    for verb in ("remove", "load", "unload"):
+        answer = sqlite_api.ask("POST", f"/api/fleet/{verb}", body, headers=own)
+        assert answer.status_code == 403

@@ -422,7 +422,7 @@ def test_a_command_of_a_group_alone_is_told_where_it_is(sqlite_cli: Cli) -> None
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("ps", "list servers and what they are doing with: ollama-admin server list"),
+        ("stop", "let go of a model in memory with: ollama-admin unload MODEL --on S"),
     ],
 )
 def test_a_command_of_ollama_is_told_what_to_type_here(

@@ -1,0 +1,43 @@
+"""`ollama-admin cp`"""
+
+from typing import Annotated
+
+import typer
+
+from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
+from ollama_admin.cli.options import OnOption, OutputOption, complete_model
+from ollama_admin.cli.results import end_with_results
+from ollama_admin.cli.target_options import TargetOptions, takes_targets
+from ollama_admin.cli.views.holdings import print_changes
+
+app = Commands()
+
+
+@app.command("cp")
+@takes_targets
+def cp(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="The model.",
+            show_default=False,
+            autocompletion=complete_model,
+        ),
+    ],
+    destination: Annotated[
+        str, typer.Argument(metavar="DST", help="Its second name.", show_default=False)
+    ],
+    on: OnOption = None,
+    output: OutputOption = None,
+    *,
+    chosen: TargetOptions,
+) -> None:
+    """Give a model a second name on servers. A name that stands for another build is refused."""
+    shell = shell_of(context, output)
+    asked = chosen.arguments(on)
+    results = shell.run(lambda client: client.fleet.copy(source, destination, **asked))
+    is_one_named = on is not None and len(on) == 1
+    end_with_results(shell, results, print_changes, is_one_named=is_one_named)

@@ -1,0 +1,34 @@
+"""`ollama-admin show`"""
+
+from typing import Annotated
+
+import typer
+
+from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.help import Commands
+from ollama_admin.cli.options import ModelArgument, OutputOption, complete_server
+from ollama_admin.cli.views.shown import print_shown
+
+app = Commands()
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    model: ModelArgument,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "-s",
+            "--server",
+            metavar="S",
+            help="The server that tells of it; by default the first one that has it.",
+            show_default=False,
+            autocompletion=complete_server,
+        ),
+    ] = None,
+    output: OutputOption = None,
+) -> None:
+    """Show a model: what it is and can do, and on which servers, which builds, and where loaded."""
+    shell = shell_of(context, output)
+    shell.show(shell.run(lambda client: client.fleet.show(model, server)), print_shown)
