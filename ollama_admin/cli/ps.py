@@ -11,7 +11,7 @@ from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, ServersArgument
 from ollama_admin.cli.results import end_with_results
 from ollama_admin.cli.target_options import TargetOptions, takes_targets
-from ollama_admin.cli.views.running import print_running
+from ollama_admin.cli.views.running import print_running, print_screen
 from ollama_admin.documents import results as results_document
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = Commands()
 
 EVERY = 2.0  # seconds between two looks
+KEPT_FREE = 2  # lines of a screen: the headings, and the cursor's
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -59,6 +60,9 @@ async def _watched(shell: Shell, client: "Client", asked: dict[str, Any]) -> Non
         else:
             if clears:
                 output.stdout.write(CLEAR)
-            print_running(output, results)
+                lines = os.get_terminal_size(output.stdout.fileno()).lines
+                print_screen(output, results, max(1, lines - KEPT_FREE))
+            else:
+                print_running(output, results)
             output.stdout.flush()
         await asyncio.sleep(EVERY)

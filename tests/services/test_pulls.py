@@ -353,6 +353,37 @@ async def test_stream_tells_progress_results_and_the_report(client: Client, flee
     assert set(events[-1].results) == set(results)
 
 
+async def test_twenty_servers_at_once_add_up_to_what_they_sent(
+    client: Client, fleet: Fleet
+) -> None:
+    """One of them dies on the way, and one has a part of it from before."""
+    fakes = await fleet(20)
+    for fake in fakes:
+        fake.registry.pieces = 30
+
+    async def die(layer: Layer, completed: int) -> None:
+        if completed >= layer.size / 2:
+            raise PullFailedError("connection reset by peer")
+
+    fakes[3].registry.before_piece = fakes[4].registry.before_piece = die
+    pulls = await asked(client)
+    await client.fleet.pulls.run(pulls[4:5])
+    fakes[4].registry.before_piece = None
+    before = fakes[4].registry.received
+    latest: dict[tuple[int | None, str], PullProgress] = {}
+    async for event in client.fleet.pulls.stream(pulls, every=0):
+        if isinstance(event, PullProgress):
+            assert event.completed >= latest.get(event.key, event).completed
+            latest[event.key] = event
+        elif isinstance(event, PullReport):
+            report = event
+    assert kinds(report) == [None] * 3 + [UpstreamError] + [None] * 16
+    received = sum(result.received for result in report.results)
+    assert received == sum(fake.registry.received for fake in fakes) - before
+    assert all(result.completed == result.total == 10_000 for result in report.results[4:])
+    assert len(report.builds[0].servers) == 19
+
+
 async def test_reader_who_is_slow_gets_the_latest_of_each_server(
     client: Client, fleet: Fleet
 ) -> None:

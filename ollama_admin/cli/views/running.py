@@ -29,6 +29,19 @@ def print_running(output: Output, results: "Sequence[RunningResult]") -> None:
     note_errors(output, results)
 
 
+def print_screen(output: Output, results: "Sequence[RunningResult]", most: int) -> None:
+    """Print as many lines as a screen takes, `most`; servers at rest are left out first."""
+    rows = [row for result in results for row in _rows(result)]
+    if len(rows) > most:
+        most -= 1
+        busy = [result for result in results if result.models or result.error or result.in_flight]
+        rows = [row for result in busy for row in _rows(result)]
+        rows += [row for result in results if result not in busy for row in _rows(result)]
+    print_table(output, HEADINGS, rows[:most], MORE)
+    if len(rows) > most:
+        output.sentence(f"and {len(rows) - most} more lines")
+
+
 def _rows(result: "RunningResult") -> Iterator[Cells]:
     used, waiting = f"{result.in_flight}/{result.max_concurrent}", text_of(result.waiting or None)
     if result.models:
