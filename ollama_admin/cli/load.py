@@ -29,9 +29,9 @@ def load(
     *,
     chosen: TargetOptions,
 ) -> None:
-    """Have servers load a model into memory, so that the first answer does not wait for it.
+    """Have servers load a model into memory.
 
-    No prompt is sent, and nothing is pulled.
+    So the first answer does not wait for it. No prompt is sent, and nothing is pulled.
     """
     shell = shell_of(context, output)
     asked = chosen.arguments(on) | {"keep_alive": keep_alive_of(keep_alive)}

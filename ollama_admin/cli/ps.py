@@ -36,7 +36,7 @@ def ps(
     *,
     chosen: TargetOptions,
 ) -> None:
-    """Show what runs where: the models that servers have in memory, and how busy the servers are.
+    """Show what runs where, and how busy servers are.
 
     Without S, of all active servers. USED is how many of a server's slots our requests hold.
     """

@@ -44,7 +44,7 @@ def pull(
     *,
     chosen: TargetOptions,
 ) -> None:
-    """Have servers pull a model, and compare the builds that they have then.
+    """Have servers pull a model, and compare their builds.
 
     Ctrl-C stops asking; the same command goes on where it stopped. A server that has the demanded
     build already pulls nothing. Exit code 7: something failed, or the builds differ.

@@ -29,6 +29,10 @@ def show(
     ] = None,
     output: OutputOption = None,
 ) -> None:
-    """Show a model: what it is and can do, and on which servers, which builds, and where loaded."""
+    """Show a model: what it is, and on which servers.
+
+    Beside what it can do, its template, options and licence: which servers hold which build, and
+    where it is in memory.
+    """
     shell = shell_of(context, output)
     shell.show(shell.run(lambda client: client.fleet.show(model, server)), print_shown)
