@@ -131,6 +131,7 @@ class Dispatch:
         if request.terms.timeout is not None:
             deadline = Deadline.after(request.terms.timeout)
         trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
+        self._recorder.begun(trail)
         outcome: str | None = "error"
         try:
             accepted = await self._first_answer(trail, carrier, plan)
@@ -146,6 +147,7 @@ class Dispatch:
             outcome = "cancelled"
             raise
         finally:
+            self._recorder.ended(trail)
             if outcome is not None:
                 self._record(trail, outcome)
         return accepted

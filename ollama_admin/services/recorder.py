@@ -1,10 +1,11 @@
 """Writes receipts behind the answers: nobody waits for them, and none of them fails an answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
+from ollama_admin.services.trail import Trail
 from ollama_admin.store import receipts as store
 from ollama_admin.store.database import Database
 
@@ -24,6 +25,20 @@ class Recorder:
         self._dropped = 0
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
+        self._running: dict[int, Trail] = {}
+
+    @property
+    def running(self) -> Collection[Trail]:
+        """The requests on their way."""
+        return self._running.values()
+
+    def begun(self, trail: Trail) -> None:
+        """Hear of a request, which stays among those that run until it has `ended`."""
+        self._running[id(trail)] = trail
+
+    def ended(self, trail: Trail) -> None:
+        """Hear that a request is over, whether it leaves a receipt or not."""
+        del self._running[id(trail)]
 
     def record(self, receipt: Receipt) -> None:
         """Have a receipt written soon, by a task of its own. Never waits and never raises."""
