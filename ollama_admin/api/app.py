@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 import ollama_admin
 from ollama_admin.api import (
+    activity,
     answers,
     audit,
     builds,
@@ -56,8 +57,8 @@ def create_app(
     app.state.limits = limits
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
-    nouns = (servers, models, builds, fleet, keys, answers, receipts, usage, audit, routing, health)
-    for noun in nouns:
+    nouns = [servers, models, builds, fleet, activity, keys, answers, receipts, usage, audit]
+    for noun in nouns + [routing, health]:
         app.include_router(noun.router)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

@@ -36,6 +36,7 @@ COMMANDS = {
     "ps": ("ps", "Show what runs where, and how busy servers are."),
     "show": ("show", "Show a model: what it is, and on which servers."),
     "pull": ("pulling", "Have servers pull a model, and compare their builds."),
+    "top": ("top", "Watch what servers are doing: health, load, speed, models in memory."),
     "diff": ("diff", "Show which models only one of two servers has, and whose builds differ."),
     "outdated": (
         "outdated",

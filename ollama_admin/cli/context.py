@@ -179,6 +179,17 @@ class Shell:
 
         return PullScreen(self.output, sums)
 
+    def run_top(
+        self, read: Callable[["Client"], Awaitable[Any]], sort: str, *, reverse: bool, every: float
+    ) -> None:
+        """Show on a full screen what `read` tells, every so many seconds, until a person has
+        enough.
+        """
+        from ollama_admin.cli.top_screen import TopScreen, run_screen
+
+        screen = TopScreen(sort, reverse=reverse)
+        self.run(lambda client: run_screen(self.output, screen, lambda: read(client), every))
+
     def serve(self, log: Callable[[str], None], **options: Any) -> None:
         """Serve until a signal ends it, as `Service` says; InvalidInput without the packages of the
         extra `server`.

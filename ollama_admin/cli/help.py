@@ -70,6 +70,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin pull llama3.2:3b --all --parallel 2",
         "ollama-admin pull llama3.2:3b --on first --on second --digest a80c4f17acd5",
     ),
+    "top": (
+        "ollama-admin top",
+        "ollama-admin top --once --sort used",
+        "ollama-admin top --url http://127.0.0.1:8421",
+    ),
     "diff": ("ollama-admin diff first second", "ollama-admin diff first second -o json"),
     "outdated": (
         "ollama-admin outdated",

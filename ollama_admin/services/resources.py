@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
     from ollama_admin.ollama.http import HTTP, Times
     from ollama_admin.ollama.raw_http import RawHTTP
+    from ollama_admin.services.activity import Activity
     from ollama_admin.services.health import HealthBook
     from ollama_admin.services.key_limits import KeyLimits
     from ollama_admin.services.keyring import KeyRing
@@ -46,6 +47,7 @@ _CLOSED = [
     "raw_http",
     "lists",
     "loads",
+    "activity",
 ]
 
 
@@ -162,6 +164,12 @@ class Resources:
         from ollama_admin.services.health import HealthBook
 
         return HealthBook(self.db, self._note)
+
+    @cached_property
+    def activity(self) -> Activity:
+        from ollama_admin.services.activity import Activity
+
+        return Activity(self.db, self._to_read_loads, self.auth, lambda: self.recorder.running)
 
     def _to_read_loads(self, target: Target, timeout: float | None) -> Endpoint:
         """The way to a registered server, at an address that every caller may reach."""

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from ollama_admin.domain.callers import Caller
+from ollama_admin.domain.callers import Caller, Way
 from ollama_admin.services.models import Models
 from ollama_admin.services.resources import Resources
 from ollama_admin.services.targets import Targets
 
 if TYPE_CHECKING:
+    from ollama_admin.domain.activity import FleetActivity
     from ollama_admin.domain.builds import RegistryResult, ServerDifference
     from ollama_admin.domain.holdings import ChangeResult, Removal
     from ollama_admin.domain.pulls import Pull, PullProgress, PullReport, PullResult
     from ollama_admin.domain.running import RunningResult
+    from ollama_admin.domain.secret import Secret
     from ollama_admin.domain.shown import ShownModel
     from ollama_admin.services.audit import Audit
     from ollama_admin.services.discover import Discovery
@@ -135,6 +137,19 @@ class Fleet:
 
         outdated = Outdated(self._models, self._connect, self._caller.rights)
         return await outdated.run(models, registry=registry, all=all)
+
+    async def activity(self, *, wait: bool = True) -> FleetActivity:
+        """What the fleet is doing now; see `Activity.snapshot`."""
+        with_requests = self._caller.way is not Way.CLI
+        return await self._resources.activity.snapshot(
+            self._caller.rights, wait=wait, with_requests=with_requests
+        )
+
+    async def activity_at(self, url: str, token: Secret) -> dict[str, Any]:
+        """What `activity` tells in the process that serves at a URL, as its JSON."""
+        from ollama_admin.services.remote_activity import activity_at
+
+        return await activity_at(self._connect, url, token)
 
     @property
     def pulls(self) -> Pulls:

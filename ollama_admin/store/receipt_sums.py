@@ -1,6 +1,7 @@
 """Receipts added up in SQL, so that no row of them need be read."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -92,6 +93,16 @@ def usage(connection: Connection, wanted: Wanted) -> list[Usage]:
         return [_usage(row) for row in connection.execute(query)]
     except readers.UNREADABLE as exc:
         raise _unreadable() from exc
+
+
+def tokens_since(connection: Connection, since: datetime) -> dict[int, int]:
+    """The tokens of answers that ended since then, by the id of their server."""
+    query = (
+        select(receipts.c.server_id, _sum(receipts.c.output_tokens))
+        .where(receipts.c.created_at >= since, receipts.c.server_id.is_not(None))
+        .group_by(receipts.c.server_id)
+    )
+    return {server_id: int(tokens) for server_id, tokens in connection.execute(query)}
 
 
 def _unreadable() -> DatabaseUnavailable:

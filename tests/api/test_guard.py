@@ -39,6 +39,7 @@ NEEDS_DATABASE = [
     ("GET", "/api/fleet/ps"),
     ("GET", "/api/fleet/show"),
     ("POST", "/api/fleet/pull"),
+    ("GET", "/api/fleet/activity"),
     ("GET", "/api/fleet/diff"),
     ("POST", "/api/fleet/outdated"),
     ("POST", "/api/fleet/remove"),
