@@ -41,6 +41,20 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("pin", "set"): [["alpha"], ["alpha", "--server", "one", "-o", "json"], ["missing"]],
     ("pin", "list"): [[], ["-o", "json"]],
     ("pin", "remove"): [["alpha"]],
+    ("server", "drain"): [["one", "--timeout", "1"]],
+    ("server", "resume"): [["one"]],
+    ("ps",): [[], ["one", "-o", "json"]],
+    ("top",): [["--once"]],
+    ("show",): [["alpha"], ["missing"]],
+    ("diff",): [["one", "one"]],
+    ("outdated",): [["alpha", "--registry", "FAKE"]],
+    ("pull",): [["alpha", "--on", "one"], ["missing", "--on", "one"]],
+    ("load",): [["alpha", "--on", "one"]],
+    ("unload",): [["alpha", "--on", "one"]],
+    ("cp",): [["alpha", "gamma", "--on", "one"]],
+    ("rm",): [["missing", "--on", "one", "--yes"]],
+    ("embed",): [["a text", "-m", "alpha"]],
+    ("chat",): [["-m", "alpha"]],
     ("key", "add"): [["team"]],
     ("key", "list"): [[]],
     ("key", "show"): [["1"]],
@@ -185,7 +199,7 @@ def _timeless(text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
     text = re.sub(r"just now|\d+ seconds? ago", "AGE", text)
     text = re.sub(r"TIME +", "TIME ", text)  # the column is as wide as its longest time
-    return re.sub(r'\d+ ms *|"ms": \d+', "MS ", text)
+    return re.sub(r'\d+ ms *|[\d.]+ s\b *|"ms": \d+', "MS ", text)
 
 
 def test_every_command_is_tried() -> None:

@@ -33,6 +33,8 @@ NEEDS_DATABASE = [
     ("DELETE", "/api/servers/1"),
     ("POST", "/api/servers/1/check"),
     ("POST", "/api/servers/1/discover"),
+    ("POST", "/api/servers/1/drain"),
+    ("POST", "/api/servers/1/resume"),
     ("POST", "/api/discover"),
     ("GET", "/api/servers/1/models"),
     ("GET", "/api/models"),

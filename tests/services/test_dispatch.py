@@ -55,6 +55,7 @@ class Passage:
     started: float
     size: int = 0
     is_begun: bool = False
+    truncated: bool | None = None
     is_remote: bool = False
     is_estimated: bool = False
     truncated: bool | None = None
