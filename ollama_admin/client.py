@@ -252,10 +252,10 @@ class Client:
 
         Keyword arguments are the fields of `Question`, `Route` and `Terms` in `domain/requests.py`.
         """
-        async with self.stream(**asked) as stream:
-            async for _ in stream:
-                pass
-            return stream.reply
+        from ollama_admin.domain.requests import GenerateRequest
+        from ollama_admin.services.generate import Generation
+
+        return await Generation(self._dispatch()).whole(GenerateRequest(**asked), self._caller)
 
     @takes_a_request
     def stream(self, **asked: Any) -> Stream:

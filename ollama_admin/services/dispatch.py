@@ -6,7 +6,7 @@ came of it, pass the request on to the next one that holds the same build.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -33,11 +33,12 @@ from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.selection import Plan, Selection
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.slots import Slots
-from ollama_admin.services.trail import FOR_EVER, Carried, Deadline, Trail, passes_on
+from ollama_admin.services.trail import FOR_EVER, Carried, Deadline, Trail, never, passes_on
 
 if TYPE_CHECKING:
     from ollama_admin.ollama.endpoint import Endpoint
 
+T = TypeVar("T")
 A = TypeVar("A", bound="Carried")
 
 
@@ -131,7 +132,7 @@ class Dispatch:
         if request.terms.timeout is not None:
             deadline = Deadline.after(request.terms.timeout)
         trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
-        self._recorder.begun(trail)
+        self._recorder.running[id(trail)] = trail
         outcome: str | None = "error"
         try:
             accepted = await self._first_answer(trail, carrier, plan)
@@ -147,7 +148,7 @@ class Dispatch:
             outcome = "cancelled"
             raise
         finally:
-            self._recorder.ended(trail)
+            del self._recorder.running[id(trail)]
             if outcome is not None:
                 self._record(trail, outcome)
         return accepted
@@ -171,7 +172,7 @@ class Dispatch:
         """The answer of the first candidate that takes the request on, and then of no other."""
         candidates = await self._candidates(trail, carrier, plan)
         while True:
-            candidate, lease = await trail.in_time(self._slot(trail.request, candidates))
+            candidate, lease = await _in_time(trail, self._slot(trail.request, candidates))
             began = time.monotonic()
             try:
                 with self._running(candidate, candidates):
@@ -197,7 +198,7 @@ class Dispatch:
         """Who may be asked, best first; raises the refusal where nobody may."""
         is_old = plan is not None
         if plan is None:
-            plan = await trail.in_time(self._selection.plan(trail.request, trail.asking))
+            plan = await _in_time(trail, self._selection.plan(trail.request, trail.asking))
         if trail.request.caller.detail is not None:
             for line in plan.lines():
                 trail.request.caller.detail(line)
@@ -257,7 +258,8 @@ class Dispatch:
         self, request: Request, candidates: list[Candidate]
     ) -> tuple[Candidate, Lease | None]:
         """The first candidate that has room, and its slot; a dynamic server has no known limit."""
-        candidates = self._loads.health.first(candidates, request.terms.wait)
+        if len(candidates) > 1:
+            candidates = self._loads.health.first(candidates, request.terms.wait)
         servers = [candidate.server for candidate in candidates if candidate.server is not None]
         if not servers:
             return candidates[0], None
@@ -271,6 +273,8 @@ class Dispatch:
             even_inactive=caller.rights.inactive_by_url and request.route.server_url is not None,
             note=caller.note,
         )
+        if len(candidates) == 1:
+            return candidates[0], lease
         number = [server.id for server in servers].index(lease.server.id)
         return candidates[number], lease
 
@@ -281,7 +285,7 @@ class Dispatch:
             attempt = self._begin(trail, candidate, lease, carrier)
             await self._look(trail, carrier, attempt)
             carrying = carrier.carry(candidate, attempt.endpoint, attempt.answer)
-            await trail.deadline.keep(carrying, trail.has_begun)
+            await _in_time(trail, carrying, trail.has_begun)
             stats = trail.stats = attempt.answer.stats(time.monotonic())
         return await self._accept(trail, carrier, attempt, stats)
 
@@ -303,7 +307,7 @@ class Dispatch:
         if doubt is not None:
             trail.request.caller.note(doubt)
         with suppress(UpstreamError):  # the answer is whole
-            await trail.in_time(carrier.examine(candidate, attempt.endpoint, attempt.answer))
+            await _in_time(trail, carrier.examine(candidate, attempt.endpoint, attempt.answer))
         return self._accepted(trail, attempt, judgement, stats)
 
     @staticmethod
@@ -319,7 +323,8 @@ class Dispatch:
     async def _look(self, trail: Trail, carrier: Carrier[A], attempt: Try[A]) -> None:
         """The last look before something is sent: is it the build, is the slot ours still."""
         candidate, terms = attempt.candidate, trail.request.terms
-        attempt.before = await trail.in_time(
+        attempt.before = await _in_time(
+            trail,
             proof.before_sending(
                 candidate,
                 terms,
@@ -340,10 +345,17 @@ class Dispatch:
         """The digest step: what the server lists right after the last token."""
         looking = self._lists.now(attempt.candidate.target.ref, attempt.endpoint)
         try:
-            listing = await trail.in_time(looking)
+            listing = await _in_time(trail, looking)
         except UpstreamError:
             return Judgement(proof=Proof.UNREAD)
         return _judgement(attempt, listing)
+
+
+async def _in_time(trail: Trail, work: Awaitable[T], has_begun: Callable[[], bool] = never) -> T:
+    """Await `work` within the time that the request has."""
+    if trail.deadline.time is None:
+        return await work
+    return await trail.deadline.keep(work, has_begun)
 
 
 def _without_list(trail: Trail, carrier: Carrier[A], attempt: Try[A]) -> Judgement | None:

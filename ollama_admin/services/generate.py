@@ -28,6 +28,12 @@ class Generation:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
 
+    async def whole(self, asked: GenerateRequest, caller: Caller) -> Reply:
+        """The reply alone, for whoever does not read the pieces."""
+        request, question = await _prepared(asked, caller)
+        carrier = _Generating(question, request, None, None)
+        return carrier.reply(await self._dispatch.run(request, carrier))
+
     async def run(
         self,
         asked: GenerateRequest,
@@ -42,15 +48,8 @@ class Generation:
         added, an empty prompt loads the model, and every record is a piece but for the last one.
         Closing the generator ends the work upstream.
         """
-        # its images are decoded: tens of megabytes, and not on the loop
-        needs_content = path is None
-        request = await asyncio.to_thread(checked, asked, caller, needs_content=needs_content)
+        request, question = await _prepared(asked, caller, needs_content=path is None)
         request = replace(request, affinity=affinity, id=request_id)
-        question = asked.question()
-        if not asked.allow_truncate:
-            question = question.uncut()
-        if question.options:
-            name_unknown_options(question.options, caller)
         handover = Handover[Piece]()
         carrier = _Generating(question, request, path, handover.give)
         asking = asyncio.get_running_loop().create_task(self._dispatch.run(request, carrier))
@@ -66,7 +65,7 @@ class _Generating(Carrier[Answer]):
         question: Question,
         request: Request,
         path: str | None,
-        give: Callable[[Piece], Awaitable[None]],
+        give: Callable[[Piece], Awaitable[None]] | None,
     ) -> None:
         self._give = give
         self._question = question
@@ -98,7 +97,8 @@ class _Generating(Carrier[Answer]):
                 piece = answer.take(record, time.monotonic())
                 if piece is not None:
                     answer.is_begun = True
-                    await self._give(piece)
+                    if self._give is not None:
+                        await self._give(piece)
                 if answer.done:
                     break
         answer.require_end()
@@ -128,6 +128,19 @@ class _Generating(Carrier[Answer]):
             tool_calls=tuple(answer.tool_calls),
             record=answer.record,
         )
+
+
+async def _prepared(
+    asked: GenerateRequest, caller: Caller, *, needs_content: bool = True
+) -> tuple[Request, Question]:
+    # its images are decoded: tens of megabytes, and not on the loop
+    request = await asyncio.to_thread(checked, asked, caller, needs_content=needs_content)
+    question = asked.question()
+    if not asked.allow_truncate:
+        question = question.uncut()
+    if question.options:
+        name_unknown_options(question.options, caller)
+    return request, question
 
 
 def name_unknown_options(options: Mapping[str, Json], caller: Caller) -> None:

@@ -76,8 +76,6 @@ class HealthBook:
         unless there are no others, or the request will not `wait` for the others. One that has
         failed, and whose time is over, is asked if it comes first, and by this request alone.
         """
-        if len(candidates) < 2:
-            return list(candidates)
         well: list[Candidate] = []
         others: list[Candidate] = []
         for candidate in candidates:
@@ -136,8 +134,8 @@ class HealthBook:
             known = self._known[server.id] = _Known(server, health, _written(health))
         elif known.row is not server:
             known.row = server
-            read = Health.of(server)
-            if _is_later(read, known.health):
+            if _is_later(server.status_at, known.health.at):
+                read = Health.of(server)
                 known.health, known.written, known.tried_until = read, _written(read), None
         return known
 
@@ -165,10 +163,10 @@ class HealthBook:
             self._writer = None
 
 
-def _is_later(read: Health, known: Health) -> bool:
-    if read.at is None:  # nothing is known of it since it was changed
-        return known.at is None
-    return known.at is None or read.at > known.at
+def _is_later(read: datetime | None, known: datetime | None) -> bool:
+    if read is None:  # nothing is known of it since it was changed
+        return known is None
+    return known is None or read > known
 
 
 def _written(health: Health) -> datetime | None:

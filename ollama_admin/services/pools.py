@@ -88,11 +88,6 @@ class Pool:
         self.running += 1
         return held.lease
 
-    def ended(self, held: Held) -> None:
-        """The request that ran under it has ended."""
-        held.lease = None
-        self.running -= 1
-
     def hand_on(self, held: Held) -> bool:
         """Give a slot to the request whose turn it is; False when nobody takes it."""
         while self.queue:

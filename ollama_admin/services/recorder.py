@@ -1,7 +1,7 @@
 """Writes receipts behind the answers: nobody waits for them, and none of them fails an answer."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
@@ -25,20 +25,7 @@ class Recorder:
         self._dropped = 0
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
-        self._running: dict[int, Trail] = {}
-
-    @property
-    def running(self) -> Collection[Trail]:
-        """The requests on their way."""
-        return self._running.values()
-
-    def begun(self, trail: Trail) -> None:
-        """Hear of a request, which stays among those that run until it has `ended`."""
-        self._running[id(trail)] = trail
-
-    def ended(self, trail: Trail) -> None:
-        """Hear that a request is over, whether it leaves a receipt or not."""
-        del self._running[id(trail)]
+        self.running: dict[int, Trail] = {}  # the requests on their way, by the id of the object
 
     def record(self, receipt: Receipt) -> None:
         """Have a receipt written soon, by a task of its own. Never waits and never raises."""

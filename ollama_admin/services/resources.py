@@ -169,7 +169,7 @@ class Resources:
     def activity(self) -> Activity:
         from ollama_admin.services.activity import Activity
 
-        return Activity(self.db, self._to_read_loads, self.auth, lambda: self.recorder.running)
+        return Activity(self.db, self._to_read_loads, self.auth, self.recorder.running.values)
 
     def _to_read_loads(self, target: Target, timeout: float | None) -> Endpoint:
         """The way to a registered server, at an address that every caller may reach."""

@@ -148,7 +148,8 @@ class Slots:
         """A request has ended; use `Lease.release`."""
         held = lease.held
         pool = self._pools[held.key.server_id]
-        pool.ended(held)
+        held.lease = None
+        pool.running -= 1
         if held.lost:
             return None
         return self._free(pool, held)

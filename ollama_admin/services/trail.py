@@ -52,7 +52,7 @@ class Carried(Protocol):
     def stats(self, now: float) -> Stats: ...
 
 
-def _never() -> bool:
+def never() -> bool:
     return False
 
 
@@ -75,7 +75,7 @@ class Deadline:
     def is_over(self) -> bool:
         return self.time is not None and asyncio.get_running_loop().time() >= self.time
 
-    async def keep(self, work: Awaitable[T], has_begun: Callable[[], bool] = _never) -> T:
+    async def keep(self, work: Awaitable[T], has_begun: Callable[[], bool] = never) -> T:
         """Await `work` until then.
 
         Raises ServerUnreachable when the time is over, and StreamInterrupted when it is after a
@@ -123,10 +123,6 @@ class Trail:
     def has_begun(self) -> bool:
         """Whether a part of the answer was handed on."""
         return self.answer is not None and self.answer.is_begun
-
-    async def in_time(self, work: Awaitable[T]) -> T:
-        """Await `work` within the time that the request has."""
-        return await self.deadline.keep(work)
 
     def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
         ms = round((time.monotonic() - began) * 1000)

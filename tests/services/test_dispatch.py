@@ -58,7 +58,6 @@ class Passage:
     truncated: bool | None = None
     is_remote: bool = False
     is_estimated: bool = False
-    truncated: bool | None = None
     server_started: datetime | None = None
 
     def stats(self, now: float) -> Stats:
