@@ -180,6 +180,7 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
     assert repeating == {
         *(("generate", option) for option in ("--image", "--option")),
         *product(("chat", "embed"), ("--option",)),
+        *product(("sync",), ("--to", "--label")),
         *product(("serve",), ("--allow-host", "--allow-origin")),
         *(("server update", option) for option in ("--clear", "--capability")),
         ("server add", "--capability"),

@@ -128,6 +128,7 @@ def test_every_function_that_the_architecture_names_is_entered(traces: Traces) -
     entries += traces.of("server", "list") + traces.of("doctor")
     entries += traces.of("pull", "alpha", "--on", "open", "-o", "json")
     entries += traces.of("diff", "gpu", "open", code=7)
+    entries += traces.of("sync", "--from", "open", "--to", "gpu", "--dry-run")
     entries += traces.of("outdated", "--registry", "http://127.0.0.1:9", code=6)
     entries += traces.of("ps", "open") + traces.of("show", "alpha")
     entries += traces.of("unload", "alpha", "--on", "open")

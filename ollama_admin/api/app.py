@@ -19,6 +19,7 @@ from ollama_admin.api import (
     receipts,
     routing,
     servers,
+    sync,
     usage,
 )
 from ollama_admin.api.guard import OPEN
@@ -57,7 +58,7 @@ def create_app(
     app.state.limits = limits
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
-    nouns = [servers, models, builds, fleet, activity, keys, answers, receipts, usage, audit]
+    nouns = [servers, models, builds, fleet, activity, sync, keys, answers, receipts, usage, audit]
     for noun in nouns + [routing, health]:
         app.include_router(noun.router)
     problems.install(app)

@@ -37,6 +37,7 @@ COMMANDS = {
     "show": ("show", "Show a model: what it is, and on which servers."),
     "pull": ("pulling", "Have servers pull a model, and compare their builds."),
     "top": ("top", "Watch what servers are doing: health, load, speed, models in memory."),
+    "sync": ("sync", "Have servers pull what another one holds."),
     "diff": ("diff", "Show which models only one of two servers has, and whose builds differ."),
     "outdated": (
         "outdated",

@@ -75,6 +75,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin top --once --sort used",
         "ollama-admin top --url http://127.0.0.1:8421",
     ),
+    "sync": (
+        "ollama-admin sync --from first --to second --dry-run",
+        "ollama-admin sync --from first --all --model 'qwen*'",
+        "ollama-admin sync --from first --to second --prune --yes",
+    ),
     "diff": ("ollama-admin diff first second", "ollama-admin diff first second -o json"),
     "outdated": (
         "ollama-admin outdated",

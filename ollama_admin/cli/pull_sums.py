@@ -12,8 +12,9 @@ from typing import TypeAlias
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.units import size, span
 from ollama_admin.domain.pulls import PullProgress, PullReport, PullResult
+from ollama_admin.domain.sync import SyncReport
 
-Event: TypeAlias = PullProgress | PullResult | PullReport
+Event: TypeAlias = PullProgress | PullResult | PullReport | SyncReport
 Clock = Callable[[], float]
 
 WINDOW = 10.0  # seconds that a speed is the mean of

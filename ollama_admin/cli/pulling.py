@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ollama_admin.client import Client
 
 app = Commands()
+
+Report = TypeVar("Report")
 
 
 @app.command("pull")
@@ -51,19 +53,21 @@ def pull(
     """
     shell = shell_of(context, output)
     asked = chosen.arguments(on) | {"digest": digest, "parallel": parallel}
-    report = followed(shell, lambda client: client.fleet.pulling(model, **asked))
+    report = followed(shell, lambda client: client.fleet.pulling(model, **asked), PullReport)
     end_with_pulls(shell, report, is_one_named=on is not None and len(on) == 1)
 
 
-def followed(shell: Shell, start: "Callable[[Client], AsyncGenerator[Event, None]]") -> PullReport:
-    """The report of pulls, which are shown while they run: with bars on a terminal, else in a line
-    from time to time, and as lines of JSON where that is asked for. When the run is cancelled, it
-    is said what is not finished.
+def followed(
+    shell: Shell, start: "Callable[[Client], AsyncGenerator[Event, None]]", last: type[Report]
+) -> Report:
+    """The report of pulls, which is their last event. They are shown while they run: with bars on a
+    terminal, else in a line from time to time, and as lines of JSON where that is asked for. When
+    the run is cancelled, it is said what is not finished.
     """
     sums = PullSums()
     display = _display(shell, sums)
 
-    async def work(client: "Client") -> PullReport:
+    async def work(client: "Client") -> Report:
         try:
             async with aclosing(start(client)) as events:
                 async for event in events:
@@ -71,7 +75,7 @@ def followed(shell: Shell, start: "Callable[[Client], AsyncGenerator[Event, None
                     display.tell(event)
         finally:
             display.stop()
-        if not isinstance(event, PullReport):
+        if not isinstance(event, last):
             raise TypeError("the last event of pulls is their report")
         return event
 

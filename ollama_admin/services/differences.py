@@ -1,5 +1,6 @@
 """What two servers hold, beside one another, as discovery left it."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ class Differences:
         if refs[0].id == refs[1].id:
             raise InvalidInput(f"{left!a} and {right!a} are one server", "name two servers")
         held = [await self._models.list([ref.id]) for ref in refs if ref.id is not None]
-        return _difference(refs, held[0], held[1])
+        # there may be ten thousand: not on the loop
+        return await asyncio.to_thread(_difference, refs, held[0], held[1])
 
 
 def _refs(connection: Any, left: int | str, right: int | str) -> tuple[ServerRef, ServerRef]:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ollama_admin.domain.callers import Caller, Way
+from ollama_admin.domain.pulls import PullProgress, PullResult
 from ollama_admin.services.models import Models
 from ollama_admin.services.resources import Resources
 from ollama_admin.services.targets import Targets
@@ -18,15 +19,17 @@ if TYPE_CHECKING:
     from ollama_admin.domain.activity import FleetActivity
     from ollama_admin.domain.builds import RegistryResult, ServerDifference
     from ollama_admin.domain.holdings import ChangeResult, Removal
-    from ollama_admin.domain.pulls import Pull, PullProgress, PullReport, PullResult
+    from ollama_admin.domain.pulls import Pull, PullReport
     from ollama_admin.domain.running import RunningResult
     from ollama_admin.domain.secret import Secret
     from ollama_admin.domain.shown import ShownModel
+    from ollama_admin.domain.sync import SyncPlan, SyncReport
     from ollama_admin.services.audit import Audit
     from ollama_admin.services.discover import Discovery
     from ollama_admin.services.holdings import Holdings
     from ollama_admin.services.pulls import Pulls
     from ollama_admin.services.servers import Connect
+    from ollama_admin.services.sync import Sync
 
 
 class Where(TypedDict, total=False):
@@ -197,6 +200,56 @@ class Fleet:
     ) -> list[ChangeResult]:
         """Let go of a model in memory at servers; see `Holdings.unload`."""
         return await self._holdings.unload(model, Targets(names=servers, **where))
+
+    async def sync_plan(
+        self,
+        source: int | str,
+        servers: Sequence[int | str] = (),
+        *,
+        model: str | None = None,
+        **where: Unpack[Where],
+    ) -> SyncPlan:
+        """What servers lack of another one, the source; nothing is changed. See `Sync.plan`."""
+        return await self._sync.plan(source, Targets(names=servers, **where), model)
+
+    def syncing(
+        self,
+        plan: SyncPlan,
+        *,
+        prune: bool = False,
+        parallel: int | None = None,
+        every: float = 0.5,
+    ) -> AsyncGenerator[PullProgress | PullResult | SyncReport, None]:
+        """Do what a plan says, as it comes: see `Sync.run`. Closing it stops asking."""
+        return self._sync.run(plan, prune=prune, parallel=parallel, every=every)
+
+    async def sync(
+        self,
+        source: int | str,
+        servers: Sequence[int | str] = (),
+        *,
+        model: str | None = None,
+        prune: bool = False,
+        parallel: int | None = None,
+        **where: Unpack[Where],
+    ) -> SyncReport:
+        """Have servers pull what another one, the source, has; with `prune` also delete what only
+        they have, without a question.
+        """
+        plan = await self.sync_plan(source, servers, model=model, **where)
+        report = plan.report(prune=prune)
+        async with aclosing(self.syncing(plan, prune=prune, parallel=parallel)) as events:
+            async for event in events:
+                if not isinstance(event, (PullProgress, PullResult)):
+                    report = event
+        return report
+
+    @property
+    def _sync(self) -> Sync:
+        from ollama_admin.services.sync import Sync
+
+        resources, rights = self._resources, self._caller.rights
+        return Sync(resources.db, self._connect, resources.auth, self.pulls, self._holdings, rights)
 
     @property
     def _holdings(self) -> Holdings:

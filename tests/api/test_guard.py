@@ -42,6 +42,7 @@ NEEDS_DATABASE = [
     ("GET", "/api/fleet/show"),
     ("POST", "/api/fleet/pull"),
     ("GET", "/api/fleet/activity"),
+    ("POST", "/api/fleet/sync"),
     ("GET", "/api/fleet/diff"),
     ("POST", "/api/fleet/outdated"),
     ("POST", "/api/fleet/remove"),
