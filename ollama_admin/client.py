@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.keyring import KeyRing
     from ollama_admin.services.keys import Keys
     from ollama_admin.services.leases import LeaseTimes
+    from ollama_admin.services.lookout import Lookout
     from ollama_admin.services.merged import Merged
     from ollama_admin.services.models import Models
     from ollama_admin.services.passages import Passages
@@ -96,9 +97,7 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give back slots, write the receipts that are not written yet, and close every
-        connection.
-        """
+        """Give back slots, write what is not written yet, and close every connection."""
         await self._resources.aclose()
 
     @property
@@ -188,6 +187,14 @@ class Client:
         return self._resources.key_limits
 
     @property
+    def lookout(self) -> Lookout:
+        """Looks at all servers in the background, for a process that serves."""
+        from ollama_admin.services.lookout import Lookout
+
+        db, settings = self._resources.db, self._resources.settings
+        return Lookout(db, settings, self.servers, self.discover, self._caller.note)
+
+    @property
     def receipts(self) -> Receipts:
         """What became of requests."""
         from ollama_admin.services.receipts import Receipts
@@ -202,9 +209,7 @@ class Client:
         return StoredSecrets(self._resources.db, self._resources.settings, self.audit)
 
     async def require_default_model(self, server: int | str) -> None:
-        """Ask a server whether it lists its default model; raises ModelNotFound if it does not, and
-        UpstreamError.
-        """
+        """Raise ModelNotFound where a server does not list its default model, or UpstreamError."""
         from ollama_admin.services.default_models import require_default_model
 
         resources = self._resources
@@ -228,9 +233,7 @@ class Client:
         on_start: Callable[[int], None] = lambda _: None,
         on_result: Callable[[DiscoverResult], None] = lambda _: None,
     ) -> list[DiscoverResult]:
-        """Read what servers hold (default: the active ones) into the database; see
-        `Discovery.run`, and `Targets` for which servers.
-        """
+        """Read what servers hold into the database; see `Discovery.run` and `Targets`."""
         from ollama_admin.services.discover import Discovery
         from ollama_admin.services.targets import Targets
 
@@ -270,9 +273,7 @@ class Client:
     async def chat(
         self, *, messages: Sequence[Message], tools: Sequence[Message] = (), **asked: Any
     ) -> Reply:
-        """The whole answer to a conversation. Messages and tools are as in Ollama's `/api/chat`;
-        further keyword arguments are those of `generate`.
-        """
+        """The whole answer to a conversation, as in Ollama's `/api/chat`; see `generate`."""
         arguments.need(messages=messages, tools=tools)
         return await self.generate(messages=tuple(messages), tools=tuple(tools), **asked)
 
@@ -313,9 +314,7 @@ class Client:
         await self._resources.db.check()
 
     async def ready_to_serve(self) -> float | None:
-        """Raise DatabaseUnavailable unless requests can be served; see
-        `Resources.require_servable`.
-        """
+        """Raise DatabaseUnavailable unless requests can be served, as `Resources` says."""
         return await self._resources.require_servable()
 
     @takes_a_request

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ollama_admin.domain.secret import OWN_VARIABLES, Secret
+from ollama_admin.domain.times import duration
 from ollama_admin.errors import InvalidInput
 
 DATABASE_URL = "OLLAMA_ADMIN_DATABASE_URL"
@@ -23,6 +24,9 @@ CA_FILE = "OLLAMA_ADMIN_CA_FILE"
 RECEIPTS = "OLLAMA_ADMIN_RECEIPTS"
 API_TOKEN = "OLLAMA_ADMIN_API_TOKEN"  # noqa: S105 (the variable's name)
 DYNAMIC_SERVERS = "OLLAMA_ADMIN_DYNAMIC_SERVERS"
+CHECK_EVERY = "OLLAMA_ADMIN_CHECK_EVERY"
+PS_EVERY = "OLLAMA_ADMIN_PS_EVERY"
+DISCOVER_EVERY = "OLLAMA_ADMIN_DISCOVER_EVERY"
 
 # what other programs read and this one does not; `doctor` names those that are set
 IGNORED_VARIABLES = (
@@ -79,8 +83,9 @@ class Settings:
     are never shown.
 
     `dynamic_servers` says whether a request to the REST API may name the URL of a server that no
-    row has. `sources` says by field where a value comes from, `option` or the variable's name; a
-    field that is not in it has its default.
+    row has. `check_every`, `ps_every` and `discover_every` are seconds between two looks at servers
+    in the background; 0 is never. `sources` says by field where a value comes from, `option` or the
+    variable's name; a field that is not in it has its default.
     """
 
     database_url: str = field(repr=False)
@@ -91,6 +96,9 @@ class Settings:
     receipts: bool = True
     api_token: Secret | None = None
     dynamic_servers: bool = True
+    check_every: float = 10.0
+    ps_every: float = 5.0
+    discover_every: float = 600.0
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -182,6 +190,28 @@ class _Choice:
         return self._no
 
 
+class _Every:
+    """A setting that is a length of time, from one second to a day, or `off`."""
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+
+    def parse(self, text: str) -> float:
+        if text == "off":
+            return 0.0
+        try:
+            seconds = duration(text).total_seconds()
+        except InvalidInput:
+            seconds = 0.0
+        if not 1 <= seconds <= 86_400:
+            problem = f"{self._variable} is {text[:100]!a}, no length of time from 1s to 1d"
+            raise InvalidInput(problem, "write 10s, 5m or off, or unset it")
+        return seconds
+
+    def show(self, seconds: float) -> str:
+        return f"{seconds:g} s" if seconds else "off"
+
+
 def _api_token(text: str) -> Secret:
     # a header could not carry it
     if not text or not text.isascii() or not text.isprintable() or " " in text:
@@ -256,6 +286,9 @@ def _default_database_url() -> str:
 
 
 _RECEIPTS = _Choice(RECEIPTS, yes="on", no="off")
+_CHECK_EVERY = _Every(CHECK_EVERY)
+_PS_EVERY = _Every(PS_EVERY)
+_DISCOVER_EVERY = _Every(DISCOVER_EVERY)
 _DYNAMIC_SERVERS = _Choice(DYNAMIC_SERVERS, yes="allow", no="registered")
 
 SETTINGS = (
@@ -328,5 +361,32 @@ SETTINGS = (
         meaning="`registered`: the REST API refuses URLs that no server has",
         parse=_DYNAMIC_SERVERS.parse,
         show=_DYNAMIC_SERVERS.show,
+    ),
+    Setting(
+        variable=CHECK_EVERY,
+        field="check_every",
+        name="checks",
+        default="`10s`",
+        meaning="How often `serve` asks each active server whether it answers; `off`: never",
+        parse=_CHECK_EVERY.parse,
+        show=_CHECK_EVERY.show,
+    ),
+    Setting(
+        variable=PS_EVERY,
+        field="ps_every",
+        name="loaded models",
+        default="`5s`",
+        meaning="How often `serve` reads `/api/ps` of servers while requests come; `off`: never",
+        parse=_PS_EVERY.parse,
+        show=_PS_EVERY.show,
+    ),
+    Setting(
+        variable=DISCOVER_EVERY,
+        field="discover_every",
+        name="discovery",
+        default="`10m`",
+        meaning="How often `serve` reads what active servers hold; `off`: never",
+        parse=_DISCOVER_EVERY.parse,
+        show=_DISCOVER_EVERY.show,
     ),
 )

@@ -144,7 +144,7 @@ async def serve(
     application = _application(client, app, door.token, settings, options, log)
     server = _Server(_config(application, options), door.listener, options, log)
     when_made()
-    beside = [asyncio.create_task(_end(server, stop))]
+    beside = [asyncio.create_task(_end(server, stop)), asyncio.create_task(client.lookout.run())]
     if introduces:
         _introduce(door, settings, options, say)
         beside.append(asyncio.create_task(_say_whether_ready(client, say)))

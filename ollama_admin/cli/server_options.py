@@ -48,3 +48,11 @@ LabelsOption = Annotated[
 InactiveOption = Annotated[bool, typer.Option("--inactive", help="Never choose it; see enable.")]
 DiscoverOption = Annotated[bool, typer.Option("--discover", help="Read its models afterwards.")]
 CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Check whether it answers.")]
+CheckChangeOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--check/--no-check",
+        help="Check whether it answers; without either, after a change of URL or credentials.",
+        show_default=False,
+    ),
+]

@@ -24,6 +24,7 @@ from ollama_admin.cli.results import end_with_results
 from ollama_admin.cli.server_options import (
     ApiVersionOption,
     CapabilitiesOption,
+    CheckChangeOption,
     CheckOption,
     DefaultModelOption,
     DiscoverOption,
@@ -36,7 +37,7 @@ from ollama_admin.cli.target_options import TargetOptions, takes_targets
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.labels import label as parsed_label
 from ollama_admin.domain.servers import Server
-from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.errors import AdminError, InvalidInput, ServerUnauthorized
 from ollama_admin.rules.likeness import nearest_servers
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def update(  # long because each option is a line or two, here and in the call
             help="Empty a field: auth, capabilities, default_model, headers, labels.",
         ),
     ] = None,
-    check: CheckOption = False,
+    check: CheckChangeOption = None,
     discover: DiscoverOption = False,
     output: OutputOption = None,
     *,
@@ -193,7 +194,8 @@ def update(  # long because each option is a line or two, here and in the call
 ) -> None:
     """Change what you give, and nothing else.
 
-    A new URL makes its models unavailable until they are discovered there.
+    A new URL makes its models unavailable until they are discovered there. A server that refuses
+    the credentials is changed all the same, and that is an error.
     """
     shell = shell_of(context, output)
     # the secret is read between two runs: inside one, Ctrl-C would wait for it
@@ -222,8 +224,15 @@ def update(  # long because each option is a line or two, here and in the call
             clear=clear or (),
             **credentials,
         )
+        is_moved = url is not None or any(value is not None for value in credentials.values())
         after = await _check_or_discover(
-            shell, client, changed, default_model, check=check, discover=discover
+            shell,
+            client,
+            changed,
+            default_model,
+            check=is_moved if check is None else check,
+            discover=discover,
+            must_let_in=True,
         )
         return before, after
 
@@ -310,9 +319,11 @@ async def _check_or_discover(
     *,
     check: bool,
     discover: bool,
+    must_let_in: bool = False,
 ) -> Server:
     """Check or discover a server, as the options say, and give its row; a failure is a note, and so
-    is a default model that was given and is not listed.
+    is a default model that was given and is not listed. With `must_let_in` raises
+    ServerUnauthorized.
     """
     if not check and not discover:
         return server
@@ -322,6 +333,8 @@ async def _check_or_discover(
         error = (await client.servers.check([server.id]))[0].error
     if error is None and default_model is not None:
         error = await _absence_of_default(client, server)
+    if must_let_in and isinstance(error, ServerUnauthorized):
+        raise ServerUnauthorized(f"{error.message} (the change is kept)", error.hint)
     if error is not None:
         shell.output.note(f"{error.message} (the server is kept)")
         if error.hint:

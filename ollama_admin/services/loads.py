@@ -45,10 +45,19 @@ class _Server:
 
 class Loads:
     """The loads of servers, for one process. `connect` is the way to a server, `health` knows which
-    of them failed, and `clock` gives monotonic seconds.
+    of them failed, and `clock` gives monotonic seconds. A server is read after `every` seconds, and
+    never with 0.
     """
 
-    def __init__(self, connect: Connect, health: HealthBook, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        health: HealthBook,
+        clock: Clock = time.monotonic,
+        *,
+        every: float = EVERY,
+    ) -> None:
+        self._every = every
         self.health = health
         self._connect = connect
         self._clock = clock
@@ -115,7 +124,7 @@ class Loads:
         Nothing is read where there is nothing to choose from, nor for the first request in a while:
         it does not wait, and a command makes no other.
         """
-        if len(candidates) < 2 or self._is_closed:
+        if len(candidates) < 2 or self._is_closed or not self._every:
             return
         now = self._clock()
         for candidate in candidates:
@@ -179,4 +188,6 @@ class Loads:
         finally:
             known.task = None
             known.read = self._clock()
-            known.due = known.read + min(LONGEST, EVERY * 2 ** min(known.failures, 10))
+            known.due = known.read + min(
+                max(LONGEST, self._every), self._every * 2 ** min(known.failures, 10)
+            )

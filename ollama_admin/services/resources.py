@@ -157,7 +157,7 @@ class Resources:
     def loads(self) -> Loads:
         from ollama_admin.services.loads import Loads
 
-        return Loads(self._to_read_loads, self.health)
+        return Loads(self._to_read_loads, self.health, every=self.settings.ps_every)
 
     @cached_property
     def health(self) -> HealthBook:

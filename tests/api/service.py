@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 TOKEN = "canary-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+# what a server is asked in a test, the test asks
+NO_LOOKS = {"OLLAMA_ADMIN_CHECK_EVERY": "off", "OLLAMA_ADMIN_DISCOVER_EVERY": "off"}
 QUICK = LeaseTimes(ttl=3.0, renew=1.0, margin=0.5)
 SECONDS = 30.0
 # to load certificates for each client would take 40 ms
@@ -65,7 +67,7 @@ class Service:
     ) -> None:
         self._loop_factory = loop_factory
         self._database_url = database_url
-        self._environ = {"OLLAMA_ADMIN_API_TOKEN": TOKEN, **(environ or {})}
+        self._environ = {"OLLAMA_ADMIN_API_TOKEN": TOKEN, **NO_LOOKS, **(environ or {})}
         self._options = Options(
             port=0,
             limits=limits or Limits(),

@@ -579,7 +579,7 @@ def test_update_refuses_the_name_and_the_url_of_another_server(one: Cli) -> None
 def test_another_url_makes_the_models_unavailable_until_discovery(cli: Cli, serve: Serve) -> None:
     old, new = serve("alpha"), serve("alpha")
     cli.json("server", "add", "one", old.url, "--discover")
-    moved = cli.json("server", "update", "one", "--url", new.url).data
+    moved = cli.json("server", "update", "one", "--url", new.url, "--no-check").data
     assert (moved["status"], moved["version"], moved["last_discovered_at"]) == (
         "unknown",
         None,
@@ -592,6 +592,36 @@ def test_another_url_makes_the_models_unavailable_until_discovery(cli: Cli, serv
         == "online"
     )
     assert [model["is_available"] for model in cli.json("models").data] == [True]
+
+
+def test_another_url_or_credentials_are_checked_as_for_a_new_server(
+    one: Cli, serve: Serve
+) -> None:
+    fake = serve("alpha", require_header=("Authorization", "Bearer abc"))
+    wrong = one.json("server", "update", "one", "--url", fake.url)
+    assert wrong.failure == (6, "server_unauthorized")
+    assert "(401) (the change is kept)" in wrong.error["message"].replace("\n", " ")
+    kept = one.json("server", "show", "one").data
+    assert (kept["url"], kept["status"]) == (fake.url, "unauthorized")
+    let_in = one.json(
+        "server", "update", "one", "--auth", "bearer", "--secret-stdin", stdin="abc"
+    ).data
+    assert (let_in["status"], let_in["failures"]) == ("online", 0)
+
+
+def test_a_change_of_something_else_asks_nobody(one: Cli, serve: Serve) -> None:
+    fake = serve("alpha")
+    one("server", "update", "one", "--url", fake.url, "--no-check")
+    assert one.json("server", "update", "one", "--priority", "3").data["status"] == "unknown"
+    assert fake.requests == []
+
+
+def test_the_list_says_since_when_a_server_is_as_it_is(one: Cli, serve: Serve) -> None:
+    one("server", "check", "one")
+    row = one("server", "list").stdout.splitlines()[1]
+    assert re.search(r" offline \d+s ", row)
+    shown = one("server", "show", "one").stdout
+    assert re.search(r"failures in a row +1\n", shown)
 
 
 def test_update_can_ask_the_server_afterwards(one: Cli, serve: Serve) -> None:
@@ -744,7 +774,7 @@ def test_check_tells_what_each_active_server_said(cli: Cli, serve: Serve) -> Non
     document = json.loads(ran.stdout)
     assert document["failed"] == 1
     first, second = document["results"]
-    assert list(first) == ["server", "status", "version", "ms", "error"]
+    assert list(first) == ["server", "status", "version", "ms", "error", "model"]
     assert first["server"] == {"id": 1, "name": "up", "url": up.url}
     assert (first["status"], first["version"], first["error"]) == ("online", "0.33.0", None)
     assert isinstance(first["ms"], int)
@@ -872,7 +902,7 @@ def test_another_name_of_this_machine_at_the_same_port_is_noted(cli: Cli) -> Non
         "server; each row has its own limit\n"
     )
     assert cli("server", "add", "three", "127.0.0.1:11435", "--no-check").stderr == ""
-    moved = cli("server", "update", "three", "--url", "http://[::1]:11434")
+    moved = cli("server", "update", "three", "--url", "http://[::1]:11434", "--no-check")
     assert [line.partition(" may be ")[0] for line in moved.stderr.splitlines()] == [
         "note: http://[::1]:11434 and http://localhost:11434 of server one",
         "note: http://[::1]:11434 and http://127.0.0.1:11434 of server two",

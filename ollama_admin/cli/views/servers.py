@@ -8,7 +8,7 @@ from ollama_admin.cli.context import print_table
 from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
 from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.output import Output
-from ollama_admin.cli.views.texts import age, print_facts, stamp
+from ollama_admin.cli.views.texts import age, for_how_long, print_facts, stamp
 from ollama_admin.domain.labels import spelt
 from ollama_admin.domain.servers import CheckResult, Server, ServerStatus
 
@@ -46,9 +46,8 @@ SORTABLE: Mapping[str, Field[Server]] = {
 def server_list(model_counts: Mapping[int, int]) -> ListView[Server]:
     """`model_counts` are available models by the id of their server; it may be filled later."""
     layout = Layout(
-        headings=["ID", "NAME", "URL", "API", "USED", "STATE"],
+        headings=["ID", "NAME", "URL", "API", "USED", "STATE", "MODELS"],
         more=[
-            "MODELS",
             "PRIORITY",
             "CAPABILITIES",
             "LABELS",
@@ -100,6 +99,9 @@ def print_server(output: Output, server: Server) -> None:
         *_credentials(server),
         ("Ollama version", server.version),
         ("last error", server.last_error),
+        ("failures in a row", server.failures or None),
+        ("asked last until", stamp(server.asked_last_until)),
+        ("latency", None if server.latency_ms is None else f"{server.latency_ms} ms"),
         ("last seen", stamp(server.last_seen_at)),
         ("last discovered", stamp(server.last_discovered_at)),
         ("created", stamp(server.created_at)),
@@ -181,7 +183,7 @@ def note_errors(output: Output, results: "Iterable[ServerResult]") -> None:
 
 
 def _state(server: Server) -> str:
-    words: list[str] = [server.status]
+    words = [f"{server.status} {for_how_long(server.status_since)}".strip()]
     if server.is_default:
         words.append("default")
     if not server.is_active:

@@ -17,6 +17,8 @@ _AGES = (
     (60, "minute"),
 )
 
+_SHORT_AGES = ((86_400, "d"), (3_600, "h"), (60, "m"))
+
 
 def age(time: datetime | None) -> str:
     """How long ago a time is, in one unit."""
@@ -33,6 +35,19 @@ def ago(seconds: float) -> str:
             plural = "s" if count > 1 else ""
             return f"{count} {unit}{plural} ago"
     return "just now"
+
+
+def for_how_long(since: datetime | None) -> str:
+    """How long something has been so, in one short unit, as in `12s`; empty where it is not
+    known.
+    """
+    if since is None:
+        return ""
+    seconds = max(0, int((datetime.now(UTC) - since).total_seconds()))
+    for length, unit in _SHORT_AGES:
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
 
 
 def stamp(time: datetime | None) -> str | None:

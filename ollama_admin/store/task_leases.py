@@ -1,0 +1,31 @@
+"""SQL on `ollama_task_leases`: which process does a task of the background for all of them.
+
+A lease ends by itself, so that the task goes on elsewhere when its process is gone.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, delete
+
+from ollama_admin.store.clocks import CLOCKS, moment
+from ollama_admin.store.dialects import insert_or
+from ollama_admin.store.tables import task_leases
+
+
+def hold(connection: Connection, task: str, *, holder: str, ttl: float) -> bool:
+    """Take the lease of a task for `ttl` seconds, or hold it on; False where another holder has
+    it.
+    """
+    clock = CLOCKS[connection.dialect.name]
+    new: dict[str, Any] = {"holder": holder, "clock": clock.name, "expires_at": clock.now + ttl}
+    row = insert_or(connection, task_leases).values(task=task, **new)
+    is_ours = (task_leases.c.holder == holder) | ~clock.is_live(task_leases)
+    row = row.on_conflict_do_update(index_elements=["task"], set_=new, where=is_ours)
+    taken = connection.execute(row.returning(task_leases.c.holder), moment(connection))
+    return taken.first() is not None
+
+
+def release(connection: Connection, task: str, *, holder: str) -> None:
+    """Let another process have the task at once."""
+    is_ours = (task_leases.c.task == task) & (task_leases.c.holder == holder)
+    connection.execute(delete(task_leases).where(is_ours))
