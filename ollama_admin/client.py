@@ -107,7 +107,8 @@ class Client:
 
         resources = self._resources
         note = self._caller.note
-        return Servers(resources.db, self._connect, resources.auth, note, self.audit)
+        db, auth, ask = resources.db, resources.auth, self.generate
+        return Servers(db, self._connect, auth, note, self.audit, ask)
 
     @property
     def models(self) -> Models:

@@ -16,6 +16,9 @@ ALL = {
     "OLLAMA_ADMIN_RECEIPTS": "off",
     "OLLAMA_ADMIN_API_TOKEN": PLAIN,
     "OLLAMA_ADMIN_DYNAMIC_SERVERS": "registered",
+    "OLLAMA_ADMIN_CHECK_EVERY": "30s",
+    "OLLAMA_ADMIN_PS_EVERY": "off",
+    "OLLAMA_ADMIN_DISCOVER_EVERY": "1h",
 }
 
 
@@ -37,6 +40,9 @@ def test_every_setting_shows_itself_without_a_secret() -> None:
         "receipts": "off",
         "API token": "set",
         "dynamic servers": "registered",
+        "checks": "30 s",
+        "loaded models": "off",
+        "discovery": "3600 s",
     }
     assert PLAIN not in repr(settings)
 

@@ -147,6 +147,12 @@ class DiscoverAllOptions(DiscoverOptions, Filter):
     all: bool = Field(False, description="inactive servers too")
 
 
+class CheckOptions(Strict):
+    model_config = ConfigDict(strict=False)
+
+    deep: QueryWord = Field(None, description="a model that is asked for one token, too")
+
+
 class RemoveOptions(Strict):
     model_config = ConfigDict(strict=False)
 

@@ -162,9 +162,11 @@ async def resume_server(client: ClientDep, server_id: ServerId) -> Response:
     dependencies=needs(Right.MANAGE),
     responses=_answers(200, schemas.Checks, errors(404)),
 )
-async def check_server(client: ClientDep, server_id: ServerId) -> Response:
+async def check_server(
+    client: ClientDep, server_id: ServerId, options: Annotated[schemas.CheckOptions, Query()]
+) -> Response:
     """Ask a server whether it answers, and note what it said."""
-    return await _results(await client.servers.check([server_id]))
+    return await _results(await client.servers.check([server_id], deep=options.deep))
 
 
 @router.post(

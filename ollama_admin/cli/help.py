@@ -54,6 +54,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server check": (
         "ollama-admin server check",
         "ollama-admin server check --label gpu=a100",
+        "ollama-admin server check first --deep llama3.2:3b",
         "ollama-admin server check first -o json",
     ),
     "discover": ("ollama-admin discover", "ollama-admin discover first --timeout 30 --prune"),

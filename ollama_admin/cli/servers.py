@@ -18,6 +18,7 @@ from ollama_admin.cli.options import (
     ServerArgument,
     ServersArgument,
     YesOption,
+    complete_model,
 )
 from ollama_admin.cli.ordering import LimitOption, ReverseOption, field_of, in_order
 from ollama_admin.cli.results import end_with_results
@@ -224,20 +225,16 @@ def update(  # long because each option is a line or two, here and in the call
             clear=clear or (),
             **credentials,
         )
-        is_moved = url is not None or any(value is not None for value in credentials.values())
-        after = await _check_or_discover(
-            shell,
-            client,
-            changed,
-            default_model,
-            check=is_moved if check is None else check,
-            discover=discover,
-            must_let_in=True,
+        let_in = _check_or_discover(
+            shell, client, changed, default_model, check=asks, discover=discover, must_let_in=True
         )
-        return before, after
+        return before, await let_in
 
-    before, after = shell.run(work)
     is_given = any(value is not None for value in credentials.values())
+    asks = url is not None or is_given
+    if check is not None:
+        asks = check
+    before, after = shell.run(work)
     shell.show(after, partial(views.print_update, before, is_auth_given=is_given))
 
 
@@ -299,13 +296,22 @@ def set_default(
 def check_servers(
     context: typer.Context,
     servers: ServersArgument = None,
+    deep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Ask for one token of this model, too.",
+            show_default=False,
+            autocompletion=complete_model,
+        ),
+    ] = None,
     output: OutputOption = None,
     *,
     chosen: TargetOptions,
 ) -> None:
     """Check whether servers answer. Without S, all active ones."""
     shell = shell_of(context, output)
-    asked = chosen.arguments(servers)
+    asked = chosen.arguments(servers) | {"deep": deep}
     checks = shell.run(lambda client: client.servers.check(**asked))
     is_one_named = servers is not None and len(servers) == 1
     end_with_results(shell, checks, views.print_checks, is_one_named=is_one_named)

@@ -22,7 +22,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
 from ollama_admin.services import server_columns
 from ollama_admin.services.audit import Audit, Told
-from ollama_admin.services.checks import check_result, version_of
+from ollama_admin.services.checks import Ask, asked_for_a_token, check_result, version_of
 from ollama_admin.services.draining import require_patience, wait_until_empty
 from ollama_admin.services.fleet import Answered, Failed, ask_each
 from ollama_admin.services.targets import Targets
@@ -48,7 +48,9 @@ PAGE = 500  # rows that are read at once
 
 
 class Servers:
-    """`connect` makes an endpoint; it is a function so that HTTP is loaded when first used."""
+    """`connect` makes an endpoint; it is a function so that HTTP is loaded when first used. `ask`
+    is `Client.generate`.
+    """
 
     def __init__(
         self,
@@ -57,12 +59,14 @@ class Servers:
         auth: UpstreamAuth,
         note: Callable[[str], None],
         audit: Audit,
+        ask: Ask,
     ) -> None:
         self._db = db
         self._audit = audit
         self._connect = connect
         self._auth = auth
         self._note = note
+        self._ask = ask
 
     async def add(
         self,
@@ -343,10 +347,13 @@ class Servers:
         all: bool = False,
         capability: str | None = None,
         labels: Sequence[str] = (),
+        deep: str | None = None,
     ) -> tuple[CheckResult, ...]:
         """Ask servers for their version (default: the active ones) and record what they said. Which
-        ones, `Targets` says.
+        ones, `Targets` says. With `deep`, the name of a model, each is asked for one token of it,
+        too, by the rules of `generate`: its runner may be stuck behind an API that answers.
         """
+        deep = server_columns.default_model(deep)
         targets = Targets(names=servers, all=all, capability=capability, labels=labels)
         chosen = await self._db.read(targets.servers)
         for server in chosen[:1]:  # loads HTTP, which is no time of a server's
@@ -356,9 +363,15 @@ class Servers:
         )
 
         async def record(outcome: Answered[str | None] | Failed) -> CheckResult:
-            return await checks.add(check_result(outcome))
+            return await checks.add(check_result(outcome, deep))
 
-        return tuple(await ask_each(chosen, self._ask_version, record, limit=WorkLimit()))
+        async def ask(server: Server) -> str | None:
+            version = await self._ask_version(server)
+            if deep is not None:
+                await asked_for_a_token(self._ask, server, deep)
+            return version
+
+        return tuple(await ask_each(chosen, ask, record, limit=WorkLimit()))
 
     async def _ask_version(self, server: Server) -> str | None:
         return await version_of(self._connect(await self._auth.target(server), None), server)

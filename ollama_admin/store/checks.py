@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, update
 
 from ollama_admin.domain.health import Health
-from ollama_admin.domain.servers import CheckResult
+from ollama_admin.domain.servers import CheckResult, ServerStatus
 from ollama_admin.rules.health import answered, failed, is_news
 from ollama_admin.store import health, registry
 from ollama_admin.store.dialects import storable
@@ -38,8 +38,8 @@ def record_checks(connection: Connection, results: Sequence[CheckResult]) -> Seq
 
 
 def _after(before: Health, result: CheckResult, now: datetime) -> Health:
-    if result.error is None:
-        by_model = result.model is not None
+    if result.error is None or result.status is ServerStatus.ONLINE:
+        by_model = result.error is None and result.model is not None
         return answered(before, now, by_model=by_model, latency_ms=result.ms)
     jitter = random.random()  # noqa: S311 (no secret)
     return failed(before, now, result.status, result.error.message, jitter)

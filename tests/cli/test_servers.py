@@ -595,8 +595,9 @@ def test_another_url_makes_the_models_unavailable_until_discovery(cli: Cli, serv
 
 
 def test_another_url_or_credentials_are_checked_as_for_a_new_server(
-    one: Cli, serve: Serve
+    one: Cli, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OLLAMA_ADMIN_SECRET_KEY", one("secrets", "generate-key").stdout.strip())
     fake = serve("alpha", require_header=("Authorization", "Bearer abc"))
     wrong = one.json("server", "update", "one", "--url", fake.url)
     assert wrong.failure == (6, "server_unauthorized")
@@ -613,7 +614,7 @@ def test_a_change_of_something_else_asks_nobody(one: Cli, serve: Serve) -> None:
     fake = serve("alpha")
     one("server", "update", "one", "--url", fake.url, "--no-check")
     assert one.json("server", "update", "one", "--priority", "3").data["status"] == "unknown"
-    assert fake.requests == []
+    assert fake.requests() == []
 
 
 def test_the_list_says_since_when_a_server_is_as_it_is(one: Cli, serve: Serve) -> None:

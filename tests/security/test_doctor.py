@@ -85,7 +85,7 @@ def test_the_document_has_these_keys(cli: Cli, serve: Serve) -> None:
         "servers",
         "findings",
     ]
-    assert [list(setting) for setting in report["settings"]] == [["name", "value", "source"]] * 8
+    assert [list(setting) for setting in report["settings"]] == [["name", "value", "source"]] * 11
     assert report["revision"] == report["head"]
     assert list(report["secrets"]) == [
         "key_source",
@@ -126,6 +126,9 @@ def test_settings_in_force_are_told_with_where_they_come_from(
         "receipts": ("off", "OLLAMA_ADMIN_RECEIPTS"),
         "API token": ("set", "OLLAMA_ADMIN_API_TOKEN"),
         "dynamic servers": ("registered", "OLLAMA_ADMIN_DYNAMIC_SERVERS"),
+        "checks": ("10 s", "default"),
+        "loaded models": ("5 s", "default"),
+        "discovery": ("600 s", "default"),
     }
     assert code == 0
     assert key not in sqlite_cli("doctor").stdout
@@ -163,6 +166,9 @@ def test_settings_that_nobody_made_have_their_defaults(sqlite_cli: Cli) -> None:
         ("receipts", "on", "default"),
         ("API token", None, "default"),
         ("dynamic servers", "allow", "default"),
+        ("checks", "10 s", "default"),
+        ("loaded models", "5 s", "default"),
+        ("discovery", "600 s", "default"),
     }
 
 

@@ -259,3 +259,43 @@ async def test_a_list_that_cannot_be_read_before_sending_is_a_failure(
     one.script(TAGS, Answer(body="away", status=503))
     assert await asked(client, verified=True) == ["one", "two"]
     assert await asked(client) == ["two"]
+
+
+# deep checks
+
+
+async def test_a_deep_check_shows_a_runner_that_is_stuck_behind_an_api_that_answers(
+    client: Client, one: FakeOllama
+) -> None:
+    await register(client, one)
+    one.script(GENERATE, Answer(body="model runner has terminated", status=500))
+    [check] = await client.servers.check(["one"], deep="alpha")
+    assert isinstance(check.error, UpstreamError)
+    assert "it tells its version" in check.error.message
+    assert check.status is ServerStatus.ERROR
+    [shallow] = await client.servers.check(["one"])
+    assert shallow.status is ServerStatus.ONLINE
+    assert (await client.servers.show("one")).failures == 1
+    [well] = await client.servers.check(["one"], deep="alpha")
+    assert (well.error, well.model) == (None, "alpha")
+    assert (await client.servers.show("one")).failures == 0
+
+
+async def test_a_deep_check_asks_for_one_token_of_that_model_and_no_other(
+    client: Client, one: FakeOllama
+) -> None:
+    await register(client, one)
+    await client.servers.check(deep="alpha")
+    [request] = one.requests_to(GENERATE)
+    assert isinstance(request.body, dict)
+    assert (request.body["model"], request.body["options"]) == ("alpha:latest", {"num_predict": 1})
+
+
+async def test_a_model_that_a_server_lacks_is_no_failure_of_the_server(
+    client: Client, one: FakeOllama
+) -> None:
+    await register(client, one)
+    [check] = await client.servers.check(deep="beta")
+    assert check.error is not None
+    assert check.status is ServerStatus.ONLINE
+    assert (await client.servers.show("one")).failures == 0
