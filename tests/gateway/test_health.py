@@ -1,0 +1,118 @@
+"""Servers that stop, come back or are drained while a service relays calls to them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ollama_admin.services.health import HealthBook
+from tests.api.conftest import Serve, prefer, register
+from tests.api.service import SECONDS, Service
+from tests.fake_ollama_thread import FakeOllamaThread
+
+ASKED = {"model": "alpha", "prompt": "hi", "stream": False}
+OFTEN = {"OLLAMA_ADMIN_CHECK_EVERY": "1s"}
+
+
+@pytest.fixture
+def services(database_url: str) -> Iterator[Callable[..., Service]]:
+    """Starts a service on the one database."""
+    with ExitStack() as stack:
+
+        def start(**options: object) -> Service:
+            return stack.enter_context(Service(database_url, **options))  # type: ignore[arg-type]
+
+        yield start
+
+
+def stop_the_clock(service: Service) -> None:
+    """What failed once is asked last for ever, by this service."""
+    now = datetime.now(UTC) + timedelta(hours=1)
+    assert service.opened is not None
+    resources = service.opened._resources
+    resources.__dict__["health"] = HealthBook(
+        resources.db, service.logged.append, now=lambda: now, draw=lambda: 0.5
+    )
+
+
+def answered_by(service: Service) -> str:
+    answer = service.ask("POST", "/api/generate", ASKED)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-ollama-admin-server"]
+
+
+def tries(service: Service) -> int:
+    answer = service.ask("POST", "/api/generate", ASKED)
+    assert answer.status_code == 200, answer.text
+    return service.receipt(answer.headers["x-request-id"]).attempts
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def stop(fake: FakeOllamaThread) -> None:
+    fake.run(fake.fakes[0].stop())
+
+
+def start(fake: FakeOllamaThread) -> None:
+    fake.run(fake.fakes[0].__aenter__())
+
+
+def test_a_server_that_stopped_is_tried_once_and_no_more_in_any_process(
+    services: Callable[..., Service], fakes: Serve
+) -> None:
+    one, two = fakes("alpha"), fakes("alpha")
+    first, second = services(), services()
+    for service in (first, second):
+        stop_the_clock(service)
+    prefer(first, register(first, one, two, max_concurrent=4)[0])
+    eventually(lambda: {answered_by(first), answered_by(second)} == {"one"})
+    stop(one)
+    assert tries(first) == 2
+    assert tries(first) == 1
+    eventually(lambda: tries(second) == 1)
+    assert [tries(second) for _ in range(3)] == [1, 1, 1]
+    listed = first.ask("GET", "/api/servers/1").json()
+    assert (listed["status"], listed["failures"]) == ("offline", 1)
+
+
+def test_the_list_is_true_and_a_server_that_is_back_is_used_again(
+    services: Callable[..., Service], fakes: Serve
+) -> None:
+    one, two = fakes("alpha"), fakes("alpha")
+    service = services(environ=OFTEN)
+    prefer(service, register(service, one, two, max_concurrent=4)[0])
+    eventually(lambda: answered_by(service) == "one")
+
+    def status() -> str:
+        return str(service.ask("GET", "/api/servers/1").json()["status"])
+
+    stop(one)
+    eventually(lambda: status() == "offline")
+    assert answered_by(service) == "two"
+    start(one)
+    eventually(lambda: status() == "online")
+    eventually(lambda: answered_by(service) == "one")
+
+
+def test_a_drained_server_gets_nothing_from_any_process(
+    services: Callable[..., Service], fakes: Serve
+) -> None:
+    one, two = fakes("alpha"), fakes("alpha")
+    first, second = services(), services()
+    prefer(first, register(first, one, two, max_concurrent=4)[0])
+    eventually(lambda: {answered_by(first), answered_by(second)} == {"one"})
+    drained = first.ask("POST", "/api/servers/1/drain").json()
+    assert (drained["is_draining"], drained["is_active"]) == (True, True)
+    eventually(lambda: {answered_by(first), answered_by(second)} == {"two"})
+    for service in (first, second):
+        refused = service.ask("POST", "/servers/one/api/generate", ASKED)
+        assert (refused.status_code, "is draining" in refused.text) == (503, True)
+    assert first.ask("POST", "/api/servers/1/resume").json()["is_draining"] is False
+    eventually(lambda: {answered_by(first), answered_by(second)} == {"one"})
