@@ -185,7 +185,7 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         *(("server update", option) for option in ("--clear", "--capability")),
         ("server add", "--capability"),
         *product(("server add", "server update", "server list"), ("--label",)),
-        *product(("server check", "discover"), ("--label",)),
+        *product(("server check", "discover", "models"), ("--label",)),
         ("server update", "--remove-label"),
         *product(("pull", "rm", "cp", "load", "unload"), ("--on", "--label")),
         ("ps", "--label"),

@@ -61,6 +61,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "models": (
         "ollama-admin models --name 'qwen*'",
         "ollama-admin models first --capability vision",
+        "ollama-admin models --label gpu=a100",
         "ollama-admin models --sort size --limit 10",
         "ollama-admin models --by-model",
     ),

@@ -6,7 +6,13 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import CapabilityFilter, OutputOption, ServersArgument, complete_model
+from ollama_admin.cli.options import (
+    CapabilityFilter,
+    LabelFilter,
+    OutputOption,
+    ServersArgument,
+    complete_model,
+)
 from ollama_admin.cli.ordering import LimitOption, ReverseOption, arranged, field_of
 from ollama_admin.cli.views.models import (
     ABSENCE,
@@ -36,6 +42,7 @@ def models(
             autocompletion=complete_model,
         ),
     ] = None,
+    label: LabelFilter = None,
     capability: CapabilityFilter = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Include vanished models and those of inactive servers.")
@@ -59,7 +66,7 @@ def models(
     This is what the last discovery found. Without --sort, in the order of full names: registry,
     namespace, model, tag.
     """
-    shell = shell_of(context, output)
+    shell, labels = shell_of(context, output), label or ()
     if servers == ["list"] and not shell.run(lambda client: _is_server(client, "list")):
         raise InvalidInput(
             "models takes servers, and there is none named 'list'", "ollama-admin models"
@@ -69,7 +76,7 @@ def models(
         is_empty = shell.show_list(
             lambda client: arranged(
                 client.models.stream_by_model(
-                    servers or (), name=name, capability=capability, all=everything
+                    servers or (), labels=labels, name=name, capability=capability, all=everything
                 ),
                 group_field,
                 reverse=reverse,
@@ -82,7 +89,7 @@ def models(
         is_empty = shell.show_list(
             lambda client: arranged(
                 client.models.stream(
-                    servers or (), name=name, capability=capability, all=everything
+                    servers or (), labels=labels, name=name, capability=capability, all=everything
                 ),
                 field,
                 reverse=reverse,

@@ -14,8 +14,10 @@ from typing import Any
 from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
 from ollama_admin.domain.names import ModelName, is_glob, model_key
 from ollama_admin.domain.servers import has_capability
+from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
+from ollama_admin.services.targets import Targets
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store.database import Database
@@ -34,16 +36,17 @@ class Models:
         self,
         servers: Sequence[int | str] = (),
         *,
+        labels: Sequence[str] = (),
         name: str | None = None,
         capability: str | None = None,
         all: bool = False,
     ) -> list[Model]:
-        """Available models of the servers (default: the active ones); `all` adds vanished models
-        and inactive servers.
+        """Available models of the servers (default: the active ones), or of those with each of the
+        `labels`; `all` adds vanished models and inactive servers.
 
         `name` is a glob (`qwen*`); without a wildcard it is a name, and its tag may be left out.
         """
-        batches = self.stream(servers, name=name, capability=capability, all=all)
+        batches = self.stream(servers, labels=labels, name=name, capability=capability, all=all)
         return [model async for batch in batches for model in batch]
 
     async def names(self, beginning: str = "") -> Sequence[str]:
@@ -68,6 +71,7 @@ class Models:
         self,
         servers: Sequence[int | str] = (),
         *,
+        labels: Sequence[str] = (),
         name: str | None = None,
         capability: str | None = None,
         all: bool = False,
@@ -77,7 +81,7 @@ class Models:
         Close it when leaving early: it keeps a transaction open.
         """
         arguments.check(servers=servers, name=name, capability=capability)
-        ids, pinned = await self._db.read(_servers_and_pins, servers)
+        ids, pinned = await self._db.read(_servers_and_pins, servers, labels, everyone=all)
         rows = self._db.stream(
             store.each, server_ids=ids, everything=all, is_named=_name_filter(name)
         )
@@ -114,18 +118,22 @@ class Models:
         self,
         servers: Sequence[int | str] = (),
         *,
+        labels: Sequence[str] = (),
         name: str | None = None,
         capability: str | None = None,
         all: bool = False,
     ) -> tuple[ModelGroup, ...]:
         """The models of `list` grouped by name, with the number of distinct builds."""
-        batches = self.stream_by_model(servers, name=name, capability=capability, all=all)
+        batches = self.stream_by_model(
+            servers, labels=labels, name=name, capability=capability, all=all
+        )
         return tuple([group async for batch in batches for group in batch])
 
     async def stream_by_model(
         self,
         servers: Sequence[int | str] = (),
         *,
+        labels: Sequence[str] = (),
         name: str | None = None,
         capability: str | None = None,
         all: bool = False,
@@ -135,7 +143,7 @@ class Models:
         Close it when leaving early: it keeps a transaction open.
         """
         arguments.check(servers=servers, name=name, capability=capability)
-        ids, pinned = await self._db.read(_servers_and_pins, servers)
+        ids, pinned = await self._db.read(_servers_and_pins, servers, labels, everyone=all)
         entries = self._db.stream(
             store.each_entry,
             server_ids=ids,
@@ -191,11 +199,22 @@ def _name_filter(pattern: str | None) -> Callable[[str], bool] | None:
 
 
 def _servers_and_pins(
-    connection: Any, servers: Sequence[int | str]
+    connection: Any,
+    servers: Sequence[int | str],
+    labels: Sequence[str] = (),
+    *,
+    everyone: bool = False,
 ) -> tuple[Sequence[int] | None, dict[str, str]]:
-    """The ids of the servers that are named (None where none is), and the pinned digests by key."""
+    """The ids of the servers that are named or have the labels (None where nothing says which), and
+    the pinned digests by key.
+    """
     ids: list[int] | None = None
-    if servers:
+    if labels and servers:
+        raise InvalidInput("servers and --label are both given", "leave one of them out")
+    if labels:
+        targets = Targets(all=everyone, labels=labels)
+        ids = [row.id for row in targets.servers(connection)]
+    elif servers:
         refs = [find_ref(connection, server) for server in servers]
         ids = [ref.id for ref in refs if ref.id is not None]
     return ids, store_pins.digests(connection)

@@ -2,6 +2,7 @@
 
 import json
 
+from tests.cli.conftest import Serve
 from tests.cli.running import Cli
 from tests.cli.test_servers import hold_slot
 
@@ -72,3 +73,13 @@ def test_draining_says_what_still_runs_and_exits_4_when_time_is_over(
 
 def test_a_time_that_is_none_exits_2(cli: Cli) -> None:
     assert cli.json("server", "drain", "one", "--timeout", "long").failure[0] == 2
+
+
+def test_models_are_listed_of_servers_with_a_label(cli: Cli, serve: Serve) -> None:
+    cli("server", "add", "one", serve("alpha").url, "--discover", "--label", "gpu=a100")
+    cli("server", "add", "two", serve("beta").url, "--discover", "--label", "gpu=t4")
+    assert [row["name"] for row in cli.json("models", "--label", "gpu=t4").data] == ["beta:latest"]
+    grouped = cli.json("models", "--by-model", "--label", "gpu=a100").data
+    assert [row["name"] for row in grouped] == ["alpha:latest"]
+    assert cli.json("models", "--label", "gpu=h100").failure == (3, "server_not_found")
+    assert cli.json("models", "one", "--label", "gpu=t4").failure == (2, "invalid_input")
