@@ -15,11 +15,12 @@ from ollama_admin.errors import Conflict, ModelNotFound, RemoteNotAllowed, Upstr
 from ollama_admin.ollama import managing
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.ollama.running import running_models
+from ollama_admin.rules import arguments
 from ollama_admin.rules.request_checks import check_keep_alive
 from ollama_admin.services.audit import Audit
 from ollama_admin.services.discover import Discovery
 from ollama_admin.services.fleet import Answered, Failed, ask_each
-from ollama_admin.services.managed import meant, one_model, require_said
+from ollama_admin.services.managed import changeable, one_model, require_said
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.targets import Targets
 from ollama_admin.services.tasks import WorkLimit
@@ -75,7 +76,8 @@ class Holdings:
 
     async def copy(self, source: str, destination: str, targets: Targets) -> list[ChangeResult]:
         """Give a model a second name. Conflict where that name stands for another build."""
-        name, new = one_model(source, self._rights), one_model(destination, self._rights)
+        name = one_model(source, self._rights, "source")
+        new = one_model(destination, self._rights, "destination")
 
         async def work(server: Server, endpoint: Endpoint) -> Done:
             listing = await endpoint.listing()
@@ -92,6 +94,7 @@ class Holdings:
         """Have a model in memory, without a prompt, for as long as `keep_alive` says; None leaves
         that to the server. Nothing is pulled.
         """
+        arguments.check(keep_alive=keep_alive)
         if keep_alive is not None:
             check_keep_alive(keep_alive)
         name = one_model(model, self._rights)
@@ -135,7 +138,7 @@ class Holdings:
         model.
         """
         require_said(targets)
-        servers = await self._db.read(meant, targets, self._rights)
+        servers = await self._db.read(changeable, targets, self._rights)
         may_lack = may_lack and not targets.names
 
         async def ask(server: Server) -> Done:
@@ -219,7 +222,7 @@ def _refuse_taken(listing: Listing, source: ListedModel, new: ModelName, server:
 
 
 def _removal(connection: Any, name: ModelName, targets: Targets, rights: Rights) -> Removal:
-    servers = meant(connection, targets, rights)
+    servers = changeable(connection, targets, rights)
     rows, pin = store_models.named(connection, name)
     ids = {server.id for server in servers}
     holding = {row.server_id for row in rows}

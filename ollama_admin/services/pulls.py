@@ -19,7 +19,7 @@ from ollama_admin.rules.pulling import PullTally
 from ollama_admin.services.audit import Audit
 from ollama_admin.services.discover import Discovery
 from ollama_admin.services.latest import Latest
-from ollama_admin.services.managed import meant, one_model, require_said
+from ollama_admin.services.managed import changeable, one_model, require_said
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.targets import Targets
 from ollama_admin.services.tasks import WorkLimit, together
@@ -67,6 +67,7 @@ class Pulls:
         `on_progress` hears of every record of a server, several in a second. When this is
         cancelled nobody is asked any more, and a later pull goes on where this one stopped.
         """
+        arguments.check(parallel=parallel)
         if parallel is not None and parallel < 1:
             raise InvalidInput("the number of pulls at once must be 1 or more")
         limit = WorkLimit(parallel)
@@ -182,7 +183,6 @@ def pulls_of(
     """One pull for each of the servers that are meant, of the build that is demanded, else of the
     pinned one. Raises InvalidInput, ModelNotFound and ServerNotFound.
     """
-    arguments.need(model=model)
     arguments.check(digest=digest)
     name = one_model(model, rights)
     require_said(targets)
@@ -191,7 +191,7 @@ def pulls_of(
         demanded = digest_prefix(digest)
     elif (pin := store_pins.for_name(connection, name)) is not None:
         demanded = pin.digest
-    servers = meant(connection, targets, rights)
+    servers = changeable(connection, targets, rights)
     return [Pull(server=server, model=model, digest=demanded) for server in servers]
 
 

@@ -184,3 +184,19 @@ def test_key_reads_what_it_may_and_changes_nothing_without_the_right(
     for verb in ("remove", "load", "unload"):
         answer = sqlite_api.ask("POST", f"/api/fleet/{verb}", body, headers=own)
         assert answer.status_code == 403
+
+
+def test_service_that_stops_in_mid_pull_says_so(sqlite_url: str, fakes: Serve) -> None:
+    fake, silence = fakes(), Silence()
+    with Service(sqlite_url, grace=0.2) as service:
+        register(service, fake)
+        fake.call(lambda: fake.fakes[0].script("/api/pull", silence))
+        body = {"model": "alpha", "servers": ["one"]}
+        with service.client() as client, client.stream("POST", PULL, json=body) as answer:
+            lines = answer.iter_lines()
+            assert json.loads(next(lines))["status"] == "waiting"
+            fake.run(silence.arrived.wait())
+            service.stop()
+            *_, last = lines
+        assert json.loads(last)["error"]["code"] == "server_stopping"
+    fake.run(fake.fakes[0].until(lambda: bool(fake.fakes[0].abandoned)))

@@ -13,7 +13,7 @@ from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.pulling import Layer, Registry
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli
-from tests.fake_ollama import Answer, pull_progress
+from tests.fake_ollama import Answer, FakeOllama, pull_progress
 from tests.fake_ollama_thread import FakeOllamaThread
 
 ALPHA = SimulatedModel("alpha", size=10_000)
@@ -231,3 +231,28 @@ def test_closed_pipe_ends_a_pull_quietly(sqlite_cli: Cli, serve: Serve, spawn: S
     ran = process.ended()
     assert ran.exit_code == 141
     assert "Traceback" not in ran.stderr
+
+
+def test_more_servers_than_lines_are_never_drawn_beyond_the_screen(
+    sqlite_cli: Cli, spawn: Spawn
+) -> None:
+    """Thirty on a terminal of 24 lines: those that run come first, and one line is about all."""
+    fakes = FakeOllamaThread(*[FakeOllama(registry=Registry([ALPHA])) for _ in range(30)])
+    with fakes:
+        reached = asyncio.Event()
+
+        async def hold(layer: Layer, completed: int) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        for number, fake in enumerate(fakes.fakes, 1):
+            add(sqlite_cli, f"s{number}", fake.url)
+            fake.registry.before_piece = hold
+        process = spawn("pull", "alpha", "--all", terminals=["stderr"])
+        process.until_stderr(b"0 of 30 done")
+        fakes.run(reached.wait(), 50)
+        process.interrupt()
+        screen = process.ended().stderr.partition("note: ")[0]
+    frames = re.split(r"(?:\r?\x1b\[\dA\x1b\[2K|\r\x1b\[2K)+", screen)
+    assert max(frame.count("\n") for frame in frames) < 24
+    assert "30 done" in screen

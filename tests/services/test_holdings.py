@@ -21,6 +21,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import Answer, FakeOllama, Fault, Recording
+from tests.llama_server import LlamaServer
 
 ALPHA = SimulatedModel("alpha", gpu_share=0.5)
 NEW_ALPHA = SimulatedModel("alpha", build="2")
@@ -245,6 +246,36 @@ async def test_server_that_is_not_ollama_is_left_alone(client: Client) -> None:
         assert (result.models, result.error) == (None, None)
         report = await client.fleet.pull("alpha", ["v1"])
         assert str(report.results[0].error) == "server v1 is not Ollama: it pulls nothing"
+
+
+async def test_fleet_with_another_program_in_it(
+    client: Client, start: Start, llama_servers: tuple[LlamaServer, LlamaServer]
+) -> None:
+    """It is left out of changes, unless it is named, and its row says that it does not tell."""
+    await start("one", ALPHA)
+    await start("two", ALPHA)
+    await client.servers.add(name="llama", url=f"{llama_servers[0].url}/v1")
+    assert (await client.discover(["llama"]))[0].error is None
+    for work, change in (
+        (client.fleet.load, "loaded"),
+        (client.fleet.unload, "unloaded"),
+        (client.fleet.remove, "removed"),
+    ):
+        results = await work("alpha", all=True)
+        assert changes(results) == [("one", change, None), ("two", change, None)]
+    running = await client.fleet.ps()
+    assert [(row.server.name, row.models, row.error) for row in running] == [
+        ("one", (), None),
+        ("two", (), None),
+        ("llama", None, None),
+    ]
+    report = await client.fleet.pull("alpha", all=True)
+    assert [result.server.name for result in report.results] == ["one", "two"]
+    assert changes(await client.fleet.load("alpha", ["llama"])) == [
+        ("llama", "failed", UpstreamError)
+    ]
+    with pytest.raises(UpstreamError, match="no active Ollama server has model"):
+        await client.fleet.show(llama_servers[0].model_id)
 
 
 # ps
