@@ -56,3 +56,13 @@ async def test_reader_waits_for_the_first_news() -> None:
     await asyncio.sleep(0.01)
     latest.end()
     assert await reading == ["first"]
+
+
+async def test_reader_of_silent_sources_hears_again_what_they_said() -> None:
+    latest: Latest[str, str] = Latest(0, again=0.01)
+    latest.put("a", "a begins")
+    latest.put("b", "b begins")
+    latest.put_last("a", "a is done")
+    async with asyncio.timeout(20):
+        said = [await anext(latest) for _ in range(4)]
+    assert said == ["a is done", "b begins", "b begins", "b begins"]
