@@ -6,16 +6,16 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OnOption, OutputOption, complete_model
+from ollama_admin.cli.options import OutputOption, complete_model
 from ollama_admin.cli.results import end_with_results
-from ollama_admin.cli.target_options import TargetOptions, takes_targets
+from ollama_admin.cli.target_options import PlaceOptions, takes_places
 from ollama_admin.cli.views.holdings import print_changes
 
 app = Commands()
 
 
 @app.command("cp")
-@takes_targets
+@takes_places
 def cp(
     context: typer.Context,
     source: Annotated[
@@ -30,14 +30,12 @@ def cp(
     destination: Annotated[
         str, typer.Argument(metavar="DST", help="Its second name.", show_default=False)
     ],
-    on: OnOption = None,
     output: OutputOption = None,
     *,
-    chosen: TargetOptions,
+    places: PlaceOptions,
 ) -> None:
     """Give a model a second name on servers. A name that stands for another build is refused."""
     shell = shell_of(context, output)
-    asked = chosen.arguments(on)
+    asked = places.arguments()
     results = shell.run(lambda client: client.fleet.copy(source, destination, **asked))
-    is_one_named = on is not None and len(on) == 1
-    end_with_results(shell, results, print_changes, is_one_named=is_one_named)
+    end_with_results(shell, results, print_changes, is_one_named=places.names_one)

@@ -6,9 +6,9 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import ModelArgument, OnOption, OutputOption
+from ollama_admin.cli.options import ModelArgument, OutputOption
 from ollama_admin.cli.results import end_with_results
-from ollama_admin.cli.target_options import TargetOptions, takes_targets
+from ollama_admin.cli.target_options import PlaceOptions, takes_places
 from ollama_admin.cli.views.holdings import print_changes
 from ollama_admin.domain.times import keep_alive_of
 
@@ -16,25 +16,23 @@ app = Commands()
 
 
 @app.command("load")
-@takes_targets
+@takes_places
 def load(
     context: typer.Context,
     model: ModelArgument,
-    on: OnOption = None,
     keep_alive: Annotated[
         str | None,
         typer.Option(metavar="D", help="How long it stays: 5m, 1h, -1 for ever."),
     ] = None,
     output: OutputOption = None,
     *,
-    chosen: TargetOptions,
+    places: PlaceOptions,
 ) -> None:
     """Have servers load a model into memory.
 
     So the first answer does not wait for it. No prompt is sent, and nothing is pulled.
     """
     shell = shell_of(context, output)
-    asked = chosen.arguments(on) | {"keep_alive": keep_alive_of(keep_alive)}
+    asked = places.arguments() | {"keep_alive": keep_alive_of(keep_alive)}
     results = shell.run(lambda client: client.fleet.load(model, **asked))
-    is_one_named = on is not None and len(on) == 1
-    end_with_results(shell, results, print_changes, is_one_named=is_one_named)
+    end_with_results(shell, results, print_changes, is_one_named=places.names_one)

@@ -8,10 +8,10 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import ModelArgument, OnOption, OutputOption
+from ollama_admin.cli.options import ModelArgument, OutputOption
 from ollama_admin.cli.pull_sums import Event, PullLines, PullRecords, PullSums
 from ollama_admin.cli.results import end
-from ollama_admin.cli.target_options import TargetOptions, takes_targets
+from ollama_admin.cli.target_options import PlaceOptions, takes_places
 from ollama_admin.cli.views.pulls import print_pulled
 from ollama_admin.domain.pulls import PullReport
 from ollama_admin.errors import ModelMismatch
@@ -26,11 +26,10 @@ Report = TypeVar("Report")
 
 
 @app.command("pull")
-@takes_targets
+@takes_places
 def pull(
     context: typer.Context,
     model: ModelArgument,
-    on: OnOption = None,
     digest: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +43,7 @@ def pull(
     ] = None,
     output: OutputOption = None,
     *,
-    chosen: TargetOptions,
+    places: PlaceOptions,
 ) -> None:
     """Have servers pull a model, and compare their builds.
 
@@ -52,9 +51,9 @@ def pull(
     build already pulls nothing. Exit code 7: something failed, or the builds differ.
     """
     shell = shell_of(context, output)
-    asked = chosen.arguments(on) | {"digest": digest, "parallel": parallel}
+    asked = places.arguments() | {"digest": digest, "parallel": parallel}
     report = followed(shell, lambda client: client.fleet.pulling(model, **asked), PullReport)
-    end_with_pulls(shell, report, is_one_named=on is not None and len(on) == 1)
+    end_with_pulls(shell, report, is_one_named=places.names_one)
 
 
 def followed(

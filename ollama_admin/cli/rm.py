@@ -6,9 +6,9 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import ModelArgument, OnOption, OutputOption, YesOption
+from ollama_admin.cli.options import ModelArgument, OutputOption, YesOption
 from ollama_admin.cli.results import end_with_results
-from ollama_admin.cli.target_options import TargetOptions, takes_targets
+from ollama_admin.cli.target_options import PlaceOptions, takes_places
 from ollama_admin.cli.views.holdings import print_changes
 
 if TYPE_CHECKING:
@@ -20,15 +20,14 @@ NAMED = 5  # servers that a question names
 
 
 @app.command("rm")
-@takes_targets
+@takes_places
 def rm(
     context: typer.Context,
     model: ModelArgument,
-    on: OnOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
     *,
-    chosen: TargetOptions,
+    places: PlaceOptions,
 ) -> None:
     """Delete a model on servers.
 
@@ -36,15 +35,14 @@ def rm(
     of first.
     """
     shell = shell_of(context, output)
-    asked = chosen.arguments(on)
+    asked = places.arguments()
     removal = shell.run(lambda client: client.fleet.removal(model, **asked))
     for sentence in removal.breaks:
         shell.output.note(sentence)
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
         shell.confirm(_question(removal))
     results = shell.run(lambda client: client.fleet.remove(model, **asked))
-    is_one_named = on is not None and len(on) == 1
-    end_with_results(shell, results, print_changes, is_one_named=is_one_named)
+    end_with_results(shell, results, print_changes, is_one_named=places.names_one)
 
 
 def _question(removal: "Removal") -> str:

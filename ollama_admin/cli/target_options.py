@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from ollama_admin.cli.options import CapabilityFilter, EveryoneOption, LabelFilter, takes
+import typer
+
+from ollama_admin.cli.options import (
+    CapabilityFilter,
+    EveryoneOption,
+    LabelFilter,
+    OnOption,
+    takes,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +32,32 @@ class TargetOptions:
 
 
 takes_targets = takes("chosen", TargetOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceOptions:
+    """At which servers something is changed: none is meant unless one of these says so."""
+
+    on: OnOption = None
+    everyone: Annotated[bool, typer.Option("--all", help="Every server, inactive ones too.")] = (
+        False
+    )
+    label: LabelFilter = None
+    capability: CapabilityFilter = None
+
+    @property
+    def names_one(self) -> bool:
+        """Whether exactly one server is named: its failure is the command's own."""
+        return self.on is not None and len(self.on) == 1
+
+    def arguments(self) -> dict[str, Any]:
+        """Which servers, in the terms of `Client.fleet`."""
+        return {
+            "servers": self.on or (),
+            "all": self.everyone,
+            "labels": self.label or (),
+            "capability": self.capability,
+        }
+
+
+takes_places = takes("places", PlaceOptions)

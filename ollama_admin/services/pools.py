@@ -96,7 +96,8 @@ class Pool:
                 return False
             if request.accept(self.lease(held)):
                 return True
-            self.ended(held)
+            held.lease = None
+            self.running -= 1
             request.leave()
         return False
 
