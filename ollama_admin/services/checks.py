@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from ollama_admin.domain.servers import ApiVersion, CheckResult, Server, ServerStatus
-from ollama_admin.errors import AdminError, ServerBusy, UpstreamError
+from ollama_admin.errors import AdminError, Conflict, NotFound, ServerBusy, UpstreamError
 from ollama_admin.rules.health import status_after
 from ollama_admin.services.fleet import Answered, Failed
 
@@ -70,7 +70,6 @@ def _status_after(error: AdminError, deep: str | None) -> ServerStatus:
     """What a server is called after an error; one that only keeps a model from being asked is none
     of the server's.
     """
-    is_busy = deep is not None and isinstance(error, ServerBusy)
-    if is_busy or not isinstance(error, UpstreamError):
+    if deep is not None and isinstance(error, (ServerBusy, NotFound, Conflict)):
         return ServerStatus.ONLINE
     return status_after(error)

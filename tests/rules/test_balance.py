@@ -311,3 +311,49 @@ def test_a_server_with_the_model_in_memory_is_the_home_until_it_is_busy() -> Non
         words = merits(candidates, loads, affinity)
         assert [id_ for id_, said in words.items() if "affinity" in said] == [home]
         assert ids(ordered(candidates, loads, affinity))[0] == home
+
+
+# servers that have failed a moment ago
+
+FAILED = Load(loaded=True, in_flight=0, limit=4, asked_last=True)
+
+
+def test_a_server_that_failed_comes_after_all_others_whatever_speaks_for_it() -> None:
+    candidates = [
+        candidate(1, is_default=True, priority=9),
+        candidate(2, priority=5),
+        candidate(3),
+    ]
+    assert ids(ordered(candidates, {1: FAILED}, None)) == [2, 3, 1]
+    assert ids(ordered(candidates, {2: FAILED}, None)) == [1, 3, 2]
+
+
+def test_servers_that_failed_keep_their_order_among_themselves() -> None:
+    candidates = [candidate(1, priority=9), candidate(2, priority=5), candidate(3)]
+    loads = dict.fromkeys((1, 2, 3), FAILED)
+    assert ids(ordered(candidates, loads, None)) == [1, 2, 3]
+    assert ids(ordered(candidates, {1: FAILED, 2: FAILED}, None)) == [3, 1, 2]
+
+
+def test_it_is_said_of_a_server_that_failed() -> None:
+    words = merits(equals(1, 2), {1: FAILED}, None)
+    assert words[1] == ["asked last: it failed", "loaded", "4 of 4 slots free"]
+    assert words[2] == ["4 of 4 slots free"]
+
+
+@given(fleets(), st.sets(st.integers(1, 7)))
+def test_who_failed_changes_the_order_and_nobody_is_left_out(
+    fleet: tuple[list[Candidate], dict[int, Load]], failed: set[int]
+) -> None:
+    candidates, loads = fleet
+    before = ordered(candidates, loads, None)
+    marked = dict(loads)
+    for one in candidates:
+        id_ = one.target.ref.id
+        if id_ in failed:
+            known = loads.get(id_) or Load(loaded=None, in_flight=0, limit=4)
+            marked[id_] = replace(known, asked_last=True)
+    after = ordered(candidates, marked, None)
+    assert sorted(map(id, after)) == sorted(map(id, candidates))
+    well = [one for one in before if one.target.ref.id not in failed]
+    assert ids(after)[: len(well)] == ids(well)
