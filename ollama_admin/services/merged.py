@@ -15,6 +15,7 @@ from ollama_admin.rules.versions import version_key
 from ollama_admin.services.lists import Lists
 from ollama_admin.services.registry import Registry
 from ollama_admin.services.servers import Connect
+from ollama_admin.services.tasks import SharedReads
 from ollama_admin.services.upstream_auth import UpstreamAuth
 from ollama_admin.store import models as store_models
 from ollama_admin.store import servers as store_servers
@@ -44,6 +45,7 @@ class Merged:
         self._lists = lists
         self._connect = connect
         self._auth = auth
+        self._reads = SharedReads[Sequence[Mapping[str, Any]]]()
 
     async def models(self, rights: Rights) -> Sequence[Model]:
         """The models that may be asked with these rights, each name once: of the server that is
@@ -75,7 +77,7 @@ class Merged:
         """
         servers = [server for server in (await self._by_id()).values() if _is_native(server)]
         asked = [server for server in servers if rights.may_ask_server(server.name)]
-        by_server = await self._each(asked, lambda _, endpoint: endpoint.running())
+        by_server = await self._each(asked, self._running)
         entries = [entry for entries in by_server.values() for entry in entries]
         return [entry for entry in entries if rights.may_ask_model(str(entry.get("model", "")))]
 
@@ -115,6 +117,10 @@ class Merged:
         if len(listing.body) > LONG:
             return await asyncio.to_thread(_by_name, listing.body)
         return _by_name(listing.body)
+
+    async def _running(self, server: Server, endpoint: "Endpoint") -> Sequence[Mapping[str, Any]]:
+        """What a server runs: one read for all who ask at the same time."""
+        return await self._reads.of(server.id, endpoint.running)
 
     async def _each(
         self, servers: Sequence[Server], ask: Callable[[Server, "Endpoint"], Awaitable[T]]

@@ -1,12 +1,14 @@
 """Work done side by side, with an owner who waits for all of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
+    Hashable,
     Iterable,
     Sequence,
 )
@@ -120,6 +122,38 @@ class Batches(Generic[Item, Result]):
             return
         for (_, written), result in zip(batch, results, strict=True):
             written.set_result(result)
+
+
+class SharedReads(Generic[Result]):
+    """Reads on their way: whoever asks for a key meanwhile shares the read of that key, and what
+    it gives or raises. One that nobody waits for any more is cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._reads: dict[Hashable, asyncio.Task[Result]] = {}
+        self._waiting: Counter[asyncio.Task[Result]] = Counter()
+
+    async def of(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        reading = self._reads.get(key)
+        if reading is None:
+            reading = self._reads[key] = asyncio.get_running_loop().create_task(read())
+            reading.add_done_callback(lambda done: self._end(key, done))
+        self._waiting[reading] += 1
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            self._waiting[reading] -= 1
+            if not self._waiting[reading]:
+                del self._waiting[reading]
+                self._end(key, reading)
+
+    def _end(self, key: Hashable, reading: "asyncio.Task[Result]") -> None:
+        if self._reads.get(key) is reading:
+            del self._reads[key]
+        if not reading.done():
+            reading.cancel()
+        elif not reading.cancelled():
+            reading.exception()  # seen, where nobody waits
 
 
 class Handover(Generic[Item]):
