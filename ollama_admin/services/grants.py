@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ollama_admin.errors import AdminError, DatabaseUnavailable
@@ -41,7 +42,6 @@ class Grants:
         self.is_closed = False
         # one thread is left to renew and to release
         self._asking = asyncio.Semaphore(LEASE_THREADS - 1)
-        self._told: set[Queue] = set()
 
     async def one(self, pool: Pool, *, even_inactive: bool) -> Lease | None:
         """A slot that is free in the database; None when none is.
@@ -53,10 +53,9 @@ class Grants:
         try:
             return await wish
         except asyncio.CancelledError:
-            if wish.done() and not wish.cancelled() and wish.exception() is None:
-                lease = wish.result()
-                if lease is not None:
-                    self._start(lease.release())
+            lease = _granted(wish)
+            if lease is not None:
+                self._start(lease.release())
             raise
 
     def _wish(self, pool: Pool, even_inactive: bool) -> "asyncio.Future[Lease | None]":
@@ -140,7 +139,7 @@ class Grants:
     async def _ask_for_queue(self, pool: Pool, queue: Queue, oldest: QueuedRequest) -> float | None:
         async with self._asking:
             sent = uptime()
-            self._told.add(queue)
+            queue.is_told = True
             grant, others = await self._db.lease(
                 heartbeats.take_or_tell,
                 pool.server.id,
@@ -155,17 +154,17 @@ class Grants:
         pool.heard(others, sent)
         for held in some:
             self._free(pool, held)
-        if some:
-            return None
-        ahead = sum(since < oldest.since for since in pool.elsewhere)
-        return ahead / max(1, pool.limit)
+        return None if some else pool.rounds_before(oldest.since)
 
     async def stop_telling(self, pool: Pool, queue: Queue) -> None:
         """Nobody of the queue waits any more."""
-        if queue not in self._told:
-            return
-        self._told.discard(queue)
-        try:
-            await self._db.lease(contention.forget, pool.server.id, holder=self._holder)
-        except AdminError:  # it ends by itself
-            return
+        if queue.is_told:
+            with suppress(AdminError):  # it ends by itself
+                await self._db.lease(contention.forget, pool.server.id, holder=self._holder)
+
+
+def _granted(wish: "asyncio.Future[Lease | None]") -> Lease | None:
+    """What a wish that is done has brought."""
+    if wish.cancelled() or wish.exception() is not None:
+        return None
+    return wish.result()

@@ -107,9 +107,13 @@ class Heartbeat:
             except TimeoutError:
                 began = uptime()
                 await self.beat()
-                usual = self._times.renew / AWAY if self._is_away else self._times.renew
-                # a database that stood still may have used up most of a lease's life
-                pause = max(began + usual - uptime(), self._times.renew / 10)
+                pause = self.pause(began, uptime())
+
+    def pause(self, began: float, now: float) -> float:
+        """Seconds until the next renewal, after one that began then and has ended now."""
+        usual = self._times.renew / AWAY if self._is_away else self._times.renew
+        # a database that stood still may have used up most of a lease's life
+        return max(began + usual - now, self._times.renew / 10)
 
     async def beat(self) -> None:
         """Renew what is held, but for what nobody owns any more."""

@@ -81,7 +81,7 @@ class Held:
     def lose(self) -> None:
         """It is somebody else's now."""
         self.lost = True
-        self.trusted_until = 0.0
+        self.trusted_until = float("-inf")
 
     @property
     def is_over(self) -> bool:
@@ -107,10 +107,6 @@ class Lease:
         self._since = uptime()
         self._is_ended = False
         self._returning: asyncio.Task[None] | None = None
-
-    @property
-    def key(self) -> LeaseKey:
-        return self.held.key
 
     @property
     def server_id(self) -> int:

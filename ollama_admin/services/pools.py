@@ -137,6 +137,11 @@ class Pool:
         """Others wait for so many seconds; it was asked at `sent`."""
         self.elsewhere = deque(sent - seconds for seconds in waited)
 
+    def rounds_before(self, since: float) -> float:
+        """How many rounds of the server's slots are for requests of others that wait for longer."""
+        ahead = sum(other < since for other in self.elsewhere)
+        return ahead / max(1, self.limit)
+
     def yields(self) -> bool:
         """Whether a slot that is free now is for another process; it is counted as given."""
         if not self.elsewhere:

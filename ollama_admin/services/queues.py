@@ -92,7 +92,10 @@ class _Line:
 
 
 class Queue:
+    """`is_told`: others may have heard that somebody waits here."""
+
     def __init__(self) -> None:
+        self.is_told = False
         self._lines: dict[str | None, _Line] = {}
         self._count = 0
         self._woken = asyncio.Event()
