@@ -54,7 +54,7 @@ SLOTS = (
 )
 GENERATE = (
     *SLOTS,
-    *("services/test_chat.py", "services/test_pins.py"),
+    *("services/test_trail.py", "services/test_chat.py", "services/test_pins.py"),
     *("services/test_catalogue.py", "services/test_selection.py"),
     *("services/test_dispatch.py", "services/test_generate_*.py"),
 )

@@ -1,0 +1,155 @@
+"""One request on its way, by itself: its deadline, and what its receipt tells."""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from ollama_admin.domain.answers import Proof, Stats
+from ollama_admin.domain.callers import OWNER, Caller, Way
+from ollama_admin.domain.keys import Key
+from ollama_admin.domain.names import ModelName
+from ollama_admin.domain.requests import Request, Route, Terms
+from ollama_admin.errors import ModelNotFound, ServerBusy, ServerUnreachable, UpstreamError
+from ollama_admin.rules.access import TOKEN
+from ollama_admin.rules.proof import Judgement
+from ollama_admin.services.trail import FOR_EVER, Deadline, Trail, passes_on
+from tests.rules.test_candidates import candidate
+
+DIGEST = "a" * 64
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What is known of an answer on its way. Its numbers tell when they were asked for."""
+
+    is_begun: bool = False
+    is_remote: bool = False
+    is_estimated: bool = True
+    truncated: bool | None = None
+    server_started: datetime | None = None
+    output_tokens: int | None = 7
+
+    def stats(self, now: float) -> Stats:
+        return Stats(total_ms=round(now * 1000), output_tokens=self.output_tokens)
+
+
+def request(key: Key | None = None) -> Request:
+    caller = Caller(way=Way.API, rights=OWNER, client="curl/8", key=key)
+    name = ModelName.parse("alpha")
+    return Request(name=name, route=Route(model="alpha"), terms=Terms(), caller=caller, id="r-1")
+
+
+@pytest.fixture
+def trail() -> Trail:
+    return Trail(request=request(), started=time.monotonic(), deadline=FOR_EVER)
+
+
+async def test_a_deadline_is_over_from_its_time_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "time", lambda: 100.0)
+    deadline = Deadline.after(5.0)
+    assert deadline == Deadline(105.0, 5.0)
+    assert not deadline.is_over
+    monkeypatch.setattr(loop, "time", lambda: 105.0)
+    assert deadline.is_over
+    monkeypatch.undo()
+
+
+async def test_a_request_that_may_take_for_ever_has_no_end() -> None:
+    assert Deadline.after(None) == FOR_EVER
+    assert not FOR_EVER.is_over
+    assert await FOR_EVER.keep(asyncio.sleep(0, "done")) == "done"
+
+
+async def test_what_is_done_in_time_is_given_back(trail: Trail) -> None:
+    assert await Deadline.after(60).keep(asyncio.sleep(0, "done")) == "done"
+    trail.deadline = Deadline.after(60)
+    assert await trail.in_time(asyncio.sleep(0, "done")) == "done"
+
+
+async def test_a_request_out_of_time_says_how_long_it_had_and_what_to_do(trail: Trail) -> None:
+    trail.deadline = replace(Deadline.after(0), seconds=2.5)
+    with pytest.raises(ServerUnreachable) as refused:
+        await trail.in_time(asyncio.Event().wait())
+    assert refused.value.message == "timed out after 2.5 s"
+    assert refused.value.hint == "allow more with --timeout"
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_it_has_begun_when_a_part_of_an_answer_was_handed_on(trail: Trail, is_begun: bool) -> None:
+    assert not trail.has_begun()
+    trail.answer = Answer(is_begun=is_begun)
+    assert trail.has_begun() is is_begun
+
+
+def test_a_receipt_of_what_went_nowhere_knows_who_asked_and_how_long_it_took(trail: Trail) -> None:
+    trail.started -= 100
+    receipt = trail.receipt("model_not_found")
+    assert (receipt.outcome, receipt.way, receipt.client) == ("model_not_found", Way.API, "curl/8")
+    assert (receipt.asked_model, receipt.request_id) == ("alpha", "r-1")
+    assert (receipt.model, receipt.server, receipt.server_version) == (None, None, None)
+    assert (receipt.digest, receipt.proof, receipt.verified) == (None, None, False)
+    assert (receipt.key, receipt.estimated, receipt.truncated) == (None, None, None)
+    assert receipt.stats is not None
+    assert 100_000 <= receipt.stats.total_ms < 160_000
+    assert abs((datetime.now(UTC) - receipt.created_at).total_seconds()) < 60
+
+
+def test_a_receipt_names_who_answered_and_what_was_proven(trail: Trail) -> None:
+    trail.candidate = replace(candidate(), version="0.33.0")
+    trail.asking(trail.candidate.target.ref)
+    trail.answer = Answer(truncated=False)
+    trail.judgement = Judgement(proof=Proof.DIGEST, digest=DIGEST)
+    trail.stats = Stats(total_ms=5, output_tokens=9)
+    receipt = trail.receipt("ok")
+    assert (receipt.model, receipt.server_version) == (trail.candidate.name.text, "0.33.0")
+    assert (receipt.server, receipt.attempts) == (trail.candidate.target.ref, 1)
+    assert (receipt.digest, receipt.proof, receipt.verified) == (DIGEST, Proof.DIGEST, True)
+    assert (receipt.stats, receipt.estimated) == (trail.stats, True)
+    assert receipt.truncated is False
+
+
+def test_a_receipt_names_the_key_of_the_request(trail: Trail) -> None:
+    trail.request = request(TOKEN)
+    assert trail.receipt("ok").key == TOKEN.ref
+
+
+@pytest.mark.parametrize("proof", [proof for proof in Proof if proof is not Proof.DIGEST])
+def test_only_a_digest_verifies(trail: Trail, proof: Proof) -> None:
+    trail.judgement = Judgement(proof=proof, digest=DIGEST)
+    receipt = trail.receipt("ok")
+    assert (receipt.proof, receipt.verified) == (proof, False)
+
+
+def test_an_answer_that_broke_off_has_the_numbers_of_that_moment(trail: Trail) -> None:
+    trail.answer = Answer(output_tokens=None)
+    before = round(time.monotonic() * 1000)
+    receipt = trail.receipt("cancelled")
+    assert receipt.stats is not None
+    assert before <= receipt.stats.total_ms <= round(time.monotonic() * 1000)
+    assert receipt.estimated is None  # nothing was counted
+
+
+def test_a_failed_try_is_kept_with_its_time(trail: Trail) -> None:
+    error = ServerBusy("no more")
+    trail.failed(candidate(), error, time.monotonic() - 100)
+    (attempt,) = trail.attempts
+    assert (attempt.server, attempt.error) == (candidate().target.ref, error)
+    assert 100_000 <= attempt.ms < 160_000
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (ModelNotFound("no such model"), True),
+        (UpstreamError("it is busy", may_pass_on=True), True),
+        (UpstreamError("it broke off"), False),
+    ],
+)
+def test_another_server_is_asked_where_no_model_can_be_at_work(
+    error: UpstreamError | ModelNotFound, passes: bool
+) -> None:
+    assert passes_on(error) is passes
