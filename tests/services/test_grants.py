@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from ollama_admin.client import Client
-from ollama_admin.errors import AdminError, DatabaseUnavailable
-from ollama_admin.services import grants, pools
+from ollama_admin.errors import AdminError, DatabaseUnavailable, ServerInactive
+from ollama_admin.services import grants, pools, queues
 from ollama_admin.services.leases import Lease, LeaseTimes
 from ollama_admin.services.pools import Pool
 from ollama_admin.services.queues import Queue, QueuedRequest
@@ -124,6 +124,18 @@ async def test_a_question_for_a_queue_tells_who_comes_first_or_that_there_was_a_
     assert await slots._grants._ask_for_queue(pool, queue, request) == 0
 
 
+async def test_a_slot_of_an_inactive_server_is_asked_for_by_who_may_use_it(
+    client: Client, slots: Slots
+) -> None:
+    pool, queue = await pool_of(client, 1), Queue()
+    await client.servers.update(1, is_active=False)
+    request = QueuedRequest(even_inactive=True)
+    request.enter(queue)
+    assert await slots._grants._ask_for_queue(pool, queue, request) is None
+    with pytest.raises(ServerInactive):
+        await slots._grants._ask_for_queue(pool, queue, QueuedRequest())
+
+
 async def told(client: Client, slots: Slots) -> tuple[Pool, Queue]:
     """A queue that others know of."""
     pool, queue = await pool_of(client, 1), Queue()
@@ -162,11 +174,13 @@ async def test_a_database_that_cannot_be_told_any_more_harms_nobody(
 async def test_a_queue_waits_for_a_database_that_is_away_for_25_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = chain([100.0], repeat(100 + grants.AWAY))
+    clock = chain(repeat(100.0, 3), repeat(100 + grants.AWAY))  # away when it is asked twice
     monkeypatch.setattr(grants, "uptime", lambda: next(clock))
+    rounds: list[float | None] = []
+    monkeypatch.setattr(queues, "_longest_pause", lambda _, told, before: rounds.append(told) or 0)
     async with Client(database_url="postgresql://u:p@127.0.0.1:1/none", environ={}) as client:
         slots, queue = client._resources.slots, Queue()
         QueuedRequest().enter(queue)
         with pytest.raises(DatabaseUnavailable):
             await slots._grants.serve(slots._pool(server(1)), queue)
-    assert grants.AWAY == 25
+    assert (rounds, grants.AWAY) == ([1.0], 25)  # meanwhile it is asked as if one round were ahead
