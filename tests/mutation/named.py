@@ -34,11 +34,11 @@ NAMED = (
         tests=("services/test_generate_slots.py",),
     ),
     Named(
-        what="a lease is not touched while pieces come",
-        module="services/dispatch.py",
+        what="a lease has no owner, so that it is not renewed while pieces come",
+        module="services/slots.py",
         was="lease.owner = asyncio.current_task()",
         becomes="pass",
-        tests=("services/test_generate_slots.py",),
+        tests=("services/test_slots.py::test_lease_is_renewed_while_its_task_lives_and_no_longer",),
     ),
     Named(
         what="no safety margin before the end of a lease",
