@@ -49,6 +49,7 @@ COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"
 
 SLOTS = (
     *("services/test_slots.py", "services/test_kept_slots.py", "services/test_leases.py"),
+    "services/test_slot_steps.py",
     *("services/test_grants.py", "services/test_pools.py", "services/test_heartbeat.py"),
     *("services/test_queues.py", "services/test_generate_slots.py"),
 )
