@@ -115,13 +115,6 @@ def test_a_kept_slot_is_not_taken_once_it_is_not_trusted(pool: Pool, clock: Cloc
     assert (pool.last_idle(), pool.kept(), pool.idle) == (None, None, 1)
 
 
-def test_a_slot_of_a_request_that_has_ended_has_no_lease(pool: Pool) -> None:
-    one = held(pool)
-    pool.lease(one)
-    pool.ended(one)
-    assert (one.lease, pool.running) == (None, 0)
-
-
 async def test_a_slot_of_an_inactive_server_is_for_those_who_may_use_it(pool: Pool) -> None:
     one = held(pool)
     pool.learn(Limit(limit=4, is_active=False))

@@ -108,6 +108,15 @@ async def test_a_server_is_as_it_was_read_last(slots: Slots) -> None:
     assert slots._pool(renamed).server is renamed
 
 
+async def test_a_slot_whose_request_has_ended_is_kept_for_the_next(slots: Slots) -> None:
+    pool = pool_of(slots)
+    held = granted(slots, pool)
+    lease = pool.lease(held)
+    assert pool.running == 1
+    assert slots._ended(lease) is None
+    assert (held.lease, pool.running, pool.last_idle()) == (None, 0, held)
+
+
 async def test_a_slot_that_is_left_to_another_process_wakes_nobody_here(slots: Slots) -> None:
     pool = pool_of(slots)
     held = granted(slots, pool)

@@ -12,7 +12,13 @@ from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.domain.keys import Key
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import Request, Route, Terms
-from ollama_admin.errors import ModelNotFound, ServerBusy, ServerUnreachable, UpstreamError
+from ollama_admin.errors import (
+    ModelNotFound,
+    ServerBusy,
+    ServerUnreachable,
+    StreamInterrupted,
+    UpstreamError,
+)
 from ollama_admin.rules.access import TOKEN
 from ollama_admin.rules.proof import Judgement
 from ollama_admin.services.trail import FOR_EVER, Deadline, Trail, passes_on
@@ -64,16 +70,16 @@ async def test_a_request_that_may_take_for_ever_has_no_end() -> None:
     assert await FOR_EVER.keep(asyncio.sleep(0, "done")) == "done"
 
 
-async def test_what_is_done_in_time_is_given_back(trail: Trail) -> None:
+async def test_what_is_done_in_time_is_given_back() -> None:
     assert await Deadline.after(60).keep(asyncio.sleep(0, "done")) == "done"
-    trail.deadline = Deadline.after(60)
-    assert await trail.in_time(asyncio.sleep(0, "done")) == "done"
 
 
-async def test_a_request_out_of_time_says_how_long_it_had_and_what_to_do(trail: Trail) -> None:
-    trail.deadline = replace(Deadline.after(0), seconds=2.5)
+async def test_a_request_out_of_time_says_how_long_it_had_and_what_to_do() -> None:
+    deadline = replace(Deadline.after(0), seconds=2.5)
+    with pytest.raises(StreamInterrupted, match=r"timed out after 2\.5 s in the middle"):
+        await deadline.keep(asyncio.Event().wait(), lambda: True)
     with pytest.raises(ServerUnreachable) as refused:
-        await trail.in_time(asyncio.Event().wait())
+        await deadline.keep(asyncio.Event().wait())
     assert refused.value.message == "timed out after 2.5 s"
     assert refused.value.hint == "allow more with --timeout"
 
