@@ -11,7 +11,7 @@ from ollama_admin.errors import Conflict, InvalidInput, ServerInactive, ServerNo
 from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import FakeOllama, SimulatedModel
 from tests.services.asking import ask, prompts, register
-from tests.slot_rows import eventually
+from tests.slot_rows import SECONDS, eventually
 
 Door = Callable[[Client, FakeOllama], Awaitable[object]]
 
@@ -167,5 +167,6 @@ async def test_another_process_hears_of_it_from_its_registry(
 
         assert not await read()
         await client.servers.drain("one")
-        while not await read():
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(SECONDS):
+            while not await read():
+                await asyncio.sleep(0.05)

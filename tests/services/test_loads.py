@@ -128,6 +128,17 @@ async def test_a_server_is_read_at_most_once_in_five_seconds_and_only_while_requ
     assert fleet.reads == [2, 2]
 
 
+@pytest.mark.parametrize(("every", "read"), [(0.0, [0, 0]), (1.0, [2, 2]), (300.0, [1, 1])])
+async def test_how_often_a_server_is_read_can_be_set(
+    fleet: Fleet, every: float, read: list[int]
+) -> None:
+    fleet.loads._every = every
+    await fleet.ask()
+    fleet.clock.now += 1.1
+    await fleet.ask()
+    assert fleet.reads == read
+
+
 async def test_a_single_request_reads_nothing(fleet: Fleet) -> None:
     fleet.loads.asked(fleet.candidates)
     await fleet.settled()

@@ -14,7 +14,7 @@ from ollama_admin.store import task_leases
 from ollama_admin.store.database import Database
 from tests.fake_ollama import FakeOllama, SimulatedModel
 from tests.services.asking import TAGS, ask, register
-from tests.slot_rows import eventually
+from tests.slot_rows import SECONDS, eventually
 
 OFTEN = {
     "OLLAMA_ADMIN_CHECK_EVERY": "1s",
@@ -43,8 +43,9 @@ async def status(client: Client, name: str = "one") -> ServerStatus:
 
 
 async def until(client: Client, wanted: ServerStatus) -> None:
-    while await status(client) is not wanted:
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(SECONDS):
+        while await status(client) is not wanted:
+            await asyncio.sleep(0.1)
 
 
 async def test_the_list_of_servers_is_true_while_a_service_looks(
