@@ -147,6 +147,7 @@ def server_row(text: str, **more: Any) -> Server:
         "last_error": text,
         "last_seen_at": NOW,
         "last_discovered_at": NOW,
+        "labels": {"k": text},
         "created_at": NOW,
         "updated_at": NOW,
     }
@@ -218,7 +219,7 @@ def tables_of(text: str) -> list[tuple[Callable[[Output], None], int | None]]:
     """What shows the text everywhere, and the number of its lines."""
     return [
         (lambda out: whole(out, server_list({}), [server_row(text)]), 2),
-        (lambda out: print_server(out, server_row(text)), 20),
+        (lambda out: print_server(out, server_row(text)), 24),
         (lambda out: whole(out, model_list(), [model_row(text)]), 2),
         (lambda out: whole(out, group_list(), [group_of(text)]), 2),
         (lambda out: print_checks(out, [check_of(text)]), 3),
