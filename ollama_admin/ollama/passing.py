@@ -93,9 +93,11 @@ class Passing:
     `is_named`: it carries an accepted name. `is_remote`: a remote host gave it. `error` is what it
     says of its own failure, `reason` why Ollama's last record says that it ended. `has_ended`: its
     end mark was seen. `held` are the bytes that were kept back; they belong to its end. `kept` is
-    how many bytes are kept now, but for little. `numbers` is there at the end, with the counts that
-    it tells.
+    how many bytes are kept now, but for little. `mark` stands once in each record of a stream,
+    which is about a token. `numbers` is there at the end, with the counts that it tells.
     """
+
+    mark = b"data: "
 
     def __init__(self, names: "_Names") -> None:
         self._names = names
@@ -164,6 +166,8 @@ class _Records(Passing):
     def __init__(self, shape: Shape, names: _Names, *, holds: bool) -> None:
         super().__init__(names)
         self._is_lines = shape is Shape.LINES
+        if self._is_lines:
+            self.mark = b"\n"
         self._is_end = _ENDS[shape]
         self._holds = holds
         self._rest = b""  # of a line that is not complete

@@ -42,7 +42,6 @@ _WHOLE = {
     "/api/embed": b'"truncate":false,',
 }
 LONG = 2**19  # bytes of a piece that only a line makes which is that long
-PIECE = b"data: "
 BYTES_OF_A_TOKEN = 4  # about, of a body
 # Whose answers always say which model they are of.
 _NAMED = ("/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions")
@@ -60,7 +59,7 @@ class RelayAnswer:
         self.head: RelayedHead | None = None
         self.is_begun = False
         self.sent_at: float | None = None
-        self.pieces = 0  # of a stream of events, each about a token
+        self.pieces = 0  # of a stream, each about a token
         self.truncated: bool | None = None
         self._started = started
         self._first_at: float | None = None
@@ -257,7 +256,7 @@ class _Relaying(Carrier[RelayAnswer]):
         self._require_answer(answer, passing)
         if not passed or (passing.error is not None and not answer.is_begun):
             return
-        answer.pieces += passed.count(PIECE)
+        answer.pieces += passed.count(passing.mark)
         if not answer.is_begun:
             await self._begin(answer)
         await self._receiver.send(passed)

@@ -172,6 +172,7 @@ async def test_a_connection_that_breaks_in_the_middle_of_an_answer_interrupts_it
     assert "server one broke off in the middle of the answer" in str(result.error)
     receipt = await last_receipt(client)
     assert (receipt.outcome, receipt.attempts) == ("stream_interrupted", 1)
+    assert (receipt.stats.output_tokens, receipt.estimated) == (1, True)
 
 
 async def test_an_answer_to_half_a_prompt_is_none(client: Client, fake: FakeOllama) -> None:
