@@ -164,6 +164,19 @@ def told(rows: SlotRows) -> int:
         return int(connection.scalar(text("SELECT count(*) FROM ollama_waiting")) or 0)
 
 
+async def test_a_request_weighs_one_unless_it_says_more(slots: Slots) -> None:
+    gpu = server(1)
+    await slots.first_free([gpu], wait=0)
+    asking = [
+        asyncio.create_task(slots.first_free([gpu], wait=float(SECONDS), key=key, **weight))
+        for key, weight in (("a", {}), ("b", {"weight": 3}))
+    ]
+    await eventually(lambda: slots.waiting(1) == 2)
+    assert [request.weight for request in slots._pools[1].queue or ()] == [1, 3]
+    for task in asking:
+        task.cancel()
+
+
 async def test_others_hear_when_nobody_waits_here_any_more(slots: Slots, rows: SlotRows) -> None:
     gpu = server(1)
     await slots.first_free([gpu], wait=0)
