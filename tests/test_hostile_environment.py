@@ -48,6 +48,10 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("show",): [["alpha"], ["missing"]],
     ("diff",): [["one", "one"]],
     ("outdated",): [["alpha", "--registry", "FAKE"]],
+    ("sync",): [
+        ["--from", "one", "--to", "one", "--dry-run"],
+        ["--from", "missing", "--to", "one"],
+    ],
     ("pull",): [["alpha", "--on", "one"], ["missing", "--on", "one"]],
     ("load",): [["alpha", "--on", "one"]],
     ("unload",): [["alpha", "--on", "one"]],

@@ -135,12 +135,13 @@ def test_server_without_a_runner_passes_on_and_one_that_read_the_prompt_and_left
     add(sqlite_cli, "one", one)
     add(sqlite_cli, "two", two)
     gone = Answer(500, {"error": "llama-server process has terminated: exit status 1"})
-    one.call(lambda: one.fakes[0].script("/api/generate", gone, Raw()))
+    one.call(lambda: one.fakes[0].script("/api/generate", gone))
     assert sqlite_cli.json("generate", "-m", "alpha", "hi").data["server"]["name"] == "two"
+    two.call(lambda: two.fakes[0].script("/api/generate", Raw()))  # the other one is asked last now
     left = sqlite_cli.json("generate", "-m", "alpha", "hi")
     assert left.failure == (6, "server_unreachable")
-    assert "server one" in left.error["message"]
-    assert len(two.fakes[0].requests_to("/api/generate")) == 1
+    assert "server two" in left.error["message"]
+    assert len(one.fakes[0].requests_to("/api/generate")) == 1
 
 
 def test_full_server_refuses_at_once_with_wait_0(cli: Cli, serve: Serve, spawn: Spawn) -> None:

@@ -438,6 +438,66 @@ ENTRIES: Mapping[str, Entry] = {
         bad=lambda *_: [(["models", "unknown"], None)],
     ),
     "generate": Entry(good=generated, bad=wrongly_generated),
+    "ps": Entry(
+        good=lambda *_: [(["ps"], None)],
+        bad=lambda _, mode: [
+            (["ps", f"{how}-{way}"], None) for how, way in hostile_pairs(mode) if how != "break"
+        ],
+    ),
+    "top": Entry(
+        good=lambda *_: [(["top", "--once"], None)],
+        bad=lambda scene, _: [(["top", "--once", "--url", f"http://u:{CORE}@127.0.0.1:9"], None)],
+    ),
+    "show": Entry(
+        good=lambda *_: [(["show", MODEL], None)],
+        bad=lambda *_: [(["show", "unknown"], None)],
+    ),
+    "diff": Entry(
+        good=lambda *_: [],
+        bad=lambda *_: [(["diff", "unknown", "none"], None)],
+    ),
+    "embed": Entry(
+        good=lambda *_: [],
+        bad=lambda _, mode: [
+            (["embed", "-m", MODEL, "--server", f"{how}-{way}", "hi"], None)
+            for how, way in hostile_pairs(mode)
+        ],
+    ),
+    "chat": Entry(
+        good=lambda _, mode: [(["chat", "-m", MODEL, "-s", server_name("env", mode)], "hi\n")],
+        bad=lambda *_: [(["chat", "-m", "unknown"], "hi\n")],
+    ),
+    "outdated": Entry(
+        good=lambda scene, _: [(["outdated", "--registry", scene.mirror], None)],
+        bad=lambda *_: [(["outdated", "--registry", f"http://u:{CORE}@127.0.0.1:9"], None)],
+    ),
+    "sync": Entry(
+        good=lambda *_: [],
+        bad=lambda _, mode: [
+            (["sync", "--from", f"{how}-{way}", "--to", server_name(way, mode)], None)
+            for how, way in hostile_pairs(mode)
+            if how != "break"
+        ],
+    ),
+    **{
+        name: Entry(
+            good=lambda *_: [],
+            bad=lambda _, mode, name=name, more=more: [
+                ([name, *more, "--on", f"{how}-{way}"], None)
+                for how, way in hostile_pairs(mode)
+                if how != "break"
+            ],
+        )
+        for name, more in {
+            "pull": [MODEL],
+            "cp": [MODEL, "copied"],
+            "rm": [MODEL, "--yes"],
+            "load": [MODEL],
+            "unload": [MODEL],
+        }.items()
+    },
+    "server drain": of_server("server", "drain"),
+    "server resume": of_server("server", "resume"),
     "pin set": Entry(
         good=lambda *_: [(PIN, None)], bad=lambda *_: [(["pin", "set", "unknown"], None)]
     ),
@@ -561,9 +621,8 @@ def test_no_command_shows_or_stores_a_secret(
             for words, stdin in entry.bad(scene, mode):
                 assert scene.run([*options, *words], stdin) != 0, words
             if not entry.without_database:
-                words, stdin = next(
-                    (w, s) for w, s in entry.good(scene, mode) if "--dry-run" not in w
-                )
+                runs = entry.good(scene, mode) or entry.bad(scene, mode)
+                words, stdin = next((w, s) for w, s in runs if "--dry-run" not in w)
                 dead = ["--database-url", scene.dead_database]
                 assert scene.run([*options, *dead, *words], stdin) in (5, 7), words
         assert_nothing_is_stored(scene)
