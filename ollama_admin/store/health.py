@@ -66,4 +66,7 @@ def store(connection: Connection, seen: Sequence[Seen]) -> None:
         if is_news(before, health):
             registry.touch(connection)
         values = columns(connection, health)
+        if before.good_at is None:
+            # a good answer without a version says that it is not Ollama: that is for a check to say
+            del values["last_seen_at"]
         connection.execute(update(servers).where(servers.c.id == row.id).values(values))

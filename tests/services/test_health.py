@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain.answers import Reply
+from ollama_admin.domain.answers import Proof, Reply
 from ollama_admin.domain.servers import ServerStatus
-from ollama_admin.errors import ServerUnreachable, UpstreamError
+from ollama_admin.errors import ModelNotFound, ServerUnreachable, UpstreamError
 from ollama_admin.services.health import OFTEN, HealthBook
 from tests.fake_ollama import Answer, FakeOllama, Held, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, ask, prompts, register
@@ -105,6 +105,22 @@ async def test_what_a_request_learns_is_what_the_list_of_servers_says(
     assert row.asked_last_until > row.status_since
     assert "cannot be reached" in (row.last_error or "")
     assert row.last_seen_at == before.last_seen_at
+
+
+async def test_a_request_to_a_server_that_was_never_checked_does_not_call_it_no_ollama(
+    client: Client, one: FakeOllama
+) -> None:
+    await client.servers.add(name="one", url=one.url)
+    for _ in range(2):
+        reply = (await ask(client, server="one")).accepted
+        assert reply.proof is Proof.DIGEST
+        await written(client)
+    row = await client.servers.show("one")
+    assert (row.status, row.is_ollama) == (ServerStatus.ONLINE, None)
+    [pulled] = (await client.fleet.pull("beta", ["one"])).results
+    assert isinstance(pulled.error, ModelNotFound)
+    await client.servers.check(["one"])
+    assert (await client.servers.show("one")).is_ollama
 
 
 async def test_a_server_is_tried_again_when_its_time_is_over_and_then_first_again(
