@@ -5,7 +5,8 @@ It decides nothing but who is asked first. Nobody waits for it, and no request f
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -108,10 +109,21 @@ class HealthBook:
         """
         if candidate.server is None or deadline.is_over or not rules.tells_of_server(error):
             return
-        known = self._of(candidate.server)
-        status, text = rules.status_after(error), error.summary
-        after = rules.failed(known.health, self._now(), status, text, self._draw())
-        self._keep(known, after)
+        self._keep_failure(candidate.server, error)
+
+    @contextmanager
+    def kept(self, server: Server) -> Iterator[None]:
+        """Keep what comes of a question to a server that is no request for an answer: it can be
+        reached, or the error is its own. Never waits, and raises nothing but that error.
+        """
+        try:
+            yield
+        except AdminError as error:
+            if rules.tells_of_server(error):
+                self._keep_failure(server, error)
+            raise
+        known = self._of(server)
+        self._keep(known, rules.answered(known.health, self._now(), by_model=False))
 
     async def settle(self) -> None:
         """Wait until what was seen is written, but not for long."""
@@ -138,6 +150,12 @@ class HealthBook:
                 read = Health.of(server)
                 known.health, known.written, known.tried_until = read, _written(read), None
         return known
+
+    def _keep_failure(self, server: Server, error: AdminError) -> None:
+        known = self._of(server)
+        status, text = rules.status_after(error), error.summary
+        after = rules.failed(known.health, self._now(), status, text, self._draw())
+        self._keep(known, after)
 
     def _keep(self, known: _Known, after: Health) -> None:
         is_news = rules.is_news(known.health, after)

@@ -20,6 +20,7 @@ from ollama_admin.rules.request_checks import check_keep_alive
 from ollama_admin.services.audit import Audit
 from ollama_admin.services.discover import Discovery
 from ollama_admin.services.fleet import Answered, Failed, ask_each
+from ollama_admin.services.health import HealthBook
 from ollama_admin.services.managed import changeable, one_model, require_said
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.targets import Targets
@@ -40,6 +41,7 @@ class Holdings:
         db: Database,
         connect: Connect,
         auth: UpstreamAuth,
+        health: HealthBook,
         discovery: Discovery,
         audit: Audit,
         rights: Rights,
@@ -47,6 +49,7 @@ class Holdings:
         self._db = db
         self._connect = connect
         self._auth = auth
+        self._health = health
         self._discovery = discovery
         self._audit = audit
         self._rights = rights
@@ -158,8 +161,10 @@ class Holdings:
     async def _done(self, server: Server, work: Work, *, may_lack: bool) -> Done:
         if server.is_ollama is False:
             raise UpstreamError(f"server {server.name} is not Ollama: nothing can be changed there")
+        endpoint = self._connect(await self._auth.target(server), None)
         try:
-            return await work(server, self._connect(await self._auth.target(server), None))
+            with self._health.kept(server):
+                return await work(server, endpoint)
         except ModelNotFound:
             if may_lack:
                 return Change.NOT_THERE, None

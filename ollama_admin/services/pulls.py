@@ -18,6 +18,7 @@ from ollama_admin.rules import arguments
 from ollama_admin.rules.pulling import PullTally
 from ollama_admin.services.audit import Audit
 from ollama_admin.services.discover import Discovery
+from ollama_admin.services.health import HealthBook
 from ollama_admin.services.latest import Latest
 from ollama_admin.services.managed import changeable, one_model, require_said
 from ollama_admin.services.servers import Connect
@@ -45,11 +46,18 @@ class Pulls:
     """Nothing is pulled unless this is asked for it."""
 
     def __init__(
-        self, db: Database, connect: Connect, auth: UpstreamAuth, discovery: Discovery, audit: Audit
+        self,
+        db: Database,
+        connect: Connect,
+        auth: UpstreamAuth,
+        health: HealthBook,
+        discovery: Discovery,
+        audit: Audit,
     ) -> None:
         self._db = db
         self._connect = connect
         self._auth = auth
+        self._health = health
         self._discovery = discovery
         self._audit = audit
 
@@ -146,7 +154,8 @@ class Pulls:
         if server.is_ollama is False:
             raise UpstreamError(f"server {server.name} is not Ollama: it pulls nothing")
         endpoint = self._connect(await self._auth.target(server), None)
-        listed = (await endpoint.listing()).only(name)
+        with self._health.kept(server):
+            listed = (await endpoint.listing()).only(name)
         before = None if listed is None else listed.digest
         if pull.digest is not None and before is not None and before.startswith(pull.digest):
             return _Builds(before=before, after=before)

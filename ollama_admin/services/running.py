@@ -8,6 +8,7 @@ from ollama_admin.domain.running import RunningModel, RunningResult
 from ollama_admin.domain.servers import Server
 from ollama_admin.ollama.running import running_models
 from ollama_admin.services.fleet import Answered, Failed, ask_each
+from ollama_admin.services.health import HealthBook
 from ollama_admin.services.managed import meant
 from ollama_admin.services.servers import Connect
 from ollama_admin.services.targets import Targets
@@ -18,10 +19,13 @@ from ollama_admin.store.database import Database
 
 
 class Running:
-    def __init__(self, db: Database, connect: Connect, auth: UpstreamAuth, rights: Rights) -> None:
+    def __init__(
+        self, db: Database, connect: Connect, auth: UpstreamAuth, health: HealthBook, rights: Rights
+    ) -> None:
         self._db = db
         self._connect = connect
         self._auth = auth
+        self._health = health
         self._rights = rights
 
     async def list(self, targets: Targets, timeout: float | None = None) -> list[RunningResult]:
@@ -33,7 +37,9 @@ class Running:
         async def ask(server: Server) -> tuple[RunningModel, ...] | None:
             if server.is_ollama is False:
                 return None
-            return await running_models(self._connect(await self._auth.target(server), timeout))
+            endpoint = self._connect(await self._auth.target(server), timeout)
+            with self._health.kept(server):
+                return await running_models(endpoint)
 
         async def conclude(
             outcome: Answered[tuple[RunningModel, ...] | None] | Failed,

@@ -16,6 +16,7 @@ from ollama_admin.ollama.running import running_models
 from ollama_admin.ollama.showing import shown_build
 from ollama_admin.services.catalogue import may_know, named_server
 from ollama_admin.services.fleet import Answered, Failed, ask_each
+from ollama_admin.services.health import HealthBook
 from ollama_admin.services.managed import one_model
 from ollama_admin.services.models import Models
 from ollama_admin.services.servers import Connect
@@ -38,10 +39,13 @@ class _Known:
 
 
 class Shown:
-    def __init__(self, db: Database, connect: Connect, auth: UpstreamAuth, rights: Rights) -> None:
+    def __init__(
+        self, db: Database, connect: Connect, auth: UpstreamAuth, health: HealthBook, rights: Rights
+    ) -> None:
         self._db = db
         self._connect = connect
         self._auth = auth
+        self._health = health
         self._rights = rights
 
     async def show(self, model: str, server: int | str | None = None) -> ShownModel:
@@ -76,7 +80,8 @@ class Shown:
         for server in servers:
             try:
                 endpoint = self._connect(await self._auth.target(server), None)
-                listed = (await endpoint.listing()).only(name)
+                with self._health.kept(server):
+                    listed = (await endpoint.listing()).only(name)
                 if listed is None:
                     raise ModelNotFound(f"server {server.name} has no model {name.text!r}")
                 return server, await shown_build(endpoint, listed.name), listed.digest

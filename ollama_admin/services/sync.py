@@ -25,6 +25,7 @@ from ollama_admin.errors import AdminError, InvalidInput, UpstreamError
 from ollama_admin.rules import arguments
 from ollama_admin.services.catalogue import named_server
 from ollama_admin.services.fleet import Answered, Failed, ask_each
+from ollama_admin.services.health import HealthBook
 from ollama_admin.services.holdings import Holdings
 from ollama_admin.services.managed import meant
 from ollama_admin.services.pulls import EVERY, Pulls
@@ -61,6 +62,7 @@ class Sync:
         db: Database,
         connect: Connect,
         auth: UpstreamAuth,
+        health: HealthBook,
         pulls: Pulls,
         holdings: Holdings,
         rights: Rights,
@@ -68,6 +70,7 @@ class Sync:
         self._db = db
         self._connect = connect
         self._auth = auth
+        self._health = health
         self._pulls = pulls
         self._holdings = holdings
         self._rights = rights
@@ -136,7 +139,9 @@ class Sync:
     async def _listing(self, server: Server) -> Listing:
         if server.is_ollama is False:
             raise UpstreamError(f"server {server.name} is not Ollama: it pulls nothing")
-        return await self._connect(await self._auth.target(server), None).listing()
+        endpoint = self._connect(await self._auth.target(server), None)
+        with self._health.kept(server):
+            return await endpoint.listing()
 
     def _wanted(self, listing: Listing, pattern: str | None) -> tuple[list[ListedModel], list[str]]:
         """The models of the source that others can have, and the names of those that they cannot

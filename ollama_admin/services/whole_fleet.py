@@ -63,7 +63,9 @@ class Fleet:
         from ollama_admin.services.running import Running
 
         resources = self._resources
-        running = Running(resources.db, self._connect, resources.auth, self._caller.rights)
+        running = Running(
+            resources.db, self._connect, resources.auth, resources.health, self._caller.rights
+        )
         return await running.list(Targets(names=servers, **where), timeout)
 
     async def show(self, model: str, server: int | str | None = None) -> ShownModel:
@@ -71,7 +73,9 @@ class Fleet:
         from ollama_admin.services.shown import Shown
 
         resources = self._resources
-        shown = Shown(resources.db, self._connect, resources.auth, self._caller.rights)
+        shown = Shown(
+            resources.db, self._connect, resources.auth, resources.health, self._caller.rights
+        )
         return await shown.show(model, server)
 
     async def pull(
@@ -160,7 +164,14 @@ class Fleet:
         from ollama_admin.services.pulls import Pulls
 
         resources = self._resources
-        return Pulls(resources.db, self._connect, resources.auth, self._discovery, self._audit)
+        return Pulls(
+            resources.db,
+            self._connect,
+            resources.auth,
+            resources.health,
+            self._discovery,
+            self._audit,
+        )
 
     async def removal(
         self, model: str, servers: Sequence[int | str] = (), **where: Unpack[Where]
@@ -249,7 +260,15 @@ class Fleet:
         from ollama_admin.services.sync import Sync
 
         resources, rights = self._resources, self._caller.rights
-        return Sync(resources.db, self._connect, resources.auth, self.pulls, self._holdings, rights)
+        return Sync(
+            resources.db,
+            self._connect,
+            resources.auth,
+            resources.health,
+            self.pulls,
+            self._holdings,
+            rights,
+        )
 
     @property
     def _holdings(self) -> Holdings:
@@ -257,7 +276,13 @@ class Fleet:
 
         resources, rights = self._resources, self._caller.rights
         return Holdings(
-            resources.db, self._connect, resources.auth, self._discovery, self._audit, rights
+            resources.db,
+            self._connect,
+            resources.auth,
+            resources.health,
+            self._discovery,
+            self._audit,
+            rights,
         )
 
     @property

@@ -9,7 +9,7 @@ import pytest
 from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli
-from tests.fake_ollama import Answer
+from tests.fake_ollama import Answer, FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 
 ALPHA = SimulatedModel("alpha", gpu_share=0.25)
@@ -214,3 +214,32 @@ def test_tables_fit_terminals_of_any_width(
         assert ran.exit_code == 0
         plain = re.sub(r"\x1b\[[\d;]*m", "", ran.stdout)
         assert max(map(len, plain.splitlines())) <= columns
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ps", "one"],
+        ["show", "alpha", "--server", "one"],
+        ["load", "alpha", "--on", "one"],
+        ["rm", "alpha", "--on", "one", "--yes"],
+        ["pull", "alpha", "--on", "one"],
+        ["sync", "--from", "one", "--to", "two"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_a_command_learns_of_a_server_is_what_the_list_says(
+    cli: Cli, command: list[str]
+) -> None:
+    with FakeOllamaThread(FakeOllama(ALPHA)) as fake:
+        port = fake.fakes[0].port
+        assert cli("server", "add", "one", fake.url, "--discover").exit_code == 0
+    assert cli("server", "add", "two", NOWHERE, "--no-check").exit_code == 0
+    assert cli(*command).exit_code == 6
+    row = cli.json("server", "show", "one").data
+    assert (row["status"], row["failures"]) == ("offline", 1)
+    assert "connection refused" in row["last_error"]
+    with FakeOllamaThread(FakeOllama(ALPHA, port=port)):
+        assert cli("ps", "one").exit_code == 0
+    row = cli.json("server", "show", "one").data
+    assert (row["status"], row["failures"], row["version"]) == ("online", 0, "0.33.0")
