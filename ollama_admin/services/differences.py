@@ -8,11 +8,11 @@ from ollama_admin.domain.builds import BuildPair, ServerDifference
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import model_key
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.errors import InvalidInput
+from ollama_admin.errors import Conflict, InvalidInput
 from ollama_admin.rules import arguments
 from ollama_admin.services.models import Models
 from ollama_admin.store.database import Database
-from ollama_admin.store.servers import find_ref
+from ollama_admin.store.servers import find
 
 
 class Differences:
@@ -22,7 +22,7 @@ class Differences:
 
     async def between(self, left: int | str, right: int | str) -> ServerDifference:
         """What two servers hold, inactive ones too. Raises ServerNotFound, and InvalidInput for one
-        server given twice.
+        server given twice, and Conflict for one that was never discovered.
         """
         arguments.need(left=left, right=right)
         refs = await self._db.read(_refs, left, right)
@@ -34,7 +34,17 @@ class Differences:
 
 
 def _refs(connection: Any, left: int | str, right: int | str) -> tuple[ServerRef, ServerRef]:
-    return find_ref(connection, left), find_ref(connection, right)
+    return _discovered(connection, left), _discovered(connection, right)
+
+
+def _discovered(connection: Any, server: int | str) -> ServerRef:
+    row = find(connection, server)
+    if row.last_discovered_at is None:
+        raise Conflict(
+            f"server {row.name} was never discovered: what it holds is not known",
+            f"read it with: ollama-admin discover {row.ref.word}",
+        )
+    return row.ref
 
 
 def _difference(

@@ -48,6 +48,18 @@ def test_diff_is_a_table_of_what_is_not_the_same(cli: Cli, serve: Serve) -> None
     assert ran.stderr == "note: 1 model is the same on one and two\n"
 
 
+def test_diff_with_a_server_that_was_never_discovered_is_an_error(cli: Cli, serve: Serve) -> None:
+    discovered(cli, one=serve("alpha").url)
+    assert cli("server", "add", "new", serve("alpha").url).exit_code == 0
+    for pair in (("one", "new"), ("new", "one")):
+        ran = cli("diff", *pair)
+        assert (ran.exit_code, ran.stdout) == (4, "")
+        assert ran.stderr == (
+            "error: server new was never discovered: what it holds is not known\n"
+            "hint: read it with: ollama-admin discover new\n"
+        )
+
+
 def test_diff_of_equal_servers_exits_0(cli: Cli, serve: Serve) -> None:
     discovered(cli, one=serve("alpha", "Beta").url, two=serve("beta", "alpha").url)
     ran = cli("diff", "one", "two")
