@@ -128,7 +128,8 @@ def list_servers(
     counts: dict[int, int] = {}
     filters = {"capability": capability, "labels": label or ()}
     read = partial(_servers, shell, counts, filters)
-    shell.show_list(in_order(read, field, reverse=reverse, limit=limit), views.server_list(counts))
+    view = views.server_list(counts, is_filtered=bool(capability or label))
+    shell.show_list(in_order(read, field, reverse=reverse, limit=limit), view)
 
 
 async def _servers(
@@ -352,7 +353,11 @@ def _label_changes(given: Sequence[str], removed: Sequence[str]) -> dict[str, st
     """The labels to set, and with None those to take away; None where none is given."""
     if not given and not removed:
         return None
-    return dict.fromkeys(removed) | dict(map(parsed_label, given))
+    labels = dict(map(parsed_label, given))
+    for key in removed:
+        if key in labels:
+            raise InvalidInput(f"label {key!a} is both given and removed", "leave one of them out")
+    return dict.fromkeys(removed) | labels
 
 
 async def _absence_of_default(client: "Client", server: Server) -> AdminError | None:

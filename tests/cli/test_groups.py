@@ -25,10 +25,26 @@ def test_servers_are_added_listed_and_checked_by_label(cli: Cli) -> None:
 def test_update_sets_and_takes_away_labels(cli: Cli) -> None:
     cli("server", "add", "one", NOWHERE, "--no-check", "--label", "gpu=a100", "--label", "room=2")
     changed = cli("server", "update", "one", "--label", "gpu=h100", "--remove-label", "room")
-    assert "labels: gpu a100, room 2 -> gpu h100" in changed.stdout
+    assert "labels: gpu=a100, room=2 -> gpu=h100" in changed.stdout
     assert cli("-o", "json", "server", "show", "one").data["labels"] == {"gpu": "h100"}
     cli("server", "update", "one", "--clear", "labels")
     assert cli("-o", "json", "server", "show", "one").data["labels"] == {}
+
+
+def test_a_label_is_not_set_and_taken_away_at_once(cli: Cli) -> None:
+    cli("server", "add", "one", NOWHERE, "--no-check", "--label", "gpu=a100")
+    result = cli("server", "update", "one", "--label", "gpu=h100", "--remove-label", "gpu")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: label 'gpu' is both given and removed\n")
+    assert cli("-o", "json", "server", "show", "one").data["labels"] == {"gpu": "a100"}
+
+
+def test_a_list_of_servers_with_a_label_that_none_has_is_empty_and_says_so(cli: Cli) -> None:
+    cli("server", "add", "one", NOWHERE, "--no-check", "--label", "gpu=a100")
+    result = cli("server", "list", "--label", "gpu=a10")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "note: no such servers; see all with: ollama-admin server list\n"
+    assert cli("-o", "json", "server", "list", "--label", "gpu=a10").data == []
 
 
 def test_a_label_that_no_server_has_exits_3_and_names_the_nearest(cli: Cli) -> None:

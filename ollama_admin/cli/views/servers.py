@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ollama_admin.cli.context import print_table
 from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
@@ -43,8 +43,13 @@ SORTABLE: Mapping[str, Field[Server]] = {
 }
 
 
-def server_list(model_counts: Mapping[int, int]) -> ListView[Server]:
-    """`model_counts` are available models by the id of their server; it may be filled later."""
+def server_list(model_counts: Mapping[int, int], *, is_filtered: bool = False) -> ListView[Server]:
+    """`model_counts` are available models by the id of their server; it may be filled later.
+    `is_filtered` says that there may be other servers.
+    """
+    absence = "no such servers; add one with: ollama-admin server add NAME URL"
+    if is_filtered:
+        absence = "no such servers; see all with: ollama-admin server list"
     layout = Layout(
         headings=["ID", "NAME", "URL", "API", "USED", "STATE", "MODELS"],
         more=[
@@ -58,7 +63,7 @@ def server_list(model_counts: Mapping[int, int]) -> ListView[Server]:
         cells=partial(_server_cells, model_counts=model_counts),
     )
     return ListView(
-        absence="no such servers; add one with: ollama-admin server add NAME URL",
+        absence=absence,
         layout=lambda _first, _is_all: layout,
     )
 
@@ -131,8 +136,15 @@ def print_update(before: Server, output: Output, after: Server, *, is_auth_given
 
 
 def _changes(before: Server, after: Server) -> dict[str, tuple[object, object]]:
-    old, new = before.document(), after.document()
+    old, new = _facts(before), _facts(after)
     return {field: (old[field], new[field]) for field in _UPDATED if old[field] != new[field]}
+
+
+def _facts(server: Server) -> dict[str, Any]:
+    """The row's document, with labels as they are typed."""
+    facts = server.document()
+    facts["labels"] = tuple(spelt(server.labels))
+    return facts
 
 
 def _value(value: object) -> str:
