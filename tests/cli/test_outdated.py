@@ -85,7 +85,11 @@ def test_only_the_name_goes_to_the_registry(
 def test_nothing_outdated_is_a_note(cli: Cli, serve: Serve, registry: FakeOllamaThread) -> None:
     discovered(cli, one=serve(installed(LLAMA, NEW), "made-here").url)
     ran = cli("outdated", "--registry", registry.url)
-    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "", "note: nothing is outdated\n")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (
+        0,
+        "",
+        "note: nothing is outdated of what the last discovery found\n",
+    )
     states = {
         each["name"]: each["state"] for each in outdated(cli, registry, "--all").data["results"]
     }

@@ -42,7 +42,7 @@ def print_outdated(output: Output, results: "Sequence[RegistryResult]") -> None:
     if rows:
         print_table(output, ["MODEL", "INSTALLED", "REGISTRY", "STATE", "ON"], rows)
     else:
-        output.note("nothing is outdated")
+        output.note("nothing is outdated of what the last discovery found")
     for result in results:
         if result.error is not None:
             output.note_once(result.error.message)
