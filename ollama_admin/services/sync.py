@@ -21,7 +21,7 @@ from ollama_admin.domain.sync import (
     SyncStep,
     not_done,
 )
-from ollama_admin.errors import AdminError, InvalidInput, UpstreamError
+from ollama_admin.errors import AdminError, InvalidInput, ModelNotFound, UpstreamError
 from ollama_admin.rules import arguments
 from ollama_admin.services.catalogue import named_server
 from ollama_admin.services.fleet import Answered, Failed, ask_each
@@ -79,7 +79,8 @@ class Sync:
         """What the servers lack of the source, of models whose name matches (a glob, or a name).
         Nothing is changed. A server that does not answer is among the failures; the source has to.
 
-        Raises InvalidInput where nothing says which servers, ServerNotFound and UpstreamError.
+        Raises InvalidInput where nothing says which servers, ServerNotFound, UpstreamError, and
+        ModelNotFound where no server has a model whose name matches.
         """
         arguments.need(server=source)
         arguments.check(model=model)
@@ -96,6 +97,12 @@ class Sync:
                 found.add(await asyncio.to_thread(self._compared, outcome, wanted, model))
 
         await ask_each(servers, self._listing, conclude, limit=WorkLimit())
+        is_any_meant = bool(wanted or skipped or found.extra or found.failures)
+        if model is not None and not is_any_meant:
+            raise ModelNotFound(
+                f"server {first.name} has no model {model!r}",
+                f"see what it has with: ollama-admin models {first.ref.word}",
+            )
         return SyncPlan(
             source=first,
             pulls=tuple(sorted(found.pulls, key=_order)),

@@ -46,6 +46,19 @@ def test_a_dry_run_shows_what_would_be_done(cli: Cli, serve: Serve) -> None:
     assert two.call(lambda: list(two.fakes[0].models)) == ["beta:latest"]
 
 
+def test_a_glob_that_matches_nothing_anywhere_exits_3(cli: Cli, serve: Serve) -> None:
+    one, two = start(serve, ALPHA), start(serve, BETA)
+    discovered(cli, one=one.url, two=two.url)
+    ran = cli("sync", "--from", "one", "--to", "two", "--model", "alfa*")
+    assert (ran.exit_code, ran.stdout) == (3, "")
+    assert ran.stderr == (
+        "error: server one has no model 'alfa*'\n"
+        "hint: see what it has with: ollama-admin models one\n"
+    )
+    ran = cli("sync", "--from", "one", "--to", "two", "--model", "beta*")
+    assert (ran.exit_code, "kept: --prune deletes it" in ran.stdout) == (0, True)
+
+
 def test_prune_asks_and_deletes_nothing_without_a_yes(cli: Cli, serve: Serve) -> None:
     one, two = start(serve, ALPHA), start(serve, ALPHA, BETA)
     discovered(cli, one=one.url, two=two.url)
