@@ -26,15 +26,25 @@ def drain(
 ) -> None:
     """Let a server get no new requests, and wait until none runs there.
 
-    Requests go to other servers that hold the same build. It stays active; see resume.
+    Requests go to other servers that hold the same build. It stays active; see resume. Ctrl-C ends
+    the wait, and the server goes on draining.
     """
     shell = shell_of(context, output)
     seconds = None if timeout is None else duration(timeout).total_seconds()
-    drained = shell.run(
-        lambda client: client.servers.drain(
-            server, timeout=seconds, on_left=lambda row: _say_what_is_left(shell, row)
+    begun: list[Server] = []
+
+    def on_left(row: Server) -> None:
+        begun.append(row)
+        _say_what_is_left(shell, row)
+
+    try:
+        drained = shell.run(
+            lambda client: client.servers.drain(server, timeout=seconds, on_left=on_left)
         )
-    )
+    except (KeyboardInterrupt, typer.Exit):  # as a signal ends it
+        if begun:
+            _say_it_goes_on(shell, begun[0])
+        raise
     shell.show_done(drained, views.changed_server(drained, "drained"))
 
 
@@ -43,6 +53,13 @@ def resume(context: typer.Context, server: ServerArgument, output: OutputOption 
     shell = shell_of(context, output)
     resumed = shell.run(lambda client: client.servers.resume(server))
     shell.show_done(resumed, views.changed_server(resumed, "resumed"))
+
+
+def _say_it_goes_on(shell: Shell, row: Server) -> None:
+    shell.output.note(
+        f"server {row.name} is still draining; let it answer again with: ollama-admin server "
+        f"resume {row.ref.word}"
+    )
 
 
 def _say_what_is_left(shell: Shell, row: Server) -> None:

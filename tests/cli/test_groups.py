@@ -2,7 +2,7 @@
 
 import json
 
-from tests.cli.conftest import Serve
+from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli
 from tests.cli.test_servers import hold_slot
 
@@ -83,6 +83,23 @@ def test_draining_says_what_still_runs_and_exits_4_when_time_is_over(
         "error: 1 request runs at server one after 0 s: still draining\n"
         "hint: wait again with: ollama-admin server drain one, or let it answer with: "
         "ollama-admin server resume one\n"
+    )
+    assert cli.json("server", "show", "one").data["is_draining"] is True
+
+
+def test_draining_that_is_interrupted_says_that_it_goes_on(
+    cli: Cli, spawn: Spawn, database_url: str
+) -> None:
+    cli("server", "add", "one", NOWHERE, "--no-check")
+    hold_slot(database_url)
+    process = spawn("server", "drain", "one")
+    process.until_stderr(b"1 request still runs")
+    process.interrupt()
+    ran = process.ended()
+    assert (ran.exit_code, ran.stdout) == (130, "")
+    assert ran.stderr.splitlines()[-1] == (
+        "note: server one is still draining; let it answer again with: "
+        "ollama-admin server resume one"
     )
     assert cli.json("server", "show", "one").data["is_draining"] is True
 
