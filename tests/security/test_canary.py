@@ -439,7 +439,7 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "generate": Entry(good=generated, bad=wrongly_generated),
     "ps": Entry(
-        good=lambda *_: [(["ps"], None)],
+        good=lambda _, mode: [(["ps", server_name("env", mode)], None)],
         bad=lambda _, mode: [
             (["ps", f"{how}-{way}"], None) for how, way in hostile_pairs(mode) if how != "break"
         ],
