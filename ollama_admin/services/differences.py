@@ -7,7 +7,7 @@ from typing import Any
 from ollama_admin.domain.builds import BuildPair, ServerDifference
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import model_key
-from ollama_admin.domain.servers import ServerRef
+from ollama_admin.domain.servers import Server, ServerRef
 from ollama_admin.errors import Conflict, InvalidInput
 from ollama_admin.rules import arguments
 from ollama_admin.services.models import Models
@@ -26,19 +26,19 @@ class Differences:
         """
         arguments.need(left=left, right=right)
         refs = await self._db.read(_refs, left, right)
-        if refs[0].id == refs[1].id:
-            raise InvalidInput(f"{left!a} and {right!a} are one server", "name two servers")
         held = [await self._models.list([ref.id]) for ref in refs if ref.id is not None]
         # there may be ten thousand: not on the loop
         return await asyncio.to_thread(_difference, refs, held[0], held[1])
 
 
 def _refs(connection: Any, left: int | str, right: int | str) -> tuple[ServerRef, ServerRef]:
-    return _discovered(connection, left), _discovered(connection, right)
+    first, second = find(connection, left), find(connection, right)
+    if first.id == second.id:
+        raise InvalidInput(f"{left!a} and {right!a} are one server", "name two servers")
+    return _discovered(first), _discovered(second)
 
 
-def _discovered(connection: Any, server: int | str) -> ServerRef:
-    row = find(connection, server)
+def _discovered(row: Server) -> ServerRef:
     if row.last_discovered_at is None:
         raise Conflict(
             f"server {row.name} was never discovered: what it holds is not known",

@@ -51,6 +51,7 @@ def test_diff_is_a_table_of_what_is_not_the_same(cli: Cli, serve: Serve) -> None
 def test_diff_with_a_server_that_was_never_discovered_is_an_error(cli: Cli, serve: Serve) -> None:
     discovered(cli, one=serve("alpha").url)
     assert cli("server", "add", "new", serve("alpha").url).exit_code == 0
+    assert cli.json("diff", "new", "new").failure == (2, "invalid_input")
     for pair in (("one", "new"), ("new", "one")):
         ran = cli("diff", *pair)
         assert (ran.exit_code, ran.stdout) == (4, "")
