@@ -9,7 +9,7 @@ from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, YesOption, complete_model, complete_server
 from ollama_admin.cli.pulling import followed
 from ollama_admin.cli.results import end
-from ollama_admin.cli.target_options import TargetOptions, takes_targets
+from ollama_admin.cli.target_options import DestinationOptions, takes_destinations
 from ollama_admin.cli.views.sync import print_synced, removals
 from ollama_admin.domain.sync import SyncReport
 
@@ -20,7 +20,7 @@ app = Commands()
 
 
 @app.command("sync")
-@takes_targets
+@takes_destinations
 def sync(
     context: typer.Context,
     source: Annotated[
@@ -63,7 +63,7 @@ def sync(
     yes: YesOption = False,
     output: OutputOption = None,
     *,
-    chosen: TargetOptions,
+    chosen: DestinationOptions,
 ) -> None:
     """Have servers pull what another one holds.
 

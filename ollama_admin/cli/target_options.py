@@ -14,6 +14,8 @@ from ollama_admin.cli.options import (
     takes,
 )
 
+EveryServerOption = Annotated[bool, typer.Option("--all", help="Every server, inactive ones too.")]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetOptions:
@@ -35,13 +37,21 @@ takes_targets = takes("chosen", TargetOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationOptions(TargetOptions):
+    """Which servers get something, beside those that are named: without either none does."""
+
+    everyone: EveryServerOption = False
+
+
+takes_destinations = takes("chosen", DestinationOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceOptions:
     """At which servers something is changed: none is meant unless one of these says so."""
 
     on: OnOption = None
-    everyone: Annotated[bool, typer.Option("--all", help="Every server, inactive ones too.")] = (
-        False
-    )
+    everyone: EveryServerOption = False
     label: LabelFilter = None
     capability: CapabilityFilter = None
 
