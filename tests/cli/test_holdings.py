@@ -90,6 +90,14 @@ def test_ps_watches_until_it_is_interrupted(cli: Cli, spawn: Spawn) -> None:
     assert "Traceback" not in ran.stderr
 
 
+def test_ps_that_watches_says_once_what_fails(cli: Cli, spawn: Spawn) -> None:
+    assert cli("server", "add", "dead", NOWHERE, "--no-check").exit_code == 0
+    process = spawn("ps", "--watch")
+    process.until_stdout(b"\nSERVER")  # the second look
+    process.interrupt()
+    assert process.ended().stderr.count("connection refused") == 1
+
+
 @pytest.mark.usefixtures("fakes")
 def test_ps_on_a_terminal_begins_each_look_on_a_clear_screen(cli: Cli, spawn: Spawn) -> None:
     process = spawn("ps", "--watch", terminals=["stdout"])

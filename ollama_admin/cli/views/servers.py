@@ -189,9 +189,9 @@ def note_errors(output: Output, results: "Iterable[ServerResult]") -> None:
     for result in results:
         error = result.error
         if error and error.hint:
-            output.note(f"{error.message}; {error.hint}")
+            output.note_once(f"{error.message}; {error.hint}")
         elif error:
-            output.note(error.message)
+            output.note_once(error.message)
 
 
 def _state(server: Server) -> str:
