@@ -163,7 +163,7 @@ def test_on_a_terminal_a_failure_is_told_and_the_question_forgotten(
 def test_interrupting_ends_the_answer_and_not_the_program(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn
 ) -> None:
-    fake = serve(SimulatedModel("alpha", says="on and on ", endless=True), "beta")
+    fake = serve(SimulatedModel("alpha", says="on and on ", endless=True), "beta", token_delay=0.01)
     discovered(sqlite_cli, one=fake.url)
     talk = spawn("chat", "alpha", terminals=TERMINAL, stdin=b"go\n")
     talk.until_stdout(b"on and on on")
@@ -181,7 +181,7 @@ def test_interrupting_ends_the_answer_and_not_the_program(
 def test_interrupting_a_conversation_in_a_pipe_ends_it(
     sqlite_cli: Cli, serve: Serve, spawn: Spawn
 ) -> None:
-    fake = serve(SimulatedModel("alpha", says="on and on ", endless=True))
+    fake = serve(SimulatedModel("alpha", says="on and on ", endless=True), token_delay=0.01)
     discovered(sqlite_cli, one=fake.url)
     talk = spawn("chat", "alpha", stdin=b"go\nand on\n")
     talk.until_stdout(b"on and on on")
