@@ -8,7 +8,7 @@ from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.options import OutputOption, ServerArgument
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.servers import Server
-from ollama_admin.domain.times import duration
+from ollama_admin.domain.times import seconds_of
 
 
 def drain(
@@ -18,7 +18,7 @@ def drain(
         str | None,
         typer.Option(
             metavar="D",
-            help="Wait so long, as in 5m or 30s; without it for ever.",
+            help="Wait so long, as in 5m or 30 (seconds); without it for ever.",
             show_default=False,
         ),
     ] = None,
@@ -30,7 +30,7 @@ def drain(
     the wait, and the server goes on draining.
     """
     shell = shell_of(context, output)
-    seconds = None if timeout is None else duration(timeout).total_seconds()
+    seconds = None if timeout is None else seconds_of(timeout)
     begun: list[Server] = []
 
     def on_left(row: Server) -> None:

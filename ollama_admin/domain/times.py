@@ -26,6 +26,13 @@ def duration(text: str) -> timedelta:
     raise InvalidInput(f"{text[:100]!a} is not a length of time", "write 90d, 24h, 30m or 45s")
 
 
+def seconds_of(text: str) -> float:
+    """A wait as it is typed: digits are seconds, anything else is a length of time."""
+    if text.isascii() and text.isdecimal():
+        return float(text)
+    return duration(text).total_seconds()
+
+
 def point_ahead(text: str, now: datetime) -> datetime:
     """An ISO date or time, in UTC unless it names an offset, or so long after `now`, as in `90d`.
     Raises InvalidInput for one that is over.

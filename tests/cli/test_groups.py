@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.cli.conftest import Serve, Spawn
 from tests.cli.running import Cli
 from tests.cli.test_servers import hold_slot
@@ -71,12 +73,13 @@ def test_a_server_is_drained_and_resumed(cli: Cli) -> None:
     assert cli.json("server", "resume", "one").data["is_draining"] is False
 
 
+@pytest.mark.parametrize("timeout", ["0", "0s"])
 def test_draining_says_what_still_runs_and_exits_4_when_time_is_over(
-    cli: Cli, database_url: str
+    cli: Cli, database_url: str, timeout: str
 ) -> None:
     cli("server", "add", "one", NOWHERE, "--no-check")
     hold_slot(database_url)
-    drained = cli("server", "drain", "one", "--timeout", "0s")
+    drained = cli("server", "drain", "one", "--timeout", timeout)
     assert drained.exit_code == 4
     assert drained.stderr == (
         "note: 1 request still runs at server one\n"
