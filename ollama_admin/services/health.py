@@ -98,8 +98,8 @@ class HealthBook:
             return
         known = self._of(candidate.server)
         now = self._now()
-        is_known = known.health.failures == 0 and known.written is not None
-        if is_known and known.written is not None and now - known.written < OFTEN:
+        is_fresh = known.written is not None and now - known.written < OFTEN
+        if is_fresh and not known.health.failures:
             return
         self._keep(known, rules.answered(known.health, now, by_model=True))
 
