@@ -99,6 +99,7 @@ class Key(BaseModel):
     old_secret_expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    managed_by: str | None
 
 
 class IssuedKey(Key):

@@ -265,6 +265,11 @@ class Server(ServerRef):
     latency_ms: int | None
     failures: int = Field(description="in a row")
     asked_last_until: datetime | None
+    managed_by: str | None = Field(description="the owner whose file made it")
+    ca_file: str | None
+    client_cert_file: str | None
+    client_key_file: str | None
+    proxy: str | None
 
 
 class Model(BaseModel):

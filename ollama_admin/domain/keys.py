@@ -61,7 +61,8 @@ class Key:
     `models` and `servers` are names or globs, an empty one is all; `networks` are those from which
     it is taken, an empty one is all. Limits are None where there are none. With `anonymous`,
     requests without a key from its networks are its own. A key that is not `is_active` was revoked.
-    The token in the environment has no row, and the id 0.
+    The token in the environment has no row, and the id 0. `managed_by` is the owner whose file made
+    it, None for people.
     """
 
     id: int
@@ -85,6 +86,7 @@ class Key:
     old_secret_expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    managed_by: str | None = None
 
     @property
     def ref(self) -> KeyRef:

@@ -11,7 +11,8 @@ from ollama_admin.domain.values import fields_of
 class Pin:
     """A row of `ollama_pins`: the digest that a name means for the whole fleet.
 
-    `before` is the digest that it replaced, known only when it was just set.
+    `before` is the digest that it replaced, known only when it was just set; `managed_by` the owner
+    whose file set it, None for people.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Pin:
     created_at: datetime
     updated_at: datetime
     before: str | None = None
+    managed_by: str | None = None
 
     def document(self) -> dict[str, Any]:
         return {name: value for name, value in fields_of(self).items() if name != "before"}

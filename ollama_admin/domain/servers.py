@@ -114,6 +114,10 @@ class Server:
     health: it has had its `status` since `status_since`, as far as is known, and that was so at
     `status_at`; `last_seen_at` is when it last answered well, `latency_ms` how long its last good
     check took, `failures` how often it failed in a row. It is asked last until `asked_last_until`.
+
+    `managed_by` is the owner whose file made it, None for people. `ca_file` is what its certificate
+    is checked against, `client_cert_file` with `client_key_file` what it is shown, `proxy` the URL
+    of what stands before it.
     """
 
     id: int
@@ -144,6 +148,11 @@ class Server:
     latency_ms: int | None = None
     failures: int = 0
     asked_last_until: datetime | None = None
+    managed_by: str | None = None
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    proxy: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Where a secret stands, asterisks; a reference is shown as it was given."""

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0009"
+HEAD = "0010"
 
 metadata = MetaData(
     naming_convention={
@@ -96,6 +96,11 @@ servers = Table(
     Column("latency_ms", Integer),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("asked_last_until", UTCDateTime),
+    Column("managed_by", Text),
+    Column("ca_file", Text),
+    Column("client_cert_file", Text),
+    Column("client_key_file", Text),
+    Column("proxy", Text),
     UniqueConstraint("name_key"),
     UniqueConstraint("url"),
     CheckConstraint("name <> ''", name="name"),
@@ -155,6 +160,7 @@ pins = Table(
     Column("digest", Text, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    Column("managed_by", Text),
     CheckConstraint("name_key <> ''", name="name_key"),
     CheckConstraint("name <> ''", name="name"),
     CheckConstraint("digest <> ''", name="digest"),
@@ -210,6 +216,8 @@ receipts = Table(
     Column("server_version", Text),
     Column("estimated", Boolean),
     Column("truncated", Boolean),
+    Column("queued_ms", BigInteger),
+    Column("passed_over", json_object),
     CheckConstraint("way IN ('cli', 'api', 'python')", name="way"),
     CheckConstraint(
         "proof IN ('digest', 'drift', 'changed', 'unread', 'remote', 'name')", name="proof"
@@ -275,6 +283,7 @@ keys = Table(
     Column("note", Text),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    Column("managed_by", Text),
     UniqueConstraint("name_key"),
     UniqueConstraint("public_id"),
     CheckConstraint("name <> ''", name="name"),
@@ -321,6 +330,18 @@ task_leases = Table(
     Column("holder", Text, nullable=False),
     Column("clock", Text, nullable=False),
     Column("expires_at", Double, nullable=False),
+)
+
+# Who is signed in to the pages, until `expires_at`: the SHA-256 of what the cookie holds, and the
+# key; NULL is the token of `serve`. What a key may do is read anew at each request.
+sessions = Table(
+    "ollama_sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("key_id", BigInteger),
+    Column("csrf_token", Text, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
 )
 
 # Who changed what, or tried to: `outcome` is ok or the code of the error. Never a secret.

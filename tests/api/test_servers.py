@@ -30,6 +30,7 @@ SERVER_KEYS = {
     *("last_seen_at", "last_discovered_at", "created_at", "updated_at"),
     *("labels", "is_draining", "status_since", "status_at"),
     *("latency_ms", "failures", "asked_last_until"),
+    *("managed_by", "ca_file", "client_cert_file", "client_key_file", "proxy"),
 }
 
 

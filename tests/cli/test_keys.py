@@ -11,6 +11,7 @@ KEY_FIELDS = [
     *("allow_remote", "allow_truncate", "anonymous", "is_active"),
     *("max_concurrent", "weight", "requests_per_minute", "tokens_per_day"),
     *("expires_at", "last_used_at", "note", "old_secret_expires_at", "created_at", "updated_at"),
+    "managed_by",
 ]
 
 

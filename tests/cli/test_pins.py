@@ -10,7 +10,7 @@ from tests.cli.running import Cli
 
 OLD, NEW = SimulatedModel("alpha"), SimulatedModel("alpha", build="2")
 BETA = SimulatedModel("Beta:7b")
-PIN_KEYS = ["name", "digest", "created_at", "updated_at"]
+PIN_KEYS = ["name", "digest", "created_at", "updated_at", "managed_by"]
 NOBODYS = "ab" * 32
 
 

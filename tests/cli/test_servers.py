@@ -38,6 +38,7 @@ SERVER_KEYS = [
     *("last_seen_at", "last_discovered_at", "created_at", "updated_at"),
     *("labels", "is_draining", "status_since", "status_at"),
     *("latency_ms", "failures", "asked_last_until"),
+    *("managed_by", "ca_file", "client_cert_file", "client_key_file", "proxy"),
 ]
 
 
@@ -100,6 +101,11 @@ def test_added_server_is_shown_with_every_column_and_its_defaults(cli: Cli) -> N
         "latency_ms": None,
         "failures": 0,
         "asked_last_until": None,
+        "managed_by": None,
+        "ca_file": None,
+        "client_cert_file": None,
+        "client_key_file": None,
+        "proxy": None,
     }
 
 

@@ -9,7 +9,7 @@ from ollama_admin.store.engines import open_migration_engine
 from ollama_admin.store.migrations import status
 from ollama_admin.store.tables import HEAD
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = tuple(f"{number:04}" for number in range(1, int(HEAD) + 1))
 
 OF_SERVERS_SINCE_0009 = (
     "labels",
@@ -20,6 +20,13 @@ OF_SERVERS_SINCE_0009 = (
     "failures",
     "asked_last_until",
 )
+
+SINCE_0010 = {
+    "ollama_servers": ("managed_by", "ca_file", "client_cert_file", "client_key_file", "proxy"),
+    "ollama_pins": ("managed_by",),
+    "ollama_keys": ("managed_by",),
+    "ollama_receipts": ("queued_ms", "passed_over"),
+}
 
 NEW_REVISION = """
 import sqlalchemy as sa
@@ -88,11 +95,19 @@ def add_server_with_models(url: str, *names: str) -> None:
 
 def with_old_version_table(url: str) -> None:
     """As the earlier versions left it."""
+    _take_back_0010(url)
     _take_back_0009(url)
     _take_back_0008(url)
     execute(url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     execute(url, "INSERT INTO alembic_version VALUES ('0006')")
     execute(url, "DROP TABLE ollama_admin_version")
+
+
+def _take_back_0010(url: str) -> None:
+    execute(url, "DROP TABLE ollama_sessions")
+    for table, columns in SINCE_0010.items():
+        for column in columns:
+            execute(url, f"ALTER TABLE {table} DROP COLUMN {column}")
 
 
 def _take_back_0009(url: str) -> None:

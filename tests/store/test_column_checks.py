@@ -50,10 +50,11 @@ ADD_AUDIT = (
     f" VALUES ('cli', 'me', 'key.add', 'ok', {TIME})"
 )
 ADD_TASK_LEASE = "INSERT INTO ollama_task_leases VALUES ('look', 'host:1:a', 'boot', 7.5)"
+ADD_SESSION = f"INSERT INTO ollama_sessions VALUES ('ab', 1, 'cd', {TIME}, {TIME})"
 LATER = (  # tables of later revisions
     *("ollama_registry", "ollama_waiting"),
     *("ollama_keys", "ollama_key_budgets", "ollama_key_leases", "ollama_audit"),
-    "ollama_task_leases",
+    *("ollama_task_leases", "ollama_sessions"),
 )
 ADD_RECEIPT = (
     "INSERT INTO ollama_receipts (created_at, way, proof, verified, outcome, attempts)"
@@ -216,15 +217,23 @@ def test_revision_keeps_every_row(older_url: str) -> None:
     before = contents(older_url)
     assert upgrade(settings(older_url)).current == HEAD
     after = contents(older_url)
-    of_receipts = 7  # columns of later ones: the request, the key and more
-    assert {row[-of_receipts:] for row in after["ollama_receipts"]} == {(None,) * of_receipts}
-    after["ollama_receipts"] = [row[:-of_receipts] for row in after["ollama_receipts"]]
+    # columns of later ones: the request, the key and more
+    assert take_last(9, after["ollama_receipts"]) == {(None,) * 9}
     of_servers = ("{}", 0, None, None, None, 0, None)
     if is_postgresql(older_url):
         of_servers = ({}, False, None, None, None, 0, None)
+    assert take_last(5, after["ollama_servers"]) == {(None,) * 5}
     assert [row[-7:] for row in after["ollama_servers"]] == [of_servers]
     after["ollama_servers"] = [row[:-7] for row in after["ollama_servers"]]
+    assert take_last(1, after["ollama_pins"]) == {(None,)}
     assert after == before
+
+
+def take_last(count: int, rows: list[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Shorten the rows by so many columns; which values stood there."""
+    values = {row[-count:] for row in rows}
+    rows[:] = [row[:-count] for row in rows]
+    return values
 
 
 def test_revision_gives_out_no_id_of_a_removed_server(older_sqlite_url: str) -> None:
@@ -263,6 +272,7 @@ def test_no_column_of_sqlite_takes_bytes(
     url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'one.db')}"
     add_rows(url)
     execute(url, ADD_WAITING, ADD_KEY, ADD_BUDGET, ADD_KEY_LEASE, ADD_AUDIT, ADD_TASK_LEASE)
+    execute(url, ADD_SESSION)
     with pytest.raises(IntegrityError):
         execute(url, f"UPDATE {table} SET {column} = x'ff'")
 

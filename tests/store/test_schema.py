@@ -34,6 +34,7 @@ CHECKSUMS = {
     "0007_version_table": "26f77c6ac03f3e0599cce5d577716cb777ac4650c653ca20ec4a85a5cfee5c79",
     "0008_keys": "f2f1099eb77553de5c9538747bc8b3f35a6f6257eedf4ca03cb87548161efa95",
     "0009_fleet": "725032d220c6e0a8825a9546a10f7811c9e4bb276bf1c1c2ef32df75658316ae",
+    "0010_pages": "bfbe15ad6f2f76382cc78be90841fe753df04b1039ae94f172efcc255bd2c705",
 }
 
 NAMES = {
