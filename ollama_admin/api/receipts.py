@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
@@ -46,6 +46,8 @@ class Receipt(BaseModel):
     server_version: str | None
     estimated: bool | None
     truncated: bool | None
+    queued_ms: int | None = Field(description="before it was sent, for the last time")
+    passed_over: dict[str, str] | None = Field(description="servers, and why they were not taken")
     prompt_tokens: int | None
     output_tokens: int | None
     tokens_per_second: float | None

@@ -1,6 +1,7 @@
 """What became of requests."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from ollama_admin.domain.values import fields_of, made_often
 
 # what receipts can be added up by
 GROUPS = ("key", "model", "server", "day")
+NO_FAILURE = ("ok", "cancelled")  # outcomes: who leaves early has no complaint
 # what receipts can be sorted by, and the column that holds it
 SORTS = {
     "total": "total_ms",
@@ -34,7 +36,9 @@ class Receipt:
     (what it calls itself in `User-Agent`) are those of a request over HTTP; `server_version` is
     what the server was known to run. `estimated` says that tokens were not told but counted.
     `truncated` says whether the server cut the prompt: False (it would have refused), True (seen),
-    None (not known).
+    None (not known). `queued_ms` passed before it was sent, for the last time if it was passed on;
+    None where it was not. `passed_over` says of servers, by their names, why they were not taken,
+    or how they failed; None where there is none.
     """
 
     id: int | None = None
@@ -55,6 +59,8 @@ class Receipt:
     server_version: str | None = None
     estimated: bool | None = None
     truncated: bool | None = None
+    queued_ms: int | None = None
+    passed_over: Mapping[str, str] | None = field(default=None, hash=False)
 
     def document(self) -> dict[str, Any]:
         """The numbers stand beside the rest, as the columns do."""

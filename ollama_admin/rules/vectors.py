@@ -30,6 +30,7 @@ class VectorAnswer:
     allow_remote: bool
     started: float
     truncated: bool | None = None
+    sent_at: float | None = None
     embeddings: list[tuple[float, ...]] = field(default_factory=list)
     is_remote: bool = False
     total_duration: int | None = None

@@ -172,7 +172,7 @@ class Dispatch:
         """The answer of the first candidate that takes the request on, and then of no other."""
         candidates = await self._candidates(trail, carrier, plan)
         while True:
-            candidate, lease = await _in_time(trail, self._slot(trail.request, candidates))
+            candidate, lease = await _in_time(trail, self._slot(trail, candidates))
             began = time.monotonic()
             try:
                 with self._running(candidate, candidates):
@@ -182,9 +182,9 @@ class Dispatch:
             except (UpstreamError, ModelNotFound) as exc:
                 candidates.remove(candidate)
                 self._loads.health.failed(candidate, exc, trail.deadline)
+                trail.failed(candidate, exc, began)
                 if trail.has_begun() or not candidates or not passes_on(exc):
                     raise
-                trail.failed(candidate, exc, began)
                 trail.request.caller.note(
                     f"{exc.summary}; asking another server that holds the same build"
                 )
@@ -202,6 +202,7 @@ class Dispatch:
         if trail.request.caller.detail is not None:
             for line in plan.lines():
                 trail.request.caller.detail(line)
+        trail.verdicts = plan.verdicts
         if plan.refusal is not None:
             raise plan.refusal.with_traceback(None)  # it may be kept, and raised again
         candidates = self._in_order(trail.request, plan.candidates, is_old=is_old)
@@ -255,9 +256,10 @@ class Dispatch:
         return Try(candidate=candidate, lease=lease, endpoint=endpoint, answer=answer)
 
     async def _slot(
-        self, request: Request, candidates: list[Candidate]
+        self, trail: Trail, all_candidates: list[Candidate]
     ) -> tuple[Candidate, Lease | None]:
         """The first candidate that has room, and its slot; a dynamic server has no known limit."""
+        request, candidates = trail.request, all_candidates
         if len(candidates) > 1:
             candidates = self._loads.health.first(candidates, request.terms.wait)
         servers = [candidate.server for candidate in candidates if candidate.server is not None]
@@ -276,6 +278,8 @@ class Dispatch:
         if len(candidates) == 1:
             return candidates[0], lease
         number = [server.id for server in servers].index(lease.server.id)
+        if candidates[number] is not all_candidates[0]:
+            trail.skip(all_candidates, candidates, candidates[number])
         return candidates[number], lease
 
     async def _answer_of(

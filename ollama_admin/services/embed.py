@@ -1,6 +1,7 @@
 """Vectors of texts, from exactly the model that was named: by the same way as answers."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class _Embedding(Carrier[VectorAnswer]):
 
     async def carry(self, candidate: Candidate, endpoint: "Endpoint", answer: VectorAnswer) -> None:
         texts = self._request.input
+        answer.sent_at = time.monotonic()
         for start in range(0, len(texts), BATCH):
             batch = texts[start : start + BATCH]
             record = await vectors_of(endpoint, self._request, batch, candidate.name.text)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
 from ollama_admin.services.trail import Trail
-from ollama_admin.store import receipts as store
+from ollama_admin.store import new_receipts as store
 from ollama_admin.store.database import Database
 
 PATIENCE = 10.0  # seconds for what is still to be written at the end

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self, TypeVar
@@ -20,6 +20,7 @@ from ollama_admin.errors import (
 )
 from ollama_admin.rules.candidates import Candidate
 from ollama_admin.rules.proof import Judgement
+from ollama_admin.rules.routing import Verdict
 
 T = TypeVar("T")
 
@@ -42,6 +43,11 @@ class Carried(Protocol):
     @property
     def is_estimated(self) -> bool:
         """Whether tokens are not told but counted."""
+        ...
+
+    @property
+    def sent_at(self) -> float | None:
+        """When it was about to be asked for; None before."""
         ...
 
     @property
@@ -103,7 +109,8 @@ class Trail:
 
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
     are those of a whole answer. `unproven` is the attempt whose build is looked at behind the
-    answer.
+    answer. `verdicts` are those of the plan, `skipped` why able servers were not taken that come
+    before the one that was.
     """
 
     request: Request
@@ -116,6 +123,8 @@ class Trail:
     judgement: Judgement | None = None
     unproven: Any = None
     attempts: list[Attempt] = field(default_factory=list)
+    verdicts: Sequence[Verdict] = ()
+    skipped: Mapping[str, str] | None = None
 
     def asking(self, server: ServerRef) -> None:
         self.asked[server] = None
@@ -127,6 +136,21 @@ class Trail:
     def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
         ms = round((time.monotonic() - began) * 1000)
         self.attempts.append(Attempt(server=candidate.target.ref, error=error, ms=ms))
+
+    def skip(
+        self, candidates: Sequence[Candidate], well: Sequence[Candidate], taken: Candidate
+    ) -> None:
+        """Keep why those candidates were not taken that come before the one that was: `well` are
+        those that have not failed lately.
+        """
+        reasons: dict[str, str] = {}
+        for candidate in candidates[: candidates.index(taken)]:
+            server = candidate.server
+            why = "it failed lately, and is asked last"
+            if server is not None and candidate in well:
+                why = f"all its {server.max_concurrent} slots are in use"
+            reasons[str(candidate.target.ref)] = why
+        self.skipped = reasons
 
     def receipt(self, outcome: str) -> Receipt:
         now = time.monotonic()
@@ -157,7 +181,26 @@ class Trail:
             server_version=version,
             estimated=self._is_estimated(stats),
             truncated=None if self.answer is None else self.answer.truncated,
+            queued_ms=self._queued_ms(),
+            passed_over=self._passed_over(),
         )
+
+    def _queued_ms(self) -> int | None:
+        if self.answer is None or self.answer.sent_at is None:
+            return None
+        return round((self.answer.sent_at - self.started) * 1000)
+
+    def _passed_over(self) -> dict[str, str] | None:
+        """Servers by name, and why each was not taken, or how it failed."""
+        reasons: dict[str, str] = {}
+        for verdict in self.verdicts:
+            if verdict.obstacle is not None:
+                reasons[verdict.server.name] = verdict.why
+        if self.skipped is not None:
+            reasons |= self.skipped
+        for attempt in self.attempts:
+            reasons[str(attempt.server)] = attempt.error.summary
+        return reasons or None
 
     def _is_estimated(self, stats: Stats) -> bool | None:
         if self.answer is None or stats.output_tokens is None:

@@ -17,11 +17,10 @@ from sqlalchemy import (
     select,
 )
 
-from ollama_admin.domain.receipts import ReceiptStats, Usage
+from ollama_admin.domain.receipts import NO_FAILURE, ReceiptStats, Usage
 from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.store import readers
 from ollama_admin.store.receipts import (
-    NO_FAILURE,
     READERS,
     Wanted,
     condition,

@@ -5,10 +5,8 @@ that mean the name.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -30,7 +28,7 @@ from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import Way
 from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.names import model_key, server_key
-from ollama_admin.domain.receipts import SORTS, Receipt
+from ollama_admin.domain.receipts import NO_FAILURE, SORTS, Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable, NotFound, ServerNotFound
 from ollama_admin.settings import Settings
@@ -39,40 +37,11 @@ from ollama_admin.store import readers
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.engines import READ, WRITE, open_engine
 from ollama_admin.store.faults import translated
+from ollama_admin.store.new_receipts import STATS_COLUMNS
 from ollama_admin.store.tables import receipts
 
 PATIENCE = 30.0  # seconds that deleting old ones waits for another writer of an SQLite file
-TEXT_LIMIT = 1000  # characters of a name or URL
-NO_FAILURE = ("ok", "cancelled")  # outcomes: who leaves early has no complaint
-_INT_LIMIT = 2**53 - 1  # the sum of a thousand such still fits into 64 bits
-_RATES = (1e-6, 1e9)  # tokens per second; what divides by them stays finite
 _REQUEST = re.compile(r"[0-9a-f]{16}")  # as `serve` numbers requests
-# PostgreSQL takes no NUL, no driver takes half a surrogate pair
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_COUNTS = ("prompt_tokens", "output_tokens", "total_ms", "load_ms", "time_to_first_token_ms")
-_STATS_COLUMNS = (*_COUNTS, "tokens_per_second")
-_NEW = (
-    "created_at",
-    "way",
-    "asked_model",
-    "model",
-    "digest",
-    "proof",
-    "verified",
-    "outcome",
-    "attempts",
-    "request_id",
-    "server_id",
-    "server_name",
-    "server_url",
-    "key_id",
-    "key_name",
-    "client",
-    "server_version",
-    "estimated",
-    "truncated",
-) + _STATS_COLUMNS
-ROWS = 40  # of one statement: SQLite may allow no more than 999 values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,32 +56,6 @@ class Wanted:
     failed: bool = False
     key: int | str | None = None
     of: KeyRef | None = None
-
-
-def add(connection: Connection, new: Sequence[Receipt]) -> None:
-    """Insert receipts. What no column takes is changed: these rows tell of errors, too, and of what
-    servers made up.
-
-    Many rows go into one statement: the thread of `serve` that answers waits less often for the one
-    that writes, which gives way to it between two statements only.
-    """
-    dialect = connection.dialect
-    time_type: Any = receipts.c.created_at.type.dialect_impl(dialect)
-    stored_time = time_type.bind_processor(dialect)
-    mark = "?" if dialect.positional else "%s"
-    for start in range(0, len(new), ROWS):
-        batch = new[start : start + ROWS]
-        values: list[Any] = []
-        for receipt in batch:
-            values += _values(receipt, stored_time(receipt.created_at))
-        connection.exec_driver_sql(_insert(len(batch), mark), tuple(values))
-
-
-@lru_cache(maxsize=2 * ROWS)
-def _insert(rows: int, mark: str) -> str:
-    row = f"({', '.join([mark] * len(_NEW))})"
-    head = f"INSERT INTO {receipts.name} ({', '.join(_NEW)}) VALUES "  # noqa: S608 (our own names)
-    return head + ", ".join([row] * rows)
 
 
 def newest(
@@ -265,54 +208,6 @@ def _of_model(connection: Connection, model: str) -> ColumnElement[bool]:
     return receipts.c.asked_model.in_(meant) | receipts.c.model.in_(meant)
 
 
-def _values(receipt: Receipt, created_at: Any) -> tuple[Any, ...]:
-    """What is written, in the order of `_NEW`."""
-    return (
-        created_at,
-        receipt.way,
-        _text(receipt.asked_model),
-        _text(receipt.model),
-        _text(receipt.digest),
-        receipt.proof,
-        receipt.verified,
-        receipt.outcome,
-        receipt.attempts,
-        receipt.request_id,
-        *_values_of_server(receipt.server),
-        *_values_of_key(receipt.key),
-        _text(receipt.client),
-        _text(receipt.server_version),
-        receipt.estimated,
-        receipt.truncated,
-        *_values_of_stats(receipt.stats),
-    )
-
-
-def _values_of_server(server: ServerRef | None) -> tuple[int | str | None, ...]:
-    if server is None:
-        return (None, None, None)
-    return server.id, _text(server.name), _text(server.url)
-
-
-def _values_of_key(key: KeyRef | None) -> tuple[int | str | None, ...]:
-    if key is None:
-        return (None, None)
-    return key.id, _text(key.name)
-
-
-def _values_of_stats(stats: Stats | None) -> tuple[float | None, ...]:
-    if stats is None:
-        return (None,) * len(_STATS_COLUMNS)
-    return (
-        _count(stats.prompt_tokens),
-        _count(stats.output_tokens),
-        _count(stats.total_ms),
-        _count(stats.load_ms),
-        _count(stats.time_to_first_token_ms),
-        _rate(stats.tokens_per_second),
-    )
-
-
 def _unreadable(connection: Connection, query: Select[Any]) -> DatabaseUnavailable:
     """The error for the first receipt of the query that cannot be read."""
     ids = connection.scalars(query.with_only_columns(receipts.c.id)).all()
@@ -339,6 +234,8 @@ READERS: readers.Readers = {
     "key_name": _OPTIONAL_TEXT,
     "client": _OPTIONAL_TEXT,
     "server_version": _OPTIONAL_TEXT,
+    "queued_ms": _OPTIONAL_NUMBER,
+    "passed_over": readers.optional(readers.json_object),
     "prompt_tokens": _OPTIONAL_NUMBER,
     "output_tokens": _OPTIONAL_NUMBER,
     "tokens_per_second": readers.optional(readers.real),
@@ -354,7 +251,7 @@ def _receipt(row: Row[Any]) -> Receipt:
         values.pop("server_id"), values.pop("server_name"), values.pop("server_url")
     )
     key = key_ref(values.pop("key_id"), values.pop("key_name"))
-    numbers = {name: values.pop(name) for name in _STATS_COLUMNS}
+    numbers = {name: values.pop(name) for name in STATS_COLUMNS}
     stats = None
     if numbers["total_ms"] is not None:
         stats = Stats(**numbers)
@@ -371,19 +268,3 @@ def key_ref(key_id: int | None, name: str | None) -> KeyRef | None:
     if key_id is None and name is None:
         return None
     return KeyRef(id=key_id, name=name or "")
-
-
-def _text(value: str | None) -> str | None:
-    if value is None:
-        return None
-    if value.isascii() and "\0" not in value:  # as a rule: it takes a tenth of the search
-        return value[:TEXT_LIMIT]
-    return _UNSTORABLE.sub("\ufffd", value[:TEXT_LIMIT])
-
-
-def _count(value: int | None) -> int | None:
-    return None if value is None else max(-_INT_LIMIT, min(value, _INT_LIMIT))
-
-
-def _rate(value: float | None) -> float | None:
-    return value if value is not None and _RATES[0] <= value <= _RATES[1] else None

@@ -33,6 +33,8 @@ RECEIPT_KEYS = {
         "server_version",
         "estimated",
         "truncated",
+        "queued_ms",
+        "passed_over",
         "model",
         "server",
         "digest",
@@ -117,6 +119,8 @@ def test_receipt_is_shown_with_every_column(cli: Cli, write: Write) -> None:
         "server_version": None,
         "estimated": None,
         "truncated": None,
+        "queued_ms": None,
+        "passed_over": None,
     }
 
 

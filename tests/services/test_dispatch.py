@@ -58,6 +58,7 @@ class Passage:
     truncated: bool | None = None
     is_remote: bool = False
     is_estimated: bool = False
+    sent_at: float | None = None
     server_started: datetime | None = None
 
     def stats(self, now: float) -> Stats:

@@ -13,7 +13,7 @@ from ollama_admin.domain.callers import Way
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import InvalidInput, ServerNotFound
-from ollama_admin.store import receipts as store
+from ollama_admin.store import new_receipts as store
 from tests.receipts import NOON, ONE, new_receipt
 
 TWO = ServerRef(id=2, name="Two", url="http://two")

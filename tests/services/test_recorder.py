@@ -15,7 +15,7 @@ from ollama_admin.domain.receipts import Receipt
 from ollama_admin.services import recorder as service
 from ollama_admin.services.recorder import Recorder
 from ollama_admin.settings import Settings
-from ollama_admin.store import receipts as store
+from ollama_admin.store import new_receipts as store
 from ollama_admin.store.database import Database
 from ollama_admin.store.tables import receipts
 from tests.receipts import new_receipt
@@ -96,6 +96,8 @@ async def test_receipt_is_a_row_when_the_recorder_is_closed(db: Database, notes:
             "server_version": None,
             "estimated": None,
             "truncated": None,
+            "queued_ms": None,
+            "passed_over": None,
         }
     ]
 

@@ -34,6 +34,7 @@ class Answer:
     is_begun: bool = False
     is_remote: bool = False
     is_estimated: bool = True
+    sent_at: float | None = None
     truncated: bool | None = None
     server_started: datetime | None = None
     output_tokens: int | None = 7

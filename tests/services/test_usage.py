@@ -13,7 +13,7 @@ from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.receipts import GROUPS, Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import InvalidInput, NotFound
-from ollama_admin.store import receipts as store
+from ollama_admin.store import new_receipts as store
 from tests.receipts import ONE, new_receipt
 from tests.store.revisions import execute, is_postgresql
 

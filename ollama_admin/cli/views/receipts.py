@@ -34,6 +34,9 @@ def print_receipt(output: Output, receipt: "Receipt") -> None:
     for name in ("estimated", "truncated", "verified"):
         if facts[name] is not None:
             facts[name] = "yes" if facts[name] else "no"
+    if receipt.passed_over:
+        reasons = [f"{server}: {why}" for server, why in receipt.passed_over.items()]
+        facts["passed_over"] = "; ".join(reasons)
     print_facts(output, ((name.replace("_", " "), value) for name, value in facts.items()))
 
 
