@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from ollama_admin.domain.models import DiscoverResult
     from ollama_admin.domain.requests import GenerateRequest, Message
     from ollama_admin.domain.servers import Target
+    from ollama_admin.ollama.connecting import Times
     from ollama_admin.ollama.endpoint import Endpoint
-    from ollama_admin.ollama.http import Times
+    from ollama_admin.ollama.http import HTTP
+    from ollama_admin.ollama.raw_http import RawHTTP
     from ollama_admin.services.audit import Audit
     from ollama_admin.services.dispatch import Dispatch
     from ollama_admin.services.doctor import Report
@@ -136,7 +138,7 @@ class Client:
         """Calls that a model answers, passed on as they are."""
         from ollama_admin.services.relay import Relay
 
-        return Relay(self._dispatch(self._connect_raw))
+        return Relay(self._dispatch(self._connect))
 
     @property
     def passages(self) -> Passages:
@@ -144,7 +146,7 @@ class Client:
         from ollama_admin.services.passages import Passages
 
         resources = self._resources
-        return Passages(resources.db, resources.registry, self._connect_raw, resources.auth)
+        return Passages(resources.db, resources.registry, self._connect, resources.auth)
 
     @property
     def merged(self) -> Merged:
@@ -326,9 +328,8 @@ class Client:
         return await self.route(GenerateRequest(**asked))
 
     async def route(self, request: GenerateRequest, affinity: bytes | None = None) -> Explanation:
-        """Which server would answer a request that is already put together, and why no other.
-
-        `affinity` is the key of the conversation that it belongs to; see `rules/affinity.py`.
+        """Which server would answer a request that is put together, and why no other; `affinity` is
+        the key of its conversation, see `rules/affinity.py`.
         """
         from ollama_admin.services.explain import Explaining
 
@@ -369,32 +370,31 @@ class Client:
     def _dispatch(self, connect: Connect | None = None) -> Dispatch:
         from ollama_admin.services.dispatch import Dispatch
 
-        resources = self._resources
+        resources, connect = self._resources, connect or self._connect_to_ask
         return Dispatch(
-            self._selection(),
+            self._selection(connect),
             resources.slots,
             resources.recorder,
             resources.lists,
             resources.loads,
-            connect or self._connect,
+            connect,
         )
 
-    def _selection(self) -> Selection:
+    def _selection(self, connect: Connect | None = None) -> Selection:
         from ollama_admin.services.selection import Selection
 
-        return Selection(self._resources.db, self._connect, self._resources.auth)
+        return Selection(self._resources.db, connect or self._connect, self._resources.auth)
 
     def _connect(self, target: Target, timeout: float | None) -> Endpoint:
         """The way to a server; addresses that this caller may not reach are refused on it."""
+        return self._endpoint(self._resources.raw_http, target, timeout)
+
+    def _connect_to_ask(self, target: Target, timeout: float | None) -> Endpoint:
+        """The way of a single question: by httpx."""
+        return self._endpoint(self._resources.http, target, timeout)
+
+    def _endpoint(self, http: HTTP | RawHTTP, target: Target, timeout: float | None) -> Endpoint:
         from ollama_admin.ollama.endpoint import Endpoint
 
         any_address, watch = self._caller.rights.any_address, self._caller.watch
-        http = self._resources.http
         return Endpoint(http, target, timeout, any_address=any_address, watch=watch)
-
-    def _connect_raw(self, target: Target, timeout: float | None) -> Endpoint:
-        """The fast way to a server, for what is relayed."""
-        from ollama_admin.ollama.endpoint import Endpoint
-
-        any_address = self._caller.rights.any_address
-        return Endpoint(self._resources.raw_http, target, timeout, any_address=any_address)

@@ -88,7 +88,7 @@ atexit.register(lambda: print("\\n" + json.dumps(loaded()), file=sys.stderr))
 main()
 """
 PRINTER = ("rich", "ollama_admin.cli.tables", "ollama_admin.cli.progress")
-NETWORK = ("httpx", "httpcore", "anyio", "ollama_admin.ollama")
+NETWORK = ("httpx", "httpcore", "httptools", "anyio", "ollama_admin.ollama")
 REQUESTS = (
     "ollama_admin.services.generate",
     "ollama_admin.services.discover",
@@ -98,7 +98,7 @@ DATABASE = ("sqlalchemy", "sqlite3", "ollama_admin.client", "ollama_admin.store"
 OTHER_DATABASE = ("psycopg", "sqlalchemy.dialects.postgresql")
 NEVER = (
     *("pydantic", "alembic", "sqlalchemy.orm", "click", "fastapi", "httpx._main", "pygments"),
-    *("httptools", "uvloop", "ollama_admin.ollama.raw_http"),
+    "uvloop",
 )
 
 
@@ -183,6 +183,15 @@ def test_generation_loads_neither_tables_nor_the_other_database(one_ollama: str)
     loaded = loaded_by("generate", "--server-url", one_ollama, "-m", "alpha", "hi")
     assert loaded & {*PRINTER, *NEVER, *OTHER_DATABASE, "ollama_admin.services.discover"} == set()
     assert "httpx" in loaded
+    assert loaded & {"httptools", "ollama_admin.ollama.raw_http"} == set()
+
+
+@pytest.mark.usefixtures("sqlite_database")
+def test_discovery_goes_the_fast_way_alone(one_ollama: str) -> None:
+    assert loaded_by("server", "add", "one", one_ollama)
+    loaded = loaded_by("discover", "--all")
+    assert loaded & {*NEVER, "httpx", "httpcore", "anyio"} == set()
+    assert "ollama_admin.ollama.raw_http" in loaded
 
 
 def test_postgresql_is_listed_without_http_tables_or_pydantic(migrated_postgres_url: str) -> None:

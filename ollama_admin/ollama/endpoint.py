@@ -27,7 +27,6 @@ from ollama_admin.errors import InvalidInput, ServerUnreachable, StreamInterrupt
 from ollama_admin.ollama import wire
 from ollama_admin.ollama.calls import Call, call, json_body
 from ollama_admin.ollama.faults import harmless, reason_of, refused, translated, unreachable
-from ollama_admin.ollama.http import silence_of
 from ollama_admin.ollama.response import (
     Answer,
     BadAnswer,
@@ -194,13 +193,14 @@ class Endpoint:
         """The bare way of `request`: what goes wrong is not translated, and the connection alone
         bounds how long it may be silent.
         """
+        times = self._http.times
         return self._http.send(
             method,
             self.target.ref.url + path,
             self._with_own(headers),
             body,
-            silence=silence_of(self.patience),
-            idle=self._http.times.idle,
+            silence=max(times.first_byte, times.idle),
+            idle=times.idle,
             any_address=self.any_address,
             sending=sending,
         )
@@ -310,7 +310,9 @@ class Endpoint:
 
         `sending` is for what a model works on, which another server must not do a second time.
         """
-        name = path.partition("?")[0]
+        name, silence = path.partition("?")[0], None
+        if patience.first_byte is not None and patience.idle is not None:
+            silence = max(patience.first_byte, patience.idle)
         with translated(self.target, name, sending):
             async with AsyncExitStack() as stack:
                 answered = stack.enter_context(self._watched(method, name))
@@ -320,7 +322,7 @@ class Endpoint:
                         self.target.ref.url + path,
                         self._with_own(headers),
                         body,
-                        silence=silence_of(patience),
+                        silence=silence,
                         any_address=self.any_address,
                         sending=sending,
                     )

@@ -1,6 +1,4 @@
-"""Turns errors of HTTP into ours: httpx's exceptions, those of `raw_http`, refusals, and answers
-that cannot be read.
-"""
+"""Turns errors of HTTP into ours: failed connections, refusals, and answers that cannot be read."""
 
 import os
 import re
@@ -10,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
-
-import httpx
 
 from ollama_admin.domain.answers import StreamEvent
 from ollama_admin.domain.secret import MASK
@@ -38,6 +34,7 @@ from ollama_admin.ollama.response import (
     HandshakeLate,
     ImproperAnswer,
     NotConnected,
+    PoolFull,
     ProxyFault,
     Sending,
     WebPage,
@@ -69,36 +66,24 @@ _TLS_WORDS = (
 _SILENCE = "timed out waiting for data"
 _UNKNOWN_HOST = "its host name is not known"
 _SILENCES = (_SILENCE, "timed out after")
-_PHASES = (
-    ((httpx.ProxyError, ProxyFault), "the proxy does not forward requests"),
+_PHASES: tuple[tuple[tuple[type[ConnectionFault], ...], str], ...] = (
+    ((ProxyFault,), "the proxy does not forward requests"),
     ((HandshakeLate,), _NO_HANDSHAKE),
-    ((httpx.ConnectTimeout, ConnectLate), "connecting timed out"),
-    ((httpx.PoolTimeout,), "no connection became free"),
-    ((httpx.ReadTimeout, AnswerLate), _SILENCE),
-    ((httpx.WriteTimeout, WriteLate), "sending the request timed out"),
+    ((ConnectLate,), "connecting timed out"),
+    ((PoolFull,), "no connection became free"),
+    ((AnswerLate,), _SILENCE),
+    ((WriteLate,), "sending the request timed out"),
     (
-        (httpx.RemoteProtocolError, ImproperAnswer, ConnectionClosed),
+        (ImproperAnswer, ConnectionClosed),
         "the answer is not valid HTTP, or the connection was closed",
     ),
-    (
-        (httpx.ReadError, httpx.WriteError, httpx.CloseError, ConnectionBroken),
-        "the connection broke",
-    ),
+    ((ConnectionBroken,), "the connection broke"),
 )
-_FAILED = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.StreamError,
-    httpx.CookieConflict,
-    ConnectionFault,
-)
-_CONNECTING = (httpx.ConnectError, httpx.ConnectTimeout, NotConnected)
 
 
 @contextmanager
 def translated(target: Target, path: str, sending: Sending | None = None) -> Iterator[None]:
-    """Raise UpstreamError and what is under it for httpx's exceptions, ConnectionFault and
-    BadAnswer; others pass.
+    """Raise UpstreamError and what is under it for ConnectionFault and BadAnswer; others pass.
 
     `may_pass_on` is False where `sending` says that the server may be at work on the request.
     """
@@ -115,9 +100,7 @@ def translation(
     exc: BaseException, target: Target, path: str, sending: Sending | None = None
 ) -> UpstreamError | None:
     """What `translated` raises for an exception, None where that passes."""
-    if isinstance(exc, httpx.DecodingError):
-        return UpstreamError(f"server {target.ref} sent a body that cannot be decoded ({path})")
-    if isinstance(exc, _FAILED):
+    if isinstance(exc, ConnectionFault):
         may_pass_on = sending is None or not sending.is_whole
         return unreachable(target, _reason(exc), may_pass_on=may_pass_on)
     if isinstance(exc, WebPage):
@@ -324,7 +307,7 @@ def _reason(exc: Exception) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"{UNTRUSTED} ({cause.verify_message})"
         if isinstance(cause, ssl.SSLError):
-            if isinstance(exc, _CONNECTING):
+            if isinstance(exc, (NotConnected, ConnectLate)):
                 return _NO_HANDSHAKE
             continue  # waiting for more bytes is one too; its number is none of the system's
         if isinstance(cause, socket.gaierror):

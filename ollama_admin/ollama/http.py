@@ -1,5 +1,5 @@
-"""The one way to a server, by httpx: nothing from the environment, no redirects, every wait
-bounded. Bytes go in, a `Response` comes out.
+"""The way of a single question to a server, by httpx: nothing from the environment, no redirects,
+every wait bounded. Bytes go in, a `Response` comes out; no other module knows httpx.
 """
 
 import asyncio
@@ -22,33 +22,43 @@ import httpx
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
-from ollama_admin.ollama.certificates import authorities_of
-from ollama_admin.ollama.response import BadAnswer, Patience, Response, Sending
+from ollama_admin.ollama.certificates import tls_context
+from ollama_admin.ollama.connecting import HEADERS_LIMIT, IDLE_ORIGINS, KEPT, Times
+from ollama_admin.ollama.response import (
+    AnswerLate,
+    BadAnswer,
+    BadRequest,
+    ConnectionBroken,
+    ConnectionFault,
+    ConnectLate,
+    ImproperAnswer,
+    NotConnected,
+    PoolFull,
+    ProxyFault,
+    Response,
+    Sending,
+    WriteLate,
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
-    """Seconds. A cold model loads for minutes and sends nothing meanwhile, hence the long
-    `first_byte`.
-    """
-
-    connect: float = 5.0
-    metadata: float = 10.0  # the whole of a call that generates nothing
-    first_byte: float = 600.0
-    idle: float = 120.0  # between two pieces of an answer
-
-
-HEADERS_LIMIT = 200  # lines of one head; servers and proxies send fewer than 30
-IDLE_ORIGINS = 100  # whose connections are kept after their last request
-# Of one origin. Many servers close a connection that was idle for five seconds: a request that is
-# just then on its way would fail, so we close it first.
-KEPT = 4.0  # seconds
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=8, keepalive_expiry=KEPT)
 # of every request that has no other of that name
 _HEADERS = (
     (b"Accept", b"*/*"),
     (b"Accept-Encoding", b"identity"),
     (b"User-Agent", b"ollama-admin"),
+)
+
+_FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+_FAULTS: tuple[tuple[type[Exception], type[ConnectionFault]], ...] = (
+    (httpx.ProxyError, ProxyFault),
+    (httpx.ConnectTimeout, ConnectLate),
+    (httpx.ConnectError, NotConnected),
+    (httpx.PoolTimeout, PoolFull),
+    (httpx.ReadTimeout, AnswerLate),
+    (httpx.WriteTimeout, WriteLate),
+    (httpx.RemoteProtocolError, ImproperAnswer),
+    (httpx.LocalProtocolError, BadRequest),
+    (httpx.NetworkError, ConnectionBroken),
 )
 
 
@@ -97,34 +107,34 @@ class HTTP:
         any_address: bool,
         sending: Sending | None = None,
     ) -> AsyncIterator[Response]:
-        """The response with its body unread; leaving the block closes what was not read, which
-        cancels upstream.
+        """The response, its body unread; leaving the block cancels what was not read upstream.
 
         `sending` is told how far the request is, `silence` is seconds that the connection may be
         silent, None the time for a first byte. Without `any_address`, no connection is used that
-        leads to an address of `addresses.py`, or was made with it. Raises httpx's exceptions and
+        leads to an address of `addresses.py`, or was made with it. Raises ConnectionFault and
         BadAnswer, which `faults.translated` translates, and AddressRefused.
         """
         if not any_address:
             refuse_written_address(url)
-        request = httpx.Request(
-            method,
-            url,
-            headers=_with_defaults(headers),
-            content=body,
-            extensions=self._extensions(silence, any_address=any_address, sending=sending),
-        )
+        extensions = self._extensions(silence, any_address=any_address, sending=sending)
+        all_headers = _with_defaults(headers)
         async with self._transport(url, any_address) as transport:
-            response = await transport.handle_async_request(request)
+            response = None
             try:
+                request = httpx.Request(
+                    method, url, headers=all_headers, content=body, extensions=extensions
+                )
+                response = await transport.handle_async_request(request)
                 headers = response.headers.raw
                 if len(headers) > HEADERS_LIMIT:
                     raise BadAnswer(f"the answer has {len(headers)} headers")
-                yield Response(
-                    status=response.status_code, headers=headers, chunks=response.aiter_raw()
-                )
+                pieces = _Pieces(response)
+                yield Response(status=response.status_code, headers=headers, chunks=pieces)
+            except _FOREIGN as exc:
+                raise fault_of(exc) from exc
             finally:
-                await response.aclose()
+                if response is not None:
+                    await response.aclose()
 
     async def aclose(self) -> None:
         while self._pools:
@@ -187,20 +197,35 @@ class HTTP:
 
     @cached_property
     def _certificates(self) -> ssl.SSLContext:
-        return tls_context(self._ca_file)  # takes 40 ms
+        return tls_context(self._ca_file)
 
     @cached_property
     def _no_certificates(self) -> ssl.SSLContext:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # accepts nothing, and plain http needs none
 
 
-def silence_of(patience: Patience) -> float | None:
-    """Seconds that a connection may be silent; None where one of both waits has no limit of its
-    own.
-    """
-    if patience.first_byte is None or patience.idle is None:
-        return None
-    return max(patience.first_byte, patience.idle)
+class _Pieces:
+    """The bytes of a body as they arrive."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._pieces = response.aiter_raw()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._pieces)
+        except _FOREIGN as exc:
+            raise fault_of(exc) from exc
+
+
+def fault_of(foreign: Exception) -> Exception:
+    """What one of httpx's exceptions is in our words."""
+    if isinstance(foreign, httpx.DecodingError):
+        return BadAnswer("the body cannot be decoded")
+    kinds = (ours for theirs, ours in _FAULTS if isinstance(foreign, theirs))
+    return next(kinds, ConnectionFault)()
 
 
 def _with_defaults(given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -237,10 +262,3 @@ async def _refuse_connected_address(stream: Any) -> None:
     except AddressRefused:
         await stream.aclose()
         raise
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """certifi's certificates, or those of the file that was named instead."""
-    if ca_file is None:
-        return httpx.create_ssl_context(trust_env=False)
-    return authorities_of(ca_file)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httptools
 
-from ollama_admin.ollama.http import HEADERS_LIMIT
+from ollama_admin.ollama.connecting import HEADERS_LIMIT
 from ollama_admin.ollama.response import BadAnswer, BadRequest, ImproperAnswer
 
 Framing = Literal["length", "chunked", "close", "none"]

@@ -1,5 +1,5 @@
-"""The fast way to a server, for what `serve` relays: `HTTP` with the same promises, over sockets of
-its own. A request costs about as much here as its two system calls.
+"""The fast way to a server, for what `serve` relays and what many servers are asked: what `HTTP`
+promises, over sockets of its own. A request costs about as much here as its two system calls.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from time import monotonic
 from types import TracebackType
 
 from ollama_admin.domain.secret import Secret
-from ollama_admin.ollama.http import IDLE_ORIGINS, KEPT, Times, tls_context
+from ollama_admin.ollama.certificates import tls_context
+from ollama_admin.ollama.connecting import IDLE_ORIGINS, KEPT, Times
 from ollama_admin.ollama.raw_connection import Connection, RawResponse
 from ollama_admin.ollama.raw_dialing import Dialer, Proxy, origin_of, proxy_of
 from ollama_admin.ollama.raw_framing import request_head, target_of

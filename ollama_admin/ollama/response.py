@@ -59,6 +59,10 @@ class ConnectLate(ConnectionFault):
     """There was no connection in time."""
 
 
+class PoolFull(ConnectionFault):
+    """No connection became free in time."""
+
+
 class ProxyFault(ConnectionFault):
     """The proxy does not connect to the server."""
 

@@ -18,8 +18,9 @@ from ollama_admin.store.urls import foreign_parameters
 if TYPE_CHECKING:
     from ollama_admin.domain.secret import Secret
     from ollama_admin.domain.servers import Server, Target
+    from ollama_admin.ollama.connecting import Times
     from ollama_admin.ollama.endpoint import Endpoint
-    from ollama_admin.ollama.http import HTTP, Times
+    from ollama_admin.ollama.http import HTTP
     from ollama_admin.ollama.raw_http import RawHTTP
     from ollama_admin.services.activity import Activity
     from ollama_admin.services.health import HealthBook
@@ -100,13 +101,14 @@ class Resources:
 
     @cached_property
     def http(self) -> HTTP:
-        from ollama_admin.ollama.http import HTTP, Times
+        from ollama_admin.ollama.connecting import Times
+        from ollama_admin.ollama.http import HTTP
 
         return HTTP(self._times or Times(), self.settings.proxy, self.settings.ca_file)
 
     @cached_property
     def raw_http(self) -> RawHTTP:
-        from ollama_admin.ollama.http import Times
+        from ollama_admin.ollama.connecting import Times
         from ollama_admin.ollama.raw_http import RawHTTP
 
         return RawHTTP(self._times or Times(), self.settings.proxy, self.settings.ca_file)
@@ -175,7 +177,7 @@ class Resources:
         """The way to a registered server, at an address that every caller may reach."""
         from ollama_admin.ollama.endpoint import Endpoint
 
-        return Endpoint(self.http, target, timeout, any_address=False)
+        return Endpoint(self.raw_http, target, timeout, any_address=False)
 
     def _open_vault(self, *, create: bool) -> Vault:
         from ollama_admin.vault import Vault, load_keys

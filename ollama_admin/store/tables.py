@@ -1,21 +1,16 @@
 """The tables at head. `migrations/versions/` says how they came to be; a test compares the two.
 
-Each column has a constraint for its type where the database has none: SQLite stores any value in
-any column, and both take JSON of any shape.
+Each column has a constraint for its type where the database has none: see `column_types.py`.
 
 What PostgreSQL alone has (the condition of an index, a fill factor) is said there: naming a dialect
 here would load it.
 """
-
-from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -24,11 +19,11 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 
+from ollama_admin.store.column_types import UTCDateTime, check_types
 from ollama_admin.store.dialects import JSONDocument
 
 HEAD = "0010"
@@ -42,23 +37,6 @@ metadata = MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
-
-
-class UTCDateTime(TypeDecorator[datetime]):
-    """Aware UTC in and out: SQLite has no time zones and gives back naive times."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a naive time")
-        return value and value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        return value and (
-            value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        )
 
 
 json_object = JSONDocument("object")
@@ -363,49 +341,5 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 
-_STORED_TIME = (
-    "typeof({0}) IN ('text', 'null')"
-    " AND CASE WHEN {0} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] *' THEN"
-    " {0} IS strftime('%Y-%m-%d %H:%M:%S', substr({0}, 1, 19), '+0 days') || substr({0}, 20)"
-    " AND (length({0}) = 19 OR substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]')"
-    " ELSE {0} IS NULL END"
-)
-_STORED = {  # what SQLite stores of a value; NULL is for NOT NULL to refuse
-    Text: "typeof({0}) IN ('text', 'null')",
-    Boolean: "{0} IN (0, 1)",
-    Integer: "typeof({0}) IN ('integer', 'null') AND {0} BETWEEN -2147483648 AND 2147483647",
-    BigInteger: "typeof({0}) IN ('integer', 'null')",
-    Double: "typeof({0}) IN ('real', 'null')",
-    UTCDateTime: _STORED_TIME,
-}
-_STORED_JSON = (
-    "typeof({0}) IN ('text', 'null')"
-    " AND CASE WHEN json_valid({0}) THEN json_type({0}) = '{1}' ELSE {0} IS NULL END"
-)
-_STRINGS_ONLY = (
-    """ AND NOT jsonb_path_exists({0}, 'strict $[*] ? (@.type() != "string")', '{{}}', true)"""
-)
-_JSON_SHAPES = {  # by shape: the type in SQLite's words, and the condition on PostgreSQL
-    "object": ("object", "jsonb_typeof({0}) = 'object'"),
-    "texts": ("array", "jsonb_typeof({0}) = 'array'" + _STRINGS_ONLY),
-}
-
-
-def _check_types(table: Table) -> None:
-    for column in table.columns:
-        name = column.name
-        if isinstance(column.type, JSONDocument):
-            sqlite_type, on_postgresql = _JSON_SHAPES[column.type.shape]
-            _check_type(table, name, "postgresql", on_postgresql.format(name))
-            _check_type(table, name, "sqlite", _STORED_JSON.format(name, sqlite_type))
-        elif column.autoincrement is not True:  # SQLite itself takes nothing but a number there
-            _check_type(table, name, "sqlite", _STORED[type(column.type)].format(name))
-
-
-def _check_type(table: Table, column: str, dialect: str, condition: str) -> None:
-    constraint = CheckConstraint(condition, name=f"{column}_type").ddl_if(dialect=dialect)
-    table.append_constraint(constraint)
-
-
 for _table in metadata.tables.values():
-    _check_types(_table)
+    check_types(_table)

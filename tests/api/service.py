@@ -21,7 +21,7 @@ from ollama_admin.api.tls import TLSFiles
 from ollama_admin.client import Client
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.gateway.limits import Limits
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.services.leases import LeaseTimes
 from ollama_admin.settings import Settings
 from tests.api.watchdog import WatchedLoop

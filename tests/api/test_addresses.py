@@ -6,12 +6,11 @@ import ipaddress
 import socket
 from typing import Any
 
-import httpx
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.errors import AddressRefused
-from ollama_admin.ollama import addresses, http
+from ollama_admin.ollama import addresses, raw_http
 from tests.api.conftest import Serve, register
 from tests.api.service import Service
 from tests.fake_ollama import redirect
@@ -119,7 +118,7 @@ def test_a_name_that_changes_its_address_between_two_looks_gains_nothing(
         return look_up("127.0.0.1", port, *args, **more)
 
     # each request looks it up anew
-    monkeypatch.setattr(http, "_LIMITS", httpx.Limits(max_keepalive_connections=0))
+    monkeypatch.setattr(raw_http, "KEPT", -1)
     monkeypatch.setattr(socket, "getaddrinfo", rebound)
     url = f"http://rebind.test:{fake.url.rpartition(':')[2]}"
     body = {"model": "alpha", "prompt": "hi", "server_url": url, "stream": False}

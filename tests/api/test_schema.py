@@ -17,7 +17,7 @@ from ollama_admin.api.app import create_app
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import OWNER
 from ollama_admin.gateway.limits import Limits
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.simulator.model import SimulatedModel
 from tests.api.conftest import migrate, register
 from tests.api.service import AUTHORIZED, Service

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import pytest
 
@@ -31,9 +32,10 @@ from ollama_admin.errors import (
     StreamInterrupted,
     UpstreamError,
 )
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.ollama.faults import translated
-from ollama_admin.ollama.http import HTTP, Times
+from ollama_admin.ollama.http import HTTP, fault_of
 from ollama_admin.ollama.raw_http import RawHTTP
 from ollama_admin.ollama.response import (
     AnswerLate,
@@ -45,6 +47,7 @@ from ollama_admin.ollama.response import (
     HandshakeLate,
     ImproperAnswer,
     NotConnected,
+    PoolFull,
     ProxyFault,
     Sending,
     WriteLate,
@@ -351,8 +354,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_accepted() -> None:
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the test's certificate were a known authority's."""
-    context = ssl.create_default_context(cafile=SELF_SIGNED)
-    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: context)
+    monkeypatch.setattr(certifi, "where", lambda: str(SELF_SIGNED))
 
 
 @pytest.mark.usefixtures("trusted")
@@ -382,7 +384,7 @@ def test_bytes_that_are_waited_for_over_https_are_no_reason() -> None:
         pytest.raises(ServerUnreachable, match="timed out waiting for data"),
         translated(GPU, "/x"),
     ):
-        raise foreign
+        raise fault_of(foreign) from foreign
 
 
 async def test_http_to_a_port_that_speaks_https_is_unreachable() -> None:
@@ -1052,8 +1054,9 @@ def test_every_exception_of_the_http_library_becomes_ours_with_a_reason_of_its_o
 ) -> None:
     foreign = made(kind)
     with pytest.raises(UpstreamError) as caught, translated(GPU, "/api/tags"):
-        raise foreign
-    assert caught.value.__cause__ is foreign
+        raise fault_of(foreign) from foreign
+    assert caught.value.__cause__ is not None
+    assert caught.value.__cause__.__cause__ is foreign
     assert "gpu" in caught.value.message
     assert "hunter2" not in caught.value.message
     assert "secret text" not in caught.value.message
@@ -1069,7 +1072,7 @@ def test_every_exception_of_the_http_library_becomes_ours_with_a_reason_of_its_o
 )
 def test_every_failure_of_the_network_has_a_reason_of_its_own(kind: type[Exception]) -> None:
     with pytest.raises(ServerUnreachable) as caught, translated(GPU, "/api/tags"):
-        raise made(kind)
+        raise fault_of(made(kind))
     assert not caught.value.message.endswith("the request failed")
 
 
@@ -1083,6 +1086,7 @@ SAME = {
     ConnectionClosed: httpx.RemoteProtocolError,
     ConnectionBroken: httpx.ReadError,
     BadRequest: httpx.LocalProtocolError,
+    PoolFull: httpx.PoolTimeout,
 }
 
 
@@ -1092,7 +1096,7 @@ def test_both_ways_to_a_server_fail_in_the_same_words(
     kind: type[ConnectionFault], is_whole: bool
 ) -> None:
     errors = []
-    for foreign in (kind("x"), made(SAME[kind])):
+    for foreign in (kind("x"), fault_of(made(SAME[kind]))):
         foreign.__cause__ = None
         if kind is NotConnected:
             foreign.__cause__ = OSError(errno.ECONNREFUSED, "x")
@@ -1128,7 +1132,7 @@ def test_the_systems_own_reason_is_shown_where_there_is_one() -> None:
             pytest.raises(ServerUnreachable, match="cannot be reached: no route to host"),
             translated(GPU, "/x"),
         ):
-            raise foreign
+            raise fault_of(foreign) from foreign
 
 
 def test_errors_that_are_no_faults_of_the_server_pass() -> None:

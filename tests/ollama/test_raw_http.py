@@ -16,7 +16,7 @@ import uvloop
 
 from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama import addresses, raw_dialing, raw_http
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.raw_connection import BUFFERED, Connection, RawResponse
 from ollama_admin.ollama.raw_dialing import origin_of
 from ollama_admin.ollama.raw_http import RawHTTP

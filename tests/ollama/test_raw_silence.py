@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.raw_http import RawHTTP
 from ollama_admin.ollama.response import ConnectionFault
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import InvalidInput
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.raw_http import RawHTTP
 from ollama_admin.ollama.response import (
     ConnectionClosed,

@@ -23,8 +23,9 @@ from ollama_admin.errors import (
     UpstreamError,
 )
 from ollama_admin.ollama.calls import json_body
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.endpoint import JSON_HEADERS, Endpoint
-from ollama_admin.ollama.http import HTTP, Times, silence_of
+from ollama_admin.ollama.http import HTTP
 from ollama_admin.ollama.raw_http import RawHTTP
 from ollama_admin.ollama.response import Patience, lines, read_json
 from ollama_admin.simulator.http import encode_chunk
@@ -149,11 +150,27 @@ async def test_a_piece_that_takes_longer_than_its_patience_is_given_up(
     assert not caught.value.may_pass_on
 
 
-def test_the_connection_may_be_silent_as_long_as_the_most_patient_wait() -> None:
-    assert silence_of(Patience(first_byte=2, idle=3)) == 3
-    assert silence_of(Patience(first_byte=3, idle=2)) == 3
-    assert silence_of(Patience(first_byte=None, idle=2)) is None
-    assert silence_of(Patience(first_byte=2, idle=None)) is None
+@pytest.mark.parametrize(
+    ("first_byte", "idle", "silence"), [(2, 3, 3), (3, 2, 3), (None, 2, None), (2, None, None)]
+)
+async def test_the_connection_may_be_silent_as_long_as_the_most_patient_wait(
+    fake: FakeOllama,
+    monkeypatch: pytest.MonkeyPatch,
+    first_byte: float | None,
+    idle: float | None,
+    silence: float | None,
+) -> None:
+    patience = Patience(first_byte=first_byte, idle=idle)
+    async with endpoint(fake.url) as way:
+        asked, send = [], way._http.send
+
+        def heard(*args: Any, **how: Any) -> Any:
+            asked.append(how["silence"])
+            return send(*args, **how)
+
+        monkeypatch.setattr(way._http, "send", heard)
+        async with way.request("GET", "/api/version", patience=patience):
+            assert asked == [silence]
 
 
 # a relay: bytes in, bytes out

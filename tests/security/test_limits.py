@@ -19,7 +19,7 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.errors import AdminError, ServerUnreachable, StreamInterrupted, UpstreamError
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.response import LINE_LIMIT
 from ollama_admin.simulator.http import NDJSON, Connection, RecordedRequest
 from tests.fake_ollama import Answer, Drip, FakeOllama, Fault, Huge, Raw, SimulatedModel

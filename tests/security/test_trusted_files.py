@@ -17,7 +17,8 @@ from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.secret import MASK, Reference, Secret
 from ollama_admin.domain.urls import server_url
 from ollama_admin.errors import InvalidInput, SecretUnavailable
-from ollama_admin.ollama.http import HTTP, Times
+from ollama_admin.ollama.connecting import Times
+from ollama_admin.ollama.http import HTTP
 from ollama_admin.services.upstream_auth import Auth, UpstreamAuth
 from ollama_admin.settings import Settings
 from ollama_admin.store import servers as store

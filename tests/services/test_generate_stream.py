@@ -28,7 +28,7 @@ from ollama_admin.errors import (
     StreamInterrupted,
     UpstreamError,
 )
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.simulator.http import NDJSON, SSE, encode_chunk, encode_head
 from ollama_admin.simulator.server import HoldAt
 from tests.fake_ollama import (

@@ -10,8 +10,9 @@ import pytest
 from ollama_admin.domain.models import Listing
 from ollama_admin.domain.servers import ApiVersion, ServerRef, Target
 from ollama_admin.errors import AdminError
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.endpoint import Endpoint
-from ollama_admin.ollama.http import HTTP, Times
+from ollama_admin.ollama.http import HTTP
 from ollama_admin.services.lists import Lists
 from tests.fake_ollama import Answer, FakeOllama, Held, Silence, SimulatedModel
 

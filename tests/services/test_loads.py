@@ -11,8 +11,9 @@ import pytest
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import Question
 from ollama_admin.domain.servers import ApiVersion, Server, ServerRef, Target
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.ollama.endpoint import Endpoint
-from ollama_admin.ollama.http import HTTP, Times
+from ollama_admin.ollama.http import HTTP
 from ollama_admin.rules.candidates import Candidate, Demand, from_row
 from ollama_admin.services.health import HealthBook
 from ollama_admin.services.loads import EVERY, KEPT, LONGEST, Loads

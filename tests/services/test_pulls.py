@@ -19,7 +19,7 @@ from ollama_admin.errors import (
     StreamInterrupted,
     UpstreamError,
 )
-from ollama_admin.ollama.http import Times
+from ollama_admin.ollama.connecting import Times
 from ollama_admin.simulator.http import encode_chunk, encode_head
 from ollama_admin.simulator.model import SimulatedModel
 from ollama_admin.simulator.pulling import Layer, PullFailedError, Registry
