@@ -17,6 +17,7 @@ AdminError
 │   └── SchemaOutOfDate
 ├── SecretUnavailable            5        503
 ├── LimitReached                 6        429
+├── RequestCancelled             6        499
 ├── UpstreamError                6        502
 │   ├── ServerUnreachable
 │   ├── ServerUnauthorized
@@ -165,6 +166,14 @@ class LimitReached(AdminError):
         super().__init__(message, hint)
         self.seconds = seconds
         self.is_spent = is_spent
+
+
+class RequestCancelled(AdminError):
+    """Somebody ended the request. No client tries again after that status."""
+
+    code = "request_cancelled"
+    exit_code = 6
+    http_status = 499
 
 
 class UpstreamError(AdminError):

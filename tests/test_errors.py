@@ -27,6 +27,7 @@ CODES = {
     "DatabaseUnavailable": "database_unavailable",
     "DemoFailed": "demo_failed",
     "LimitReached": "limit_reached",
+    "RequestCancelled": "request_cancelled",
     "InvalidInput": "invalid_input",
     "ModelAmbiguous": "model_ambiguous",
     "ModelMismatch": "model_mismatch",

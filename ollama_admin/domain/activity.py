@@ -33,10 +33,13 @@ class ServerActivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestActivity:
-    """One request on its way. `server` is the one that was asked last, None while it waits for its
+    """One request on its way. `id` is the `X-Request-Id` of its answer, None for one that did not
+    come over HTTP. `server` is the one that was asked last, None while it waits for its
     turn; `output_tokens` came so far, None where nothing tells them before the end.
     """
 
+    id: str | None
+    started_at: datetime
     model: str | None
     server: ServerRef | None
     key: KeyRef | None

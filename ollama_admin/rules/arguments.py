@@ -59,6 +59,7 @@ _VALUES: Mapping[str, Kind] = {
     "expires_at": TIME,
     "note": TEXT,
     "registry": TEXT,
+    "request_id": TEXT,
     "left": SERVER,
     "right": SERVER,
 }

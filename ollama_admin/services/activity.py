@@ -145,12 +145,13 @@ def _rows(connection: Any) -> _Rows:
 
 
 def _requests(trails: Collection[Trail], rights: Rights) -> Sequence[RequestActivity]:
+    requests = [on_its_way(trail) for trail in sorted(trails, key=lambda each: each.started)]
+    return [each for each in requests if may_see(each, rights)]
+
+
+def on_its_way(trail: Trail) -> RequestActivity:
+    """What is known of a request now."""
     now = time.monotonic()
-    requests = [_request(trail, now) for trail in sorted(trails, key=lambda each: each.started)]
-    return [each for each in requests if _may_see(each, rights)]
-
-
-def _request(trail: Trail, now: float) -> RequestActivity:
     caller, route = trail.request.caller, trail.request.route
     model, server, tokens = route.model, None, None
     if trail.candidate is not None:
@@ -158,6 +159,8 @@ def _request(trail: Trail, now: float) -> RequestActivity:
     if trail.answer is not None:
         tokens = trail.answer.stats(now).output_tokens
     return RequestActivity(
+        id=trail.request.id,
+        started_at=datetime.now(UTC) - timedelta(seconds=now - trail.started),
         model=model,
         server=server,
         key=None if caller.key is None else caller.key.ref,
@@ -167,7 +170,7 @@ def _request(trail: Trail, now: float) -> RequestActivity:
     )
 
 
-def _may_see(request: RequestActivity, rights: Rights) -> bool:
+def may_see(request: RequestActivity, rights: Rights) -> bool:
     """Whether the model and the server are among those that may be asked."""
     if request.model is not None and not rights.may_ask_model(request.model):
         return False

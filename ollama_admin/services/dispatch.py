@@ -131,7 +131,8 @@ class Dispatch:
         deadline = FOR_EVER
         if request.terms.timeout is not None:
             deadline = Deadline.after(request.terms.timeout)
-        trail = Trail(request=request, started=time.monotonic(), deadline=deadline)
+        started, task = time.monotonic(), asyncio.current_task()
+        trail = Trail(request=request, started=started, deadline=deadline, task=task)
         self._recorder.running[id(trail)] = trail
         outcome: str | None = "error"
         try:
@@ -146,6 +147,7 @@ class Dispatch:
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"
+            trail.require_no_order()
             raise
         finally:
             del self._recorder.running[id(trail)]

@@ -14,6 +14,7 @@ from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import (
     AdminError,
     ModelNotFound,
+    RequestCancelled,
     ServerUnreachable,
     StreamInterrupted,
     UpstreamError,
@@ -125,6 +126,8 @@ class Trail:
     attempts: list[Attempt] = field(default_factory=list)
     verdicts: Sequence[Verdict] = ()
     skipped: Mapping[str, str] | None = None
+    task: asyncio.Task[Any] | None = None
+    is_cancelled: bool = False
 
     def asking(self, server: ServerRef) -> None:
         self.asked[server] = None
@@ -132,6 +135,18 @@ class Trail:
     def has_begun(self) -> bool:
         """Whether a part of the answer was handed on."""
         return self.answer is not None and self.answer.is_begun
+
+    def cancel(self) -> None:
+        """End it, on somebody's order."""
+        if self.task is not None and not self.is_cancelled:
+            self.is_cancelled = True
+            self.task.cancel()
+
+    def require_no_order(self) -> None:
+        """Raise RequestCancelled where that is why its task was cancelled."""
+        if self.is_cancelled and self.task is not None:
+            self.task.uncancel()
+            raise RequestCancelled("the request was cancelled", "ask who manages this fleet why")
 
     def failed(self, candidate: Candidate, error: AdminError, began: float) -> None:
         ms = round((time.monotonic() - began) * 1000)

@@ -16,9 +16,10 @@ from ollama_admin.services.resources import Resources
 from ollama_admin.services.targets import Targets
 
 if TYPE_CHECKING:
-    from ollama_admin.domain.activity import FleetActivity
+    from ollama_admin.domain.activity import FleetActivity, RequestActivity
     from ollama_admin.domain.builds import RegistryResult, ServerDifference
     from ollama_admin.domain.holdings import ChangeResult, Removal
+    from ollama_admin.domain.keys import KeyRef
     from ollama_admin.domain.pulls import Pull, PullReport
     from ollama_admin.domain.running import RunningResult
     from ollama_admin.domain.secret import Secret
@@ -184,6 +185,14 @@ class Fleet:
     ) -> list[ChangeResult]:
         """Delete a model at servers, without a question; see `Holdings.remove`."""
         return await self._holdings.remove(model, Targets(names=servers, **where))
+
+    async def cancel(self, request_id: str, *, of: KeyRef | None = None) -> RequestActivity:
+        """End a request that is on its way in this process; see `Cancelling.cancel`."""
+        from ollama_admin.services.cancelling import Cancelling
+
+        running = self._resources.recorder.running.values
+        cancelling = Cancelling(running, self._caller.rights, self._audit)
+        return await cancelling.cancel(request_id, of=of)
 
     async def copy(
         self,

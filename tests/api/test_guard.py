@@ -42,6 +42,7 @@ NEEDS_DATABASE = [
     ("GET", "/api/fleet/show"),
     ("POST", "/api/fleet/pull"),
     ("GET", "/api/fleet/activity"),
+    ("POST", "/api/requests/1/cancel"),
     ("POST", "/api/fleet/sync"),
     ("GET", "/api/fleet/diff"),
     ("POST", "/api/fleet/outdated"),
@@ -128,7 +129,7 @@ def test_every_kind_of_call_of_the_gateway_has_decided_who_may_come_in() -> None
 
 
 def _template(path: str) -> str:
-    for noun in ("server", "key", "receipt"):
+    for noun in ("server", "key", "receipt", "request"):
         path = path.replace(f"{noun}s/1", f"{noun}s/{{{noun}_id}}")
     return path
 
