@@ -102,15 +102,30 @@ class ReceiptStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a key used on a day of UTC; `key` is None for requests that came without HTTP.
+    """What a key used on a day of UTC, or, `by` something else, what that alone used: in `day`,
+    `key`, `model` or `server`. `key` is None for requests that came without HTTP.
 
     `estimated_tokens` are those of `output_tokens` that nothing told, and that were counted.
+    `tokens_per_second` is weighted by time. Half of the requests, and 95 % of them, had their first
+    token within the two times, of which there are few: 200, 300, 500 ms and so on.
     """
 
-    day: str
+    by: str | None = None
+    day: str | None
     key: KeyRef | None
+    model: str | None = None
+    server: ServerRef | None = None
     requests: int
     failures: int
     prompt_tokens: int
     output_tokens: int
     estimated_tokens: int
+    tokens_per_second: float | None = None
+    time_to_first_token_p50_ms: int | None = None
+    time_to_first_token_p95_ms: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        values = fields_of(self)
+        own = ("day", "key") if self.by is None else (self.by,)
+        left_out = {"by", *GROUPS}.difference(own)
+        return {name: value for name, value in values.items() if name not in left_out}

@@ -9,6 +9,7 @@ from ollama_admin.rules import arguments
 from ollama_admin.services.audit import Audit, Told
 from ollama_admin.store import receipt_sums
 from ollama_admin.store import receipts as store
+from ollama_admin.store import usage as store_usage
 from ollama_admin.store.database import Database
 from ollama_admin.store.receipts import Wanted
 
@@ -36,8 +37,7 @@ class Receipts:
         `GROUPS`; the most used first.
         """
         arguments.check(by=by)
-        if by is not None and by not in GROUPS:
-            raise InvalidInput(f"cannot add up by {by!a}", f"choose from: {', '.join(GROUPS)}")
+        _require_group(by)
         arguments.check(server=server, model=model, since=since, key=key)
         wanted = Wanted(server=server, model=model, since=_aware(since), key=key)
         return await self._db.read(receipt_sums.stats, wanted, by)
@@ -48,13 +48,21 @@ class Receipts:
         key: int | str | None = None,
         of: KeyRef | None = None,
         since: datetime | None = None,
+        model: str | None = None,
+        server: int | str | None = None,
+        by: str | None = None,
     ) -> list[Usage]:
-        """What each key used on each day of UTC, the newest first; default: of 30 days. `key` is an
-        id or a name, `of` the very key.
+        """What each key used on each day of UTC, the newest first, or what each of `by` used, one
+        of `GROUPS`; default: of 30 days. `key` and `server` are an id or a name, `of` is the very
+        key.
+
+        It is kept when receipts are deleted. Whole days count, from the one on that `since` is in.
         """
-        arguments.check(key=key, since=since)
+        arguments.check(key=key, since=since, model=model, server=server, by=by)
+        _require_group(by)
         start = _aware(since) or datetime.now(UTC) - SHOWN
-        return await self._db.read(receipt_sums.usage, Wanted(key=key, of=of, since=start))
+        wanted = Wanted(key=key, of=of, since=start, model=model, server=server)
+        return await self._db.read(store_usage.added_up, wanted, by)
 
     async def count_before(self, before: datetime | None = None) -> int:
         """How many receipts `prune` would delete."""
@@ -111,6 +119,11 @@ class Receipts:
 def no_receipt(receipt_id: str) -> NotFound:
     """The error for a receipt that is not there, or is not to be seen."""
     return store.no_receipt(receipt_id)
+
+
+def _require_group(by: str | None) -> None:
+    if by is not None and by not in GROUPS:
+        raise InvalidInput(f"cannot add up by {by!a}", f"choose from: {', '.join(GROUPS)}")
 
 
 def _aware(time: datetime | None) -> datetime | None:

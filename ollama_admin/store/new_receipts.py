@@ -2,7 +2,9 @@
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +12,9 @@ from sqlalchemy import Connection
 
 from ollama_admin.domain.answers import Stats
 from ollama_admin.domain.keys import KeyRef
-from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.receipts import NO_FAILURE, Receipt
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.store.tables import receipts
+from ollama_admin.store.tables import receipts, usage
 
 MOST_REASONS = 100  # servers that were passed over, of one receipt
 _COUNTS = ("prompt_tokens", "output_tokens", "total_ms", "load_ms", "time_to_first_token_ms")
@@ -48,11 +50,29 @@ _NEW = (
     "passed_over",
 ) + STATS_COLUMNS
 ROWS = 36  # of one statement: SQLite may allow no more than 999 values
+USAGE_ROWS = 60
+NAME_LIMIT = 200  # characters of a name in sums: PostgreSQL indexes no more than 2,700 bytes
+MOST_TOKENS = 2**41  # of one answer, in sums
+# milliseconds to the first token that times are sorted by; the last one stands for more, too
+BOUNDS = (
+    *(10, 20, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500),
+    *(10_000, 15_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000),
+)
+_IDENTITY = tuple(column.name for column in usage.primary_key)
+_SUMS = (
+    "requests",
+    "failures",
+    "prompt_tokens",
+    "output_tokens",
+    "estimated_tokens",
+    "timed_tokens",
+    "timed_seconds",
+)
 
 
 def add(connection: Connection, new: Sequence[Receipt]) -> None:
-    """Insert receipts. What no column takes is changed: these rows tell of errors, too, and of what
-    servers made up.
+    """Insert receipts, and add them to the usage of their days. What no column takes is changed:
+    these rows tell of errors, too, and of what servers made up.
 
     Many rows go into one statement: the thread of `serve` that answers waits less often for the one
     that writes, which gives way to it between two statements only.
@@ -67,6 +87,7 @@ def add(connection: Connection, new: Sequence[Receipt]) -> None:
         for receipt in batch:
             values += _values(receipt, stored_time(receipt.created_at))
         connection.exec_driver_sql(_insert(len(batch), mark), tuple(values))
+    _add_up(connection, new, mark)
 
 
 @lru_cache(maxsize=2 * ROWS)
@@ -148,3 +169,72 @@ def _reasons(passed_over: Mapping[str, str] | None) -> str | None:
         return None
     first = list(passed_over.items())[:MOST_REASONS]
     return json.dumps({_text(server): _text(why) for server, why in first})
+
+
+def _add_up(connection: Connection, new: Sequence[Receipt], mark: str) -> None:
+    """Add receipts to the usage of their days. Rows are written in one order by all processes, so
+    that none waits for one that waits for it.
+    """
+    sums: dict[tuple[Any, ...], list[Any]] = {}
+    for receipt in new:
+        identity, url, numbers = _used(receipt)
+        row = sums.setdefault(identity, [url] + [0] * len(_SUMS))
+        for index, number in enumerate(numbers, 1):
+            row[index] += number
+    rows = sorted(sums.items(), key=lambda item: item[0])
+    for start in range(0, len(rows), USAGE_ROWS):
+        batch = rows[start : start + USAGE_ROWS]
+        values: list[Any] = []
+        for identity, row in batch:
+            values += identity
+            values += row
+        connection.exec_driver_sql(_upsert(len(batch), mark), tuple(values))
+
+
+def _used(receipt: Receipt) -> tuple[tuple[Any, ...], str, tuple[float, ...]]:
+    """Whose sums a receipt is added to, the URL of its server, and its numbers as in `_SUMS`."""
+    stats, server, key = receipt.stats, receipt.server, receipt.key
+    bound, tokens, told, prompt, seconds = 0, 0, 0, 0, 0.0
+    if stats is not None:
+        tokens, prompt = _tokens(stats.output_tokens), _tokens(stats.prompt_tokens)
+        rate = _rate(stats.tokens_per_second)
+        if rate is not None:
+            told, seconds = tokens, tokens / rate
+        if stats.time_to_first_token_ms is not None:
+            place = bisect_left(BOUNDS, stats.time_to_first_token_ms)
+            bound = BOUNDS[min(place, len(BOUNDS) - 1)]
+    identity = (
+        receipt.created_at.astimezone(UTC).date().isoformat(),
+        0 if key is None else key.id or 0,
+        "" if key is None else _name(key.name),
+        _name(receipt.model or receipt.asked_model),
+        0 if server is None else server.id or 0,
+        "" if server is None else _name(server.name or server.url),
+        bound,
+    )
+    estimated = tokens if receipt.estimated else 0
+    failures = int(receipt.outcome not in NO_FAILURE)
+    url = "" if server is None else _text(server.url) or ""
+    return identity, url, (1, failures, prompt, tokens, estimated, told, seconds)
+
+
+def _name(text: str | None) -> str:
+    return (_text(text) or "")[:NAME_LIMIT]
+
+
+def _tokens(count: int | None) -> int:
+    """A number that a server told, within what can be added up."""
+    return max(0, min(count or 0, MOST_TOKENS))
+
+
+@lru_cache(maxsize=2 * USAGE_ROWS)
+def _upsert(rows: int, mark: str) -> str:
+    columns = _IDENTITY + ("server_url",) + _SUMS
+    row = f"({', '.join([mark] * len(columns))})"
+    added = [f"{name} = {usage.name}.{name} + excluded.{name}" for name in _SUMS]
+    added.append("server_url = excluded.server_url")
+    return (
+        f"INSERT INTO {usage.name} ({', '.join(columns)})"  # noqa: S608 (our own names)
+        f" VALUES {', '.join([row] * rows)}"
+        f" ON CONFLICT ({', '.join(_IDENTITY)}) DO UPDATE SET {', '.join(added)}"
+    )

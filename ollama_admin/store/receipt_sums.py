@@ -17,7 +17,7 @@ from sqlalchemy import (
     select,
 )
 
-from ollama_admin.domain.receipts import NO_FAILURE, ReceiptStats, Usage
+from ollama_admin.domain.receipts import NO_FAILURE, ReceiptStats
 from ollama_admin.errors import DatabaseUnavailable
 from ollama_admin.store import readers
 from ollama_admin.store.receipts import (
@@ -66,30 +66,6 @@ def stats(connection: Connection, wanted: Wanted, by: str | None = None) -> list
     )
     try:
         return [_stats(row, by) for row in connection.execute(query)]
-    except readers.UNREADABLE as exc:
-        raise _unreadable() from exc
-
-
-def usage(connection: Connection, wanted: Wanted) -> list[Usage]:
-    """What each key used on each day, the newest day first."""
-    day, is_estimated = _day(connection), receipts.c.estimated.is_(True)
-    query = (
-        select(
-            day.label("day"),
-            receipts.c.key_id,
-            func.max(receipts.c.key_name).label("key_name"),
-            func.count().label("requests"),
-            func.count().filter(receipts.c.outcome.not_in(NO_FAILURE)).label("failures"),
-            _sum(receipts.c.prompt_tokens).label("prompt_tokens"),
-            _sum(receipts.c.output_tokens).label("output_tokens"),
-            _sum(case((is_estimated, receipts.c.output_tokens))).label("estimated_tokens"),
-        )
-        .where(condition(connection, wanted))
-        .group_by(day, _KEY[0], _KEY[1])
-        .order_by(day.desc(), func.count().desc(), receipts.c.key_id)
-    )
-    try:
-        return [_usage(row) for row in connection.execute(query)]
     except readers.UNREADABLE as exc:
         raise _unreadable() from exc
 
@@ -191,9 +167,3 @@ def _stats(row: Row[Any], by: str | None) -> ReceiptStats:
     numbers = {name: values[name] for name in _NUMBERS}
     model, day = values["model"], values["day"]
     return ReceiptStats(by=by, model=model, server=server, key=key, day=day, **numbers)
-
-
-def _usage(row: Row[Any]) -> Usage:
-    values = readers.read_values(zip(row._fields, row, strict=True), _STATS_READERS)
-    key = key_ref(values.pop("key_id"), values.pop("key_name"))
-    return Usage(**values, key=key)

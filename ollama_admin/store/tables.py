@@ -26,7 +26,7 @@ from sqlalchemy import (
 from ollama_admin.store.column_types import UTCDateTime, check_types
 from ollama_admin.store.dialects import JSONDocument
 
-HEAD = "0010"
+HEAD = "0011"
 
 metadata = MetaData(
     naming_convention={
@@ -204,6 +204,32 @@ receipts = Table(
     sqlite_autoincrement=True,
 )
 Index(None, receipts.c.key_id, receipts.c.created_at)
+
+# Receipts added up by day of UTC as they are written, and kept when they are deleted. What is not
+# known is 0 or empty: a key, a model, a server (of one without a row, the name is its URL).
+# `first_token_ms` is the least bound of `new_receipts.BOUNDS` that the time does not exceed.
+usage = Table(
+    "ollama_usage",
+    metadata,
+    Column("day", Text, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("key_name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("server_id", BigInteger, nullable=False),
+    Column("server_name", Text, nullable=False),
+    Column("first_token_ms", BigInteger, nullable=False),
+    Column("server_url", Text, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("estimated_tokens", BigInteger, nullable=False),
+    Column("timed_tokens", BigInteger, nullable=False),
+    Column("timed_seconds", Double, nullable=False),
+    PrimaryKeyConstraint(
+        "day", "key_id", "key_name", "model", "server_id", "server_name", "first_token_ms"
+    ),
+)
 
 # One row: how often servers, models, pins or keys were changed, which tells a process whether what
 # it keeps of them is still true (see `store/registry.py`).

@@ -15,8 +15,8 @@ from tests.cli.running import SECONDS, Cli
 from tests.postgres import OwnPostgresServer
 from tests.store.processes import fork_commands_at_once
 
-HEAD = "0010"
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", HEAD]
+HEAD = "0011"
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", HEAD]
 APPLIED = "".join(f"applied {revision}\n" for revision in REVISIONS) + f"the schema is at {HEAD}\n"
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ollama_admin ' || current_schema(), 0))"
 WAITS_FOR_THE_LOCK = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -79,6 +79,7 @@ OURS = {
     "ollama_audit",
     "ollama_sessions",
     "ollama_task_leases",
+    "ollama_usage",
 }
 
 

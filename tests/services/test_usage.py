@@ -1,9 +1,12 @@
 """Receipts added up by key and day: the same by hand and by query."""
 
 import random
-from collections import defaultdict
+import runpy
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +17,11 @@ from ollama_admin.domain.receipts import GROUPS, Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import InvalidInput, NotFound
 from ollama_admin.store import new_receipts as store
+from ollama_admin.store.usage import percentile
 from tests.receipts import ONE, new_receipt
 from tests.store.revisions import execute, is_postgresql
 
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = (KeyRef(id=1, name="team"), KeyRef(id=2, name="app"), KeyRef(id=None, name="TOKEN"), None)
@@ -31,6 +36,7 @@ def some(count: int) -> list[Receipt]:
             {
                 "prompt_tokens": chance.choice((None, 0, 11, 2**40)),
                 "output_tokens": chance.choice((None, 1, 70)),
+                "time_to_first_token_ms": chance.choice((None, round(chance.expovariate(0.001)))),
                 "total_ms": 900,
             },
             created_at=START + timedelta(seconds=chance.randrange(5 * 86_400)),
@@ -88,6 +94,17 @@ async def compare(client: Client, receipts: Sequence[Receipt]) -> None:
     } == added_up(receipts, "day", "key")
     assert [row.day for row in rows] == sorted((row.day for row in rows), reverse=True)
     for by in GROUPS:
+        used = await client.receipts.usage(since=START, by=by)
+        assert {
+            (getattr(one, by),): (
+                one.requests,
+                one.failures,
+                one.prompt_tokens,
+                one.output_tokens,
+                one.estimated_tokens,
+            )
+            for one in used
+        } == added_up(receipts, by)
         sums = await client.receipts.stats(by=by)
         assert {
             (getattr(one, by),): (
@@ -150,6 +167,118 @@ async def test_usage_is_of_thirty_days_unless_it_is_said(client: Client) -> None
 async def test_unknown_groups_are_refused(client: Client) -> None:
     with pytest.raises(InvalidInput, match="cannot add up by 'way'"):
         await client.receipts.stats(by="way")
+
+
+@pytest.mark.parametrize("by", GROUPS)
+async def test_times_are_the_bounds_that_the_exact_ones_do_not_exceed(
+    client: Client, by: str
+) -> None:
+    await write(client, some(3000))
+    exact = {getattr(one, by): one for one in await client.receipts.stats(by=by)}
+    for one in await client.receipts.usage(since=START, by=by):
+        stats = exact[getattr(one, by)]
+        for name in ("time_to_first_token_p50_ms", "time_to_first_token_p95_ms"):
+            bounds = [bound for bound in store.BOUNDS if bound >= getattr(stats, name)]
+            assert getattr(one, name) == bounds[0]
+        assert stats.tokens_per_second is not None
+        assert one.tokens_per_second == pytest.approx(stats.tokens_per_second, abs=0.01)
+
+
+def by_hand(times: Sequence[int], percent: int) -> int | None:
+    """The nearest rank, as textbooks have it."""
+    ordered = sorted(times)
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[rank - 1] if ordered else None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 19, 20, 21, 100, 101])
+def test_percentiles_are_by_nearest_rank(count: int) -> None:
+    chance = random.Random(count)
+    times = [chance.choice(store.BOUNDS) for _ in range(count)]
+    for percent in (50, 95):
+        assert percentile(Counter(times), percent) == by_hand(times, percent)
+
+
+async def test_usage_stays_when_receipts_are_deleted(client: Client) -> None:
+    await write(client, some(300))
+    before = await client.receipts.usage(since=START)
+    assert await client.receipts.prune() == 300
+    assert await client.receipts.usage(since=START) == before
+
+
+async def test_usage_of_older_receipts_is_what_would_have_been_written(
+    client: Client, database_url: str
+) -> None:
+    """The revision adds up in SQL what the program adds up in Python."""
+    strange = new_receipt(
+        {"prompt_tokens": -1, "output_tokens": 2**50, "time_to_first_token_ms": 10**9},
+        key=KeyRef(id=3, name="k" * 900),
+        server=ServerRef(id=None, name=None, url="http://elsewhere"),
+        model=None,
+        asked_model=None,
+        estimated=True,
+    )
+    await write(client, [*some(2000), strange])
+    query = f"SELECT * FROM ollama_usage ORDER BY {', '.join(store._IDENTITY)}"
+    written = execute(database_url, query)
+    revision = runpy.run_path(str(MIGRATIONS / "versions" / "0011_usage.py"))
+    dialect = "postgresql" if is_postgresql(database_url) else "sqlite"
+    context = SimpleNamespace(dialect=SimpleNamespace(name=dialect))
+    revision["_added_up"].__globals__["op"] = SimpleNamespace(get_context=lambda: context)
+    execute(database_url, "DELETE FROM ollama_usage", revision["_added_up"]())
+    for row, before in zip(execute(database_url, query), written, strict=True):
+        assert row[:-1] == before[:-1]
+        assert row[-1] == pytest.approx(before[-1])
+
+
+async def test_usage_is_of_whole_days_from_the_one_on_that_is_named(client: Client) -> None:
+    await write(client, [new_receipt(created_at=START + hour * DAY / 24) for hour in (1, 23, 25)])
+    rows = await client.receipts.usage(since=START + 12 * DAY / 24)
+    assert [(row.day, row.requests) for row in rows] == [("2026-01-02", 1), ("2026-01-01", 2)]
+
+
+async def test_usage_of_a_renamed_server_is_one_and_of_a_removed_one_is_found(
+    client: Client,
+) -> None:
+    await client.servers.add(name="new", url="http://new")
+    receipts = [
+        new_receipt(server=ServerRef(id=1, name="old", url="http://old")),
+        new_receipt(created_at=START + 5 * DAY, server=ServerRef(id=1, name="new", url="http://n")),
+        new_receipt(server=ServerRef(id=9, name="Gone", url="http://gone")),
+    ]
+    await write(client, receipts)
+    first, second = await client.receipts.usage(since=START, by="server")
+    assert first.server == ServerRef(id=1, name="new", url="http://n")
+    assert (first.requests, second.requests) == (2, 1)
+    for word in ("gone", 9, "9"):
+        assert await client.receipts.usage(since=START, by="server", server=word) == [second]
+    [only] = await client.receipts.usage(since=START, by="model", server="new", model="ALPHA")
+    assert only.requests == 2
+    with pytest.raises(NotFound):
+        await client.receipts.usage(since=START, server="nobody")
+
+
+async def test_no_text_keeps_receipts_from_being_added_up(client: Client) -> None:
+    long = "\U0001f999" * 990
+    receipt = new_receipt(
+        key=KeyRef(id=1, name=long),
+        server=ServerRef(id=1, name=long, url=long),
+        model="a\0\ud800" + long,
+    )
+    await write(client, [receipt, receipt])
+    [row] = await client.receipts.usage(since=START)
+    assert row.requests == 2
+
+
+async def test_usage_is_read_by_an_index(client: Client, database_url: str) -> None:
+    await write(client, some(3000))
+    query = "SELECT sum(requests) FROM ollama_usage WHERE day >= '2026-01-05'"
+    if is_postgresql(database_url):
+        plan = execute(database_url, "SET enable_seqscan = off", f"EXPLAIN {query}")
+        assert "pk_ollama_usage" in str(plan)
+    else:
+        plan = execute(database_url, f"EXPLAIN QUERY PLAN {query}")
+        assert "sqlite_autoindex_ollama_usage_1 (day>?)" in str(plan)
 
 
 async def test_receipts_of_a_key_are_read_by_an_index(client: Client, database_url: str) -> None:

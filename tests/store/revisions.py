@@ -95,6 +95,7 @@ def add_server_with_models(url: str, *names: str) -> None:
 
 def with_old_version_table(url: str) -> None:
     """As the earlier versions left it."""
+    execute(url, "DROP TABLE ollama_usage")
     _take_back_0010(url)
     _take_back_0009(url)
     _take_back_0008(url)

@@ -51,10 +51,13 @@ ADD_AUDIT = (
 )
 ADD_TASK_LEASE = "INSERT INTO ollama_task_leases VALUES ('look', 'host:1:a', 'boot', 7.5)"
 ADD_SESSION = f"INSERT INTO ollama_sessions VALUES ('ab', 1, 'cd', {TIME}, {TIME})"
+ADD_USAGE = (
+    "INSERT INTO ollama_usage VALUES ('2026-01-01', 0, '', '', 0, '', 0, '', 1, 0, 0, 0, 0, 0, 0.0)"
+)
 LATER = (  # tables of later revisions
     *("ollama_registry", "ollama_waiting"),
     *("ollama_keys", "ollama_key_budgets", "ollama_key_leases", "ollama_audit"),
-    *("ollama_task_leases", "ollama_sessions"),
+    *("ollama_task_leases", "ollama_sessions", "ollama_usage"),
 )
 ADD_RECEIPT = (
     "INSERT INTO ollama_receipts (created_at, way, proof, verified, outcome, attempts)"
@@ -272,7 +275,7 @@ def test_no_column_of_sqlite_takes_bytes(
     url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'one.db')}"
     add_rows(url)
     execute(url, ADD_WAITING, ADD_KEY, ADD_BUDGET, ADD_KEY_LEASE, ADD_AUDIT, ADD_TASK_LEASE)
-    execute(url, ADD_SESSION)
+    execute(url, ADD_SESSION, ADD_USAGE)
     with pytest.raises(IntegrityError):
         execute(url, f"UPDATE {table} SET {column} = x'ff'")
 

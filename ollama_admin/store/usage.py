@@ -1,0 +1,195 @@
+"""SQL on `ollama_usage`: what was used on each day of UTC, added up once more."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Row, and_, cast, func, select
+
+from ollama_admin.domain.keys import KeyRef
+from ollama_admin.domain.names import model_key, server_key
+from ollama_admin.domain.receipts import Usage
+from ollama_admin.domain.servers import ServerRef
+from ollama_admin.errors import NotFound
+from ollama_admin.store import keys as store_keys
+from ollama_admin.store import servers as store_servers
+from ollama_admin.store.receipts import Wanted
+from ollama_admin.store.tables import usage
+
+COUNTS = ("requests", "failures", "prompt_tokens", "output_tokens", "estimated_tokens")
+_OF_DAY: tuple[Column[Any], ...] = (usage.c.day,)
+_OF_KEY: tuple[Column[Any], ...] = (usage.c.key_id, usage.c.key_name)
+_OF_MODEL: tuple[Column[Any], ...] = (usage.c.model,)
+_OF_SERVER: tuple[Column[Any], ...] = (usage.c.server_id, usage.c.server_name)
+_GROUPS: dict[str | None, tuple[Column[Any], ...]] = {
+    None: _OF_DAY + _OF_KEY,
+    "day": _OF_DAY,
+    "key": _OF_KEY,
+    "model": _OF_MODEL,
+    "server": _OF_SERVER,
+}
+
+
+def added_up(connection: Connection, wanted: Wanted, by: str | None = None) -> list[Usage]:
+    """Of each key on each day, the newest day first; or of each of `by`, the most used first, and
+    days in their order. Whole days count: from the one on that `since` is in.
+
+    Raises NotFound for a key, a server or a model that neither a row nor the usage knows.
+    """
+    group, chosen = _GROUPS[by], _condition(connection, wanted)
+    totals: dict[tuple[Any, ...], _Total] = {}
+    for row in connection.execute(_sums(group, chosen)):
+        totals.setdefault(_identity(row), _Total(row)).add(row)
+    for row in connection.execute(_times(group, chosen)):
+        totals[_identity(row)].times[row.first_token_ms] += int(row.requests)
+    sums = [total.usage(by) for total in totals.values()]
+    if by == "day":
+        return sorted(sums, key=lambda one: one.day or "")
+    sums.sort(key=lambda one: one.requests, reverse=True)
+    if by is None:
+        sums.sort(key=lambda one: one.day or "", reverse=True)
+    return sums
+
+
+@dataclass(slots=True)
+class _Total:
+    """The sums of one group; `row` is the first that belongs to it."""
+
+    row: Row[Any]
+    last: str = ""
+    key: KeyRef | None = None
+    server: ServerRef | None = None
+    counts: list[int] = field(default_factory=lambda: [0] * len(COUNTS))
+    timed_tokens: int = 0
+    timed_seconds: float = 0.0
+    times: Counter[int] = field(default_factory=Counter)
+
+    def add(self, row: Row[Any]) -> None:
+        """Add the numbers of a row. A key or server that was renamed goes by its last name."""
+        for index, name in enumerate(COUNTS):
+            self.counts[index] += getattr(row, name)
+        self.timed_tokens += row.timed_tokens
+        self.timed_seconds += row.timed_seconds
+        if row.last >= self.last:
+            self.last = row.last
+            self.key, self.server = _key(row._mapping), _server(row._mapping)
+
+    def usage(self, by: str | None) -> Usage:
+        values = self.row._mapping
+        speed = None
+        if self.timed_seconds > 0:
+            speed = round(self.timed_tokens / self.timed_seconds, 2)
+        return Usage(
+            by=by,
+            day=values.get("day"),
+            key=self.key,
+            model=values.get("model") or None,
+            server=self.server,
+            tokens_per_second=speed,
+            time_to_first_token_p50_ms=percentile(self.times, 50),
+            time_to_first_token_p95_ms=percentile(self.times, 95),
+            **dict(zip(COUNTS, self.counts, strict=True)),
+        )
+
+
+def percentile(times: Counter[int], percent: int) -> int | None:
+    """The least of the times that at least so many of a hundred do not exceed."""
+    total, so_far = times.total(), 0
+    for time in sorted(times):
+        so_far += times[time]
+        if so_far * 100 >= total * percent:
+            return time
+    return None
+
+
+def _sums(group: Sequence[Column[Any]], chosen: ColumnElement[bool]) -> Any:
+    columns: list[Any] = list(group)
+    columns.append(func.max(usage.c.day).label("last"))
+    columns.append(func.max(usage.c.server_url).label("server_url"))
+    for name in (*COUNTS, "timed_tokens"):
+        total = cast(func.sum(usage.c[name]), BigInteger)
+        columns.append(total.label(name))
+    columns.append(func.sum(usage.c.timed_seconds).label("timed_seconds"))
+    return select(*columns).where(chosen).group_by(*group)
+
+
+def _times(group: Sequence[Column[Any]], chosen: ColumnElement[bool]) -> Any:
+    """How many requests had their first token within each of the bounds."""
+    requests = cast(func.sum(usage.c.requests), BigInteger).label("requests")
+    groups = [*group, usage.c.first_token_ms]
+    return select(*groups, requests).where(chosen, usage.c.first_token_ms > 0).group_by(*groups)
+
+
+def _identity(row: Row[Any]) -> tuple[Any, ...]:
+    """Whose row it is: a key or a server with a row of its own is one, whatever it was called."""
+    values = row._mapping
+    identity = [values.get("day"), values.get("model")]
+    for noun in ("key", "server"):
+        row_id = values.get(f"{noun}_id")
+        identity.append(row_id or values.get(f"{noun}_name"))
+    return tuple(identity)
+
+
+def _key(values: Any) -> KeyRef | None:
+    if not values.get("key_name"):
+        return None
+    return KeyRef(id=values["key_id"] or None, name=values["key_name"])
+
+
+def _server(values: Any) -> ServerRef | None:
+    name = values.get("server_name")
+    if not name:
+        return None
+    if not values["server_id"]:
+        return ServerRef(id=None, name=None, url=name)
+    return ServerRef(id=values["server_id"], name=name, url=values["server_url"])
+
+
+def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [usage.c.day >= _first_day(wanted.since)]
+    if wanted.of is not None:
+        conditions.append(usage.c.key_id == (wanted.of.id or 0))
+        conditions.append(usage.c.key_name != "")
+    if wanted.key is not None:
+        conditions.append(_named(connection, "key", wanted.key, store_keys.find))
+    if wanted.server is not None:
+        conditions.append(_named(connection, "server", wanted.server, store_servers.find))
+    if wanted.model is not None:
+        names = _names(connection, usage.c.model, wanted.model, model_key)
+        conditions.append(usage.c.model.in_(names))
+    return and_(*conditions)
+
+
+def _first_day(since: datetime | None) -> str:
+    if since is None:
+        return ""
+    return since.astimezone(UTC).date().isoformat()
+
+
+def _named(
+    connection: Connection, noun: str, word: int | str, find: Callable[[Connection, Any], Any]
+) -> ColumnElement[bool]:
+    """Of the row with this id or name, whatever it was called; of one that was removed, by what it
+    was called then.
+    """
+    row_id, name = usage.c[f"{noun}_id"], usage.c[f"{noun}_name"]
+    try:
+        known: int = find(connection, word).id
+    except NotFound:
+        chosen: ColumnElement[bool] = name.in_(_names(connection, name, str(word), server_key))
+        if str(word).isdecimal():
+            chosen = row_id == store_servers.row_id(str(word))
+        if connection.scalar(select(row_id).where(chosen).limit(1)) is None:
+            raise
+        return chosen
+    return and_(row_id == known)
+
+
+def _names(
+    connection: Connection, column: Column[Any], meant: str, folded: Callable[[str], str]
+) -> list[str]:
+    """The spellings that stand there and mean the name."""
+    names: Iterable[str] = connection.scalars(select(column).distinct().where(column != ""))
+    return [name for name in names if folded(name) == folded(meant)]
