@@ -178,8 +178,8 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         if getattr(param, "multiple", False)
     }
     assert repeating == {
-        *(("generate", option) for option in ("--image", "--option")),
-        *product(("chat", "embed"), ("--option",)),
+        *(("generate", option) for option in ("--image", "--option", "--label")),
+        *product(("chat", "embed"), ("--option", "--label")),
         *product(("sync",), ("--to", "--label")),
         *product(("serve",), ("--allow-host", "--allow-origin")),
         *(("server update", option) for option in ("--clear", "--capability")),

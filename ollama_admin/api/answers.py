@@ -62,7 +62,7 @@ def _fields(request: Request, body: schemas.GenerateBody | schemas.ChatBody) -> 
     wished: Wish = request.scope[WISH]
     for name in OURS:
         value = getattr(wished, name)
-        if value is not None:
+        if value:
             given[name] = value
     return given | terms_of(request)
 

@@ -57,5 +57,7 @@ def _asked(given: dict[str, Any]) -> GenerateRequest:
         if name in given:
             fields[name] = tuple(given[name])
     images = given.get("images", ())
+    if "labels" in given:
+        fields["labels"] = tuple(given["labels"])
     fields["images"] = [decoded_image(f"images[{n}]", image) for n, image in enumerate(images)]
     return GenerateRequest(**fields)

@@ -186,6 +186,9 @@ class _Asked(_AsOllama):
         None, description="only this server"
     )
     server_url: Url | None = Field(None, description="only the server at this URL")
+    labels: Words | None = Field(
+        None, max_length=50, description="only servers with each: gpu=a100, or gpu with any value"
+    )
     digest: str | None = Field(
         None, pattern="^(sha256:)?[0-9a-fA-F]{12,64}$", description="only this build answers"
     )

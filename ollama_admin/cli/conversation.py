@@ -61,7 +61,7 @@ class Conversation:
 
     def take_server(self, name: str | None) -> None:
         """Go on with one server, or with None as the model's servers are chosen."""
-        changed = {"server": name, "server_url": None, "capability": None}
+        changed = {"server": name, "server_url": None, "capability": None, "labels": ()}
         self._change(changed | dict.fromkeys(_CREDENTIALS))
 
     def set(self, key: str, value: str | None) -> None:
@@ -79,6 +79,7 @@ class Conversation:
         shown = [
             (name, str(self._fields[name])) for name in names if self._fields[name] is not None
         ]
+        shown += [("label", label) for label in self._fields["labels"]]
         return shown + [(key, str(value)) for key, value in self._fields["options"].items()]
 
     def forget(self) -> None:

@@ -125,6 +125,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "key add": (
         "ollama-admin key add team --model 'qwen*' --expires-at 90d",
         "ollama-admin key add office --anonymous --network 10.0.0.0/8",
+        "ollama-admin key add lab --server label:gpu=a100",
         "ollama-admin key add app --requests-per-minute 60 --tokens-per-day 1000000",
         "ollama-admin key add boss --can admin",
     ),

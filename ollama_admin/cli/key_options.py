@@ -40,7 +40,7 @@ class KeyOptions:
             "--server",
             metavar="GLOB",
             autocompletion=complete_server,
-            help="Only these servers, a name or a glob; may be repeated.",
+            help="Only these servers: a name, a glob, or label:gpu=a100; may be repeated.",
         ),
     ] = None
     allow_remote: Annotated[

@@ -14,7 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ollama_admin.cli.options import complete_capability, complete_model, complete_server, takes
+from ollama_admin.cli.options import (
+    complete_capability,
+    complete_label,
+    complete_model,
+    complete_server,
+    takes,
+)
 from ollama_admin.domain.files import read_regular_file
 from ollama_admin.domain.images import KINDS, media_type
 from ollama_admin.domain.requests import DEFAULT_WAIT
@@ -77,6 +83,21 @@ class _RouteOptions:
             rich_help_panel=WHO_ANSWERS,
         ),
     ] = None
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="K[=V]",
+            autocompletion=complete_label,
+            help="Only servers with this label, such as gpu=a100; may be repeated.",
+            show_default=False,
+            rich_help_panel=WHO_ANSWERS,
+        ),
+    ] = None
+
+    def labels(self) -> tuple[str, ...]:
+        """The field `labels` of a request."""
+        return tuple(self.label or ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +238,9 @@ class RequestOptions(
     def fields(self) -> dict[str, Any]:
         """The keyword arguments of `Client.stream`; files are read now."""
         fields = asdict(self)
-        for name in ("image", "option", "think_level"):
+        for name in ("image", "option", "think_level", "label"):
             del fields[name]
+        fields["labels"] = self.labels()
         fields["images"] = tuple(_read_image(path) for path in self.image or ())
         fields["format"] = _format(self.format)
         fields["options"] = model_options(self.option or ())
@@ -243,6 +265,8 @@ class EmbedOptions(_TermsOptions, _ModelOptions, _RouteOptions):
     def fields(self) -> dict[str, Any]:
         """The keyword arguments of `Client.embed`."""
         fields = asdict(self)
+        del fields["label"]
+        fields["labels"] = self.labels()
         fields["options"] = model_options(fields.pop("option") or ())
         fields["keep_alive"] = keep_alive_of(self.keep_alive)
         return fields
@@ -255,7 +279,8 @@ class ChatOptions(_TermsOptions, _ModelOptions, _ThinkOptions, _SystemOptions, _
     def fields(self) -> dict[str, Any]:
         """The fields of each request of the conversation."""
         fields = asdict(self)
-        del fields["think_level"]
+        del fields["think_level"], fields["label"]
+        fields["labels"] = self.labels()
         fields["options"] = model_options(fields.pop("option") or ())
         fields["think"] = self.think_or_level()
         fields["keep_alive"] = keep_alive_of(self.keep_alive)

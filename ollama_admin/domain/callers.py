@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from ollama_admin.domain import labels
 from ollama_admin.domain.keys import Key
 from ollama_admin.domain.names import matches_model, matches_server
-from ollama_admin.domain.servers import ServerRef
+from ollama_admin.domain.servers import Server, ServerRef
 from ollama_admin.domain.values import made_often
 
 
@@ -28,6 +29,7 @@ class Rights:
     inactive row by its URL. `any_address`: have link-local, multicast, unspecified and metadata
     addresses connected to. `remote`: have prompts leave the fleet where a request does not say
     so itself. `models` and `servers` are names and globs of those that may be asked; none is all.
+    Beside names and globs, `servers` has `label:gpu=a100`, for those that carry that label now.
     """
 
     dynamic_servers: bool
@@ -40,8 +42,8 @@ class Rights:
     def may_ask_model(self, name: str) -> bool:
         return not self.models or any(matches_model(name, glob) for glob in self.models)
 
-    def may_ask_server(self, name: str) -> bool:
-        return not self.servers or any(matches_server(name, glob) for glob in self.servers)
+    def may_ask_server(self, server: Server) -> bool:
+        return not self.servers or any(_means(word, server) for word in self.servers)
 
 
 # of one who owns this machine, and could do without us whatever we would refuse
@@ -51,6 +53,13 @@ OWNER = Rights(dynamic_servers=True, inactive_by_url=True, any_address=True)
 def log_note(text: str) -> None:
     """Tell the logger `ollama_admin`, where nobody else listens."""
     logging.getLogger("ollama_admin").warning(text)
+
+
+def _means(word: str, server: Server) -> bool:
+    label = labels.label_of_right(word)
+    if label is None:
+        return matches_server(server.name, word)
+    return labels.carries(server.labels, (label,))
 
 
 class Watch(Protocol):

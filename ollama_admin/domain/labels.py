@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from ollama_admin.errors import InvalidInput
 
 KEY_LIMIT = 63  # characters
+RIGHT = "label:"  # begins a word that means servers by a label, where names and globs may stand
 VALUE_LIMIT = 100  # characters
 MOST = 50  # labels of one server
 
@@ -53,7 +54,17 @@ def carries(own: Mapping[str, str], wanted: Iterable[str]) -> bool:
     """Whether a server with these labels has each wanted one: `gpu=a100`, or `gpu` with any
     value.
     """
-    return all(_carries(own, text) for text in wanted)
+    return missing(own, wanted) is None
+
+
+def missing(own: Mapping[str, str], wanted: Iterable[str]) -> str | None:
+    """The first of the wanted labels that a server with these labels lacks; None where it has each
+    of them: `gpu=a100`, or `gpu` with any value.
+    """
+    for text in wanted:
+        if not _carries(own, text):
+            return text
+    return None
 
 
 def wanted_labels(texts: Iterable[str]) -> tuple[str, ...]:
@@ -65,6 +76,13 @@ def wanted_labels(texts: Iterable[str]) -> tuple[str, ...]:
         else:
             label_key(text)
     return wanted
+
+
+def label_of_right(word: str) -> str | None:
+    """The label in a word such as `label:gpu=a100`; None for a name or a glob."""
+    if not word.startswith(RIGHT):
+        return None
+    return word.removeprefix(RIGHT)
 
 
 def spelt(own: Mapping[str, str]) -> list[str]:

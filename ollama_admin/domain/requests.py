@@ -81,7 +81,8 @@ _DEFAULTS = vars(Question())
 class Route:
     """Who may answer: a model, and the one server of the fleet that is named, or the one at a URL.
 
-    `capability` leaves servers and models that have it. `auth_type`, `auth_config` and `headers`
+    `capability` leaves servers and models that have it, `labels` servers that carry each of them:
+    `gpu=a100`, or `gpu` with any value. `auth_type`, `auth_config` and `headers`
     are the credentials for a server at `server_url` that no row has.
     """
 
@@ -89,6 +90,7 @@ class Route:
     server: int | str | None = None
     server_url: str | None = None
     capability: str | None = None
+    labels: Sequence[str] = ()
     auth_type: AuthType | str | None = None
     auth_config: Mapping[str, Given] | None = field(default=None, repr=False)
     headers: Mapping[str, Given] | None = field(default=None, repr=False)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ollama_admin.domain.labels import MOST
 from ollama_admin.domain.strict_json import LONGEST_INTEGER
 from ollama_admin.gateway.refusals import Refused
 
@@ -34,7 +35,7 @@ _BAD_FORM = "the form is ambiguous"
 _NO_JSON = "the body is not a JSON object in UTF-8"
 _TWICE = "the body names its model twice, or in another case than 'model'"
 # Ours, where Ollama's own paths are asked.
-OURS = ("server", "server_url", "digest")
+OURS = ("server", "server_url", "digest", "labels")
 
 
 class Look(NamedTuple):
@@ -46,13 +47,21 @@ class Look(NamedTuple):
     document: Mapping[str, Any] = MappingProxyType({})
 
     def ours(self, name: str) -> str | int | None:
-        """One of `OURS`; Refused for a value that cannot be one."""
+        """One of `OURS` that is one word; Refused for a value that cannot be one."""
         value = self.document.get(name)
         if value is None or (type(value) is int and name == "server"):
             return value
         if not isinstance(value, str) or not value:
             raise Refused(400, f"{name} of the body is not a name")
         return value
+
+    def labels(self) -> tuple[str, ...]:
+        """What `labels` of the body are; Refused for what is no list of words."""
+        value = self.document.get("labels") or ()
+        is_list = isinstance(value, (list, tuple)) and len(value) <= MOST
+        if not is_list or not all(isinstance(label, str) for label in value):
+            raise Refused(400, "labels of the body are not a list of words such as gpu=a100")
+        return tuple(value)
 
 
 def look_at(body: bytes, content_type: str) -> Look:

@@ -119,6 +119,13 @@ class Exchange:
         """The value of a header, empty where there is none."""
         return self.headers.get(name, b"").decode("latin-1")
 
+    def values(self, name: bytes) -> tuple[str, ...]:
+        """The values of all headers of this name, in their order."""
+        if name not in self.headers:
+            return ()
+        given = [value for key, value in self.scope["headers"] if key == name]
+        return tuple(value.decode(errors="replace") for value in given)
+
     async def body(self, most: int) -> bytes:
         """The whole body; Refused where it is too long, too slow, or not complete."""
         length = self.headers.get(b"content-length", b"0")

@@ -21,6 +21,7 @@ from ollama_admin.services.plans import Planned, Wish
 from ollama_admin.services.relay import BYTES_OF_A_TOKEN, Refusal, ToldFailure
 
 WISH = "ollama_admin.wish"  # in the scope of a call that is translated: its Wish
+_LABEL = b"x-ollama-admin-label"
 _NATIVE_ONLY = ("/api/embed", "/api/embeddings")
 _TRANSLATED = ("/api/generate", "/api/chat")
 _ASKING = {"/api/generate": "prompt", "/api/chat": "messages"}
@@ -162,9 +163,11 @@ def wish(exchange: Exchange, look: Look) -> Wish:
     native_only = place.path if place.path in _NATIVE_ONLY else None
     url = _header(exchange, b"x-ollama-admin-server-url")
     digest = _header(exchange, b"x-ollama-admin-digest")
+    labels = exchange.values(_LABEL)
     if place.path in _TRANSLATED:
         url = _text(_one_of("server_url", url, look.ours("server_url")))
         digest = _text(_one_of("digest", digest, look.ours("digest")))
+        labels += look.labels()
     return Wish(
         model=look.model,
         server=server,
@@ -172,6 +175,7 @@ def wish(exchange: Exchange, look: Look) -> Wish:
         digest=_text(digest),
         native_only=native_only,
         rights=exchange.rights,
+        labels=labels,
     )
 
 

@@ -16,6 +16,8 @@ def hint(asked: str, verdicts: Sequence[Verdict], known: list[str]) -> str:
     near = nearest(asked, known)
     if holders:
         return f"inactive servers have it: {', '.join(holders)}"
+    if any(verdict.obstacle is Obstacle.LABEL for verdict in verdicts):
+        return "it is there, but without that label: see ollama-admin server list -o json"
     if any(verdict.obstacle is Obstacle.CAPABILITY for verdict in verdicts):
         return "it is there, but without that capability: see ollama-admin models -o json"
     if near:
@@ -25,6 +27,16 @@ def hint(asked: str, verdicts: Sequence[Verdict], known: list[str]) -> str:
     return (
         "see what there is: ollama-admin models; after a change on a server: ollama-admin discover"
     )
+
+
+def limits(capability: str | None, labels: Sequence[str]) -> str:
+    """What was asked of a server beside the model, as it stands in an error; may be empty."""
+    words = [f"the label {text}" for text in labels]
+    if capability:
+        words.append(f"the capability {capability!r}")
+    if not words:
+        return ""
+    return f" with {' and '.join(words)}"
 
 
 def not_listed(asked: str, server: ServerRef, listed: list[str]) -> ModelNotFound:

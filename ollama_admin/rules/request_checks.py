@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.digests import digest_prefix
+from ollama_admin.domain.labels import wanted_labels
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import (
     EmbedRequest,
@@ -233,7 +234,11 @@ def check_route(route: Route) -> None:
         "--server-url": route.server_url is not None,
         "--capability": route.capability is not None,
     }
-    _refuse_several(choices, "each of them chooses the server: keep one")
+    hint = "each of them chooses the server: keep one"
+    _refuse_several(choices, hint)
+    if route.labels:
+        wanted_labels(route.labels)
+        _refuse_several(choices | {"--capability": False, "--label": True}, hint)
 
 
 def _refuse_several(options: Mapping[str, bool], hint: str) -> None:

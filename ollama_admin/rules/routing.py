@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from ollama_admin.domain import labels
 from ollama_admin.domain.digests import digest_prefix, short
 from ollama_admin.domain.models import ListedModel, Model
 from ollama_admin.domain.names import ModelName
@@ -29,6 +30,7 @@ class Criteria:
     name: ModelName
     terms: Terms
     capability: str | None = None
+    labels: Sequence[str] = ()
     demand: Demand | None = None
     cannot_carry: Mapping[ApiVersion, str]
     needs_vision: bool = False
@@ -40,6 +42,7 @@ class Obstacle(StrEnum):
     INACTIVE = "inactive"
     DRAINING = "draining"
     LACKS = "does not list the model"
+    LABEL = "lacks the label"
     CAPABILITY = "lacks the capability"
     VISION = "its model takes no images"
     OPTION = "v1 cannot carry an option"
@@ -129,14 +132,18 @@ def _first_obstacle(
         return Obstacle.DRAINING, "it is draining"
     if not rows:
         return Obstacle.LACKS, "it does not list the model"
+    if criteria.labels:
+        lacking = labels.missing(server.labels, criteria.labels)
+        if lacking is not None:
+            return Obstacle.LABEL, f"it has no label {lacking}"
     if not able:
         why = f"it has it without the capability {criteria.capability!r}"
         return Obstacle.CAPABILITY, why
     if criteria.needs_vision and not any(may_see(server, model) for model in able):
         return Obstacle.VISION, "its model takes no images"
     if server.api_version in criteria.cannot_carry:
-        lacking = criteria.cannot_carry[server.api_version]
-        return Obstacle.OPTION, f"{server.api_version} cannot carry {lacking}"
+        what = criteria.cannot_carry[server.api_version]
+        return Obstacle.OPTION, f"{server.api_version} cannot carry {what}"
     if len(able) > 1:
         return Obstacle.AMBIGUOUS, "several of its models have that name"
     return _obstacle_of_build(server, able[0], criteria)

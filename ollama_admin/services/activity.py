@@ -70,7 +70,7 @@ class Activity:
         snapshot tells it.
         """
         rows = await self._db.read(_rows)
-        servers = [server for server in rows.servers if rights.may_ask_server(server.name)]
+        servers = [server for server in rows.servers if rights.may_ask_server(server)]
         self._read_due(servers)
         if wait and self._reading is not None:
             await asyncio.shield(self._reading)
@@ -145,8 +145,8 @@ def _rows(connection: Any) -> _Rows:
 
 
 def _requests(trails: Collection[Trail], rights: Rights) -> Sequence[RequestActivity]:
-    requests = [on_its_way(trail) for trail in sorted(trails, key=lambda each: each.started)]
-    return [each for each in requests if may_see(each, rights)]
+    seen = [trail for trail in trails if may_see(trail, rights)]
+    return [on_its_way(trail) for trail in sorted(seen, key=lambda each: each.started)]
 
 
 def on_its_way(trail: Trail) -> RequestActivity:
@@ -170,9 +170,11 @@ def on_its_way(trail: Trail) -> RequestActivity:
     )
 
 
-def may_see(request: RequestActivity, rights: Rights) -> bool:
-    """Whether the model and the server are among those that may be asked."""
-    if request.model is not None and not rights.may_ask_model(request.model):
+def may_see(trail: Trail, rights: Rights) -> bool:
+    """Whether the model and the server of a request are among those that may be asked."""
+    model, server = trail.request.route.model, None
+    if trail.candidate is not None:
+        model, server = trail.candidate.name.text, trail.candidate.server
+    if model is not None and not rights.may_ask_model(model):
         return False
-    server = request.server
-    return server is None or server.name is None or rights.may_ask_server(server.name)
+    return server is None or rights.may_ask_server(server)

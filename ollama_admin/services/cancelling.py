@@ -36,7 +36,7 @@ class Cancelling:
         for trail in self._running():
             request = on_its_way(trail)
             is_own = of is None or request.key == of
-            if request.id == request_id and is_own and may_see(request, self._rights):
+            if request.id == request_id and is_own and may_see(trail, self._rights):
                 trail.cancel()
                 await self._audit.record(ACTION, request_id, before=document(request))
                 return request

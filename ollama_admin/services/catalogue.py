@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.labels import carries
 from ollama_admin.domain.models import Model
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.pins import Pin
+from ollama_admin.domain.requests import Route
 from ollama_admin.domain.servers import Server, has_capability
 from ollama_admin.errors import InvalidInput, ModelNotFound, ServerInactive, ServerNotFound
+from ollama_admin.rules import absence
 from ollama_admin.store import models as store_models
 from ollama_admin.store import pins as store_pins
 from ollama_admin.store import servers as store_servers
@@ -43,7 +46,7 @@ def named_server(connection: Any, server: int | str, rights: Rights) -> Server:
         row = store_servers.find(connection, server)
     except ServerNotFound:
         row = None
-    if row is None or not rights.may_ask_server(row.name):
+    if row is None or not rights.may_ask_server(row):
         raise ServerNotFound(f"there is no server {str(server)[:100]!a} that this key may ask")
     return row
 
@@ -64,11 +67,17 @@ def may_know(rights: Rights, names: list[str]) -> list[str]:
     return [name for name in names if rights.may_ask_model(name)]
 
 
-def default_server(connection: Any, capability: str | None) -> Server:
+def default_server(connection: Any, route: Route) -> Server:
     """The server for a request that names nothing: the default one, or the first one with the
-    capability.
+    capability and the labels of its route.
     """
-    if capability is None:
+    capability = route.capability
+    if route.labels:
+        chosen = _first_able(_labelled(connection, route), capability)
+        limits = absence.limits(capability, route.labels)
+        missing = f"no model is named, and there is no active server{limits}"
+        hint = "see what servers have: ollama-admin server list"
+    elif capability is None:
         chosen = store_servers.find_default(connection)
         missing = "no model is named, and there is no default server"
         hint = "name one with --model, or set a default: ollama-admin server set-default S"
@@ -128,8 +137,13 @@ def known_of(
     return store_models.named(connection, name, server.id)
 
 
-def _first_able(servers: Sequence[Server], capability: str) -> Server | None:
+def _labelled(connection: Any, route: Route) -> list[Server]:
+    able = store_servers.all_servers(connection, inactive=False)
+    return [server for server in able if carries(server.labels, route.labels)]
+
+
+def _first_able(servers: Sequence[Server], capability: str | None) -> Server | None:
     for server in servers:
-        if has_capability(server.capabilities, capability):
+        if capability is None or has_capability(server.capabilities, capability):
             return server
     return None

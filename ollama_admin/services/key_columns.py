@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ollama_admin.domain import keys
+from ollama_admin.domain import keys, labels
 from ollama_admin.domain.keys import Key, Right
 from ollama_admin.domain.names import MODEL_NAME_LIMIT, server_name
 from ollama_admin.errors import InvalidInput
@@ -100,6 +100,14 @@ def _globs(values: Sequence[str]) -> list[str]:
     return _few(values)
 
 
+def _servers(values: Sequence[str]) -> list[str]:
+    for value in values:
+        label = labels.label_of_right(value)
+        if label is not None:
+            labels.wanted_labels((label,))
+    return _globs(values)
+
+
 def _networks(values: Sequence[str]) -> list[str]:
     return _few([_network(value) for value in values])
 
@@ -141,7 +149,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "name": key_name,
     "can": _can,
     "models": _globs,
-    "servers": _globs,
+    "servers": _servers,
     "networks": _networks,
     "allow_remote": bool,
     "allow_truncate": bool,

@@ -54,4 +54,4 @@ def meant(connection: Any, targets: Targets, rights: Rights) -> list[Server]:
     for server in targets.names:
         named_server(connection, server, rights)
     rows = targets.servers(connection)
-    return [row for row in rows if rights.may_ask_server(row.name)]
+    return [row for row in rows if rights.may_ask_server(row)]

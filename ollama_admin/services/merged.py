@@ -76,7 +76,7 @@ class Merged:
         and model.
         """
         servers = [server for server in (await self._by_id()).values() if _is_native(server)]
-        asked = [server for server in servers if rights.may_ask_server(server.name)]
+        asked = [server for server in servers if rights.may_ask_server(server)]
         by_server = await self._each(asked, self._running)
         entries = [entry for entries in by_server.values() for entry in entries]
         return [entry for entry in entries if rights.may_ask_model(str(entry.get("model", "")))]
@@ -101,11 +101,13 @@ class Merged:
         return await self._registry.get("servers", read)
 
     async def _read_models(self, rights: Rights) -> Sequence[Model]:
+        servers = await self._db.read(store_servers.all_servers, inactive=False)
+        may_ask = {server.id for server in servers if rights.may_ask_server(server)}
         by_name: dict[str, Model] = {}
         async for batch in self._db.stream(store_models.each, server_ids=None, everything=False):
             for model in batch:
                 key = model_key(model.name) if model.digest else model.name
-                if _is_for(rights, model):
+                if model.server_id in may_ask and _is_for(rights, model):
                     by_name.setdefault(key, model)
         return tuple(by_name.values())
 
@@ -148,7 +150,7 @@ class Merged:
 def _is_for(rights: Rights, model: Model) -> bool:
     if model.is_remote and not rights.remote:
         return False
-    return rights.may_ask_server(model.server) and rights.may_ask_model(model.name)
+    return rights.may_ask_model(model.name)
 
 
 def _is_native(server: Server) -> bool:

@@ -26,6 +26,7 @@ class Wish(NamedTuple):
     digest: str | None = None
     native_only: str | None = None
     rights: Rights | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,12 @@ class Plans:
 
     @staticmethod
     def _request(wish: Wish, caller: Caller) -> Request:
-        route = Route(model=wish.model, server=wish.server, server_url=wish.server_url)
+        route = Route(
+            model=wish.model,
+            server=wish.server,
+            server_url=wish.server_url,
+            labels=wish.labels,
+        )
         terms = Terms(digest=wish.digest, allow_remote=caller.rights.remote)
         check_route(route)
         check_terms(terms)

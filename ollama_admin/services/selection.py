@@ -110,7 +110,7 @@ class Selection:
             server = await self._db.read(named_server, route.server, rights)
             return await self._on_server(request, server, asking)
         if request.name is None:
-            server = await self._db.read(default_server, route.capability)
+            server = await self._db.read(default_server, route)
             return await self._on_server(request, server, asking)
         return await self._among_all(request, request.name, asking, everyone=everyone)
 
@@ -118,7 +118,7 @@ class Selection:
         route, rights = request.route, request.caller.rights
         server = await self._db.read(store_servers.find_url, url.url)
         given = read_auth(route.auth_type, route.auth_config, route.headers)
-        if server is None or not rights.may_ask_server(server.name):
+        if server is None or not rights.may_ask_server(server):
             return await self._on_dynamic(request, url, given, asking)
         if given != Auth():
             raise InvalidInput(
@@ -186,18 +186,19 @@ class Selection:
         self, request: Request, name: ModelName, asking: Asking, *, everyone: bool
     ) -> Plan:
         known = await self._db.read(catalogue, name, everyone=everyone)
-        demand = routing.demanded(request.terms, name, known.pin)
+        route, demand = request.route, routing.demanded(request.terms, name, known.pin)
         criteria = Criteria(
             name=name,
             terms=request.terms,
-            capability=request.route.capability,
+            capability=route.capability,
+            labels=route.labels,
             demand=demand,
             cannot_carry=request.cannot_carry,
             needs_vision=request.needs_vision,
         )
         servers, rights = known.servers, request.caller.rights
         if rights.servers:
-            servers = [server for server in servers if rights.may_ask_server(server.name)]
+            servers = [server for server in servers if rights.may_ask_server(server)]
         verdicts = routing.judge_servers(servers, known.models, criteria)
         for verdict in verdicts:
             if verdict.obstacle in _NOTED:
@@ -216,8 +217,7 @@ class Selection:
         if plan.refusal is not None:
             refused = _refused(preferred, plan.refusal.message)
             return replace(plan, verdicts=_only(refused, verdicts, is_first))
-        [first] = plan.candidates
-        build = _build_of(first)
+        build = _build_of(plan.candidates[0])
         if build is None:
             why = f"nothing shows the build of {server.name}"
             return replace(plan, verdicts=_only(preferred, verdicts, why))
@@ -351,12 +351,10 @@ class Selection:
         if Obstacle.VISION in by_obstacle:
             return await self._no_vision(text)
         known = may_know(rights, await self._db.read(store_models.similar_names, text))
-        with_capability = ""
-        if criteria.capability:
-            with_capability = f" with the capability {criteria.capability!r}"
+        limits = absence.limits(criteria.capability, criteria.labels)
         # thousands of names are compared: not on the loop, which renews leases meanwhile
         hint = await asyncio.to_thread(absence.hint, text, verdicts, known)
-        return ModelNotFound(f"no active server has model {text!r}{with_capability}", hint)
+        return ModelNotFound(f"no active server has model {text!r}{limits}", hint)
 
 
 def _build_of(first: Candidate) -> Demand | None:

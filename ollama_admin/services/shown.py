@@ -128,7 +128,7 @@ def _known(connection: Any, name: ModelName, rights: Rights) -> _Known:
     servers = [
         server
         for server in store_servers.all_servers(connection)
-        if server.id in by_server and rights.may_ask_server(server.name)
+        if server.id in by_server and rights.may_ask_server(server)
     ]
     return _Known(servers=servers, rows=by_server, pin=pin)
 

@@ -110,6 +110,17 @@ def test_what_is_wrong_is_told_as_the_other_routes_tell_it(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+def test_servers_without_the_label_are_told_with_the_reason(
+    sqlite_api: Service, fakes: Serve
+) -> None:
+    ids = register(sqlite_api, fakes(ALPHA), fakes(ALPHA))
+    sqlite_api.ask("PATCH", f"/api/servers/{ids[1]}", {"labels": {"gpu": "a100"}})
+    told = route(sqlite_api, GENERATE | {"labels": ["gpu=a100"]})
+    assert told["chosen"]["server"]["name"] == "two"
+    reasons = {each["server"]["name"]: each["reason"] for each in told["candidates"]}
+    assert reasons == {"one": "it has no label gpu=a100", "two": None}
+
+
 # what is routed so is answered so
 
 WHOLE = {"stream": False}

@@ -111,6 +111,29 @@ def test_a_time_that_is_none_exits_2(cli: Cli) -> None:
     assert cli.json("server", "drain", "one", "--timeout", "long").failure[0] == 2
 
 
+@pytest.mark.parametrize("command", ["generate", "embed"])
+def test_only_a_server_with_the_label_answers(cli: Cli, serve: Serve, command: str) -> None:
+    for name, gpu in (("one", "t4"), ("two", "a100")):
+        cli("server", "add", name, serve("alpha").url, "--discover", "--label", f"gpu={gpu}")
+    asked = (command, "-m", "alpha", "hi", "--label")
+    assert cli.json(*asked, "gpu=a100").data["server"]["name"] == "two"
+    assert cli.json(*asked, "gpu=h100").failure == (3, "model_not_found")
+    assert cli.json(*asked, "gpu=a100", "-s", "two").failure == (2, "invalid_input")
+
+
+def test_a_conversation_stays_with_servers_of_its_label(cli: Cli, serve: Serve) -> None:
+    for name, gpu in (("one", "t4"), ("two", "a100")):
+        cli("server", "add", name, serve("alpha").url, "--discover", "--label", f"gpu={gpu}")
+    ran = cli("chat", "alpha", "--label", "gpu=a100", stdin="/set\n/explain\n/server one\n/set\n")
+    assert ran.stderr.splitlines() == [
+        "model alpha",
+        "label gpu=a100",
+        "model alpha",
+        "server one",
+    ]
+    assert "it has no label gpu=a100" in ran.stdout
+
+
 def test_models_are_listed_of_servers_with_a_label(cli: Cli, serve: Serve) -> None:
     cli("server", "add", "one", serve("alpha").url, "--discover", "--label", "gpu=a100")
     cli("server", "add", "two", serve("beta").url, "--discover", "--label", "gpu=t4")

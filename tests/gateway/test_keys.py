@@ -30,7 +30,7 @@ def ask(
     service: Service, key: str | None, method: str = "POST", path: str = "/api/chat", **more: Any
 ) -> httpx.Response:
     """One request with this key alone."""
-    headers = dict(more.pop("headers", {}))
+    headers = httpx.Headers(more.pop("headers", {}))
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
     if method == "POST":
@@ -194,6 +194,59 @@ def test_servers_of_other_globs_are_as_if_they_were_not_there(api: Service, fake
         assert "nearest" not in refused.text
     assert ask(api, key, "GET", "/servers/one/api/tags").status_code == 404
     assert ask(api, key, "GET", "/servers/two/api/tags").status_code == 200
+
+
+def test_a_key_may_ask_the_servers_that_carry_its_label_now(api: Service, fakes: Serve) -> None:
+    one, two = (fakes(SimulatedModel("alpha", build=build)) for build in "12")
+    ids = register(api, one, two)
+    key = add(api, servers=["label:gpu=a100"])
+
+    def answering() -> tuple[int, str | None, int]:
+        answer = ask(api, key)
+        tags = ask(api, key, "GET", "/api/tags").json()["models"]
+        return answer.status_code, answer.headers.get("x-ollama-admin-server"), len(tags)
+
+    def label(id_: int, value: str | None) -> None:
+        changed = api.ask("PATCH", f"/api/servers/{id_}", {"labels": {"gpu": value}})
+        assert changed.status_code == 200
+
+    assert answering() == (404, None, 0)
+    label(ids[1], "a100")
+    assert answering() == (200, "two", 1)
+    assert ask(api, key, path="/servers/one/api/chat").status_code == 404
+    assert ask(api, key, "GET", "/servers/two/api/tags").status_code == 200
+    label(ids[1], None)
+    label(ids[0], "a100")
+    assert answering() == (200, "one", 1)
+    assert ask(api, key, "GET", "/servers/two/api/tags").status_code == 404
+
+
+LABEL = "X-Ollama-Admin-Label"
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "server"),
+    [
+        ({"headers": {LABEL: "gpu=a100"}}, 200, "two"),
+        ({"headers": [(LABEL, "gpu"), (LABEL, "room=2")]}, 200, "two"),
+        ({"json": CHAT | {"labels": ["gpu=a100"]}}, 200, "two"),
+        ({"json": CHAT | {"labels": ["room"]}, "headers": {LABEL: "gpu=t4"}}, 404, None),
+        ({"json": CHAT | {"labels": None}, "headers": {LABEL: "gpu=t4"}}, 200, "one"),
+        ({"json": CHAT | {"labels": "gpu"}}, 400, None),
+        ({"json": CHAT | {"labels": [1]}}, 400, None),
+        ({"headers": {LABEL: "gpu=a100", "X-Ollama-Admin-Server": "two"}}, 400, None),
+        ({"headers": {LABEL: "="}}, 400, None),
+        ({"path": "/v1/chat/completions", "headers": {LABEL: "gpu=a100"}}, 200, "two"),
+    ],
+)
+def test_a_call_says_by_labels_which_servers_may_answer(
+    sqlite_api: Service, fakes: Serve, more: dict[str, Any], status: int, server: str | None
+) -> None:
+    one, two = register(sqlite_api, fakes("alpha"), fakes("alpha"))
+    sqlite_api.ask("PATCH", f"/api/servers/{one}", {"labels": {"gpu": "t4"}})
+    sqlite_api.ask("PATCH", f"/api/servers/{two}", {"labels": {"gpu": "a100", "room": "2"}})
+    answer = ask(sqlite_api, add(sqlite_api), **more)
+    assert (answer.status_code, answer.headers.get("x-ollama-admin-server")) == (status, server)
 
 
 def test_only_who_may_manage_names_a_server_that_is_not_registered(

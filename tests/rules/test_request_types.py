@@ -10,7 +10,7 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.rules.request_types import check_types
 
 LISTS = ("messages", "images", "tools", "context")
-NEEDED = ("prompt", "options", "wait", "images", "tools")
+NEEDED = ("prompt", "options", "wait", "images", "tools", "labels")
 NAMES = [field.name for field in fields(GenerateRequest)]
 FITTING: dict[str, tuple[Any, ...]] = {
     "prompt": ("", "hi"),

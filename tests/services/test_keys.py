@@ -16,6 +16,7 @@ from ollama_admin.rules.access import rights_of
 from ollama_admin.store import keys as store
 from ollama_admin.store import registry
 from ollama_admin.store.database import Database
+from tests.rules.rows import server
 from tests.store.revisions import execute
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -88,8 +89,27 @@ async def test_globs_mean_models_and_servers_whatever_their_spelling(client: Cli
     assert key.may_ask_model("llama3.2:latest")
     for name in ("llama3.2:3b", "evil/qwen3:8b", "host/library/qwen3:8b", "xqwen"):
         assert not key.may_ask_model(name)
-    assert key.may_ask_server("gpu-1")
-    assert not key.may_ask_server("cpu-gpu-1")
+    assert key.may_ask_server(server(1, name="gpu-1"))
+    assert not key.may_ask_server(server(1, name="cpu-gpu-1"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "may"),
+    [({"gpu": "a100"}, True), ({"gpu": "t4"}, False), ({"room": ""}, True), ({}, False)],
+)
+async def test_a_label_means_servers_that_carry_it_whatever_their_names(
+    client: Client, labels: dict[str, str], may: bool
+) -> None:
+    issued = await client.keys.add(name="k", servers=["label:gpu=a100", "label:room"])
+    rights = rights_of(issued.key, OWNER)
+    for name in ("one", "label:gpu=a100"):
+        assert rights.may_ask_server(server(1, name=name, labels=labels)) is may
+
+
+@pytest.mark.parametrize("word", ["label:", "label:gpu=", "label:=a100", "label:g*"])
+async def test_a_label_that_no_server_can_have_is_refused(client: Client, word: str) -> None:
+    with pytest.raises(InvalidInput, match="label"):
+        await client.keys.add(name="k", servers=[word])
 
 
 async def test_key_is_taken_from_its_networks_alone(client: Client) -> None:

@@ -142,6 +142,65 @@ async def test_a_model_that_nobody_has_is_named_with_what_it_should_be_able_to_d
 # the others
 
 
+async def test_only_servers_with_each_label_may_answer_and_it_is_said(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    async with FakeOllama(ALPHA) as third:
+        await register(client, *fakes, third)
+        await client.servers.update("two", labels={"gpu": "a100", "room": "2"})
+        await client.servers.update("three", labels={"gpu": "a100"})
+        labels = ("gpu=a100", "room")
+        explained = await client.explain(model="alpha", labels=labels)
+        assert (await ask(client, labels=labels)).accepted.server.name == "two"
+        assert (await ask(client, labels=("gpu",))).accepted.server.name in ("two", "three")
+    assert {candidate.server.name: candidate.reason for candidate in explained.candidates} == {
+        "one": "it has no label gpu=a100",
+        "two": None,
+        "three": "it has no label room",
+    }
+    assert prompts(fakes[0]) == 0
+
+
+async def test_a_label_that_no_holder_has_is_an_error_and_nobody_answers(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0], default_model="alpha")
+    error = (await ask(client, labels=("gpu=a100",))).error
+    assert isinstance(error, ModelNotFound)
+    assert error.message == "no active server has model 'alpha' with the label gpu=a100"
+    assert error.hint == (
+        "it is there, but without that label: see ollama-admin server list -o json"
+    )
+    kind, message = await refusal(client, model=None, labels=("gpu",))
+    assert (kind, message) == (
+        InvalidInput,
+        "no model is named, and there is no active server with the label gpu",
+    )
+    assert prompts(fakes[0]) == 0
+
+
+async def test_without_a_model_the_default_of_a_server_with_the_label_answers(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, *fakes, default_model="alpha")
+    await client.servers.update("one", is_default=True)
+    await client.servers.update("two", labels={"gpu": "a100"})
+    assert (await ask(client, model=None, labels=["gpu=a100"])).accepted.server.name == "two"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"labels": ("gpu=a100",), "server": "one"},
+        {"labels": ("gpu=a100",), "server_url": "http://gpu"},
+        {"labels": ("gpu=",)},
+        {"labels": "gpu"},
+    ],
+)
+async def test_labels_that_cannot_be_meant_are_refused(client: Client, asked: Any) -> None:
+    assert (await refusal(client, **asked))[0] is InvalidInput
+
+
 async def test_every_server_has_a_verdict_though_the_first_may_not_be_asked(
     client: Client, fakes: list[FakeOllama]
 ) -> None:
