@@ -14,6 +14,7 @@ from ollama_admin.api import (
     fleet,
     health,
     keys,
+    metrics,
     models,
     problems,
     receipts,
@@ -59,7 +60,7 @@ def create_app(
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
     nouns = [servers, models, builds, fleet, activity, sync, keys, answers, receipts, usage, audit]
-    for noun in nouns + [routing, health]:
+    for noun in nouns + [routing, metrics, health]:
         app.include_router(noun.router)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

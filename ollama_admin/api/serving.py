@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -134,10 +135,13 @@ async def serve(
     log: Callable[[str], None],
     when_made: Callable[[], None] = lambda: None,
     introduces: bool = True,
+    shares: Path | None = None,
 ) -> None:
     """Answer until `stop`, then let running answers come to their ends. `when_made` is called once,
     when all is made and no request has come yet; with `introduces`, how clients come in is said.
+    `shares` is the folder in which workers tell each other what they counted.
     """
+    client.fleet.metrics.begin(shares)
     app = create_app(
         client, options.limits, rights(settings), allow_truncate=options.allow_truncate
     )

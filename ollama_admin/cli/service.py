@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ class Service:
         self._note = note
         self._log = log
         self._ending = ending
+        self._shares: Path | None = None
 
     def run(self, *, tls_cert: Path | None, tls_key: Path | None, **options: Any) -> None:
         """Serve until a signal ends it; `options` are those of `Options`."""
@@ -59,8 +62,10 @@ class Service:
         """One of so many, None for the only one. The process that looks after them ends here."""
         if count == 1:
             return None
+        self._shares = Path(tempfile.mkdtemp(prefix="ollama-admin-"))
         split = Workers(count, [signal.SIGINT] + terminating(), self._note).split()
         if isinstance(split, int):
+            shutil.rmtree(self._shares, ignore_errors=True)
             sys.exit(split)
         return split
 
@@ -90,6 +95,7 @@ class Service:
                 log=self._log,
                 when_made=end_of_making,
                 introduces=worker is None or worker.is_first,
+                shares=self._shares,
             )
 
 

@@ -159,12 +159,12 @@ class Dispatch:
         """Have the receipt written; where a look at the build is still due, behind that."""
         attempt = trail.unproven
         if attempt is None:
-            self._recorder.record(trail.receipt(outcome))
+            self._recorder.record(trail.receipt(outcome), trail)
             return
 
         def conclude(listing: Listing | None) -> None:
             trail.judgement = _judgement(attempt, listing)
-            self._recorder.record(trail.receipt(outcome))
+            self._recorder.record(trail.receipt(outcome), trail)
 
         self._lists.behind(attempt.candidate.target.ref, attempt.endpoint, conclude)
 
@@ -269,6 +269,7 @@ class Dispatch:
             return candidates[0], None
         caller = request.caller
         key, weight = (str(caller.key.id), caller.key.weight) if caller.key else (None, 1)
+        began = time.monotonic()
         lease = await self._slots.first_free(
             servers,
             wait=request.terms.wait,
@@ -277,6 +278,7 @@ class Dispatch:
             even_inactive=caller.rights.inactive_by_url and request.route.server_url is not None,
             note=caller.note,
         )
+        trail.waited += time.monotonic() - began
         if len(candidates) == 1:
             return candidates[0], lease
         number = [server.id for server in servers].index(lease.server.id)

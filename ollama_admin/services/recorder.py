@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
+from ollama_admin.services.tally import Taken, Tally
 from ollama_admin.services.trail import Trail
 from ollama_admin.store import new_receipts as store
 from ollama_admin.store.database import Database
@@ -26,9 +27,20 @@ class Recorder:
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
         self.running: dict[int, Trail] = {}  # the requests on their way, by the id of the object
+        self.lost = 0  # receipts that were not written, dropped ones among them
+        self.tally: Tally | None = None  # where they are counted, if they are
 
-    def record(self, receipt: Receipt) -> None:
-        """Have a receipt written soon, by a task of its own. Never waits and never raises."""
+    @property
+    def waiting(self) -> int:
+        """How many receipts are still to be written."""
+        return len(self._waiting)
+
+    def record(self, receipt: Receipt, trail: Trail | None = None) -> None:
+        """Have a receipt written soon, by a task of its own, and counted with what its trail tells
+        beside it. Never waits and never raises.
+        """
+        if self.tally is not None and trail is not None:
+            self.tally.take(Taken(receipt, trail.is_listed, trail.added))
         if not self._enabled:
             return
         if self._closed:
@@ -36,6 +48,7 @@ class Recorder:
             return
         if len(self._waiting) >= MOST:
             self._dropped += 1
+            self.lost += 1
             return
         self._waiting.append(receipt)
         if self._writer is None:
@@ -75,4 +88,5 @@ class Recorder:
         try:
             await self._db.write(store.add, batch)
         except AdminError as exc:
+            self.lost += len(batch)
             self._note(f"{what} could not be written: {exc.message}")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.leases import LeaseTimes
     from ollama_admin.services.lists import Lists
     from ollama_admin.services.loads import Loads
+    from ollama_admin.services.metrics import Metrics
     from ollama_admin.services.recorder import Recorder
     from ollama_admin.services.registry import Registry
     from ollama_admin.services.slots import Slots
@@ -49,6 +50,7 @@ _CLOSED = [
     "lists",
     "loads",
     "activity",
+    "metrics",
 ]
 
 
@@ -172,6 +174,14 @@ class Resources:
         from ollama_admin.services.activity import Activity
 
         return Activity(self.db, self._to_read_loads, self.auth, self.recorder.running.values)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        from ollama_admin.services.metrics import Metrics
+
+        settings = self.settings
+        looks = settings.check_every > 0 or settings.discover_every > 0
+        return Metrics(self.db, self.slots, self.recorder, self.registry, looks=looks)
 
     def _to_read_loads(self, target: Target, timeout: float | None) -> Endpoint:
         """The way to a registered server, at an address that every caller may reach."""

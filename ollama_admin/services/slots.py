@@ -12,7 +12,7 @@ import asyncio
 import os
 import platform
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ollama_admin.domain.servers import Server
@@ -65,6 +65,10 @@ class Slots:
         """Slots of a server that this process holds for no request."""
         pool = self._pools.get(server_id)
         return 0 if pool is None else pool.idle
+
+    def pools(self) -> Collection[Pool]:
+        """What is held and waited for at each server that was asked for a slot."""
+        return self._pools.values()
 
     async def first_free(
         self,

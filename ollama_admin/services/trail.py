@@ -111,7 +111,7 @@ class Trail:
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
     are those of a whole answer. `unproven` is the attempt whose build is looked at behind the
     answer. `verdicts` are those of the plan, `skipped` why able servers were not taken that come
-    before the one that was.
+    before the one that was. `waited` is seconds that it waited for slots.
     """
 
     request: Request
@@ -128,6 +128,21 @@ class Trail:
     skipped: Mapping[str, str] | None = None
     task: asyncio.Task[Any] | None = None
     is_cancelled: bool = False
+    waited: float = 0.0
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the catalogue, or the server itself, lists the model for which it was tried."""
+        return self.candidate is not None and self.candidate.listed is not None
+
+    @property
+    def added(self) -> float | None:
+        """Seconds from its arrival until it was sent, without its wait for a slot; None where it
+        was not sent, or where another server failed before.
+        """
+        if self.answer is None or self.answer.sent_at is None or self.attempts:
+            return None
+        return max(0.0, self.answer.sent_at - self.started - self.waited)
 
     def asking(self, server: ServerRef) -> None:
         self.asked[server] = None

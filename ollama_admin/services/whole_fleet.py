@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.audit import Audit
     from ollama_admin.services.discover import Discovery
     from ollama_admin.services.holdings import Holdings
+    from ollama_admin.services.metrics import Metrics
     from ollama_admin.services.pulls import Pulls
     from ollama_admin.services.servers import Connect
     from ollama_admin.services.sync import Sync
@@ -152,6 +153,11 @@ class Fleet:
         return await self._resources.activity.snapshot(
             self._caller.rights, wait=wait, with_requests=with_requests
         )
+
+    @property
+    def metrics(self) -> Metrics:
+        """The numbers of a process that serves."""
+        return self._resources.metrics
 
     async def activity_at(self, url: str, token: Secret) -> dict[str, Any]:
         """What `activity` tells in the process that serves at a URL, as its JSON."""

@@ -5,7 +5,7 @@ A lease ends by itself, so that the task goes on elsewhere when its process is g
 
 from typing import Any
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
 
 from ollama_admin.store.clocks import CLOCKS, moment
 from ollama_admin.store.dialects import insert_or
@@ -23,6 +23,14 @@ def hold(connection: Connection, task: str, *, holder: str, ttl: float) -> bool:
     row = row.on_conflict_do_update(index_elements=["task"], set_=new, where=is_ours)
     taken = connection.execute(row.returning(task_leases.c.holder), moment(connection))
     return taken.first() is not None
+
+
+def is_held(connection: Connection, task: str) -> bool:
+    """Whether some process has the task now."""
+    clock = CLOCKS[connection.dialect.name]
+    condition = (task_leases.c.task == task) & clock.is_live(task_leases)
+    row = connection.execute(select(task_leases.c.task).where(condition), moment(connection))
+    return row.first() is not None
 
 
 def release(connection: Connection, task: str, *, holder: str) -> None:

@@ -25,6 +25,7 @@ from tests.api.conftest import Serve, register
 from tests.api.service import AUTHORIZED, TOKEN, Service, answer_of, read_all, request
 
 OPEN = {"/healthz", "/readyz", "/docs", "/docs/{name}", "/openapi.json"}
+NEEDS_A_KEY_ALONE = [("GET", "/metrics")]
 NEEDS_DATABASE = [
     ("GET", "/api/servers"),
     ("POST", "/api/servers"),
@@ -134,10 +135,10 @@ def _template(path: str) -> str:
     return path
 
 
-async def test_every_route_stands_in_one_of_the_two_tables(sqlite_url: str) -> None:
+async def test_every_route_stands_in_one_of_the_tables(sqlite_url: str) -> None:
     async with Client(database_url=sqlite_url, environ={}) as client:
         routes = every_route(create_app(client, Limits(), OWNER))
-    needing = {(method, _template(path)) for method, path in NEEDS_DATABASE}
+    needing = {(method, _template(path)) for method, path in NEEDS_DATABASE + NEEDS_A_KEY_ALONE}
     assert routes == needing | {("GET", path) for path in OPEN}
     assert OPEN - {"/docs/{name}"} == guard.OPEN
 
@@ -146,6 +147,7 @@ async def test_every_route_stands_in_one_of_the_two_tables(sqlite_url: str) -> N
     ("method", "path"),
     [
         *NEEDS_DATABASE,
+        *NEEDS_A_KEY_ALONE,
         *RELAYED,
         ("GET", "/nothing"),
         ("GET", "/healthz/"),

@@ -1,0 +1,208 @@
+"""What became of requests, added up for `/metrics`: no more than a bounded number of numbers, and
+none for a text that only a client has written.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ollama_admin.domain.receipts import Receipt
+
+# upper ends of what times and speeds are sorted into; the last one has none
+BOUNDS: Mapping[str, Sequence[float]] = {
+    "first_token": (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
+    "speed": (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500),
+    "queue": (0.001, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+    "added": (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1),
+}
+OTHER = "other"  # whose name came after so many that had a label
+DYNAMIC = "dynamic"  # a server that no row has
+BATCH = 200  # receipts that are added up together
+_NAMES = 100  # models, servers, and keys that have a label of their own
+_LINES = 2000  # labels together that are counted by themselves
+
+
+class Taken(NamedTuple):
+    """A receipt that is to be counted. `is_listed`: its server, or the catalogue, lists the model.
+    `added` is seconds that it took here before it was sent, without its wait for a slot; None where
+    it was not sent at once.
+    """
+
+    receipt: Receipt
+    is_listed: bool
+    added: float | None
+
+
+class Histogram:
+    """`counts` are for each bound, and one for what is above them all."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def merge(self, counts: Sequence[int], total: float) -> None:
+        self.counts = [ours + theirs for ours, theirs in zip(self.counts, counts, strict=True)]
+        self.sum += total
+
+
+class Times:
+    """What the answers of one model on one server took: seconds, and tokens per second."""
+
+    __slots__ = ("added", "first_token", "queue", "speed")
+
+    def __init__(self) -> None:
+        self.first_token = Histogram(BOUNDS["first_token"])
+        self.speed = Histogram(BOUNDS["speed"])
+        self.queue = Histogram(BOUNDS["queue"])
+        self.added = Histogram(BOUNDS["added"])
+
+
+class Line:
+    """Requests with the same labels, and the tokens that they took."""
+
+    __slots__ = ("count", "output_tokens", "prompt_tokens", "times")
+
+    def __init__(self, times: Times) -> None:
+        self.times = times
+        self.count = self.prompt_tokens = self.output_tokens = 0
+
+
+class Labels(NamedTuple):
+    """What requests are told apart by; empty where there is none."""
+
+    model: str
+    server: str
+    key: str
+    outcome: str
+    proof: str
+
+
+class Tally:
+    """Counts what it takes when somebody asks for the numbers, or when a batch is there."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Labels, Line] = {}
+        self.times: dict[tuple[str, str], Times] = {}
+        self._taken: list[Taken] = []
+        self._known: dict[Any, Line] = {}
+        self._names: dict[str, set[str]] = {"model": set(), "server": set(), "key": set()}
+
+    def take(self, taken: Taken) -> None:
+        """Have a receipt counted. Never raises."""
+        self._taken.append(taken)
+        if len(self._taken) >= BATCH:
+            self.count()
+
+    def count(self) -> None:
+        """Add up what was taken."""
+        batch, self._taken = self._taken, []
+        known = self._known
+        for taken in batch:
+            receipt = taken.receipt
+            server, key = receipt.server, receipt.key
+            alike = (
+                receipt.model,
+                0 if server is None else server.id,
+                None if key is None else key.name,
+                receipt.outcome,
+                receipt.proof,
+            )
+            line = known.get(alike)
+            if line is None:
+                line = self._line(taken, alike)
+            _add(line, receipt, taken.added)
+
+    def merge(self, document: Mapping[str, Any]) -> None:
+        """Add what `document` gave of another tally."""
+        for model, server, *histograms in document["times"]:
+            ours = self._times_of(model, server)
+            for name, (counts, total) in zip(Times.__slots__, histograms, strict=True):
+                getattr(ours, name).merge(counts, total)
+        for *labels, count, prompt_tokens, output_tokens in document["lines"]:
+            line = self._line_of(Labels._make(labels))
+            line.count += count
+            line.prompt_tokens += prompt_tokens
+            line.output_tokens += output_tokens
+
+    def document(self) -> dict[str, Any]:
+        """The numbers as JSON can carry them."""
+        lines: list[list[Any]] = []
+        for labels, line in self.lines.items():
+            lines.append(list(labels) + [line.count, line.prompt_tokens, line.output_tokens])
+        times: list[list[Any]] = []
+        for (model, server), each in self.times.items():
+            row: list[Any] = [model, server]
+            for name in Times.__slots__:
+                histogram = getattr(each, name)
+                row.append([list(histogram.counts), histogram.sum])
+            times.append(row)
+        return {"lines": lines, "times": times}
+
+    def _line(self, taken: Taken, alike: tuple[Any, ...]) -> Line:
+        """The line of a receipt, which those that are `alike` find again, unless one of its names
+        is one of too many.
+        """
+        receipt = taken.receipt
+        server = key = ""
+        if receipt.server is not None:
+            server = self._named("server", receipt.server.name or DYNAMIC)
+        if receipt.key is not None:
+            key = self._named("key", receipt.key.name)
+        model = self._model(taken)
+        labels = Labels(model, server, key, receipt.outcome, receipt.proof or "")
+        if labels not in self.lines and len(self.lines) >= _LINES:
+            return self._line_of(Labels(OTHER, OTHER, OTHER, labels.outcome, labels.proof))
+        line = self._line_of(labels)
+        if OTHER not in labels:
+            self._known[alike] = line
+        return line
+
+    def _model(self, taken: Taken) -> str:
+        """What only a client calls a model is none, until one has answered to it."""
+        receipt = taken.receipt
+        if receipt.model is None:
+            return ""
+        if taken.is_listed or receipt.outcome == "ok" or receipt.model in self._names["model"]:
+            return self._named("model", receipt.model)
+        return OTHER
+
+    def _named(self, what: str, name: str) -> str:
+        names = self._names[what]
+        if name not in names:
+            if len(names) >= _NAMES:
+                return OTHER
+            names.add(name)
+        return name
+
+    def _line_of(self, labels: Labels) -> Line:
+        line = self.lines.get(labels)
+        if line is None:
+            line = self.lines[labels] = Line(self._times_of(labels.model, labels.server))
+        return line
+
+    def _times_of(self, model: str, server: str) -> Times:
+        return self.times.setdefault((model, server), Times())
+
+
+def _add(line: Line, receipt: Receipt, added: float | None) -> None:
+    line.count += 1
+    times, stats = line.times, receipt.stats
+    if receipt.queued_ms is not None:
+        times.queue.add(receipt.queued_ms / 1000)
+    if added is not None:
+        times.added.add(added)
+    if stats is None:
+        return
+    line.prompt_tokens += stats.prompt_tokens or 0
+    line.output_tokens += stats.output_tokens or 0
+    if stats.time_to_first_token_ms is not None:
+        times.first_token.add(stats.time_to_first_token_ms / 1000)
+    if stats.tokens_per_second is not None:
+        times.speed.add(stats.tokens_per_second)
