@@ -76,7 +76,10 @@ RELAYED = [
     ("DELETE", "/api/delete"),
     ("GET", "/servers/one/"),
 ]
-ASKING = ("/api/generate", "/api/chat", "/api/route")  # POST, and nothing is changed
+ASKING = (  # POST, and nothing is changed; who asked may end what was asked
+    *("/api/generate", "/api/chat", "/api/route"),
+    "/api/requests/{request_id}/cancel",
+)
 NEW = {"name": "gpu", "url": "10.0.0.1"}
 NEW_BYTES = json.dumps(NEW).encode()
 FEW = Limits(body=1000, body_large=5000, head_time=0.3, body_time=0.6, body_idle=0.3)
