@@ -17,6 +17,7 @@ DISTRIBUTIONS = packages_distributions()
 SERVER_ROOMS = (
     "ollama_admin/api/",
     "ollama_admin/gateway/",
+    "ollama_admin/web/",
     "ollama_admin/ollama/raw_",
     "ollama_admin/cli/service.py",  # the loop of `serve`
 )

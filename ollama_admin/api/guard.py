@@ -21,6 +21,7 @@ from ollama_admin.gateway.exchange import REQUEST_ID
 from ollama_admin.gateway.headers import NOTES_LIMIT, of_notes
 from ollama_admin.gateway.limits import ADMITTED, HELD, Held, Limits, Room, too_large
 from ollama_admin.gateway.refusals import Refused
+from ollama_admin.web.paths import is_page
 
 OPEN = frozenset(("/healthz", "/readyz", "/docs", "/openapi.json"))
 OPEN_FOLDER = "/docs/"
@@ -119,7 +120,8 @@ class Guard:
             if not _is_open(scope):
                 scope[KEY] = await self._key_of(scope, headers)
                 scope[ADMITTED] = True
-            _refuse_other_content(scope["method"], headers)
+            if not is_page(scope["path"]):
+                _refuse_other_content(scope["method"], headers)
             self._refuse_large(scope["path"], headers)
         except (Refused, AdminError) as refused:
             response = refusal(scope["path"], refused)
@@ -154,7 +156,8 @@ class Guard:
 
 
 def _is_open(scope: Mapping[str, Any]) -> bool:
-    return scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER)
+    path = scope["path"]
+    return path in OPEN or path.startswith(OPEN_FOLDER) or is_page(path)
 
 
 def _authority_of(origin: str) -> str:

@@ -36,6 +36,7 @@ from ollama_admin.gateway.limits import Limits, Rooms
 # the client loads it when it is first used, which would hold up the loop for a quarter of a second
 from ollama_admin.ollama import endpoint as _endpoint  # noqa: F401
 from ollama_admin.settings import API_TOKEN, DYNAMIC_SERVERS, Settings
+from ollama_admin.web.app import Pages
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (recognised, not used)
@@ -145,7 +146,7 @@ async def serve(
     app = create_app(
         client, options.limits, rights(settings), allow_truncate=options.allow_truncate
     )
-    application = _application(client, app, door.token, settings, options, log)
+    application = _application(client, app, door.token, settings, options, stop, log)
     server = _Server(_config(application, options), door.listener, options, log)
     when_made()
     beside = [asyncio.create_task(_end(server, stop)), asyncio.create_task(client.lookout.run())]
@@ -167,20 +168,23 @@ def _application(
     token: Secret,
     settings: Settings,
     options: Options,
+    stop: Stop,
     log: Callable[[str], None],
 ) -> Gateway:
-    """The gateway, and behind it the REST API with its guard."""
+    """The gateway, and behind it the REST API and the pages with their guard."""
     limits, log_failure = options.limits, Seldom(log)
     rooms = Rooms.of(limits)
     access = Access(token, client.keyring, options.hosts)
-    guard = Guard(
+    pages = Pages(
+        client,
         app,
         access=access,
+        rights=rights(settings),
         limits=limits,
-        room=rooms.bodies,
-        log=log,
-        log_failure=log_failure,
+        closing=stop.asked,
     )
+    room = rooms.bodies
+    guard = Guard(pages, access=access, limits=limits, room=room, log=log, log_failure=log_failure)
     caller = Caller(way=Way.API, rights=rights(settings), note=log)
     return Gateway(
         client.for_caller(caller),
@@ -334,6 +338,7 @@ def _introduce(
         )
     say(f"clients of Ollama: OLLAMA_HOST={url}/k/KEY, or {url} with the key as a bearer token")
     say(f"clients of OpenAI: {url}/v1, of Anthropic: {url}, with the key as their API key")
+    say(f"people with a browser: {url}/ui/, with a key to sign in")
     say(f"listening on {url}, documentation at {url}/docs")
 
 

@@ -55,7 +55,7 @@ class Access:
             if hmac.compare_digest(_hashed(text), self._token):
                 return TOKEN
         table, now = await self._keys.table(), self._keys.now()
-        address = _address(scope)
+        address = address_of(scope)
         if texts:
             found = (table.of_text(text, address, now) for text in texts)
             key = next((one for one in found if one is not None), None)
@@ -69,6 +69,11 @@ class Access:
             self._require_own_host(scope["headers"])
         self._keys.used(key, now)
         return key
+
+    @property
+    def token_hash(self) -> str:
+        """SHA-256 of the token in the environment, in hex."""
+        return self._token.hex()
 
     def is_own_host(self, header: str) -> bool:
         """Whether a Host header has a name under which this server may be asked."""
@@ -111,7 +116,7 @@ def refuse_query(query: bytes, *, may_name_one: bool = False) -> None:
         raise Refused(400, "a key is not taken from the query of a URL", _HINT)
 
 
-def _address(scope: Mapping[str, Any]) -> Address | None:
+def address_of(scope: Mapping[str, Any]) -> Address | None:
     """Of the client's end of the connection; what proxies tell of others is not believed."""
     client = scope.get("client")
     if not client:

@@ -18,6 +18,7 @@ from ollama_admin.gateway.paths import Kind
 from ollama_admin.gateway.refusals import Refused
 from ollama_admin.gateway.relaying import call_of, read_of, wish
 
+PAGES = b"/ui/"
 _OWNER = "library"  # as Ollama 0.33 says of every model
 
 
@@ -36,11 +37,7 @@ class Listing:
             return
         match kind:
             case Kind.ALIVE:
-                await exchange.document(
-                    200,
-                    b"Ollama is running",
-                    [(b"content-type", b"text/plain; charset=utf-8")],
-                )
+                await _alive(exchange)
             case Kind.VERSION:
                 await self._version(exchange)
             case Kind.TAGS:
@@ -89,6 +86,15 @@ class Listing:
         shown = await self._passages.show(call, planned, exchange.keep)
         shown_headers = to_client(shown.headers) + [of_server(shown.server)]
         await exchange.document(shown.status, shown.body, shown_headers)
+
+
+async def _alive(exchange: Exchange) -> None:
+    """What Ollama says; a browser is led to the pages."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"vary", b"accept")]
+    if b"text/html" in exchange.headers.get(b"accept", b"") and exchange.place.key is None:
+        await exchange.document(303, b"", headers + [(b"location", PAGES)])
+        return
+    await exchange.document(200, b"Ollama is running", headers)
 
 
 def _require_all_models(exchange: Exchange) -> None:

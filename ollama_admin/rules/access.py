@@ -44,6 +44,7 @@ class KeyTable:
 
     def __init__(self, keys: Iterable[KnownKey]) -> None:
         self._by_public_id = {known.key.public_id: known for known in keys}
+        self._by_id = {known.key.id: known for known in self._by_public_id.values()}
         self._anonymous = [
             known
             for known in self._by_public_id.values()
@@ -63,6 +64,15 @@ class KeyTable:
         if not is_secret or not known.key.is_active or known.key.is_over(now):
             return None
         return known.key if known.is_from(address) else None
+
+    def of_id(self, key_id: int, address: Address | None, now: datetime) -> KnownKey | None:
+        """The key with this id; None for a revoked or expired one, and for one that is not taken
+        from the address.
+        """
+        known = self._by_id.get(key_id)
+        if known is None or not known.key.is_active or known.key.is_over(now):
+            return None
+        return known if known.is_from(address) else None
 
     def of_network(self, address: Address | None, now: datetime) -> Key | None:
         """The key for requests without one from this address: of the narrowest network, and of

@@ -11,6 +11,7 @@ from ollama_admin.domain.keys import Key
 from ollama_admin.errors import AdminError
 from ollama_admin.rules.access import KeyTable
 from ollama_admin.services.registry import Registry
+from ollama_admin.services.sessions import Sessions
 from ollama_admin.store import keys as store
 from ollama_admin.store.database import Database
 
@@ -30,6 +31,10 @@ class KeyRing:
         self.now = now
         self._uses: dict[int, datetime] = {}
         self._writing: asyncio.Task[None] | None = None
+
+    def sessions(self, token_hash: str) -> Sessions:
+        """Sessions of browsers; `token_hash` is that of the token in the environment."""
+        return Sessions(self._db, self.table, self.now, token_hash)
 
     async def table(self) -> KeyTable:
         """All keys, as they were half a second ago or later. Raises DatabaseUnavailable where they

@@ -120,6 +120,7 @@ def test_it_says_where_it_listens_whose_token_it_takes_and_what_it_refuses(
         "requests may name registered servers only",
         f"clients of Ollama: OLLAMA_HOST={url}/k/KEY, or {url} with the key as a bearer token",
         f"clients of OpenAI: {url}/v1, of Anthropic: {url}, with the key as their API key",
+        f"people with a browser: {url}/ui/, with a key to sign in",
         f"listening on {url}, documentation at {url}/docs",
     ]
     [line] = [line for line in ran.stderr.splitlines() if not line.startswith("note: ")]

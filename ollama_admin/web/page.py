@@ -1,0 +1,48 @@
+"""What a page is made of: the menu and the routes are made from it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from ollama_admin.domain.keys import Right
+from ollama_admin.web.visit import Visit
+
+Answer = Callable[[Visit], Awaitable[Response]]
+Part = Callable[[Visit], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What is answered at a path, `{name}` in it as Starlette's routes have it, to whoever has the
+    right. A POST is a change: its form is read with `Visit.form`, which checks where it comes from.
+    """
+
+    path: str
+    answer: Answer
+    right: Right
+    method: str = "GET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """An entry of the menu, for those who have the right to its first view; the path of that one
+    begins with `/ui/NAME`.
+
+    `live` gives the HTML of the part that changes, for `/ui/events?page=NAME`. It is worked out
+    once for all who may see the same, so there may be nothing of one session in it: buttons in it
+    belong to the form `change` of the layout (`<button form="change" formaction="...">`).
+    """
+
+    name: str
+    title: str
+    views: Sequence[View]
+    live: Part | None = None
+
+    @property
+    def path(self) -> str:
+        return self.views[0].path
+
+    @property
+    def right(self) -> Right:
+        return self.views[0].right

@@ -1,0 +1,37 @@
+// What pages do beyond reading: the part that changes is kept new, and dangerous buttons ask.
+"use strict";
+
+const live = document.getElementById("live");
+let stream = null;
+
+function listen() {
+  if (!live || document.hidden || stream) return;
+  stream = new EventSource(live.dataset.events);
+  stream.addEventListener("part", (event) => {
+    if (live.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) return;
+    const focused = live.contains(document.activeElement) ? document.activeElement : null;
+    const again = focused && focused.getAttribute("formaction");
+    htmx.swap(live, event.data, { swapStyle: "innerHTML" });
+    if (again) {
+      const button = live.querySelector(`[formaction="${CSS.escape(again)}"]`);
+      if (button) button.focus({ preventScroll: true });
+    }
+  });
+  stream.addEventListener("over", () => location.reload());
+}
+
+function pause() {
+  if (stream) stream.close();
+  stream = null;
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? pause() : listen()));
+addEventListener("pagehide", pause);
+addEventListener("pageshow", listen);
+
+document.addEventListener("submit", (event) => {
+  const asked = event.submitter && event.submitter.dataset.ask;
+  if (asked && !confirm(asked)) event.preventDefault();
+});
+
+listen();

@@ -1,0 +1,8 @@
+from tests.api.conftest import (  # noqa: F401 (fixtures for here too)
+    api,
+    fakes,
+    nothing_takes_long_on_the_loop,
+    shared_api,
+    sqlite_api,
+    sqlite_url,
+)
