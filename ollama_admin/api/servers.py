@@ -22,9 +22,9 @@ from ollama_admin.api.reach import (
 from ollama_admin.documents import document, results
 from ollama_admin.domain.keys import Right
 from ollama_admin.domain.models import DiscoverResult
-from ollama_admin.domain.secret import MASK
 from ollama_admin.domain.servers import CheckResult
-from ollama_admin.errors import InvalidInput, ServerExists
+from ollama_admin.errors import ServerExists
+from ollama_admin.services.server_columns import require_plain_secret
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["servers"])
 
@@ -216,17 +216,5 @@ def _columns(given: schemas.Strict) -> dict[str, Any]:
     columns = {name: value for name, value in columns.items() if value is not None}
     for name in ("auth_config", "headers"):
         for key, value in columns.get(name, {}).items():
-            _refuse_what_is_no_secret(f"{name}.{key}", value)
+            require_plain_secret(f"{name}.{key}", value)
     return columns
-
-
-def _refuse_what_is_no_secret(field: str, value: str) -> None:
-    if value.startswith(("env:", "file:")):
-        raise InvalidInput(
-            f"{field[:100]!a} is a reference, and references cannot be set through the API",
-            "set it on the server's own machine: ollama-admin server update --secret-ref",
-        )
-    if value == MASK:
-        raise InvalidInput(
-            f"{field[:100]!a} is the asterisks that stand for a secret", "leave it out to keep it"
-        )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ollama_admin.domain import labels, names, urls
+from ollama_admin.domain.secret import MASK
 from ollama_admin.domain.servers import ApiVersion, AuthType
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
@@ -53,6 +54,19 @@ def label_changes(given: Mapping[str, str | None]) -> dict[str, str | None]:
         if value is not None:
             arguments.check_value(f"labels.{key[: labels.KEY_LIMIT]}", value, arguments.TEXT)
     return dict(given)
+
+
+def require_plain_secret(field: str, value: str) -> None:
+    """Raise InvalidInput for a credential that came over HTTP and is a reference or a mask."""
+    if value.startswith(("env:", "file:")):
+        raise InvalidInput(
+            f"{field[:100]!a} is a reference, and references cannot be set through the API",
+            "set it on the server's own machine: ollama-admin server update --secret-ref",
+        )
+    if value == MASK:
+        raise InvalidInput(
+            f"{field[:100]!a} is the asterisks that stand for a secret", "leave it out to keep it"
+        )
 
 
 def within(value: int, column: str, least: int) -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -17,6 +17,7 @@ from ollama_admin.domain.keys import Key, Right
 from ollama_admin.domain.sessions import Session
 from ollama_admin.gateway.limits import HELD, Limits, too_large
 from ollama_admin.gateway.refusals import Refused
+from ollama_admin.web.paths import ROOT, own_path
 from ollama_admin.web.rendering import Templates
 
 FORM = "application/x-www-form-urlencoded"
@@ -63,6 +64,15 @@ class Visit:
     def part(self, name: str) -> str:
         """What stands in the path for `{name}`."""
         return str(self.request.path_params[name])
+
+    def came_from(self, default: str) -> str:
+        """The page with the button that was pressed, as the browser tells it."""
+        try:
+            url = urlsplit(self.request.headers.get("referer", ""))
+        except ValueError:
+            return default
+        path = own_path(url.path + f"?{url.query}" * bool(url.query))
+        return default if path == ROOT else path
 
     async def form(self) -> "Form":
         """The form that was sent. Refused with 403 where it is not one of this session's pages."""

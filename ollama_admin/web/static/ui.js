@@ -1,4 +1,4 @@
-// What pages do beyond reading: the part that changes is kept new, and dangerous buttons ask.
+// What pages do beyond reading: the part that changes is kept new while somebody looks.
 "use strict";
 
 const live = document.getElementById("live");
@@ -28,10 +28,5 @@ function pause() {
 document.addEventListener("visibilitychange", () => (document.hidden ? pause() : listen()));
 addEventListener("pagehide", pause);
 addEventListener("pageshow", listen);
-
-document.addEventListener("submit", (event) => {
-  const asked = event.submitter && event.submitter.dataset.ask;
-  if (asked && !confirm(asked)) event.preventDefault();
-});
 
 listen();
