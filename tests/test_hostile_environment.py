@@ -72,6 +72,7 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("receipts", "show"): [["1"]],
     ("receipts", "stats"): [[], ["-o", "json"]],
     ("receipts", "prune"): [["--yes"]],
+    ("audit", "prune"): [["--yes"]],
     ("import-env",): [["legacy.env"], ["legacy.env", "--dry-run"], ["legacy.env", "--discover"]],
     ("migrate",): [[], ["--check"], ["--status"]],
     ("secrets", "status"): [[], ["-o", "json"]],

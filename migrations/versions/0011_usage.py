@@ -31,8 +31,12 @@ IDENTITY = {
     "model": "text",
     "server_id": "bigint",
     "server_name": "text",
-    "first_token_ms": "bigint",
 }
+BOUNDS = (
+    *(10, 20, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500),
+    *(10_000, 15_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000),
+)
+WITHIN = {bound: f"within_{bound}" for bound in BOUNDS}  # ms to the first token
 USAGE = IDENTITY | {
     "server_url": "text",
     "requests": "bigint",
@@ -43,10 +47,7 @@ USAGE = IDENTITY | {
     "timed_tokens": "bigint",
     "timed_seconds": "double",
 }
-BOUNDS = (
-    *(10, 20, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500),
-    *(10_000, 15_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000),
-)
+USAGE |= dict.fromkeys(WITHIN.values(), "bigint")
 MOST_TOKENS = 2**41
 DAYS = {
     "sqlite": "substr(CAST(created_at AS TEXT), 1, 10)",
@@ -81,7 +82,6 @@ def _added_up() -> str:
         "model": "substr(COALESCE(model, asked_model, ''), 1, 200)",
         "server_id": "COALESCE(server_id, 0)",
         "server_name": "substr(COALESCE(server_name, server_url, ''), 1, 200)",
-        "first_token_ms": _bound(),
         "server_url": "MAX(COALESCE(server_url, ''))",
         "requests": "COUNT(*)",
         "failures": "SUM(CASE WHEN outcome IN ('ok', 'cancelled') THEN 0 ELSE 1 END)",
@@ -93,6 +93,7 @@ def _added_up() -> str:
         "timed_seconds": "SUM(CASE WHEN tokens_per_second > 0 THEN "
         f"{_tokens('output_tokens')} / tokens_per_second ELSE 0.0 END)",
     }
+    columns |= {name: f"SUM({_is_within(bound)})" for bound, name in WITHIN.items()}
     chosen = ", ".join(columns.values())
     groups = ", ".join(str(number) for number in range(1, len(IDENTITY) + 1))
     return (
@@ -101,10 +102,15 @@ def _added_up() -> str:
     )
 
 
-def _bound() -> str:
-    """The least bound that the time to the first token does not exceed; 0 where there is none."""
-    cases = " ".join(f"WHEN time_to_first_token_ms <= {bound} THEN {bound}" for bound in BOUNDS)
-    return f"CASE WHEN time_to_first_token_ms IS NULL THEN 0 {cases} ELSE {BOUNDS[-1]} END"
+def _is_within(bound: int) -> str:
+    """1 where this is the least bound that the time does not exceed; the last takes the rest."""
+    place = BOUNDS.index(bound)
+    conditions = []
+    if place:
+        conditions.append(f"time_to_first_token_ms > {BOUNDS[place - 1]}")
+    if bound != BOUNDS[-1]:
+        conditions.append(f"time_to_first_token_ms <= {bound}")
+    return f"CASE WHEN {' AND '.join(conditions)} THEN 1 ELSE 0 END"
 
 
 def _tokens(column: str) -> str:

@@ -148,6 +148,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin audit list --action key -o json",
         "ollama-admin audit list --refused",
     ),
+    "audit prune": (
+        "ollama-admin audit prune --dry-run",
+        "ollama-admin audit prune --before 180d --yes",
+    ),
     "receipts": (
         "ollama-admin receipts list --since 24h --failed",
         "ollama-admin receipts stats --model llama3.2:3b",

@@ -111,7 +111,7 @@ def update(
     columns = options.columns()
 
     async def work(client: "Client") -> "tuple[Key, Key]":
-        before = await client.keys.show(key)
+        before = await client.audit.found("key.update", key, client.keys.show(key))
         after = await client.keys.update(
             before.id, name=name, clear=clear or (), force=force, **columns
         )
@@ -160,7 +160,7 @@ def remove(
 ) -> None:
     """Remove a key. Receipts keep its name."""
     shell = shell_of(context, output)
-    row = shell.run(lambda client: client.keys.show(key))
+    row = shell.run(lambda client: client.audit.found("key.remove", key, client.keys.show(key)))
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
         shell.confirm(f"Remove key {row.name!a} from the database?")
     removed = shell.run(lambda client: client.keys.remove(row.id, force=force))

@@ -76,6 +76,15 @@ SinceOption = Annotated[
 ]
 
 
+BeforeOption = Annotated[
+    str | None,
+    typer.Option("--before", metavar="T", help="Older than this, written as in --since."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say how many there are, and delete none.")
+]
+
+
 @app.command("list")
 def list_receipts(
     context: typer.Context,
@@ -97,7 +106,7 @@ def list_receipts(
 ) -> None:
     """List receipts, the newest first."""
     shell = shell_of(context, output)
-    start = _time(since)
+    start = past_time(since)
     rows = shell.run(
         lambda client: client.receipts.list(
             server=server,
@@ -151,7 +160,7 @@ def stats(
     and 95 % of them, had their first token within this time.
     """
     shell = shell_of(context, output)
-    start, field = _time(since), field_of(SUMS_SORTABLE, sort)
+    start, field = past_time(since), field_of(SUMS_SORTABLE, sort)
     require_limit(limit)
     sums = shell.run(
         lambda client: client.receipts.stats(
@@ -164,19 +173,14 @@ def stats(
 @app.command("prune")
 def prune(
     context: typer.Context,
-    before: Annotated[
-        str | None,
-        typer.Option(metavar="T", help="Older than this, written as in --since; 90d by default."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many there are, and delete none.")
-    ] = False,
+    before: BeforeOption = None,
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
-    """Delete old receipts. `migrate` deletes those older than 90 days, too."""
+    """Delete receipts older than 90 days, or than --before. `migrate` deletes the former, too."""
     shell = shell_of(context, output)
-    end = _time(before)
+    end = past_time(before)
     if dry_run:
         old = shell.run(lambda client: client.receipts.count_before(end))
         noun = "receipt" if old == 1 else "receipts"
@@ -189,7 +193,8 @@ def prune(
     shell.show_done({"pruned": count}, f"deleted {count} {noun}")
 
 
-def _time(text: str | None) -> datetime | None:
+def past_time(text: str | None) -> datetime | None:
+    """The time that an option names; InvalidInput for one in the future."""
     if text is None:
         return None
     now = datetime.now(UTC)

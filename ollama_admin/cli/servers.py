@@ -207,7 +207,7 @@ def update(  # long because each option is a line or two, here and in the call
     credentials = auth.columns(current)
 
     async def work(client: "Client") -> tuple[Server, Server]:
-        before = await client.servers.show(server)
+        before = await client.audit.found("server.update", server, client.servers.show(server))
         await _note_mistyped(shell, client, capability or ())
         if default:
             await _note_default(shell, client, before.name)
@@ -249,7 +249,9 @@ def remove(
 ) -> None:
     """Remove a server and its models from the database. Nothing is deleted on the server itself."""
     shell = shell_of(context, output)
-    row = shell.run(lambda client: client.servers.find(server))
+    row = shell.run(
+        lambda client: client.audit.found("server.remove", server, client.servers.find(server))
+    )
     if not yes:  # asked between two runs: inside one, Ctrl-C would wait for the answer
         shell.confirm(f"Remove server {row.name!a} ({row.url}) and its models from the database?")
     removed = shell.run(lambda client: client.servers.remove(row.id or server, force=force))

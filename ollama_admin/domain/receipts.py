@@ -14,6 +14,11 @@ from ollama_admin.domain.values import fields_of, made_often
 # what receipts can be added up by
 GROUPS = ("key", "model", "server", "day")
 NO_FAILURE = ("ok", "cancelled")  # outcomes: who leaves early has no complaint
+# milliseconds to the first token that usage sorts times by; the last one stands for more, too
+BOUNDS = (
+    *(10, 20, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500),
+    *(10_000, 15_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000),
+)
 # what receipts can be sorted by, and the column that holds it
 SORTS = {
     "total": "total_ms",

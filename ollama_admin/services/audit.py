@@ -5,17 +5,17 @@ A change that is refused has a row, too; what cannot be a change at all (Invalid
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from ollama_admin.documents import document
 from ollama_admin.domain.audit import OK, AuditEntry
 from ollama_admin.domain.callers import Caller
 from ollama_admin.domain.keys import masked
-from ollama_admin.errors import AdminError, InvalidInput
+from ollama_admin.errors import AdminError, InvalidInput, NotFound
 from ollama_admin.rules import arguments
 from ollama_admin.store import audit as store
 from ollama_admin.store.audit import Wanted
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 LIMIT = 50  # entries that are listed when no number is given
 MOST = 10_000
+KEPT = timedelta(days=365)  # what `prune` leaves where nothing else is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,14 @@ class Audit:
             await self.record(action, str(asked), exc.code)
             raise
 
+    async def found(self, action: str, asked: object, reading: Awaitable[T]) -> T:
+        """What is read before a change is made: where it is not there, the change is refused."""
+        try:
+            return await reading
+        except NotFound as exc:
+            await self.record(action, str(asked), exc.code)
+            raise
+
     async def record(
         self,
         action: str,
@@ -105,10 +114,25 @@ class Audit:
         if type(limit) is not int or not 1 <= limit <= MOST:
             raise InvalidInput(f"the limit must be a whole number from 1 to {MOST}, not {limit!a}")
         arguments.check(since=since, who=who, action=action)
-        if since is not None and since.tzinfo is None:
-            raise InvalidInput(f"the time {since} has no time zone", "give it one: tzinfo=UTC")
+        require_zone(since)
         wanted = Wanted(since=since, who=who, action=action, refused=refused)
         return await self._db.read(store.newest, wanted, limit, below=below)
+
+    async def count_before(self, before: datetime | None = None) -> int:
+        """How many entries `prune` would delete."""
+        return await self._db.read(store.count_before, _oldest(before))
+
+    async def prune(self, *, before: datetime | None = None) -> int:
+        """Delete the entries that are older than `before` (default: a year ago); gives back how
+        many. That is a change, too, and leaves an entry.
+        """
+        oldest = _oldest(before)
+        return await self.change(
+            "audit.prune",
+            oldest,
+            lambda connection: store.delete_before(connection, oldest),
+            lambda count: Told(subject="audit", after={"before": oldest, "pruned": count}),
+        )
 
     def _entry(self, action: str, told: Told, outcome: str = OK) -> AuditEntry:
         key = self._caller.key
@@ -124,6 +148,18 @@ class Audit:
             outcome=outcome,
             request_id=self._caller.request_id,
         )
+
+
+def require_zone(time: datetime | None) -> None:
+    """Raise InvalidInput for a time that could be anybody's."""
+    if time is not None and time.tzinfo is None:
+        raise InvalidInput(f"the time {time} has no time zone", "give it one: tzinfo=UTC")
+
+
+def _oldest(before: datetime | None) -> datetime:
+    arguments.check(before=before)
+    require_zone(before)
+    return before or datetime.now(UTC) - KEPT
 
 
 def _storable(text: str) -> str:

@@ -74,6 +74,7 @@ class Pins:
             lambda pin: None if pin is None else Told(subject=f"pin {pin.name}", before=pin),
         )
         if removed is None:
+            await self._audit.record("pin.remove", name, NotFound.code)
             raise NotFound(f"no pin of {name!r}", "list them with: ollama-admin pin list")
         return removed
 

@@ -6,7 +6,7 @@ from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.receipts import GROUPS, SORTS, Receipt, ReceiptStats, Usage
 from ollama_admin.errors import InvalidInput, NotFound
 from ollama_admin.rules import arguments
-from ollama_admin.services.audit import Audit, Told
+from ollama_admin.services.audit import Audit, Told, require_zone
 from ollama_admin.store import receipt_sums
 from ollama_admin.store import receipts as store
 from ollama_admin.store import usage as store_usage
@@ -127,6 +127,5 @@ def _require_group(by: str | None) -> None:
 
 
 def _aware(time: datetime | None) -> datetime | None:
-    if time is not None and time.tzinfo is None:
-        raise InvalidInput(f"the time {time} has no time zone", "give it one: tzinfo=UTC")
+    require_zone(time)
     return time

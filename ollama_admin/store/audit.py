@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
 from ollama_admin.domain.audit import OK, AuditEntry
 from ollama_admin.domain.callers import Way
@@ -64,6 +64,17 @@ def newest(
     if below is not None:
         query = query.where(audit.c.id < below)
     return _read(connection, query.order_by(audit.c.id.desc()).limit(limit))
+
+
+def count_before(connection: Connection, time: datetime) -> int:
+    """How many entries are older."""
+    count = select(func.count()).select_from(audit).where(audit.c.created_at < time)
+    return connection.scalar(count) or 0
+
+
+def delete_before(connection: Connection, time: datetime) -> int:
+    """Delete the entries that are older; gives back how many."""
+    return connection.execute(delete(audit).where(audit.c.created_at < time)).rowcount
 
 
 def _read(connection: Connection, query: Select[Any]) -> list[AuditEntry]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from ollama_admin.domain.answers import Stats
 from ollama_admin.domain.keys import KeyRef
-from ollama_admin.domain.receipts import NO_FAILURE, Receipt
+from ollama_admin.domain.receipts import BOUNDS, NO_FAILURE, Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.store.tables import receipts, usage
 
@@ -50,14 +50,9 @@ _NEW = (
     "passed_over",
 ) + STATS_COLUMNS
 ROWS = 36  # of one statement: SQLite may allow no more than 999 values
-USAGE_ROWS = 60
+USAGE_ROWS = 25
 NAME_LIMIT = 200  # characters of a name in sums: PostgreSQL indexes no more than 2,700 bytes
 MOST_TOKENS = 2**41  # of one answer, in sums
-# milliseconds to the first token that times are sorted by; the last one stands for more, too
-BOUNDS = (
-    *(10, 20, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500),
-    *(10_000, 15_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000),
-)
 _IDENTITY = tuple(column.name for column in usage.primary_key)
 _SUMS = (
     "requests",
@@ -67,7 +62,8 @@ _SUMS = (
     "estimated_tokens",
     "timed_tokens",
     "timed_seconds",
-)
+) + tuple(f"within_{bound}" for bound in BOUNDS)
+_TIMES = _SUMS.index(f"within_{BOUNDS[0]}")
 
 
 def add(connection: Connection, new: Sequence[Receipt]) -> None:
@@ -177,11 +173,12 @@ def _add_up(connection: Connection, new: Sequence[Receipt], mark: str) -> None:
     """
     sums: dict[tuple[Any, ...], list[Any]] = {}
     for receipt in new:
-        identity, url, numbers = _used(receipt)
-        row = sums.setdefault(identity, [url] + [0] * len(_SUMS))
-        for index, number in enumerate(numbers, 1):
-            row[index] += number
-    rows = sorted(sums.items(), key=lambda item: item[0])
+        identity = _whose(receipt)
+        row = sums.get(identity)
+        if row is None:
+            row = sums[identity] = [0] * len(_SUMS)
+        _add_to(row, receipt)
+    rows = sorted(sums.items(), key=lambda item: item[0][1:])
     for start in range(0, len(rows), USAGE_ROWS):
         batch = rows[start : start + USAGE_ROWS]
         values: list[Any] = []
@@ -191,31 +188,41 @@ def _add_up(connection: Connection, new: Sequence[Receipt], mark: str) -> None:
         connection.exec_driver_sql(_upsert(len(batch), mark), tuple(values))
 
 
-def _used(receipt: Receipt) -> tuple[tuple[Any, ...], str, tuple[float, ...]]:
-    """Whose sums a receipt is added to, the URL of its server, and its numbers as in `_SUMS`."""
-    stats, server, key = receipt.stats, receipt.server, receipt.key
-    bound, tokens, told, prompt, seconds = 0, 0, 0, 0, 0.0
-    if stats is not None:
-        tokens, prompt = _tokens(stats.output_tokens), _tokens(stats.prompt_tokens)
-        rate = _rate(stats.tokens_per_second)
-        if rate is not None:
-            told, seconds = tokens, tokens / rate
-        if stats.time_to_first_token_ms is not None:
-            place = bisect_left(BOUNDS, stats.time_to_first_token_ms)
-            bound = BOUNDS[min(place, len(BOUNDS) - 1)]
-    identity = (
-        receipt.created_at.astimezone(UTC).date().isoformat(),
-        0 if key is None else key.id or 0,
-        "" if key is None else _name(key.name),
-        _name(receipt.model or receipt.asked_model),
-        0 if server is None else server.id or 0,
-        "" if server is None else _name(server.name or server.url),
-        bound,
-    )
-    estimated = tokens if receipt.estimated else 0
-    failures = int(receipt.outcome not in NO_FAILURE)
-    url = "" if server is None else _text(server.url) or ""
-    return identity, url, (1, failures, prompt, tokens, estimated, told, seconds)
+def _whose(receipt: Receipt) -> tuple[Any, ...]:
+    """The row that a receipt is added to: the URL of its server, which is no part of what it goes
+    by, and the values of `_IDENTITY`.
+    """
+    server, key = receipt.server, receipt.key
+    server_id, server_name, url, key_id, key_name = 0, "", "", 0, ""
+    if server is not None:
+        server_id, server_name = server.id or 0, _name(server.name or server.url)
+        url = _text(server.url) or ""
+    if key is not None:
+        key_id, key_name = key.id or 0, _name(key.name)
+    day = receipt.created_at.astimezone(UTC).date().isoformat()
+    model = _name(receipt.model or receipt.asked_model)
+    return url, day, key_id, key_name, model, server_id, server_name
+
+
+def _add_to(row: list[Any], receipt: Receipt) -> None:
+    """Add the numbers of a receipt to those of a row, as `_SUMS` names them."""
+    row[0] += 1
+    row[1] += receipt.outcome not in NO_FAILURE
+    stats = receipt.stats
+    if stats is None:
+        return
+    tokens = _tokens(stats.output_tokens)
+    row[2] += _tokens(stats.prompt_tokens)
+    row[3] += tokens
+    if receipt.estimated:
+        row[4] += tokens
+    rate = _rate(stats.tokens_per_second)
+    if rate is not None:
+        row[5] += tokens
+        row[6] += tokens / rate
+    if stats.time_to_first_token_ms is not None:
+        place = bisect_left(BOUNDS, stats.time_to_first_token_ms)
+        row[_TIMES + min(place, len(BOUNDS) - 1)] += 1
 
 
 def _name(text: str | None) -> str:
@@ -229,7 +236,7 @@ def _tokens(count: int | None) -> int:
 
 @lru_cache(maxsize=2 * USAGE_ROWS)
 def _upsert(rows: int, mark: str) -> str:
-    columns = _IDENTITY + ("server_url",) + _SUMS
+    columns = ("server_url",) + _IDENTITY + _SUMS
     row = f"({', '.join([mark] * len(columns))})"
     added = [f"{name} = {usage.name}.{name} + excluded.{name}" for name in _SUMS]
     added.append("server_url = excluded.server_url")

@@ -5,9 +5,9 @@ that mean the name.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -37,8 +37,8 @@ from ollama_admin.store import readers
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.engines import READ, WRITE, open_engine
 from ollama_admin.store.faults import translated
-from ollama_admin.store.new_receipts import STATS_COLUMNS
-from ollama_admin.store.tables import receipts
+from ollama_admin.store.new_receipts import NAME_LIMIT, STATS_COLUMNS
+from ollama_admin.store.tables import receipts, usage
 
 PATIENCE = 30.0  # seconds that deleting old ones waits for another writer of an SQLite file
 _REQUEST = re.compile(r"[0-9a-f]{16}")  # as `serve` numbers requests
@@ -199,12 +199,13 @@ def _of_former_server(connection: Connection, server: str) -> ColumnElement[bool
 
 def _of_model(connection: Connection, model: str) -> ColumnElement[bool]:
     """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves
-    anyway.
+    anyway. The spellings are those of the usage: receipts may be millions.
     """
-    asked_names = connection.scalars(select(receipts.c.asked_model).distinct()).all()
-    sent_names = connection.scalars(select(receipts.c.model).distinct()).all()
-    spellings = {name for name in chain(asked_names, sent_names) if name}
-    meant = [name for name in spellings if model_key(name) == model_key(model)]
+    names: Iterable[str] = connection.scalars(select(usage.c.model).distinct())
+    meant = [name for name in names if name and model_key(name) == model_key(model)]
+    if not meant and len(model) <= NAME_LIMIT:
+        return false()
+    meant.append(model)
     return receipts.c.asked_model.in_(meant) | receipts.c.model.in_(meant)
 
 

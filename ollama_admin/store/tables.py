@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
 )
 
+from ollama_admin.domain.receipts import BOUNDS
 from ollama_admin.store.column_types import UTCDateTime, check_types
 from ollama_admin.store.dialects import JSONDocument
 
@@ -207,7 +208,7 @@ Index(None, receipts.c.key_id, receipts.c.created_at)
 
 # Receipts added up by day of UTC as they are written, and kept when they are deleted. What is not
 # known is 0 or empty: a key, a model, a server (of one without a row, the name is its URL).
-# `first_token_ms` is the least bound of `new_receipts.BOUNDS` that the time does not exceed.
+# `within_200` counts requests for whose time to the first token 200 ms is the least of `BOUNDS`.
 usage = Table(
     "ollama_usage",
     metadata,
@@ -217,7 +218,6 @@ usage = Table(
     Column("model", Text, nullable=False),
     Column("server_id", BigInteger, nullable=False),
     Column("server_name", Text, nullable=False),
-    Column("first_token_ms", BigInteger, nullable=False),
     Column("server_url", Text, nullable=False),
     Column("requests", BigInteger, nullable=False),
     Column("failures", BigInteger, nullable=False),
@@ -226,10 +226,10 @@ usage = Table(
     Column("estimated_tokens", BigInteger, nullable=False),
     Column("timed_tokens", BigInteger, nullable=False),
     Column("timed_seconds", Double, nullable=False),
-    PrimaryKeyConstraint(
-        "day", "key_id", "key_name", "model", "server_id", "server_name", "first_token_ms"
-    ),
+    PrimaryKeyConstraint("day", "key_id", "key_name", "model", "server_id", "server_name"),
 )
+for _bound in BOUNDS:
+    usage.append_column(Column(f"within_{_bound}", BigInteger, nullable=False))
 
 # One row: how often servers, models, pins or keys were changed, which tells a process whether what
 # it keeps of them is still true (see `store/registry.py`).

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Row, and_,
 
 from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.names import model_key, server_key
-from ollama_admin.domain.receipts import Usage
+from ollama_admin.domain.receipts import BOUNDS, Usage
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import NotFound
 from ollama_admin.store import keys as store_keys
@@ -19,6 +19,7 @@ from ollama_admin.store.receipts import Wanted
 from ollama_admin.store.tables import usage
 
 COUNTS = ("requests", "failures", "prompt_tokens", "output_tokens", "estimated_tokens")
+_WITHIN = tuple(f"within_{bound}" for bound in BOUNDS)
 _OF_DAY: tuple[Column[Any], ...] = (usage.c.day,)
 _OF_KEY: tuple[Column[Any], ...] = (usage.c.key_id, usage.c.key_name)
 _OF_MODEL: tuple[Column[Any], ...] = (usage.c.model,)
@@ -42,8 +43,6 @@ def added_up(connection: Connection, wanted: Wanted, by: str | None = None) -> l
     totals: dict[tuple[Any, ...], _Total] = {}
     for row in connection.execute(_sums(group, chosen)):
         totals.setdefault(_identity(row), _Total(row)).add(row)
-    for row in connection.execute(_times(group, chosen)):
-        totals[_identity(row)].times[row.first_token_ms] += int(row.requests)
     sums = [total.usage(by) for total in totals.values()]
     if by == "day":
         return sorted(sums, key=lambda one: one.day or "")
@@ -72,6 +71,8 @@ class _Total:
             self.counts[index] += getattr(row, name)
         self.timed_tokens += row.timed_tokens
         self.timed_seconds += row.timed_seconds
+        for bound in BOUNDS:
+            self.times[bound] += getattr(row, f"within_{bound}")
         if row.last >= self.last:
             self.last = row.last
             self.key, self.server = _key(row._mapping), _server(row._mapping)
@@ -99,7 +100,7 @@ def percentile(times: Counter[int], percent: int) -> int | None:
     total, so_far = times.total(), 0
     for time in sorted(times):
         so_far += times[time]
-        if so_far * 100 >= total * percent:
+        if so_far and so_far * 100 >= total * percent:
             return time
     return None
 
@@ -108,18 +109,11 @@ def _sums(group: Sequence[Column[Any]], chosen: ColumnElement[bool]) -> Any:
     columns: list[Any] = list(group)
     columns.append(func.max(usage.c.day).label("last"))
     columns.append(func.max(usage.c.server_url).label("server_url"))
-    for name in (*COUNTS, "timed_tokens"):
+    for name in COUNTS + ("timed_tokens",) + _WITHIN:
         total = cast(func.sum(usage.c[name]), BigInteger)
         columns.append(total.label(name))
     columns.append(func.sum(usage.c.timed_seconds).label("timed_seconds"))
     return select(*columns).where(chosen).group_by(*group)
-
-
-def _times(group: Sequence[Column[Any]], chosen: ColumnElement[bool]) -> Any:
-    """How many requests had their first token within each of the bounds."""
-    requests = cast(func.sum(usage.c.requests), BigInteger).label("requests")
-    groups = [*group, usage.c.first_token_ms]
-    return select(*groups, requests).where(chosen, usage.c.first_token_ms > 0).group_by(*groups)
 
 
 def _identity(row: Row[Any]) -> tuple[Any, ...]:

@@ -546,6 +546,10 @@ ENTRIES: Mapping[str, Entry] = {
         good=lambda *_: [(["receipts", "stats"], None)],
         bad=lambda *_: [(["receipts", "stats", "--since", "soon"], None)],
     ),
+    "audit prune": Entry(
+        good=lambda *_: [(["audit", "prune", "--yes"], None)],
+        bad=lambda *_: [(["audit", "prune", "--before", "soon"], None)],
+    ),
     "receipts prune": Entry(
         good=lambda *_: [(["receipts", "prune", "--yes"], None)],
         bad=lambda *_: [(["receipts", "prune", "--before", "soon"], None)],

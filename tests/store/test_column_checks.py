@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
+from ollama_admin.domain.receipts import BOUNDS
 from ollama_admin.errors import AdminError, DatabaseUnavailable
 from ollama_admin.store import engines, migrations, tables
 from ollama_admin.store.migrations import upgrade
@@ -52,7 +53,8 @@ ADD_AUDIT = (
 ADD_TASK_LEASE = "INSERT INTO ollama_task_leases VALUES ('look', 'host:1:a', 'boot', 7.5)"
 ADD_SESSION = f"INSERT INTO ollama_sessions VALUES ('ab', 1, 'cd', {TIME}, {TIME})"
 ADD_USAGE = (
-    "INSERT INTO ollama_usage VALUES ('2026-01-01', 0, '', '', 0, '', 0, '', 1, 0, 0, 0, 0, 0, 0.0)"
+    "INSERT INTO ollama_usage VALUES ('2026-01-01', 0, '', '', 0, '', '', 1, 0, 0, 0, 0, 0, 0.0"
+    f"{', 0' * len(BOUNDS)})"
 )
 LATER = (  # tables of later revisions
     *("ollama_registry", "ollama_waiting"),
