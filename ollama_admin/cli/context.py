@@ -190,7 +190,9 @@ class Shell:
         screen = TopScreen(sort, reverse=reverse)
         self.run(lambda client: run_screen(self.output, screen, lambda: read(client), every))
 
-    def serve(self, log: Callable[[str], None], **options: Any) -> None:
+    def serve(
+        self, log: Callable[[str], None], note: Callable[[str], None], **options: Any
+    ) -> None:
         """Serve until a signal ends it, as `Service` says; InvalidInput without the packages of the
         extra `server`.
         """
@@ -203,7 +205,7 @@ class Shell:
                 f"the REST API needs packages that are not installed ({exc.name})",
                 "install them from its folder: pip install '.[server]'",
             ) from exc
-        service = Service(self.database_url, self.output.note, log, self.ending)
+        service = Service(self.database_url, note, log, self.ending)
         service.run(**options)
 
     def pending_sql(self, *, wait: float) -> str:

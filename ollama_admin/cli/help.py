@@ -183,6 +183,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "serve": (
         "ollama-admin serve",
         "ollama-admin serve --host 0.0.0.0 --allow-host models.example.com",
+        "ollama-admin serve --workers 4 --log-format json",
     ),
     "demo": ("ollama-admin demo", "ollama-admin demo --keep"),
 }

@@ -1,10 +1,5 @@
 """`ollama-admin serve`"""
 
-import asyncio
-import contextlib
-import time
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +8,7 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption
-from ollama_admin.cli.output import Output
-from ollama_admin.safe_text import safe_text
-
-PAUSE = 0.2  # seconds between two writes of the log
+from ollama_admin.cli.service_log import LogFormat, ServiceLog
 
 app = Commands()
 
@@ -71,6 +63,9 @@ def serve(
             "--tls-key", metavar="FILE", help="The key of the certificate.", show_default=False
         ),
     ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="How lines of the log on stderr are written.")
+    ] = LogFormat.TEXT,
     output: OutputOption = None,
 ) -> None:
     """Serve the fleet at one URL, until SIGTERM, SIGHUP or Ctrl-C.
@@ -81,10 +76,15 @@ def serve(
     on disk is picked up within a minute.
     """
     shell = shell_of(context, output)
-    log = _Log(shell.output)
+    log = ServiceLog(shell.output, log_format)
+    note = shell.output.note
+    if log_format is LogFormat.JSON:
+        note = log.note
     try:
         shell.serve(
             log,
+            note,
+            needs_token=log_format is LogFormat.JSON,
             tls_cert=tls_cert,
             tls_key=tls_key,
             workers=workers,
@@ -97,32 +97,3 @@ def serve(
         )
     finally:
         log.flush()
-
-
-class _Log:
-    """Lines of one process, written together several times a second: to write each by itself would
-    take longer than to relay a request.
-    """
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._lines: list[tuple[float, str]] = []
-
-    def __call__(self, line: str) -> None:
-        """Take a line of the running loop."""
-        if not self._lines:
-            asyncio.get_running_loop().call_later(PAUSE, self.flush)
-        self._lines.append((time.time(), line))
-
-    def flush(self) -> None:
-        lines, self._lines = self._lines, []
-        shown = [f"{_stamp(int(at))} {safe_text(line)}" for at, line in lines]
-        # nobody reads the log any more: the requests are answered all the same
-        with contextlib.suppress(OSError):
-            if shown:
-                self._output.log_lines(shown)
-
-
-@lru_cache(maxsize=2)
-def _stamp(second: int) -> str:
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -16,7 +16,8 @@ from ollama_admin.api.workers import Worker, Workers
 from ollama_admin.cli.ending import INTERRUPTED, TERMINATED, Ending, terminating
 from ollama_admin.cli.startup import end_of_loading, end_of_making
 from ollama_admin.client import Client
-from ollama_admin.settings import Settings
+from ollama_admin.errors import InvalidInput
+from ollama_admin.settings import API_TOKEN, Settings
 
 try:
     import uvloop
@@ -45,8 +46,17 @@ class Service:
         self._ending = ending
         self._shares: Path | None = None
 
-    def run(self, *, tls_cert: Path | None, tls_key: Path | None, **options: Any) -> None:
-        """Serve until a signal ends it; `options` are those of `Options`."""
+    def run(
+        self, *, tls_cert: Path | None, tls_key: Path | None, needs_token: bool, **options: Any
+    ) -> None:
+        """Serve until a signal ends it; `options` are those of `Options`. InvalidInput where a
+        token is needed and none is set: one that is made would stand in the log.
+        """
+        if needs_token and self._settings.api_token is None:
+            raise InvalidInput(
+                "a log of JSON lines would keep the token that is made at the start",
+                f"choose one with {API_TOKEN}",
+            )
         chosen = Options(tls=tls_files(tls_cert, tls_key), **options)
         if _fast_loop is None:
             self._note("uvloop is not installed: serving on asyncio's own loop, which is slower")

@@ -32,7 +32,7 @@ def started(spawn: Spawn, url: str, *words: str, **environ: str | None) -> tuple
     """A process that listens, and where."""
     variables = {"OLLAMA_ADMIN_DATABASE_URL": url, "OLLAMA_ADMIN_API_TOKEN": TOKEN, **environ}
     process = spawn("serve", "--port", "0", *words, environ=variables)
-    process.until_stderr(b"/docs\n")
+    process.until_stderr(b"/docs")
     found = re.search(rb"listening on (https?://\S+),", process.stderr_so_far)
     assert found is not None
     return process, found[1].decode()
