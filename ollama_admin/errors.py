@@ -2,13 +2,15 @@
 
 AdminError
 ├── InvalidInput            exit 2   HTTP 422
-│   └── AddressRefused
+│   ├── AddressRefused
+│   └── InvalidFile
 ├── NotFound                     3        404
 │   ├── ServerNotFound
 │   └── ModelNotFound
 ├── Conflict                     4        409
 │   ├── ServerExists
 │   ├── ServerInactive
+│   ├── FileConflict
 │   ├── StateChanged                      412
 │   ├── ModelAmbiguous
 │   └── RemoteNotAllowed
@@ -34,6 +36,7 @@ The code is a stable name that scripts may match. Messages are lower case, name 
 no secret; text that came from a server or a file is escaped where it is printed, not here.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -50,6 +53,7 @@ class AdminError(Exception):
         super().__init__(message)
         self.message = message
         self.summary = message
+        self.lines: tuple[str, ...] = (message,)
         self.hint = hint
 
     def document(self) -> dict[str, str | None]:
@@ -73,6 +77,16 @@ def all_of(errors: tuple[InvalidInput, ...]) -> InvalidInput:
 
 class AddressRefused(InvalidInput):
     code = "address_refused"
+
+
+class InvalidFile(InvalidInput):
+    """A file with mistakes, each of which is a line of its own where people read it."""
+
+    code = "invalid_file"
+
+    def __init__(self, lines: Sequence[str], hint: str | None = None) -> None:
+        super().__init__("; ".join(lines), hint)
+        self.lines = tuple(lines)
 
 
 class NotFound(AdminError):
@@ -109,6 +123,16 @@ class ServerExists(Conflict):
 
 class ServerInactive(Conflict):
     code = "server_inactive"
+
+
+class FileConflict(Conflict):
+    """What a file wants and may not have, each of it a line of its own where people read it."""
+
+    code = "file_conflict"
+
+    def __init__(self, lines: Sequence[str], hint: str | None = None) -> None:
+        super().__init__("; ".join(lines), hint)
+        self.lines = tuple(lines)
 
 
 class StateChanged(Conflict):

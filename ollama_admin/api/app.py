@@ -12,6 +12,7 @@ from ollama_admin.api import (
     audit,
     builds,
     fleet,
+    fleet_file,
     health,
     keys,
     metrics,
@@ -60,7 +61,7 @@ def create_app(
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
     nouns = [servers, models, builds, fleet, activity, sync, keys, answers, receipts, usage, audit]
-    for noun in nouns + [routing, metrics, health]:
+    for noun in nouns + [fleet_file, routing, metrics, health]:
         app.include_router(noun.router)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

@@ -38,7 +38,10 @@ COMMANDS = {
     "pull": ("pulling", "Have servers pull a model, and compare their builds."),
     "top": ("top", "Watch what servers are doing: health, load, speed, models in memory."),
     "sync": ("sync", "Have servers pull what another one holds."),
-    "diff": ("diff", "Show which models only one of two servers has, and whose builds differ."),
+    "diff": (
+        "diff",
+        "Show what differs between two servers, or between the fleet and a file.",
+    ),
     "outdated": (
         "outdated",
         "Show which installed models their registries have newer builds of.",
@@ -52,6 +55,10 @@ COMMANDS = {
     "embed": ("embed", "Print the vector of a text, by exactly the named model."),
     "pin": ("pins", "Fix which build a model name means, on every server."),
     "key": ("keys", "Say who may ask `serve`, for what, and until when."),
+    "plan": ("plan", "Show what `apply` would do so that the fleet is as a file says."),
+    "apply": ("apply", "Make the fleet as a file says: all rows in one transaction, or none."),
+    "validate": ("validate", "Read a fleet file and tell every mistake in it."),
+    "export": ("export", "Write the fleet as a file, or as another tool's settings."),
     "usage": (
         "usage",
         "Show what each key used on each day of UTC: requests, and tokens in and out.",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ollama_admin.cli.watching import Watching
     from ollama_admin.client import Client
     from ollama_admin.domain.callers import Caller
+    from ollama_admin.domain.fleet_file import FleetFile
     from ollama_admin.domain.secret import Secret
     from ollama_admin.settings import Settings
     from ollama_admin.store.migrations import SchemaStatus
@@ -247,6 +248,25 @@ class Shell:
             on_revision=on_revision,
             on_note=self.output.note,
         )
+
+    def fleet_file(self, data: bytes) -> "FleetFile":
+        """A fleet file, read without a database."""
+        from ollama_admin.services.fleet_reading import read_file
+
+        return read_file(data)
+
+    def fleet_document(self, file: "FleetFile") -> dict[str, Any]:
+        """A fleet file as the document of its JSON."""
+        from ollama_admin.rules.fleet_text import document_of
+        from ollama_admin.services.fleet_reading import DEFAULTS
+
+        return document_of(file, DEFAULTS)
+
+    def fleet_text(self, document: dict[str, Any]) -> str:
+        """A fleet file as YAML."""
+        from ollama_admin.rules.fleet_text import yaml_of
+
+        return yaml_of(document)
 
     def run_demo(self, *, keep: bool) -> None:
         """Play the demo; `keep` leaves its database."""

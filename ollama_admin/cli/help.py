@@ -82,7 +82,27 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin sync --from first --all --model 'qwen*'",
         "ollama-admin sync --from first --to second --prune --yes",
     ),
-    "diff": ("ollama-admin diff first second", "ollama-admin diff first second -o json"),
+    "diff": (
+        "ollama-admin diff first second",
+        "ollama-admin diff first second -o json",
+        "ollama-admin diff fleet.yaml",
+    ),
+    "plan": (
+        "ollama-admin plan fleet.yaml",
+        "ollama-admin plan fleet.yaml --prune --exit-code",
+        "ollama-admin export | ollama-admin plan -",
+    ),
+    "apply": (
+        "ollama-admin apply fleet.yaml",
+        "ollama-admin apply fleet.yaml --pull --yes",
+        "ollama-admin apply fleet.yaml --prune --yes --keys-file new-keys.txt",
+    ),
+    "validate": ("ollama-admin validate fleet.yaml",),
+    "export": (
+        "ollama-admin export > fleet.yaml",
+        "ollama-admin export --owner team -o json",
+        "ollama-admin export --to litellm > config.yaml",
+    ),
     "outdated": (
         "ollama-admin outdated",
         "ollama-admin outdated llama3.2:3b 'qwen*' -o json",

@@ -81,6 +81,11 @@ class Output:
         self.begin_data()
         print(text, file=self.stdout)
 
+    def text(self, text: str) -> None:
+        """Whole lines of a file, which are safe to show."""
+        self.begin_data()
+        self.stdout.write(text)
+
     def coloured(self, text: str, colour: str) -> None:
         """A sentence in a colour of ANSI's, as `32`, where a terminal shows colours."""
         text = safe_text(text)
@@ -97,7 +102,8 @@ class Output:
         if self.json:
             self._to_stderr(_json_for(self.stderr, {"error": error.document()}))
             return
-        self._to_stderr(f"error: {safe_text(error.message)}")
+        for line in error.lines:
+            self._to_stderr(f"error: {safe_text(line)}")
         if error.hint:
             self._to_stderr(f"hint: {safe_text(error.hint)}")
 

@@ -11,10 +11,11 @@ from typing import TypeAlias
 
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.units import size, span
+from ollama_admin.domain.fleet_file import Applied
 from ollama_admin.domain.pulls import PullProgress, PullReport, PullResult
 from ollama_admin.domain.sync import SyncReport
 
-Event: TypeAlias = PullProgress | PullResult | PullReport | SyncReport
+Event: TypeAlias = PullProgress | PullResult | PullReport | SyncReport | Applied
 Clock = Callable[[], float]
 
 WINDOW = 10.0  # seconds that a speed is the mean of

@@ -16,9 +16,9 @@ VALUE_SIZE = 70  # bytes of memory that `{},` takes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bytes and seconds. `body_large` is for prompts, which come with images; `bodies` is for those
-    of all requests together, with the values that are read from them, `answers` for what is kept of
-    all answers until they have ended.
+    """Bytes and seconds. `body_large` is for prompts, which come with images, and for fleet files;
+    `bodies` is for those of all requests together, with the values that are read from them,
+    `answers` for what is kept of all answers until they have ended.
     """
 
     connections: int = 4096
@@ -34,9 +34,13 @@ class Limits:
 
     def of(self, path: str) -> int:
         """Bytes that a body for the REST API's path may have."""
-        if path in ("/api/generate", "/api/chat", "/api/route"):
+        if path in _LARGE:
             return self.body_large
         return self.body
+
+
+# of prompts, which come with images, and of fleet files
+_LARGE = ("/api/generate", "/api/chat", "/api/route", "/api/plan", "/api/apply")
 
 
 class Room:

@@ -37,6 +37,9 @@ class Told:
     after: Any = None
 
 
+Tell = Callable[[str, Told], None]
+
+
 class Audit:
     """What one caller changes; and what all have changed."""
 
@@ -79,6 +82,26 @@ class Audit:
         try:
             return await reading
         except NotFound as exc:
+            await self.record(action, str(asked), exc.code)
+            raise
+
+    async def changes(self, action: str, asked: object, work: Callable[[Any, Tell], T]) -> T:
+        """Run `work(connection, tell)` in one transaction, in which it tells each change by its own
+        action. What is refused has one row, with `action`. An SQLite file that is not there is
+        made.
+        """
+
+        def audited(connection: Any) -> T:
+            def tell(done: str, told: Told) -> None:
+                store.add(connection, self._entry(done, told))
+
+            return work(connection, tell)
+
+        try:
+            return await self._db.write(audited)
+        except InvalidInput:
+            raise
+        except AdminError as exc:
             await self.record(action, str(asked), exc.code)
             raise
 

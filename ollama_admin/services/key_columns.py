@@ -56,16 +56,22 @@ def new_values(clear: Sequence[str] = (), **given: Any) -> dict[str, Any]:
 
 def check_together(key: Key) -> None:
     """Raise InvalidInput for a key of which one column forbids what another one says."""
-    if not key.anonymous:
+    columns = {"anonymous": key.anonymous, "networks": key.networks, "can": key.can}
+    check_columns(key.name, columns)
+
+
+def check_columns(name: str, columns: Mapping[str, Any]) -> None:
+    """Raise InvalidInput where one column of a key forbids what another one says."""
+    if not columns["anonymous"]:
         return
-    if not key.networks:
+    if not columns["networks"]:
         raise InvalidInput(
-            f"key {key.name} is for requests without a key, and names no network",
+            f"key {name} is for requests without a key, and names no network",
             "say whose they may be: --network 10.0.0.0/8",
         )
-    if any(right not in _FOR_STRANGERS for right in key.can):
+    if any(right not in _FOR_STRANGERS for right in columns["can"]):
         raise InvalidInput(
-            f"key {key.name} is for requests without a key, which may only ask and read",
+            f"key {name} is for requests without a key, which may only ask and read",
             "give it no other right, or leave --anonymous out",
         )
 

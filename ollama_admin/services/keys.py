@@ -1,6 +1,6 @@
 """Keys: who may ask over HTTP, for what, and how much."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
@@ -29,18 +29,14 @@ class Keys:
         and never again: the database has only a hash of it. Raises InvalidInput, and Conflict for a
         name that is taken.
         """
-        public_id = new_public_id()
-        made = new_secret(public_id)
-        row = key_columns.new_values(name=name, **columns)
-        row = dict(key_columns.DEFAULTS) | row | {"public_id": public_id, "secret_hash": made.hash}
-        key = await self._audit.change(
+        values = key_columns.new_values(name=name, **columns)
+        return await self._audit.change(
             "key.add",
             name,
-            lambda connection: _add(connection, row),
-            lambda added: Told(subject=_called(added), after=added),
+            lambda connection: add_key(connection, values),
+            lambda issued: Told(subject=called(issued.key), after=issued.key),
             makes=True,
         )
-        return IssuedKey(key=key, text=made.text)
 
     async def list(self) -> list[Key]:
         """Every key, by name."""
@@ -78,7 +74,7 @@ class Keys:
             "key.rotate",
             key,
             lambda connection: _rotate(connection, key, overlap),
-            lambda issued: Told(subject=_called(issued.key), after=issued.key),
+            lambda issued: Told(subject=called(issued.key), after=issued.key),
         )
 
     async def revoke(self, key: int | str, *, force: bool = False) -> Key:
@@ -94,8 +90,8 @@ class Keys:
         return await self._audit.change(
             "key.remove",
             key,
-            lambda connection: _remove(connection, key, force=force),
-            lambda removed: Told(subject=_called(removed), before=removed),
+            lambda connection: remove_key(connection, key, force=force),
+            lambda removed: Told(subject=called(removed), before=removed),
         )
 
     async def _changed(
@@ -104,8 +100,8 @@ class Keys:
         _, after = await self._audit.change(
             action,
             key,
-            lambda connection: _change(connection, key, values, force=force),
-            lambda rows: Told(subject=_called(rows[1]), before=rows[0], after=rows[1]),
+            lambda connection: change_key(connection, key, values, force=force),
+            lambda rows: Told(subject=called(rows[1]), before=rows[0], after=rows[1]),
         )
         return after
 
@@ -118,7 +114,8 @@ _REVOKED = {
 }
 
 
-def _called(key: Key) -> str:
+def called(key: Key) -> str:
+    """A key as the audit names it."""
     return f"key {key.id}, {key.name}"
 
 
@@ -131,17 +128,24 @@ def _find(connection: Any, key: int | str) -> Key:
     return store.find(connection, key)
 
 
-def _add(connection: Any, row: dict[str, Any]) -> Key:
+def add_key(connection: Any, values: Mapping[str, Any]) -> IssuedKey:
+    """Insert a key with columns that are checked, and make its text."""
+    public_id = new_public_id()
+    made = new_secret(public_id)
+    row = dict(key_columns.DEFAULTS) | dict(values)
+    row |= {"public_id": public_id, "secret_hash": made.hash}
     store.hold_all(connection)
     key = store.add(connection, row)
     key_columns.check_together(key)
-    return key
+    return IssuedKey(key=key, text=made.text)
 
 
-def _change(
+def change_key(
     connection: Any, key: int | str, values: dict[str, Any], *, force: bool
 ) -> tuple[Key, Key]:
-    """The row before and after."""
+    """Set columns that are checked; gives back the row before and after. Raises Conflict where no
+    key would be left that may administrate, unless `force` says so.
+    """
     store.hold_all(connection)
     before = _find(connection, key)
     after = store.change(connection, before.id, values)
@@ -166,7 +170,8 @@ def _rotate(connection: Any, key: int | str, overlap: timedelta) -> IssuedKey:
     return IssuedKey(key=store.change(connection, before.id, values), text=made.text)
 
 
-def _remove(connection: Any, key: int | str, *, force: bool) -> Key:
+def remove_key(connection: Any, key: int | str, *, force: bool) -> Key:
+    """Delete a key; gives back what it was. Raises Conflict as `change_key` does."""
     store.hold_all(connection)
     before = _find(connection, key)
     store.remove(connection, before.id)

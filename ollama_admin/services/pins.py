@@ -45,8 +45,8 @@ class Pins:
         pin, holdings = await self._audit.change(
             "pin.set",
             name,
-            lambda connection: _set(connection, name, prefix, server),
-            lambda result: _told_of(result[0]),
+            lambda connection: set_pin(connection, name, prefix, server),
+            lambda result: told_of(result[0]),
             makes=True,
         )
         pinned = [holding for holding in holdings if holding.digest == pin.digest]
@@ -79,20 +79,26 @@ class Pins:
         return removed
 
 
-def _told_of(pin: Pin) -> Told:
+def told_of(pin: Pin) -> Told:
+    """A pin that was set, for the audit."""
     before = None if pin.before is None else {"digest": pin.before}
     return Told(subject=f"pin {pin.name}", before=before, after={"digest": pin.digest})
 
 
-def _set(
-    connection: Any, name: str, prefix: str | None, server: int | str | None
+def set_pin(
+    connection: Any,
+    name: str,
+    prefix: str | None,
+    server: int | str | None = None,
+    owner: str | None = None,
 ) -> tuple[Pin, Sequence[Holding]]:
+    """Write a pin as `Pins.set` says; gives back the rows of the name that tell its build, too."""
     holdings = store.holdings(connection, name)
     if prefix is None:
         digest = _agreed(connection, name, holdings, server)
     else:
-        digest = _known(name, prefix, holdings)
-    return store.put(connection, _spelling(name, holdings), digest), holdings
+        digest = known_digest(name, prefix, holdings)
+    return store.put(connection, _spelling(name, holdings), digest, owner), holdings
 
 
 def _spelling(name: str, holdings: Sequence[Holding]) -> str:
@@ -105,8 +111,10 @@ def _spelling(name: str, holdings: Sequence[Holding]) -> str:
     return names.short_model_name(names.model_key(name))
 
 
-def _known(name: str, prefix: str, holdings: Sequence[Holding]) -> str:
-    """The digest that a prefix stands for among the known ones of a name."""
+def known_digest(name: str, prefix: str, holdings: Sequence[Holding]) -> str:
+    """The digest that a prefix stands for among the known ones of a name. Raises ModelNotFound for
+    none, and Conflict for several.
+    """
     if len(prefix) == WHOLE:
         return prefix
     digests = sorted({holding.digest for holding in holdings if holding.digest.startswith(prefix)})

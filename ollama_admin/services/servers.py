@@ -118,7 +118,7 @@ class Servers:
             "server.add",
             new.name,
             insert,
-            lambda row: Told(subject=_called(row), after=row),
+            lambda row: Told(subject=called(row), after=row),
             makes=True,
         )
 
@@ -226,7 +226,7 @@ class Servers:
             "server.update",
             server,
             lambda connection: self._change(connection, server, values, given, clear, if_state),
-            _told_of,
+            told_of,
         )
         if before.url != after.url:
             await self._with_note(after)
@@ -337,7 +337,7 @@ class Servers:
             before = store.find(connection, server, hold=True)
             return before, store.change(connection, server, values)
 
-        _, after = await self._audit.change(action, server, change, _told_of)
+        _, after = await self._audit.change(action, server, change, told_of)
         return after
 
     async def check(
@@ -377,10 +377,12 @@ class Servers:
         return await version_of(self._connect(await self._auth.target(server), None), server)
 
 
-def _called(server: Server) -> str:
+def called(server: Server) -> str:
+    """A server as the audit names it."""
     return f"server {server.id}, {server.name}"
 
 
-def _told_of(rows: tuple[Server, Server]) -> Told:
+def told_of(rows: tuple[Server, Server]) -> Told:
+    """A server before and after a change, for the audit."""
     before, after = rows
-    return Told(subject=_called(after), before=before, after=after)
+    return Told(subject=called(after), before=before, after=after)

@@ -175,9 +175,10 @@ class UpstreamAuth:
         """
         if not any(row.auth_config or row.headers for row in rows):
             return list(rows)
-        return await asyncio.to_thread(lambda: [self._masked_row(row) for row in rows])
+        return await asyncio.to_thread(lambda: [self.masked_row(row) for row in rows])
 
-    def _masked_row(self, server: Server) -> Server:
+    def masked_row(self, server: Server) -> Server:
+        """One row of `masked`; it reads the key, so call it in a thread."""
         if not server.auth_config and not server.headers:
             return server
         origin = urls.origin(server.url)

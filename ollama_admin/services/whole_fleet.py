@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ollama_admin.domain.sync import SyncPlan, SyncReport
     from ollama_admin.services.audit import Audit
     from ollama_admin.services.discover import Discovery
+    from ollama_admin.services.fleet_file import FleetFiles
     from ollama_admin.services.holdings import Holdings
     from ollama_admin.services.metrics import Metrics
     from ollama_admin.services.pulls import Pulls
@@ -164,6 +165,14 @@ class Fleet:
         from ollama_admin.services.remote_activity import activity_at
 
         return await activity_at(self._connect, url, token)
+
+    @property
+    def file(self) -> FleetFiles:
+        """The fleet as a file: what is to be done for it, and doing it."""
+        from ollama_admin.services.fleet_file import FleetFiles
+
+        resources = self._resources
+        return FleetFiles(resources.db, resources.auth, self.pulls, self._audit, self._caller)
 
     @property
     def pulls(self) -> Pulls:

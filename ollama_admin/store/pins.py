@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, select, text
 
 from ollama_admin.domain.models import CONSTANT_DIGESTS
 from ollama_admin.domain.names import ModelName, model_key
@@ -101,9 +101,9 @@ def holdings(connection: Connection, name: str) -> list[Holding]:
     return [Holding(**row._mapping) for row in rows]
 
 
-def put(connection: Connection, name: str, digest: str) -> Pin:
+def put(connection: Connection, name: str, digest: str, owner: str | None = None) -> Pin:
     """Write the pin of a name, over the one that is there; its `before` is then the digest that
-    this one had.
+    this one had. `owner` is whose file it belongs to from now on; with None that stays.
     """
     now = datetime.now(UTC)
     key = model_key(name)
@@ -112,6 +112,8 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
     if before is None or tuple(before) != (name, digest):
         registry.touch(connection)
     values = {"name": name, "digest": digest, "updated_at": now}
+    if owner is not None:
+        values["managed_by"] = owner
     upsert = (
         insert_or(connection, pins)
         .values(values | {"name_key": key, "created_at": now})
@@ -120,6 +122,21 @@ def put(connection: Connection, name: str, digest: str) -> Pin:
     )
     row = connection.execute(upsert).one()
     return _pin(row, None if before is None else before.digest)
+
+
+def hold_all(connection: Connection) -> None:
+    """Hold off other writers of pins until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE ollama_pins IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def all_pins(connection: Connection) -> list[Pin]:
+    """Every pin, by name."""
+    rows = connection.execute(select(pins).order_by(pins.c.name, pins.c.name_key)).all()
+    try:
+        return [_pin(row) for row in rows]
+    except readers.UNREADABLE as exc:
+        raise unreadable(connection) from exc
 
 
 def remove(connection: Connection, name: str) -> Pin | None:

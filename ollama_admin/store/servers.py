@@ -54,6 +54,7 @@ class NewServer:
     auth_config: Mapping[str, Json] = field(default_factory=dict, repr=False)
     headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
+    managed_by: str | None = None
 
 
 def by_preference(query: Select[Any]) -> Select[Any]:

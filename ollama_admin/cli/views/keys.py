@@ -1,6 +1,6 @@
 """How keys are shown."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.views.texts import age, print_facts, stamp, text_of
 from ollama_admin.domain.values import fields_of
+from ollama_admin.safe_text import safe_text
 
 if TYPE_CHECKING:
     from ollama_admin.domain.keys import IssuedKey, Key
@@ -26,6 +27,12 @@ _UNCHANGED = ("updated_at", "last_used_at")
 def print_issued(output: Output, issued: "IssuedKey") -> None:
     """Print the text of a key and nothing else."""
     output.line(issued.text.reveal())
+
+
+def lines_of_issued(issued: "Iterable[IssuedKey]") -> Iterator[str]:
+    """The texts of several new keys, each in a line with its name, which ends it."""
+    for each in issued:
+        yield f"{each.text.reveal()} {safe_text(each.key.name)}"
 
 
 def usage_of(issued: "IssuedKey", change: str) -> Iterator[str]:
