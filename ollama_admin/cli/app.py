@@ -67,6 +67,7 @@ COMMANDS = {
     "receipts": ("receipts", "Show what became of requests, one by one or added up."),
     "import-env": ("import_env", "Import servers from legacy .env files."),
     "migrate": ("migrate", "Bring the database schema up to date."),
+    "db": ("db", "Copy a database, back it up, restore it."),
     "doctor": ("doctor", "Show settings, database, key and servers, and what is wrong."),
     "secrets": ("secrets", "Manage the key that encrypts stored secrets."),
     "serve": ("serve", "Serve the fleet at one URL, until SIGTERM, SIGHUP or Ctrl-C."),

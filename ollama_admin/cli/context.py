@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ollama_admin.domain.callers import Caller
     from ollama_admin.domain.fleet_file import FleetFile
     from ollama_admin.domain.secret import Secret
+    from ollama_admin.services.databases import Backup, DatabaseCopy
     from ollama_admin.settings import Settings
     from ollama_admin.store.migrations import SchemaStatus
 
@@ -268,6 +270,38 @@ class Shell:
 
         return yaml_of(document)
 
+    def copy_database(self, source: str, target: str) -> "DatabaseCopy":
+        """Copy a database to another URL; either may be env:NAME."""
+        from ollama_admin.services import databases
+
+        output = self.output
+
+        def show(table: str, done: int, total: int) -> None:
+            if output.can_show_waiting:
+                output.show_waiting(f"copying {table}: {done} of {total}")
+
+        urls = _url_in(source), _url_in(target)
+        settings = [self._settings_at(url) for url in urls]
+        return databases.copy(settings[0], settings[1], show, output.note_once)
+
+    def back_up_database(self, file: Path, *, replace: bool) -> "Backup":
+        """Write the SQLite database into a file."""
+        from ollama_admin.services import databases
+
+        return databases.back_up(self.settings(), file, replace=replace, on_note=self.output.note)
+
+    def restore_database(self, file: Path) -> "Backup":
+        """Make the SQLite database what a file holds."""
+        from ollama_admin.services import databases
+
+        return databases.restore(self.settings(), file, self.output.note)
+
+    def is_database_overwritten(self) -> bool:
+        """Whether `restore_database` would overwrite something."""
+        from ollama_admin.services import databases
+
+        return databases.is_overwritten(self.settings())
+
     def run_demo(self, *, keep: bool) -> None:
         """Play the demo; `keep` leaves its database."""
         from ollama_admin.demo import script
@@ -306,9 +340,23 @@ class Shell:
 
     def settings(self) -> "Settings":
         """What the environment and `--database-url` say."""
+        return self._settings_at(self.database_url)
+
+    def _settings_at(self, database_url: str | None) -> "Settings":
         from ollama_admin.settings import Settings
 
-        return Settings.read(os.environ, self.database_url)
+        return Settings.read(os.environ, database_url)
+
+
+def _url_in(text: str) -> str:
+    """A URL, or the one in the variable that `env:NAME` names."""
+    kind, _, name = text.partition(":")
+    if kind != "env":
+        return text
+    url = os.environ.get(name)
+    if not url:
+        raise InvalidInput(f"the variable {name} is not set, or empty", "put a database URL there")
+    return url
 
 
 def shell_of(context: typer.Context, output: str | None) -> Shell:

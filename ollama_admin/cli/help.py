@@ -195,6 +195,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ollama-admin import-env .env --discover",
     ),
     "migrate": ("ollama-admin migrate --wait 60", "ollama-admin migrate --check"),
+    "db": (
+        "ollama-admin db copy sqlite:////var/lib/ollama-admin.db env:NEW_DATABASE_URL",
+        "ollama-admin db backup nightly.db",
+    ),
+    "db copy": ("ollama-admin db copy sqlite:////var/lib/ollama-admin.db env:NEW_DATABASE_URL",),
+    "db backup": ("ollama-admin db backup nightly.db",),
+    "db restore": ("ollama-admin db restore nightly.db --yes",),
     "doctor": ("ollama-admin doctor",),
     "secrets": ("ollama-admin secrets status", "ollama-admin secrets rotate"),
     "secrets status": ("ollama-admin secrets status",),

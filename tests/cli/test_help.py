@@ -8,7 +8,7 @@ from ollama_admin.cli.help import EXAMPLES
 from tests.cli.running import Cli, commands
 from tests.test_readme import parse, words_of
 
-GROUPS = ("server", "pin", "key", "audit", "receipts", "secrets")
+GROUPS = ("server", "pin", "key", "audit", "receipts", "db", "secrets")
 PAGES = {"", *GROUPS, *map(" ".join, commands())}
 
 

@@ -382,6 +382,11 @@ def of_server(*words: str) -> Entry:
     )
 
 
+def with_sqlite(scene: Scene, words: list[str]) -> list[tuple[list[str], str | None]]:
+    """A command that is for SQLite databases only."""
+    return [(words, None)] if scene.database_url.startswith("sqlite") else []
+
+
 PIN = ["pin", "set", "pinned:1b", "--digest", "ab" * 32]
 ENTRIES: Mapping[str, Entry] = {
     "migrate": Entry(
@@ -393,6 +398,26 @@ ENTRIES: Mapping[str, Entry] = {
             (["--database-url", f"mysql://u:{CORE}@127.0.0.1/x", "migrate"], None),
             (["--database-url", f"{scene.dead_database}?unknown={CORE}", "migrate"], None),
         ],
+    ),
+    "db copy": Entry(
+        good=lambda scene, mode: [
+            (["db", "copy", scene.database_url, f"sqlite:///copy-{mode}.db"], None)
+        ],
+        bad=lambda scene, _: [
+            (["db", "copy", scene.database_url, scene.database_url], None),
+            (["db", "copy", f"postgresql://u:{CORE}@[bad/x", scene.database_url], None),
+            (["db", "copy", scene.database_url, f"{scene.dead_database}?unknown={CORE}"], None),
+        ],
+    ),
+    "db backup": Entry(
+        good=lambda scene, mode: with_sqlite(scene, ["db", "backup", f"backup-{mode}.db"]),
+        bad=lambda *_: [(["db", "backup", "missing/backup.db"], None)],
+    ),
+    "db restore": Entry(
+        good=lambda scene, mode: with_sqlite(
+            scene, ["db", "restore", f"backup-{mode}.db", "--yes"]
+        ),
+        bad=lambda *_: [(["db", "restore", "missing.db", "--yes"], None)],
     ),
     "server add": Entry(good=added, bad=wrongly_added),
     "server list": Entry(
