@@ -16,6 +16,7 @@ from ollama_admin.errors import (
 FIRST = 1.0  # seconds that a server is asked last after its first failure
 LONGEST = 60.0  # seconds, after many in a row
 JITTER = 0.2  # of the time, either way: not all processes try it at one moment
+FARTHEST = LONGEST * (1 + JITTER)  # seconds from now on; a later end is of a wrong clock
 
 
 def failed(before: Health, at: datetime, status: ServerStatus, error: str, random: float) -> Health:
@@ -63,7 +64,7 @@ def is_asked_last(health: Health, at: datetime) -> bool:
     until = health.asked_last_until
     if until is None:
         return False
-    return at < until <= at + timedelta(seconds=LONGEST * (1 + JITTER))
+    return at < until <= at + timedelta(seconds=FARTHEST)
 
 
 def is_news(before: Health, after: Health) -> bool:

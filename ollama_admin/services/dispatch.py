@@ -263,7 +263,7 @@ class Dispatch:
         """The first candidate that has room, and its slot; a dynamic server has no known limit."""
         request, candidates = trail.request, all_candidates
         if len(candidates) > 1:
-            candidates = self._loads.health.first(candidates, request.terms.wait)
+            candidates = await self._loads.health.first(candidates, request.terms.wait)
         servers = [candidate.server for candidate in candidates if candidate.server is not None]
         if not servers:
             return candidates[0], None

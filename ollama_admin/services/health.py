@@ -21,6 +21,7 @@ from ollama_admin.store.database import Database
 
 OFTEN = timedelta(seconds=15)  # a server that stays well is written again after so long
 TRY = timedelta(seconds=10)  # so long a request may take to try a server that has failed
+SAID = 1.0  # seconds in which the database says whose request that is
 PATIENCE = 5.0  # seconds for what is still to be written at the end
 
 Now = Callable[[], datetime]
@@ -33,7 +34,7 @@ def _now() -> datetime:
 @dataclass(slots=True)
 class _Known:
     """`row` is the one that was read last, `written` when the row said this last, `tried_until`
-    until when one request tries the server, and no other does.
+    until when one request, of this process or another one, tries the server, and no other does.
     """
 
     row: Server
@@ -72,19 +73,21 @@ class HealthBook:
         is_tried = known.tried_until is not None and now < known.tried_until
         return is_tried or rules.is_asked_last(known.health, now)
 
-    def first(self, candidates: Sequence[Candidate], wait: float) -> list[Candidate]:
+    async def first(self, candidates: Sequence[Candidate], wait: float) -> list[Candidate]:
         """Of candidates in order those that should be asked now: not those that are asked last,
         unless there are no others, or the request will not `wait` for the others. One that has
-        failed, and whose time is over, is asked if it comes first, and by this request alone.
+        failed, and whose time is over, is asked if it comes first, and of all processes by this
+        request alone. Nobody waits for the database unless a server has failed.
         """
         well: list[Candidate] = []
         others: list[Candidate] = []
         for candidate in candidates:
             server = candidate.server
-            if server is None or not self._of(server).health.failures:
-                well.append(candidate)
-            elif not well and not self.is_asked_last(server):
-                self._of(server).tried_until = self._now() + TRY
+            if (
+                server is None
+                or not self._of(server).health.failures
+                or (not well and await self._takes_try(server))
+            ):
                 well.append(candidate)
             else:
                 others.append(candidate)
@@ -124,6 +127,20 @@ class HealthBook:
             raise
         known = self._of(server)
         self._keep(known, rules.answered(known.health, self._now(), by_model=False))
+
+    async def _takes_try(self, server: Server) -> bool:
+        """Whether this request is the one that tries a server that has failed. Where the database
+        does not say so soon, it is not.
+        """
+        if self.is_asked_last(server):
+            return False
+        now = self._now()
+        until = self._of(server).tried_until = now + TRY
+        try:
+            async with asyncio.timeout(SAID):
+                return await self._db.lease(store.take_try, server.id, now, until)
+        except (AdminError, TimeoutError):
+            return False
 
     async def settle(self) -> None:
         """Wait until what was seen is written, but not for long."""

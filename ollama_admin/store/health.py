@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
 from ollama_admin.domain.health import Health
 from ollama_admin.domain.servers import ServerRef, ServerStatus
-from ollama_admin.rules.health import is_news
+from ollama_admin.rules.health import FARTHEST, is_news
 from ollama_admin.store import registry
 from ollama_admin.store.dialects import storable
 from ollama_admin.store.locks import hold_servers
@@ -69,4 +70,16 @@ def store(connection: Connection, seen: Sequence[Seen]) -> None:
         if before.good_at is None:
             # a good answer without a version says that it is not Ollama: that is for a check to say
             del values["last_seen_at"]
+        if before.failures == health.failures:  # a request may have taken the next try meanwhile
+            del values["asked_last_until"]
         connection.execute(update(servers).where(servers.c.id == row.id).values(values))
+
+
+def take_try(connection: Connection, server_id: int, now: datetime, until: datetime) -> bool:
+    """Have others ask a server last `until` then, if the time in which they do is over `now`: of
+    several requests that want to try the server, of whatever process, one gets True.
+    """
+    own = servers.c.asked_last_until
+    is_over = own.is_(None) | (own <= now) | (own > now + timedelta(seconds=FARTHEST))
+    taken = update(servers).where(servers.c.id == server_id, is_over)
+    return connection.execute(taken.values(asked_last_until=until)).rowcount == 1

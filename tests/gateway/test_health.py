@@ -1,15 +1,23 @@
 """Servers that stop, come back or are drained while a service relays calls to them."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from ollama_admin.services.health import HealthBook
+from ollama_admin.settings import Settings
+from ollama_admin.store.engines import open_engine
+from ollama_admin.store.tables import servers
 from tests.api.conftest import Serve, prefer, register
 from tests.api.service import SECONDS, Service
+from tests.api.test_serve import Spawn, ask, started
+from tests.fake_ollama import Held
 from tests.fake_ollama_thread import FakeOllamaThread
 
 ASKED = {"model": "alpha", "prompt": "hi", "stream": False}
@@ -80,6 +88,51 @@ def test_a_server_that_stopped_is_tried_once_and_no_more_in_any_process(
     assert [tries(second) for _ in range(3)] == [1, 1, 1]
     listed = first.ask("GET", "/api/servers/1").json()
     assert (listed["status"], listed["failures"]) == ("offline", 1)
+
+
+def test_of_two_processes_one_request_tries_a_server_that_has_failed(
+    database_url: str, fakes: Serve, spawn: Spawn
+) -> None:
+    one, two = fakes("alpha"), fakes("alpha")
+    quiet = {"OLLAMA_ADMIN_CHECK_EVERY": "off", "OLLAMA_ADMIN_PS_EVERY": "off"}
+    urls = [started(spawn, database_url, **quiet)[1] for _ in range(2)]
+    for name, fake, priority in (("one", one, 1), ("two", two, 0)):
+        row = {"name": name, "url": fake.url, "priority": priority, "max_concurrent": 20}
+        assert ask(urls[0], "POST", "/api/servers", row).status_code == 201
+    assert ask(urls[1], "POST", "/api/discover").json()["failed"] == 0
+    fail_long_ago(database_url, "one")
+    held = Held()
+    one.call(lambda: one.fakes[0].script_always("/api/generate", held))
+
+    def answering(number: int) -> str:
+        answer = ask(urls[number % 2], "POST", "/api/generate", ASKED)
+        if answer.headers["x-ollama-admin-server"] == "two":
+            others.release()
+        return answer.headers["x-ollama-admin-server"]
+
+    others = threading.Semaphore(0)
+    with ThreadPoolExecutor(8) as threads:
+        answers = [threads.submit(answering, number) for number in range(8)]
+        try:
+            assert all(others.acquire(timeout=SECONDS) for _ in range(7))
+        finally:
+            one.call(held.release.set)
+        assert sorted(answer.result() for answer in answers) == ["one"] + ["two"] * 7
+
+
+def fail_long_ago(database_url: str, name: str) -> None:
+    """Say of a server that it failed, and that the time in which it is asked last is over."""
+    now = datetime.now(UTC)
+    values = {
+        "status": "offline",
+        "status_at": now,
+        "failures": 3,
+        "asked_last_until": now - timedelta(seconds=1),
+    }
+    engine = open_engine(Settings.read({}, database_url))
+    with engine.begin() as connection:
+        connection.execute(update(servers).where(servers.c.name == name).values(values))
+    engine.dispose()
 
 
 def test_the_list_is_true_and_a_server_that_is_back_is_used_again(

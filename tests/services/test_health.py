@@ -11,7 +11,7 @@ from ollama_admin.client import Client
 from ollama_admin.domain.answers import Proof, Reply
 from ollama_admin.domain.servers import ServerStatus
 from ollama_admin.errors import ModelNotFound, ServerUnreachable, UpstreamError
-from ollama_admin.services.health import OFTEN, HealthBook
+from ollama_admin.services.health import OFTEN, TRY, HealthBook
 from tests.fake_ollama import Answer, FakeOllama, Held, SimulatedModel
 from tests.services.asking import GENERATE, TAGS, ask, prompts, register
 
@@ -157,6 +157,45 @@ async def test_one_request_at_a_time_tries_a_server_that_has_failed(
     held.release.set()
     await trying
     assert prompts(one) == 2
+
+
+async def test_one_process_at_a_time_tries_a_server_that_has_failed(
+    client: Client, clock: Clock, database_url: str, one: FakeOllama, two: FakeOllama
+) -> None:
+    await register(client, one, two, max_concurrent=10)
+    one.script(GENERATE, Answer(body="away", status=502), held := Held())
+    assert await asked(client) == ["one", "two"]
+    await written(client)
+    async with Client(database_url=database_url, environ={}) as other:
+        set_clock(other, clock)
+        clock.forward(2)
+        trying = asyncio.create_task(asked(client))
+        await held.arrived.wait()
+        assert [await asked(other) for _ in range(3)] == [["two"]] * 3
+        held.release.set()
+        await trying
+        await written(client)
+        assert await asked(other) == ["one"]
+
+
+async def test_a_process_that_is_gone_while_it_tries_a_server_keeps_others_from_it_for_a_time(
+    client: Client, clock: Clock, database_url: str, one: FakeOllama, two: FakeOllama
+) -> None:
+    await register(client, one, two, max_concurrent=10)
+    one.script(GENERATE, Answer(body="away", status=502), held := Held())
+    await asked(client)
+    await written(client)
+    clock.forward(2)
+    async with Client(database_url=database_url, environ={}) as other:
+        set_clock(other, clock)
+        trying = asyncio.create_task(asked(other))
+        await held.arrived.wait()
+        trying.cancel()
+    assert await asked(client) == ["two"]
+    await client.servers.check(["one"])  # can be reached, and may be stuck all the same
+    assert await asked(client) == ["two"]
+    clock.forward(TRY.total_seconds() + 1)
+    assert await asked(client) == ["one"]
 
 
 async def test_the_only_server_is_asked_all_the_same(
