@@ -58,6 +58,7 @@ class ServerOnSocket(FakeOllama):
         super().__init__()
         self.told = Server(name="nobody")
         self._is_listening = False
+        self._stopping: asyncio.Task[None] | None = None
         self.spoke = False
 
     async def become(self, told: Server) -> None:
@@ -66,6 +67,9 @@ class ServerOnSocket(FakeOllama):
         self.version = "0.33.0" if told.is_ollama else None
         self.models = {tag.name: self._model(tag) for tag in told.tags}
         self.before_token = self._move_while_answering
+        if self._stopping is not None:
+            await self._stopping
+            self._stopping = None
         await self._listen(told.answering is not Behaviour.REFUSED)
 
     @property
@@ -94,6 +98,26 @@ class ServerOnSocket(FakeOllama):
         if not found and fate not in REFUSALS:
             fate = Behaviour.S404
         self.spoke = fate not in REFUSALS
+        try:
+            await self._play_prompt(connection, request, found, fate, is_v1=is_v1)
+        finally:
+            self.stop_if_told()
+
+    def stop_if_told(self) -> None:
+        """Stop after a prompt, where the part says so."""
+        if self.told.stops and self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._listen(False))
+
+    async def _play_prompt(
+        self,
+        connection: Connection,
+        request: RecordedRequest,
+        found: list[Tag],
+        fate: Behaviour,
+        *,
+        is_v1: bool,
+    ) -> None:
+        name = self.asked[-1]
         if fate in REFUSALS:
             await REFUSALS[fate].play(self, connection, request)
         elif fate is Behaviour.WELL:

@@ -27,6 +27,7 @@ class Behaviour(StrEnum):
     WELL = "well"
     REFUSED = "no connection"
     CLOSED = "closed before an answer"
+    STOPPED = "closed before an answer, and gone"
     S502 = "502"
     S503 = "503"
     S504 = "504"
@@ -44,7 +45,14 @@ class Behaviour(StrEnum):
     NAMELESS = "answers under no name"
 
 
-AWAY = {Behaviour.REFUSED, Behaviour.CLOSED, Behaviour.S502, Behaviour.S503, Behaviour.S504}
+AWAY = {
+    Behaviour.REFUSED,
+    Behaviour.CLOSED,
+    Behaviour.STOPPED,
+    Behaviour.S502,
+    Behaviour.S503,
+    Behaviour.S504,
+}
 # an answer passes on; a list is read before anything is sent, so it also does where it is closed
 PASSING_ON = AWAY - {Behaviour.CLOSED} | {Behaviour.S404}
 UNSENT = {Behaviour.REFUSED}  # the prompt does not even reach the server
@@ -60,6 +68,7 @@ CODES: dict[Behaviour, set[str]] = {
     Behaviour.WELL: set(),
     Behaviour.REFUSED: {"server_unreachable"},
     Behaviour.CLOSED: {"server_unreachable"},
+    Behaviour.STOPPED: {"server_unreachable"},
     Behaviour.S502: {"upstream_error"},
     Behaviour.S503: {"server_busy"},
     Behaviour.S504: {"upstream_error"},
@@ -107,7 +116,7 @@ class Move:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A row and the catalogue, then the truth: the list as it stands, and how requests fare. With
-    `has_failed` others that may answer are asked first.
+    `has_failed` others that may answer are asked first; one that `stops` is gone after a prompt.
     """
 
     name: str
@@ -118,6 +127,7 @@ class Server:
     is_default: bool = False
     is_full: bool = False
     has_failed: bool = False
+    stops: bool = False
     priority: int = 0
     catalogue: tuple[Tag, ...] = ()
     tags: tuple[Tag, ...] = ()

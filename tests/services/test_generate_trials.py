@@ -7,6 +7,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.services.asking import ask
 from tests.services.on_sockets import ServerOnSocket, with_sockets
 from tests.services.rules import Server
 from tests.services.scripted import ScriptedEndpoint, ScriptedServer
+from tests.services.stops import LARGEST_FLEET, Step, allowed, as_it_may_be, at_step, steps
 from tests.services.trials import (
     Seen,
     Trial,
@@ -36,7 +38,6 @@ from tests.services.trials import (
     trials,
 )
 
-LARGEST_FLEET = 4
 AT_ONCE = LeaseTimes(keep=0)  # a slot goes back when its request ends
 
 
@@ -47,6 +48,8 @@ class ScriptedClient(Client):
 
     def _connect(self, target: Target, timeout: float | None) -> Any:
         return ScriptedEndpoint(self.scripted[target.ref.url], target)
+
+    _connect_to_ask = _connect
 
 
 class Bench(ABC):
@@ -72,6 +75,20 @@ class Bench(ABC):
         self._in_database(store, trial, urls, self._held_slot)
         compare(trial, urls, self.runner.run(self._ask(trial)))
         assert self._in_database(slots_held) == sum(server.is_full for server in trial.fleet)
+
+    def try_out_in_steps(self, trial: Trial, steps: Sequence[Step]) -> None:
+        """Raise AssertionError unless each of several outcomes is what the rules say."""
+        urls = {server.name: self.url(number) for number, server in enumerate(trial.fleet)}
+        self._in_database(store, trial, urls, self._held_slot)
+        for number, step in enumerate(steps):
+            now = self.playable(replace(trial, fleet=at_step(trial.fleet, step)))
+            seen = self.runner.run(self._ask(now))
+            known = as_it_may_be(now.fleet, is_first=number == 0)
+            allowed(known, lambda fleet: compare(replace(trial, fleet=fleet), urls, seen))  # noqa: B023
+            assert self._in_database(slots_held) == sum(server.is_full for server in trial.fleet)
+
+    def playable(self, trial: Trial) -> Trial:
+        return trial
 
     @property
     def _held_slot(self) -> dict[str, Any]:
@@ -153,6 +170,9 @@ class SocketBench(Bench):
         self.runner.run(on_sockets.stop(self._servers))
         super().close()
 
+    def playable(self, trial: Trial) -> Trial:
+        return with_sockets(trial)
+
     def url(self, number: int) -> str:
         return self._servers[number].url
 
@@ -202,6 +222,30 @@ def test_who_is_chosen_by_explain_is_who_is_asked(scripted: ScriptedBench, examp
         assert scripted.turns[:1] == ([] if chosen is None else [chosen]), trial.asked
 
     never_says_another()
+
+
+@pytest.mark.parametrize("examples", [100, pytest.param(10_000, marks=pytest.mark.chaos)])
+def test_scripted_servers_that_come_and_go_answer_as_the_rules_allow(
+    scripted: Bench, examples: int
+) -> None:
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    @given(trial=trials(), steps=steps)
+    def never_breaks_a_rule(trial: Trial, steps: Sequence[Step]) -> None:
+        scripted.try_out_in_steps(trial, steps)
+
+    never_breaks_a_rule()
+
+
+@pytest.mark.parametrize("examples", [10, pytest.param(1000, marks=pytest.mark.chaos)])
+def test_servers_on_sockets_that_come_and_go_answer_as_the_rules_allow(
+    on_real_sockets: Bench, examples: int
+) -> None:
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    @given(trial=trials().map(with_sockets), steps=steps)
+    def never_breaks_a_rule(trial: Trial, steps: Sequence[Step]) -> None:
+        on_real_sockets.try_out_in_steps(trial, steps)
+
+    never_breaks_a_rule()
 
 
 @pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.chaos)])

@@ -57,6 +57,7 @@ AWAY = (
     Behaviour.S404,
 )
 WELL = Behaviour.WELL
+DRAWN = [fate for fate in Behaviour if fate not in (WELL, Behaviour.STOPPED)]
 MOVES = tuple(Move(build=build, when=when) for build in ("a", "b", "f", None) for when in When)
 FAILINGS = (Behaviour.REFUSED, Behaviour.S503, Behaviour.S500)
 
@@ -74,7 +75,7 @@ EVERY_NOW = _any(*["as listed"] * 10, "a", "b", "c", "f", "gone")
 LIKELY_ANSWERING = _any(
     *[WELL] * 8, *AWAY, Behaviour.S429, Behaviour.S500, Behaviour.SILENT, Behaviour.BREAKS
 )
-EVERY_ANSWERING = _any(*[WELL] * 20, *AWAY, *[fate for fate in Behaviour if fate is not WELL])
+EVERY_ANSWERING = _any(*[WELL] * 20, *AWAY, *DRAWN)
 TROUBLE: st.SearchStrategy[Mapping[str, Any]] = _any(
     *[{}] * 20,
     *[{"move": move} for move in MOVES] * 2,
