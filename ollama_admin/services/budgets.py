@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from ollama_admin.services.leases import uptime
+from ollama_admin.services.retrying import until_there
 from ollama_admin.store import budgets as store
 from ollama_admin.store.budgets import Kind
 from ollama_admin.store.database import Database
@@ -94,8 +95,11 @@ class Budget:
     async def _take(self, amount: int, limit: int) -> None:
         debt = max(0, -self._own)
         wanted = max(amount, limit // PARTS)
-        part = await self._db.write(
-            store.take, self._key_id, self._kind, wanted=wanted, limit=limit, debt=debt
+        part = await until_there(
+            self._db,
+            lambda: self._db.write(
+                store.take, self._key_id, self._kind, wanted=wanted, limit=limit, debt=debt
+            ),
         )
         if part.period != self._period and self._own > 0:
             self._own = 0  # of a period that is over

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from ollama_admin.services.leases import uptime
+from ollama_admin.services.retrying import until_there
 from ollama_admin.store import budgets as store
 from ollama_admin.store.budgets import LEASE
 from ollama_admin.store.database import Database
@@ -75,14 +76,19 @@ class KeyLeases:
         return self._running < min(self._held, limit) and uptime() < self._trusted_until
 
     async def _ask(self, limit: int) -> None:
-        sent, wanted = uptime(), self._running + 1
         self._is_unsure = True  # until it is known: the request may be cancelled meanwhile
-        held = await self._db.lease(
-            store.lease, self._key_id, self._holder, wanted=wanted, limit=limit
-        )
+        sent, held = await until_there(self._db, lambda: self._leased(limit))
         self._is_unsure = False
         self._held = max(held, self._running)
         self._trusted_until = sent + LEASE - MARGIN
+
+    async def _leased(self, limit: int) -> tuple[float, int]:
+        """When it was asked, and how many leases there are since."""
+        sent, wanted = uptime(), self._running + 1
+        held = await self._db.lease(
+            store.lease, self._key_id, self._holder, wanted=wanted, limit=limit
+        )
+        return sent, held
 
     async def _next_look(self) -> None:
         self._freed.clear()

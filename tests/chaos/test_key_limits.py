@@ -136,7 +136,7 @@ def place(request: pytest.FixtureRequest, tmp_path: os.PathLike[str]) -> Iterato
         migrate(url)
         yield url, lambda: None  # a file is always there
         return
-    with OwnPostgresServer() as server:
+    with OwnPostgresServer(durable=True) as server:
         url = server.create_database()
         migrate(url)
 

@@ -4,15 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.domain.keys import Key
-from ollama_admin.errors import LimitReached
+from ollama_admin.errors import DatabaseUnavailable, LimitReached
 from ollama_admin.services.key_limits import Admission, KeyLimits
 from ollama_admin.store import budgets as store
 from ollama_admin.store.budgets import Kind
+from tests.conftest import migrate
+from tests.postgres import OwnPostgresServer
 from tests.store.revisions import execute
 
 
@@ -184,3 +187,29 @@ async def test_limits_need_no_statement_for_each_request(client: Client) -> None
     for _ in range(200):
         assert await asked(client.key_limits, key)
     assert len(statements) < 10
+
+
+async def test_database_that_is_away_for_a_moment_costs_no_request(
+    stoppable_postgres: OwnPostgresServer,
+) -> None:
+    url = stoppable_postgres.create_database()
+    migrate(url)
+    async with Client(database_url=url, environ={}) as client:
+        key = await new_key(client, requests_per_minute=9, tokens_per_day=9, max_concurrent=2)
+        await asyncio.to_thread(stoppable_postgres.stop)
+        request = asyncio.create_task(asked(client.key_limits, key))
+        await asyncio.sleep(0.5)
+        assert not request.done()
+        await asyncio.to_thread(stoppable_postgres.start)
+        assert await request
+    stoppable_postgres.drop_database(url)
+
+
+async def test_file_that_is_no_database_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "one.db"
+    migrate(f"sqlite:///{path}")
+    async with Client(database_url=f"sqlite:///{path}", environ={}) as client:
+        key = await new_key(client, requests_per_minute=9)
+        path.write_bytes(b"no database at all, but longer than the head of one" * 30)
+        with pytest.raises(DatabaseUnavailable):
+            await asyncio.wait_for(asked(client.key_limits, key), 10)
