@@ -11,12 +11,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from ollama_admin.domain.callers import Rights
+from ollama_admin.domain.matrix import ModelMatrix
 from ollama_admin.domain.models import Model, ModelGroup, ModelHolder
 from ollama_admin.domain.names import ModelName, is_glob, model_key
 from ollama_admin.domain.servers import has_capability
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
+from ollama_admin.services.matrix import MatrixPage
+from ollama_admin.services.matrix import read as read_matrix
 from ollama_admin.services.targets import Targets
 from ollama_admin.store import models as store
 from ollama_admin.store import pins as store_pins
@@ -66,6 +70,10 @@ class Models:
         """Names of models that look like this one, the nearest first."""
         known = await self._db.read(store.similar_names, name)
         return await asyncio.to_thread(nearest, name, known)
+
+    async def matrix(self, page: MatrixPage, rights: Rights) -> ModelMatrix:
+        """Names beside active servers, a page at a time."""
+        return await self._db.read(read_matrix, page, rights)
 
     async def stream(
         self,

@@ -1,6 +1,6 @@
 """Every page, in the order of the menu."""
 
-from ollama_admin.web import fleet
+from ollama_admin.web import fleet, models
 from ollama_admin.web.page import Page
 
-PAGES: tuple[Page, ...] = (fleet.PAGE,)
+PAGES: tuple[Page, ...] = (fleet.PAGE, models.PAGE)

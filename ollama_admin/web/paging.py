@@ -23,3 +23,9 @@ class Paged(Generic[T]):
         at = min(at, pages)
         start = (at - 1) * size
         return cls(items=items[start : start + size], at=at, pages=pages, total=len(items))
+
+
+def place(total: int, at: int, size: int) -> Paged[None]:
+    """Which page of so many items, which somebody else has cut out."""
+    pages = max(1, -(-total // size))
+    return Paged(items=(), at=min(at, pages), pages=pages, total=total)

@@ -41,9 +41,9 @@ async def state(visit: Visit, server_id: int, activity: FleetActivity) -> str:
     """What a server is doing now."""
     server = await visit.client.servers.show(server_id)
     found = (one for one in activity.servers if one.server.id == server.id)
-    now = next(found, None)
+    doing = next(found, None)
     manages = visit.may(Right.MANAGE)
-    return await visit.fragment("server_part.html", server=server, now=now, manages=manages)
+    return await visit.fragment("server_part.html", server=server, one=doing, manages=manages)
 
 
 async def new(visit: Visit) -> Response:

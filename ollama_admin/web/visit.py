@@ -86,16 +86,19 @@ class Visit:
 
     async def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """A whole page. Its template extends `layout.html`."""
+        response = HTMLResponse(await self.html(template, **values), status)
+        response.delete_cookie(SAID, path="/ui")
+        return response
+
+    async def html(self, template: str, **values: Any) -> str:
+        """The HTML of a whole page."""
         all_values = values | {
             "visit": self,
             "csrf": self.session.csrf_token,
             "menu": self.menu(self.key),
             "said": said_before(self.request) + self.notes,
         }
-        html = await self.templates.html(template, all_values)
-        response = HTMLResponse(html, status)
-        response.delete_cookie(SAID, path="/ui")
-        return response
+        return await self.templates.html(template, all_values)
 
     async def fragment(self, template: str, **values: Any) -> str:
         """A part of a page, without anything of this session."""
