@@ -93,19 +93,32 @@ class Receipts:
         limit: int = LIMIT,
         sort: str | None = None,
         key: int | str | None = None,
+        of: KeyRef | None = None,
+        outcome: str | None = None,
+        below: int | None = None,
     ) -> list[Receipt]:
         """Receipts, the newest first, or those first that have most of `sort`, one of `SORTS`;
         `limit` at most.
 
         `server` and `key` are an id or a name, also of one that was removed; `failed` leaves out
-        what was answered.
+        what was answered. `outcome` is one, `of` the very key, `below` the id of a receipt that
+        they are older than.
         """
         if type(limit) is not int or not 1 <= limit <= MOST:
             raise InvalidInput(f"the limit must be a whole number from 1 to {MOST}, not {limit!a}")
         if sort is not None and sort not in SORTS:
             raise InvalidInput(f"cannot sort by {sort!a}", f"choose from: {', '.join(SORTS)}")
         arguments.check(server=server, model=model, since=since, key=key)
-        wanted = Wanted(server=server, model=model, since=_aware(since), failed=failed, key=key)
+        wanted = Wanted(
+            server=server,
+            model=model,
+            since=_aware(since),
+            failed=failed,
+            key=key,
+            of=of,
+            outcome=outcome,
+            below=below,
+        )
         return await self._db.read(store.newest, wanted, limit, sort=sort)
 
     async def show(self, receipt: int | str) -> Receipt:

@@ -47,7 +47,8 @@ _REQUEST = re.compile(r"[0-9a-f]{16}")  # as `serve` numbers requests
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which receipts are meant: `server` and `key` are an id or a name, `model` a name in any
-    spelling, `of` is the very key; None is every one.
+    spelling, `of` is the very key, `below` the id of a receipt that they are older than; None is
+    every one.
     """
 
     server: int | str | None = None
@@ -56,6 +57,8 @@ class Wanted:
     failed: bool = False
     key: int | str | None = None
     of: KeyRef | None = None
+    outcome: str | None = None
+    below: int | None = None
 
 
 def newest(
@@ -138,6 +141,10 @@ def condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
         conditions.append(receipts.c.created_at >= wanted.since)
     if wanted.failed:
         conditions.append(receipts.c.outcome.not_in(NO_FAILURE))
+    if wanted.outcome is not None:
+        conditions.append(receipts.c.outcome == wanted.outcome)
+    if wanted.below is not None:
+        conditions.append(_older_than(connection, wanted.below))
     if wanted.key is not None:
         conditions.append(_of_key(connection, wanted.key))
     if wanted.of is not None:
@@ -148,6 +155,15 @@ def condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
     if wanted.model is not None:
         conditions.append(_of_model(connection, wanted.model))
     return and_(*conditions)
+
+
+def _older_than(connection: Connection, receipt_id: int) -> ColumnElement[bool]:
+    """Behind this receipt in the order of `newest`; none where it was deleted."""
+    time = connection.scalar(select(receipts.c.created_at).where(receipts.c.id == receipt_id))
+    if time is None:
+        return false()
+    is_older = (receipts.c.created_at < time) | (receipts.c.id < receipt_id)
+    return and_(receipts.c.created_at <= time, is_older)
 
 
 def _of_key(connection: Connection, key: int | str) -> ColumnElement[bool]:

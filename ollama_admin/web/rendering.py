@@ -36,6 +36,8 @@ class Templates:
             span=words.span,
             moment=words.moment,
             size=words.size,
+            ms=words.ms,
+            count=words.count,
             in_path=words.in_path,
             in_lines=in_lines,
         )
@@ -57,6 +59,6 @@ def in_lines(text: str) -> Markup:
 def _harmless(value: Any) -> Any:
     if value is None:
         return ""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return safe_text(value)
-    return value
+    if isinstance(value, Markup):
+        return value
+    return safe_text(str(value))  # of an object, too, whose text has foreign names in it

@@ -61,3 +61,18 @@ def size(count: int | None) -> str:
 def in_path(value: object) -> str:
     """A text as one part of a path."""
     return quote(str(value), safe="")
+
+
+def ms(time: int | None) -> str:
+    """Milliseconds as people read them."""
+    if time is None:
+        return "not told"
+    if time < 1000:
+        return f"{time} ms"
+    digits = 2 if time < 10_000 else 0
+    return f"{time / 1000:.{digits}f} s"
+
+
+def count(number: int | None) -> str:
+    """A number with its thousands apart."""
+    return "not told" if number is None else f"{number:,}"
