@@ -92,8 +92,9 @@ def test_csv_is_a_file_with_the_same_numbers(used: Service) -> None:
 
 
 def test_key_that_may_only_ask_sees_its_own(used: Service) -> None:
+    new_key(used, "app")
     mine = new_key(used, "mine")
-    write(used, [new_receipt(created_at=NOW, key=KeyRef(id=2, name="mine"), model="own:1")])
+    write(used, [new_receipt(created_at=NOW, key=KeyRef(id=3, name="mine"), model="own:1")])
     with signed_in(used, mine) as person:
         html = person.get("/ui/usage?by=key&key=team&since=365d").text
         assert "own:1" in html
