@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 
 from ollama_admin.domain.secret import MASK, Secret
 from ollama_admin.domain.values import fields_of
+from ollama_admin.errors import StateChanged
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -91,6 +92,21 @@ class Key:
     @property
     def ref(self) -> KeyRef:
         return KeyRef(id=self.id or None, name=self.name)
+
+    @property
+    def state(self) -> str:
+        """A text that is another one after each change of the row, but not after a use of the
+        key.
+        """
+        values = fields_of(self) | {"last_used_at": None}
+        return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:32]
+
+    def require_state(self, state: str) -> None:
+        """Raise StateChanged unless the row is in this state."""
+        if self.state != state:
+            raise StateChanged(
+                f"key {self.name} was changed in the meantime", "read it again, then decide"
+            )
 
     def may(self, right: Right) -> bool:
         return any(right in _IMPLIED[own] for own in self.can)

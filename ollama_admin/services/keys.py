@@ -54,15 +54,17 @@ class Keys:
         name: str | None = None,
         clear: Sequence[str] = (),
         force: bool = False,
+        if_state: str | None = None,
         **columns: Unpack[KeyColumns],
     ) -> Key:
-        """Change what is given; `clear` names columns to empty. Raises NotFound, InvalidInput, and
-        Conflict where no key would be left that may administrate, unless `force` says so.
+        """Change what is given; `clear` names columns to empty. Raises NotFound, InvalidInput,
+        StateChanged for a key whose `state` is not `if_state`, and Conflict where no key would be
+        left that may administrate, unless `force` says so.
         """
         values = key_columns.new_values(clear, name=name, **columns)
         if not values:
             raise InvalidInput("no change was given", "see: ollama-admin key update --help")
-        return await self._changed("key.update", key, values, force=force)
+        return await self._changed("key.update", key, values, force=force, if_state=if_state)
 
     async def rotate(self, key: int | str, *, overlap: timedelta = timedelta(0)) -> IssuedKey:
         """Give a key another text; the one before is taken until `overlap` is over. Its id, limits
@@ -95,12 +97,18 @@ class Keys:
         )
 
     async def _changed(
-        self, action: str, key: int | str, values: dict[str, Any], *, force: bool
+        self,
+        action: str,
+        key: int | str,
+        values: dict[str, Any],
+        *,
+        force: bool,
+        if_state: str | None = None,
     ) -> Key:
         _, after = await self._audit.change(
             action,
             key,
-            lambda connection: change_key(connection, key, values, force=force),
+            lambda connection: change_key(connection, key, values, force=force, if_state=if_state),
             lambda rows: Told(subject=called(rows[1]), before=rows[0], after=rows[1]),
         )
         return after
@@ -141,13 +149,21 @@ def add_key(connection: Any, values: Mapping[str, Any]) -> IssuedKey:
 
 
 def change_key(
-    connection: Any, key: int | str, values: dict[str, Any], *, force: bool
+    connection: Any,
+    key: int | str,
+    values: dict[str, Any],
+    *,
+    force: bool,
+    if_state: str | None = None,
 ) -> tuple[Key, Key]:
     """Set columns that are checked; gives back the row before and after. Raises Conflict where no
-    key would be left that may administrate, unless `force` says so.
+    key would be left that may administrate, unless `force` says so, and StateChanged as
+    `Keys.update` does.
     """
     store.hold_all(connection)
     before = _find(connection, key)
+    if if_state is not None:
+        before.require_state(if_state)
     after = store.change(connection, before.id, values)
     key_columns.check_together(after)
     _require_administrator(connection, before, after, force=force)

@@ -1,10 +1,12 @@
 """Every page, in the order of the menu."""
 
-from ollama_admin.web import fleet, requests, usage
+from ollama_admin.web import fleet, keys, models, requests, usage
 from ollama_admin.web.page import Page
 
 PAGES: tuple[Page, ...] = (
     fleet.PAGE,
+    models.PAGE,
     requests.PAGE,
     usage.PAGE,
+    keys.PAGE,
 )

@@ -4,6 +4,9 @@
 const table = document.querySelector("table[data-chart]");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const compact = new Intl.NumberFormat("en", { notation: "compact" });
+const day = (time) => new Date(time * 1000).toISOString().slice(0, 10);
+
 function numbers(column) {
   return Array.from(table.tBodies[0].rows, (row) => {
     const text = row.cells[column].dataset.value;
@@ -30,8 +33,12 @@ function draw(box) {
       width: Math.max(box.clientWidth, 200),
       height: 240,
       tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "UTC"),
-      series: [{ value: (_, time) => (time === null ? "" : new Date(time * 1000).toISOString().slice(0, 10)) }, ...series],
-      axes: [axis, { ...axis, size: 70 }],
+      series: [{ label: "Day", value: (_, time) => (time ? day(time) : "") }, ...series],
+      scales: { y: { range: (_, __, most) => [0, most * 1.05 || 1] } },
+      axes: [
+        { ...axis, values: (_, times) => times.map((time) => day(time).slice(5)) },
+        { ...axis, values: (_, values) => values.map((value) => compact.format(value)) },
+      ],
     },
     [days, ...columns.map(numbers)],
     box,
