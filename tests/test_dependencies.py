@@ -22,6 +22,12 @@ SERVER_ROOMS = (
     "ollama_admin/cli/service.py",  # the loop of `serve`
 )
 # loaded by others, by its name: the driver of SQLAlchemy, the loop and parser of uvicorn
+# several distributions share this name
+OTEL = {
+    "opentelemetry.exporter": "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry.sdk": "opentelemetry-sdk",
+    "opentelemetry.trace": "opentelemetry-api",
+}
 UNNAMED = {"uvloop", "httptools"}
 
 
@@ -34,14 +40,21 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The top-level names that a module imports, wherever in it."""
+    """The top-level names that a module imports, wherever in it; two levels of OpenTelemetry."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("opentelemetry."):
+            yield ".".join(node.module.split(".")[:2])
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module.partition(".")[0]
         elif isinstance(node, ast.Constant) and node.value == "fastapi_offline":
             yield "fastapi_offline"  # whose files are read
+
+
+def only(distributions: list[str]) -> str:
+    (distribution,) = set(distributions)
+    return distribution
 
 
 def imported() -> dict[str, set[str]]:
@@ -51,19 +64,21 @@ def imported() -> dict[str, set[str]]:
         for name in imports(path):
             if name in sys.stdlib_module_names or name == "ollama_admin":
                 continue
-            (distribution,) = set(DISTRIBUTIONS[name])
+            distribution = OTEL.get(name) or only(DISTRIBUTIONS[name])
             found.setdefault(normal(distribution), set()).add(str(path.relative_to(ROOT)))
     return found
 
 
 def test_every_import_is_a_declared_dependency() -> None:
-    base, server = PROJECT["dependencies"], PROJECT["optional-dependencies"]["server"]
-    assert imported().keys() - declared(base) - declared(server) == set()
+    base, extras = PROJECT["dependencies"], PROJECT["optional-dependencies"]
+    known = declared(base) | declared(extras["server"]) | declared(extras["otel"])
+    assert imported().keys() - known == set()
 
 
 def test_every_declared_dependency_is_imported() -> None:
-    base, server = PROJECT["dependencies"], PROJECT["optional-dependencies"]["server"]
-    assert declared(base) | declared(server) - UNNAMED <= imported().keys() | UNNAMED
+    base, extras = PROJECT["dependencies"], PROJECT["optional-dependencies"]
+    wanted = declared(base) | declared(extras["server"]) | declared(extras["otel"])
+    assert wanted - UNNAMED <= imported().keys() | UNNAMED
 
 
 def test_the_extra_is_needed_by_the_server_alone() -> None:
@@ -76,6 +91,12 @@ def test_the_extra_is_needed_by_the_server_alone() -> None:
         if not path.startswith(SERVER_ROOMS)
     }
     assert elsewhere == set()
+
+
+def test_traces_are_made_in_one_place() -> None:
+    otel = declared(PROJECT["optional-dependencies"]["otel"])
+    places = {path for name, paths in imported().items() if name in otel for path in paths}
+    assert places == {"ollama_admin/api/traces.py"}
 
 
 def test_constraints_name_exact_versions_and_no_place() -> None:

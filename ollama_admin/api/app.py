@@ -41,11 +41,16 @@ them, for their clients, with a key: `/api/version`, `/api/tags`, `/api/ps`,
 
 
 def create_app(
-    client: Client, limits: Limits, rights: Rights, *, allow_truncate: bool = False
+    client: Client,
+    limits: Limits,
+    rights: Rights,
+    *,
+    allow_truncate: bool = False,
+    traces: bool = False,
 ) -> FastAPI:
     """The routes over an open client, for callers with these rights. `Guard` stands before it: it
     checks no token, and the guard says where notes go. `allow_truncate` lets servers cut prompts of
-    which the client does not say otherwise.
+    which the client does not say otherwise. `traces` is that of `Gateway`.
     """
     app = FastAPI(
         title="ollama-admin",
@@ -60,6 +65,7 @@ def create_app(
     app.state.limits = limits
     app.state.rights = rights
     app.state.allow_truncate = allow_truncate
+    app.state.traces = traces
     nouns = [servers, models, builds, fleet, activity, sync, keys, answers, receipts, usage, audit]
     for noun in nouns + [fleet_file, routing, metrics, health]:
         app.include_router(noun.router)

@@ -18,6 +18,7 @@ from ollama_admin.domain.callers import Caller, Way
 from ollama_admin.domain.keys import Key, Right
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.domain.times import point_in_time
+from ollama_admin.domain.traces import continued, given_trace
 from ollama_admin.gateway.access import KEY, require
 from ollama_admin.gateway.exchange import REQUEST_ID
 from ollama_admin.gateway.headers import client_of as client_name
@@ -52,12 +53,17 @@ def client_of(request: Request) -> Client:
     rights, key = state.rights, request.scope.get(KEY)
     if key is not None:
         rights = rights_of(key, rights)
+    request_id, traceparent = request.scope.get(REQUEST_ID), request.headers.get("traceparent", "")
+    trace = given_trace(traceparent)
+    if state.traces and request_id is not None:
+        trace = continued(request_id, traceparent)
     caller = Caller(
         way=Way.API,
         rights=rights,
         note=request.scope[NOTE_TO],
         key=key,
-        request_id=request.scope.get(REQUEST_ID),
+        request_id=request_id,
+        trace=trace,
         client=client_name(request.headers.get("user-agent", "").encode("latin-1")),
     )
     client: Client = state.client

@@ -35,6 +35,7 @@ from ollama_admin.gateway.limits import Limits, Rooms
 
 # the client loads it when it is first used, which would hold up the loop for a quarter of a second
 from ollama_admin.ollama import endpoint as _endpoint  # noqa: F401
+from ollama_admin.services.metrics import Spans
 from ollama_admin.settings import API_TOKEN, DYNAMIC_SERVERS, Settings
 from ollama_admin.web.app import Pages
 
@@ -47,7 +48,8 @@ BACKLOG = 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """`grace` is seconds that running answers have after the sign to stop; `allow_truncate` is that
-    of `create_app`; `workers` are processes at the same listening socket.
+    of `create_app`; `workers` are processes at the same listening socket. With `otel`, traces are
+    sent.
     """
 
     host: str = "127.0.0.1"
@@ -59,6 +61,7 @@ class Options:
     tls: TLSFiles | None = None
     workers: int = 1
     limits: Limits = field(default_factory=Limits)
+    otel: bool = False
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -121,6 +124,7 @@ def listen(options: Options) -> socket.socket:
 def open_door(settings: Settings, options: Options, say: Callable[[str], None]) -> Iterator[Door]:
     """Listen, and say which token is asked for. InvalidInput for options that cannot be."""
     _handshake(options, say)
+    _require_otel(options)
     with listen(options) as listener:
         yield Door(listener=listener, token=_token(settings, say))
 
@@ -142,9 +146,13 @@ async def serve(
     when all is made and no request has come yet; with `introduces`, how clients come in is said.
     `shares` is the folder in which workers tell each other what they counted.
     """
-    client.fleet.metrics.begin(shares)
+    client.fleet.metrics.begin(shares, _spans(options, log))
     app = create_app(
-        client, options.limits, rights(settings), allow_truncate=options.allow_truncate
+        client,
+        options.limits,
+        rights(settings),
+        allow_truncate=options.allow_truncate,
+        traces=options.otel,
     )
     application = _application(client, app, door.token, settings, options, stop, log)
     server = _Server(_config(application, options), door.listener, options, log)
@@ -196,6 +204,7 @@ def _application(
         rooms=rooms,
         origins=options.allow_origins,
         allow_truncate=options.allow_truncate,
+        traces=options.otel,
         log=log,
         log_failure=log_failure,
     )
@@ -244,6 +253,28 @@ class _Server(uvicorn.Server):
         code would be -15.
         """
         yield
+
+
+def _spans(options: Options, log: Callable[[str], None]) -> Spans | None:
+    """What sends traces; None where nobody asks for them, and then its packages are not loaded."""
+    if not options.otel:
+        return None
+    from ollama_admin.api.traces import Traces
+
+    return Traces(Seldom(log))
+
+
+def _require_otel(options: Options) -> None:
+    """Raise InvalidInput where traces are asked for, and cannot be made."""
+    if not options.otel:
+        return
+    try:
+        from ollama_admin.api import traces  # noqa: F401
+    except ModuleNotFoundError as exc:
+        raise InvalidInput(
+            f"traces need packages that are not installed ({exc.name})",
+            "install them from its folder: pip install '.[server,otel]'",
+        ) from exc
 
 
 def _handshake(options: Options, log: Callable[[str], None]) -> Connect | None:

@@ -106,7 +106,12 @@ class Shell:
         for text in unknown_variables(os.environ):
             note(text)
         detail = self.output.detail if self.output.verbose else None
-        return Caller(way=Way.CLI, rights=OWNER, note=note, detail=detail, watch=watch)
+        trace, traceparent = None, os.environ.get("TRACEPARENT")
+        if traceparent:
+            from ollama_admin.domain.traces import given_trace
+
+            trace = given_trace(traceparent)
+        return Caller(way=Way.CLI, rights=OWNER, note=note, detail=detail, watch=watch, trace=trace)
 
     def _note_missing(self, client: "Client") -> None:
         """Say where nothing was found, so that a mistyped path is seen."""

@@ -63,6 +63,12 @@ def serve(
             "--tls-key", metavar="FILE", help="The key of the certificate.", show_default=False
         ),
     ] = None,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel", help="Send traces by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says."
+        ),
+    ] = False,
     log_format: Annotated[
         LogFormat, typer.Option("--log-format", help="How lines of the log on stderr are written.")
     ] = LogFormat.TEXT,
@@ -94,6 +100,7 @@ def serve(
             allow_origins=allow_origin or (),
             grace=grace,
             allow_truncate=allow_truncate,
+            otel=otel,
         )
     finally:
         log.flush()

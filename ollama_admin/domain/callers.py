@@ -4,13 +4,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ollama_admin.domain import labels
 from ollama_admin.domain.keys import Key
 from ollama_admin.domain.names import matches_model, matches_server
 from ollama_admin.domain.servers import Server, ServerRef
 from ollama_admin.domain.values import made_often
+
+if TYPE_CHECKING:
+    from ollama_admin.domain.traces import TraceContext
 
 
 class Way(StrEnum):
@@ -76,7 +79,7 @@ class Caller:
     """Comes with each request. `note` hears what the caller should know though nothing failed,
     `detail` how it was decided who answers, `watch` what is asked of servers. `key` is the one that
     came with a request over HTTP, `client` what its program calls itself, and `request_id` is told
-    in its answer.
+    in its answer. `trace` is passed on to the server.
     """
 
     way: Way
@@ -87,3 +90,4 @@ class Caller:
     key: Key | None = None
     client: str | None = None
     request_id: str | None = None
+    trace: "TraceContext | None" = None

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from ollama_admin.domain.keys import Key
+from ollama_admin.domain.traces import TraceContext
 from ollama_admin.domain.values import made_often
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -26,7 +27,8 @@ class RelayedCall:
     the body spells it. `asks` is for Ollama's own calls that hold something to answer, where others
     only load the model or unload it. Without `allow_truncate` Ollama's own paths are asked to
     refuse a prompt that does not fit. `options` are those of Ollama's own calls. `affinity` is the
-    key of the conversation. `key` is the client's, `client` what it calls itself. `counted` hears
+    key of the conversation. `key` is the client's, `client` what it calls itself. `trace` is
+    what the server is told to go on with, None to pass on what the client sent. `counted` hears
     at the end how many tokens prompt and answer took, told by the server or estimated.
     """
 
@@ -43,6 +45,7 @@ class RelayedCall:
     affinity: bytes | None = None
     key: Key | None = None
     client: str | None = None
+    trace: TraceContext | None = None
     counted: Callable[[int], None] | None = field(default=None, repr=False)
 
 

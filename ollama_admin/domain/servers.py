@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -208,6 +208,11 @@ class Target:
     api_version: ApiVersion
     headers: Mapping[str, Secret] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
+
+    def traced(self, traceparent: str) -> "Target":
+        """The same, for a request that goes on with a trace."""
+        headers = dict(self.headers) | {"traceparent": Secret(traceparent)}
+        return replace(self, headers=headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ _LISTED = (Kind.ALIVE, Kind.VERSION, Kind.TAGS, Kind.PS, Kind.MODELS, Kind.SHOW,
 class Gateway:
     """`rest` answers every other path, `translate` is `Relaying`'s; `rights` are those that every
     key has at most; `log` takes a line for each request, `log_failure` what only a developer
-    understands.
+    understands. `traces` is that of `Relaying`.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Gateway:
         rooms: Rooms,
         origins: Iterable[str],
         allow_truncate: bool,
+        traces: bool = False,
         log: Callable[[str], None],
         log_failure: Callable[[str], None],
     ) -> None:
@@ -55,7 +56,9 @@ class Gateway:
         self._origins = cors.Origins(origins)
         self._limits = limits
         self._rooms = rooms
-        self._relaying = Relaying(client, limits, translate, allow_truncate=allow_truncate)
+        self._relaying = Relaying(
+            client, limits, translate, allow_truncate=allow_truncate, traces=traces
+        )
         self._listing = Listing(client, limits)
         self._managing = Managing(client, limits)
         self._log = log

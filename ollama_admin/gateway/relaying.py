@@ -9,6 +9,7 @@ from typing import Any
 from ollama_admin.client import Client
 from ollama_admin.domain.relayed import Dialect, RelayedCall
 from ollama_admin.domain.servers import ApiVersion
+from ollama_admin.domain.traces import TraceContext, continued
 from ollama_admin.errors import AdminError
 from ollama_admin.gateway import headers
 from ollama_admin.gateway.bodies import Look, decoded, is_form, look_at, read
@@ -32,11 +33,20 @@ _STOPPING = Failure(503, "server_stopping", "the server is stopping; ask again")
 
 
 class Relaying:
-    """`translate` is the application that answers Ollama's calls from servers that speak v1."""
+    """`translate` is the application that answers Ollama's calls from servers that speak v1. With
+    `traces`, each call is a span of its own in the trace that its client began, if it did.
+    """
 
     def __init__(
-        self, client: Client, limits: Limits, translate: Any, *, allow_truncate: bool
+        self,
+        client: Client,
+        limits: Limits,
+        translate: Any,
+        *,
+        allow_truncate: bool,
+        traces: bool = False,
     ) -> None:
+        self._traces = traces
         self._plans = client.plans
         self._relay = client.relay
         self._key_limits = client.key_limits
@@ -98,11 +108,15 @@ class Relaying:
         affinity = None
         if len(planned.plan.candidates) > 1:
             affinity = _affinity(exchange, look)
+        trace = None
+        if self._traces:
+            trace = continued(exchange.id, exchange.header(b"traceparent"))
         call = call_of(
             exchange,
             body,
             look,
             affinity=affinity,
+            trace=trace,
             allow_truncate=self._allow_truncate or exchange.key.allow_truncate,
             counted=counted,
         )
@@ -202,6 +216,7 @@ def call_of(
     look: Look,
     *,
     affinity: bytes | None = None,
+    trace: TraceContext | None = None,
     allow_truncate: bool = False,
     counted: Callable[[int], None] | None = None,
 ) -> RelayedCall:
@@ -222,6 +237,7 @@ def call_of(
         affinity=affinity,
         key=exchange.key,
         client=exchange.client,
+        trace=trace,
         counted=counted,
     )
 

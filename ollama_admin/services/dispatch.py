@@ -251,8 +251,11 @@ class Dispatch:
         lease: Lease | None,
         carrier: Carrier[A],
     ) -> Try[A]:
-        trail.asked[candidate.target.ref] = None
-        endpoint = self._connect(candidate.target, None)
+        target, trace = candidate.target, trail.request.caller.trace
+        trail.asked[target.ref] = None
+        if trace is not None:
+            target = target.traced(trace.header)
+        endpoint = self._connect(target, None)
         answer = carrier.begin(candidate, trail.started)
         trail.candidate, trail.answer = candidate, answer
         return Try(candidate=candidate, lease=lease, endpoint=endpoint, answer=answer)

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.servers import Server
 from ollama_admin.errors import AdminError
 from ollama_admin.services.lookout import TASK
@@ -18,6 +19,7 @@ from ollama_admin.services.registry import Registry
 from ollama_admin.services.shares import Shares
 from ollama_admin.services.slots import Slots
 from ollama_admin.services.tally import Tally
+from ollama_admin.services.trail import Trail
 from ollama_admin.store import contention, task_leases
 from ollama_admin.store import servers as store
 from ollama_admin.store.database import Database
@@ -78,6 +80,15 @@ class Reading:
     looks: bool
 
 
+class Spans(Protocol):
+    """Traces of requests."""
+
+    def end(self, receipt: Receipt, trail: Trail) -> None:
+        """A request has ended, and what it proves is known. Never waits."""
+
+    async def aclose(self) -> None: ...
+
+
 class Metrics:
     """Counts from its `begin` on; `looks` is that of `Reading`."""
 
@@ -91,12 +102,15 @@ class Metrics:
         self._looks = looks
         self._tally = Tally()
         self._shares: Shares | None = None
+        self._spans: Spans | None = None
 
-    def begin(self, folder: Path | None) -> None:
-        """Count receipts. `folder` is where the workers of a service write what they counted; None
-        for the only one.
+    def begin(self, folder: Path | None, spans: Spans | None = None) -> None:
+        """Count receipts, and have `spans` trace each. `folder` is where the workers of a service
+        write what they counted; None for the only one.
         """
-        self._recorder.tally = self._tally
+        self._recorder.tally, self._spans = self._tally, spans
+        if spans is not None:
+            self._recorder.trace = spans.end
         if folder is not None:
             self._shares = Shares(folder, self._told)
             self._shares.start()
@@ -119,6 +133,8 @@ class Metrics:
     async def aclose(self) -> None:
         if self._shares is not None:
             await self._shares.aclose()
+        if self._spans is not None:
+            await self._spans.aclose()
 
     def _told(self) -> dict[str, Any]:
         self._tally.count()

@@ -46,6 +46,7 @@ class Planned:
             note=note,
             key=call.key,
             client=call.client,
+            trace=call.trace,
         )
         return Request(
             name=asked.name,

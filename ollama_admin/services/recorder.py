@@ -29,6 +29,7 @@ class Recorder:
         self.running: dict[int, Trail] = {}  # the requests on their way, by the id of the object
         self.lost = 0  # receipts that were not written, dropped ones among them
         self.tally: Tally | None = None  # where they are counted, if they are
+        self.trace: Callable[[Receipt, Trail], None] | None = None  # makes a span of each
 
     @property
     def waiting(self) -> int:
@@ -41,6 +42,8 @@ class Recorder:
         """
         if self.tally is not None and trail is not None:
             self.tally.take(Taken(receipt, trail.is_listed, trail.added))
+        if self.trace is not None and trail is not None:
+            self.trace(receipt, trail)
         if not self._enabled:
             return
         if self._closed:

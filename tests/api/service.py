@@ -63,6 +63,7 @@ class Service:
         allow_hosts: tuple[str, ...] = (),
         allow_truncate: bool = False,
         tls: TLSFiles | None = None,
+        otel: bool = False,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = WatchedLoop,
     ) -> None:
         self._loop_factory = loop_factory
@@ -75,6 +76,7 @@ class Service:
             allow_hosts=allow_hosts,
             allow_truncate=allow_truncate,
             tls=tls,
+            otel=otel,
         )
         self._times = times
         self._executor = ThreadPoolExecutor(max_workers=1)
