@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
-from ollama_admin.services.tally import Taken, Tally
+from ollama_admin.services.tally import Tally
 from ollama_admin.services.trail import Trail
 from ollama_admin.store import new_receipts as store
 from ollama_admin.store.database import Database
@@ -41,7 +41,7 @@ class Recorder:
         beside it. Never waits and never raises.
         """
         if self.tally is not None and trail is not None:
-            self.tally.take(Taken(receipt, trail.is_listed, trail.added))
+            self.tally.take((receipt, trail.candidate, trail.added))
         if self.trace is not None and trail is not None:
             self.trace(receipt, trail)
         if not self._enabled:

@@ -2,11 +2,12 @@
 none for a text that only a client has written.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ollama_admin.domain.receipts import Receipt
+from ollama_admin.rules.candidates import Candidate
 
 # upper ends of what times and speeds are sorted into; the last one has none
 BOUNDS: Mapping[str, Sequence[float]] = {
@@ -17,20 +18,15 @@ BOUNDS: Mapping[str, Sequence[float]] = {
 }
 OTHER = "other"  # whose name came after so many that had a label
 DYNAMIC = "dynamic"  # a server that no row has
-BATCH = 200  # receipts that are added up together
+BATCH = 100  # receipts that are added up together
 _NAMES = 100  # models, servers, and keys that have a label of their own
 _LINES = 2000  # labels together that are counted by themselves
 
 
-class Taken(NamedTuple):
-    """A receipt that is to be counted. `is_listed`: its server, or the catalogue, lists the model.
-    `added` is seconds that it took here before it was sent, without its wait for a slot; None where
-    it was not sent at once.
-    """
-
-    receipt: Receipt
-    is_listed: bool
-    added: float | None
+# A receipt that is to be counted, and for which server and model it was tried last. The number is
+# seconds that it took here before it was sent, without its wait for a slot; None where it was not
+# sent at once.
+Taken = tuple[Receipt, Candidate | None, float | None]
 
 
 class Histogram:
@@ -43,9 +39,18 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def add(self, values: list[float]) -> None:
+        """Add values, which are sorted for it."""
+        values.sort()
+        begin = number = 0
+        while begin < len(values):
+            number = bisect_left(self.bounds, values[begin], number)
+            end = len(values)
+            if number < len(self.bounds):
+                end = bisect_right(values, self.bounds[number], begin)
+            self.counts[number] += end - begin
+            begin = end
+        self.sum += sum(values)
 
     def merge(self, counts: Sequence[int], total: float) -> None:
         self.counts = [ours + theirs for ours, theirs in zip(self.counts, counts, strict=True)]
@@ -72,6 +77,20 @@ class Line:
     def __init__(self, times: Times) -> None:
         self.times = times
         self.count = self.prompt_tokens = self.output_tokens = 0
+
+    def add(self, group: Sequence[Taken]) -> None:
+        self.count += len(group)
+        times = self.times
+        times.added.add([added for _, _, added in group if added is not None])
+        queued = [receipt.queued_ms for receipt, _, _ in group]
+        times.queue.add([ms / 1000 for ms in queued if ms is not None])
+        all_stats = [receipt.stats for receipt, _, _ in group if receipt.stats is not None]
+        self.prompt_tokens += sum([stats.prompt_tokens or 0 for stats in all_stats])
+        self.output_tokens += sum([stats.output_tokens or 0 for stats in all_stats])
+        first = [stats.time_to_first_token_ms for stats in all_stats]
+        times.first_token.add([ms / 1000 for ms in first if ms is not None])
+        speeds = [stats.tokens_per_second for stats in all_stats]
+        times.speed.add([speed for speed in speeds if speed is not None])
 
 
 class Labels(NamedTuple):
@@ -101,23 +120,27 @@ class Tally:
             self.count()
 
     def count(self) -> None:
-        """Add up what was taken."""
+        """Add up what was taken: those that are alike together, which costs a fraction."""
         batch, self._taken = self._taken, []
-        known = self._known
+        groups: dict[Any, list[Taken]] = {}
         for taken in batch:
-            receipt = taken.receipt
+            receipt = taken[0]
             server, key = receipt.server, receipt.key
             alike = (
                 receipt.model,
                 0 if server is None else server.id,
                 None if key is None else key.name,
                 receipt.outcome,
-                receipt.proof,
+                id(receipt.proof),  # which is one of a few for ever: to hash it takes longer
             )
-            line = known.get(alike)
-            if line is None:
-                line = self._line(taken, alike)
-            _add(line, receipt, taken.added)
+            group = groups.get(alike)
+            if group is None:
+                groups[alike] = [taken]
+            else:
+                group.append(taken)
+        for alike, group in groups.items():
+            line = self._known.get(alike) or self._line(group[0], alike)
+            line.add(group)
 
     def merge(self, document: Mapping[str, Any]) -> None:
         """Add what `document` gave of another tally."""
@@ -149,7 +172,7 @@ class Tally:
         """The line of a receipt, which those that are `alike` find again, unless one of its names
         is one of too many.
         """
-        receipt = taken.receipt
+        receipt = taken[0]
         server = key = ""
         if receipt.server is not None:
             server = self._named("server", receipt.server.name or DYNAMIC)
@@ -166,10 +189,11 @@ class Tally:
 
     def _model(self, taken: Taken) -> str:
         """What only a client calls a model is none, until one has answered to it."""
-        receipt = taken.receipt
+        receipt, candidate, _ = taken
         if receipt.model is None:
             return ""
-        if taken.is_listed or receipt.outcome == "ok" or receipt.model in self._names["model"]:
+        is_listed = candidate is not None and candidate.listed is not None
+        if is_listed or receipt.outcome == "ok" or receipt.model in self._names["model"]:
             return self._named("model", receipt.model)
         return OTHER
 
@@ -189,20 +213,3 @@ class Tally:
 
     def _times_of(self, model: str, server: str) -> Times:
         return self.times.setdefault((model, server), Times())
-
-
-def _add(line: Line, receipt: Receipt, added: float | None) -> None:
-    line.count += 1
-    times, stats = line.times, receipt.stats
-    if receipt.queued_ms is not None:
-        times.queue.add(receipt.queued_ms / 1000)
-    if added is not None:
-        times.added.add(added)
-    if stats is None:
-        return
-    line.prompt_tokens += stats.prompt_tokens or 0
-    line.output_tokens += stats.output_tokens or 0
-    if stats.time_to_first_token_ms is not None:
-        times.first_token.add(stats.time_to_first_token_ms / 1000)
-    if stats.tokens_per_second is not None:
-        times.speed.add(stats.tokens_per_second)

@@ -131,11 +131,6 @@ class Trail:
     waited: float = 0.0
 
     @property
-    def is_listed(self) -> bool:
-        """Whether the catalogue, or the server itself, lists the model for which it was tried."""
-        return self.candidate is not None and self.candidate.listed is not None
-
-    @property
     def added(self) -> float | None:
         """Seconds from its arrival until it was sent, without its wait for a slot; None where it
         was not sent, or where another server failed before.
