@@ -21,6 +21,7 @@ from ollama_admin.settings import Settings
 if TYPE_CHECKING:
     from ollama_admin.domain.answers import EmbedReply, Reply
     from ollama_admin.domain.explanations import Explanation
+    from ollama_admin.domain.files import Pasted
     from ollama_admin.domain.models import DiscoverResult
     from ollama_admin.domain.requests import GenerateRequest, Message
     from ollama_admin.domain.servers import Target
@@ -108,8 +109,7 @@ class Client:
         from ollama_admin.services.servers import Servers
 
         resources = self._resources
-        note = self._caller.note
-        db, auth, ask = resources.db, resources.auth, self.generate
+        db, auth, ask, note = resources.db, resources.auth, self.generate, self._caller.note
         return Servers(db, self._connect, auth, note, self.audit, ask)
 
     @property
@@ -341,7 +341,7 @@ class Client:
 
     async def import_env(
         self,
-        files: Sequence[Path] | None = None,
+        files: Sequence[Path | Pasted] | None = None,
         *,
         environ: Mapping[str, str] | None = None,
         dry_run: bool = False,

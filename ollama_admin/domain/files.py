@@ -4,12 +4,28 @@ nobody else can change them.
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ollama_admin.errors import InvalidInput
 
 _WITHOUT_WAITING = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pasted(os.PathLike[str]):
+    """The text of a file that somebody pasted, under the name by which messages call it. It may
+    hold secrets.
+    """
+
+    name: str
+    text: str = field(repr=False)
+
+    def __fspath__(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from dotenv.parser import Binding as ParsedBinding
 from dotenv.parser import parse_stream
 
-from ollama_admin.domain.files import read_regular_file
+from ollama_admin.domain.files import Pasted, read_regular_file
 from ollama_admin.errors import InvalidInput
 from ollama_admin.legacy import compose
 
@@ -88,10 +88,13 @@ class EnvFile:
         return [list(group) for _, group in groupby(self.bindings, lambda binding: binding.scope)]
 
 
-def read(path: Path) -> EnvFile:
+def read(path: Path | Pasted) -> EnvFile:
     """Read a regular file of at most 1 MiB: one in `.json` is a list of servers, one in `.yml` or
-    `.yaml` a compose file. Raises InvalidInput, naming the file and the line.
+    `.yaml` a compose file; or what was pasted. Raises InvalidInput, naming the file and the line.
     """
+    if isinstance(path, Pasted):
+        text = decode(path.text.encode("utf-8", "surrogatepass"), path.name)
+        return EnvFile(file=path.name, bindings=parse(text, path.name))
     hint = "name a .env file, or run the command in the folder that holds it"
     opened = read_regular_file(path, SIZE_LIMIT, hint=hint)
     name = str(path)

@@ -193,6 +193,11 @@ class Stream:
         return event
 
     @property
+    def events(self) -> AsyncGenerator[Piece | Reply, None]:
+        """The pieces, and the reply as the last one, for whoever closes them."""
+        return self._events
+
+    @property
     def reply(self) -> Reply:
         """The accepted answer; RuntimeError before the last piece was read."""
         if self._reply is None:

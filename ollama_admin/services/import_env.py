@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ollama_admin.domain.files import Pasted
 from ollama_admin.domain.servers import (
     OPEN_FIELDS,
     SECRET_FIELDS,
@@ -68,7 +69,7 @@ class EnvImport:
 
     async def run(
         self,
-        files: Sequence[Path] | None = None,
+        files: Sequence[Path | Pasted] | None = None,
         environ: Mapping[str, str] | None = None,
         *,
         dry_run: bool = False,
@@ -100,13 +101,13 @@ class EnvImport:
         return _result(legacy, planned, planned.deletable, planned.count(State.NEW), server_ids)
 
 
-def _told_of(paths: Sequence[Path], server_ids: Sequence[int]) -> Told | None:
+def _told_of(paths: Sequence[Path | Pasted], server_ids: Sequence[int]) -> Told | None:
     if not server_ids:
         return None
     return Told(subject=", ".join(map(str, paths)), after={"servers": list(server_ids)})
 
 
-def _read_all(paths: Sequence[Path], environ: Mapping[str, str] | None) -> Legacy:
+def _read_all(paths: Sequence[Path | Pasted], environ: Mapping[str, str] | None) -> Legacy:
     files = [envfile.read(path) for path in paths]
     if environ is not None:
         files.append(envfile.from_environ(environ))

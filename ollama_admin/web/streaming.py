@@ -4,7 +4,8 @@ work.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from typing import Any
 
 from markupsafe import Markup
 from starlette.responses import Response
@@ -21,14 +22,26 @@ _STOPPED = '<p class="problem" role="alert">the server is stopping; ask again</p
 
 
 class Streamed(Response):
-    """A page with `HERE` in it, and the pieces of HTML that stand there."""
+    """A page with `HERE` in it, and the pieces of HTML that stand there. `held` is closed at the
+    end, however that comes.
+    """
 
-    def __init__(self, page: str, pieces: AsyncGenerator[str, None]) -> None:
+    def __init__(
+        self,
+        page: str,
+        pieces: AsyncGenerator[str, None],
+        held: AbstractAsyncContextManager[Any] | None = None,
+    ) -> None:
         super().__init__()
+        self._held = held or nullcontext()
         self._before, _, self._after = page.partition(str(HERE))
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        async with self._held:
+            await self._answer(receive, send)
+
+    async def _answer(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         leaving = Leaving(receive)
         leaving.start()

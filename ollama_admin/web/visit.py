@@ -65,6 +65,16 @@ class Visit:
         """What stands in the path for `{name}`."""
         return str(self.request.path_params[name])
 
+    @property
+    def origin(self) -> str:
+        """The URL under which the browser knows us; a proxy before us may speak TLS for us."""
+        host = self.request.headers["host"]
+        told = [self.request.headers.get(name, "") for name in ("origin", "referer")]
+        is_secure = any(text.startswith(f"https://{host}") for text in told)
+        if is_secure or self.request.url.scheme == "https":
+            return f"https://{host}"
+        return f"http://{host}"
+
     def came_from(self, default: str) -> str:
         """The page with the button that was pressed, as the browser tells it."""
         try:

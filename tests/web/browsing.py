@@ -41,6 +41,10 @@ class Person:
             path, data={"csrf": csrf_of(self.get(page).text)} | dict(fields or {})
         )
 
+    def csrf(self, page: str = "/ui/fleet") -> str:
+        """The token that stands in the forms of a page."""
+        return csrf_of(self.get(page).text)
+
     @property
     def session(self) -> str:
         return str(self.http.cookies[SESSION])
