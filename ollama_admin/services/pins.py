@@ -6,7 +6,7 @@ from typing import Any
 from ollama_admin.domain import names
 from ollama_admin.domain.digests import WHOLE, digest_prefix, short
 from ollama_admin.domain.pins import CheckedPin, Pin
-from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound
+from ollama_admin.errors import Conflict, InvalidInput, ModelNotFound, NotFound, StateChanged
 from ollama_admin.rules import arguments
 from ollama_admin.rules.likeness import nearest
 from ollama_admin.services.audit import Audit, Told
@@ -26,13 +26,19 @@ class Pins:
         self._audit = audit
 
     async def set(
-        self, name: str, *, digest: str | None = None, server: int | str | None = None
+        self,
+        name: str,
+        *,
+        digest: str | None = None,
+        server: int | str | None = None,
+        if_before: str | None = None,
     ) -> Pin:
         """Write which digest a name means, over the pin that it has.
 
         That is `digest` (a prefix of one that the catalogue knows, or all of it), else the one that
         `server`, or every active server that lists the name, has. Raises Conflict where they
-        differ, ModelNotFound where none is known.
+        differ, ModelNotFound where none is known, and StateChanged where the pin before is another
+        one than `if_before`; that is empty for a name that had none.
         """
         arguments.need(name=name)
         arguments.check(digest=digest, server=server)
@@ -45,7 +51,7 @@ class Pins:
         pin, holdings = await self._audit.change(
             "pin.set",
             name,
-            lambda connection: set_pin(connection, name, prefix, server),
+            lambda connection: _replace(connection, name, prefix, server, if_before),
             lambda result: told_of(result[0]),
             makes=True,
         )
@@ -63,14 +69,16 @@ class Pins:
         """Every pin, with how many available models of active servers are that build or another."""
         return await self._db.read(store.checked)
 
-    async def remove(self, name: str) -> Pin:
-        """Let a name mean again what each server says; gives back what was pinned."""
+    async def remove(self, name: str, *, if_before: str | None = None) -> Pin:
+        """Let a name mean again what each server says; gives back what was pinned. Raises
+        StateChanged for another digest than `if_before`.
+        """
         arguments.need(name=name)
         key = names.model_name(name)
         removed = await self._audit.change(
             "pin.remove",
             name,
-            lambda connection: store.remove(connection, key),
+            lambda connection: _remove(connection, key, if_before),
             lambda pin: None if pin is None else Told(subject=f"pin {pin.name}", before=pin),
         )
         if removed is None:
@@ -83,6 +91,28 @@ def told_of(pin: Pin) -> Told:
     """A pin that was set, for the audit."""
     before = None if pin.before is None else {"digest": pin.before}
     return Told(subject=f"pin {pin.name}", before=before, after={"digest": pin.digest})
+
+
+def _replace(
+    connection: Any, name: str, prefix: str | None, server: int | str | None, if_before: str | None
+) -> tuple[Pin, Sequence[Holding]]:
+    pin, holdings = set_pin(connection, name, prefix, server)
+    _require_before(name, pin.before, if_before)
+    return pin, holdings
+
+
+def _remove(connection: Any, name: str, if_before: str | None) -> Pin | None:
+    pin = store.remove(connection, name)
+    _require_before(name, None if pin is None else pin.digest, if_before)
+    return pin
+
+
+def _require_before(name: str, before: str | None, if_before: str | None) -> None:
+    """Raise StateChanged where another digest was pinned, which leaves it as it was."""
+    if if_before is not None and (before or "") != if_before:
+        raise StateChanged(
+            f"the pin of {name!r} was changed in the meantime", "read it again, then decide"
+        )
 
 
 def set_pin(

@@ -1,6 +1,18 @@
 """Every page, in the order of the menu."""
 
-from ollama_admin.web import ask, connect, fleet, imports, keys, models, requests, usage
+from ollama_admin.web import (
+    ask,
+    audit,
+    connect,
+    doctor,
+    fleet,
+    imports,
+    keys,
+    models,
+    pins,
+    requests,
+    usage,
+)
 from ollama_admin.web.page import Page
 
 PAGES: tuple[Page, ...] = (
@@ -11,5 +23,8 @@ PAGES: tuple[Page, ...] = (
     ask.PAGE,
     connect.PAGE,
     keys.PAGE,
+    pins.PAGE,
     imports.PAGE,
+    audit.PAGE,
+    doctor.PAGE,
 )
