@@ -125,7 +125,6 @@ class Dispatch:
         self, request: Request, carrier: Carrier[A], plan: Plan | None = None
     ) -> Accepted[A]:
         """The accepted answer, whose parts were handed on as they came. Without a plan one is made.
-
         Cancelling it ends the work upstream.
         """
         deadline = FOR_EVER

@@ -1,6 +1,7 @@
 """A fleet file, read: every mistake in it is told at once, with its line and column."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -187,7 +188,8 @@ class _Meanings:
     def _key(self, raw: RawEntry) -> Entry | None:
         values = dict(KEY_FIELDS)
         for field, given in raw.values.items():
-            columns = self._try(raw.at(field), lambda: key_columns.new_values(**{field: given}))  # noqa: B023
+            column = {field: given}
+            columns = self._try(raw.at(field), partial(key_columns.new_values, **column))
             values |= columns or {}
         name = values.pop("name", None)
         if name is None:
