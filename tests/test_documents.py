@@ -86,6 +86,11 @@ def test_a_server() -> None:
         "latency_ms": None,
         "failures": 0,
         "asked_last_until": None,
+        "managed_by": None,
+        "ca_file": None,
+        "client_cert_file": None,
+        "client_key_file": None,
+        "proxy": None,
     }
 
 

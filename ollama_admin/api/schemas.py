@@ -25,6 +25,7 @@ Url = Annotated[
 ]
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 ModelName = Annotated[str, Field(min_length=1, max_length=500)]
+Path = Annotated[str, Field(min_length=1, max_length=4096)] | None
 Text = Annotated[str, Field(max_length=10_000)]
 Flag = bool | None
 # The first wrong item tells of a million of them: each error takes 8 us to put together.
@@ -77,12 +78,15 @@ class _ServerColumns(Strict):
     auth_config: dict[str, Text] | None = Field(
         None,
         description="basic: username, password; bearer: token; api_key: header_name, key. Plain "
-        "secrets, stored "
-        "encrypted. References to variables or files can only be set by the command line",
+        "secrets, stored encrypted. References can only be set by the command line",
     )
     headers: dict[str, Text] | None = Field(
         None, description="extra headers for the server; stored encrypted"
     )
+    ca_file: Path = Field(None, description="PEM file, where `serve` runs, to check it against")
+    client_cert_file: Path = Field(None, description="PEM file of what it is shown")
+    client_key_file: Path = Field(None, description="PEM file of the key of that")
+    proxy: Path = Field(None, description="URL of a proxy without a password")
 
 
 class NewServer(_ServerColumns):
@@ -94,8 +98,8 @@ class NewServer(_ServerColumns):
 
 
 class ServerChange(_ServerColumns):
-    """What is left out stays. null empties `default_model`, `headers`, `labels` and, with
-    `auth_type`, the credentials.
+    """What is left out stays. null empties `default_model`, `headers`, `labels`, the files, `proxy`
+    and, with `auth_type`, the credentials.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})

@@ -30,6 +30,16 @@ router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["
 
 Responses = dict[int | str, dict[str, Any]]
 
+# of what null in a change empties
+_EMPTIED = (
+    "default_model",
+    "headers",
+    "labels",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+    "proxy",
+)
 _CONFLICT: Responses = {
     409: {"model": schemas.ExistingProblem, "description": "another server has this name or URL"}
 }
@@ -108,7 +118,7 @@ async def change_server(
     """
     columns = _columns(change)
     emptied = {name for name in change.model_fields_set if getattr(change, name) is None}
-    clear = [name for name in ("default_model", "headers", "labels") if name in emptied]
+    clear = [name for name in _EMPTIED if name in emptied]
     if "auth_type" in emptied:
         columns["auth_type"] = "none"
     changed = await client.servers.update(server_id, clear=clear, if_state=if_match, **columns)

@@ -32,6 +32,9 @@ class AuthColumns(TypedDict):
     headers: Mapping[str, Secret | Reference] | None
 
 
+AUTH_COLUMNS = frozenset(AuthColumns.__annotations__)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthOptions:
     """What the options say. Reading the secret is a step of its own: it may ask a person."""

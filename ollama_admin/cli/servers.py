@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ollama_admin.cli import draining
-from ollama_admin.cli.auth import AuthOptions, takes_auth
+from ollama_admin.cli.auth import AUTH_COLUMNS
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import (
@@ -27,12 +27,15 @@ from ollama_admin.cli.server_options import (
     CapabilitiesOption,
     CheckChangeOption,
     CheckOption,
+    ClearOption,
+    ConnectionOptions,
     DefaultModelOption,
     DiscoverOption,
     InactiveOption,
     LabelsOption,
     MaxConcurrentOption,
     PriorityOption,
+    takes_connection,
 )
 from ollama_admin.cli.target_options import TargetOptions, takes_targets
 from ollama_admin.cli.views import servers as views
@@ -48,7 +51,7 @@ app = Commands("Add, list and change servers.")
 
 
 @app.command("add")
-@takes_auth
+@takes_connection
 def add(  # long because each option is a line or two, here and in the call
     context: typer.Context,
     name: Annotated[
@@ -69,7 +72,7 @@ def add(  # long because each option is a line or two, here and in the call
     discover: DiscoverOption = False,
     output: OutputOption = None,
     *,
-    auth: AuthOptions,
+    auth: ConnectionOptions,
 ) -> None:
     """Add a server.
 
@@ -151,7 +154,7 @@ def show(context: typer.Context, server: ServerArgument, output: OutputOption = 
 
 
 @app.command("update")
-@takes_auth
+@takes_connection
 def update(  # long because each option is a line or two, here and in the call
     context: typer.Context,
     server: ServerArgument,
@@ -181,18 +184,12 @@ def update(  # long because each option is a line or two, here and in the call
             show_default=False,
         ),
     ] = None,
-    clear: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIELD",
-            help="Empty a field: auth, capabilities, default_model, headers, labels.",
-        ),
-    ] = None,
+    clear: ClearOption = None,
     check: CheckChangeOption = None,
     discover: DiscoverOption = False,
     output: OutputOption = None,
     *,
-    auth: AuthOptions,
+    auth: ConnectionOptions,
 ) -> None:
     """Change what you give, and nothing else.
 
@@ -231,12 +228,12 @@ def update(  # long because each option is a line or two, here and in the call
         )
         return before, await let_in
 
-    is_given = any(value is not None for value in credentials.values())
-    asks = url is not None or is_given
+    given = {name for name, value in credentials.items() if value is not None}
+    asks = url is not None or bool(given)
     if check is not None:
         asks = check
     before, after = shell.run(work)
-    shell.show(after, partial(views.print_update, before, is_auth_given=is_given))
+    shell.show(after, partial(views.print_update, before, is_auth_given=bool(given & AUTH_COLUMNS)))
 
 
 @app.command("remove")

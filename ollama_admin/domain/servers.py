@@ -61,6 +61,32 @@ class ServerColumns(TypedDict, total=False):
     is_active: bool | None
     default_model: str | None
     labels: Mapping[str, str | None] | None
+    ca_file: str | None
+    client_cert_file: str | None
+    client_key_file: str | None
+    proxy: str | None
+
+
+class TransportColumns(TypedDict, total=False):
+    """The columns of a server that say how its connections are made; see `TransportOptions`."""
+
+    ca_file: str | None
+    client_cert_file: str | None
+    client_key_file: str | None
+    proxy: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportOptions:
+    """How the connections of one server are made, otherwise than those of all: the files are PEM.
+    `ca_file` is what its certificate is checked against, `client_cert_file` with `client_key_file`
+    what it is shown, `proxy` the URL of what stands before it. None is as for all servers.
+    """
+
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,13 +227,14 @@ class Target:
     """All that a request needs to know of the server it goes to: a row, or a dynamic server.
 
     `headers` carry its credentials; `secrets` are the forms in which they must not come back in a
-    message.
+    message. `transport` is None where its connections are made like those of all.
     """
 
     ref: ServerRef
     api_version: ApiVersion
     headers: Mapping[str, Secret] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
+    transport: TransportOptions | None = None
 
     def traced(self, traceparent: str) -> "Target":
         """The same, for a request that goes on with a trace."""

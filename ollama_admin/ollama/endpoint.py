@@ -203,6 +203,7 @@ class Endpoint:
             idle=times.idle,
             any_address=self.any_address,
             sending=sending,
+            transport=self.target.transport,
         )
 
     @asynccontextmanager
@@ -325,6 +326,7 @@ class Endpoint:
                         silence=silence,
                         any_address=self.any_address,
                         sending=sending,
+                        transport=self.target.transport,
                     )
                     response = await stack.enter_async_context(asking)
                 if answered is not None:

@@ -34,6 +34,7 @@ from ollama_admin.ollama.response import (
     HandshakeLate,
     ImproperAnswer,
     NotConnected,
+    OwnFileFault,
     PoolFull,
     ProxyFault,
     Sending,
@@ -102,7 +103,10 @@ def translation(
     """What `translated` raises for an exception, None where that passes."""
     if isinstance(exc, ConnectionFault):
         may_pass_on = sending is None or not sending.is_whole
-        return unreachable(target, _reason(exc), may_pass_on=may_pass_on)
+        error = unreachable(target, _reason(exc), may_pass_on=may_pass_on)
+        if isinstance(exc, OwnFileFault):
+            error.hint = f"see the files of: ollama-admin server show {target.ref.word}"
+        return error
     if isinstance(exc, WebPage):
         message = f"server {target.ref}, {path}: {scrubbed(str(exc), target)}"
         hint = "another program or a login page answers there: check the URL's port and path"
@@ -303,6 +307,8 @@ def _path_not_known(target: Target, path: str, status: int) -> UpstreamError:
 
 def _reason(exc: Exception) -> str:
     """The system's own reason where there is one below the exception."""
+    if isinstance(exc, OwnFileFault):
+        return str(exc)
     for cause in _causes(exc):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"{UNTRUSTED} ({cause.verify_message})"

@@ -20,9 +20,10 @@ import httpcore  # noqa: F401
 import httpx
 
 from ollama_admin.domain.secret import Secret
+from ollama_admin.domain.servers import TransportOptions
 from ollama_admin.errors import AddressRefused
 from ollama_admin.ollama.addresses import refuse_address, refuse_written_address
-from ollama_admin.ollama.certificates import tls_context
+from ollama_admin.ollama.certificates import ServerContexts, tls_context
 from ollama_admin.ollama.connecting import HEADERS_LIMIT, IDLE_ORIGINS, KEPT, Times
 from ollama_admin.ollama.response import (
     AnswerLate,
@@ -71,6 +72,16 @@ class _Pool:
     used: float = 0.0  # by the loop's clock
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What the connections of one server have to themselves. A context that was read anew is
+    another one, and makes a pool of its own.
+    """
+
+    certificates: ssl.SSLContext
+    proxy: str | None
+
+
 class HTTP:
     """Connections that are kept and used again, in a pool for each origin: one pool for all of them
     looks through every connection for every request, which takes 1 ms at 100 servers and 10 at
@@ -92,7 +103,8 @@ class HTTP:
         self.times = times
         self._proxy = proxy
         self._ca_file = ca_file
-        self._pools: dict[tuple[str, bool], _Pool] = {}
+        self._contexts = ServerContexts(ca_file)
+        self._pools: dict[tuple[str, bool, _Own | None], _Pool] = {}
 
     @asynccontextmanager
     async def send(
@@ -106,25 +118,30 @@ class HTTP:
         idle: float | None = None,  # noqa: ARG002 (who reads the pieces bounds the time between)
         any_address: bool,
         sending: Sending | None = None,
+        transport: TransportOptions | None = None,
     ) -> AsyncIterator[Response]:
         """The response, its body unread; leaving the block cancels what was not read upstream.
 
         `sending` is told how far the request is, `silence` is seconds that the connection may be
         silent, None the time for a first byte. Without `any_address`, no connection is used that
-        leads to an address of `addresses.py`, or was made with it. Raises ConnectionFault and
-        BadAnswer, which `faults.translated` translates, and AddressRefused.
+        leads to an address of `addresses.py`, or was made with it. `transport` is the server's own;
+        connections are kept apart by it. Raises ConnectionFault and BadAnswer, which
+        `faults.translated` translates, and AddressRefused.
         """
         if not any_address:
             refuse_written_address(url)
         extensions = self._extensions(silence, any_address=any_address, sending=sending)
         all_headers = _with_defaults(headers)
-        async with self._transport(url, any_address) as transport:
+        own = None
+        if transport is not None:
+            own = await self._own(url, transport)
+        async with self._transport(url, any_address, own) as connections:
             response = None
             try:
                 request = httpx.Request(
                     method, url, headers=all_headers, content=body, extensions=extensions
                 )
-                response = await transport.handle_async_request(request)
+                response = await connections.handle_async_request(request)
                 headers = response.headers.raw
                 if len(headers) > HEADERS_LIMIT:
                     raise BadAnswer(f"the answer has {len(headers)} headers")
@@ -143,11 +160,11 @@ class HTTP:
 
     @asynccontextmanager
     async def _transport(
-        self, url: str, any_address: bool
+        self, url: str, any_address: bool, own: "_Own | None"
     ) -> AsyncIterator[httpx.AsyncHTTPTransport]:
         scheme, _, rest = url.partition("://")
-        key = (f"{scheme}://{rest.partition('/')[0]}", any_address)
-        pool = self._pools.pop(key, None) or _Pool(self._new_transport(scheme))
+        key = (f"{scheme}://{rest.partition('/')[0]}", any_address, own)
+        pool = self._pools.pop(key, None) or _Pool(self._new_transport(scheme, own))
         # put in as the last one: those that nobody has used for longest come first
         self._pools[key] = pool
         pool.users += 1
@@ -184,16 +201,31 @@ class HTTP:
             return {"timeout": waits}
         return {"timeout": waits, "trace": _Steps(sending, any_address=any_address)}
 
-    def _new_transport(self, scheme: str) -> httpx.AsyncHTTPTransport:
-        proxy = None
-        if self._proxy:
-            proxy = self._proxy.reveal()
-        certificates = self._no_certificates
-        if scheme == "https" or (proxy and proxy.startswith("https")):
+    async def _own(self, url: str, transport: TransportOptions) -> "_Own":
+        if not url.startswith("https:"):
+            return _Own(self._no_certificates, transport.proxy)
+        return _Own(await self._contexts.of(transport), transport.proxy)
+
+    def _new_transport(self, scheme: str, own: "_Own | None") -> httpx.AsyncHTTPTransport:
+        certificates, url = self._no_certificates, None
+        if scheme == "https" and own is None:
             certificates = self._certificates
+        if self._proxy:
+            url = self._proxy.reveal()
+        if own is not None:
+            certificates, url = own.certificates, own.proxy or url
+        proxy = None
+        if url is not None:
+            proxy = httpx.Proxy(url, ssl_context=self._certificates_of(url))
         return httpx.AsyncHTTPTransport(
             verify=certificates, proxy=proxy, trust_env=False, limits=_LIMITS
         )
+
+    def _certificates_of(self, proxy: str) -> ssl.SSLContext | None:
+        """What a proxy's certificate is checked against, that of no server."""
+        if proxy.startswith("https"):
+            return self._certificates
+        return None
 
     @cached_property
     def _certificates(self) -> ssl.SSLContext:

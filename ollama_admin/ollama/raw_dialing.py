@@ -33,6 +33,16 @@ Certificates = Callable[[], Awaitable[ssl.SSLContext]]
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How the connections to one origin are made: through a proxy or none, and with which
+    certificates.
+    """
+
+    proxy: "Proxy | None"
+    certificates: Certificates
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Scheme, host and port of a URL; `authority` as it is written there."""
 
@@ -85,14 +95,15 @@ def proxy_of(url: str) -> Proxy:
 
 
 class Dialer:
-    """Makes connections; `seconds` is the time for each step: an open socket, the proxy, TLS."""
+    """Makes connections; `seconds` is the time for each step: an open socket, the proxy, TLS.
+    `certificates` are those of the process, which a proxy's certificate is checked against.
+    """
 
-    def __init__(self, seconds: float, proxy: Proxy | None, certificates: Certificates) -> None:
+    def __init__(self, seconds: float, certificates: Certificates) -> None:
         self._seconds = seconds
-        self._proxy = proxy
         self._certificates = certificates
 
-    async def connect(self, origin: Origin, *, any_address: bool) -> Connection:
+    async def connect(self, origin: Origin, way: Way, *, any_address: bool) -> Connection:
         """A connection to the origin, or to the proxy where that passes single requests on.
 
         Without `any_address` nothing is sent to an address that `addresses.py` names. Raises
@@ -100,17 +111,17 @@ class Dialer:
         """
         if not any_address:
             refuse_written_address(f"{origin.scheme}://{origin.authority}")
-        proxy = self._proxy
-        first = origin
+        proxy = way.proxy
+        first, certificates = origin, way.certificates
         if proxy is not None:
-            first = proxy.origin
+            first, certificates = proxy.origin, self._certificates
         connection = await self._open(first, any_address=any_address)
         try:
             if first.is_tls:
-                await self._speak_tls(connection, first)
+                await self._speak_tls(connection, first, certificates)
             if proxy is not None and origin.is_tls:
                 await self._pass_through(connection, origin, proxy)
-                await self._speak_tls(connection, origin)
+                await self._speak_tls(connection, origin, way.certificates)
         except BaseException:
             connection.close()
             raise
@@ -123,8 +134,10 @@ class Dialer:
         except TimeoutError as exc:
             raise ConnectLate("connecting timed out") from exc
 
-    async def _speak_tls(self, connection: Connection, origin: Origin) -> None:
-        context = await self._certificates()
+    async def _speak_tls(
+        self, connection: Connection, origin: Origin, certificates: Certificates
+    ) -> None:
+        context = await certificates()
         try:
             async with asyncio.timeout(self._seconds):
                 await _handshake(connection, context, origin.host)

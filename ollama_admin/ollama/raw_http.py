@@ -6,15 +6,17 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
 from ollama_admin.domain.secret import Secret
-from ollama_admin.ollama.certificates import tls_context
+from ollama_admin.domain.servers import TransportOptions
+from ollama_admin.ollama.certificates import ServerContexts, tls_context
 from ollama_admin.ollama.connecting import IDLE_ORIGINS, KEPT, Times
 from ollama_admin.ollama.raw_connection import Connection, RawResponse
-from ollama_admin.ollama.raw_dialing import Dialer, Proxy, origin_of, proxy_of
+from ollama_admin.ollama.raw_dialing import Dialer, Way, origin_of, proxy_of
 from ollama_admin.ollama.raw_framing import request_head, target_of
 from ollama_admin.ollama.response import ConnectionBroken, ConnectionClosed, Sending
 
@@ -23,6 +25,7 @@ KEPT_CONNECTIONS = 64  # of one origin, and of one kind of caller
 # the server never read. Later, the server may have been at work on it.
 STALE = 2.0  # seconds
 _SWEEP = 1.0  # seconds between two looks for connections that were idle for too long
+Key = tuple[str, bool, TransportOptions | None]
 
 
 class RawHTTP:
@@ -37,12 +40,14 @@ class RawHTTP:
     ) -> None:
         self.times = times
         self._ca_file = ca_file
-        self._proxy: Proxy | None = None
+        own_proxy = None
         if proxy:
-            self._proxy = proxy_of(proxy.reveal())
-        self._dialer = Dialer(times.connect, self._proxy, self._certificates)
+            own_proxy = proxy_of(proxy.reveal())
+        self._way = Way(own_proxy, self._certificates)
+        self._contexts = ServerContexts(ca_file)
+        self._dialer = Dialer(times.connect, self._certificates)
         self._context: asyncio.Task[ssl.SSLContext] | None = None
-        self._pools: dict[tuple[str, bool], _Pool] = {}
+        self._pools: dict[Key, _Pool] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -57,6 +62,7 @@ class RawHTTP:
         idle: float | None = None,
         any_address: bool,
         sending: Sending | None = None,
+        transport: TransportOptions | None = None,
     ) -> "_Exchange":
         """The response with its body unread, as a context manager; leaving the block before the end
         of the body closes the connection, which cancels upstream.
@@ -66,6 +72,8 @@ class RawHTTP:
         how many seconds the connection may be silent, None the time for a first byte; `idle` is how
         many between two pieces of a body, None as many. Without `any_address`, the addresses that
         `addresses.py` names are not connected to, and no connection is used that was made with it.
+
+        `transport` is the server's own; connections are kept apart by it.
 
         A request goes out once, but for one case: the server closed a kept connection as the
         request was written, and sent no byte. Raises ConnectionFault and BadAnswer, which
@@ -78,7 +86,7 @@ class RawHTTP:
         if idle is None:
             idle = silence
         request = (method, url, headers, body or b"")
-        return _Exchange(self, request, (silence, idle), any_address, sending)
+        return _Exchange(self, request, (silence, idle), (any_address, transport), sending)
 
     async def aclose(self) -> None:
         """Close the connections that are idle; those in use follow when their block is left."""
@@ -89,18 +97,28 @@ class RawHTTP:
             pool.close()
         self._pools.clear()
 
-    def _pool(self, url: str, any_address: bool) -> tuple["_Pool", str]:
+    def _pool(
+        self, url: str, any_address: bool, transport: TransportOptions | None
+    ) -> tuple["_Pool", str]:
         """The pool of the URL's origin, and the path."""
         scheme, separator, rest = url.partition("://")
         authority, slash, path = rest.partition("/")
-        key = (f"{scheme}{separator}{authority}", any_address)
-        pool = self._pools.pop(key, None) or _Pool(key, self._proxy)
+        key = (f"{scheme}{separator}{authority}", any_address, transport)
+        pool = self._pools.pop(key, None) or _Pool(key, self._way_of(transport))
         # put in as the last one: those that nobody has used for longest come first
         self._pools[key] = pool
         return pool, slash + path
 
     async def _connection(self, pool: "_Pool") -> Connection:
-        return await self._dialer.connect(pool.origin, any_address=pool.any_address)
+        return await self._dialer.connect(pool.origin, pool.way, any_address=pool.any_address)
+
+    def _way_of(self, transport: TransportOptions | None) -> Way:
+        if transport is None:
+            return self._way
+        proxy = self._way.proxy
+        if transport.proxy is not None:
+            proxy = proxy_of(transport.proxy)
+        return Way(proxy, partial(self._contexts.of, transport))
 
     def _leave(self, pool: "_Pool", connection: Connection | None) -> None:
         """Keep the connection if its answer was received to the end, and the pool if it has one."""
@@ -155,19 +173,20 @@ class RawHTTP:
 class _Pool:
     """The idle connections to one origin, the latest last, and what each request there repeats."""
 
-    __slots__ = ("any_address", "fixed", "host", "idle", "key", "origin", "prefix", "users")
+    __slots__ = ("any_address", "fixed", "host", "idle", "key", "origin", "prefix", "users", "way")
 
-    def __init__(self, key: tuple[str, bool], proxy: Proxy | None) -> None:
+    def __init__(self, key: Key, way: Way) -> None:
         self.key = key
-        url, self.any_address = key
+        self.way = way
+        url, self.any_address, _ = key
         self.origin = origin = origin_of(url)
         self.idle: deque[Connection] = deque()
         self.users = 0
         self.host = b"Host: " + origin.authority.encode()
         self.prefix, self.fixed = "", b""
-        if proxy is not None and not origin.is_tls:
+        if way.proxy is not None and not origin.is_tls:
             self.prefix = f"{origin.scheme}://{origin.authority}"
-            self.fixed = proxy.authorization
+            self.fixed = way.proxy.authorization
 
     def take(self) -> Connection | None:
         """A connection that is open and was not idle for too long."""
@@ -198,10 +217,10 @@ class _Exchange:
     """One request and its answer, as an asynchronous context manager."""
 
     __slots__ = (
-        "_any_address",
         "_connection",
         "_http",
         "_idle",
+        "_kind",
         "_pool",
         "_request",
         "_sending",
@@ -213,20 +232,21 @@ class _Exchange:
         http: RawHTTP,
         request: tuple[str, str, Sequence[tuple[bytes, bytes]], bytes],
         silences: tuple[float, float],
-        any_address: bool,
+        kind: tuple[bool, TransportOptions | None],
         sending: Sending,
     ) -> None:
         self._http = http
         self._request = request
         self._silence, self._idle = silences
-        self._any_address = any_address
+        self._kind = kind
         self._sending = sending
         self._pool: _Pool | None = None
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> RawResponse:
         method, url, headers, body = self._request
-        pool, path = self._http._pool(url, self._any_address)
+        any_address, transport = self._kind
+        pool, path = self._http._pool(url, any_address, transport)
         self._pool = pool
         pool.users += 1
         try:

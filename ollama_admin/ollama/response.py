@@ -55,6 +55,10 @@ class NotConnected(ConnectionFault):
     """The name is not known, nobody listens, or the TLS handshake failed."""
 
 
+class OwnFileFault(ConnectionFault):
+    """A file of certificates that the server's row names cannot be used; the text says which."""
+
+
 class ConnectLate(ConnectionFault):
     """There was no connection in time."""
 

@@ -1,7 +1,10 @@
 """The columns of a server as they are given: checked, and in the form in which they are kept."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ollama_admin.domain import labels, names, urls
 from ollama_admin.domain.secret import MASK
@@ -10,7 +13,10 @@ from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
 
 INT_LIMIT = 2**31 - 1
-CLEARABLE = ("auth", "capabilities", "default_model", "headers", "labels")
+TRANSPORT = ("ca_file", "client_cert_file", "client_key_file", "proxy")
+CLEARABLE = tuple(
+    sorted(("auth", "capabilities", "default_model", "headers", "labels") + TRANSPORT)
+)
 
 
 def api_of(url: urls.ServerURL) -> ApiVersion:
@@ -77,6 +83,57 @@ def within(value: int, column: str, least: int) -> int:
     return value
 
 
+def transport(**given: str | None) -> dict[str, Any]:
+    """The columns of `TRANSPORT` that are given, checked. Raises TypeError for another one."""
+    unknown = given.keys() - set(TRANSPORT)
+    if unknown:
+        raise TypeError(f"a server has no column {min(unknown)}")
+    return {column: _CHECKS[column](value) for column, value in given.items() if value is not None}
+
+
+def require_fitting(url: str, columns: Mapping[str, Any]) -> None:
+    """Raise InvalidInput where a row's certificates could check nothing: for http://, or a key
+    without the certificate that it belongs to.
+    """
+    files = [name for name in TRANSPORT if name.endswith("_file") and columns.get(name)]
+    if files and not url.startswith("https://"):
+        raise InvalidInput(
+            f"{files[0]} is for https:// only, and the URL is {url}",
+            "give the https:// URL of the server, or leave the files out",
+        )
+    if columns.get("client_key_file") and not columns.get("client_cert_file"):
+        raise InvalidInput(
+            "there is a client key, and no client certificate", "give the certificate, too"
+        )
+
+
+def _pem_file(column: str, value: str) -> str:
+    """A path, made absolute: another process may run in another folder."""
+    arguments.check_value(column, value, arguments.TEXT)
+    if not value or not value.isprintable():
+        raise InvalidInput(f"{column} {value[:100]!a} is not a path")
+    return str(Path(value).expanduser().absolute())
+
+
+def _proxy(value: str) -> str:
+    """The URL of a proxy without credentials: the column is no place for a secret."""
+    arguments.check_value("proxy", value, arguments.TEXT)
+    scheme, separator, rest = value.partition("://")
+    if "@" in rest:
+        raise InvalidInput(
+            "the proxy of a server cannot have a password",
+            "a proxy with one is for all servers: OLLAMA_ADMIN_PROXY",
+        )
+    try:
+        parts = urlsplit(value)
+        is_origin = parts.hostname and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:
+        is_origin = False
+    if scheme not in ("http", "https") or not is_origin or not value.isascii() or " " in value:
+        raise InvalidInput("the proxy is not an http:// or https:// URL", "http://host:3128")
+    return scheme + separator + rest.rstrip("/")
+
+
 def new_values(clear: Sequence[str], url: urls.ServerURL | None, **given: Any) -> dict[str, Any]:
     """The columns that are given, checked, and those that are to be emptied. Raises TypeError for
     one that there is not.
@@ -111,7 +168,7 @@ def _cleared(clear: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
         "default_model": {"default_model": None},
         "headers": {"headers": {}},
         "labels": {"labels": {}},
-    }
+    } | {column: {column: None} for column in TRANSPORT}
     return {column: value for name in clear for column, value in empty[name].items()}
 
 
@@ -125,4 +182,8 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "is_active": bool,
     "default_model": names.model_name,
     "labels": label_changes,
+    "ca_file": partial(_pem_file, "ca_file"),
+    "client_cert_file": partial(_pem_file, "client_cert_file"),
+    "client_key_file": partial(_pem_file, "client_key_file"),
+    "proxy": _proxy,
 }

@@ -16,8 +16,9 @@ from ollama_admin.domain.servers import (
     ServerColumns,
     ServerRef,
     Target,
+    TransportColumns,
 )
-from ollama_admin.domain.values import Given
+from ollama_admin.domain.values import Given, fields_of
 from ollama_admin.errors import InvalidInput
 from ollama_admin.rules import arguments
 from ollama_admin.services import server_columns
@@ -84,6 +85,7 @@ class Servers:
         auth_config: Mapping[str, Given] | None = None,
         headers: Mapping[str, Given] | None = None,
         labels: Mapping[str, str] | None = None,
+        **transport: Unpack[TransportColumns],
     ) -> Server:
         """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists.
 
@@ -105,7 +107,9 @@ class Servers:
             is_active=is_active,
             default_model=server_columns.default_model(default_model),
             labels=server_columns.new_labels(labels or {}),
+            **server_columns.transport(**transport),
         )
+        server_columns.require_fitting(new.url, fields_of(new))
         return await self._masked(await self._with_note(await self._insert(new, credentials)))
 
     async def _insert(self, new: store.NewServer, credentials: Auth) -> Server:
@@ -266,6 +270,7 @@ class Servers:
         url = values.get("url", before.url)
         if values.get("labels"):
             values = values | {"labels": changed_labels(before.labels, values["labels"])}
+        server_columns.require_fitting(url, fields_of(before) | values)
         columns = changed_columns(self._auth, before, url, given, clear=clear)
         return before, store.change(connection, before.id, values | columns)
 

@@ -22,6 +22,7 @@ from ollama_admin.domain.servers import (
     Server,
     ServerRef,
     Target,
+    TransportOptions,
 )
 from ollama_admin.domain.values import Given, Json
 from ollama_admin.errors import AdminError, InvalidInput, SecretUnavailable
@@ -149,12 +150,13 @@ class UpstreamAuth:
         """
         api_version = api_version or server.api_version
         if server.auth_type is AuthType.NONE and not server.headers:
-            return Target(ref=server.ref, api_version=api_version)
+            return Target(ref=server.ref, api_version=api_version, transport=_transport_of(server))
         return await asyncio.to_thread(self._opened_target, server, api_version)
 
     def _opened_target(self, server: Server, api_version: ApiVersion) -> Target:
         try:
-            return self._target(server.ref, api_version, self.opened(server))
+            target = self._target(server.ref, api_version, self.opened(server))
+            return replace(target, transport=_transport_of(server))
         except SecretUnavailable as exc:
             raise SecretUnavailable(f"server {server.name}: {exc.message}", exc.hint) from exc
 
@@ -207,6 +209,18 @@ class UpstreamAuth:
             headers[name] = Secret(value)
             secrets += [secret, value, value.removeprefix("Basic ")]
         return Target(ref=ref, api_version=version, headers=headers, secrets=_forms(secrets))
+
+
+def _transport_of(server: Server) -> TransportOptions | None:
+    given = (server.ca_file, server.client_cert_file, server.client_key_file, server.proxy)
+    if given == (None, None, None, None):
+        return None
+    return TransportOptions(
+        ca_file=server.ca_file,
+        client_cert_file=server.client_cert_file,
+        client_key_file=server.client_key_file,
+        proxy=server.proxy,
+    )
 
 
 def changed_columns(

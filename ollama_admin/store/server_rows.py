@@ -30,6 +30,10 @@ READERS: readers.Readers = {
     "labels": _labels,
     "latency_ms": readers.optional(readers.number),
     "failures": readers.number,
+    "ca_file": readers.optional(readers.text),
+    "client_cert_file": readers.optional(readers.text),
+    "client_key_file": readers.optional(readers.text),
+    "proxy": readers.optional(readers.text),
 }
 
 

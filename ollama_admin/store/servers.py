@@ -55,6 +55,10 @@ class NewServer:
     headers: Mapping[str, Json] = field(default_factory=dict, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     managed_by: str | None = None
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    proxy: str | None = None
 
 
 def by_preference(query: Select[Any]) -> Select[Any]:

@@ -55,6 +55,19 @@ def test_a_server_is_added_shown_changed_and_removed(api: Service) -> None:
     assert api.ask("GET", path).json()["error"]["code"] == "server_not_found"
 
 
+def test_certificates_and_proxy_of_a_server_are_set_and_emptied(api: Service) -> None:
+    files = {"ca_file": "/ca.pem", "client_cert_file": "/cert.pem", "client_key_file": "/key.pem"}
+    columns = files | {"proxy": "http://proxy:3128"}
+    added = api.ask("POST", "/api/servers", {"name": "gpu", "url": "https://gpu"} | columns)
+    assert added.status_code == 201, added.text
+    assert added.json() | columns == added.json()
+    path = added.headers["location"]
+    half = api.ask("PATCH", path, {"client_cert_file": None})
+    assert half.status_code == 422
+    emptied = api.ask("PATCH", path, dict.fromkeys(columns))
+    assert {emptied.json()[name] for name in columns} == {None}
+
+
 @pytest.mark.parametrize(
     "body",
     [{"name": "GPU", "url": "10.0.0.9"}, {"name": "other", "url": "http://10.0.0.1:11434/v1"}],

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -935,3 +936,21 @@ def test_a_default_model_that_the_server_does_not_list_is_told(
     assert "added server 1, gpu" in ran.stdout
     again = cli("server", "update", "gpu", "--default-model", "gemma3:27b-it-qat", *options)
     assert (again.exit_code, again.stderr) == (0, "")
+
+
+def test_certificates_and_proxy_are_given_shown_and_taken_away(cli: Cli, tmp_path: Path) -> None:
+    files = ("--ca-file", "ca.pem", "--client-cert", "cert.pem", "--client-key", "key.pem")
+    words = ("server", "add", "gpu", "https://gpu.example", "--no-check")
+    added = cli.json(*words, *files, "--proxy", "http://proxy:3128").data
+    # another process may run in another folder
+    assert added["ca_file"] == str(tmp_path / "ca.pem")
+    assert added["client_cert_file"] == str(tmp_path / "cert.pem")
+    assert added["client_key_file"] == str(tmp_path / "key.pem")
+    shown = cli("server", "show", "gpu").stdout
+    assert re.search(rf"^client certificate +{tmp_path}/cert\.pem$", shown, re.MULTILINE)
+    ran = cli("server", "update", "gpu", "--clear", "proxy", "--clear", "ca_file", "--no-check")
+    assert "  proxy: http://proxy:3128 -> -\n" in ran.stdout
+    assert cli.json("server", "show", "gpu").data["proxy"] is None
+    refused = cli("server", "update", "gpu", "--clear", "client_cert_file", "--no-check")
+    assert refused.exit_code == 2
+    assert "there is a client key, and no client certificate" in refused.stderr

@@ -400,6 +400,7 @@ ENTRIES: Mapping[str, Entry] = {
         ],
     ),
     "db copy": Entry(
+        without_database=True,
         good=lambda scene, mode: [
             (["db", "copy", scene.database_url, f"sqlite:///copy-{mode}.db"], None)
         ],
@@ -410,10 +411,12 @@ ENTRIES: Mapping[str, Entry] = {
         ],
     ),
     "db backup": Entry(
+        without_database=True,
         good=lambda scene, mode: with_sqlite(scene, ["db", "backup", f"backup-{mode}.db"]),
         bad=lambda *_: [(["db", "backup", "missing/backup.db"], None)],
     ),
     "db restore": Entry(
+        without_database=True,
         good=lambda scene, mode: with_sqlite(
             scene, ["db", "restore", f"backup-{mode}.db", "--yes"]
         ),

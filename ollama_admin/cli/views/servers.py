@@ -31,6 +31,10 @@ _UPDATED = (
     "auth_type",
     "auth_config",
     "headers",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+    "proxy",
 )
 
 SORTABLE: Mapping[str, Field[Server]] = {
@@ -102,6 +106,7 @@ def print_server(output: Output, server: Server) -> None:
         ("default model", server.default_model),
         ("auth", server.auth_type),
         *_credentials(server),
+        *_transport(server),
         ("Ollama version", server.version),
         ("last error", server.last_error),
         ("failures in a row", server.failures or None),
@@ -120,6 +125,17 @@ def _credentials(server: Server) -> list[tuple[str, object]]:
     shown = server.document()
     facts = [(key.replace("_", " "), value) for key, value in shown["auth_config"].items()]
     return facts + [(f"header {name}", value) for name, value in shown["headers"].items()]
+
+
+def _transport(server: Server) -> list[tuple[str, object]]:
+    """How its connections are made, where that is otherwise than for all."""
+    facts = [
+        ("CA file", server.ca_file),
+        ("client certificate", server.client_cert_file),
+        ("client key", server.client_key_file),
+        ("proxy", server.proxy),
+    ]
+    return [(name, value) for name, value in facts if value is not None]
 
 
 def print_update(before: Server, output: Output, after: Server, *, is_auth_given: bool) -> None:
