@@ -27,10 +27,12 @@ from ollama_admin.api.protocol import DeadlineProtocol
 from ollama_admin.api.tls import Certificate, Handshake, TLSFiles
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import Caller, Rights, Way
+from ollama_admin.domain.keys import Network
 from ollama_admin.domain.secret import Secret
 from ollama_admin.errors import AdminError, InvalidInput
 from ollama_admin.gateway.access import Access
-from ollama_admin.gateway.app import Gateway
+from ollama_admin.gateway.app import App, Gateway
+from ollama_admin.gateway.forwarded import Forwarded
 from ollama_admin.gateway.limits import Limits, Rooms
 
 # the client loads it when it is first used, which would hold up the loop for a quarter of a second
@@ -48,8 +50,8 @@ BACKLOG = 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """`grace` is seconds that running answers have after the sign to stop; `allow_truncate` is that
-    of `create_app`; `workers` are processes at the same listening socket. With `otel`, traces are
-    sent.
+    of `create_app`; `workers` are processes at the same listening socket, `proxies` those whose
+    `X-Forwarded-For` and `-Proto` are believed. With `otel`, traces are sent.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +62,7 @@ class Options:
     allow_truncate: bool = False
     tls: TLSFiles | None = None
     workers: int = 1
+    proxies: tuple[Network, ...] = ()
     limits: Limits = field(default_factory=Limits)
     otel: bool = False
 
@@ -154,7 +157,9 @@ async def serve(
         allow_truncate=options.allow_truncate,
         traces=options.otel,
     )
-    application = _application(client, app, door.token, settings, options, stop, log)
+    application: App = _application(client, app, door.token, settings, options, stop, log)
+    if options.proxies:
+        application = Forwarded(application, options.proxies)
     server = _Server(_config(application, options), door.listener, options, log)
     when_made()
     beside = [asyncio.create_task(_end(server, stop)), asyncio.create_task(client.lookout.run())]
@@ -290,7 +295,7 @@ def _described(context: dict[str, Any]) -> str:
     return f"{context['message']} ({context.get('exception')!r:.500})"
 
 
-def _config(application: Gateway, options: Options) -> uvicorn.Config:
+def _config(application: App, options: Options) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http=DeadlineProtocol,

@@ -63,6 +63,14 @@ def serve(
             "--tls-key", metavar="FILE", help="The key of the certificate.", show_default=False
         ),
     ] = None,
+    forwarded_allow_ips: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IP",
+            help="Proxy or network whose X-Forwarded-For and -Proto are believed; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     otel: Annotated[
         bool,
         typer.Option(
@@ -93,6 +101,7 @@ def serve(
             needs_token=log_format is LogFormat.JSON,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            forwarded_allow_ips=forwarded_allow_ips or (),
             workers=workers,
             host=host,
             port=port,

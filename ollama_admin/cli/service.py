@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ollama_admin.cli.ending import INTERRUPTED, TERMINATED, Ending, terminating
 from ollama_admin.cli.startup import end_of_loading, end_of_making
 from ollama_admin.client import Client
 from ollama_admin.errors import InvalidInput
+from ollama_admin.gateway.forwarded import proxies_of
 from ollama_admin.settings import API_TOKEN, Settings
 
 try:
@@ -47,7 +48,13 @@ class Service:
         self._shares: Path | None = None
 
     def run(
-        self, *, tls_cert: Path | None, tls_key: Path | None, needs_token: bool, **options: Any
+        self,
+        *,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        forwarded_allow_ips: Sequence[str],
+        needs_token: bool,
+        **options: Any,
     ) -> None:
         """Serve until a signal ends it; `options` are those of `Options`. InvalidInput where a
         token is needed and none is set: one that is made would stand in the log.
@@ -57,7 +64,8 @@ class Service:
                 "a log of JSON lines would keep the token that is made at the start",
                 f"choose one with {API_TOKEN}",
             )
-        chosen = Options(tls=tls_files(tls_cert, tls_key), **options)
+        proxies = proxies_of(forwarded_allow_ips)
+        chosen = Options(tls=tls_files(tls_cert, tls_key), proxies=proxies, **options)
         if _fast_loop is None:
             self._note("uvloop is not installed: serving on asyncio's own loop, which is slower")
         with open_door(self._settings, chosen, self._note) as door:

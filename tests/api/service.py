@@ -20,6 +20,7 @@ from ollama_admin.api.serving import Options, Stop, open_door, serve
 from ollama_admin.api.tls import TLSFiles
 from ollama_admin.client import Client
 from ollama_admin.domain.receipts import Receipt
+from ollama_admin.gateway.forwarded import proxies_of
 from ollama_admin.gateway.limits import Limits
 from ollama_admin.ollama.connecting import Times
 from ollama_admin.services.leases import LeaseTimes
@@ -64,6 +65,7 @@ class Service:
         allow_truncate: bool = False,
         tls: TLSFiles | None = None,
         otel: bool = False,
+        proxies: tuple[str, ...] = (),
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = WatchedLoop,
     ) -> None:
         self._loop_factory = loop_factory
@@ -77,6 +79,7 @@ class Service:
             allow_truncate=allow_truncate,
             tls=tls,
             otel=otel,
+            proxies=proxies_of(proxies),
         )
         self._times = times
         self._executor = ThreadPoolExecutor(max_workers=1)
