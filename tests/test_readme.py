@@ -183,7 +183,7 @@ def test_options_said_to_repeat_are_those_that_do() -> None:
         *(("generate", option) for option in ("--image", "--option", "--label")),
         *product(("chat", "embed"), ("--option", "--label")),
         *product(("sync",), ("--to", "--label")),
-        *product(("serve",), ("--allow-host", "--allow-origin")),
+        *product(("serve",), ("--allow-host", "--allow-origin", "--forwarded-allow-ips")),
         *(("server update", option) for option in ("--clear", "--capability")),
         ("server add", "--capability"),
         *product(("server add", "server update", "server list"), ("--label",)),

@@ -1,11 +1,13 @@
 """Two `serve` processes whose PostgreSQL is killed and fails over to its standby."""
 
 import asyncio
+import json
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -24,6 +26,8 @@ from tests.system.pgbouncer import pooled
 TOKEN = "token-of-the-failover"
 LIMITS = {"wide": 8, "narrow": 1}  # of the server that holds the model
 TASKS = {"wide": 2, "narrow": 3}  # that ask for it, at each gateway: one meets no limit
+STREAMS = 50
+AT_ONCE = 30  # of them at the server, the others wait
 MORE = 10  # answers of each gateway after the failover
 PATIENCE = 100  # seconds for one answer
 
@@ -167,6 +171,78 @@ async def failing_over(url: str, rows_url: str, fail_over: FailOver) -> None:
     assert asking.refused == []
     assert running["narrow"].peak == LIMITS["narrow"]
     assert running["wide"].peak <= LIMITS["wide"]
+
+
+class Streaming:
+    """Programs that have answers streamed all the time. `begun` counts those whose first piece came
+    since `forget`, `whole` those that came to their end.
+    """
+
+    def __init__(self, urls: list[str]) -> None:
+        self.begun = 0
+        self.whole = 0
+        self.wrong: list[str] = []
+        self.is_over = False
+        self._urls = urls
+
+    async def ask(self) -> None:
+        limits = httpx.Limits(max_connections=STREAMS)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with (
+            httpx.AsyncClient(
+                headers=headers, timeout=PATIENCE, limits=limits, trust_env=False
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for number in range(STREAMS):
+                url = self._urls[number % len(self._urls)]
+                group.create_task(self._ask_for_ever(client, url))
+
+    async def _ask_for_ever(self, client: httpx.AsyncClient, url: str) -> None:
+        body = {"model": "wide", "messages": [{"role": "user", "content": "hi"}]}
+        while not self.is_over:
+            pieces: list[dict[str, Any]] = []
+            async with client.stream("POST", f"{url}/api/chat", json=body) as answer:
+                async for line in answer.aiter_lines():
+                    self.begun += not pieces
+                    pieces.append(json.loads(line))
+            text = "".join(piece["message"]["content"] for piece in pieces if "message" in piece)
+            if text == SAYS and pieces[-1]["done"] is True and answer.status_code == 200:
+                self.whole += 1
+            else:
+                self.wrong.append(f"{answer.status_code} {pieces}")
+
+    def forget(self) -> None:
+        self.begun = self.whole = 0
+
+
+async def test_fifty_streams_outlive_a_failover_and_new_ones_begin_within_20_seconds(
+    pair: tuple[OwnPostgresServer, OwnPostgresServer],
+) -> None:
+    primary, standby = pair
+    url = primary.create_database()
+    migrate(url)
+    both = at(url, primary.port, standby.port)
+    running = Running()
+    model = SimulatedModel("wide", says=SAYS)
+    with ExitStack() as stack:
+        async with SimulatedServer(model, before_token=running, token_delay=0.1) as wide:
+            async with Client(database_url=both, environ={}) as client:
+                await client.servers.add(name="wide", url=wide.url, max_concurrent=AT_ONCE)
+                await client.discover()
+            streaming = Streaming([stack.enter_context(gateway(both)) for _ in range(2)])
+            task = asyncio.create_task(streaming.ask())
+            await eventually(lambda: streaming.whole >= STREAMS)
+            await asyncio.to_thread(primary.kill)
+            await asyncio.to_thread(standby.promote)
+            streaming.forget()
+            async with asyncio.timeout(20):
+                await eventually(lambda: streaming.begun >= STREAMS)
+            await eventually(lambda: streaming.whole >= STREAMS)
+            streaming.is_over = True
+            await task
+    assert streaming.wrong == []
+    assert running.peak == AT_ONCE
 
 
 async def slots_are_granted(url: str) -> None:
