@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from ollama_admin.api import schemas
 from ollama_admin.api.bodies import StrictRoute
@@ -25,6 +26,15 @@ from ollama_admin.domain.models import DiscoverResult
 from ollama_admin.domain.servers import CheckResult
 from ollama_admin.errors import ServerExists
 from ollama_admin.services.server_columns import require_plain_secret
+
+LONGEST_DRAIN = 600  # seconds
+
+
+class DrainBody(schemas.Strict):
+    timeout: float | None = Field(
+        None, ge=0, le=LONGEST_DRAIN, description="seconds; without it nothing is waited for"
+    )
+
 
 router = APIRouter(route_class=StrictRoute, dependencies=NEEDS_DATABASE, tags=["servers"])
 
@@ -146,13 +156,19 @@ async def remove_server(
 @router.post(
     "/api/servers/{server_id}/drain",
     dependencies=needs(Right.MANAGE),
-    responses=_answers(200, schemas.Server, errors(404)),
+    responses=_answers(200, schemas.Server, errors(404, 409, body=True)),
 )
-async def drain_server(client: ClientDep, server_id: ServerId) -> Response:
+async def drain_server(
+    client: ClientDep, server_id: ServerId, body: DrainBody | None = None
+) -> Response:
     """Let a server get no new requests. Those that run come to their ends: `slots_in_use` of the
-    server says how many there are.
+    server says how many there are. With `timeout` the answer waits for that, so many seconds at
+    most; where requests still run then, it is 409, and the server goes on draining.
     """
-    server = await client.servers.begin_to_drain(server_id)
+    if body is None or body.timeout is None:
+        server = await client.servers.begin_to_drain(server_id)
+    else:
+        server = await client.servers.drain(server_id, timeout=body.timeout)
     return JSONDocument(document(server), headers=etag(server))
 
 

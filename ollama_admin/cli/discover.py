@@ -7,7 +7,7 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption, ServersArgument
+from ollama_admin.cli.options import OutputOption, ServersArgument, seconds
 from ollama_admin.cli.results import end_with_results
 from ollama_admin.cli.target_options import TargetOptions, takes_targets
 from ollama_admin.cli.views.discover import print_discovered
@@ -24,7 +24,10 @@ def discover(
     context: typer.Context,
     servers: ServersArgument = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds for each call; 10 by default.")
+        float | None,
+        typer.Option(
+            metavar="D", parser=seconds, help="For each call: 30, 1m; 10 seconds by default."
+        ),
     ] = None,
     concurrency: Annotated[
         int | None,

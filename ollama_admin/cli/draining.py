@@ -5,20 +5,20 @@ from typing import Annotated
 import typer
 
 from ollama_admin.cli.context import Shell, shell_of
-from ollama_admin.cli.options import OutputOption, ServerArgument
+from ollama_admin.cli.options import OutputOption, ServerArgument, seconds
 from ollama_admin.cli.views import servers as views
 from ollama_admin.domain.servers import Server
-from ollama_admin.domain.times import seconds_of
 
 
 def drain(
     context: typer.Context,
     server: ServerArgument,
     timeout: Annotated[
-        str | None,
+        float | None,
         typer.Option(
             metavar="D",
-            help="Wait so long, as in 5m or 30 (seconds); without it for ever.",
+            parser=seconds,
+            help="Wait so long: 30, 5m, 2h; without it for ever.",
             show_default=False,
         ),
     ] = None,
@@ -30,7 +30,6 @@ def drain(
     the wait, and the server goes on draining.
     """
     shell = shell_of(context, output)
-    seconds = None if timeout is None else seconds_of(timeout)
     begun: list[Server] = []
 
     def on_left(row: Server) -> None:
@@ -39,7 +38,7 @@ def drain(
 
     try:
         drained = shell.run(
-            lambda client: client.servers.drain(server, timeout=seconds, on_left=on_left)
+            lambda client: client.servers.drain(server, timeout=timeout, on_left=on_left)
         )
     except (KeyboardInterrupt, typer.Exit):  # as a signal ends it
         if begun:

@@ -1,5 +1,6 @@
 """`ollama-admin key ...`"""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.key_options import KeyOptions, takes_key
-from ollama_admin.cli.options import OutputOption, YesOption, complete_key
+from ollama_admin.cli.options import OutputOption, YesOption, complete_key, seconds
 from ollama_admin.cli.ordering import (
     LimitOption,
     ReverseOption,
@@ -16,7 +17,6 @@ from ollama_admin.cli.ordering import (
     sorted_by,
 )
 from ollama_admin.cli.views import keys as views
-from ollama_admin.domain.times import duration
 
 if TYPE_CHECKING:
     from ollama_admin.client import Client
@@ -126,13 +126,16 @@ def rotate(
     context: typer.Context,
     key: KeyArgument,
     overlap: Annotated[
-        str, typer.Option(metavar="D", help="How long the old text is taken, too: 24h, 7d.")
-    ] = "0s",
+        float,
+        typer.Option(
+            metavar="D", parser=seconds, help="How long the old text is taken, too: 24h, 7d."
+        ),
+    ] = 0,
     output: OutputOption = None,
 ) -> None:
     """Give a key another text, and show it. Its id and what it may stay."""
     shell = shell_of(context, output)
-    time = duration(overlap)
+    time = timedelta(seconds=overlap)
     issued = shell.run(lambda client: client.keys.rotate(key, overlap=time))
     _show_issued(shell, issued, "rotated")
 

@@ -22,7 +22,7 @@ def load(
     model: ModelArgument,
     keep_alive: Annotated[
         str | None,
-        typer.Option(metavar="D", help="How long it stays: 5m, 1h, -1 for ever."),
+        typer.Option(metavar="D", help="How long it stays: 30, 5m, 1d, -1 for ever."),
     ] = None,
     output: OutputOption = None,
     *,

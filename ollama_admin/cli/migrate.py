@@ -8,7 +8,7 @@ import typer
 
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.options import OutputOption, seconds
 from ollama_admin.cli.output import Output
 from ollama_admin.errors import InvalidInput
 
@@ -37,10 +37,12 @@ def migrate(  # long because each option is a line
         str | None, typer.Option(metavar="REV", help="Stop at this revision.", show_default=False)
     ] = None,
     wait: Annotated[
-        float, typer.Option(metavar="S", help="Seconds to wait for the database to come up.")
+        float,
+        typer.Option(metavar="D", parser=seconds, help="Wait for the database to come up: 30, 5m."),
     ] = 0,
     lock_timeout: Annotated[
-        float, typer.Option(metavar="S", help="Seconds to wait for another migration.")
+        float,
+        typer.Option(metavar="D", parser=seconds, help="Wait for another migration: 60, 5m."),
     ] = 60,
     output: OutputOption = None,
 ) -> None:

@@ -9,6 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ollama_admin.domain.times import seconds_of
+from ollama_admin.errors import InvalidInput
+
 Command = Callable[..., None]
 
 
@@ -135,6 +138,15 @@ LabelFilter = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 EVERYONE = "Include inactive ones."
 EveryoneOption = Annotated[bool, typer.Option("--all", help=EVERYONE)]
+
+
+def seconds(text: str | float) -> float:
+    """The value of an option that is a length of time: a number of seconds, or as in `5m`."""
+    try:
+        return seconds_of(text)
+    except InvalidInput as exc:
+        message = f"{str(text)[:100]!a} is not a length of time such as 30, 5m or 2h"
+        raise typer.BadParameter(message) from exc
 
 
 def takes(name: str, options: type[Any], *, first: bool = False) -> Callable[[Command], Command]:

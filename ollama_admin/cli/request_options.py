@@ -19,6 +19,7 @@ from ollama_admin.cli.options import (
     complete_label,
     complete_model,
     complete_server,
+    seconds,
     takes,
 )
 from ollama_admin.domain.files import read_regular_file
@@ -168,7 +169,7 @@ class _ModelOptions:
     keep_alive: Annotated[
         str | None,
         typer.Option(
-            metavar="D", help="Keep the model loaded: 5m, 1h, 0, -1.", rich_help_panel=HOW_LONG
+            metavar="D", help="Keep the model loaded: 30, 5m, 1d, 0, -1.", rich_help_panel=HOW_LONG
         ),
     ] = None
 
@@ -179,13 +180,19 @@ class _TermsOptions:
 
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="S", help="Seconds for the whole answer.", rich_help_panel=HOW_LONG),
+        typer.Option(
+            metavar="D",
+            parser=seconds,
+            help="For the whole answer: 30, 5m, 2h.",
+            rich_help_panel=HOW_LONG,
+        ),
     ] = None
     wait: Annotated[
         float,
         typer.Option(
-            metavar="S",
-            help="Seconds to wait for a free slot; 0 does not wait.",
+            metavar="D",
+            parser=seconds,
+            help="Wait so long for a free slot; 0 does not wait.",
             rich_help_panel=HOW_LONG,
         ),
     ] = DEFAULT_WAIT

@@ -7,7 +7,7 @@ import typer
 
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.options import OutputOption, seconds
 from ollama_admin.cli.service_log import LogFormat, ServiceLog
 
 app = Commands()
@@ -40,7 +40,9 @@ def serve(
     ] = None,
     grace: Annotated[
         float,
-        typer.Option(metavar="S", help="Seconds to let running answers finish after SIGTERM."),
+        typer.Option(
+            metavar="D", parser=seconds, help="Let running answers finish after SIGTERM: 30, 5m."
+        ),
     ] = 30.0,
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Processes that serve, one for each processor.")

@@ -9,7 +9,7 @@ import typer
 from ollama_admin.cli.activity_cells import ORDERS, Doc
 from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
-from ollama_admin.cli.options import OutputOption
+from ollama_admin.cli.options import OutputOption, seconds
 from ollama_admin.cli.ordering import ReverseOption
 from ollama_admin.cli.views.activity import print_activity
 from ollama_admin.documents import document
@@ -37,7 +37,10 @@ def top(
         ),
     ] = None,
     every: Annotated[
-        float, typer.Option("--every", metavar="S", help="Seconds between two looks.")
+        float,
+        typer.Option(
+            "--every", metavar="D", parser=seconds, help="Time between two looks: 1, 30, 5m."
+        ),
     ] = 1.0,
     sort: Annotated[
         str, typer.Option(metavar="FIELD", help=f"Sort by {', '.join(ORDERS)}.")

@@ -23,14 +23,19 @@ def duration(text: str) -> timedelta:
             return int(match[1]) * _UNITS[match[2]]
     except OverflowError:
         pass
-    raise InvalidInput(f"{text[:100]!a} is not a length of time", "write 90d, 24h, 30m or 45s")
+    raise InvalidInput(
+        f"{text[:100]!a} is not a length of time", "write 30 (seconds), 45s, 30m, 24h or 90d"
+    )
 
 
-def seconds_of(text: str) -> float:
-    """A wait as it is typed: digits are seconds, anything else is a length of time."""
-    if text.isascii() and text.isdecimal():
+def seconds_of(text: str | float) -> float:
+    """A length of time as it is typed, in seconds: a number is seconds, anything else is as in
+    `5m`, `2h`, `1d`.
+    """
+    try:
         return float(text)
-    return duration(text).total_seconds()
+    except ValueError:
+        return duration(str(text)).total_seconds()
 
 
 def point_ahead(text: str, now: datetime) -> datetime:
@@ -70,12 +75,15 @@ def point_in_time(text: str, now: datetime) -> datetime:
 
 
 def keep_alive_of(text: str | None) -> int | str | None:
-    """How long a model stays in memory, as it is typed: digits are seconds, anything else is a
-    duration that is checked where it is used.
+    """How long a model stays in memory, as it is typed: digits are seconds, `d` and `w` are put
+    into seconds, and anything else is a duration that Ollama knows, checked where it is used.
     """
     if text is None:
         return None
     try:
         return int(text)
     except ValueError:
-        return text
+        pass
+    if text[-1:] in ("d", "w") and _AGE.fullmatch(text):
+        return round(duration(text).total_seconds())
+    return text

@@ -11,7 +11,13 @@ from ollama_admin.domain.names import ModelName, model_key
 from ollama_admin.domain.pins import Pin
 from ollama_admin.domain.running import RunningModel
 from ollama_admin.domain.servers import Server
-from ollama_admin.errors import Conflict, ModelNotFound, RemoteNotAllowed, UpstreamError
+from ollama_admin.errors import (
+    Conflict,
+    InvalidInput,
+    ModelNotFound,
+    RemoteNotAllowed,
+    UpstreamError,
+)
 from ollama_admin.ollama import managing
 from ollama_admin.ollama.endpoint import Endpoint
 from ollama_admin.ollama.running import running_models
@@ -78,9 +84,15 @@ class Holdings:
         return await self._each(name, targets, work, audited="model.delete", may_lack=True)
 
     async def copy(self, source: str, destination: str, targets: Targets) -> list[ChangeResult]:
-        """Give a model a second name. Conflict where that name stands for another build."""
+        """Give a model a second name. Conflict where that name stands for another build,
+        InvalidInput for one name twice.
+        """
         name = one_model(source, self._rights, "source")
         new = one_model(destination, self._rights, "destination")
+        if name.key == new.key:
+            raise InvalidInput(
+                f"{source!a} and {destination!a} are one name", "give the copy another name"
+            )
 
         async def work(server: Server, endpoint: Endpoint) -> Done:
             listing = await endpoint.listing()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from ollama_admin.store import pins as store_pins
 from ollama_admin.store.database import Database
 
 EVERY = 0.5  # seconds between two events of one stream
+LOOK = 5.0  # seconds in which a server that broke off a pull says whether it is there
 
 Event = PullProgress | PullResult
 
@@ -159,10 +160,19 @@ class Pulls:
         before = None if listed is None else listed.digest
         if pull.digest is not None and before is not None and before.startswith(pull.digest):
             return _Builds(before=before, after=before)
-        async with aclosing(managing.pull(endpoint, pull.model, tally)) as records:
-            async for _ in records:
-                on_progress(tally.progress)
+        try:
+            async with aclosing(managing.pull(endpoint, pull.model, tally)) as records:
+                async for _ in records:
+                    on_progress(tally.progress)
+        except UpstreamError:
+            await self._look(pull)
+            raise
         return _Builds(before=before, after=await self._discovered(pull, name))
+
+    async def _look(self, pull: Pull) -> None:
+        """See whether the server can still be reached: what ended a pull may be the registry."""
+        with suppress(AdminError), self._health.kept(pull.server):
+            await self._connect(await self._auth.target(pull.server), LOOK).version()
 
     async def _discovered(self, pull: Pull, name: ModelName) -> str | None:
         """The digest that the name stands for at the server, which is discovered to tell it."""

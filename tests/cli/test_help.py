@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ollama_admin.cli.help import EXAMPLES
+from ollama_admin.domain.times import keep_alive_of
 from tests.cli.running import Cli, commands
 from tests.test_readme import parse, words_of
 
@@ -56,7 +57,10 @@ def test_options_of_generate_stand_in_groups(sqlite_cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("generate", "--wait", "soon", "hi"), "'soon' is not a number"),
+        (
+            ("generate", "--wait", "soon", "hi"),
+            "'soon' is not a length of time such as 30, 5m or 2h",
+        ),
         (("discover", "--concurrency", "many"), "'many' is not a whole number"),
         (("serve", "--port", "70000"), "'70000' is not a whole number from 0 to 65535"),
         (("serve", "--workers", "0"), "'0' is not a whole number of 1 or more"),
@@ -79,3 +83,42 @@ def test_option_without_its_value_names_the_page_of_its_own_command(
 ) -> None:
     ran = sqlite_cli(*path.split(), "--output")
     assert ran.stderr.splitlines()[1] == f"hint: see: ollama-admin {path} --help"
+
+
+# lengths of time
+
+LENGTHS_OF_TIME = {
+    ("generate", "--timeout"),
+    ("generate", "--wait"),
+    ("chat", "--timeout"),
+    ("chat", "--wait"),
+    ("embed", "--timeout"),
+    ("embed", "--wait"),
+    ("discover", "--timeout"),
+    ("server drain", "--timeout"),
+    ("serve", "--grace"),
+    ("migrate", "--wait"),
+    ("migrate", "--lock-timeout"),
+    ("top", "--every"),
+    ("key rotate", "--overlap"),
+}
+
+
+def test_a_length_of_time_is_spelt_in_one_way_everywhere() -> None:
+    seconds = {"30": 30, "0.5": 0.5, "45s": 45, "5m": 300, "2h": 7200, "1d": 86_400}
+    checked = set()
+    for name, command in commands().items():
+        for parameter in command.params:
+            if (name, parameter.opts[-1]) not in LENGTHS_OF_TIME:
+                assert str(getattr(parameter, "type", "")) != "FLOAT", f"{name} {parameter.opts}"
+                continue
+            checked.add((name, parameter.opts[-1]))
+            assert parameter.metavar == "D"
+            for text, value in seconds.items():
+                assert parameter.type.convert(text, parameter, None) == value
+    assert checked == LENGTHS_OF_TIME
+
+
+@pytest.mark.parametrize(("text", "value"), [("30", 30), ("5m", "5m"), ("1d", 86_400), ("-1", -1)])
+def test_a_day_is_a_day_for_ollama_too_which_knows_none(text: str, value: int | str) -> None:
+    assert keep_alive_of(text) == value

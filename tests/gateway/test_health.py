@@ -1,5 +1,6 @@
 """Servers that stop, come back or are drained while a service relays calls to them."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -169,3 +170,24 @@ def test_a_drained_server_gets_nothing_from_any_process(
         assert (refused.status_code, "is draining" in refused.text) == (503, True)
     assert first.ask("POST", "/api/servers/1/resume").json()["is_draining"] is False
     eventually(lambda: {answered_by(first), answered_by(second)} == {"one"})
+
+
+def test_draining_waits_as_long_as_its_body_says(
+    services: Callable[..., Service], fakes: Serve
+) -> None:
+    one, service = fakes("alpha"), services()
+    register(service, one)
+    held = Held()
+    one.call(lambda: one.fakes[0].script("/api/generate", held))
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(answered_by, service)
+        one.run(asyncio.wait_for(held.arrived.wait(), SECONDS))
+        late = service.ask("POST", "/api/servers/1/drain", {"timeout": 0})
+        assert (late.status_code, late.json()["error"]["code"]) == (409, "conflict")
+        assert "1 request runs at server one" in late.json()["error"]["message"]
+        one.call(held.release.set)
+        assert answer.result() == "one"
+    drained = service.ask("POST", "/api/servers/1/drain", {"timeout": 60})
+    assert (drained.status_code, drained.json()["slots_in_use"]) == (200, 0)
+    for body in ({"timeout": -1}, {"timeout": 601}, {"timeout": "5m"}, {"wait": 1}):
+        assert service.ask("POST", "/api/servers/1/drain", body).status_code == 422

@@ -160,6 +160,16 @@ async def test_copy_is_a_second_name_of_the_same_build(client: Client, start: St
     ]
 
 
+@pytest.mark.parametrize("again", ["alpha", "ALPHA:latest", "library/alpha"])
+async def test_a_copy_under_the_same_name_is_refused(
+    client: Client, start: Start, again: str
+) -> None:
+    fake = await start("one", SimulatedModel("alpha"))
+    with pytest.raises(InvalidInput, match="are one name"):
+        await client.fleet.copy("alpha", again, ["one"])
+    assert fake.requests_to("/api/copy") == []
+
+
 async def test_copy_replaces_no_other_build(client: Client, start: Start) -> None:
     await start("one", ALPHA, BETA)
     [result] = await client.fleet.copy("alpha", "BETA", ["one"])

@@ -156,6 +156,8 @@ async def test_server_that_is_killed_costs_its_own_row_only(client: Client, flee
     assert report.results[1].error is not None
     assert "goes on where it stopped" in str(report.results[1].error.hint)
     assert report.results[1].received == 5940
+    rows = await client.servers.list()
+    assert [row.status for row in rows] == ["online", "offline", "online"]
     assert await audited(client) == [
         ("model alpha on server s1", "ok"),
         ("model alpha on server s2", "stream_interrupted"),

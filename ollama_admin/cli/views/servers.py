@@ -187,6 +187,9 @@ def changed_server(server: Server, change: str) -> str:
 
 def print_checks(output: Output, checks: Sequence[CheckResult]) -> None:
     """Print a line for each server, then what failed."""
+    if not checks:
+        output.note("no servers to ask; add one with: ollama-admin server add NAME URL")
+        return
     rows = [_check_cells(check) for check in checks]
     print_table(output, ["SERVER", "STATUS", "VERSION", "TIME", "ERROR"], rows)
     note_errors(output, checks)
