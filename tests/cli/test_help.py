@@ -107,15 +107,17 @@ LENGTHS_OF_TIME = {
 def test_a_length_of_time_is_spelt_in_one_way_everywhere() -> None:
     seconds = {"30": 30, "0.5": 0.5, "45s": 45, "5m": 300, "2h": 7200, "1d": 86_400}
     checked = set()
-    for name, command in commands().items():
+    for words, command in commands().items():
+        name = " ".join(words)
         for parameter in command.params:
             if (name, parameter.opts[-1]) not in LENGTHS_OF_TIME:
-                assert str(getattr(parameter, "type", "")) != "FLOAT", f"{name} {parameter.opts}"
+                is_number = parameter.type_descriptor.annotation is float
+                assert not is_number, f"{name} {parameter.opts}"
                 continue
             checked.add((name, parameter.opts[-1]))
             assert parameter.metavar == "D"
             for text, value in seconds.items():
-                assert parameter.type.convert(text, parameter, None) == value
+                assert parameter.process_value(None, text) == value
     assert checked == LENGTHS_OF_TIME
 
 

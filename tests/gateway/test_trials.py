@@ -27,7 +27,7 @@ from ollama_admin.store.tables import pins, servers
 from tests.api.service import SECONDS, Heard, Service
 from tests.fake_ollama import Ending, FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
-from tests.gateway.speaking import heard_text, played
+from tests.gateway.speaking import VECTORS, heard_text, played
 from tests.gateway.upstream import RELAYED
 from tests.services import on_sockets
 from tests.services.on_sockets import REFUSALS, ServerOnSocket, with_sockets
@@ -166,7 +166,9 @@ class Bench:
         assert self._service.opened is not None
         self._service.opened._resources.registry.forget()
         for number, step in enumerate(steps):
-            now = replace(call.trial, fleet=at_step(fleet, step))
+            now = call.trial
+            if step is not STAYS:
+                now = replace(now, fleet=at_step(fleet, step))
             self._try_once(replace(call, trial=with_sockets(now)), is_first=number == 0)
 
     def _try_once(self, call: Call, *, is_first: bool) -> None:
@@ -286,7 +288,8 @@ def compare_receipt(call: Call, due: Verdict, receipt: Receipt | None) -> None:
         is_reset = call.ending is Ending.RESET or any(server.stops for server in call.trial.fleet)
         if is_reset and "stream_interrupted" in errors:
             errors.add("server_unreachable")  # a reset takes back what was not read yet
-        if not call.streams and "stream_interrupted" in errors:
+        is_document = not call.streams or call.path in VECTORS
+        if is_document and "stream_interrupted" in errors:
             errors |= {"server_unreachable", "upstream_error"}  # nothing of a document was shown
         assert receipt.outcome in errors, f"{receipt}: {due}: {call}"
         return
@@ -320,6 +323,8 @@ def test_no_answer_of_another_server_model_or_build_is_whole(bench: Bench, examp
 
 # the gateway, in another thread, draws its jitter while hypothesis draws a trial
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+# a server that stops in mid-answer leaves its sockets to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("examples", [40, pytest.param(10_000, marks=LONG)])
 def test_no_answer_is_whole_that_should_not_be_while_servers_come_and_go(
     bench: Bench, examples: int

@@ -27,8 +27,13 @@ steps = st.lists(st.tuples(*[_stops] * LARGEST_FLEET), min_size=2, max_size=4)
 
 
 def at_step(fleet: Sequence[Server], step: Step) -> tuple[Server, ...]:
-    """What is true of the fleet at one request."""
-    return tuple(_that_stops(server, stop) for server, stop in zip(fleet, step, strict=False))
+    """What is true of the fleet at one request. Nothing is moved meanwhile: it would have to stay
+    moved for the requests behind it.
+    """
+    return tuple(
+        _that_stops(replace(server, move=None), stop)
+        for server, stop in zip(fleet, step, strict=False)
+    )
 
 
 def as_it_may_be(fleet: Sequence[Server], *, is_first: bool) -> Iterator[tuple[Server, ...]]:
