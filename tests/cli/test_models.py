@@ -2,6 +2,8 @@
 
 import pytest
 
+from ollama_admin.cli.views.models import group_list
+from ollama_admin.domain.models import ModelGroup, ModelHolder
 from ollama_admin.safe_text import safe_json
 from ollama_admin.simulator.model import SimulatedModel
 from tests.cli.conftest import Serve
@@ -215,6 +217,20 @@ def test_by_model_marks_differing_builds_in_the_table(fleet: Cli) -> None:
     assert "2 builds differ" in alpha
     assert f"small {SimulatedModel('alpha', build='2').digest[:12]}" in alpha
     assert qwen.split() == ["qwen3-vl:8b", "1", QWEN.digest[:12], "big"]
+
+
+def test_of_many_servers_the_table_names_some_and_those_that_differ_first() -> None:
+    builds = ["a" * 64] * 200
+    builds[150] = "b" * 64
+    holders = tuple(
+        ModelHolder(server=f"gpu-{number}", digest=digest, is_available=True)
+        for number, digest in enumerate(builds)
+    )
+    group = ModelGroup(name="alpha", builds=2, servers=holders)
+    cells = group_list().layout([group], True).cells(group)
+    assert cells[-1] is not None
+    assert cells[-1].startswith(f"gpu-150 {'b' * 12}, gpu-0 {'a' * 12}, gpu-1 ")
+    assert cells[-1].endswith(f"gpu-8 {'a' * 12} and 190 more")
 
 
 def test_by_model_takes_the_same_filters(fleet: Cli) -> None:

@@ -1,5 +1,6 @@
 """How models are shown: one by one, and grouped by name."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from ollama_admin.cli.lists import Cells, Layout, ListView, Wrong
 from ollama_admin.cli.ordering import Field
 from ollama_admin.cli.units import size
-from ollama_admin.cli.views.texts import age, text_of
+from ollama_admin.cli.views.texts import MOST_NAMED, age, some_of, text_of
 from ollama_admin.domain.digests import short
 
 if TYPE_CHECKING:
@@ -84,12 +85,20 @@ def _group_cells(group: "ModelGroup", *, with_pin: bool) -> Cells:
         group.name,
         str(len(group.servers)),
         _build(group),
-        ", ".join(_holder(holder, group) for holder in group.servers),
+        some_of([_holder(holder, group) for holder in _seldom_first(group)]),
     ]
     if with_pin:
         digests = [holder.digest for holder in group.servers]
         cells.insert(3, _pin_mark(group.pinned, digests))
     return cells
+
+
+def _seldom_first(group: "ModelGroup") -> "Sequence[ModelHolder]":
+    """Of more servers than are named, those with a build that few have come first."""
+    if group.builds < 2 or len(group.servers) <= MOST_NAMED:
+        return group.servers
+    counts = Counter(holder.digest for holder in group.servers)
+    return sorted(group.servers, key=lambda holder: counts[holder.digest])
 
 
 def _build(group: "ModelGroup") -> str:

@@ -7,7 +7,7 @@ from ollama_admin.cli.lists import Cells, Wrong
 from ollama_admin.cli.output import Output
 from ollama_admin.cli.units import size
 from ollama_admin.cli.views.servers import note_errors
-from ollama_admin.cli.views.texts import seconds
+from ollama_admin.cli.views.texts import seconds, some_of
 from ollama_admin.domain.digests import short
 
 if TYPE_CHECKING:
@@ -42,4 +42,4 @@ def _cells(result: "PullResult", report: "PullReport") -> Cells:
 
 def _sentence(build: "Build") -> str:
     """Which servers have a build."""
-    return f"build {short(build.digest)} of {build.model} is on {', '.join(build.servers)}"
+    return f"build {short(build.digest)} of {build.model} is on {some_of(build.servers)}"

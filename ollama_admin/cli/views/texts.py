@@ -1,6 +1,6 @@
 """Texts of cells that several nouns have: times, sizes, facts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from ollama_admin.cli.output import Output
@@ -18,6 +18,15 @@ _AGES = (
 )
 
 _SHORT_AGES = ((86_400, "d"), (3_600, "h"), (60, "m"))
+
+MOST_NAMED = 10  # servers that one cell or sentence names
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The names, and of many the first ones and how many more there are."""
+    if len(names) <= MOST_NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
 
 
 def age(time: datetime | None) -> str:
