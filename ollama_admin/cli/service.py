@@ -80,12 +80,24 @@ class Service:
         """One of so many, None for the only one. The process that looks after them ends here."""
         if count == 1:
             return None
-        self._shares = Path(tempfile.mkdtemp(prefix="ollama-admin-"))
+        self._shares = self._folder()
         split = Workers(count, [signal.SIGINT] + terminating(), self._note).split()
         if isinstance(split, int):
-            shutil.rmtree(self._shares, ignore_errors=True)
+            if self._shares is not None:
+                shutil.rmtree(self._shares, ignore_errors=True)
             sys.exit(split)
         return split
+
+    def _folder(self) -> Path | None:
+        """Where workers tell each other what they counted; None where nothing can be written."""
+        try:
+            return Path(tempfile.mkdtemp(prefix="ollama-admin-"))
+        except OSError as exc:
+            self._note(
+                "/metrics will tell the numbers of one worker each time: there is no folder for "
+                f"temporary files ({exc.strerror}); name one with TMPDIR"
+            )
+            return None
 
     async def _serve(self, door: Door, options: Options, worker: Worker | None) -> None:
         end_of_loading()

@@ -66,8 +66,12 @@ class Shares:
     def _read(self) -> list[Share]:
         found: list[Share] = []
         for path in self._folder.glob("*.json"):
-            if path != self._path:
+            if path == self._path:
+                continue
+            try:
                 document = json.loads(path.read_text())
-                is_over = time.monotonic() > document["at"] + LIFE
-                found.append(Share(document["told"], is_over))
+            except OSError:  # somebody tidied up
+                continue
+            is_over = time.monotonic() > document["at"] + LIFE
+            found.append(Share(document["told"], is_over))
         return found
