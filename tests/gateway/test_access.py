@@ -1,7 +1,13 @@
 """Who is let in, by what a request carries."""
 
 import base64
+import sys
+import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from types import FrameType
 
 import pytest
 
@@ -81,3 +87,61 @@ async def test_anything_else_is_refused_and_not_repeated(
 async def test_the_key_is_not_kept_as_it_is(access: Access) -> None:
     assert KEY.encode() not in vars(access).values()
     assert KEY not in str(vars(access))
+
+
+def bearer(text: str) -> dict[str, object]:
+    return {"headers": [(b"authorization", f"Bearer {text}".encode())]}
+
+
+async def work_of_refusing(access: Access, text: str) -> Counter[str]:
+    """Which functions run, and how often, until a key is refused."""
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            calls[frame.f_code.co_qualname] += 1
+        elif event == "c_call":
+            calls[argument.__qualname__] += 1  # type: ignore[attr-defined]
+
+    sys.setprofile(count)
+    with suppress(Refused):
+        await access.key_of(bearer(text))
+    sys.setprofile(None)
+    return calls
+
+
+async def test_a_wrong_key_is_the_same_work_whatever_is_wrong_with_it(sqlite_url: str) -> None:
+    async with Client(database_url=sqlite_url, environ={}) as client:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        active = await client.keys.add(name="active")
+        revoked = await client.keys.add(name="revoked")
+        expired = await client.keys.add(name="expired", expires_at=later)
+        await client.keys.revoke("revoked")
+        client.keyring.now = lambda: later
+        access = Access(Secret(KEY), client.keyring, frozenset())
+        await work_of_refusing(access, "the table is read")
+        of_nobody = await work_of_refusing(access, f"oadm_00000000_{'x' * 43}")
+        for key in (active, revoked, expired):
+            wrong = f"{key.text.reveal()[:14]}{'x' * 43}"
+            assert await work_of_refusing(access, wrong) == of_nobody
+    assert of_nobody["compare_digest"] == 3
+
+
+async def test_ten_thousand_wrong_keys_leave_nothing_behind(sqlite_url: str) -> None:
+    async with Client(database_url=sqlite_url, environ={}) as client:
+        await client.keys.add(name="team")
+        access = Access(Secret(KEY), client.keyring, frozenset())
+
+        async def refuse(numbers: range) -> None:
+            for number in numbers:
+                with pytest.raises(Refused):
+                    await access.key_of(bearer(f"oadm_{number:08}_{number:043}"))
+
+        await refuse(range(100))
+        tracemalloc.start()
+        await refuse(range(100, 1100))
+        before, _ = tracemalloc.get_traced_memory()
+        await refuse(range(1100, 11_100))
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert after - before < 100_000
