@@ -123,3 +123,61 @@ def test_promtool_accepts_the_rules_the_queries_of_the_board_and_the_numbers(
     path.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}))
     promtool("check", "rules", str(path))
     promtool("check", "metrics", given=metrics)
+
+
+# what each number is over half an hour in which all is well, and in which nothing is
+WELL = {
+    "build_info": "1+0x60",
+    "database_up": "1+0x60",
+    "registry_age_seconds": "0.3+0x60",
+    'server_up{server="one"}': "1+0x60",
+    "lookout_up": "1+0x60",
+    'server_discovered_timestamp_seconds{server="one"}': "0+30x60",
+    'requests_total{server="one",outcome="ok"}': "0+60x60",
+    'requests_total{server="one",outcome="server_busy"}': "0+0x60",
+    'queue_seconds_bucket{server="one",le="10"}': "0+60x60",
+    'queue_seconds_bucket{server="one",le="120"}': "0+60x60",
+    'queue_seconds_bucket{server="one",le="+Inf"}': "0+60x60",
+    'time_to_first_token_seconds_bucket{server="one",model="m",le="10"}': "0+60x60",
+    'time_to_first_token_seconds_bucket{server="one",model="m",le="120"}': "0+60x60",
+    'time_to_first_token_seconds_bucket{server="one",model="m",le="+Inf"}': "0+60x60",
+    'proofs_total{server="one",model="m",proof="digest"}': "0+60x60",
+    'proofs_total{server="one",model="m",proof="drift"}': "0+0x60",
+    'proofs_total{server="one",model="m",proof="unread"}': "0+0x60",
+    "receipts_lost_total": "0+0x60",
+}
+BAD = {
+    "database_up": "0+0x60",
+    "registry_age_seconds": "0+30x60",
+    'server_up{server="one"}': "0+0x60",
+    "lookout_up": "0+0x60",
+    'server_discovered_timestamp_seconds{server="one"}': "-7200+0x60",
+    'requests_total{server="one",outcome="server_busy"}': "0+60x60",
+    'queue_seconds_bucket{server="one",le="10"}': "0+0x60",
+    'time_to_first_token_seconds_bucket{server="one",model="m",le="10"}': "0+0x60",
+    'proofs_total{server="one",model="m",proof="drift"}': "0+1x60",
+    'proofs_total{server="one",model="m",proof="unread"}': "0+60x60",
+    "receipts_lost_total": "0+1x60",
+}
+
+
+def firing(series: dict[str, str], names: set[str]) -> dict[str, Any]:
+    """A test of promtool: just these alerts fire at the end of the half hour."""
+    given = [
+        {"series": f"ollama_admin_{name}", "values": values} for name, values in series.items()
+    ]
+    samples = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(names)]
+    expression = 'count by (alertname) (ALERTS{alertstate="firing"})'
+    expected = [{"expr": expression, "eval_time": "30m", "exp_samples": samples}]
+    return {"interval": "30s", "input_series": given, "promql_expr_test": expected}
+
+
+@pytest.mark.system
+def test_alerts_fire_when_something_is_wrong_and_only_then(tmp_path: Path) -> None:
+    names = {rule["alert"] for rule in alerts()}
+    down = {"OllamaAdminDown"}
+    path = tmp_path / "alerts_test.yml"
+    tests = [firing(WELL, set()), firing({}, down), firing(WELL | BAD, names - down)]
+    document = {"rule_files": [str(DOCS / "alerts.yml")], "evaluation_interval": "30s"}
+    path.write_text(yaml.safe_dump(document | {"tests": tests}))
+    assert "SUCCESS" in promtool("test", "rules", str(path))
