@@ -50,7 +50,7 @@ class RequestActivity(BaseModel):
 
 
 class FleetActivity(BaseModel):
-    """`requests` are those of the process that answers."""
+    """`requests` are those of all workers of the service that answers."""
 
     at: datetime
     servers: list[ServerActivity]
@@ -62,7 +62,7 @@ _ACTIVITY: dict[int | str, dict[str, Any]] = {200: {"model": FleetActivity}}
 
 @router.get("/api/fleet/activity", dependencies=needs(Right.READ), responses=_ACTIVITY | errors())
 async def activity(client: ClientDep) -> Response:
-    """What servers are doing now, and which requests of this process are on their way."""
+    """What servers are doing now, and which requests of this service are on their way."""
     seen = await client.fleet.activity()
     return await rendered(lambda: document(seen))
 
@@ -77,7 +77,7 @@ _CANCELLED: dict[int | str, dict[str, Any]] = {200: {"model": RequestActivity}}
     responses=_CANCELLED | errors(404),
 )
 async def cancel(client: ClientDep, key: KeyDep, request_id: RequestId) -> Response:
-    """End a request that is on its way in the process that answers; its client gets an error. Who
+    """End a request that is on its way in the service that answers; its client gets an error. Who
     may only ask ends those of the own key.
     """
     owner = None if key.may(Right.MANAGE) else key.ref

@@ -150,6 +150,8 @@ async def serve(
     `shares` is the folder in which workers tell each other what they counted.
     """
     client.fleet.metrics.begin(shares, _spans(options, log))
+    if shares is not None:
+        client.fleet.meet(shares)
     app = create_app(
         client,
         options.limits,

@@ -50,8 +50,8 @@ class RequestActivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetActivity:
-    """All servers that may be asked about, in their order, and the requests of the process that
-    tells this, the oldest first; None for a process that serves none.
+    """All servers that may be asked about, in their order, and the requests of the service
+    that tells this, the oldest first; None for a process that serves none.
     """
 
     at: datetime

@@ -160,7 +160,7 @@ def on_its_way(trail: Trail) -> RequestActivity:
         tokens = trail.answer.stats(now).output_tokens
     return RequestActivity(
         id=trail.request.id,
-        started_at=datetime.now(UTC) - timedelta(seconds=now - trail.started),
+        started_at=datetime.fromtimestamp(trail.came_at, UTC),
         model=model,
         server=server,
         key=None if caller.key is None else caller.key.ref,

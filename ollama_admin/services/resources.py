@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.lists import Lists
     from ollama_admin.services.loads import Loads
     from ollama_admin.services.metrics import Metrics
+    from ollama_admin.services.neighbours import Neighbours
     from ollama_admin.services.recorder import Recorder
     from ollama_admin.services.registry import Registry
     from ollama_admin.services.slots import Slots
@@ -56,8 +57,10 @@ _CLOSED = [
 
 class Resources:
     """`note` hears what concerns the process and no request of its own; `one_pool` is for
-    `Database`.
+    `Database`. `neighbours` are the other workers of a service, None where there is none.
     """
+
+    neighbours: Neighbours | None = None
 
     def __init__(
         self,

@@ -111,7 +111,8 @@ class Trail:
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
     are those of a whole answer. `unproven` is the attempt whose build is looked at behind the
     answer. `verdicts` are those of the plan, `skipped` why able servers were not taken that come
-    before the one that was. `waited` is seconds that it waited for slots.
+    before the one that was. `waited` is seconds that it waited for slots. `started` is by the
+    monotonic clock, `came_at` the same by the other one; `task` carries it out.
     """
 
     request: Request
@@ -128,6 +129,7 @@ class Trail:
     skipped: Mapping[str, str] | None = None
     task: asyncio.Task[Any] | None = None
     is_cancelled: bool = False
+    came_at: float = field(default_factory=time.time)
     waited: float = 0.0
 
     @property

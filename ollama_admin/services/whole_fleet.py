@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ollama_admin.domain.callers import Caller, Way
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ollama_admin.services.fleet_file import FleetFiles
     from ollama_admin.services.holdings import Holdings
     from ollama_admin.services.metrics import Metrics
+    from ollama_admin.services.on_their_way import OnTheirWay
     from ollama_admin.services.pulls import Pulls
     from ollama_admin.services.servers import Connect
     from ollama_admin.services.sync import Sync
@@ -151,9 +154,25 @@ class Fleet:
     async def activity(self, *, wait: bool = True) -> FleetActivity:
         """What the fleet is doing now; see `Activity.snapshot`."""
         with_requests = self._caller.way is not Way.CLI
-        return await self._resources.activity.snapshot(
+        activity = await self._resources.activity.snapshot(
             self._caller.rights, wait=wait, with_requests=with_requests
         )
+        if activity.requests is None or self._resources.neighbours is None:
+            return activity
+        requests = list(activity.requests) + await self._on_their_way.elsewhere()
+        # the others tell whole seconds
+        requests.sort(key=lambda one: (one.started_at.replace(microsecond=0), one.id or ""))
+        return replace(activity, requests=tuple(requests))
+
+    def meet(self, folder: Path) -> None:
+        """Know the other workers of a service, which have the same folder."""
+        from ollama_admin.services.neighbours import Neighbours
+        from ollama_admin.services.on_their_way import answer_to
+
+        running = self._resources.recorder.running.values
+        neighbours = Neighbours(folder, answer_to(running))
+        neighbours.start()
+        self._resources.neighbours = neighbours
 
     @property
     def metrics(self) -> Metrics:
@@ -202,12 +221,8 @@ class Fleet:
         return await self._holdings.remove(model, Targets(names=servers, **where))
 
     async def cancel(self, request_id: str, *, of: KeyRef | None = None) -> RequestActivity:
-        """End a request that is on its way in this process; see `Cancelling.cancel`."""
-        from ollama_admin.services.cancelling import Cancelling
-
-        running = self._resources.recorder.running.values
-        cancelling = Cancelling(running, self._caller.rights, self._audit)
-        return await cancelling.cancel(request_id, of=of)
+        """End a request that is on its way; see `OnTheirWay.cancel`."""
+        return await self._on_their_way.cancel(request_id, of=of)
 
     async def copy(
         self,
@@ -278,6 +293,14 @@ class Fleet:
                 if not isinstance(event, (PullProgress, PullResult)):
                     report = event
         return report
+
+    @property
+    def _on_their_way(self) -> OnTheirWay:
+        from ollama_admin.services.on_their_way import OnTheirWay
+
+        resources = self._resources
+        running, rights = resources.recorder.running.values, self._caller.rights
+        return OnTheirWay(running, resources.neighbours, rights, self._audit)
 
     @property
     def _sync(self) -> Sync:

@@ -57,7 +57,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def part(visit: Visit) -> str:
-    """The table of the requests on their way in this process."""
+    """The table of the requests on their way in this service."""
     requests = await _on_their_way(visit)
     return await visit.fragment("requests_part.html", requests=requests)
 
@@ -78,7 +78,7 @@ async def one(visit: Visit) -> Response:
 
 
 async def cancel(visit: Visit) -> Response:
-    """End a request that is on its way in this process."""
+    """End a request that is on its way."""
     await visit.form()
     of = None if visit.may(Right.MANAGE) else visit.key.ref
     ended = await visit.client.fleet.cancel(visit.part("request"), of=of)

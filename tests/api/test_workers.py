@@ -13,6 +13,7 @@ from ollama_admin.simulator.model import SimulatedModel
 from tests.api.service import SECONDS
 from tests.api.test_serve import Counting, Spawn, ask, started
 from tests.cli.running import Process
+from tests.fake_ollama import FakeOllama, Silence
 from tests.fake_ollama_thread import FakeOllamaThread
 
 WORKERS = ("--workers", "2")
@@ -101,3 +102,36 @@ def test_workers_end_with_the_process_that_looks_after_them(sqlite_url: str, spa
     workers = children(process)
     os.kill(process.number, signal.SIGKILL)
     until_gone(workers)
+
+
+def test_requests_of_all_workers_are_told_and_ended_by_any_of_them(
+    sqlite_url: str, spawn: Spawn
+) -> None:
+    fake = FakeOllama(SimulatedModel("alpha"))
+    silence = Silence()
+    fake.script_always("/api/generate", silence)
+    with FakeOllamaThread(fake) as fakes:
+        process, url = started(spawn, sqlite_url, *WORKERS)
+        server = {"name": "one", "url": fakes.url, "max_concurrent": 8}
+        ask(url, "POST", "/api/servers", server)
+        assert ask(url, "POST", "/api/discover").json()["failed"] == 0
+        with ThreadPoolExecutor(8) as threads:
+            answers = [threads.submit(generate, url) for _ in range(6)]
+            seen = [on_their_way(url) for _ in range(20)]
+            while len(seen[-1]) < 6:
+                seen.append(on_their_way(url))
+            assert len({request[:8] for request in seen[-1]}) == 2
+            assert [on_their_way(url) for _ in range(10)] == [seen[-1]] * 10
+            for request in seen[-1]:
+                ended = ask(url, "POST", f"/api/requests/{request}/cancel")
+                assert (ended.status_code, ended.json()["id"]) == (200, request)
+            assert {answer.result(SECONDS).status_code for answer in answers} == {499}
+        assert ask(url, "POST", f"/api/requests/{seen[-1][0]}/cancel").status_code == 404
+        os.kill(children(process)[0], signal.SIGKILL)
+        process.until_stderr(b"takes its place\n")
+        assert on_their_way(url) == []
+
+
+def on_their_way(url: str) -> list[str]:
+    requests = ask(url, "GET", "/api/fleet/activity").json()["requests"]
+    return [request["id"] for request in requests]

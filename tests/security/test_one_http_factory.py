@@ -51,6 +51,7 @@ SERVING = {
     "api/serving.py",
     "api/connections.py",
     "api/tls.py",
+    "services/neighbours.py",  # on this host alone
     "simulator/socket.py",
     "simulator/http.py",
 }
