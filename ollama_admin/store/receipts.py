@@ -67,11 +67,15 @@ def newest(
     """The newest first, or those with most of `sort`; raises ServerNotFound for a server that
     neither a row nor a receipt knows.
     """
+    return _read(connection, newest_query(connection, wanted, sort).limit(limit))
+
+
+def newest_query(connection: Connection, wanted: Wanted, sort: str | None = None) -> Select[Any]:
+    """The query of `newest`, for all of them."""
     query = select(receipts).where(condition(connection, wanted))
     if sort is not None:
         query = query.order_by(receipts.c[SORTS[sort]].desc().nulls_last())
-    query = query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
-    return _read(connection, query.limit(limit))
+    return query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
 
 
 def find(connection: Connection, receipt: int | str) -> Receipt:

@@ -17,6 +17,9 @@ from ollama_admin.domain.receipts import BOUNDS, GROUPS, Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import InvalidInput, NotFound
 from ollama_admin.store import new_receipts as store
+from ollama_admin.store import receipts as receipt_store
+from ollama_admin.store import usage as store_usage
+from ollama_admin.store.receipts import Wanted
 from ollama_admin.store.usage import percentile
 from tests.receipts import ONE, new_receipt
 from tests.store.revisions import execute, is_postgresql
@@ -272,15 +275,46 @@ async def test_no_text_keeps_receipts_from_being_added_up(client: Client) -> Non
     assert row.requests == 2
 
 
-async def test_usage_is_read_by_an_index(client: Client, database_url: str) -> None:
+def plan_of(connection: Any, query: Any) -> str:
+    """How the database would run a query of ours, which could be one of millions of rows."""
+    text = query.compile(connection, compile_kwargs={"literal_binds": True})
+    if connection.dialect.name == "sqlite":
+        return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    escaped = str(text).replace("%", "%%")
+    return str(connection.exec_driver_sql(f"EXPLAIN {escaped}").all())
+
+
+@pytest.mark.parametrize("by", [None, *GROUPS])
+async def test_usage_is_read_by_an_index(client: Client, by: str | None) -> None:
     await write(client, some(3000))
-    query = "SELECT sum(requests) FROM ollama_usage WHERE day >= '2026-01-05'"
-    if is_postgresql(database_url):
-        plan = execute(database_url, "SET enable_seqscan = off", f"EXPLAIN {query}")
-        assert "pk_ollama_usage" in str(plan)
-    else:
-        plan = execute(database_url, f"EXPLAIN QUERY PLAN {query}")
-        assert "sqlite_autoindex_ollama_usage_1 (day>?)" in str(plan)
+
+    def explained(connection: Any) -> str:
+        chosen = store_usage._condition(connection, Wanted(since=START + 3 * DAY))
+        return plan_of(connection, store_usage._sums(store_usage._GROUPS[by], chosen))
+
+    plan = await client._resources.db.read(explained)
+    assert "pk_ollama_usage" in plan or "sqlite_autoindex_ollama_usage_1 (day>?)" in plan
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (Wanted(since=START + 3 * DAY), "created_at"),
+        (Wanted(since=START + 3 * DAY, failed=True), "created_at"),
+        (Wanted(since=START + 3 * DAY, model="alpha", server="one"), "created_at"),
+        (Wanted(since=START + 3 * DAY, below=1500), "created_at"),
+        (Wanted(key=1, since=START + 3 * DAY), "key_id_created_at"),
+    ],
+)
+async def test_log_is_read_by_an_index(client: Client, wanted: Wanted, index: str) -> None:
+    await write(client, some(3000))
+
+    def explained(connection: Any) -> str:
+        return plan_of(connection, receipt_store.newest_query(connection, wanted).limit(50))
+
+    plan = await client._resources.db.read(explained)
+    assert f"ix_ollama_receipts_{index}" in plan
 
 
 async def test_receipts_of_a_key_are_read_by_an_index(client: Client, database_url: str) -> None:
