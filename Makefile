@@ -11,7 +11,7 @@ PARALLEL := -n 3 --dist worksteal
 LOWEST := $(VENV)-lowest
 FRESH := $(VENV)-fresh
 
-.PHONY: demo test coverage test-system check lint fmt bench chaos fuzz mutate clean constraints test-lowest
+.PHONY: docs demo test coverage test-system check lint fmt bench chaos fuzz mutate clean constraints test-lowest
 
 demo: $(INSTALLED)
 	$(BIN)/ollama-admin demo
@@ -34,6 +34,11 @@ lint: $(READY)
 	$(BIN)/mypy
 
 check: lint test
+
+# the site, in build/docs/site; a warning is an error
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/python docs/build.py build/docs
 
 fmt: $(READY)
 	$(BIN)/ruff format .
@@ -69,7 +74,7 @@ test-lowest:
 	$(LOWEST)/bin/pytest $(PARALLEL) --timeout 120 -m "$(QUICK)"
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(FRESH) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) $(LOWEST) $(FRESH) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
