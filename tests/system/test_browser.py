@@ -115,6 +115,15 @@ def test_the_mornings_round(page: Page, sqlite_api: Service, fakes: Serve) -> No
     sqlite_api.receipt(request_id)  # it is written behind the answer
     number.click()
     expect(page.get_by_text(request_id).first).to_be_visible()
+    other = new_key(sqlite_api, "laptop")
+    page.get_by_role("link", name="Keys", exact=True).click()
+    page.get_by_role("link", name="laptop").click()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("key laptop was revoked")).to_be_visible()
+    headers = {"Authorization": f"Bearer {other}"}
+    while sqlite_api.ask("GET", "/api/tags", headers=headers).status_code != 401:
+        page.wait_for_timeout(50)  # it is known everywhere within half a second
 
 
 def test_a_revoked_key_ends_what_is_open(page: Page, sqlite_api: Service) -> None:  # noqa: F811

@@ -1,4 +1,4 @@
-// What pages do beyond reading: the part that changes is kept new while somebody looks.
+// What pages do beyond reading: the part that changes is kept new while somebody looks, and buttons ask.
 "use strict";
 
 const live = document.getElementById("live");
@@ -28,5 +28,10 @@ function pause() {
 document.addEventListener("visibilitychange", () => (document.hidden ? pause() : listen()));
 addEventListener("pagehide", pause);
 addEventListener("pageshow", listen);
+
+document.addEventListener("submit", (event) => {
+  const question = event.submitter && event.submitter.dataset.ask;
+  if (question && !confirm(question)) event.preventDefault();
+});
 
 listen();
