@@ -37,12 +37,13 @@ no secret; text that came from a server or a file is escaped where it is printed
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class AdminError(Exception):
     """What failed, on what (`message`), and what to do next (`hint`, None when there is nothing to
-    do). `summary` is the message without the words of a server, which may repeat a prompt.
+    do). `summary` is the message without the words of a server, which may repeat a prompt; `lines`
+    are how people read it.
     """
 
     code: ClassVar[str] = "error"
@@ -55,6 +56,13 @@ class AdminError(Exception):
         self.summary = message
         self.lines: tuple[str, ...] = (message,)
         self.hint = hint
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[str], hint: str | None = None) -> Self:
+        """One error that says several things, each in a line of its own where people read it."""
+        error = cls("; ".join(lines), hint)
+        error.lines = tuple(lines)
+        return error
 
     def document(self) -> dict[str, str | None]:
         """The JSON object under `error`."""
@@ -80,13 +88,9 @@ class AddressRefused(InvalidInput):
 
 
 class InvalidFile(InvalidInput):
-    """A file with mistakes, each of which is a line of its own where people read it."""
+    """A file with mistakes, each of which is one of its `lines`."""
 
     code = "invalid_file"
-
-    def __init__(self, lines: Sequence[str], hint: str | None = None) -> None:
-        super().__init__("; ".join(lines), hint)
-        self.lines = tuple(lines)
 
 
 class NotFound(AdminError):
@@ -126,13 +130,9 @@ class ServerInactive(Conflict):
 
 
 class FileConflict(Conflict):
-    """What a file wants and may not have, each of it a line of its own where people read it."""
+    """What a file wants and may not have, each of it one of its `lines`."""
 
     code = "file_conflict"
-
-    def __init__(self, lines: Sequence[str], hint: str | None = None) -> None:
-        super().__init__("; ".join(lines), hint)
-        self.lines = tuple(lines)
 
 
 class StateChanged(Conflict):

@@ -22,6 +22,7 @@ class Drawn(NamedTuple):
 # What scripts match on, written out again on purpose.
 CODES = {
     "AddressRefused": "address_refused",
+    "InvalidFile": "invalid_file",
     "Conflict": "conflict",
     "DatabaseBusy": "database_busy",
     "DatabaseUnavailable": "database_unavailable",
@@ -41,6 +42,7 @@ CODES = {
     "ServerBusy": "server_busy",
     "ServerExists": "server_exists",
     "ServerInactive": "server_inactive",
+    "FileConflict": "file_conflict",
     "StateChanged": "state_changed",
     "ServerFull": "server_full",
     "ServerNotFound": "server_not_found",

@@ -47,6 +47,10 @@ RUNS: dict[tuple[str, ...], list[list[str]]] = {
     ("top",): [["--once"]],
     ("show",): [["alpha"], ["missing"]],
     ("diff",): [["one", "one"]],
+    ("validate",): [["fleet.yaml"]],
+    ("plan",): [["fleet.yaml"]],
+    ("apply",): [["fleet.yaml", "--yes"]],
+    ("export",): [[], ["--to", "env"]],
     ("outdated",): [["alpha", "--registry", "FAKE"]],
     ("sync",): [
         ["--from", "one", "--to", "one", "--dry-run"],
@@ -189,6 +193,9 @@ def prepared(
     )
     assert added.exit_code == 0, added
     shutil.copy(database, backup)
+    (tmp_path / "fleet.yaml").write_text(
+        "version: 1\nowner: team\nservers: [{name: two, url: http://10.0.0.2}]\n"
+    )
     (tmp_path / "legacy.env").write_text(f"OLLAMA_HOST={fake.url}\nOLLAMA_MODEL=beta\n")
     return lambda: shutil.copy(backup, database)
 

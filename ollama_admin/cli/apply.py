@@ -76,7 +76,11 @@ def apply(
     _require_free(keys_file)
     fingerprint = plan or found.fingerprint
     applied = shell.run(lambda client: client.fleet.file.apply(data, plan=fingerprint, **asked))
-    _show(shell, applied, keys_file)
+    if keys_file is not None and applied.issued:
+        _write(keys_file, applied.issued)
+        shell.output.note(f"the texts of new keys are in {keys_file}")
+        applied = applied.without_keys()
+    _show(shell, applied, with_events=pull)
     if pull and applied.plan.pulls:
         _pull(shell, applied, parallel)
 
@@ -92,16 +96,14 @@ def _require_free(path: Path | None) -> None:
         raise InvalidInput(f"{str(path)!a} is there already", "name a file that is not there")
 
 
-def _show(shell: Shell, applied: Applied, keys_file: Path | None) -> None:
-    """Show what was done; texts of keys go to the file, where one is named."""
-    if keys_file is not None and applied.issued:
-        _write(keys_file, applied.issued)
-        shell.output.note(f"the texts of new keys are in {keys_file}")
-        applied = applied.without_keys()
-    if shell.output.json:
-        shell.output.data(applied)
+def _show(shell: Shell, applied: Applied, *, with_events: bool) -> None:
+    """Show what was done; as the first of several lines, where events of pulls are to follow."""
+    if not shell.output.json:
+        print_applied(shell.output, applied, with_pulls=with_events)
+    elif with_events:
+        shell.output.record(applied)
     else:
-        print_applied(shell.output, applied)
+        shell.output.data(applied)
 
 
 def _write(path: Path, issued: "Sequence[IssuedKey]") -> None:

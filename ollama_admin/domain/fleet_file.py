@@ -154,6 +154,12 @@ class Step:
         return self.action is not Action.KEEP
 
     @property
+    def wanted(self) -> WantedModel:
+        """The model that is to be pulled."""
+        digest = self.changed["digest"]
+        return WantedModel(server=self.server or "", model=self.name, digest=digest)
+
+    @property
     def changed(self) -> Mapping[str, Any]:
         """The fields that are to change, with what they are to be."""
         return {change.field: change.after for change in self.changes}

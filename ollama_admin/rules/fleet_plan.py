@@ -18,6 +18,7 @@ from ollama_admin.domain.fleet_file import (
     Plan,
     Row,
     Step,
+    WantedModel,
 )
 from ollama_admin.domain.names import model_key, server_key
 from ollama_admin.domain.urls import origin
@@ -56,7 +57,7 @@ def plan(file: FleetFile, fleet: Fleet, options: Options, defaults: Defaults) ->
     planning.default_server()
     planning.models()
     if planning.conflicts:
-        raise FileConflict(planning.conflicts)
+        raise FileConflict.of_lines(planning.conflicts)
     steps = sorted(planning.steps, key=_order)
     return Plan(
         owner=file.owner,
@@ -73,6 +74,16 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Fie
         for field, value in after.items()
         if before.get(field) != value and not _is_beginning(field, value, before.get(field))
     ]
+
+
+def is_held(fleet: Fleet, wanted: WantedModel) -> bool:
+    """Whether a server lists the model that it is to have, in that build."""
+    digest = wanted.digest or ""
+    return any((build or "").startswith(digest) for build in _builds(fleet, wanted))
+
+
+def _builds(fleet: Fleet, wanted: WantedModel) -> Sequence[str | None]:
+    return fleet.builds.get((server_key(wanted.server), model_key(wanted.model)), ())
 
 
 def _is_beginning(field: str, value: Any, whole: Any) -> bool:
@@ -176,10 +187,8 @@ class _Planning:
     def models(self) -> None:
         """Pulls of what servers do not list, as far as discovery knows."""
         for wanted in self._file.models:
-            key = (server_key(wanted.server), model_key(wanted.model))
-            builds = self._fleet.builds.get(key, ())
-            digest = wanted.digest or ""
-            if any((build or "").startswith(digest) for build in builds):
+            builds = _builds(self._fleet, wanted)
+            if is_held(self._fleet, wanted):
                 self.unchanged += 1
                 continue
             before = ", ".join(short(build) for build in builds) or None

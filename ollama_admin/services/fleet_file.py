@@ -25,6 +25,7 @@ from ollama_admin.rules import arguments, fleet_diff, fleet_plan
 from ollama_admin.rules.fleet_settings import Tool
 from ollama_admin.services import fleet_export
 from ollama_admin.services.audit import Audit, Tell
+from ollama_admin.services.discover import Discovery
 from ollama_admin.services.fleet_apply import Applying
 from ollama_admin.services.fleet_reading import DEFAULTS, read_file
 from ollama_admin.services.fleet_rows import read_fleet
@@ -46,10 +47,17 @@ class FleetFiles:
     """
 
     def __init__(
-        self, db: Database, auth: UpstreamAuth, pulls: Pulls, audit: Audit, caller: Caller
+        self,
+        db: Database,
+        auth: UpstreamAuth,
+        discovery: Discovery,
+        pulls: Pulls,
+        audit: Audit,
+        caller: Caller,
     ) -> None:
         self._db = db
         self._auth = auth
+        self._discovery = discovery
         self._pulls = pulls
         self._audit = audit
         self._caller = caller
@@ -124,9 +132,12 @@ class FleetFiles:
     async def pulling(
         self, applied: Applied, *, parallel: int | None = None, every: float = EVERY
     ) -> AsyncGenerator[Event, None]:
-        """Pull the models that the plan lacks: the events of the pulls, and what became of it all
-        as the last. Closing it stops asking.
+        """Discover the servers that lack models of the plan, and have them pull what they do lack:
+        the events of the pulls, and what became of it all as the last. Closing it stops asking.
         """
+        servers = sorted({step.wanted.server for step in applied.plan.pulls})
+        if servers:
+            await self._discovery.run(Targets(names=servers))
         pulls = await self._db.read(self._wanted_pulls, applied.plan)
         async with aclosing(self._pulls.stream(pulls, parallel=parallel, every=every)) as events:
             async for event in events:
@@ -159,11 +170,14 @@ class FleetFiles:
         return file, fleet, plan
 
     def _wanted_pulls(self, connection: Any, plan: Plan) -> list[Pull]:
-        """The pulls of a plan, of the pinned build where the file names none."""
+        """The pulls of what is missing still, of the pinned build where the file names none."""
+        wanted = [step.wanted for step in plan.pulls]
+        held_by = {server_key(each.server) for each in wanted}
+        fleet = read_fleet(connection, self._auth, held_by)
         servers: dict[tuple[str, str | None], list[str]] = {}
-        for step in plan.pulls:
-            key = (step.name, step.changed["digest"])
-            servers.setdefault(key, []).append(step.server or "")
+        for each in wanted:
+            if not fleet_plan.is_held(fleet, each):
+                servers.setdefault((each.model, each.digest), []).append(each.server)
         return [
             pull
             for (model, digest), names in servers.items()
@@ -189,7 +203,7 @@ def _whole_digests(connection: Any, pins: Iterable[Entry], fleet: Fleet) -> list
                 conflicts.append(f"line {entry.position.line}: {exc.message}")
         whole.append(replace(entry, values={"digest": digest}))
     if conflicts:
-        raise FileConflict(conflicts, "all 64 digits will do")
+        raise FileConflict.of_lines(conflicts, "all 64 digits will do")
     return whole
 
 

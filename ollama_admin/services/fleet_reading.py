@@ -54,7 +54,7 @@ def read_file(data: str | bytes) -> FleetFile:
         try:
             data = data.decode()
         except UnicodeDecodeError as exc:
-            raise InvalidFile(["the file is not UTF-8"]) from exc
+            raise InvalidFile.of_lines(["the file is not UTF-8"]) from exc
     reading = yaml_nodes.read(data)
     mistakes = reading.mistakes
     file = FleetFile(owner="")
@@ -80,7 +80,7 @@ def _invalid(mistakes: list[Mistake]) -> InvalidFile:
     told = lines[:MOST_TOLD]
     if len(lines) > MOST_TOLD:
         told.append(f"and {len(lines) - MOST_TOLD} more")
-    return InvalidFile(told)
+    return InvalidFile.of_lines(told)
 
 
 class _Meanings:
@@ -187,10 +187,8 @@ class _Meanings:
 
     def _key(self, raw: RawEntry) -> Entry | None:
         values = dict(KEY_FIELDS)
-        for field, given in raw.values.items():
-            column = {field: given}
-            columns = self._try(raw.at(field), partial(key_columns.new_values, **column))
-            values |= columns or {}
+        for field in raw.values:
+            values |= self._checked(raw, field, partial(_key_column, field)) or {}
         name = values.pop("name", None)
         if name is None:
             return None
@@ -239,6 +237,10 @@ def _owner(text: str) -> str:
         return names.server_name(text)
     except InvalidInput as exc:
         raise InvalidInput(exc.message.replace("server name", "owner", 1)) from exc
+
+
+def _key_column(field: str, value: Any) -> dict[str, Any]:
+    return key_columns.new_values(**{field: value})
 
 
 def _credentials(values: Mapping[str, Any]) -> dict[str, Any]:

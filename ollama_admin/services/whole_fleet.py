@@ -190,8 +190,8 @@ class Fleet:
         """The fleet as a file: what is to be done for it, and doing it."""
         from ollama_admin.services.fleet_file import FleetFiles
 
-        resources = self._resources
-        return FleetFiles(resources.db, resources.auth, self.pulls, self._audit, self._caller)
+        db, auth = self._resources.db, self._resources.auth
+        return FleetFiles(db, auth, self._discovery, self.pulls, self._audit, self._caller)
 
     @property
     def pulls(self) -> Pulls:

@@ -388,6 +388,15 @@ def with_sqlite(scene: Scene, words: list[str]) -> list[tuple[list[str], str | N
 
 
 PIN = ["pin", "set", "pinned:1b", "--digest", "ab" * 32]
+
+
+def fleet_file(mode: str, secret: str = "env:TOKEN") -> str:
+    """A fleet file with one server, whose secret somebody may have written out."""
+    auth = f"{{type: bearer, secret: {json.dumps(secret)}}}"
+    server = f"{{name: file-{mode}, url: 'http://127.0.0.1:9/{mode}', auth: {auth}}}"
+    return f"version: 1\nowner: {mode}\nservers: [{server}]\n"
+
+
 ENTRIES: Mapping[str, Entry] = {
     "migrate": Entry(
         good=lambda *_: [(["migrate", *words], None) for words in ([], ["--check"], ["--status"])],
@@ -583,6 +592,22 @@ ENTRIES: Mapping[str, Entry] = {
         bad=lambda *_: [(["receipts", "prune", "--before", "soon"], None)],
     ),
     "import-env": Entry(good=imported, bad=wrongly_imported),
+    "validate": Entry(
+        good=lambda _, mode: [(["validate", "-"], fleet_file(mode))],
+        bad=lambda _, mode: [(["validate", "-"], fleet_file(mode, canary("file")))],
+        without_database=True,
+    ),
+    **{
+        words[0]: Entry(
+            good=lambda _, mode, words=words: [(words, fleet_file(mode))],
+            bad=lambda _, mode, words=words: [(words, fleet_file(mode, canary("file")))],
+        )
+        for words in (["plan", "-"], ["apply", "-", "--yes"])
+    },
+    "export": Entry(
+        good=lambda *_: [(["export"], None), (["export", "--to", "litellm"], None)],
+        bad=lambda *_: [(["export", "--owner", "nobody"], None)],
+    ),
     "secrets status": Entry(
         good=lambda *_: [(["secrets", "status"], None)],
         bad=lambda *_: [(["secrets", "status", "x"], None)],

@@ -48,8 +48,8 @@ def print_plan(output: Output, plan: "Plan") -> None:
         )
 
 
-def print_applied(output: Output, applied: "Applied") -> None:
-    """Print what was done, and the texts of new keys."""
+def print_applied(output: Output, applied: "Applied", *, with_pulls: bool) -> None:
+    """Print what was done, and the texts of new keys; without pulls, that models are missing."""
     rows = applied.plan.rows
     if rows:
         output.sentence(f"done: {_count(len(rows), 'changes')}")
@@ -57,7 +57,7 @@ def print_applied(output: Output, applied: "Applied") -> None:
         output.line(line)
     if applied.issued:
         output.note("the texts of new keys are shown this once")
-    if applied.plan.pulls:
+    if applied.plan.pulls and not with_pulls:
         missing = _count(len(applied.plan.pulls), "models")
         output.note(f"{missing} of the file not there as far as is known; --pull pulls them")
 
