@@ -51,6 +51,8 @@ NEEDS_DATABASE = [
     ("POST", "/api/fleet/copy"),
     ("POST", "/api/fleet/load"),
     ("POST", "/api/fleet/unload"),
+    ("POST", "/api/plan"),
+    ("POST", "/api/apply"),
     ("POST", "/api/generate"),
     ("POST", "/api/chat"),
     ("POST", "/api/route"),
