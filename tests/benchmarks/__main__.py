@@ -15,6 +15,7 @@ from typing import Any
 from tests.benchmarks import (
     affinity,
     discovery,
+    fleet_file,
     gateway,
     generation,
     registry,
@@ -33,6 +34,7 @@ GROUPS: dict[str, Group] = {
     "registry": registry.rows,
     "affinity": affinity.rows,
     "gateway": gateway.rows,
+    "fleet-file": fleet_file.rows,
 }
 PACKAGES = ("ollama-admin", "sqlalchemy", "httpx", "typer", "pydantic")
 
