@@ -57,7 +57,7 @@ COMMANDS = {
     "key": ("keys", "Say who may ask `serve`, for what, and until when."),
     "plan": ("plan", "Show what `apply` would do so that the fleet is as a file says."),
     "apply": ("apply", "Make the fleet as a file says: all rows in one transaction, or none."),
-    "validate": ("validate", "Read a fleet file and tell every mistake in it."),
+    "validate": ("validate", "Tell every mistake in a fleet file, with its line and column."),
     "export": ("export", "Write the fleet as a file, or as another tool's settings."),
     "usage": (
         "usage",

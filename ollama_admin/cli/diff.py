@@ -40,11 +40,11 @@ def diff(
     *,
     options: PlanOptions,
 ) -> None:
-    """Show which models only one of two servers has, and whose builds differ.
+    """Show what differs between two servers, or between the fleet and a file.
 
-    It compares what the last discovery found. With a fleet file alone it shows what `apply FILE`
-    would change, as a unified diff of the fleet and the file. The exit code is 0 if nothing
-    differs, and 7 if something does.
+    Of two servers: which models only one has, and whose builds differ, as the last discovery found
+    them. With a fleet file alone: what `apply FILE` would change, as a unified diff of the fleet
+    and the file. The exit code is 0 if nothing differs, and 7 if something does.
     """
     shell = shell_of(context, output)
     if right is None:

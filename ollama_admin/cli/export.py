@@ -32,10 +32,11 @@ def export(
     ] = None,
     output: OutputOption = None,
 ) -> None:
-    """Write the fleet as a file that `plan` finds nothing to do for, or as another tool's settings.
+    """Write the fleet as a file, or as another tool's settings.
 
-    No secret is written: a reference stays one, and a secret that only the database has is
-    `stored`, which means that it stays. env is for `import-env` and programs with such variables.
+    For such a file `plan` finds nothing to do. No secret is written: a reference stays one, and a
+    secret that only the database has is `stored`, which means that it stays. env is for
+    `import-env` and programs with such variables.
     """
     shell = shell_of(context, output)
     if to is not None:

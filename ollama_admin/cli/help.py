@@ -90,7 +90,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "plan": (
         "ollama-admin plan fleet.yaml",
         "ollama-admin plan fleet.yaml --prune --exit-code",
-        "ollama-admin export | ollama-admin plan -",
+        "ollama-admin plan - < fleet.yaml",
     ),
     "apply": (
         "ollama-admin apply fleet.yaml",

@@ -13,7 +13,7 @@ app = Commands()
 
 @app.command("validate")
 def validate(context: typer.Context, file: FileArgument, output: OutputOption = None) -> None:
-    """Read a fleet file and tell every mistake in it, with line and column.
+    """Tell every mistake in a fleet file, with its line and column.
 
     The database is not asked: what a file may not have there, `plan` says.
     """
