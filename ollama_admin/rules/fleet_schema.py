@@ -188,6 +188,10 @@ SERVER: Fields = {
     "labels": Shape.pairs,
     "auth": Shape.auth,
     "headers": Shape.pairs,
+    "ca_file": Shape.text,
+    "client_cert_file": Shape.text,
+    "client_key_file": Shape.text,
+    "proxy": Shape.text,
 }
 MODEL: Fields = {
     "name": Shape.text,

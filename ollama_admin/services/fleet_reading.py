@@ -41,6 +41,10 @@ SERVER_FIELDS: Mapping[str, Any] = {
     "labels": {},
     "auth": {},
     "headers": {},
+    "ca_file": None,
+    "client_cert_file": None,
+    "client_key_file": None,
+    "proxy": None,
 }
 
 
@@ -150,6 +154,8 @@ class _Meanings:
         for field, check in _SERVER_CHECKS.items():
             if (value := self._checked(raw, field, check)) is not None:
                 values[field] = value
+        if url is not None:
+            self._try(raw.position, lambda: server_columns.require_fitting(url.url, values))
         credentials = self._try(raw.at("auth"), lambda: _credentials(raw.values))
         values |= credentials or {}
         if name is None:
@@ -273,8 +279,8 @@ def secret_of(text: str) -> Secret | Reference:
     """Where a secret is; for one that is stored, something that stands for it."""
     if text == STORED:
         return _UNSEEN
-    if text.startswith("file:") and not Path(text.removeprefix("file:")).is_absolute():
-        raise InvalidInput("a file that keeps a secret is named by its whole path: file:/run/key")
+    if text.startswith("file:"):
+        _whole_path("the file of a secret", text.removeprefix("file:"))
     try:
         return Reference.parse(text)
     except InvalidInput as exc:
@@ -283,6 +289,20 @@ def secret_of(text: str) -> Secret | Reference:
         raise InvalidInput(
             "a secret is env:NAME, file:/PATH or stored, never the secret itself"
         ) from exc
+
+
+def _whole_path(what: str, path: str) -> str:
+    """The path, which means the same wherever the file is applied."""
+    if not Path(path).is_absolute():
+        raise InvalidInput(f"{what} is named by its whole path, as /run/secrets/key")
+    return path
+
+
+def _transport(column: str, value: str) -> Any:
+    """A column that says how connections are made."""
+    if column != "proxy":
+        _whole_path(column, value)
+    return server_columns.transport(**{column: value})[column]
 
 
 def _spelt(text: str) -> str:
@@ -299,4 +319,8 @@ _SERVER_CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "is_active": bool,
     "default_model": names.model_name,
     "labels": server_columns.new_labels,
+    "ca_file": partial(_transport, "ca_file"),
+    "client_cert_file": partial(_transport, "client_cert_file"),
+    "client_key_file": partial(_transport, "client_key_file"),
+    "proxy": partial(_transport, "proxy"),
 }

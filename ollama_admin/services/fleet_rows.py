@@ -82,6 +82,10 @@ def server_row(server: Server) -> Row:
         "labels": dict(sorted(server.labels.items())),
         "auth": _auth(server),
         "headers": {name: _secret(server.headers[name]) for name in sorted(server.headers)},
+        "ca_file": server.ca_file,
+        "client_cert_file": server.client_cert_file,
+        "client_key_file": server.client_key_file,
+        "proxy": server.proxy,
     }
     return Row(
         noun=Noun.SERVER,

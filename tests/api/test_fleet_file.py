@@ -53,7 +53,7 @@ def test_references_of_secrets_cannot_be_set_through_the_api(sqlite_api: Service
         "auth: {type: bearer, secret: env:HOME}",
         "headers: {X-A: file:/etc/passwd}",
     ):
-        text = f"version: 1\nowner: a\nservers: [{{name: a, url: http://a, {more}}}]\n"
+        text = f"version: 1\nowner: a\nservers: [{{name: a, url: 'https://a', {more}}}]\n"
         for path in ("/api/plan", "/api/apply"):
             refused = sqlite_api.ask("POST", path, {"file": text})
             assert (refused.status_code, "references" in refused.text) == (422, True)

@@ -58,6 +58,8 @@ SERVERS = st.fixed_dictionaries(
                 "is_active": st.booleans(),
                 "default_model": st.none() | WORDS,
                 "labels": LABELS,
+                "ca_file": st.sampled_from([None, "/etc/ssl/a: b.pem"]),
+                "proxy": st.sampled_from([None, "http://proxy:3128"]),
             }
         ),
         "auth": AUTH,

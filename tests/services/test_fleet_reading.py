@@ -195,6 +195,20 @@ def test_reference_means_the_same_wherever_the_file_is_applied(secret: str, told
     assert told in mistakes(begun(f"servers:\n  - {{name: a, url: http://a, {auth}}}"))[0]
 
 
+@pytest.mark.parametrize(
+    ("url", "more", "told"),
+    [
+        ("https://a", "ca_file: ca.pem", "line 4, column 42: ca_file is named by its whole path"),
+        ("http://a", "ca_file: /ca.pem", "line 4, column 5: ca_file is for https:// only"),
+        ("https://a", "client_key_file: /k", "line 4, column 5: there is a client key, and no"),
+        ("https://a", "proxy: http://u:p@x", "line 4, column 40: the proxy of a server cannot"),
+    ],
+)
+def test_files_of_connections_are_whole_paths_that_fit(url: str, more: str, told: str) -> None:
+    [line] = mistakes(begun(f"servers:\n  - {{name: a, url: '{url}', {more}}}"))
+    assert line.startswith(told)
+
+
 def test_bytes_that_are_no_text_are_refused() -> None:
     assert mistakes(b"\xff") == ["the file is not UTF-8"]
 
