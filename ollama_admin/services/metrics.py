@@ -18,7 +18,7 @@ from ollama_admin.services.recorder import Recorder
 from ollama_admin.services.registry import Registry
 from ollama_admin.services.shares import Shares
 from ollama_admin.services.slots import Slots
-from ollama_admin.services.tally import Tally
+from ollama_admin.services.tally import Tally, merged
 from ollama_admin.services.trail import Trail
 from ollama_admin.store import contention, task_leases
 from ollama_admin.store import servers as store
@@ -122,11 +122,12 @@ class Metrics:
         if self._shares is not None:
             others = await self._shares.others()
         self._tally.count()
-        tally, gauges = Tally(), self._gauges()
-        tally.merge(self._tally.document())
+        gauges = self._gauges()
+        documents = [self._tally.document()]
         for share in others:
-            tally.merge(share.document["tally"])
+            documents.append(share.document["tally"])
             gauges.merge(share.document["gauges"], is_over=share.is_over)
+        tally = await asyncio.to_thread(merged, documents)
         workers = 1 + sum(not share.is_over for share in others)
         return Reading(tally=tally, gauges=gauges, workers=workers, fleet=fleet, looks=self._looks)
 

@@ -3,7 +3,7 @@ none for a text that only a client has written.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ollama_admin.domain.receipts import Receipt
@@ -21,6 +21,7 @@ DYNAMIC = "dynamic"  # a server that no row has
 BATCH = 100  # receipts that are added up together
 _NAMES = 100  # models, servers, and keys that have a label of their own
 _LINES = 2000  # labels together that are counted by themselves
+_PAIRS = 300  # models on servers that have times of their own: each is sixty lines of a scrape
 
 
 # A receipt that is to be counted, and for which server and model it was tried last. The number is
@@ -143,9 +144,9 @@ class Tally:
             line.add(group)
 
     def merge(self, document: Mapping[str, Any]) -> None:
-        """Add what `document` gave of another tally."""
+        """Add what `document` gave of another tally, under the labels that it has there."""
         for model, server, *histograms in document["times"]:
-            ours = self._times_of(model, server)
+            ours = self.times.setdefault((model, server), Times())
             for name, (counts, total) in zip(Times.__slots__, histograms, strict=True):
                 getattr(ours, name).merge(counts, total)
         for *labels, count, prompt_tokens, output_tokens in document["lines"]:
@@ -212,4 +213,17 @@ class Tally:
         return line
 
     def _times_of(self, model: str, server: str) -> Times:
-        return self.times.setdefault((model, server), Times())
+        pair = model, server
+        if pair not in self.times and len(self.times) >= _PAIRS:
+            pair = OTHER, OTHER
+        if pair not in self.times:
+            self.times[pair] = Times()
+        return self.times[pair]
+
+
+def merged(documents: Iterable[Mapping[str, Any]]) -> Tally:
+    """The sum of what `Tally.document` gave of several."""
+    tally = Tally()
+    for document in documents:
+        tally.merge(document)
+    return tally

@@ -78,6 +78,14 @@ def test_what_comes_after_so_many_combinations_is_other(monkeypatch: pytest.Monk
     assert sums(tally, "model") == {"m0": 4, "m1": 2, "m2": 2, "other": 10}
 
 
+def test_what_comes_after_so_many_pairs_shares_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_PAIRS", 2)
+    tally = counted(*({"model": f"m{n % 4}"} for n in range(8)))
+    counts = {pair: sum(times.first_token.counts) for pair, times in tally.times.items()}
+    assert counts == {("m0", "one"): 2, ("m1", "one"): 2, ("other", "other"): 4}
+    assert sums(tally, "model") == {f"m{number}": 2 for number in range(4)}
+
+
 def test_servers_without_a_row_are_one_and_none_is_another() -> None:
     dynamic = [ServerRef(id=None, name=None, url=f"http://{name}") for name in ("a", "b")]
     tally = counted(*({"server": each} for each in [*dynamic, None, *dynamic]))
