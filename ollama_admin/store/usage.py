@@ -18,8 +18,14 @@ from ollama_admin.store import servers as store_servers
 from ollama_admin.store.receipts import Wanted
 from ollama_admin.store.tables import usage
 
-COUNTS = ("requests", "failures", "prompt_tokens", "output_tokens", "estimated_tokens")
-_WITHIN = tuple(f"within_{bound}" for bound in BOUNDS)
+_NUMBERS = (
+    "requests",
+    "failures",
+    "prompt_tokens",
+    "output_tokens",
+    "estimated_tokens",
+    "timed_tokens",
+) + tuple(f"within_{bound}" for bound in BOUNDS)
 _OF_DAY: tuple[Column[Any], ...] = (usage.c.day,)
 _OF_KEY: tuple[Column[Any], ...] = (usage.c.key_id, usage.c.key_name)
 _OF_MODEL: tuple[Column[Any], ...] = (usage.c.model,)
@@ -54,34 +60,31 @@ def added_up(connection: Connection, wanted: Wanted, by: str | None = None) -> l
 
 @dataclass(slots=True)
 class _Total:
-    """The sums of one group; `row` is the first that belongs to it."""
+    """The sums of one group, as `_NUMBERS` names them; `row` is the first that belongs to it."""
 
     row: Row[Any]
     last: str = ""
     key: KeyRef | None = None
     server: ServerRef | None = None
-    counts: list[int] = field(default_factory=lambda: [0] * len(COUNTS))
-    timed_tokens: int = 0
+    numbers: list[int] = field(default_factory=lambda: [0] * len(_NUMBERS))
     timed_seconds: float = 0.0
-    times: Counter[int] = field(default_factory=Counter)
 
     def add(self, row: Row[Any]) -> None:
         """Add the numbers of a row. A key or server that was renamed goes by its last name."""
-        for index, name in enumerate(COUNTS):
-            self.counts[index] += getattr(row, name)
-        self.timed_tokens += row.timed_tokens
-        self.timed_seconds += row.timed_seconds
-        for bound in BOUNDS:
-            self.times[bound] += getattr(row, f"within_{bound}")
+        for index, number in enumerate(row[-len(_NUMBERS) - 1 : -1]):
+            self.numbers[index] += number
+        self.timed_seconds += row[-1]
         if row.last >= self.last:
             self.last = row.last
             self.key, self.server = _key(row._mapping), _server(row._mapping)
 
     def usage(self, by: str | None) -> Usage:
         values = self.row._mapping
-        speed = None
+        numbers = dict(zip(_NUMBERS, self.numbers, strict=True))
+        times = Counter({bound: numbers.pop(f"within_{bound}") for bound in BOUNDS})
+        timed_tokens, speed = numbers.pop("timed_tokens"), None
         if self.timed_seconds > 0:
-            speed = round(self.timed_tokens / self.timed_seconds, 2)
+            speed = round(timed_tokens / self.timed_seconds, 2)
         return Usage(
             by=by,
             day=values.get("day"),
@@ -89,9 +92,9 @@ class _Total:
             model=values.get("model") or None,
             server=self.server,
             tokens_per_second=speed,
-            time_to_first_token_p50_ms=percentile(self.times, 50),
-            time_to_first_token_p95_ms=percentile(self.times, 95),
-            **dict(zip(COUNTS, self.counts, strict=True)),
+            time_to_first_token_p50_ms=percentile(times, 50),
+            time_to_first_token_p95_ms=percentile(times, 95),
+            **numbers,
         )
 
 
@@ -109,7 +112,7 @@ def _sums(group: Sequence[Column[Any]], chosen: ColumnElement[bool]) -> Any:
     columns: list[Any] = list(group)
     columns.append(func.max(usage.c.day).label("last"))
     columns.append(func.max(usage.c.server_url).label("server_url"))
-    for name in COUNTS + ("timed_tokens",) + _WITHIN:
+    for name in _NUMBERS:
         total = cast(func.sum(usage.c[name]), BigInteger)
         columns.append(total.label(name))
     columns.append(func.sum(usage.c.timed_seconds).label("timed_seconds"))
