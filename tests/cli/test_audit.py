@@ -41,13 +41,15 @@ CHANGES: dict[str, tuple[str, str]] = {
     "server remove": ("server.remove", "one --yes"),
     "audit prune": ("audit.prune", "--yes"),
 }
-# what asks, shows, or changes what a server does at the moment; `sync` leaves the rows of its pulls
+# what asks, shows, or changes what a server does at the moment; `sync` leaves the rows of its
+# pulls, `apply` one for each of its steps, and `db` takes whole databases along
 OTHERS = {
     *("server list", "server show", "server check", "discover", "models", "ps", "show", "top"),
     *("sync", "diff", "outdated", "load", "unload", "generate", "chat", "embed", "pin list"),
     *("key list", "key show", "usage", "audit list", "receipts list", "receipts show"),
     *("receipts stats", "migrate", "doctor", "secrets status", "secrets generate-key"),
-    *("serve", "demo", ""),
+    *("serve", "demo", "", "validate", "plan", "apply", "export"),
+    *("db copy", "db backup", "db restore"),
 }
 REFUSED = {
     "server update": ("server.update", "nobody --priority 3", "server_not_found"),
