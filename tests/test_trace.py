@@ -46,6 +46,12 @@ class Traces:
         environ = self._environ | {"SECRET": "a-secret"}
         return tracing.traced(*words, folder=self._folder, environ=environ, code=code)
 
+    def fleet_file(self) -> str:
+        """A file with one server more."""
+        path = self._folder / "fleet.yaml"
+        path.write_text("version: 1\nowner: team\nservers:\n  - {name: new, url: 'http://n:1'}\n")
+        return str(path)
+
     def migrate(self) -> list[Entry]:
         """Of `migrate`, on a database that has no tables yet."""
         environ = {"OLLAMA_ADMIN_DATABASE_URL": f"sqlite:///{self._folder}/new.db"}
@@ -132,6 +138,8 @@ def test_every_function_that_the_architecture_names_is_entered(traces: Traces) -
     entries += traces.of("outdated", "--registry", "http://127.0.0.1:9", code=6)
     entries += traces.of("ps", "open") + traces.of("show", "alpha")
     entries += traces.of("unload", "alpha", "--on", "open")
+    entries += traces.of("apply", traces.fleet_file(), "--yes")
+    entries += traces.of("export") + traces.of("export", "--to", "litellm")
     entries += traces.of("generate", "--explain", "-m", "alpha")
     entries += traces.of("generate", "-s", "gpu", "-m", "nothing", "hi", code=3)
     data = {"Question", "Route", "Terms", "Caller", "Patience", "Response", "RequestOptions"}

@@ -152,14 +152,7 @@ async def serve(
     client.fleet.metrics.begin(shares, _spans(options, log))
     if shares is not None:
         client.fleet.meet(shares)
-    app = create_app(
-        client,
-        options.limits,
-        rights(settings),
-        allow_truncate=options.allow_truncate,
-        traces=options.otel,
-    )
-    application: App = _application(client, app, door.token, settings, options, stop, log)
+    application: App = _application(client, door.token, settings, options, stop, log)
     if options.proxies:
         application = Forwarded(application, options.proxies)
     server = _Server(_config(application, options), door.listener, options, log)
@@ -177,9 +170,18 @@ async def serve(
         await _last_words(server)
 
 
+def _rest(client: Client, settings: Settings, options: Options) -> FastAPI:
+    return create_app(
+        client,
+        options.limits,
+        rights(settings),
+        allow_truncate=options.allow_truncate,
+        traces=options.otel,
+    )
+
+
 def _application(
     client: Client,
-    app: FastAPI,
     token: Secret,
     settings: Settings,
     options: Options,
@@ -192,7 +194,7 @@ def _application(
     access = Access(token, client.keyring, options.hosts)
     pages = Pages(
         client,
-        app,
+        _rest(client, settings, options),
         access=access,
         rights=rights(settings),
         limits=limits,

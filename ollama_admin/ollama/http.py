@@ -124,18 +124,13 @@ class HTTP:
 
         `sending` is told how far the request is, `silence` is seconds that the connection may be
         silent, None the time for a first byte. Without `any_address`, no connection is used that
-        leads to an address of `addresses.py`, or was made with it. `transport` is the server's own;
-        connections are kept apart by it. Raises ConnectionFault and BadAnswer, which
-        `faults.translated` translates, and AddressRefused.
+        leads to an address of `addresses.py`, or was made with it. Connections are kept apart by
+        `transport`. Raises ConnectionFault and BadAnswer, which `faults.translated` translates, and
+        AddressRefused.
         """
-        if not any_address:
-            refuse_written_address(url)
         extensions = self._extensions(silence, any_address=any_address, sending=sending)
         all_headers = _with_defaults(headers)
-        own = None
-        if transport is not None:
-            own = await self._own(url, transport)
-        async with self._transport(url, any_address, own) as connections:
+        async with self._transport(url, any_address, transport) as connections:
             response = None
             try:
                 request = httpx.Request(
@@ -160,9 +155,14 @@ class HTTP:
 
     @asynccontextmanager
     async def _transport(
-        self, url: str, any_address: bool, own: "_Own | None"
+        self, url: str, any_address: bool, options: TransportOptions | None
     ) -> AsyncIterator[httpx.AsyncHTTPTransport]:
+        if not any_address:
+            refuse_written_address(url)
         scheme, _, rest = url.partition("://")
+        own = None
+        if options is not None:
+            own = await self._own(url, options)
         key = (f"{scheme}://{rest.partition('/')[0]}", any_address, own)
         pool = self._pools.pop(key, None) or _Pool(self._new_transport(scheme, own))
         # put in as the last one: those that nobody has used for longest come first

@@ -88,7 +88,6 @@ class Servers:
         **transport: Unpack[TransportColumns],
     ) -> Server:
         """Write a row; nothing is asked of the server. Raises InvalidInput and ServerExists.
-
         Secrets in `auth_config` and all `headers` are sealed for the URL's origin.
         """
         arguments.need(name=name, url=url, capabilities=capabilities)
@@ -109,10 +108,11 @@ class Servers:
             labels=server_columns.new_labels(labels or {}),
             **server_columns.transport(**transport),
         )
-        server_columns.require_fitting(new.url, fields_of(new))
         return await self._masked(await self._with_note(await self._insert(new, credentials)))
 
     async def _insert(self, new: store.NewServer, credentials: Auth) -> Server:
+        server_columns.require_fitting(new.url, fields_of(new))
+
         # seals while writers are locked out: the key cannot change meanwhile
         def insert(connection: Any) -> Server:
             sealed = self._auth.columns(credentials, new.url)

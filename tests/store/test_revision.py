@@ -192,7 +192,8 @@ async def test_write_of_what_is_there_raises_nothing(db: Database, write: Write)
 
 
 def test_each_function_that_writes_servers_models_or_pins_is_among_these() -> None:
-    assert {write.path for write in CHANGES} == set(writers())
+    # who may try a server that failed is asked of the row itself, each time
+    assert {write.path for write in CHANGES} | {"health.take_try"} == set(writers())
 
 
 def writers() -> Iterator[str]:
