@@ -393,7 +393,7 @@ PIN = ["pin", "set", "pinned:1b", "--digest", "ab" * 32]
 def fleet_file(mode: str, secret: str = "env:TOKEN") -> str:
     """A fleet file with one server, whose secret somebody may have written out."""
     auth = f"{{type: bearer, secret: {json.dumps(secret)}}}"
-    server = f"{{name: file-{mode}, url: 'http://127.0.0.1:9/{mode}', auth: {auth}}}"
+    server = f"{{name: fleet-{mode}, url: 'http://127.0.0.1:9/{mode}', auth: {auth}}}"
     return f"version: 1\nowner: {mode}\nservers: [{server}]\n"
 
 
