@@ -435,5 +435,5 @@ async def test_a_connection_that_was_free_to_go_anywhere_is_not_lent_to_who_is_n
     target = Target(ref=ServerRef(id=1, name="gpu", url=fake.url), api_version=ApiVersion.NATIVE)
     for any_address in (True, False, True):
         assert await Endpoint(http, target, any_address=any_address).version() == "0.33.0"
-    assert sorted(http._pools) == [(fake.url, False), (fake.url, True)]
+    assert sorted(http._pools) == [(fake.url, False, None), (fake.url, True, None)]
     await http.aclose()
