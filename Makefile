@@ -11,7 +11,7 @@ PARALLEL := -n 3 --dist worksteal
 LOWEST := $(VENV)-lowest
 FRESH := $(VENV)-fresh
 
-.PHONY: docs demo test coverage test-system check lint fmt bench chaos fuzz mutate clean constraints test-lowest
+.PHONY: docs demo test coverage test-system check lint fmt bench chaos fuzz mutate clean constraints sbom test-lowest
 
 demo: $(INSTALLED)
 	$(BIN)/ollama-admin demo
@@ -64,6 +64,18 @@ constraints:
 	sed '/^[^#]/d' constraints.txt > $(FRESH)/constraints.txt
 	$(FRESH)/bin/python -m pip freeze --exclude ollama-admin >> $(FRESH)/constraints.txt
 	cp $(FRESH)/constraints.txt constraints.txt
+	rm -rf $(FRESH)
+
+# which packages, in which versions, an installation from the wheel has: dist/sbom.json (CycloneDX)
+sbom:
+	rm -rf $(FRESH)
+	$(PYTHON) -m venv $(FRESH)
+	$(FRESH)/bin/python -m pip install --quiet --constraint constraints.txt '.[server]'
+	$(PYTHON) -m venv $(FRESH)/sbom
+	$(FRESH)/sbom/bin/python -m pip install --quiet cyclonedx-bom
+	mkdir -p dist
+	$(FRESH)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/sbom.json $(FRESH)/bin/python
 	rm -rf $(FRESH)
 
 # the oldest versions that pyproject.toml allows

@@ -7,14 +7,11 @@ this one, and a reference that is made from `--help` and the OpenAPI document.
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from typer.main import get_command
-
 from ollama_admin.api.app import create_app
-from ollama_admin.cli.app import COMMANDS, app, load_command
+from ollama_admin.cli.manual import helps
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import OWNER
 from ollama_admin.gateway.limits import Limits
@@ -131,22 +128,6 @@ def commands_reference() -> str:
     for words, text in helps():
         parts.append(f"## {words}\n\n```text\n{text.rstrip()}\n```\n")
     return "\n".join(parts)
-
-
-def helps() -> Iterator[tuple[str, str]]:
-    """Each command with what its help says, groups before what is in them."""
-    root: Any = get_command(app)
-    root.commands = {name: load_command(name) for name in COMMANDS}
-    context = root.make_context("ollama-admin", [], resilient_parsing=True)
-    yield "ollama-admin", context.get_help()
-    yield from _helps_below(root, context)
-
-
-def _helps_below(command: Any, parent: Any) -> Iterator[tuple[str, str]]:
-    for name, child in getattr(command, "commands", {}).items():
-        context = child.make_context(name, [], parent=parent, resilient_parsing=True)
-        yield context.command_path, context.get_help()
-        yield from _helps_below(child, context)
 
 
 def api_reference() -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ollama_admin.cli.manual import shared_files
 from ollama_admin.simulator.model import SimulatedModel
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
@@ -43,8 +44,17 @@ def check(program: str, folder: Path, database_url: str, server_url: str) -> Non
     assert reply["response"] == "I am alpha", reply
 
 
+def check_shared_files(program: str) -> None:
+    """The manual page and the completions are where shells look for them."""
+    share = Path(program).parent.parent / "share"
+    for path in shared_files():
+        assert (share / path).read_text() == shared_files()[path], path
+    print(f"installed: {', '.join(shared_files())}")
+
+
 def main() -> None:
     program, folder = sys.argv[1], Path(sys.argv[2])
+    check_shared_files(program)
     server = OwnPostgresServer()
     try:
         with FakeOllamaThread(FakeOllama(SimulatedModel("alpha"))) as thread:

@@ -137,11 +137,7 @@ class HTTP:
                     method, url, headers=all_headers, content=body, extensions=extensions
                 )
                 response = await connections.handle_async_request(request)
-                headers = response.headers.raw
-                if len(headers) > HEADERS_LIMIT:
-                    raise BadAnswer(f"the answer has {len(headers)} headers")
-                pieces = _Pieces(response)
-                yield Response(status=response.status_code, headers=headers, chunks=pieces)
+                yield _begun(response)
             except _FOREIGN as exc:
                 raise fault_of(exc) from exc
             finally:
@@ -160,9 +156,7 @@ class HTTP:
         if not any_address:
             refuse_written_address(url)
         scheme, _, rest = url.partition("://")
-        own = None
-        if options is not None:
-            own = await self._own(url, options)
+        own = await self._own(url, options)
         key = (f"{scheme}://{rest.partition('/')[0]}", any_address, own)
         pool = self._pools.pop(key, None) or _Pool(self._new_transport(scheme, own))
         # put in as the last one: those that nobody has used for longest come first
@@ -201,7 +195,9 @@ class HTTP:
             return {"timeout": waits}
         return {"timeout": waits, "trace": _Steps(sending, any_address=any_address)}
 
-    async def _own(self, url: str, transport: TransportOptions) -> "_Own":
+    async def _own(self, url: str, transport: TransportOptions | None) -> "_Own | None":
+        if transport is None:
+            return None
         if not url.startswith("https:"):
             return _Own(self._no_certificates, transport.proxy)
         return _Own(await self._contexts.of(transport), transport.proxy)
@@ -250,6 +246,14 @@ class _Pieces:
             return await anext(self._pieces)
         except _FOREIGN as exc:
             raise fault_of(exc) from exc
+
+
+def _begun(response: httpx.Response) -> Response:
+    """The response, its body unread; BadAnswer for one with too many headers."""
+    headers = response.headers.raw
+    if len(headers) > HEADERS_LIMIT:
+        raise BadAnswer(f"the answer has {len(headers)} headers")
+    return Response(status=response.status_code, headers=headers, chunks=_Pieces(response))
 
 
 def fault_of(foreign: Exception) -> Exception:
