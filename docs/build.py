@@ -6,6 +6,7 @@ this one, and a reference that is made from `--help` and the OpenAPI document.
 """
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ PAGES = {
     "secrets": ("Secrets and certificates", ("Secrets", "Certificates and proxies of a server")),
     "fleet": (
         "Models on many servers",
-        ("Models on many servers", "What is going on", "Differences"),
+        ("Models on many servers", "What is going on", "Differences", "The fleet as a file"),
     ),
     "database": ("Databases", ("PostgreSQL", "Copies and backups", "Migrations in CI")),
     "python": ("From Python", ("From Python",)),
@@ -67,6 +68,8 @@ def write_pages(folder: Path) -> dict[str, str]:
         (folder / f"{page}.md").write_text(linked(text, places))
     for name in present():
         (folder / name).write_text(linked((ROOT / "docs" / name).read_text(), places))
+    if (ROOT / "docs" / "images").is_dir():
+        shutil.copytree(ROOT / "docs" / "images", folder / "images", dirs_exist_ok=True)
     (folder / "reference-commands.md").write_text(commands_reference())
     (folder / "reference-api.md").write_text(api_reference())
     titles = {"index.md": "ollama-admin"} | {f"{page}.md": PAGES[page][0] for page in PAGES}
@@ -115,7 +118,7 @@ def linked(text: str, places: dict[str, str]) -> str:
         if path in ("", "README.md", "../README.md") and fragment in places:
             return f"[{words}]({places[fragment]}.md#{fragment})"
         name = path.removeprefix("docs/")
-        if name in present() or path.startswith("http") or not path:
+        if name in present() or name.startswith("images/") or path.startswith("http") or not path:
             return f"[{words}]({target.removeprefix('docs/')})"
         return words
 

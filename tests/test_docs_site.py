@@ -60,7 +60,9 @@ def test_routes_are_on_the_site(pages: dict[str, str], route: str) -> None:
 
 def test_every_link_leads_to_a_heading_of_a_page(pages: dict[str, str]) -> None:
     for name, text in pages.items():
-        for path, fragment in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", text):
+        for image in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+            assert (ROOT / "docs" / image).is_file(), (name, image)
+        for path, fragment in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#\s]*)#?([^)\s]*)\)", text):
             if path.startswith("http"):
                 continue
             target = pages[path or name]
