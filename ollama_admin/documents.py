@@ -5,6 +5,7 @@ never in it.
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 from ollama_admin.domain.secret import MASK, Secret
@@ -21,6 +22,8 @@ def document(value: Any) -> Any:
             return value
         case Secret():
             return MASK
+        case PurePath():
+            return str(value)
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         case list() | tuple():

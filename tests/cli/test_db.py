@@ -71,6 +71,15 @@ def test_backup_is_restored_and_what_came_later_is_gone(sqlite_cli: Cli, tmp_pat
     assert sorted(path.name for path in tmp_path.glob("*backup*")) == ["backup"]
 
 
+def test_json_of_a_backup_names_the_files(sqlite_cli: Cli, tmp_path: Path) -> None:
+    sqlite_cli("server", "add", "one", "10.0.0.1", "--no-check")
+    file = str(tmp_path / "backup.db")
+    assert sqlite_cli.json("db", "backup", file).data["file"] == file
+    restored = sqlite_cli.json("db", "restore", file, "--yes").data
+    assert restored.keys() == {"file", "revision", "database"}
+    assert restored["file"] == file
+
+
 def test_backup_does_not_overwrite_unasked(sqlite_cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "backup"
     file.write_text("mine")
