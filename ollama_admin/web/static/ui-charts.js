@@ -4,6 +4,9 @@
 const table = document.querySelector("table[data-chart]");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const DAY = 24 * 60 * 60; // seconds
+const STEPS = [1, 2, 7, 14, 30, 90].map((days) => days * DAY); // between two days that are written
+
 const compact = new Intl.NumberFormat("en", { notation: "compact" });
 const day = (time) => new Date(time * 1000).toISOString().slice(0, 10);
 
@@ -34,9 +37,12 @@ function draw(box) {
       height: 240,
       tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "UTC"),
       series: [{ label: "Day", value: (_, time) => (time ? day(time) : "") }, ...series],
-      scales: { y: { range: (_, __, most) => [0, most * 1.05 || 1] } },
+      scales: {
+        x: { range: (_, first, last) => [Math.min(first, last - 6 * DAY), last] },
+        y: { range: (_, __, most) => [0, most * 1.05 || 1] },
+      },
       axes: [
-        { ...axis, values: (_, times) => times.map((time) => day(time).slice(5)) },
+        { ...axis, incrs: STEPS, values: (_, times) => times.map((time) => day(time).slice(5)) },
         { ...axis, values: (_, values) => values.map((value) => compact.format(value)) },
       ],
     },
