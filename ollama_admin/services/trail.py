@@ -111,7 +111,8 @@ class Trail:
     `asked` are the servers that were tried, in order, the last one perhaps without success; `stats`
     are those of a whole answer. `unproven` is the attempt whose build is looked at behind the
     answer. `verdicts` are those of the plan, `skipped` why able servers were not taken that come
-    before the one that was. `waited` is seconds that it waited for slots. `started` is by the
+    before the one that was, `failures` how those failed that were: as text, since an error keeps
+    all that was at hand where it was raised, answers too. `waited` is seconds that it waited for slots. `started` is by the
     monotonic clock, `came_at` the same by the other one; `task` carries it out.
     """
 
@@ -125,6 +126,7 @@ class Trail:
     judgement: Judgement | None = None
     unproven: Any = None
     attempts: list[Attempt] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
     verdicts: Sequence[Verdict] = ()
     skipped: Mapping[str, str] | None = None
     task: asyncio.Task[Any] | None = None
@@ -225,9 +227,7 @@ class Trail:
                 reasons[verdict.server.name] = verdict.why
         if self.skipped is not None:
             reasons |= self.skipped
-        for attempt in self.attempts:
-            reasons[str(attempt.server)] = attempt.error.summary
-        return reasons or None
+        return reasons | self.failures or None
 
     def _is_estimated(self, stats: Stats) -> bool | None:
         if self.answer is None or stats.output_tokens is None:
