@@ -183,13 +183,12 @@ class Dispatch:
             except (UpstreamError, ModelNotFound) as exc:
                 candidates.remove(candidate)
                 self._loads.health.failed(candidate, exc, trail.deadline)
-                trail.failures[str(candidate.target.ref)] = exc.summary
+                said = trail.failures[str(candidate.target.ref)] = exc.summary
                 if trail.has_begun() or not candidates or not passes_on(exc):
                     raise
                 trail.failed(candidate, exc, began)
-                trail.request.caller.note(
-                    f"{exc.summary}; asking another server that holds the same build"
-                )
+                note = f"{said}; asking another server that holds the same build"
+                trail.request.caller.note(note)
             else:
                 self._loads.health.good(candidate)
                 return accepted

@@ -112,8 +112,9 @@ class Trail:
     are those of a whole answer. `unproven` is the attempt whose build is looked at behind the
     answer. `verdicts` are those of the plan, `skipped` why able servers were not taken that come
     before the one that was, `failures` how those failed that were: as text, since an error keeps
-    all that was at hand where it was raised, answers too. `waited` is seconds that it waited for slots. `started` is by the
-    monotonic clock, `came_at` the same by the other one; `task` carries it out.
+    all that was at hand where it was raised, answers too. `waited` is seconds that it waited for
+    slots. `started` is by the monotonic clock, `came_at` the same by the other one; `task` carries
+    it out.
     """
 
     request: Request

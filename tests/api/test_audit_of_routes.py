@@ -39,6 +39,7 @@ CHANGES: dict[Route, tuple[str, Any]] = {
 # what asks, shows, or changes what a server does at the moment; the rows of `sync` are its pulls',
 # and that of a request which was ended is in tests/gateway/test_cancelling.py
 OTHERS = {
+    *("/api/plan", "/api/apply"),  # each change of a file has its row: services/test_fleet_file.py
     "/api/servers/1/check",
     "/api/servers/1/discover",
     "/api/discover",

@@ -43,7 +43,11 @@ EXIT_CODES = {
 
 
 def test_every_class_of_errors_has_the_exit_code_that_is_promised() -> None:
-    classes = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
+    classes = {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
     found = {name: value.exit_code for name, value in classes.items() if name != "AdminError"}
     assert {name: found[name] for name in EXIT_CODES} == EXIT_CODES
 

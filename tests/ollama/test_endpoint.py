@@ -47,6 +47,7 @@ from ollama_admin.ollama.response import (
     HandshakeLate,
     ImproperAnswer,
     NotConnected,
+    OwnFileFault,
     PoolFull,
     ProxyFault,
     Sending,
@@ -1115,7 +1116,7 @@ def test_every_fault_of_a_connection_has_a_like_in_httpx() -> None:
     while below := {kind for one in kinds for kind in one.__subclasses__()} - kinds:
         kinds |= below
     # httpx has the same exception for a handshake that takes too long, with a cause below it
-    assert kinds - {ConnectionFault, HandshakeLate} == SAME.keys()
+    assert kinds - {ConnectionFault, HandshakeLate, OwnFileFault} == SAME.keys()
 
 
 def test_the_systems_own_reason_is_shown_where_there_is_one() -> None:

@@ -238,7 +238,7 @@ async def test_a_request_that_met_a_closed_connection_is_not_whole(
     sending = Sending()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         origin = origin_of(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        connection = await http._dialer.connect(origin, any_address=True)
+        connection = await http._dialer.connect(origin, http._way, any_address=True)
         reset_now(listener.accept()[0])
         with pytest.raises(ConnectionFault):
             await connection.ask("POST", b"", bytes(size), 20, 20, sending)

@@ -328,8 +328,8 @@ async def test_no_variable_names_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_credentials_of_a_proxy_are_in_no_text_about_it() -> None:
     http = RawHTTP(TIMES, Secret("http://u:p4ss@proxy.test:3128"))
-    assert "p4ss" not in repr(http._proxy)
-    assert base64.b64encode(b"u:p4ss").decode() not in repr(http._proxy)
+    assert "p4ss" not in repr(http._way)
+    assert base64.b64encode(b"u:p4ss").decode() not in repr(http._way)
     with pytest.raises(InvalidInput) as caught:
         RawHTTP(TIMES, Secret("http://u:p4ss@pro!xy"))
     assert "p4ss" not in str(caught.value)
