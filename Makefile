@@ -18,7 +18,7 @@ demo: $(INSTALLED)
 
 test: $(READY)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
-	@echo "left out: make test-system (needs nginx, PgBouncer, Node, npm and chromium) and make chaos (takes long, needs PgBouncer)"
+	@echo "left out: make test-system (needs nginx, PgBouncer, Node, npm, chromium and promtool) and make chaos (takes long, needs PgBouncer)"
 
 coverage: $(READY)
 	$(BIN)/coverage erase
