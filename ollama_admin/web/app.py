@@ -28,7 +28,7 @@ from ollama_admin.gateway.refusals import Refused
 from ollama_admin.rules.access import rights_of
 from ollama_admin.web import files, paths
 from ollama_admin.web.contents import PAGES
-from ollama_admin.web.events import Events
+from ollama_admin.web.events import Events, event
 from ollama_admin.web.live import Live
 from ollama_admin.web.page import Page, View
 from ollama_admin.web.rendering import Templates
@@ -125,7 +125,7 @@ class Pages:
         """What changes of the page that `page` names; the rest of the query is that page's own."""
         session = await self._signing.session(request)
         if session is None:
-            raise Refused(401, "the session is over", "sign in again")
+            return Response(event("over", ""), media_type="text/event-stream")
         name = request.query_params.get("page", "")
         page = next((one for one in self._pages if one.name == name), None)
         if page is None or page.live is None:

@@ -93,7 +93,7 @@ def test_the_stream_tells_of_a_server_that_was_added_and_ends_with_the_session(
             assert api.opened is not None
             api.run(api.opened.keys.revoke("team"))
             assert any(line == "event: over" for line in lines)
-        assert person.get("/ui/events?page=fleet").status_code == 401
+        assert person.get("/ui/events?page=fleet").text == "event: over\ndata: \n\n"
 
 
 def _data(lines: object) -> list[str]:

@@ -2,6 +2,7 @@
 "use strict";
 
 const live = document.getElementById("live");
+const AGAIN = 5000; // ms until a page is loaded again whose events failed
 let stream = null;
 
 function listen() {
@@ -18,6 +19,10 @@ function listen() {
     }
   });
   stream.addEventListener("over", () => location.reload());
+  // a browser tries a connection again that broke, and no answer that is an error
+  stream.addEventListener("error", (event) => {
+    if (event.target.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), AGAIN);
+  });
 }
 
 function pause() {
