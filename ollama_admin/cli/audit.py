@@ -9,7 +9,13 @@ import typer
 from ollama_admin.cli.context import shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import OutputOption, YesOption
-from ollama_admin.cli.receipts import BeforeOption, DryRunOption, SinceOption, past_time
+from ollama_admin.cli.receipts import (
+    BeforeOption,
+    DryRunOption,
+    SinceOption,
+    delete_old,
+    past_time,
+)
 from ollama_admin.cli.views.audit import print_entries
 from ollama_admin.domain.times import point_in_time
 
@@ -60,15 +66,13 @@ def prune(
     output: OutputOption = None,
 ) -> None:
     """Delete entries older than a year, or than --before. That leaves an entry, too."""
-    shell = shell_of(context, output)
     end = past_time(before)
-    if dry_run:
-        old = shell.run(lambda client: client.audit.count_before(end))
-        noun = "entry" if old == 1 else "entries"
-        shell.show_done({"pruned": 0, "would_prune": old}, f"{old} {noun} would be deleted")
-        return
-    if not yes:
-        shell.confirm(f"Delete all entries older than {before or '365d'} from the audit?")
-    count = shell.run(lambda client: client.audit.prune(before=end))
-    noun = "entry" if count == 1 else "entries"
-    shell.show_done({"pruned": count}, f"deleted {count} {noun}")
+    delete_old(
+        shell_of(context, output),
+        ("entry", "entries"),
+        lambda client: client.audit.count_before(end),
+        lambda client: client.audit.prune(before=end),
+        f"Delete all entries older than {before or '365d'} from the audit?",
+        dry_run=dry_run,
+        yes=yes,
+    )

@@ -1,12 +1,13 @@
 """`ollama-admin receipts ...`"""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ollama_admin.cli.context import shell_of
+from ollama_admin.cli.context import Shell, shell_of
 from ollama_admin.cli.help import Commands
 from ollama_admin.cli.options import (
     OutputOption,
@@ -31,6 +32,9 @@ from ollama_admin.cli.views.receipts import (
 from ollama_admin.domain.receipts import GROUPS, SORTS
 from ollama_admin.domain.times import point_in_time
 from ollama_admin.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ollama_admin.client import Client
 
 LIMIT = 50
 
@@ -179,18 +183,41 @@ def prune(
     output: OutputOption = None,
 ) -> None:
     """Delete receipts older than 90 days, or than --before. `migrate` deletes the former, too."""
-    shell = shell_of(context, output)
     end = past_time(before)
+    delete_old(
+        shell_of(context, output),
+        ("receipt", "receipts"),
+        lambda client: client.receipts.count_before(end),
+        lambda client: client.receipts.prune(before=end),
+        f"Delete all receipts older than {before or '90d'} from the database?",
+        dry_run=dry_run,
+        yes=yes,
+    )
+
+
+def delete_old(
+    shell: Shell,
+    nouns: tuple[str, str],
+    count_old: Callable[["Client"], Awaitable[int]],
+    prune: Callable[["Client"], Awaitable[int]],
+    question: str,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Delete rows by `prune` after a yes, or tell how many it would be. `nouns` are what one is
+    called, and several.
+    """
+    one, several = nouns
     if dry_run:
-        old = shell.run(lambda client: client.receipts.count_before(end))
-        noun = "receipt" if old == 1 else "receipts"
+        old = shell.run(count_old)
+        noun = one if old == 1 else several
         shell.show_done({"pruned": 0, "would_prune": old}, f"{old} {noun} would be deleted")
         return
     if not yes:
-        shell.confirm(f"Delete all receipts older than {before or '90d'} from the database?")
-    count = shell.run(lambda client: client.receipts.prune(before=end))
-    noun = "receipt" if count == 1 else "receipts"
-    shell.show_done({"pruned": count}, f"deleted {count} {noun}")
+        shell.confirm(question)
+    count = shell.run(prune)
+    shell.show_done({"pruned": count}, f"deleted {count} {one if count == 1 else several}")
 
 
 def past_time(text: str | None) -> datetime | None:
