@@ -2,8 +2,6 @@
 own, which opens the pages and no API.
 """
 
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -80,6 +78,3 @@ def _is_secure(request: Request) -> bool:
     """Whether the browser speaks TLS, with us or with a proxy before us."""
     origin = request.headers.get("origin", "")
     return request.url.scheme == "https" or origin.startswith("https://")
-
-
-SignedIn = Callable[[Request], Awaitable[Session | None]]
