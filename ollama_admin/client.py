@@ -202,7 +202,7 @@ class Client:
         """What became of requests."""
         from ollama_admin.services.receipts import Receipts
 
-        return Receipts(self._resources.db, self.audit)
+        return Receipts(self._resources.db, self.audit, self._resources.receipts_written)
 
     @property
     def secrets(self) -> StoredSecrets:

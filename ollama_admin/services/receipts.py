@@ -1,5 +1,6 @@
 """Receipts: what became of each request. Never what was asked or answered."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from ollama_admin.domain.keys import KeyRef
@@ -20,9 +21,15 @@ MOST = 2**31 - 1
 
 
 class Receipts:
-    def __init__(self, db: Database, audit: Audit) -> None:
+    """Whoever reads them finds those of what was asked before by the same client.
+
+    `written` waits for those that are still to be written.
+    """
+
+    def __init__(self, db: Database, audit: Audit, written: Callable[[], Awaitable[None]]) -> None:
         self._db = db
         self._audit = audit
+        self._written = written
 
     async def stats(
         self,
@@ -40,6 +47,7 @@ class Receipts:
         _require_group(by)
         arguments.check(server=server, model=model, since=since, key=key)
         wanted = Wanted(server=server, model=model, since=_aware(since), key=key)
+        await self._written()
         return await self._db.read(receipt_sums.stats, wanted, by)
 
     async def usage(
@@ -62,6 +70,7 @@ class Receipts:
         _require_group(by)
         start = _aware(since) or datetime.now(UTC) - SHOWN
         wanted = Wanted(key=key, of=of, since=start, model=model, server=server)
+        await self._written()
         return await self._db.read(store_usage.added_up, wanted, by)
 
     async def count_before(self, before: datetime | None = None) -> int:
@@ -119,6 +128,7 @@ class Receipts:
             outcome=outcome,
             below=below,
         )
+        await self._written()
         return await self._db.read(store.newest, wanted, limit, sort=sort)
 
     async def show(self, receipt: int | str) -> Receipt:
@@ -126,6 +136,7 @@ class Receipts:
         NotFound.
         """
         arguments.need(receipt=receipt)
+        await self._written()
         return await self._db.read(store.find, receipt)
 
 

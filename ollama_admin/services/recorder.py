@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.errors import AdminError
@@ -11,6 +12,7 @@ from ollama_admin.store import new_receipts as store
 from ollama_admin.store.database import Database
 
 PATIENCE = 10.0  # seconds for what is still to be written at the end
+PATIENCE_TO_READ = 1.0  # seconds for what is still to be written before receipts are read
 BATCH = 1000  # receipts of one transaction
 MOST = 20_000  # receipts that wait to be written; what comes then is dropped, and counted
 
@@ -25,6 +27,8 @@ class Recorder:
         self._waiting: list[Receipt] = []
         self._dropped = 0
         self._writer: asyncio.Task[None] | None = None
+        self._batch_over = asyncio.Event()
+        self._taken = self._settled = 0  # receipts that were to be written, and how many are over
         self._closed = False
         self.running: dict[int, Trail] = {}  # the requests on their way, by the id of the object
         self.lost = 0  # receipts that were not written, dropped ones among them
@@ -54,8 +58,17 @@ class Recorder:
             self.lost += 1
             return
         self._waiting.append(receipt)
+        self._taken += 1
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    async def written(self) -> None:
+        """Wait until what was recorded before is written or lost, but not for long."""
+        last = self._taken
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_TO_READ):
+                while self._settled < last:
+                    await self._batch_over.wait()
 
     async def aclose(self) -> None:
         """Wait for what is not written yet, but not for long; what is left then is a note."""
@@ -73,6 +86,9 @@ class Recorder:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 await self._write_batch(batch)
+                self._settled += len(batch)
+                self._batch_over.set()
+                self._batch_over = asyncio.Event()
                 self._tell_of_dropped()
         finally:
             self._writer = None

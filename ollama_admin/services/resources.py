@@ -160,6 +160,11 @@ class Resources:
 
         return Recorder(self.db, self.settings.receipts, self._note)
 
+    async def receipts_written(self) -> None:
+        """Wait, but not for long, until the receipts of what was asked before are written."""
+        if "recorder" in self.__dict__:
+            await self.recorder.written()
+
     @cached_property
     def loads(self) -> Loads:
         from ollama_admin.services.loads import Loads

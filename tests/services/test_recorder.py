@@ -143,6 +143,37 @@ async def test_nobody_waits_for_the_writer_and_what_comes_meanwhile_is_one_trans
     assert len(await db.read(rows)) == 51
 
 
+async def test_who_reads_waits_for_what_was_recorded_before_and_for_nothing_else(
+    db: Database, notes: list[str], written: Gate
+) -> None:
+    recorder = Recorder(db, True, notes.append)
+    await recorder.written()  # there is none
+    recorder.record(receipt())
+    await asyncio.to_thread(written.entered.wait, 30)
+    recorder.record(receipt())
+    reading = asyncio.create_task(recorder.written())
+    await asyncio.sleep(0)
+    recorder.record(receipt())
+    assert not reading.done()
+    written.open.set()
+    await reading
+    assert len(await db.read(rows)) >= 2
+    await recorder.aclose()
+
+
+async def test_who_reads_does_not_wait_long(
+    db: Database, notes: list[str], written: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PATIENCE_TO_READ", 0.001)
+    recorder = Recorder(db, True, notes.append)
+    recorder.record(receipt())
+    await asyncio.to_thread(written.entered.wait, 30)
+    await recorder.written()
+    assert written.batches == []
+    written.open.set()
+    await recorder.aclose()
+
+
 async def test_receipts_that_cannot_be_written_are_notes_and_the_next_one_is_tried_again(
     db: Database, notes: list[str]
 ) -> None:
