@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from ollama_admin.simulator.http import (
 )
 
 _HOST = "127.0.0.1"
+_STEPS_OF_ACCEPTING = 3  # of the event loop
 
 
 class SocketServer:
@@ -66,7 +68,7 @@ class SocketServer:
         server, self._server = self._server, None
         if server is None:
             return
-        server.close()
+        await stop_listening(server)
         while self._serving:
             await _cancel(self._serving)
         await server.wait_closed()
@@ -87,10 +89,12 @@ class SocketServer:
         self.connections += 1
         task = asyncio.create_task(self._serve(Connection(reader, writer)))
         self._serving.add(task)
-        task.add_done_callback(self._finish_serving)
+        task.add_done_callback(partial(self._finish_serving, writer))
 
-    def _finish_serving(self, task: asyncio.Task[None]) -> None:
+    def _finish_serving(self, writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)
+        if not writer.is_closing():  # cancelled before its first step
+            writer.transport.abort()
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._failures.append(failure)
 
@@ -133,6 +137,19 @@ class SocketServer:
         self.abandoned.append(request)
         self.client_left.set()
         self._changed.set()
+
+
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close a server once all connections that were taken have come to its callback.
+
+    One that asyncio has taken and not yet handed on when its server closes is never closed, as
+    CPython 3.11 has it (`Server._attach` fails).
+    """
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(_STEPS_OF_ACCEPTING):
+        await asyncio.sleep(0)
+    server.close()
 
 
 def _was_abandoned(answering: asyncio.Task[None]) -> bool:

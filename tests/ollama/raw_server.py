@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 
+from ollama_admin.simulator.socket import stop_listening
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Answer = bytes | Callable[["Client"], Awaitable[None]]
 
@@ -101,8 +103,7 @@ async def listening(serve: Serve, context: ssl.SSLContext | None = None) -> Asyn
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
-        await asyncio.sleep(0)  # for connections that were just accepted
+        await stop_listening(server)
         for writer in writers:
             writer.transport.abort()
         for task in tasks:
