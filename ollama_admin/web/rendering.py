@@ -38,6 +38,7 @@ class Templates:
             size=words.size,
             ms=words.ms,
             count=words.count,
+            tokens_of=words.tokens_of,
             in_path=words.in_path,
             in_lines=in_lines,
         )

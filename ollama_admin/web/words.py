@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
+from ollama_admin.domain.answers import Stats
+
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
 _SIZES = ("B", "KB", "MB", "GB", "TB")
 
@@ -76,3 +78,10 @@ def ms(time: int | None) -> str:
 def count(number: int | None) -> str:
     """A number with its thousands apart."""
     return "not told" if number is None else f"{number:,}"
+
+
+def tokens_of(stats: Stats | None) -> str:
+    """The tokens of a request's prompt and answer."""
+    if stats is None or stats.prompt_tokens is stats.output_tokens is None:
+        return "not told"
+    return f"{count(stats.prompt_tokens)} in, {count(stats.output_tokens)} out"

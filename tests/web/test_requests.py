@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ollama_admin.domain.answers import Stats
 from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.servers import ServerRef
@@ -79,6 +80,15 @@ def test_one_request_tells_who_was_passed_over_and_what_was_proven(sqlite_api: S
         assert text in html
     assert "<script>alert" not in html
     assert "\u202e" not in html
+
+
+def test_tokens_that_no_server_told_are_not_told_twice(sqlite_api: Service) -> None:
+    write(sqlite_api, [receipt(stats=Stats(total_ms=1)), receipt()])
+    with signed_in(sqlite_api) as person:
+        html = person.get("/ui/requests").text
+    assert '<td class="number">not told</td>' in html
+    assert "not told in" not in html
+    assert "11 in, 7 out" in html
 
 
 def test_log_is_filtered_by_what_stands_in_the_url(sqlite_api: Service) -> None:
