@@ -17,6 +17,7 @@ import psycopg
 
 from ollama_admin.settings import Settings
 from ollama_admin.store.migrations import upgrade
+from tests.benchmarks.dashboards import open_pages
 from tests.benchmarks.load import Load, Target, requests, streams
 from tests.benchmarks.measuring import BenchmarkError, Note, Row, Told, percentile
 from tests.benchmarks.streams import register, resident, served
@@ -38,12 +39,14 @@ CONNECTIONS = 32
 SLOTS = 64
 STREAMS = 300
 WIDE_STREAMS = 8
+PAGES = 10  # in browsers
 LONG_SECONDS, LONG_REQUESTS = 60.0, 100_000  # at most so long, and so many, for the memory
 PACE = 0.04  # seconds between two requests of one connection, where commits are counted
 FEW, MANY = 4, 16  # connections for that: 100 and 400 requests a second
 
 # The most that is allowed; `README.md` says where each comes from.
 EACH, ADDED, FIRST, BYTES, MEMORY, GROWTH, CPU, COMMITS = 1 / 0.3, 4, 3, 2, 90, 1.1, 20, 1.5
+OPEN = 1.1
 
 _NGINX = """
 worker_processes {workers}; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -74,6 +77,7 @@ def rows(rounds: int | None) -> Iterator[Told]:
             ours = Target(url=url, token=token)
             requests(ours, CONNECTIONS, seconds=1)
             yield from _answers(rounds, ours, nginx, direct)
+            yield from _pages(rounds, ours)
             yield from _workers(rounds, database, nginx)
             yield from _memory(ours, process)
             _allow(ours, STREAMS + 10)
@@ -113,6 +117,23 @@ def _answers(rounds: int, ours: Target, nginx: Target | None, direct: Target) ->
     yield Note(f"serve, requests/s of {CONNECTIONS} at once: {_rates(many)}")
     alone_text = ", ".join(f"{name} {value:.3f} ms" for name, value in one.items())
     yield Note(f"serve, p50 of one alone: {alone_text}")
+
+
+def _pages(rounds: int, ours: Target) -> Iterator[Told]:
+    """The same while pages are open, which change once a second."""
+    alone: list[float] = []
+    beside: list[float] = []
+    for _ in range(rounds):
+        alone.append(requests(ours, CONNECTIONS, seconds=SECONDS).each * 1e6)
+        with open_pages(ours, PAGES):
+            beside.append(requests(ours, CONNECTIONS, seconds=SECONDS).each * 1e6)
+    yield Row(
+        work=f"serve: a short answer of {CONNECTIONS} at once, {PAGES} pages open (none)",
+        unit="us",
+        ours=statistics.median(beside),
+        floor=statistics.median(alone),
+        bar=OPEN,
+    )
 
 
 def _workers(rounds: int, database: str, nginx: Target | None) -> Iterator[Told]:
