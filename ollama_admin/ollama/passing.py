@@ -21,9 +21,11 @@ from ollama_admin.ollama.response import LINE_LIMIT, BadAnswer, read_json, refus
 DOCUMENT_LIMIT = 8 * 2**20  # bytes of an answer that is no stream
 COUNTS_LIMIT = 2**19  # bytes of lines that are searched for counts; only text makes them longer
 _OVERLAP = 600  # bytes in which a name may stand across two chunks
-_MODEL, _ERROR, _USAGE = b'"model"', b'"error"', b'"usage"'
+_MODEL, _ERROR = b'"model"', b'"error"'
 _NAME = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.){0,500}")')
-_REMOTE = b'"remote_'
+# What is looked for in a stream, all at once: half of what a long piece takes would be to search it.
+_MARKS = re.compile(rb'"(?=(model"|error"|remote_|usage"|done"\s*:\s*true))')
+_NAMED, _FAILED, _REMOTE, _COUNTS = b'model"', b'error"', b"remote_", b'usage"'
 
 
 class Shape(Enum):
@@ -186,7 +188,10 @@ class _Records(Passing):
         lines = data[:complete]
         if not lines:
             return b""
-        self._inspect(lines)
+        marks = _MARKS.findall(lines)
+        self._inspect(lines, marks)
+        if self._is_lines and marks.count(_NAMED) == len(marks):
+            return lines  # the last record has one more
         ends = self._ending(lines)
         if ends is None:
             return lines
@@ -218,7 +223,7 @@ class _Records(Passing):
         """Ollama's last record may lack the end of its line; anything else was cut off."""
         last, self._rest = self._rest + b"\n", b""
         with suppress(BadAnswer):
-            self._inspect(last)
+            self._inspect(last, _MARKS.findall(last))
             self.has_ended = self._ending(last) is not None
             self.held = last[:-1]
 
@@ -231,25 +236,25 @@ class _Records(Passing):
         self.held += chunk
         return b""
 
-    def _inspect(self, lines: bytes) -> None:
+    def _inspect(self, lines: bytes, marks: list[bytes]) -> None:
         """Look closer at lines that may name another model, fail, or come from a remote host."""
-        found = lines.count(_MODEL)
+        found = marks.count(_NAMED)
         if found and self._names.are_all_in(lines, found):
             self.is_named = True
             found = 0
         if self._is_lines:  # whose last record tells the counts
-            is_special = _REMOTE in lines
+            is_special = _REMOTE in marks
         else:
             is_special = b"\nerror:" in lines or lines.startswith(b"error:")
-            self._keep_counts(lines)
-        if found or is_special or _ERROR in lines:
+            self._keep_counts(lines, marks)
+        if found or is_special or _FAILED in marks:
             for line in _split(lines):
                 self._look_at(self._record(line))
 
-    def _keep_counts(self, lines: bytes) -> None:
-        if _USAGE not in lines or len(lines) > COUNTS_LIMIT:
+    def _keep_counts(self, lines: bytes, marks: list[bytes]) -> None:
+        if _COUNTS not in marks or len(lines) > COUNTS_LIMIT:
             return
-        self._counted += [line for line in _split(lines) if _USAGE in line]
+        self._counted += [line for line in _split(lines) if b'"usage"' in line]
         del self._counted[1:-2]  # the first one, which may count the prompt, and the last ones
 
     def _count_kept(self) -> None:

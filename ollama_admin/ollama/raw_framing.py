@@ -220,7 +220,8 @@ class Chunks:
             if not received.is_over:
                 raise _improper("its chunks") from exc
             self.has_excess = True
-        self._tail = (self._tail + data)[-_LAST_LINES:]
+        tail = data[-_LAST_LINES:]
+        self._tail = (self._tail + tail)[-_LAST_LINES:]
         if received.is_over and not _END.fullmatch(self._tail):
             self.has_excess = True
         body = received.take()
