@@ -1,6 +1,6 @@
 """What became of requests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -74,6 +74,17 @@ class Receipt:
         if self.stats is None:
             return values | dict.fromkeys(field.name for field in fields(Stats))
         return values | fields_of(self.stats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What was found, the newest first. `last_id` and `last_at` are of the last receipt that was
+    looked at, where older ones were not, and too few were found before it; else None.
+    """
+
+    receipts: Sequence[Receipt]
+    last_id: int | None
+    last_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

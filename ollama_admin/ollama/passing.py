@@ -23,7 +23,7 @@ COUNTS_LIMIT = 2**19  # bytes of lines that are searched for counts; only text m
 _OVERLAP = 600  # bytes in which a name may stand across two chunks
 _MODEL, _ERROR = b'"model"', b'"error"'
 _NAME = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.){0,500}")')
-# What is looked for in a stream, all at once: half of what a long piece takes would be to search it.
+# What is looked for in a stream, all at once: to search a long piece for each takes ten times that.
 _MARKS = re.compile(rb'"(?=(model"|error"|remote_|usage"|done"\s*:\s*true))')
 _NAMED, _FAILED, _REMOTE, _COUNTS = b'model"', b'error"', b"remote_", b'usage"'
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from ollama_admin.domain.keys import KeyRef
-from ollama_admin.domain.receipts import GROUPS, SORTS, Receipt, ReceiptStats, Usage
+from ollama_admin.domain.receipts import GROUPS, SORTS, Receipt, ReceiptStats, Search, Usage
 from ollama_admin.errors import InvalidInput, NotFound
 from ollama_admin.rules import arguments
 from ollama_admin.services.audit import Audit, Told, require_zone
@@ -17,6 +17,7 @@ from ollama_admin.store.receipts import Wanted
 KEPT = timedelta(days=90)  # migrating deletes receipts that are older, and so does prune
 SHOWN = timedelta(days=30)
 LIMIT = 50  # receipts that are listed when no number is given
+LOOKED_AT = 20_000  # receipts of one search
 MOST = 2**31 - 1
 
 
@@ -130,6 +131,35 @@ class Receipts:
         )
         await self._written()
         return await self._db.read(store.newest, wanted, limit, sort=sort)
+
+    async def search(
+        self,
+        *,
+        server: int | str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        failed: bool = False,
+        key: int | str | None = None,
+        of: KeyRef | None = None,
+        outcome: str | None = None,
+        below: int | None = None,
+    ) -> Search:
+        """As `list`, but of the `LOOKED_AT` newest alone that are of the key and the time: for who
+        cannot wait until millions were looked at.
+        """
+        arguments.check(server=server, model=model, since=since, key=key)
+        wanted = Wanted(
+            server=server,
+            model=model,
+            since=_aware(since),
+            failed=failed,
+            key=key,
+            of=of,
+            outcome=outcome,
+            below=below,
+        )
+        await self._written()
+        return await self._db.read(store.search, wanted, LIMIT, LOOKED_AT)
 
     async def show(self, receipt: int | str) -> Receipt:
         """One receipt by its id, or by the `X-Request-Id` of the answer that it is for; raises

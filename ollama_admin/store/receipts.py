@@ -6,8 +6,8 @@ that mean the name.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +28,7 @@ from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import Way
 from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.names import model_key, server_key
-from ollama_admin.domain.receipts import NO_FAILURE, SORTS, Receipt
+from ollama_admin.domain.receipts import NO_FAILURE, SORTS, Receipt, Search
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable, NotFound, ServerNotFound
 from ollama_admin.settings import Settings
@@ -139,26 +139,60 @@ def tidy(settings: Settings, before: datetime) -> int:
             engine.dispose()
 
 
+def search(connection: Connection, wanted: Wanted, limit: int, most: int) -> Search:
+    """The newest first, out of the `most` newest that an index finds: what else is wanted of them
+    stands in no index, and there may be millions. Raises as `newest` does.
+    """
+    last_at, last_id = _place(connection, and_(*_by_index(connection, wanted)), most)
+    if last_at is not None:  # instead of the time that is wanted: SQLite looks at one bound only
+        wanted = replace(wanted, since=last_at)
+    query = newest_query(connection, wanted)
+    if last_at is not None:
+        query = query.where((receipts.c.created_at > last_at) | (receipts.c.id >= last_id))
+    rows = _read(connection, query.limit(limit))
+    if len(rows) == limit:
+        return Search(receipts=rows, last_id=None, last_at=None)
+    return Search(receipts=rows, last_id=last_id, last_at=last_at)
+
+
+def _place(
+    connection: Connection, condition: ColumnElement[bool], number: int
+) -> tuple[datetime | None, int | None]:
+    """Time and id of so far a row in the order of `newest`; None where there are no more."""
+    query = select(receipts.c.created_at, receipts.c.id).where(condition)
+    query = query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
+    rows = connection.execute(query.offset(number - 1).limit(2)).all()
+    if len(rows) < 2:
+        return None, None
+    return rows[0].created_at, rows[0].id
+
+
 def condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
-    conditions: list[ColumnElement[bool]] = [true()]
-    if wanted.since is not None:
-        conditions.append(receipts.c.created_at >= wanted.since)
+    conditions = _by_index(connection, wanted)
     if wanted.failed:
         conditions.append(receipts.c.outcome.not_in(NO_FAILURE))
     if wanted.outcome is not None:
         conditions.append(receipts.c.outcome == wanted.outcome)
+    if wanted.server is not None:
+        conditions.append(_of_server(connection, wanted, wanted.server))
+    if wanted.model is not None:
+        conditions.append(_of_model(connection, wanted, wanted.model))
+    return and_(*conditions)
+
+
+def _by_index(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
+    """What of it an index finds."""
+    conditions: list[ColumnElement[bool]] = [true()]
+    if wanted.since is not None:
+        conditions.append(receipts.c.created_at >= wanted.since)
     if wanted.below is not None:
         conditions.append(_older_than(connection, wanted.below))
     if wanted.key is not None:
-        conditions.append(_of_key(connection, wanted.key))
+        conditions.append(_of_key(connection, wanted, wanted.key))
     if wanted.of is not None:
-        conditions.append(receipts.c.key_id.is_not_distinct_from(wanted.of.id))
+        conditions.append(receipts.c.key_id == wanted.of.id)
         conditions.append(receipts.c.key_name.is_not(None))
-    if wanted.server is not None:
-        conditions.append(_of_server(connection, wanted.server))
-    if wanted.model is not None:
-        conditions.append(_of_model(connection, wanted.model))
-    return and_(*conditions)
+    return conditions
 
 
 def _older_than(connection: Connection, receipt_id: int) -> ColumnElement[bool]:
@@ -170,58 +204,76 @@ def _older_than(connection: Connection, receipt_id: int) -> ColumnElement[bool]:
     return and_(receipts.c.created_at <= time, is_older)
 
 
-def _of_key(connection: Connection, key: int | str) -> ColumnElement[bool]:
-    """Of the row with this id or name, whatever it was called; of one that was removed, by what it
-    was called then.
-    """
+def _of_key(connection: Connection, wanted: Wanted, key: int | str) -> ColumnElement[bool]:
+    """Of the row with this id or name, or of one that was removed; whatever it was called."""
     try:
         return receipts.c.key_id == store_keys.find(connection, key).id
     except NotFound:
-        if str(key).isdecimal():
-            removed = receipts.c.key_id == store_servers.row_id(str(key))
-        else:
-            named = select(receipts.c.key_name).distinct().where(receipts.c.key_name.is_not(None))
-            names = connection.scalars(named)
-            meant = [name for name in names if server_key(name) == server_key(str(key))]
-            removed = receipts.c.key_name.in_(meant)
-        if connection.scalar(select(receipts.c.id).where(removed).limit(1)) is None:
+        former = _former(connection, "key", str(key), wanted.since)
+        if not former:
             raise
-        return removed
+    unnumbered = [name for key_id, name in former if not key_id]
+    is_one = receipts.c.key_id.in_([key_id for key_id, _ in former if key_id])
+    if not unnumbered:
+        return is_one
+    return is_one | (receipts.c.key_id.is_(None) & receipts.c.key_name.in_(unnumbered))
 
 
-def _of_server(connection: Connection, server: int | str) -> ColumnElement[bool]:
+def _of_server(connection: Connection, wanted: Wanted, server: int | str) -> ColumnElement[bool]:
     """Of the row with this id or name, whatever it was called, and of whatever had this name when
     it was asked.
     """
+    former = _former(connection, "server", str(server), wanted.since)
+    names = [name for server_id, name in former if server_id]
     try:
-        server_id = store_servers.find(connection, server).id
+        same_row = receipts.c.server_id == store_servers.find(connection, server).id
     except ServerNotFound:
-        condition = _of_former_server(connection, str(server))
-        if connection.scalar(select(receipts.c.id).where(condition).limit(1)) is None:
+        if not names:
             raise
-        return condition
-    same_row = receipts.c.server_id == server_id
+        if str(server).isdecimal():
+            return receipts.c.server_id == store_servers.row_id(str(server))
+        return receipts.c.server_name.in_(names)
     if str(server).isdecimal():
         return same_row
-    return same_row | _of_former_server(connection, str(server))
+    return same_row | receipts.c.server_name.in_(names)
 
 
-def _of_former_server(connection: Connection, server: str) -> ColumnElement[bool]:
-    if server.isdecimal():
-        return receipts.c.server_id == store_servers.row_id(server)
-    names = connection.scalars(
-        select(receipts.c.server_name).distinct().where(receipts.c.server_name.is_not(None))
-    )
-    return receipts.c.server_name.in_(
-        [name for name in names if server_key(name) == server_key(server)]
-    )
+def _former(
+    connection: Connection, noun: str, word: str, since: datetime | None
+) -> list[tuple[int, str]]:
+    """Ids, zero for none, and names of the keys or servers that this id or name has meant: since
+    then, or else ever. The usage knows them, where receipts may be millions.
+    """
+    row_id, name = usage.c[f"{noun}_id"], usage.c[f"{noun}_name"]
+    pairs = select(row_id, name).distinct().where(name != "")
+    if word.isdecimal():
+        pairs = pairs.where(row_id == store_servers.row_id(word))
+    days = [""]
+    if since is not None:
+        days.insert(0, first_day(since))
+    for day in days:
+        rows = connection.execute(pairs.where(usage.c.day >= day))
+        found = [(each[0], each[1]) for each in rows]
+        if not word.isdecimal():
+            found = [each for each in found if server_key(each[1]) == server_key(word)]
+        if found:
+            return found
+    return []
 
 
-def _of_model(connection: Connection, model: str) -> ColumnElement[bool]:
+def first_day(since: datetime) -> str:
+    """The day of UTC that a time is in, as the usage spells it."""
+    return since.astimezone(UTC).date().isoformat()
+
+
+def _of_model(connection: Connection, wanted: Wanted, model: str) -> ColumnElement[bool]:
     """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves
     anyway. The spellings are those of the usage: receipts may be millions.
     """
-    names: Iterable[str] = connection.scalars(select(usage.c.model).distinct())
+    spellings = select(usage.c.model).distinct()
+    if wanted.since is not None:
+        spellings = spellings.where(usage.c.day >= first_day(wanted.since))
+    names: Iterable[str] = connection.scalars(spellings)
     meant = [name for name in names if name and model_key(name) == model_key(model)]
     if not meant and len(model) <= NAME_LIMIT:
         return false()

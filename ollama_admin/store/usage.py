@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Row, and_, cast, func, select
@@ -15,7 +14,7 @@ from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import NotFound
 from ollama_admin.store import keys as store_keys
 from ollama_admin.store import servers as store_servers
-from ollama_admin.store.receipts import Wanted
+from ollama_admin.store.receipts import Wanted, first_day
 from ollama_admin.store.tables import usage
 
 _NUMBERS = (
@@ -145,7 +144,8 @@ def _server(values: Any) -> ServerRef | None:
 
 
 def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
-    conditions: list[ColumnElement[bool]] = [usage.c.day >= _first_day(wanted.since)]
+    start = "" if wanted.since is None else first_day(wanted.since)
+    conditions: list[ColumnElement[bool]] = [usage.c.day >= start]
     if wanted.of is not None:
         conditions.append(usage.c.key_id == (wanted.of.id or 0))
         conditions.append(usage.c.key_name != "")
@@ -157,12 +157,6 @@ def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
         names = _names(connection, usage.c.model, wanted.model, model_key)
         conditions.append(usage.c.model.in_(names))
     return and_(*conditions)
-
-
-def _first_day(since: datetime | None) -> str:
-    if since is None:
-        return ""
-    return since.astimezone(UTC).date().isoformat()
 
 
 def _named(

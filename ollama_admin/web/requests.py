@@ -8,15 +8,14 @@ from starlette.responses import Response
 
 from ollama_admin.domain.activity import RequestActivity
 from ollama_admin.domain.keys import KeyRef, Right
-from ollama_admin.domain.receipts import Receipt
+from ollama_admin.domain.receipts import Receipt, Search
 from ollama_admin.errors import NotFound
-from ollama_admin.services.receipts import no_receipt
+from ollama_admin.services.receipts import LIMIT, no_receipt
 from ollama_admin.web.page import Page, View
 from ollama_admin.web.visit import Visit
 from ollama_admin.web.words import now
 
 LIST = "/ui/requests"
-PER_PAGE = 50
 SPANS = {
     "1h": ("the last hour", timedelta(hours=1)),
     "24h": ("the last 24 hours", timedelta(hours=24)),
@@ -29,6 +28,7 @@ OUTCOMES = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+NOTHING = Search(receipts=(), last_id=None, last_at=None)
 _FILTERS = ("model", "server", "key")
 _REQUEST = re.compile(r"[0-9a-f]{1,19}")
 
@@ -41,15 +41,15 @@ async def show(visit: Visit) -> Response:
         outcome = ""
     if since not in SPANS:
         since = "24h"
-    receipts, problem = await _log(visit, filters, outcome, since)
+    found, problem = await _log(visit, filters, outcome, since)
     return await visit.page(
         "requests.html",
         part=await part(visit),
-        receipts=receipts,
+        found=found,
         problem=problem,
         filters=filters | {"outcome": outcome, "since": since},
         is_first=not visit.asked("below"),
-        more=len(receipts) == PER_PAGE,
+        more=len(found.receipts) == LIMIT,
         outcomes=OUTCOMES,
         spans=SPANS,
         owner=owner(visit),
@@ -108,8 +108,8 @@ def times(receipt: Receipt) -> list[tuple[str, datetime, int | None]]:
 
 async def _log(
     visit: Visit, filters: dict[str, str], outcome: str, since: str
-) -> tuple[list[Receipt], NotFound | None]:
-    """The receipts; none, and why, where a filter names what was never there."""
+) -> tuple[Search, NotFound | None]:
+    """What is found; nothing, and why, where a filter names what was never there."""
     wanted: dict[str, Any] = {name: value for name, value in filters.items() if value}
     mine = owner(visit)
     if mine is not None:
@@ -122,10 +122,9 @@ async def _log(
         wanted["below"] = visit.number("below", 1, 2**53)
     start = now() - SPANS[since][1]
     try:
-        rows = await visit.client.receipts.list(limit=PER_PAGE, since=start, of=mine, **wanted)
+        return await visit.client.receipts.search(since=start, of=mine, **wanted), None
     except NotFound as exc:
-        return [], exc
-    return rows, None
+        return NOTHING, exc
 
 
 async def _on_their_way(visit: Visit) -> list[RequestActivity]:

@@ -10,6 +10,7 @@ import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import Way
+from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import InvalidInput, ServerNotFound
@@ -152,6 +153,33 @@ async def test_registered_server_without_receipts_has_none(client: Client) -> No
     await client.servers.add(name="one", url="http://one")
     assert await client.receipts.list(server="one") == []
     assert await client.receipts.stats(server="one") == []
+
+
+async def test_search_looks_at_the_newest_and_says_where_to_go_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ollama_admin.services.receipts.LOOKED_AT", 3)
+    kept = [receipt(outcome="upstream_error")] + [receipt(), receipt()] * 3  # all at one time
+    await write(client, *kept)
+    first = await client.receipts.search(failed=True)
+    assert (list(first.receipts), first.last_id) == ([], 5)
+    second = await client.receipts.search(failed=True, below=first.last_id)
+    assert (list(second.receipts), second.last_id) == ([], 2)
+    third = await client.receipts.search(failed=True, below=second.last_id)
+    assert ([one.id for one in third.receipts], third.last_id) == ([1], None)
+
+
+async def test_search_that_finds_enough_need_not_go_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ollama_admin.services.receipts.LOOKED_AT", 60)
+    await write(client, *[receipt(key=KeyRef(id=number % 2, name="x")) for number in range(130)])
+    found = await client.receipts.search()
+    assert ([one.id for one in found.receipts], found.last_id) == (list(range(130, 80, -1)), None)
+    of_one = await client.receipts.search(key=1)  # of which 60 are looked at, and not of all
+    assert [one.id for one in of_one.receipts] == list(range(130, 30, -2))
+    with pytest.raises(ServerNotFound):
+        await client.receipts.search(server="nobody")
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2**31, 1.5, True])

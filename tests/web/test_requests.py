@@ -1,10 +1,14 @@
 """The page Requests: what is on its way and can be ended, the log, and all of one request."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
+
+import pytest
 
 from ollama_admin.domain.answers import Stats
 from ollama_admin.domain.keys import KeyRef
@@ -126,6 +130,22 @@ def test_log_is_filtered_by_what_stands_in_the_url(sqlite_api: Service) -> None:
             ]
             assert shown == names.split(), query
         assert "no server named" in person.get("/ui/requests?server=nobody").text
+
+
+def test_log_of_millions_is_looked_through_in_parts(
+    sqlite_api: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ollama_admin.services.receipts.LOOKED_AT", 2)
+    write(sqlite_api, [receipt(outcome="server_busy"), receipt(), receipt(), receipt()])
+    with signed_in(sqlite_api) as person:
+        html = person.get("/ui/requests?outcome=failed").text
+        assert "None of the requests that were looked through is asked for here." in html
+        assert "looked through back to" in html
+        older = re.search(r'href="([^"]*below=[^"]*)">Look further back', html)
+        assert older is not None
+        html = person.get(unescape(older[1])).text
+    assert "server_busy" in html
+    assert "Look further back" not in html
 
 
 def test_log_is_turned_page_by_page(sqlite_api: Service) -> None:
