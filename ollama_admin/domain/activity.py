@@ -13,9 +13,9 @@ from ollama_admin.errors import AdminError
 class ServerActivity:
     """One server. It has had its `status` since `status_since`. `in_flight` are the slots in use
     and `waiting` the requests that would take one, of all processes: one that may go to several
-    servers waits at each; `tokens_per_second` are those of
-    answers that ended in the last minute. `models` are in memory, None where that is not known;
-    `error` says why it could not be read.
+    servers waits at each. `tokens_per_second` are those of the last minute, of answers that ended
+    in it and of those on their way that are told with it. `models` are in memory, None where that
+    is not known; `error` says why it could not be read.
     """
 
     server: ServerRef

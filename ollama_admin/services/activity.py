@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ Models = tuple[RunningModel, ...]
 class _Rows(NamedTuple):
     servers: Sequence[Server]
     waiting: Mapping[int, int]
-    tokens: Mapping[int, int]
+    tokens: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +64,25 @@ class Activity:
         self._memories: dict[int, _Memory] = {}
         self._reading: asyncio.Task[None] | None = None
 
-    async def snapshot(
-        self, rights: Rights, *, wait: bool = True, with_requests: bool = True
-    ) -> FleetActivity:
-        """What is known now. Without `wait` nobody waits for what servers have in memory: the next
-        snapshot tells it.
+    async def snapshot(self, rights: Rights, *, wait: bool = True) -> FleetActivity:
+        """What is known of servers now. Without `wait` nobody waits for what they have in memory:
+        the next snapshot tells it.
         """
         rows = await self._db.read(_rows)
         servers = [server for server in rows.servers if rights.may_ask_server(server)]
         self._read_due(servers)
         if wait and self._reading is not None:
             await asyncio.shield(self._reading)
-        requests = None
-        if with_requests:
-            requests = tuple(_requests(self._running(), rights))
         return FleetActivity(
             at=datetime.now(UTC),
             servers=tuple(self._of(server, rows, rights) for server in servers),
-            requests=requests,
+            requests=None,
         )
+
+    def requests(self, rights: Rights) -> list[RequestActivity]:
+        """The requests on their way here, the oldest first."""
+        seen = [trail for trail in self._running() if may_see(trail, rights)]
+        return [on_its_way(trail) for trail in sorted(seen, key=lambda each: each.started)]
 
     async def aclose(self) -> None:
         """End what is being read."""
@@ -144,9 +145,18 @@ def _rows(connection: Any) -> _Rows:
     )
 
 
-def _requests(trails: Collection[Trail], rights: Rights) -> Sequence[RequestActivity]:
-    seen = [trail for trail in trails if may_see(trail, rights)]
-    return [on_its_way(trail) for trail in sorted(seen, key=lambda each: each.started)]
+def with_requests(activity: FleetActivity, requests: Sequence[RequestActivity]) -> FleetActivity:
+    """The activity with the requests on their way, whose tokens count for their servers, too."""
+    tokens: dict[int | None, float] = defaultdict(float)
+    for request in requests:
+        if request.server is not None and request.output_tokens:
+            share = min(1.0, WINDOW * 1000 / max(request.ms, 1))
+            tokens[request.server.id] += request.output_tokens * share
+    servers: list[ServerActivity] = []
+    for server in activity.servers:
+        speed = server.tokens_per_second + tokens[server.server.id] / WINDOW
+        servers.append(replace(server, tokens_per_second=round(speed, 1)))
+    return replace(activity, servers=tuple(servers), requests=tuple(requests))
 
 
 def on_its_way(trail: Trail) -> RequestActivity:

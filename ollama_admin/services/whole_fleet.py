@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -153,16 +152,18 @@ class Fleet:
 
     async def activity(self, *, wait: bool = True) -> FleetActivity:
         """What the fleet is doing now; see `Activity.snapshot`."""
-        with_requests = self._caller.way is not Way.CLI
-        activity = await self._resources.activity.snapshot(
-            self._caller.rights, wait=wait, with_requests=with_requests
-        )
-        if activity.requests is None or self._resources.neighbours is None:
+        from ollama_admin.services.activity import with_requests
+
+        resources, rights = self._resources, self._caller.rights
+        activity = await resources.activity.snapshot(rights, wait=wait)
+        if self._caller.way is Way.CLI:
             return activity
-        requests = list(activity.requests) + await self._on_their_way.elsewhere()
-        # the others tell whole seconds
-        requests.sort(key=lambda one: (one.started_at.replace(microsecond=0), one.id or ""))
-        return replace(activity, requests=tuple(requests))
+        requests = resources.activity.requests(rights)
+        if resources.neighbours is not None:
+            requests += await self._on_their_way.elsewhere()
+            # the others tell whole seconds
+            requests.sort(key=lambda one: (one.started_at.replace(microsecond=0), one.id or ""))
+        return with_requests(activity, requests)
 
     def meet(self, folder: Path) -> None:
         """Know the other workers of a service, which have the same folder."""

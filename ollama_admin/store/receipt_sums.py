@@ -1,7 +1,7 @@
 """Receipts added up in SQL, so that no row of them need be read."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     case,
     cast,
+    extract,
     func,
     select,
 )
@@ -70,14 +71,26 @@ def stats(connection: Connection, wanted: Wanted, by: str | None = None) -> list
         raise _unreadable() from exc
 
 
-def tokens_since(connection: Connection, since: datetime) -> dict[int, int]:
-    """The tokens of answers that ended since then, by the id of their server."""
+def tokens_since(connection: Connection, since: datetime) -> dict[int, float]:
+    """The tokens of answers that ended since then, by the id of their server; of an answer that
+    began before, those of its time since then.
+    """
+    ms, total_ms = _ms_since(connection, since), cast(receipts.c.total_ms, Double)
+    share = case((total_ms > ms, ms / total_ms), else_=1.0)
     query = (
-        select(receipts.c.server_id, _sum(receipts.c.output_tokens))
+        select(receipts.c.server_id, func.sum(receipts.c.output_tokens * share))
         .where(receipts.c.created_at >= since, receipts.c.server_id.is_not(None))
         .group_by(receipts.c.server_id)
     )
-    return {server_id: int(tokens) for server_id, tokens in connection.execute(query)}
+    return {server_id: tokens or 0.0 for server_id, tokens in connection.execute(query)}
+
+
+def _ms_since(connection: Connection, since: datetime) -> ColumnElement[float]:
+    """Milliseconds from then to the end of a receipt's answer."""
+    if connection.dialect.name == "postgresql":
+        return cast(extract("epoch", receipts.c.created_at - since), Double) * 1000
+    begun = since.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    return (func.julianday(receipts.c.created_at) - func.julianday(begun)) * 86_400_000.0
 
 
 def _unreadable() -> DatabaseUnavailable:

@@ -1,11 +1,21 @@
 """`Client.fleet.activity`: what the fleet is doing now."""
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.documents import document
+from ollama_admin.domain.activity import FleetActivity, RequestActivity, ServerActivity
+from ollama_admin.domain.answers import Stats
 from ollama_admin.domain.callers import OWNER, Caller, Rights, Way
+from ollama_admin.domain.servers import ServerRef, ServerStatus
+from ollama_admin.services.activity import with_requests
+from ollama_admin.store import new_receipts
 from tests.fake_ollama import FakeOllama, Silence, SimulatedModel
+from tests.receipts import new_receipt
 from tests.services.asking import GENERATE, register
 
 NOWHERE = "http://127.0.0.1:9"
@@ -33,6 +43,50 @@ async def test_speed_is_that_of_answers_of_the_last_minute(client: Client) -> No
         [server] = (await client.fleet.activity()).servers
     assert reply.stats.output_tokens is not None
     assert server.tokens_per_second == round(reply.stats.output_tokens / 60, 1)
+
+
+async def test_speed_counts_what_came_in_the_last_minute_of_longer_answers(client: Client) -> None:
+    await client.servers.add(name="one", url=NOWHERE)
+    ended = datetime.now(UTC) - timedelta(seconds=30)  # 30 s of it were in the last minute
+    long = new_receipt(stats=Stats(total_ms=300_000, output_tokens=6000), created_at=ended)
+    old = replace(long, created_at=ended - timedelta(minutes=1))
+    await client._resources.db.write(new_receipts.add, [long, old])
+    [server] = (await client.fleet.activity()).servers
+    assert server.tokens_per_second == pytest.approx(600 / 60, abs=0.5)
+
+
+def test_speed_counts_requests_on_their_way() -> None:
+    ref = ServerRef(id=1, name="one", url=NOWHERE)
+    server = ServerActivity(
+        server=ref,
+        is_active=True,
+        is_draining=False,
+        status=ServerStatus.ONLINE,
+        status_since=None,
+        in_flight=2,
+        max_concurrent=2,
+        waiting=0,
+        tokens_per_second=1.0,
+    )
+    activity = FleetActivity(at=datetime.now(UTC), servers=(server,), requests=None)
+    young, old = (
+        RequestActivity(
+            id=None,
+            started_at=datetime.now(UTC),
+            model="alpha",
+            server=ref,
+            key=None,
+            client=None,
+            ms=ms,
+            output_tokens=tokens,
+        )
+        for ms, tokens in ((30_000, 60), (120_000, 600))
+    )
+    waiting = replace(young, server=None)
+    silent = replace(young, output_tokens=None)
+    told = with_requests(activity, [young, old, waiting, silent])
+    assert told.servers[0].tokens_per_second == 1.0 + (60 + 300) / 60
+    assert told.requests == (young, old, waiting, silent)
 
 
 async def test_requests_on_their_way_are_those_of_this_process(client: Client) -> None:
