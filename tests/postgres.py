@@ -66,6 +66,7 @@ class PostgresServer:
     def __init__(self, url: str) -> None:
         self.url = urlunsplit(urlsplit(url)._replace(scheme="postgresql"))
         self._made: set[str] = set()
+        self._connection: psycopg.Connection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -106,10 +107,26 @@ class PostgresServer:
         """Drop every database made here that is still there."""
         for url in sorted(self._made):
             self.drop_database(url)
+        self._disconnect()
 
     def _execute(self, statement: sql.Composed | sql.SQL) -> None:
-        with psycopg.connect(self.url, autocommit=True, connect_timeout=10) as connection:
-            connection.execute(statement)
+        """All use one connection: to make one takes as long as to drop a database."""
+        try:
+            self._connected().execute(statement)
+        except psycopg.OperationalError:
+            if self._connection is None or not self._connection.closed:
+                raise
+            # the server was stopped since the last statement
+            self._connected().execute(statement)
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url, autocommit=True, connect_timeout=10)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 class OwnPostgresServer(PostgresServer):
@@ -125,6 +142,7 @@ class OwnPostgresServer(PostgresServer):
     def __init__(
         self, *, durable: bool = False, follows: "OwnPostgresServer | None" = None
     ) -> None:
+        self._connection = None
         self._user: dict[str, Any] = nobody() if os.geteuid() == 0 else {}
         self._settings = SETTINGS if durable else SETTINGS | VOLATILE
         self._folder = self._own_folder(Path(tempfile.gettempdir()))
@@ -210,6 +228,7 @@ class OwnPostgresServer(PostgresServer):
 
     def close(self) -> None:
         """Stop the server for good and remove its data."""
+        self._disconnect()
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         self._guard.wait(STOP_SECONDS)

@@ -136,21 +136,9 @@ def filled(text: bytes, size: int, **more: Any) -> bytes:
 
 MIB = 2**20
 CUT = 0  # instead of a status: the answer has begun, and ended too early
-LONG_EVENT = b"data: " + filled(b"x", 4 * MIB - 1000, usage={"prompt_tokens": 1}) + b"\n\n"
-# answers that are kept to their end, or until it shows that they are none
 # Bytes that the allocator keeps, of threads that read at the same time: with eight at once 47 to
 # 56 MiB in all were measured.
 ARENAS = 12 * MIB
-WHOLE = {
-    "text": (GENERATE, filled(b"x", 8 * MIB - 1000), JSON),
-    "a wide letter": (GENERATE, "\N{ROCKET}".encode() + filled(b"x", 8 * MIB - 1000), JSON),
-    "an escaped one": (GENERATE, filled(b"x", 8 * MIB - 1000, x="\N{ROCKET}"), JSON),
-    "values": (GENERATE, filled(b"x", 9, context=[{}] * 140_000), JSON),
-    "too much": (GENERATE, filled(b"x", 9 * MIB), JSON),
-    "a long line": (GENERATE, b"x" * (4 * MIB - 1000), LINES),
-    "counts in long events": ("/v1/chat/completions", LONG_EVENT * 4 + b"data: [DONE]\n\n", EVENTS),
-    "a shown model": ("/api/show", filled(b"x", 8 * MIB - 1000), JSON),
-}
 Questions = Mapping[str, tuple[str, dict[str, Any]]]
 
 
@@ -168,15 +156,16 @@ def test_a_served_answer_is_kept_within_50_mib(stream: bool, tmp_path: Path, spa
 
 def test_whole_answers_of_many_at_once_are_kept_within_50_mib(tmp_path: Path, spawn: Spawn) -> None:
     """And none longer than it is on its way, though the list that would prove it never comes."""
+    answers = whole_answers()
     process, at = started(spawn, f"sqlite:///{tmp_path}/x.db")
     with FakeOllamaThread(FakeOllama(SimulatedModel("alpha"))) as fake:
         ask_api(at, "POST", "/api/servers", {"name": "one", "url": fake.url, "max_concurrent": 16})
         ask_api(at, "POST", "/api/discover")
-        for path in {path for path, _, _ in WHOLE.values()}:
+        for path in {path for path, _, _ in answers.values()}:
             wholly(at, path)
         before, peaks = peak(process.number), {}
         fake.call(partial(fake.fakes[0].script_always, "/api/tags", Silence()))
-        for name, (path, body, media_type) in WHOLE.items():
+        for name, (path, body, media_type) in answers.items():
             answer = Answer(200, body, content_type=media_type)
             fake.call(partial(fake.fakes[0].script_always, path, answer))
             with ThreadPoolExecutor(8) as executor:
@@ -184,6 +173,25 @@ def test_whole_answers_of_many_at_once_are_kept_within_50_mib(tmp_path: Path, sp
             assert set(statuses) <= {CUT, 200, 502, 503}, name
             peaks[name] = peak(process.number)
     assert max(peaks.values()) - before < GROWTH + ARENAS, peaks
+
+
+def whole_answers() -> dict[str, tuple[str, bytes, str]]:
+    """The path, body and type of answers that are kept to their end, or until it shows that they
+    are none: 84 MB in all.
+    """
+    long_event = b"data: " + filled(b"x", 4 * MIB - 1000, usage={"prompt_tokens": 1}) + b"\n\n"
+    events = long_event * 4 + b"data: [DONE]\n\n"
+    wide = "\N{ROCKET}"
+    return {
+        "text": (GENERATE, filled(b"x", 8 * MIB - 1000), JSON),
+        "a wide letter": (GENERATE, wide.encode() + filled(b"x", 8 * MIB - 1000), JSON),
+        "an escaped one": (GENERATE, filled(b"x", 8 * MIB - 1000, x=wide), JSON),
+        "values": (GENERATE, filled(b"x", 9, context=[{}] * 140_000), JSON),
+        "too much": (GENERATE, filled(b"x", 9 * MIB), JSON),
+        "a long line": (GENERATE, b"x" * (4 * MIB - 1000), LINES),
+        "counts in long events": ("/v1/chat/completions", events, EVENTS),
+        "a shown model": ("/api/show", filled(b"x", 8 * MIB - 1000), JSON),
+    }
 
 
 def wholly(at: str, path: str) -> int:
