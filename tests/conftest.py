@@ -70,6 +70,17 @@ def command_line_built_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def garbage_is_collected() -> Iterator[None]:
+    """A command freezes what its process has loaded. The tests run thousands in one process, where
+    each would keep for ever the garbage of those before it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("context.end_of_loading", "service.end_of_loading", "service.end_of_making"):
+            patch.setattr(f"ollama_admin.cli.{name}", lambda: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the machine reaches a test: no settings, proxies or colours, an empty home, an
