@@ -21,6 +21,7 @@ from tests.postgres import (
     OwnPostgresServer,
     PostgresServer,
     TemplateDatabases,
+    fast_folder,
 )
 
 # Read before the environment is cleaned for the first test.
@@ -36,6 +37,9 @@ settings.load_profile("project")
 # A shell ignores SIGINT in what it starts in the background, and our children would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where pytest makes the folders of the tests: each database file that is closed waits for the disk.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(fast_folder()))
 
 FOREIGN_PREFIXES = ("OLLAMA", "OPENAI_")
 FOREIGN_NAMES = {

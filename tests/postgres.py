@@ -30,7 +30,7 @@ POSTGRES_URL_VARIABLE = "OLLAMA_ADMIN_TEST_POSTGRES_URL"
 START_SECONDS = 30
 STOP_SECONDS = 20
 PORT_ATTEMPTS = 5
-ROOM = 2**30  # bytes, for a few hundred databases of 8 MB
+ROOM = 2**30  # bytes, for a few hundred databases of 8 MB, and the files of the tests
 
 VOLATILE = {
     "fsync": "off",
@@ -146,7 +146,7 @@ class OwnPostgresServer(PostgresServer):
         self._user: dict[str, Any] = nobody() if os.geteuid() == 0 else {}
         self._settings = SETTINGS if durable else SETTINGS | VOLATILE
         self._folder = self._own_folder(Path(tempfile.gettempdir()))
-        self._data = self._own_folder(Path(tempfile.gettempdir()) if durable else _fast_folder())
+        self._data = self._own_folder(Path(tempfile.gettempdir()) if durable else fast_folder())
         self._programs = self._runnable_programs()
         self._process: subprocess.Popen[bytes] | None = None
         self._guard = subprocess.Popen(
@@ -390,11 +390,15 @@ def nobody() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _fast_folder() -> Path:
-    """The system's folder in memory when it has room, else the one for temporary files."""
+def fast_folder() -> Path:
+    """The system's folder in memory when it has room and programs may be run there, else the one
+    for temporary files.
+    """
     memory = Path("/dev/shm")
-    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM:
-        return memory
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        room = os.statvfs(memory)
+        if room.f_bavail * room.f_frsize > ROOM and not room.f_flag & os.ST_NOEXEC:
+            return memory
     return Path(tempfile.gettempdir())
 
 

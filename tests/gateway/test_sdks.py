@@ -1,12 +1,13 @@
 """The published clients of OpenAI and Anthropic: answers, streams, and errors in their terms."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import anthropic
-import openai
 import pytest
 
 from ollama_admin.simulator.http import encode_chunk
@@ -16,6 +17,10 @@ from tests.fake_ollama import Answer, Ending, Fault, Raw
 from tests.fake_ollama_thread import FakeOllamaThread
 from tests.gateway.answers import JSON, MODEL, SAMPLES, compact
 from tests.gateway.upstream import chunked, head, script, whole
+
+if TYPE_CHECKING:  # each process of the tests would take two seconds and 50 MB to load them
+    import anthropic
+    import openai
 
 HI: Any = [{"role": "user", "content": "hi"}]
 COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -39,18 +44,22 @@ def stack() -> Iterator[ExitStack]:
 
 
 def openai_at(service: Service, stack: ExitStack, key: str = TOKEN) -> openai.OpenAI:
+    import openai
+
     client = openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0)
     return stack.enter_context(client)
 
 
 def anthropic_at(service: Service, stack: ExitStack, key: str = TOKEN) -> anthropic.Anthropic:
+    import anthropic
+
     client = anthropic.Anthropic(base_url=service.url, api_key=key, max_retries=0)
     return stack.enter_context(client)
 
 
-def asking(module: Any, service: Service, stack: ExitStack, key: str = TOKEN) -> Any:
+def asking(module: str, service: Service, stack: ExitStack, key: str = TOKEN) -> Any:
     """The call of a published client that asks a model."""
-    if module is openai:
+    if module == "openai":
         return openai_at(service, stack, key).chat.completions.create
     return partial(anthropic_at(service, stack, key).messages.create, max_tokens=5)
 
@@ -101,12 +110,12 @@ ERRORS = [  # of a server that holds the model; none for a fault of the question
 
 
 @pytest.mark.parametrize(("fault", "question", "status", "kind"), ERRORS)
-@pytest.mark.parametrize("module", [openai, anthropic])
+@pytest.mark.parametrize("module", ["openai", "anthropic"])
 def test_each_error_is_the_one_that_the_client_knows_for_it(
     sqlite_api: Service,
     fake: FakeOllamaThread,
     stack: ExitStack,
-    module: Any,
+    module: str,
     fault: Fault | None,
     question: dict[str, str],
     status: int,
@@ -122,22 +131,22 @@ def test_each_error_is_the_one_that_the_client_knows_for_it(
         if fault is not None:
             script(fake, path, fault)
     asked: dict[str, Any] = {"model": given["model"], "messages": HI, "extra_headers": headers}
-    with pytest.raises(getattr(module, kind)) as failed:
+    with pytest.raises(getattr(import_module(module), kind)) as failed:
         asking(module, sqlite_api, stack, given["key"])(**asked)
     assert failed.value.status_code == status
     assert isinstance(failed.value.body, dict)
     assert "html" not in failed.value.response.headers["content-type"]
 
 
-@pytest.mark.parametrize("module", [openai, anthropic])
+@pytest.mark.parametrize("module", ["openai", "anthropic"])
 def test_a_stream_that_breaks_raises_and_is_never_whole(
-    sqlite_api: Service, fake: FakeOllamaThread, stack: ExitStack, module: Any
+    sqlite_api: Service, fake: FakeOllamaThread, stack: ExitStack, module: str
 ) -> None:
-    sample = SAMPLES["completions" if module is openai else "messages"]
+    sample = SAMPLES["completions" if module == "openai" else "messages"]
     before = sample.body.removesuffix(sample.mark)
     broken = head(sample.content_type) + encode_chunk(before)
     script(fake, sample.path, Raw((broken, encode_chunk(b""))))
     said = asking(module, sqlite_api, stack)(model=MODEL, messages=HI, stream=True)
-    with pytest.raises(module.APIError) as failed:
+    with pytest.raises(import_module(module).APIError) as failed:
         list(said)
     assert "without its end mark" in str(failed.value)

@@ -2,13 +2,18 @@
 `x-api-key`, and in the path.
 """
 
+from __future__ import annotations
+
 import base64
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from anthropic import Anthropic, AsyncAnthropic, AuthenticationError, NotFoundError
 
 from tests.gateway.clients.conftest import CALL, PNG, SAYS, THOUGHT, WEATHER, WRONG, Gateway
+
+if TYPE_CHECKING:  # each process of the tests would take a second and 40 MB to load it
+    from anthropic import Anthropic
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {
@@ -25,6 +30,8 @@ def client(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Anthrop
 
 
 def _client(gateway: Gateway, way: str) -> Anthropic:
+    from anthropic import Anthropic
+
     if way == "bearer":
         return Anthropic(base_url=gateway.url, auth_token=gateway.key, max_retries=0)
     if way == "path":
@@ -97,11 +104,15 @@ def test_models_are_listed_to_their_end(client: Anthropic) -> None:
 
 
 def test_tokens_that_no_server_counts_are_not_found(client: Anthropic) -> None:
+    from anthropic import NotFoundError
+
     with pytest.raises(NotFoundError):
         client.messages.count_tokens(model="alpha", messages=HI)
 
 
 def test_a_model_that_nobody_has_is_an_error_with_a_text(client: Anthropic) -> None:
+    from anthropic import NotFoundError
+
     for stream in (False, True):
         with pytest.raises(NotFoundError, match="nothing") as caught:
             client.messages.create(model="nothing", max_tokens=9, messages=HI, stream=stream)
@@ -109,6 +120,8 @@ def test_a_model_that_nobody_has_is_an_error_with_a_text(client: Anthropic) -> N
 
 
 def test_a_wrong_key_is_not_tried_again(gateway: Gateway) -> None:
+    from anthropic import Anthropic, AuthenticationError
+
     with (
         Anthropic(base_url=gateway.url, auth_token=WRONG) as client,
         pytest.raises(AuthenticationError, match="key is not known"),
@@ -117,6 +130,8 @@ def test_a_wrong_key_is_not_tried_again(gateway: Gateway) -> None:
 
 
 async def test_the_asynchronous_client_reads_a_stream(gateway: Gateway) -> None:
+    from anthropic import AsyncAnthropic
+
     async with (
         AsyncAnthropic(base_url=gateway.url, auth_token=gateway.key) as client,
         client.messages.stream(model="alpha", max_tokens=9, messages=HI) as stream,

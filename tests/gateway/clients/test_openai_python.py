@@ -1,10 +1,12 @@
 """The official `openai` for Python, with the key as it sends it and in the path."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from openai import APIStatusError, AsyncOpenAI, AuthenticationError, NotFoundError, OpenAI
 
 from tests.gateway.clients.conftest import (
     CALL,
@@ -18,6 +20,9 @@ from tests.gateway.clients.conftest import (
     function,
 )
 
+if TYPE_CHECKING:  # each process of the tests would take a second to load it
+    from openai import OpenAI
+
 HI = [{"role": "user", "content": "hi"}]
 
 
@@ -28,12 +33,16 @@ def client(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[OpenAI]
 
 
 def _client(gateway: Gateway, way: str) -> OpenAI:
+    from openai import OpenAI
+
     if way == "bearer":
         return OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
     return OpenAI(base_url=f"{gateway.with_key}/v1", api_key="ollama", max_retries=0)
 
 
 def test_models_are_listed_and_found_by_their_names(client: OpenAI) -> None:
+    from openai import NotFoundError
+
     assert "alpha:latest" in [model.id for model in client.models.list()]
     assert client.models.retrieve("org/space:Tag-1").id == "org/space:Tag-1"
     with pytest.raises(NotFoundError, match="nothing"):
@@ -140,6 +149,8 @@ def test_a_recording_is_transcribed(client: OpenAI) -> None:
 
 
 def test_a_model_that_nobody_has_is_an_error_with_a_text(client: OpenAI) -> None:
+    from openai import NotFoundError
+
     asks = (
         lambda: client.chat.completions.create(model="nothing", messages=HI),
         lambda: client.chat.completions.create(model="nothing", messages=HI, stream=True),
@@ -154,12 +165,16 @@ def test_a_model_that_nobody_has_is_an_error_with_a_text(client: OpenAI) -> None
 
 
 def test_what_the_model_cannot_do_is_the_server_s_error(client: OpenAI) -> None:
+    from openai import APIStatusError
+
     with pytest.raises(APIStatusError, match="does not support tools") as caught:
         client.chat.completions.create(model="alpha", messages=HI, tools=[function()])
     assert caught.value.status_code == 400
 
 
 def test_a_wrong_key_is_not_tried_again(gateway: Gateway) -> None:
+    from openai import AuthenticationError, OpenAI
+
     with (
         OpenAI(base_url=f"{gateway.url}/v1", api_key=WRONG) as client,
         pytest.raises(AuthenticationError, match="key is not known"),
@@ -168,6 +183,8 @@ def test_a_wrong_key_is_not_tried_again(gateway: Gateway) -> None:
 
 
 async def test_the_asynchronous_client_reads_a_stream(gateway: Gateway) -> None:
+    from openai import AsyncOpenAI
+
     async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client:
         stream = await client.chat.completions.create(model="alpha", messages=HI, stream=True)
         said = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
