@@ -68,7 +68,8 @@ def create_app(
     app.state.traces = traces
     nouns = [servers, models, builds, fleet, activity, sync, keys, answers, receipts, usage, audit]
     for noun in nouns + [fleet_file, routing, metrics, health]:
-        app.include_router(noun.router)
+        # `include_router` would make each route again, which the first request would wait for
+        app.router.routes.extend(noun.router.routes)
     problems.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app

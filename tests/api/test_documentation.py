@@ -108,3 +108,10 @@ def test_every_code_of_the_service_alone_is_explained(code: str) -> None:
     assert code in rows
     statuses = {name: status for status, name in problems._CODES.items()}
     assert statuses.get(code, rows[code]) == rows[code]
+
+
+def test_routes_are_made_once_for_all_applications() -> None:
+    """A request waits for none to be made."""
+    first, second = (create_app(Client(environ={}), Limits(), OWNER) for _ in range(2))
+    assert any(getattr(route, "path", "") == "/api/servers" for route in first.routes)
+    assert list(map(id, first.routes)) == list(map(id, second.routes))
