@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -79,9 +80,12 @@ def garbage_is_collected() -> Iterator[None]:
     """A command freezes what its process has loaded. The tests run thousands in one process, where
     each would keep for ever the garbage of those before it.
     """
+    collector = SimpleNamespace(
+        **{name: getattr(gc, name) for name in ("collect", "disable", "enable", "set_threshold")},
+        freeze=lambda: None,
+    )
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("context.end_of_loading", "service.end_of_loading", "service.end_of_making"):
-            patch.setattr(f"ollama_admin.cli.{name}", lambda: None)
+        patch.setattr("ollama_admin.cli.startup.gc", collector)
         yield
 
 
