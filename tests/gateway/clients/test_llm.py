@@ -10,32 +10,49 @@ import pytest
 
 from tests.gateway.clients.conftest import SAYS, WRONG, Gateway
 
-LLM = Path(sys.executable).with_name("llm")
+# The command itself; to load it takes more than all that it is told here.
+LLM = """
+import json, sys
+from llm.cli import cli
+for words in json.loads(sys.argv[1]):
+    cli(words, standalone_mode=False)
+    print(end=chr(0), flush=True)
+"""
 
 
-def run(folder: Path, host: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, host: str, *commands: list[str]) -> tuple[list[str], str]:
+    """What each command says, one after the other in one process, and what they say on stderr."""
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "LLM_USER_PATH": str(folder)}
-    environ |= {"OLLAMA_HOST": host, **more}
-    command = [str(LLM), *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", LLM, json.dumps(commands)],
+        env=environ | {"OLLAMA_HOST": host},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    *said, rest = done.stdout.split("\0")
+    assert (len(said), rest) == (len(commands), ""), done.stderr
+    return said, done.stderr
 
 
 @pytest.mark.parametrize("way", ["path", "password"])
 def test_models_are_listed_and_asked(gateway: Gateway, tmp_path: Path, way: str) -> None:
     host = gateway.with_key if way == "path" else gateway.with_password
-    listed = run(tmp_path, host, "ollama", "models")
-    assert "alpha:latest" in listed.stdout, listed.stderr
-    asked = run(tmp_path, host, "-m", "ollama/alpha:latest", "hi")
-    assert asked.stdout.strip() == SAYS, asked.stderr
-    whole = run(tmp_path, host, "-m", "ollama/alpha:latest", "--no-stream", "hi")
-    assert whole.stdout.strip() == SAYS, whole.stderr
+    ask = ["-m", "ollama/alpha:latest", "hi"]
+    said, errors = run(tmp_path, host, ["ollama", "models"], ask, ["--no-stream", *ask])
+    listed, asked, whole = said
+    assert "alpha:latest" in listed, errors
+    assert asked.strip() == SAYS, errors
+    assert whole.strip() == SAYS, errors
 
 
 def test_a_text_is_embedded(gateway: Gateway, tmp_path: Path) -> None:
-    done = run(tmp_path, gateway.with_key, "embed", "-m", "ollama/emb:latest", "-c", "x")
-    assert len(json.loads(done.stdout)) == 3, done.stderr
+    embed = ["embed", "-m", "ollama/emb:latest", "-c", "x"]
+    (said,), errors = run(tmp_path, gateway.with_key, embed)
+    assert len(json.loads(said)) == 3, errors
 
 
 def test_a_wrong_key_ends_in_an_error(gateway: Gateway, tmp_path: Path) -> None:
     host = gateway.with_key.replace(gateway.key, WRONG)
-    assert run(tmp_path, host, "-m", "ollama/alpha:latest", "hi").returncode != 0
+    with pytest.raises(AssertionError, match="Unknown model"):
+        run(tmp_path, host, ["-m", "ollama/alpha:latest", "hi"])
