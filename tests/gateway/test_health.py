@@ -36,9 +36,8 @@ def services(database_url: str) -> Iterator[Callable[..., Service]]:
         yield start
 
 
-def stop_the_clock(service: Service) -> None:
+def stop_the_clock(service: Service, now: datetime) -> None:
     """What failed once is asked last for ever, by this service."""
-    now = datetime.now(UTC) + timedelta(hours=1)
     assert service.opened is not None
     resources = service.opened._resources
     resources.__dict__["health"] = HealthBook(
@@ -78,8 +77,10 @@ def test_a_server_that_stopped_is_tried_once_and_no_more_in_any_process(
 ) -> None:
     one, two = fakes("alpha"), fakes("alpha")
     first, second = services(), services()
-    for service in (first, second):
-        stop_the_clock(service)
+    now = datetime.now(UTC) + timedelta(hours=1)
+    stop_the_clock(second, now)
+    # later than all that the other one has seen, and within the time in which it is asked last
+    stop_the_clock(first, now + timedelta(milliseconds=1))
     prefer(first, register(first, one, two, max_concurrent=4)[0])
     eventually(lambda: {answered_by(first), answered_by(second)} == {"one"})
     stop(one)
