@@ -3,10 +3,11 @@ in which it is not.
 """
 
 import base64
+import gc
 import json
 import random
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +18,13 @@ from tests.api.conftest import Serve, register
 from tests.api.service import Service, answer_of, request
 
 MANY = 10_000
+
+
+@pytest.fixture(autouse=True)
+def nothing_large_is_left() -> Iterator[None]:
+    """A body of a test may stand 200 MB in memory, and would until garbage is next looked for."""
+    yield
+    gc.collect()
 
 
 def asked(service: Service, path: str, body: bytes) -> int:
