@@ -5,6 +5,7 @@ client reads them.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from ollama_admin.simulator.http import encode_chunk, encode_head
@@ -16,7 +17,7 @@ from tests.services.rules import REMOTE_BUILD, Behaviour
 
 OTHER = "other:latest"
 VECTORS = ("/api/embed", "/v1/embeddings")
-TIMES = {"created_at": "2026-06-01T12:00:00Z", "total_duration": 1_000_000_000}
+DURATION = timedelta(seconds=1)  # of each answer, as it tells
 FAILED = {"error": "an error was encountered while running the model"}
 FAILED_V1 = {"error": {"message": FAILED["error"], "type": "server_error"}}
 FAILED_MESSAGES = {"type": "error", "error": {"type": "api_error", "message": "no"}}
@@ -34,16 +35,29 @@ class Spoken:
     write: Callable[..., bytes]
 
 
-def played(path: str, *, streams: bool, text: str, name: str, fate: Behaviour, end: Ending) -> Raw:
-    """What a server answers that says this text under this name, and fares so."""
+def played(
+    path: str,
+    *,
+    streams: bool,
+    text: str,
+    name: str,
+    began: datetime,
+    fate: Behaviour,
+    end: Ending,
+) -> Raw:
+    """What a server answers that says this text under this name, and fares so. By its own words, on
+    the paths where it tells, it has worked on the answer since `began`.
+    """
     shown: str | None = name
-    if fate is Behaviour.OTHER_NAME:
+    is_document = not streams or path in VECTORS
+    if fate is Behaviour.OTHER_NAME or (is_document and fate is Behaviour.OTHER_NAME_LATE):
         shown = OTHER
     if fate is Behaviour.NAMELESS:
         shown = None
-    if not streams or path in VECTORS:
-        return _document(path, text, shown, fate, end)
-    return _stream(_spoken(path, text, shown), fate, end)
+    described = _described(path, text, shown, began)
+    if is_document:
+        return _document(path, text, described, fate, end)
+    return _stream(_spoken(path, text, described), fate, end)
 
 
 def heard_text(path: str, heard: Heard) -> str | None:
@@ -62,12 +76,11 @@ def heard_text(path: str, heard: Heard) -> str | None:
     return None if record.get("error") else _text_of(record)
 
 
-def _spoken(path: str, text: str, name: str | None) -> Spoken:
+def _spoken(path: str, text: str, named: Record) -> Spoken:
     first, rest = text[:1], text[1:]
-    named = _named_as(path, text, name)
     if path.startswith("/api/"):
-        said = [{**named, **TIMES, **_words(path, piece), "done": False} for piece in (first, rest)]
-        last = {**named, **TIMES, **_words(path, ""), "done": True, "done_reason": "stop"}
+        said = [{**named, **_words(path, piece), "done": False} for piece in (first, rest)]
+        last = {**named, **_words(path, ""), "done": True, "done_reason": "stop"}
         return Spoken(tuple(said), (last,), FAILED, ndjson)
     if path == "/v1/responses":
         deltas = [{"type": "response.output_text.delta", "delta": piece} for piece in (first, rest)]
@@ -87,12 +100,17 @@ def _spoken(path: str, text: str, name: str | None) -> Spoken:
     return Spoken(tuple(chunks), (last, b"[DONE]"), FAILED_V1, events)
 
 
-def _named_as(path: str, text: str, name: str | None) -> Record:
-    """The name that a record carries, and on Ollama's own paths whether a remote host speaks."""
-    named = {} if name is None else {"model": name}
-    if path in ("/api/generate", "/api/chat") and text.endswith(REMOTE_BUILD):
-        named |= {"remote_host": "https://elsewhere.test", "remote_model": "big"}
-    return named
+def _described(path: str, text: str, name: str | None, began: datetime) -> Record:
+    """What each record carries beside its words: a name, and on two of Ollama's own paths its times
+    and whether a remote host speaks.
+    """
+    described: Record = {} if name is None else {"model": name}
+    if path in ("/api/generate", "/api/chat"):
+        described["created_at"] = (began + DURATION).isoformat()
+        described["total_duration"] = int(DURATION.total_seconds() * 1e9)
+        if text.endswith(REMOTE_BUILD):
+            described |= {"remote_host": "https://elsewhere.test", "remote_model": "big"}
+    return described
 
 
 def _named(*records: Any) -> bytes:
@@ -135,10 +153,7 @@ def _told(spoken: Spoken, fate: Behaviour) -> list[Record | bytes]:
     return [*said, *last]
 
 
-def _document(path: str, text: str, name: str | None, fate: Behaviour, end: Ending) -> Raw:
-    if fate is Behaviour.OTHER_NAME_LATE:
-        name = OTHER
-    named = _named_as(path, text, name)
+def _document(path: str, text: str, named: Record, fate: Behaviour, end: Ending) -> Raw:
     body = compact({**named, **_content(path, text)})
     if fate in (Behaviour.ERROR, Behaviour.KILLED):
         body = compact(FAILED)
@@ -154,8 +169,8 @@ def _content(path: str, text: str) -> Mapping[str, Any]:
     vector = [int(text[-1], 16)]
     message = [{"type": "text", "text": text}]
     contents: dict[str, Record] = {
-        "/api/generate": {**TIMES, "response": text, "done": True},
-        "/api/chat": {**TIMES, "message": {"role": "assistant", "content": text}, "done": True},
+        "/api/generate": {"response": text, "done": True},
+        "/api/chat": {"message": {"role": "assistant", "content": text}, "done": True},
         "/api/embed": {"embeddings": [vector]},
         "/v1/embeddings": {"object": "list", "data": [{"embedding": vector, "index": 0}]},
         "/v1/chat/completions": {

@@ -65,7 +65,7 @@ class ServerOnSocket(FakeOllama):
         self.told, self.spoke = told, False
         self.requests.clear()
         self.version = "0.33.0" if told.is_ollama else None
-        self.models = {tag.name: self._model(tag) for tag in told.tags}
+        self.models = {tag.name: self._again(tag) for tag in told.tags}
         self.before_token = self._move_while_answering
         if self._stopping is not None:
             await self._stopping
@@ -145,6 +145,13 @@ class ServerOnSocket(FakeOllama):
         self.models = {
             name: replace(model, modified_at=self.clock() + ago) for name, model in moved.items()
         }
+
+    def _again(self, tag: Tag) -> SimulatedModel:
+        """A name as it is from now on: where it stood for another build, it is moved now."""
+        model, before = self._model(tag), self.models.get(tag.name)
+        if before is None or before.digest == model.digest:
+            return model
+        return replace(model, modified_at=self.clock())
 
     def _model(self, tag: Tag) -> SimulatedModel:
         build = tag.build or "a"

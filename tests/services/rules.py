@@ -6,7 +6,7 @@ can be compared. A build is a hex digit; its digest is 64 of them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 REMOTE_BUILD = "f"  # what stands for it is computed by somebody else
@@ -116,7 +116,9 @@ class Move:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A row and the catalogue, then the truth: the list as it stands, and how requests fare. With
-    `has_failed` others that may answer are asked first; one that `stops` is gone after a prompt.
+    `has_failed` others that may answer are asked first; one that `stops` is gone after a prompt. A
+    list that is `remembered` from the last second is as good as a look, where nobody but the server
+    asked before demands a build, and the build is looked at behind the answer.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Server:
     priority: int = 0
     catalogue: tuple[Tag, ...] = ()
     tags: tuple[Tag, ...] = ()
+    remembered: tuple[Tag, ...] | None = None
     move: Move | None = None
     listing: Behaviour = Behaviour.WELL
     listing_afterwards: Behaviour = Behaviour.WELL
@@ -159,6 +162,12 @@ class Server:
 
     def lists(self, name: str) -> bool:
         return any(tag.name == name for tag in self.tags)
+
+    @property
+    def tags_moved(self) -> tuple[Tag, ...]:
+        """The list once the move is made."""
+        moved = (self.tag_when(When.WHILE_ANSWERING, tag.name) for tag in self.tags)
+        return tuple(tag for tag in moved if tag is not None)
 
     def tag_when(self, when: When, name: str) -> Tag | None:
         """What the name is once the moves up to `when` are made; None: it is removed."""
@@ -417,14 +426,8 @@ def _try(server: Server, tag: Tag, asked: Asked, demanded: set[str], known: str 
         return Try(errors=CODES[server.listing], is_sent=False)
     if not server.is_ollama and not server.lists(tag.name):
         return Try(errors={"model_not_found"}, is_sent=False)
-    if demanded:
-        if server.listing is not Behaviour.WELL:
-            codes = CODES[server.listing] | {"model_mismatch"}
-            return Try(errors=codes, is_sent=False, passes_on=server.listing in AWAY)
-        if not server.lists(tag.name):
-            return Try(errors={"model_not_found", "model_mismatch"}, is_sent=False, passes_on=True)
-        if demanded != {server.build_now(tag.name)}:
-            return Try(errors={"model_mismatch"}, is_sent=False, passes_on=True)
+    if demanded and (refused := _without_the_build(server, tag, asked, demanded)):
+        return refused
     speaker = server.tag_when(When.AT_SENDING, tag.name)
     fate = server.answering
     if speaker is None and fate not in BEFORE_THE_STREAM:
@@ -432,6 +435,20 @@ def _try(server: Server, tag: Tag, asked: Asked, demanded: set[str], known: str 
     if fate in BEFORE_THE_STREAM:
         return Try(errors=CODES[fate], is_sent=fate not in UNSENT, passes_on=fate in PASSING_ON)
     return _answered(server, tag, asked, demanded, known, speaker or tag)
+
+
+def _without_the_build(server: Server, tag: Tag, asked: Asked, demanded: set[str]) -> Try | None:
+    """What the look before the prompt leads to, where it does not show the demanded build."""
+    if asked.proves_behind and not asked.demanded and server.remembered is not None:
+        server = replace(server, tags=server.remembered, listing=Behaviour.WELL)
+    if server.listing is not Behaviour.WELL:
+        codes = CODES[server.listing] | {"model_mismatch"}
+        return Try(errors=codes, is_sent=False, passes_on=server.listing in AWAY)
+    if not server.lists(tag.name):
+        return Try(errors={"model_not_found", "model_mismatch"}, is_sent=False, passes_on=True)
+    if demanded != {server.build_now(tag.name)}:
+        return Try(errors={"model_mismatch"}, is_sent=False, passes_on=True)
+    return None
 
 
 def _answered(

@@ -1,13 +1,13 @@
 """Servers that stop and come back while a fleet is asked, one request after another."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
 from hypothesis import strategies as st
 
-from tests.services.rules import Behaviour, Server
+from tests.services.rules import Behaviour, Server, Tag
 
 LARGEST_FLEET = 4
 
@@ -27,33 +27,41 @@ steps = st.lists(st.tuples(*[_stops] * LARGEST_FLEET), min_size=2, max_size=4)
 
 
 def at_step(fleet: Sequence[Server], step: Step) -> tuple[Server, ...]:
-    """What is true of the fleet at one request. Nothing is moved meanwhile: it would have to stay
-    moved for the requests behind it.
+    """What is true of the fleet at one request. What was moved by the request before it is back
+    where it was.
     """
-    return tuple(
-        _that_stops(replace(server, move=None), stop)
-        for server, stop in zip(fleet, step, strict=False)
-    )
+    return tuple(_that_stops(server, stop) for server, stop in zip(fleet, step, strict=False))
 
 
-def as_it_may_be(fleet: Sequence[Server], *, is_first: bool) -> Iterator[tuple[Server, ...]]:
+def as_it_may_be(
+    fleet: Sequence[Server], *, is_first: bool, asked_before: Container[str] = ()
+) -> Iterator[tuple[Server, ...]]:
     """The fleet by what may be known of it, and come of it. Behind other requests each server may
-    be one that has failed, or well again. One that closes a kept connection with a prompt in hand
-    is asked once more, and may be gone by then: then it does not work on the prompt, and another
-    one is asked.
+    be one that has failed, or well again, and of one that was asked its list may still be known as
+    it was then. One that closes a kept connection with a prompt in hand is asked once more, and may
+    be gone by then: then it does not work on the prompt, and another one is asked.
     """
-    health = itertools.product((False, True), repeat=len(fleet))
-    for failed in [None] if is_first else health:
-        known = fleet
-        if failed is not None:
-            known = [
-                replace(server, has_failed=has_failed)
-                for server, has_failed in zip(fleet, failed, strict=True)
-            ]
-        for fates in itertools.product(*map(_fates, known)):
-            yield tuple(
-                replace(server, answering=fate) for server, fate in zip(known, fates, strict=True)
-            )
+    known = [_known(server, is_first, server.name in asked_before) for server in fleet]
+    options = [
+        [replace(variant, answering=fate) for variant in variants for fate in _fates(variant)]
+        for variants in known
+    ]
+    return itertools.product(*options)
+
+
+def _known(server: Server, is_first: bool, was_asked: bool) -> list[Server]:
+    """A server by what may be known of its health, and of its list."""
+    known = [server]
+    if not is_first:
+        known = [replace(server, has_failed=has_failed) for has_failed in (False, True)]
+    if not was_asked:
+        return known
+    lists: list[tuple[Tag, ...] | None] = [None]
+    if server.listing is not Behaviour.WELL:
+        lists.append(server.tags)
+    if server.move is not None:
+        lists.append(server.tags_moved)
+    return [replace(variant, remembered=tags) for variant in known for tags in lists]
 
 
 def _fates(server: Server) -> list[Behaviour]:

@@ -489,6 +489,18 @@ async def test_a_malformed_request_is_refused(server: SimulatedServer) -> None:
     writer.close()
 
 
+async def test_a_connection_that_comes_as_the_server_stops_is_ended() -> None:
+    async with SimulatedServer() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setblocking(False)
+            while not server.connections:  # and nothing of it is read yet
+                await asyncio.sleep(0)
+            await server.stop()
+            receiving = asyncio.get_running_loop().sock_recv(client, 1)
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(receiving, 10) == b""
+
+
 async def test_a_stopped_server_comes_back_on_its_port(client: httpx.AsyncClient) -> None:
     server = SimulatedServer()
     async with server:
