@@ -9,7 +9,7 @@ when it was pointed there.
 |---|---|
 | digest | the name stands for the digest known before, or none was known and it did not move |
 | drift | it stands for another one than the stored one, since before the request |
-| changed | it was moved or removed while the model answered |
+| changed | it was moved or removed while the model answered, or nothing tells that it was not |
 | unread | the list could not be read after the answer |
 | remote, name | there was nothing to read: a remote host answered; not Ollama, or not asked for |
 """

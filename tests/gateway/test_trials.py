@@ -335,6 +335,20 @@ def test_a_build_that_was_moved_just_before_the_request_has_drifted(
     bench.compare_receipts()
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+def test_a_build_is_proven_without_a_look_before_only_by_the_times_of_an_answer(
+    bench: Bench, path: str
+) -> None:
+    listed = {
+        "catalogue": (Tag(name="alpha:latest"),),
+        "tags": (Tag(name="alpha:latest", build="a"),),
+    }
+    server = Server(name="server", **listed, listing=Behaviour.S503)
+    trial = Trial(fleet=(server,), asked=Asked(model="alpha"))
+    bench.try_out(call_of(trial, path, True, False, Ending.FIN), [STAYS])
+    bench.compare_receipts()
+
+
 def test_a_build_that_was_moved_back_within_a_second_may_be_passed_over(bench: Bench) -> None:
     """A list of the last second does for a server that follows another one."""
     alpha = (Tag(name="alpha:latest", build="a"),)

@@ -464,7 +464,7 @@ def _answered(
     if errors:
         return Try(errors=errors, shown=shown)
     looked = server.build_now(tag.name) if server.listing is Behaviour.WELL else None
-    before = next(iter(demanded), known or looked or speaker.build)
+    before = next(iter(demanded), known or looked)
     proofs = _proofs(
         server, tag, asked, before, speaker, looks=not asked.no_verify or bool(demanded)
     )
@@ -485,7 +485,9 @@ def _answered(
 def _proofs(
     server: Server, tag: Tag, asked: Asked, before: str | None, speaker: Tag, *, looks: bool
 ) -> set[str]:
-    """What the list shows after the answer; `before` is what the name was known for."""
+    """What the list shows after the answer; `before` is what the name was known for. Where nothing
+    was, the times of both tell.
+    """
     looks = looks and server.shows_builds
     if tag.is_remote or (speaker.build == REMOTE_BUILD and _tells_more(server, asked)):
         return {"remote"} if looks else {"remote", "name"}
@@ -496,6 +498,9 @@ def _proofs(
     after = server.tag_when(When.WHILE_ANSWERING, tag.name)
     if after is None:
         return {"changed"}
+    if before is None:
+        was_touched = server.move is not None and server.move.when is When.WHILE_ANSWERING
+        return {"digest"} if _tells_more(server, asked) and not was_touched else {"changed"}
     # moved away before, and back while another build answered
     if after.build == before != speaker.build:
         return UNSEEN
