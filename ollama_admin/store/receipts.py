@@ -268,7 +268,7 @@ def first_day(since: datetime) -> str:
 
 def _of_model(connection: Connection, wanted: Wanted, model: str) -> ColumnElement[bool]:
     """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves
-    anyway. The spellings are those of the usage: receipts may be millions.
+    anyway.
     """
     spellings = select(usage.c.model).distinct()
     if wanted.since is not None:

@@ -1,11 +1,21 @@
 """SQL on `ollama_usage`: what was used on each day of UTC, added up once more."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Row, and_, cast, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    RowMapping,
+    and_,
+    cast,
+    func,
+    select,
+    true,
+)
 
 from ollama_admin.domain.keys import KeyRef
 from ollama_admin.domain.names import model_key, server_key
@@ -17,6 +27,7 @@ from ollama_admin.store import servers as store_servers
 from ollama_admin.store.receipts import Wanted, first_day
 from ollama_admin.store.tables import usage
 
+_WITHIN = {bound: f"within_{bound}" for bound in BOUNDS}  # the column of each
 _NUMBERS = (
     "requests",
     "failures",
@@ -24,7 +35,7 @@ _NUMBERS = (
     "output_tokens",
     "estimated_tokens",
     "timed_tokens",
-) + tuple(f"within_{bound}" for bound in BOUNDS)
+) + tuple(_WITHIN.values())
 _OF_DAY: tuple[Column[Any], ...] = (usage.c.day,)
 _OF_KEY: tuple[Column[Any], ...] = (usage.c.key_id, usage.c.key_name)
 _OF_MODEL: tuple[Column[Any], ...] = (usage.c.model,)
@@ -47,7 +58,12 @@ def added_up(connection: Connection, wanted: Wanted, by: str | None = None) -> l
     group, chosen = _GROUPS[by], _condition(connection, wanted)
     totals: dict[tuple[Any, ...], _Total] = {}
     for row in connection.execute(_sums(group, chosen)):
-        totals.setdefault(_identity(row), _Total(row)).add(row)
+        identity = _identity(row._mapping)
+        total = totals.get(identity)
+        if total is None:
+            totals[identity] = _Total(row)
+        else:
+            total.add(row)
     sums = [total.usage(by) for total in totals.values()]
     if by == "day":
         return sorted(sums, key=lambda one: one.day or "")
@@ -57,39 +73,37 @@ def added_up(connection: Connection, wanted: Wanted, by: str | None = None) -> l
     return sums
 
 
-@dataclass(slots=True)
 class _Total:
-    """The sums of one group, as `_NUMBERS` names them; `row` is the first that belongs to it."""
+    """The sums of one group, as `_NUMBERS` names them, and the row that tells whose they are: of a
+    key or server that was renamed the last one, which has its last name.
+    """
 
-    row: Row[Any]
-    last: str = ""
-    key: KeyRef | None = None
-    server: ServerRef | None = None
-    numbers: list[int] = field(default_factory=lambda: [0] * len(_NUMBERS))
-    timed_seconds: float = 0.0
+    def __init__(self, row: Row[Any]) -> None:
+        self._row = row
+        self._numbers: Sequence[int] = row[-len(_NUMBERS) - 1 : -1]
+        self._timed_seconds: float = row[-1]
 
     def add(self, row: Row[Any]) -> None:
-        """Add the numbers of a row. A key or server that was renamed goes by its last name."""
-        for index, number in enumerate(row[-len(_NUMBERS) - 1 : -1]):
-            self.numbers[index] += number
-        self.timed_seconds += row[-1]
-        if row.last >= self.last:
-            self.last = row.last
-            self.key, self.server = _key(row._mapping), _server(row._mapping)
+        """Add the numbers of a row."""
+        more = row[-len(_NUMBERS) - 1 : -1]
+        self._numbers = [one + other for one, other in zip(self._numbers, more, strict=True)]
+        self._timed_seconds += row[-1]
+        if row.last >= self._row.last:
+            self._row = row
 
     def usage(self, by: str | None) -> Usage:
-        values = self.row._mapping
-        numbers = dict(zip(_NUMBERS, self.numbers, strict=True))
-        times = Counter({bound: numbers.pop(f"within_{bound}") for bound in BOUNDS})
+        values = self._row._mapping
+        numbers = dict(zip(_NUMBERS, self._numbers, strict=True))
+        times = {bound: numbers.pop(column) for bound, column in _WITHIN.items()}
         timed_tokens, speed = numbers.pop("timed_tokens"), None
-        if self.timed_seconds > 0:
-            speed = round(timed_tokens / self.timed_seconds, 2)
+        if self._timed_seconds > 0:
+            speed = round(timed_tokens / self._timed_seconds, 2)
         return Usage(
             by=by,
             day=values.get("day"),
-            key=self.key,
+            key=_key(values),
             model=values.get("model") or None,
-            server=self.server,
+            server=_server(values),
             tokens_per_second=speed,
             time_to_first_token_p50_ms=percentile(times, 50),
             time_to_first_token_p95_ms=percentile(times, 95),
@@ -97,9 +111,11 @@ class _Total:
         )
 
 
-def percentile(times: Counter[int], percent: int) -> int | None:
-    """The least of the times that at least so many of a hundred do not exceed."""
-    total, so_far = times.total(), 0
+def percentile(times: Mapping[int, int], percent: int) -> int | None:
+    """The least of the times, each with how often it came, that at least so many of a hundred do
+    not exceed.
+    """
+    total, so_far = sum(times.values()), 0
     for time in sorted(times):
         so_far += times[time]
         if so_far and so_far * 100 >= total * percent:
@@ -118,23 +134,23 @@ def _sums(group: Sequence[Column[Any]], chosen: ColumnElement[bool]) -> Any:
     return select(*columns).where(chosen).group_by(*group)
 
 
-def _identity(row: Row[Any]) -> tuple[Any, ...]:
+def _identity(values: RowMapping) -> tuple[Any, ...]:
     """Whose row it is: a key or a server with a row of its own is one, whatever it was called."""
-    values = row._mapping
-    identity = [values.get("day"), values.get("model")]
-    for noun in ("key", "server"):
-        row_id = values.get(f"{noun}_id")
-        identity.append(row_id or values.get(f"{noun}_name"))
-    return tuple(identity)
+    return (
+        values.get("day"),
+        values.get("model"),
+        values.get("key_id") or values.get("key_name"),
+        values.get("server_id") or values.get("server_name"),
+    )
 
 
-def _key(values: Any) -> KeyRef | None:
+def _key(values: RowMapping) -> KeyRef | None:
     if not values.get("key_name"):
         return None
     return KeyRef(id=values["key_id"] or None, name=values["key_name"])
 
 
-def _server(values: Any) -> ServerRef | None:
+def _server(values: RowMapping) -> ServerRef | None:
     name = values.get("server_name")
     if not name:
         return None
@@ -154,7 +170,7 @@ def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
     if wanted.server is not None:
         conditions.append(_named(connection, "server", wanted.server, store_servers.find))
     if wanted.model is not None:
-        names = _names(connection, usage.c.model, wanted.model, model_key)
+        names = _names(connection, usage.c.model, wanted.model, model_key, is_of_days)
         conditions.append(usage.c.model.in_(names))
     return and_(*conditions)
 
@@ -169,7 +185,8 @@ def _named(
     try:
         known: int = find(connection, word).id
     except NotFound:
-        chosen: ColumnElement[bool] = name.in_(_names(connection, name, str(word), server_key))
+        names = _names(connection, name, str(word), server_key, true())
+        chosen: ColumnElement[bool] = name.in_(names)
         if str(word).isdecimal():
             chosen = row_id == store_servers.row_id(str(word))
         if connection.scalar(select(row_id).where(chosen).limit(1)) is None:
@@ -179,8 +196,13 @@ def _named(
 
 
 def _names(
-    connection: Connection, column: Column[Any], meant: str, folded: Callable[[str], str]
+    connection: Connection,
+    column: Column[Any],
+    meant: str,
+    folded: Callable[[str], str],
+    condition: ColumnElement[bool],
 ) -> list[str]:
-    """The spellings that stand there and mean the name."""
-    names: Iterable[str] = connection.scalars(select(column).distinct().where(column != ""))
+    """The spellings that stand there, in rows of the condition, and mean the name."""
+    spelt = select(column).distinct().where(condition, column != "")
+    names: Iterable[str] = connection.scalars(spelt)
     return [name for name in names if folded(name) == folded(meant)]

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     startup,
     streaming,
     streams,
+    usage,
 )
 from tests.benchmarks.measuring import BenchmarkError, Group, Note, QueryPlan, Row, Told, table
 
@@ -35,6 +36,7 @@ GROUPS: dict[str, Group] = {
     "affinity": affinity.rows,
     "gateway": gateway.rows,
     "fleet-file": fleet_file.rows,
+    "usage": usage.rows,
 }
 PACKAGES = ("ollama-admin", "sqlalchemy", "httpx", "typer", "pydantic")
 

@@ -4,24 +4,23 @@ databases.
 
 import asyncio
 import logging
-import re
 import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, select
 from typer.testing import CliRunner
 
 from ollama_admin.cli.app import app
 from ollama_admin.client import Client
 from ollama_admin.domain.requests import GenerateRequest
 from ollama_admin.rules.request_checks import checked
-from ollama_admin.settings import DATABASE_URL, Settings
+from ollama_admin.settings import DATABASE_URL
 from ollama_admin.store.tables import servers
 from tests.benchmarks.measuring import (
     BenchmarkError,
@@ -32,6 +31,7 @@ from tests.benchmarks.measuring import (
     median,
     percentile,
 )
+from tests.benchmarks.plans import explained, heard
 from tests.benchmarks.processes import KILLED, PATIENCE, PROGRAM, attempt, environ
 from tests.benchmarks.registry_data import EVERYWHERE, HOLDERS, Registry, build
 from tests.postgres import OwnPostgresServer
@@ -51,9 +51,6 @@ LISTS = (
     (("server", "list"), "url"),
     (("models", "--by-model"), "digest"),
 )
-
-_EXPLAIN = {"postgresql": "EXPLAIN (COSTS OFF)", "sqlite": "EXPLAIN QUERY PLAN"}
-_OF_OURS = re.compile(r"\bollama_\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,11 +215,11 @@ def _count(file: Path, key: str) -> int:
 
 def _plans(place: Place) -> Iterator[QueryPlan]:
     """How the database runs each statement that choosing and the lists execute."""
-    with _heard() as heard:
+    with heard() as statements:
         asyncio.run(_choose_once(place))
-    yield from _explained(place, f"choose of {HOLDERS} holders", heard)
+    yield from explained(place.name, place.url, f"choose of {HOLDERS} holders", statements)
     for words, _ in LISTS:
-        with _heard() as heard:
+        with heard() as statements:
             result = CliRunner().invoke(
                 app, ["-o", "json", *words], env={DATABASE_URL: place.small_url}
             )
@@ -230,43 +227,9 @@ def _plans(place: Place) -> Iterator[QueryPlan]:
             raise BenchmarkError(
                 f"{shlex.join(words)} ended with {result.exit_code}: {result.stderr}"
             )
-        yield from _explained(place, shlex.join(words), heard)
+        yield from explained(place.name, place.url, shlex.join(words), statements)
 
 
 async def _choose_once(place: Place) -> None:
     async with _client(place.url) as client:
         await _choose(client, next(place.registry.names(0)))
-
-
-@contextmanager
-def _heard() -> Iterator[list[tuple[str, Any]]]:
-    """The statements on tables of ours that are executed meanwhile, with their parameters."""
-    heard: list[tuple[str, Any]] = []
-
-    def hear(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if _OF_OURS.search(statement):
-            heard.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", hear)
-    try:
-        yield heard
-    finally:
-        event.remove(Engine, "before_cursor_execute", hear)
-
-
-def _explained(place: Place, work: str, heard: Sequence[tuple[str, Any]]) -> Iterator[QueryPlan]:
-    """One plan for each statement, with the parameters that it had first."""
-    first: dict[str, Any] = {}
-    for statement, parameters in heard:
-        first.setdefault(statement, parameters)
-    engine = create_engine(Settings.read({}, place.url).database_url)
-    try:
-        with engine.connect() as connection:
-            for statement, parameters in first.items():
-                found = connection.exec_driver_sql(
-                    f"{_EXPLAIN[engine.dialect.name]} {statement}", parameters
-                )
-                lines = tuple(str(row[-1]) for row in found)
-                yield QueryPlan(database=place.name, work=work, statement=statement, lines=lines)
-    finally:
-        engine.dispose()

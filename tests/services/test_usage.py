@@ -1,12 +1,9 @@
 """Receipts added up by key and day: the same by hand and by query."""
 
 import random
-import runpy
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,10 +18,10 @@ from ollama_admin.store import receipts as receipt_store
 from ollama_admin.store import usage as store_usage
 from ollama_admin.store.receipts import Wanted
 from ollama_admin.store.usage import percentile
+from tests.benchmarks.plans import heard
 from tests.receipts import ONE, new_receipt
-from tests.store.revisions import execute, is_postgresql
+from tests.store.revisions import execute, is_postgresql, usage_of_receipts
 
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = (KeyRef(id=1, name="team"), KeyRef(id=2, name="app"), KeyRef(id=None, name="TOKEN"), None)
@@ -224,11 +221,7 @@ async def test_usage_of_older_receipts_is_what_would_have_been_written(
     await write(client, [*some(2000), strange])
     query = f"SELECT * FROM ollama_usage ORDER BY {', '.join(store._IDENTITY)}"
     written = execute(database_url, query)
-    revision = runpy.run_path(str(MIGRATIONS / "versions" / "0011_usage.py"))
-    dialect = "postgresql" if is_postgresql(database_url) else "sqlite"
-    context = SimpleNamespace(dialect=SimpleNamespace(name=dialect))
-    revision["_added_up"].__globals__["op"] = SimpleNamespace(get_context=lambda: context)
-    execute(database_url, "DELETE FROM ollama_usage", revision["_added_up"]())
+    execute(database_url, "DELETE FROM ollama_usage", usage_of_receipts(database_url))
     added = execute(database_url, query)
     assert [row[14:] for row in added] == [row[14:] for row in written]
     for row, before in zip(added, written, strict=True):
@@ -315,6 +308,17 @@ async def test_log_is_read_by_an_index(client: Client, wanted: Wanted, index: st
 
     plan = await client._resources.db.read(explained)
     assert f"ix_ollama_receipts_{index}" in plan
+
+
+async def test_spellings_of_a_name_are_not_looked_for_in_all_receipts(client: Client) -> None:
+    await client.servers.add(name="one", url="http://one")
+    await write(client, [new_receipt(key=KeyRef(id=9, name="Gone"))])
+    with heard() as statements:
+        assert await client.receipts.list(server="ONE", model="alpha", key="gone")
+        assert await client.receipts.usage(since=START, server="ONE", model="alpha", key="gone")
+    distinct = [statement for statement, _ in statements if "DISTINCT" in statement]
+    assert len(distinct) == 5
+    assert not any("ollama_receipts" in statement for statement in distinct)
 
 
 async def test_receipts_of_a_key_are_read_by_an_index(client: Client, database_url: str) -> None:

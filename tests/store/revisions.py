@@ -1,6 +1,8 @@
 """Databases at a revision, and revisions that only the tests have."""
 
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import sqlalchemy as sa
 
@@ -9,6 +11,7 @@ from ollama_admin.store.engines import open_migration_engine
 from ollama_admin.store.migrations import status
 from ollama_admin.store.tables import HEAD
 
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
 REVISIONS = tuple(f"{number:04}" for number in range(1, int(HEAD) + 1))
 
 OF_SERVERS_SINCE_0009 = (
@@ -57,6 +60,15 @@ def upgrade() -> None:
 
 def settings(url: str) -> Settings:
     return Settings.read({}, url)
+
+
+def usage_of_receipts(url: str) -> str:
+    """The statement by which revision 0011 adds the receipts up that there are."""
+    revision = runpy.run_path(str(MIGRATIONS / "versions" / "0011_usage.py"))
+    dialect = "postgresql" if is_postgresql(url) else "sqlite"
+    context = SimpleNamespace(dialect=SimpleNamespace(name=dialect))
+    revision["_added_up"].__globals__["op"] = SimpleNamespace(get_context=lambda: context)
+    return str(revision["_added_up"]())
 
 
 def is_postgresql(url: str) -> bool:
