@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from ollama_admin.store.clocks import CLOCKS, LIFE, moment
+from ollama_admin.store.clocks import CLOCKS, LIFE, moment, shorten
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import key_budgets, key_leases
 
@@ -61,10 +61,13 @@ def take(
 ) -> Part:
     """Take as much of a budget as there is, up to `wanted`, in its present period. `debt` was spent
     already, and is taken whatever there is.
+
+    A clock that is set back into the period before begins none anew: the later one goes on until it
+    is over. One that is set back further does: else nobody could ask for hours.
     """
     now = _now(connection)
-    period = int(now // kind.seconds)
-    granted = _granted(connection, key_id, kind, period) + debt
+    period, granted = _counted(connection, key_id, kind, int(now // kind.seconds))
+    granted += debt
     amount = max(0, min(wanted, limit - granted))
     _write(connection, key_id, kind, period, granted + amount)
     return Part(
@@ -100,6 +103,8 @@ def lease(connection: Connection, key_id: int, holder: str, *, wanted: int, limi
     )
     taken = connection.scalar(others, moment(connection) | {"seconds": LEASE}) or 0
     count = max(0, min(wanted, limit - taken))
+    if count < wanted:
+        shorten(connection, key_leases)
     renew(connection, holder, {key_id: count})
     return count
 
@@ -128,15 +133,19 @@ def _now(connection: Connection) -> float:
     return time.time()
 
 
-def _granted(connection: Connection, key_id: int, kind: Kind, period: int) -> int:
-    """How much was taken in this period; the row is held until the transaction ends."""
-    row: dict[str, Any] = {"key_id": key_id, "kind": kind, "period": period, "granted": 0}
+def _counted(connection: Connection, key_id: int, kind: Kind, present: int) -> tuple[int, int]:
+    """The period that counts, and how much was taken in it; the row is held until the transaction
+    ends.
+    """
+    row: dict[str, Any] = {"key_id": key_id, "kind": kind, "period": present, "granted": 0}
     connection.execute(insert_or(connection, key_budgets).values(row).on_conflict_do_nothing())
     query = select(key_budgets.c.period, key_budgets.c.granted).where(
         key_budgets.c.key_id == key_id, key_budgets.c.kind == kind
     )
     stored = connection.execute(query.with_for_update()).one()
-    return int(stored.granted) if stored.period == period else 0
+    if stored.period in (present, present + 1):
+        return int(stored.period), int(stored.granted)
+    return present, 0
 
 
 def _write(connection: Connection, key_id: int, kind: Kind, period: int, granted: int) -> None:

@@ -1,6 +1,7 @@
 """The clock of leases, which all holders share: the database's on PostgreSQL, on SQLite the
 kernel's seconds since boot, which no process has a copy of its own of. So the time of day never
-matters.
+matters but for PostgreSQL's own: where that is set back, see `shorten`; where it is set ahead by
+more than a life, leases are over too early.
 """
 
 import sys
@@ -15,11 +16,16 @@ from sqlalchemy import (
     Connection,
     Double,
     FromClause,
+    Table,
+    and_,
     bindparam,
     cast,
     extract,
     func,
     literal,
+    select,
+    tuple_,
+    update,
 )
 
 from ollama_admin.errors import DatabaseUnavailable
@@ -27,12 +33,13 @@ from ollama_admin.store.tables import slots
 
 _POSTGRES_NOW: ColumnElement[float] = cast(extract("epoch", func.clock_timestamp()), Double)
 LIFE = bindparam("seconds", type_=Double)
-_POSTGRES_IS_YOUNG: ColumnElement[bool] = (
-    func.greatest(
-        cast(extract("epoch", func.pg_postmaster_start_time()), Double) + LIFE,
-        cast(extract("epoch", func.pg_last_xact_replay_timestamp()), Double) + 3 * LIFE,
-    )
-    > _POSTGRES_NOW
+_POSTGRES_YOUNG_UNTIL: ColumnElement[float] = func.greatest(
+    cast(extract("epoch", func.pg_postmaster_start_time()), Double) + LIFE,
+    cast(extract("epoch", func.pg_last_xact_replay_timestamp()), Double) + 3 * LIFE,
+)
+# a clock that was set back to before the start knows nothing of it
+_POSTGRES_IS_YOUNG: ColumnElement[bool] = and_(
+    _POSTGRES_YOUNG_UNTIL > _POSTGRES_NOW, _POSTGRES_YOUNG_UNTIL <= _POSTGRES_NOW + 4 * LIFE
 )
 LONGEST_TTL = 60.0  # seconds that a lease may live for without being renewed
 _FURTHEST = LONGEST_TTL + 1.0  # seconds from now to the end of a live lease; more than rounding
@@ -74,6 +81,10 @@ class Clock:
             return is_running & (table.c.expires_at <= self.now + _FURTHEST)
         return (table.c.clock == self.name) & is_running
 
+    def is_too_long(self, table: FromClause) -> ColumnElement[bool]:
+        """Whether a lease ends later than any lease of now could."""
+        return (table.c.clock == self.name) & (table.c.expires_at > self.now + _FURTHEST)
+
 
 CLOCKS = {
     "postgresql": Clock(
@@ -90,6 +101,19 @@ def moment(connection: Connection) -> dict[str, Any]:
     if connection.dialect.name == "postgresql":
         return {}
     return {"at": time.clock_gettime(_BOOT_CLOCK) - (_namespace_offset(_PROC_SELF) or 0.0)}
+
+
+def shorten(connection: Connection, table: Table) -> None:
+    """Let leases that were written before PostgreSQL's clock was set back live for a minute more:
+    their holders renew them meanwhile, if they are still there. Rows that somebody else is at are
+    left to him.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    clock, key = CLOCKS["postgresql"], table.primary_key.columns
+    rows = select(*key).where(clock.is_too_long(table)).with_for_update(skip_locked=True)
+    shorter = update(table).where(tuple_(*key).in_(rows))
+    connection.execute(shorter.values(expires_at=clock.now + LONGEST_TTL))
 
 
 def require_shared_clock(connection: Connection) -> None:

@@ -91,7 +91,8 @@ def sweep(connection: Connection) -> None:
     """Delete rows that are over; those that somebody else is at are left to him."""
     clock = CLOCKS[connection.dialect.name]
     key = (waiting.c.holder, waiting.c.server_id)
-    over = select(*key).where(~clock.is_live(waiting)).limit(SWEPT)
+    is_over = ~clock.is_live(waiting) | clock.is_too_long(waiting)
+    over = select(*key).where(is_over).limit(SWEPT)
     over = over.with_for_update(skip_locked=True)
     connection.execute(delete(waiting).where(tuple_(*key).in_(over)), moment(connection))
 

@@ -100,6 +100,8 @@ def take(
     count = min(wanted, room.limit - room.held - room.older)
     if count > 0:
         _be_durable(connection)
+    else:
+        clocks.shorten(connection, slots)
     keys: list[LeaseKey] = []
     made = room.made
     while len(keys) < count:

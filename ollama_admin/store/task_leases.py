@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from ollama_admin.store.clocks import CLOCKS, moment
+from ollama_admin.store.clocks import CLOCKS, moment, shorten
 from ollama_admin.store.dialects import insert_or
 from ollama_admin.store.tables import task_leases
 
@@ -21,8 +21,11 @@ def hold(connection: Connection, task: str, *, holder: str, ttl: float) -> bool:
     row = insert_or(connection, task_leases).values(task=task, **new)
     is_ours = (task_leases.c.holder == holder) | ~clock.is_live(task_leases)
     row = row.on_conflict_do_update(index_elements=["task"], set_=new, where=is_ours)
-    taken = connection.execute(row.returning(task_leases.c.holder), moment(connection))
-    return taken.first() is not None
+    query = row.returning(task_leases.c.holder)
+    is_taken = connection.execute(query, moment(connection)).first() is not None
+    if not is_taken:
+        shorten(connection, task_leases)
+    return is_taken
 
 
 def is_held(connection: Connection, task: str) -> bool:
