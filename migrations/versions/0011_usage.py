@@ -74,9 +74,7 @@ def _checks() -> Iterator[sa.CheckConstraint]:
 
 
 def _added_up() -> str:
-    """The receipts that there are, as the program adds them up from here on: day by day, so that
-    PostgreSQL reads the rows of some days by the index.
-    """
+    """The receipts that there are, as the program adds them up from here on."""
     columns = {
         "day": DAYS[op.get_context().dialect.name],
         "key_id": "COALESCE(key_id, 0)",
@@ -100,7 +98,7 @@ def _added_up() -> str:
     groups = ", ".join(str(number) for number in range(1, len(IDENTITY) + 1))
     return (
         f"INSERT INTO ollama_usage ({', '.join(columns)})"  # noqa: S608 (our own names)
-        f" SELECT {chosen} FROM ollama_receipts GROUP BY {groups} ORDER BY {groups}"
+        f" SELECT {chosen} FROM ollama_receipts GROUP BY {groups}"
     )
 
 

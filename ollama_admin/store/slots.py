@@ -100,8 +100,6 @@ def take(
     count = min(wanted, room.limit - room.held - room.older)
     if count > 0:
         _be_durable(connection)
-    else:
-        clocks.shorten(connection, slots)
     keys: list[LeaseKey] = []
     made = room.made
     while len(keys) < count:
@@ -271,6 +269,8 @@ def _room(
         raise inactive(server_id, row.name)
     if row.is_draining:
         raise draining(row.name, str(server_id))
+    if row.held >= row.limit:
+        clocks.shorten(connection, slots)
     return row
 
 

@@ -161,7 +161,8 @@ def _server(values: RowMapping) -> ServerRef | None:
 
 def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
     start = "" if wanted.since is None else first_day(wanted.since)
-    conditions: list[ColumnElement[bool]] = [usage.c.day >= start]
+    is_of_days = usage.c.day >= start
+    conditions: list[ColumnElement[bool]] = [is_of_days]
     if wanted.of is not None:
         conditions.append(usage.c.key_id == (wanted.of.id or 0))
         conditions.append(usage.c.key_name != "")

@@ -110,6 +110,8 @@ def build(url: str, receipts: int) -> int:
     else:
         insert = f"{_NUMBERS.format(receipts=receipts)}{insert} FROM numbers"
     execute(url, insert, usage_of_receipts(url))
+    if is_postgresql(url):  # day by day, as the program writes it
+        execute(url, "CLUSTER ollama_usage USING pk_ollama_usage")
     execute(url, "ANALYZE")
     [[days]] = execute(url, "SELECT count(*) FROM ollama_usage")
     return int(str(days))

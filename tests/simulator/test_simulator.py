@@ -489,16 +489,20 @@ async def test_a_malformed_request_is_refused(server: SimulatedServer) -> None:
     writer.close()
 
 
-async def test_a_connection_that_comes_as_the_server_stops_is_ended() -> None:
+@pytest.mark.parametrize("turns", range(6))  # of the loop, in which it is accepted
+async def test_a_connection_that_comes_as_the_server_stops_is_ended(turns: int) -> None:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     async with SimulatedServer() as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.setblocking(False)
-            while not server.connections:  # and nothing of it is read yet
+            for _ in range(turns):
                 await asyncio.sleep(0)
             await server.stop()
             receiving = asyncio.get_running_loop().sock_recv(client, 1)
             with suppress(ConnectionResetError):
                 assert await asyncio.wait_for(receiving, 10) == b""
+    assert problems == []
 
 
 async def test_a_stopped_server_comes_back_on_its_port(client: httpx.AsyncClient) -> None:
