@@ -5,39 +5,36 @@
 
 Fails when more than one in twenty goes unnoticed, or one for which `survivors.toml` has no reason,
 or one of `named.py`.
-A changed module is in the memory of a forked process only: no file is touched.
+A changed module is in the memory of a forked process only: no file is touched. The process is
+forked from one that has all tests loaded, and ends at the first test that fails or hangs.
 """
 
-import ast
-import gc
 import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
+from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from coverage import CoverageData
 
 from tests.mutation.changes import Change, changes
+from tests.mutation.modules import PACKAGE, ROOT, Module, import_anew, put_into_force
 from tests.mutation.named import NAMED, Named
 
-ROOT = Path(__file__).parent.parent.parent
-PACKAGE = ROOT / "ollama_admin"
-WORKERS = 2
+WORKERS = (os.cpu_count() or 1) + 1  # tests wait as much as they compute
 BAR = 20  # of so many changes one may survive
-GRACE = 60  # seconds for a process to begin and to end
-PYTEST = (
-    *("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:xdist"),
+PYTEST = (  # `-s`: what forked processes say to a file they share would come to the wrong one
+    *("-q", "-s", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:xdist"),
+    "--timeout=600",
     *(
         "-m",
         "not chaos and not system",
@@ -45,6 +42,7 @@ PYTEST = (
         "not [postgresql and not -postgresql",
     ),  # one database is enough
 )
+BROKEN = 70  # what no test says
 COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
 
 SLOTS = (
@@ -60,8 +58,18 @@ GENERATE = (
     *("services/test_dispatch.py", "services/test_generate_*.py"),
 )
 VAULT = ("security/test_vault.py", "security/test_credentials.py", "security/test_files.py")
-# Which tests look at which modules: of them those run that execute the lines that are changed.
+FLEET_FILE = (
+    *("services/test_fleet_reading.py", "services/test_fleet_export.py"),
+    *("services/test_fleet_file.py", "cli/test_fleet_file.py", "cli/test_diff.py"),
+)
+KEYS = ("services/test_keys.py", "services/test_key_limits.py", "gateway/test_access.py")
+# Which tests look at which modules: of them those run that execute the lines that are changed. The
+# first pattern that a module has counts.
 TESTS: Mapping[Sequence[str], Sequence[str]] = {
+    ("rules/fleet_*.py", "rules/yaml_nodes.py"): FLEET_FILE,
+    ("rules/access.py", "services/keys.py", "services/keyring.py", "services/key_*.py"): KEYS,
+    ("rules/usage_csv.py",): ("cli/test_usage.py",),
+    ("rules/vectors.py",): ("services/test_embed.py",),
     ("rules/*.py",): ("rules/test_*.py",),
     (
         *("services/slots.py", "services/leases.py", "services/queues.py"),
@@ -81,19 +89,27 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ("services/relay.py",): ("services/test_relay.py", "gateway/test_*.py"),
     ("vault.py",): VAULT,
 }
-Cached = type(lru_cache(int))
-PATIENCE = 4  # a test hangs, or all of them do, when it takes so many times as long as usual
+# A test hangs when it computes or takes so many times as long as usual, and these seconds more.
+PATIENCE = 4
+GRACE = 6
 
 
 class Baseline:
     """Tests on the code as it is: the seconds of each, and those that execute each line of a
-    file. One that failed takes no part: what it notices may be the machine.
+    file. One that failed twice takes no part: what it notices may be the machine.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.failed: set[str] = set()
         self.tests: dict[str, dict[int, set[str]]] = {}
+        self.lines: Counter[str] = Counter()  # how many each test executes
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """A server of PostgreSQL for each process that is forked takes more than it tells."""
+        items[:] = [
+            item for item in items if "own_postgres_server" not in getattr(item, "fixturenames", ())
+        ]
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
@@ -108,13 +124,20 @@ class Baseline:
                 line: {name.partition("|")[0] for name in names} - self.failed
                 for line, names in data.contexts_by_lineno(file).items()
             }
+            for tests in self.tests[file].values():
+                self.lines.update(tests)
 
     def reached(self, file: str, change: Change) -> list[str]:
-        """The tests that execute the function that is changed, quick ones first; all for what is
-        executed on import.
+        """The tests that execute the function that is changed; all for what is executed on import.
+        Those come first that execute the line and few others.
         """
+        by_line = self.tests.get(file, {})
         reached = self._executing(file, change) - {""}
-        return sorted(reached if change.function else self.seconds, key=self.seconds.__getitem__)
+        nearest = by_line.get(change.line, set())
+        if not change.function:
+            reached = set(self.seconds)
+            nearest = {test for tests in by_line.values() for test in tests}
+        return sorted(reached, key=lambda test: (test not in nearest, self.lines[test], test))
 
     def placed(self, file: str, change: Change) -> Change:
         """The change; one of a function that runs on import alone is one of the whole module."""
@@ -128,55 +151,125 @@ class Baseline:
         return {test for line in change.around for test in by_line.get(line, ())}
 
 
-class FirstFailure:
-    """Ends the process when a test fails or hangs; what it leaves behind might never end."""
+class Limits:
+    """Ends a forked process when a test fails or hangs; what it leaves behind might never end."""
 
     def __init__(self, usual: Mapping[str, float]) -> None:
         self._usual = usual  # seconds
+        self._load = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        self._beginning = threading.Timer(60 * self._load, os._exit, (1,))
+        self._beginning.daemon = True
+        self._beginning.start()
 
     def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
+        """All is loaded, with the change in force: from now on each test has its own limits."""
+        self._beginning.cancel()
         for item in items:
-            seconds = max(3, PATIENCE * self._usual[item.nodeid])
+            seconds = self._load * (GRACE + PATIENCE * self._usual[item.nodeid])
             item.add_marker(pytest.mark.timeout(seconds, method="thread"))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Of the processor a test has as much on a busy machine as on an idle one."""
+        signal.setitimer(signal.ITIMER_PROF, GRACE + PATIENCE * self._usual[nodeid])
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
             os._exit(1)
 
 
-class Module(SourceFileLoader):
-    """A module of the package, loaded from a tree that can be changed."""
+class Trials:
+    """Makes the changes to some modules, in processes that are forked where the tests are loaded
+    and the database that they copy is made.
+    """
 
-    def __init__(self, name: str, was: str = "", becomes: str = "") -> None:
-        self.file = PACKAGE / name
-        self.tree = ast.parse(self.file.read_text().replace(was, becomes))
-        super().__init__(f"ollama_admin.{name[:-3].replace('/', '.')}", str(self.file))
+    def __init__(
+        self,
+        names: Sequence[str],
+        baseline: Baseline,
+        reasons: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self._names = names
+        self._baseline = baseline
+        self._reasons = reasons
+        self.made = self.survived = self.unexplained = 0
 
-    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        return spec_from_file_location(name, self.path, loader=self) if name == self.name else None
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = {item.nodeid: item for item in session.items}
+        for item in session.items:
+            if "database_url" in getattr(item, "fixturenames", ()):
+                _run([item], until=session)
+                break
+        for name in self._names:
+            began, reasons = time.monotonic(), self._reasons.get(name, {})
+            made, survivors = self._tried(Module(name), items, reasons)
+            self.made += made
+            self.survived += len(survivors)
+            self.unexplained += sum(text not in reasons for text in survivors)
+            for stale in sorted(reasons.keys() - survivors):
+                print(f"  noticed, needs no reason: {stale}")
+            share, seconds = len(survivors) / max(made, 1), time.monotonic() - began
+            print(f"{name}: {made} changes, {share:.1%} survived, {seconds:.0f} s", flush=True)
+        return True
 
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = compile(self.tree, self.path, "exec")
-        return code
+    def _tried(
+        self, module: Module, items: Mapping[str, pytest.Item], reasons: Mapping[str, str]
+    ) -> tuple[int, list[str]]:
+        """How many changes were made to a module, and those that no test noticed."""
+        every = [self._baseline.placed(module.path, change) for change in changes(module.tree)]
+        survivors: list[str] = []
+        running: dict[int, Change] = {}
+
+        def end(most: int) -> None:
+            for change in _ended(running, most):
+                survivors.append(change.text)
+                reason = reasons.get(change.text, "WHY?")
+                print(f"  {change.line}: {change.text}\n      {reason}", flush=True)
+
+        for change in every:
+            tests = self._baseline.reached(module.path, change)
+            pid = self._forked(change, module, [items[test] for test in tests])
+            running[pid] = change
+            end(WORKERS - 1)
+        end(0)
+        return len(every), survivors
+
+    def _forked(self, change: Change, module: Module, items: Sequence[pytest.Item]) -> int:
+        """A process that makes the change, and ends with 0 when all tests pass."""
+
+        def outcome() -> int:
+            limits = Limits(self._baseline.seconds)
+            change.holder[change.key] = change.new
+            put_into_force(module, change)
+            if not items:
+                return 0
+            if not change.function:
+                tests = [item.nodeid for item in items]
+                return int(pytest.main([*PYTEST, "-x", *tests], plugins=[limits]))
+            items[0].config.pluginmanager.register(limits)
+            limits.pytest_collection_modifyitems(items)
+            _run(items, until=items[0].session)
+            return 0
+
+        return _fork(outcome)
+
+
+def _run(items: Sequence[pytest.Item], until: pytest.Session) -> None:
+    """Run tests; what the whole session has in common stays."""
+    for item, after in zip(items, [*items[1:], until], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
 
 
 def main(asked: Sequence[str]) -> int:
     os.chdir(ROOT)
     reasons = tomllib.loads((Path(__file__).parent / "survivors.toml").read_text())
     made = survived = unexplained = 0
-    for patterns, tests in TESTS.items():
-        files = [file for pattern in patterns for file in sorted(PACKAGE.glob(pattern))]
-        names = [file.relative_to(PACKAGE).as_posix() for file in files]
-        names = [name for name in names if not asked or name in asked]
-        baseline = _baseline(tests) if names else Baseline()
-        for name in names:
-            count, survivors = _tried(name, baseline)
-            made += count
-            survived += len(survivors)
-            for change in survivors:
-                reason = reasons.get(name, {}).get(change.text)
-                unexplained += reason is None
-                print(f"  {change.line}: {change.text}\n      {reason or 'WHY?'}", flush=True)
+    for names, tests in _modules(asked):
+        baseline = _baseline(tests)
+        trials = Trials(names, baseline, reasons)
+        pytest.main([*PYTEST, *_files(tests)], plugins=[trials])
+        made += trials.made
+        survived += trials.survived
+        unexplained += trials.unexplained
     print(f"{made} changes, {survived} survived, {unexplained} of them without a reason")
     missed = [] if asked and "named" not in asked else _named()
     return int(unexplained > 0 or survived * BAR > made or bool(missed))
@@ -189,10 +282,7 @@ def _named() -> list[Named]:
         raise SystemExit("tests fail without any change")
     missed = []
     for named in NAMED:
-        pid = os.fork()
-        if pid == 0:
-            _end_with(partial(_outcome_of, named))
-        _, status = os.waitpid(pid, 0)
+        _, status = os.waitpid(_fork(partial(_outcome_of, named)), 0)
         is_noticed = os.waitstatus_to_exitcode(status) == pytest.ExitCode.TESTS_FAILED
         missed += [] if is_noticed else [named]
         print(f"{'noticed' if is_noticed else 'MISSED'}: {named.what}", flush=True)
@@ -204,119 +294,72 @@ def _outcome_of(named: Named) -> int:
     return int(pytest.main([*PYTEST, "-x", *(f"tests/{test}" for test in named.tests)]))
 
 
+def _modules(asked: Sequence[str]) -> Iterator[tuple[list[str], Sequence[str]]]:
+    """Modules that have the same tests, and these; one that is named twice comes once."""
+    seen: set[Path] = set()
+    for patterns, tests in TESTS.items():
+        files = [file for pattern in patterns for file in sorted(PACKAGE.glob(pattern))]
+        names = [file.relative_to(PACKAGE).as_posix() for file in files if file not in seen]
+        seen.update(files)
+        if names := [name for name in names if not asked or name in asked]:
+            yield names, tests
+
+
+def _files(tests: Sequence[str]) -> list[str]:
+    return [str(file) for pattern in tests for file in sorted((ROOT / "tests").glob(pattern))]
+
+
 def _baseline(tests: Sequence[str]) -> Baseline:
     """Run the tests on the code as it is, to hear how long each takes and what it executes.
 
     In this process: what they load needs no loading in those that are forked. A test that fails may
     have found the machine too busy: it is run once more, by itself.
     """
-    files = [str(file) for pattern in tests for file in sorted((ROOT / "tests").glob(pattern))]
     baseline = Baseline()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["COVERAGE_FILE"] = f"{folder}/lines"
-        is_red = pytest.main([*PYTEST, *COVERAGE, *files], plugins=[baseline])
-        if is_red and (not baseline.failed or pytest.main([*PYTEST, *sorted(baseline.failed)])):
-            raise SystemExit("tests fail without any change")
+        pytest.main([*PYTEST, *COVERAGE, *_files(tests)], plugins=[baseline])
+        if not baseline.seconds:
+            raise SystemExit("no test ran")
+        if again := sorted(baseline.failed):
+            baseline.failed.clear()
+            pytest.main([*PYTEST, *COVERAGE, "--cov-append", *again], plugins=[baseline])
         for test in sorted(baseline.failed):
-            print(f"takes no part, it failed once without any change: {test}", flush=True)
+            print(f"takes no part, it failed twice without any change: {test}", flush=True)
         data = CoverageData(f"{folder}/lines")
         data.read()
         baseline.read(data)
     return baseline
 
 
-def _tried(name: str, baseline: Baseline) -> tuple[int, list[Change]]:
-    """How many changes were made to a module, and those that no test noticed."""
-    began, module = time.monotonic(), Module(name)
-    every = [baseline.placed(module.path, change) for change in changes(module.tree)]
-    survivors: list[Change] = []
-    running: dict[int, tuple[Change, float]] = {}
-    for change in every:
-        if tests := baseline.reached(module.path, change):
-            pid = _forked(change, module, tests, baseline.seconds)
-            longest = GRACE + PATIENCE * sum(baseline.seconds[test] for test in tests)
-            running[pid] = (change, time.monotonic() + longest)
-        else:
-            survivors.append(change)
-        survivors += _ended(running, WORKERS - 1)
-    survivors += _ended(running, 0)
-    share, seconds = len(survivors) / max(len(every), 1), time.monotonic() - began
-    print(f"{name}: {len(every)} changes, {share:.1%} survived, {seconds:.0f} s", flush=True)
-    return len(every), survivors
-
-
-def _ended(running: dict[int, tuple[Change, float]], most: int) -> list[Change]:
+def _ended(running: dict[int, Change], most: int) -> list[Change]:
     """Wait until at most so many processes run; the changes of those whose tests all passed."""
     survivors = []
     while len(running) > most:
-        for pid, (change, deadline) in list(running.items()):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+        for pid, change in list(running.items()):
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 del running[pid]
                 survivors += [] if status else [change]
+                if os.waitstatus_to_exitcode(status) == BROKEN:
+                    print(f"  {change.line}: {change.text}\n      ended by itself", flush=True)
         time.sleep(0.01)
     return survivors
 
 
-def _forked(
-    change: Change, module: Module, tests: Sequence[str], usual: Mapping[str, float]
-) -> int:
-    """A process that makes the change, and ends with 0 when all tests pass."""
-
-    def outcome() -> int:
-        change.holder[change.key] = change.new
-        put_into_force(module, change)
-        return int(pytest.main([*PYTEST, "-x", *tests], plugins=[FirstFailure(usual)]))
-
+def _fork(outcome: Callable[[], int]) -> int:
+    """A process that ends with this exit code; what it says is heard by nobody."""
     pid = os.fork()
     if pid == 0:
-        _end_with(outcome)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nowhere, standard)
+        code = BROKEN
+        try:
+            code = outcome()
+        finally:
+            os._exit(code)
     return pid
-
-
-def _end_with(outcome: Callable[[], int]) -> NoReturn:
-    """End this process, which is a fork, with an exit code; what it says is heard by nobody."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
-    code = 70
-    try:
-        code = outcome()
-    finally:
-        os._exit(code)
-
-
-def put_into_force(module: Module, change: Change) -> None:
-    """Give the function its new code; what is executed on import is imported anew, by everybody."""
-    if change.function:
-        codes = {code.co_qualname: code for code in _codes(module.get_code(module.name))}
-        gc.unfreeze()  # the start of a command line freezes what is loaded, and none is listed
-        functions = [some for some in gc.get_objects() if isinstance(some, FunctionType)]
-        for function in functions:
-            code = function.__code__
-            if code.co_filename == module.path and code.co_qualname == change.function:
-                function.__code__ = codes[change.function]
-        for cached in [some for some in gc.get_objects() if isinstance(some, Cached)]:
-            if str(getattr(cached, "__module__", "")).startswith("ollama_admin."):
-                cached.cache_clear()  # it holds what the code as it is has made
-    else:
-        import_anew(module)
-
-
-def import_anew(module: Module) -> None:
-    """Let everybody who imports something of ours from now on have it anew, with this module."""
-    ours = (str(PACKAGE), str(ROOT / "tests"))
-    for name, loaded in list(sys.modules.items()):
-        if (getattr(loaded, "__file__", None) or "").startswith(ours):
-            del sys.modules[name]
-    sys.meta_path.insert(0, module)
-
-
-def _codes(code: CodeType) -> list[CodeType]:
-    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
-    return inner + [deeper for part in inner for deeper in _codes(part)]
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import pytest
 
 from ollama_admin.services.leases import Lease
 from ollama_admin.services.queues import Queue
-from tests.mutation.__main__ import PACKAGE, ROOT, Module, put_into_force
 from tests.mutation.changes import changes
+from tests.mutation.modules import PACKAGE, ROOT, Module, put_into_force
 from tests.mutation.named import NAMED, Named
 
 REASONS = tomllib.loads((ROOT / "tests/mutation/survivors.toml").read_text())
