@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from ollama_admin.client import Client
 from ollama_admin.domain.callers import OWNER, Way
 from ollama_admin.domain.relayed import RelayedCall
+from ollama_admin.domain.traces import continued
 from ollama_admin.errors import InvalidInput, ServerNotFound
+from ollama_admin.rules.access import TOKEN
 from ollama_admin.services.plans import Planned, Wish
 from tests.fake_ollama import FakeOllama, SimulatedModel
 from tests.services.asking import TAGS, register
@@ -101,6 +104,15 @@ async def test_the_build_that_is_demanded_is_that_of_the_wish(
     assert [demand is not None and demand.digest for demand in demands] == [model.digest[:12]] * 2
 
 
+@pytest.mark.parametrize("remote", [False, True])
+async def test_a_plan_may_leave_the_fleet_where_the_rights_say_so(
+    client: Client, fakes: list[FakeOllama], remote: bool
+) -> None:
+    await register(client, *fakes)
+    planned = await client.plans.of(Wish("alpha", rights=replace(OWNER, remote=remote)))
+    assert planned.request.terms.allow_remote is remote
+
+
 async def test_a_path_that_only_ollama_has_is_not_asked_of_a_v1_server(client: Client) -> None:
     async with FakeOllama(ALPHA, version=None) as fake:
         await client.servers.add(name="llama", url=f"{fake.url}/v1")
@@ -174,7 +186,9 @@ async def test_each_call_is_a_request_of_its_own(
     planned = await client.plans.of(Wish("alpha", "one", native_only=native_only))
     heard: list[str] = []
     note: Callable[[str], None] = heard.append
-    request = planned.request_of(RelayedCall(id="r1", affinity=b"a", **CALL), note)
+    trace = continued("r1", "")
+    call = RelayedCall(id="r1", affinity=b"a", key=TOKEN, client="curl/8", trace=trace, **CALL)
+    request = planned.request_of(call, note)
     assert (request.id, request.affinity) == ("r1", b"a")
     assert (request.name, request.route, request.terms, request.cannot_carry) == (
         planned.request.name,
@@ -184,6 +198,8 @@ async def test_each_call_is_a_request_of_its_own(
     )
     assert (request.route.model, request.route.server) == ("alpha", "one")
     assert (request.caller.way, request.caller.rights) == (Way.PYTHON, OWNER)
+    assert (request.caller.key, request.caller.client) == (TOKEN, "curl/8")
+    assert request.caller.trace is trace
     request.caller.note("said")
     assert heard == ["said"]
     other = planned.request_of(RelayedCall(id="r2", **CALL), note)
