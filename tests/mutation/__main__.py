@@ -10,6 +10,7 @@ forked from one that has all tests loaded, and ends at the first test that fails
 """
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -42,7 +43,7 @@ PYTEST = (  # `-s`: what forked processes say to a file they share would come to
         "not [postgresql and not -postgresql",
     ),  # one database is enough
 )
-BROKEN = 70  # what no test says
+BROKEN = (70, int(pytest.ExitCode.USAGE_ERROR))  # no test says so, and a change hardly does
 COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
 
 SLOTS = (
@@ -121,7 +122,7 @@ class Baseline:
             del self.seconds[test]
         for file in data.measured_files():
             self.tests[file] = {
-                line: {name.partition("|")[0] for name in names} - self.failed
+                line: {name.rpartition("|")[0] for name in names} - self.failed
                 for line, names in data.contexts_by_lineno(file).items()
             }
             for tests in self.tests[file].values():
@@ -155,26 +156,35 @@ class Limits:
     """Ends a forked process when a test fails or hangs; what it leaves behind might never end."""
 
     def __init__(self, usual: Mapping[str, float]) -> None:
-        self._usual = usual  # seconds
+        self._usual = {_spelled(test): seconds for test, seconds in usual.items()}
         self._load = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
         self._beginning = threading.Timer(60 * self._load, os._exit, (1,))
         self._beginning.daemon = True
         self._beginning.start()
 
-    def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.start(session.items)
+
+    def start(self, items: Sequence[pytest.Item]) -> None:
         """All is loaded, with the change in force: from now on each test has its own limits."""
         self._beginning.cancel()
         for item in items:
-            seconds = self._load * (GRACE + PATIENCE * self._usual[item.nodeid])
+            seconds = self._load * (GRACE + PATIENCE * self._usual[_spelled(item.nodeid)])
             item.add_marker(pytest.mark.timeout(seconds, method="thread"))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Of the processor a test has as much on a busy machine as on an idle one."""
-        signal.setitimer(signal.ITIMER_PROF, GRACE + PATIENCE * self._usual[nodeid])
+        seconds = GRACE + PATIENCE * self._usual[_spelled(nodeid)]
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
             os._exit(1)
+
+
+def _spelled(test: str) -> str:
+    """The name of a test; each time pytest collects it, it doubles the backslashes."""
+    return re.sub(r"\\+", r"\\", test)
 
 
 class Trials:
@@ -194,7 +204,7 @@ class Trials:
         self.made = self.survived = self.unexplained = 0
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        items = {item.nodeid: item for item in session.items}
+        items = {_spelled(item.nodeid): item for item in session.items}
         for item in session.items:
             if "database_url" in getattr(item, "fixturenames", ()):
                 _run([item], until=session)
@@ -227,13 +237,19 @@ class Trials:
 
         for change in every:
             tests = self._baseline.reached(module.path, change)
-            pid = self._forked(change, module, [items[test] for test in tests])
+            pid = self._forked(change, module, tests, [items[_spelled(test)] for test in tests])
             running[pid] = change
             end(WORKERS - 1)
         end(0)
         return len(every), survivors
 
-    def _forked(self, change: Change, module: Module, items: Sequence[pytest.Item]) -> int:
+    def _forked(
+        self,
+        change: Change,
+        module: Module,
+        tests: Sequence[str],
+        items: Sequence[pytest.Item],
+    ) -> int:
         """A process that makes the change, and ends with 0 when all tests pass."""
 
         def outcome() -> int:
@@ -243,10 +259,9 @@ class Trials:
             if not items:
                 return 0
             if not change.function:
-                tests = [item.nodeid for item in items]
                 return int(pytest.main([*PYTEST, "-x", *tests], plugins=[limits]))
             items[0].config.pluginmanager.register(limits)
-            limits.pytest_collection_modifyitems(items)
+            limits.start(items)
             _run(items, until=items[0].session)
             return 0
 
@@ -341,7 +356,7 @@ def _ended(running: dict[int, Change], most: int) -> list[Change]:
             if done:
                 del running[pid]
                 survivors += [] if status else [change]
-                if os.waitstatus_to_exitcode(status) == BROKEN:
+                if os.waitstatus_to_exitcode(status) in BROKEN:
                     print(f"  {change.line}: {change.text}\n      ended by itself", flush=True)
         time.sleep(0.01)
     return survivors
@@ -354,7 +369,7 @@ def _fork(outcome: Callable[[], int]) -> int:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nowhere, standard)
-        code = BROKEN
+        code = BROKEN[0]
         try:
             code = outcome()
         finally:
