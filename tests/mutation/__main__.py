@@ -56,7 +56,12 @@ GENERATE = (
     *SLOTS,
     *("services/test_trail.py", "services/test_chat.py", "services/test_pins.py"),
     *("services/test_catalogue.py", "services/test_selection.py"),
-    *("services/test_dispatch.py", "services/test_generate_*.py"),
+    *("services/test_dispatch.py", "services/test_generate_[!t]*.py"),
+)
+RELAY = (
+    *("services/test_relay.py", "gateway/test_bytes.py", "gateway/test_cancelling.py"),
+    *("gateway/test_compressed.py", "gateway/test_demands.py", "gateway/test_forms.py"),
+    *("gateway/test_forwarded.py", "gateway/test_headers.py"),
 )
 VAULT = ("security/test_vault.py", "security/test_credentials.py", "security/test_files.py")
 FLEET_FILE = (
@@ -87,7 +92,7 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ("services/lists.py",): ("services/test_lists.py",),
     ("services/plans.py",): ("services/test_plans.py",),
     ("ollama/passing.py",): ("ollama/test_passing.py", "gateway/test_passing.py"),
-    ("services/relay.py",): ("services/test_relay.py", "gateway/test_*.py"),
+    ("services/relay.py",): RELAY,
     ("vault.py",): VAULT,
 }
 # A test hangs when it computes or takes so many times as long as usual, and these seconds more.

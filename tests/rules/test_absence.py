@@ -3,7 +3,7 @@
 import pytest
 
 from ollama_admin.domain.servers import ServerRef
-from ollama_admin.rules.absence import hint, not_listed
+from ollama_admin.rules.absence import hint, limits, no_vision, not_listed
 from ollama_admin.rules.routing import Obstacle, Verdict
 from tests.rules.rows import model, server
 
@@ -17,6 +17,7 @@ INACTIVE = Verdict(server=server(1), models=(model(1),), obstacle=Obstacle.INACT
 INACTIVE_TOO = Verdict(server=server(2), models=(model(2),), obstacle=Obstacle.INACTIVE)
 INACTIVE_WITHOUT_IT = Verdict(server=server(3), obstacle=Obstacle.INACTIVE)
 UNABLE = Verdict(server=server(4), obstacle=Obstacle.CAPABILITY)
+UNLABELLED = Verdict(server=server(6), models=(model(6),), obstacle=Obstacle.LABEL)
 # one that lists it, and may not answer for another reason: no inactive one has it
 ON_V1 = Verdict(server=server(5), models=(model(5),), obstacle=Obstacle.OPTION)
 
@@ -32,6 +33,11 @@ ON_V1 = Verdict(server=server(5), models=(model(5),), obstacle=Obstacle.OPTION)
             ["alpha:8b"],
             "it is there, but without that capability: see ollama-admin models -o json",
         ),
+        (
+            [UNLABELLED, UNABLE],
+            ["alpha:8b"],
+            "it is there, but without that label: see ollama-admin server list -o json",
+        ),
         ([], ["alpha:8b", "zeta"], "nearest: alpha:8b"),
         ([], ["alpha:8b", "alpha:70b"], "nearest: alpha:8b, alpha:70b"),
         ([], ["zeta"], SEE_ALL),
@@ -42,6 +48,7 @@ ON_V1 = Verdict(server=server(5), models=(model(5),), obstacle=Obstacle.OPTION)
         "inactive servers that have it come before any other reason",
         "an inactive server without it, and an active one with it, are not named",
         "an active server has it without the capability",
+        "an active server has it without the label",
         "a name that looks like it is known",
         "several names that look like it are known",
         "no name that is known looks like it",
@@ -69,3 +76,36 @@ def test_a_server_that_does_not_list_a_model_is_told_with_what_it_lists(
     error = not_listed("llama-3.1", GPU, listed)
     assert error.message == "server gpu does not list model 'llama-3.1'"
     assert error.hint == told
+
+
+@pytest.mark.parametrize(
+    ("capability", "labels", "said"),
+    [
+        (None, (), ""),
+        ("vision", (), " with the capability 'vision'"),
+        (None, ("gpu=a100",), " with the label gpu=a100"),
+        (
+            "tools",
+            ("gpu=a100", "site=b"),
+            " with the label gpu=a100 and the label site=b and the capability 'tools'",
+        ),
+    ],
+)
+def test_what_was_asked_beside_the_model_stands_in_the_error(
+    capability: str | None, labels: tuple[str, ...], said: str
+) -> None:
+    assert limits(capability, labels) == said
+
+
+@pytest.mark.parametrize(
+    ("seeing", "told"),
+    [
+        (["llava", "qwen-vl"], "these take images: llava, qwen-vl"),
+        ([], "no model of the active servers takes images, as far as the last discovery found"),
+    ],
+)
+def test_images_for_a_model_that_takes_none_name_those_that_do(
+    seeing: list[str], told: str
+) -> None:
+    error = no_vision("alpha", seeing)
+    assert (error.message, error.hint) == ("model 'alpha' takes no images", told)

@@ -12,8 +12,10 @@ from ollama_admin.domain.callers import OWNER, Caller, Way
 from ollama_admin.domain.keys import Key
 from ollama_admin.domain.names import ModelName
 from ollama_admin.domain.requests import Request, Route, Terms
+from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import (
     ModelNotFound,
+    RequestCancelled,
     ServerBusy,
     ServerUnreachable,
     StreamInterrupted,
@@ -21,8 +23,10 @@ from ollama_admin.errors import (
 )
 from ollama_admin.rules.access import TOKEN
 from ollama_admin.rules.proof import Judgement
+from ollama_admin.rules.routing import Obstacle, Verdict
 from ollama_admin.services.trail import FOR_EVER, Deadline, Trail, passes_on
-from tests.rules.test_candidates import candidate
+from tests.rules.rows import server
+from tests.rules.test_candidates import NATIVE, candidate
 
 DIGEST = "a" * 64
 
@@ -148,6 +152,63 @@ def test_a_failed_try_is_kept_with_its_time(trail: Trail, monkeypatch: pytest.Mo
     trail.failed(candidate(), error, 99.5)
     (attempt,) = trail.attempts
     assert attempt == Attempt(server=candidate().target.ref, error=error, ms=100_500)
+
+
+def test_the_time_to_the_server_is_told_without_the_wait_for_a_slot(trail: Trail) -> None:
+    trail.started, trail.waited = 100.0, 2.0
+    assert (trail.added, trail.receipt("ok").queued_ms) == (None, None)
+    trail.answer = Answer()
+    assert (trail.added, trail.receipt("ok").queued_ms) == (None, None)
+    trail.answer = Answer(sent_at=102.5)
+    assert (trail.added, trail.receipt("ok").queued_ms) == (0.5, 2500)
+    trail.waited = 2.6
+    assert trail.added == 0
+    trail.failed(candidate(), ServerBusy("no more"), 100.0)
+    assert trail.added is None
+
+
+async def test_a_request_is_cancelled_once_and_says_so(trail: Trail) -> None:
+    trail.cancel()
+    assert not trail.is_cancelled
+    trail.require_no_order()
+    task = trail.task = asyncio.current_task()
+    assert task is not None
+    trail.require_no_order()
+    trail.cancel()
+    trail.cancel()
+    assert (trail.is_cancelled, task.cancelling()) == (True, 1)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    with pytest.raises(RequestCancelled) as said:
+        trail.require_no_order()
+    assert (said.value.message, said.value.hint) == (
+        "the request was cancelled",
+        "ask who manages this fleet why",
+    )
+    assert task.cancelling() == 0
+
+
+def test_a_receipt_says_why_each_server_was_passed_over(trail: Trail) -> None:
+    assert trail.receipt("ok").passed_over is None
+    full, failed, taken, later = (
+        candidate(replace(NATIVE, ref=ServerRef(id=id_, name=name, url="http://h")))
+        for id_, name in enumerate(("full", "failed", "taken", "later"))
+    )
+    full = replace(full, server=server(0, max_concurrent=3))
+    by_url = replace(later, target=replace(NATIVE, ref=replace(later.target.ref, name="by-url")))
+    trail.skip([full, failed, by_url, taken, later], [full, by_url, taken, later], taken)
+    trail.verdicts = [
+        Verdict(server=server(8, name="off"), obstacle=Obstacle.INACTIVE, why="it is inactive"),
+        Verdict(server=server(9, name="able")),
+    ]
+    trail.failures = {"taken": "it is away"}
+    assert trail.receipt("ok").passed_over == {
+        "off": "it is inactive",
+        "full": "all its 3 slots are in use",
+        "failed": "it failed lately, and is asked last",
+        "by-url": "it failed lately, and is asked last",
+        "taken": "it is away",
+    }
 
 
 @pytest.mark.parametrize(
