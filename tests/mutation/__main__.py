@@ -28,7 +28,7 @@ import pytest
 from coverage import CoverageData
 
 from tests.mutation.changes import Change, changes
-from tests.mutation.modules import PACKAGE, ROOT, Module, import_anew, put_into_force
+from tests.mutation.modules import PACKAGE, ROOT, Loaded, Module, import_anew
 from tests.mutation.named import NAMED, Named
 
 WORKERS = (os.cpu_count() or 1) + 1  # tests wait as much as they compute
@@ -43,6 +43,7 @@ PYTEST = (  # `-s`: what forked processes say to a file they share would come to
         "not [postgresql and not -postgresql",
     ),  # one database is enough
 )
+NEAREST = 80  # what none of so many tests notices has no test of its own
 BROKEN = (70, int(pytest.ExitCode.USAGE_ERROR))  # no test says so, and a change hardly does
 COVERAGE = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
 
@@ -52,11 +53,11 @@ SLOTS = (
     *("services/test_grants.py", "services/test_pools.py", "services/test_heartbeat.py"),
     *("services/test_queues.py", "services/test_generate_slots.py"),
 )
-GENERATE = (
-    *SLOTS,
-    *("services/test_trail.py", "services/test_chat.py", "services/test_pins.py"),
-    *("services/test_catalogue.py", "services/test_selection.py"),
-    *("services/test_dispatch.py", "services/test_generate_[!t]*.py"),
+GENERATE = (  # not the random trials, which take long
+    *("services/test_dispatch.py", "services/test_trail.py", "services/test_passed_over.py"),
+    *("services/test_catalogue.py", "services/test_selection.py", "services/test_pins.py"),
+    *("services/test_chat.py", "services/test_generate_[clpr]*.py"),
+    "services/test_generate_slots.py",
 )
 RELAY = (
     *("services/test_relay.py", "gateway/test_bytes.py", "gateway/test_cancelling.py"),
@@ -82,12 +83,8 @@ TESTS: Mapping[Sequence[str], Sequence[str]] = {
         *("services/pools.py", "services/grants.py", "services/heartbeat.py"),
     ): SLOTS,
     (
-        "services/catalogue.py",
-        "services/dispatch.py",
-        "services/generate.py",
-        "services/proof.py",
-        "services/selection.py",
-        "services/trail.py",
+        *("services/dispatch.py", "services/trail.py", "services/generate.py"),
+        *("services/proof.py", "services/selection.py", "services/catalogue.py"),
     ): GENERATE,
     ("services/lists.py",): ("services/test_lists.py",),
     ("services/plans.py",): ("services/test_plans.py",),
@@ -134,8 +131,8 @@ class Baseline:
                 self.lines.update(tests)
 
     def reached(self, file: str, change: Change) -> list[str]:
-        """The tests that execute the function that is changed; all for what is executed on import.
-        Those come first that execute the line and few others.
+        """The tests nearest to a change: of those that execute its function, or of all for what is
+        executed on import, those that execute the line and few others.
         """
         by_line = self.tests.get(file, {})
         reached = self._executing(file, change) - {""}
@@ -143,7 +140,8 @@ class Baseline:
         if not change.function:
             reached = set(self.seconds)
             nearest = {test for tests in by_line.values() for test in tests}
-        return sorted(reached, key=lambda test: (test not in nearest, self.lines[test], test))
+        order = sorted(reached, key=lambda test: (test not in nearest, self.lines[test], test))
+        return order[:NEAREST]
 
     def placed(self, file: str, change: Change) -> Change:
         """The change; one of a function that runs on import alone is one of the whole module."""
@@ -233,6 +231,7 @@ class Trials:
         every = [self._baseline.placed(module.path, change) for change in changes(module.tree)]
         survivors: list[str] = []
         running: dict[int, Change] = {}
+        loaded = Loaded(module)
 
         def end(most: int) -> None:
             for change in _ended(running, most):
@@ -242,7 +241,7 @@ class Trials:
 
         for change in every:
             tests = self._baseline.reached(module.path, change)
-            pid = self._forked(change, module, tests, [items[_spelled(test)] for test in tests])
+            pid = self._forked(change, loaded, tests, [items[_spelled(test)] for test in tests])
             running[pid] = change
             end(WORKERS - 1)
         end(0)
@@ -251,7 +250,7 @@ class Trials:
     def _forked(
         self,
         change: Change,
-        module: Module,
+        loaded: Loaded,
         tests: Sequence[str],
         items: Sequence[pytest.Item],
     ) -> int:
@@ -260,7 +259,7 @@ class Trials:
         def outcome() -> int:
             limits = Limits(self._baseline.seconds)
             change.holder[change.key] = change.new
-            put_into_force(module, change)
+            loaded.put_into_force(change)
             if not items:
                 return 0
             if not change.function:

@@ -32,21 +32,41 @@ class Module(SourceFileLoader):
         return code
 
 
-def put_into_force(module: Module, change: Change) -> None:
-    """Give the function its new code; what is executed on import is imported anew, by everybody."""
-    if change.function:
-        codes = {code.co_qualname: code for code in _codes(module.get_code(module.name))}
-        gc.unfreeze()  # the start of a command line freezes what is loaded, and none is listed
-        functions = [some for some in gc.get_objects() if isinstance(some, FunctionType)]
-        for function in functions:
-            code = function.__code__
-            if code.co_filename == module.path and code.co_qualname == change.function:
+class Loaded:
+    """What this process has of a module: its functions, and the caches that may hold what they
+    made. To find them takes longer than most tests do.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self._module = module
+        gc.unfreeze()  # what is frozen is not listed
+        every = gc.get_objects()
+        gc.freeze()  # a forked process that looks for garbage would copy all that is loaded
+        self._functions = [
+            some
+            for some in every
+            if isinstance(some, FunctionType) and some.__code__.co_filename == module.path
+        ]
+        self._caches = [
+            some
+            for some in every
+            if isinstance(some, Cached)
+            and str(getattr(some, "__module__", "")).startswith("ollama_admin.")
+        ]
+
+    def put_into_force(self, change: Change) -> None:
+        """Give the function its new code; what is executed on import is imported anew, by
+        everybody.
+        """
+        if not change.function:
+            import_anew(self._module)
+            return
+        codes = {code.co_qualname: code for code in _codes(self._module.get_code(""))}
+        for function in self._functions:
+            if function.__code__.co_qualname == change.function:
                 function.__code__ = codes[change.function]
-        for cached in [some for some in gc.get_objects() if isinstance(some, Cached)]:
-            if str(getattr(cached, "__module__", "")).startswith("ollama_admin."):
-                cached.cache_clear()  # it holds what the code as it is has made
-    else:
-        import_anew(module)
+        for cached in self._caches:
+            cached.cache_clear()
 
 
 def import_anew(module: Module) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ollama_admin.services.leases import Lease
 from ollama_admin.services.queues import Queue
 from tests.mutation.changes import changes
-from tests.mutation.modules import PACKAGE, ROOT, Module, put_into_force
+from tests.mutation.modules import PACKAGE, ROOT, Loaded, Module
 from tests.mutation.named import NAMED, Named
 
 REASONS = tomllib.loads((ROOT / "tests/mutation/survivors.toml").read_text())
@@ -51,20 +51,20 @@ def test_what_is_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "function"),
+    ("name", "function"),
     [
         ("services/leases.py", Lease.is_trusted.fget),  # type: ignore[attr-defined]
         ("services/queues.py", Queue.serve),
     ],
 )
-def test_a_change_is_in_force(module: str, function: FunctionType) -> None:
+def test_a_change_is_in_force(name: str, function: FunctionType) -> None:
     """In a property and in a coroutine, also after a command line has started in this process."""
     gc.freeze()
-    loaded, before = Module(module), function.__code__
-    change = next(c for c in changes(loaded.tree) if c.function == before.co_qualname)
+    module, before = Module(name), function.__code__
+    change = next(c for c in changes(module.tree) if c.function == before.co_qualname)
     change.holder[change.key] = change.new
     try:
-        put_into_force(loaded, change)
+        Loaded(module).put_into_force(change)
         assert function.__code__ != before
     finally:
         function.__code__ = before
