@@ -131,16 +131,20 @@ class Baseline:
 
     def reached(self, file: str, change: Change) -> list[str]:
         """The tests nearest to a change: of those that execute its function, or of all for what is
-        executed on import, those that execute the line and few others.
+        executed on import, those that execute the line and few others, the module's own first.
         """
+        own = f"/test_{Path(file).name}"
         by_line = self.tests.get(file, {})
         reached = self._executing(file, change) - {""}
         nearest = by_line.get(change.line, set())
         if not change.function:
             reached = set(self.seconds)
             nearest = {test for tests in by_line.values() for test in tests}
-        order = sorted(reached, key=lambda test: (test not in nearest, self.lines[test], test))
-        return order[:NEAREST]
+
+        def distance(test: str) -> tuple[bool, bool, int, str]:
+            return test not in nearest, own not in test, self.lines[test], test
+
+        return sorted(reached, key=distance)[:NEAREST]
 
     def placed(self, file: str, change: Change) -> Change:
         """The change; one of a function that runs on import alone is one of the whole module."""
@@ -262,13 +266,25 @@ class Trials:
             if not items:
                 return 0
             if not change.function:
-                return int(pytest.main([*PYTEST, "-x", *tests], plugins=[limits]))
+                return _anew(tests, limits)
             items[0].config.pluginmanager.register(limits)
             limits.start(items)
             _run(items, until=items[0].session)
             return 0
 
         return _fork(outcome)
+
+
+def _anew(tests: Sequence[str], limits: Limits) -> int:
+    """Load and run the tests, at first those of the file that is nearest: to load takes longer than
+    to run.
+    """
+    file = tests[0].partition("::")[0]
+    first = [test for test in tests if test.startswith(f"{file}::")]
+    code = int(pytest.main([*PYTEST, "-x", *first], plugins=[limits]))
+    if rest := [test for test in tests if test not in first]:
+        code = code or int(pytest.main([*PYTEST, "-x", *rest], plugins=[limits]))
+    return code
 
 
 def _run(items: Sequence[pytest.Item], until: pytest.Session) -> None:
