@@ -75,7 +75,6 @@ KEYS = ("services/test_keys.py", "services/test_key_limits.py", "gateway/test_ac
 TESTS: Mapping[Sequence[str], Sequence[str]] = {
     ("rules/fleet_*.py", "rules/yaml_nodes.py"): FLEET_FILE,
     ("rules/access.py", "services/keys.py", "services/keyring.py", "services/key_*.py"): KEYS,
-    ("rules/vectors.py",): ("services/test_embed.py",),
     ("rules/*.py",): ("rules/test_*.py",),
     (
         *("services/slots.py", "services/leases.py", "services/queues.py"),
