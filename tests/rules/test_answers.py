@@ -39,6 +39,11 @@ def taken(*events: StreamEvent, **given: Any) -> Answer:
     return arriving
 
 
+def test_an_answer_of_which_nothing_came_has_not_begun_and_its_tokens_are_not_estimated() -> None:
+    nothing = answer()
+    assert (nothing.is_begun, nothing.is_estimated) == (False, False)
+
+
 # pieces
 
 

@@ -51,6 +51,11 @@ async def test_a_queue_is_full_with_a_thousand_requests() -> None:
     assert queue.is_full
 
 
+async def test_a_request_waits_with_one_share_for_active_servers_unless_told() -> None:
+    waiting = QueuedRequest()
+    assert (waiting.weight, waiting.even_inactive) == (1, False)
+
+
 class Line:
     """A server that answers each question of a queue with the next of `answers`: how many rounds of
     its slots come first, or a lease. `longest` are the queue's bounds of the pauses before them.

@@ -4,13 +4,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from ollama_admin.client import Client
 from ollama_admin.domain.answers import Proof
+from ollama_admin.domain.callers import OWNER
 from ollama_admin.domain.relayed import RelayedCall, RelayedHead
 from ollama_admin.errors import (
     AdminError,
@@ -387,3 +388,58 @@ async def test_what_is_held_back_of_a_whole_document_comes_with_its_head(
     assert (
         stats.time_to_first_token_ms is None or 0 <= stats.time_to_first_token_ms <= stats.total_ms
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "tokens"),
+    [
+        ({"prompt_eval_count": 7, "eval_count": 5}, 12),
+        ({"prompt_eval_count": 7}, 7 + 3),
+        ({"eval_count": 5}, len(QUESTION) // 4 + 5),
+        ({}, len(QUESTION) // 4 + 3),
+    ],
+)
+async def test_tokens_that_the_server_does_not_tell_are_estimated(
+    client: Client, fake: FakeOllama, told: dict[str, int], tokens: int
+) -> None:
+    fake.script(CHAT, streamed(PART, PART, {**LAST, **told}))
+    counted: list[int] = []
+    result = await heard(client, counted=counted.append)
+    assert (result.error, counted) == (None, [tokens])
+
+
+async def test_a_request_that_nobody_answered_took_no_tokens(
+    client: Client, fake: FakeOllama
+) -> None:
+    await fake.stop()
+    counted: list[int] = []
+    assert (await heard(client, counted=counted.append)).error is not None
+    assert counted == [0]
+
+
+async def test_the_room_for_a_document_that_is_held_back_is_asked_for_once(
+    client: Client, fake: FakeOllama
+) -> None:
+    sizes: list[int] = []
+
+    class Keeping(Heard):
+        def keep(self, size: int) -> None:
+            sizes.append(size)
+
+    fake.script(CHAT, Answer(200, {**LAST, "message": {"content": "x" * 100_000}}))
+    result = await heard(client, result=Keeping())
+    assert result.error is None
+    assert min(sizes) > 0
+    assert sum(sizes) == len(result.data)
+
+
+async def test_a_remote_host_answers_whom_the_rights_allow_it_under_its_own_name(
+    client: Client,
+) -> None:
+    remote = SimulatedModel("alpha:cloud", remote_host="https://far", remote_model="alpha")
+    async with FakeOllama(remote) as far:
+        await register(client, far)
+        far.script(CHAT, streamed({**PART, "model": "alpha"}, {**LAST, "model": "alpha"}))
+        wish = Wish("alpha:cloud", rights=replace(OWNER, remote=True))
+        result = await heard(client, wish, model="alpha:cloud")
+        assert result.error is None

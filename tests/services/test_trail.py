@@ -155,11 +155,13 @@ def test_a_failed_try_is_kept_with_its_time(trail: Trail, monkeypatch: pytest.Mo
 
 
 def test_the_time_to_the_server_is_told_without_the_wait_for_a_slot(trail: Trail) -> None:
-    trail.started, trail.waited = 100.0, 2.0
+    trail.started = 100.0
     assert (trail.added, trail.receipt("ok").queued_ms) == (None, None)
     trail.answer = Answer()
     assert (trail.added, trail.receipt("ok").queued_ms) == (None, None)
     trail.answer = Answer(sent_at=102.5)
+    assert trail.added == 2.5
+    trail.waited = 2.0
     assert (trail.added, trail.receipt("ok").queued_ms) == (0.5, 2500)
     trail.waited = 2.6
     assert trail.added == 0
