@@ -196,6 +196,29 @@ async def test_who_came_first_is_first_among_those_of_one_key() -> None:
     assert turns == [0, 2, 1, 4, 3]
 
 
+async def test_a_key_of_weight_two_has_two_turns_for_each_of_another_and_they_are_spread() -> None:
+    queue = Queue()
+    for key, weight in (("a", 2), ("b", 1), ("a", 2), ("a", 2), ("b", 1), ("a", 2)):
+        QueuedRequest(key=key, weight=weight).enter(queue)
+    turns = []
+    while (request := queue.turn(even_inactive=False)) is not None:
+        turns.append(request.key)
+        request.leave()
+    assert turns == ["a", "b", "a", "a", "b", "a"]
+
+
+async def test_what_ends_a_queue_is_told_to_all_who_wait_in_it() -> None:
+    queue, requests = Queue(), [QueuedRequest(key=key) for key in ("a", "b", "a")]
+    assert not queue.is_told  # nobody has heard of it
+    for request in requests:
+        request.enter(queue)
+    queue.fail(RuntimeError("closed"))
+    assert len(queue) == 0
+    for request in requests:
+        with pytest.raises(RuntimeError, match="closed"):
+            await request.lease()
+
+
 async def test_the_oldest_is_who_came_first_whatever_the_key() -> None:
     queue = Queue()
     requests = [QueuedRequest(key=key) for key in ("a", "b", "a")]
