@@ -179,7 +179,7 @@ class Limits:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Of the processor a test has as much on a busy machine as on an idle one."""
-        seconds = GRACE + PATIENCE * self._usual[_spelled(nodeid)]
+        seconds = GRACE / 3 + PATIENCE * self._usual[_spelled(nodeid)]
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
