@@ -433,6 +433,18 @@ async def test_the_room_for_a_document_that_is_held_back_is_asked_for_once(
     assert sum(sizes) == len(result.data)
 
 
+async def test_no_room_is_asked_for_where_each_piece_goes_on_at_once(
+    client: Client, fake: FakeOllama
+) -> None:
+    class Keeping(Heard):
+        def keep(self, size: int) -> None:
+            raise AssertionError(size)
+
+    fake.script(CHAT, streamed(PART, LAST))
+    result = await heard(client, result=Keeping())
+    assert (result.error, len(result.data)) == (None, len(streamed(PART, LAST).body))
+
+
 async def test_a_remote_host_answers_whom_the_rights_allow_it_under_its_own_name(
     client: Client,
 ) -> None:
