@@ -516,18 +516,6 @@ async def test_a_stopped_server_comes_back_on_its_port(client: httpx.AsyncClient
         assert (await client.get(url)).status_code == 200
 
 
-@pytest.mark.parametrize("steps", range(6))
-async def test_a_connection_is_closed_whenever_the_server_stops(steps: int) -> None:
-    """Also one whose serving has not begun."""
-    async with SimulatedServer() as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            await server.stop()
-            with suppress(ConnectionError):
-                assert await asyncio.to_thread(connection.recv, 1) == b""
-
-
 async def test_a_failing_hook_fails_the_test(client: httpx.AsyncClient) -> None:
     async def fail(index: int) -> None:
         raise ZeroDivisionError
