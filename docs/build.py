@@ -1,10 +1,11 @@
-"""Builds the site: `make docs`. Pages are the README, taken apart by its headings, the files beside
-this one, and a reference that is made from `--help` and the OpenAPI document.
+"""Builds the site: `make docs`. Pages are the README and the files beside this one, in English and
+in Russian, and a reference that is made from `--help` and the OpenAPI document.
 
     python docs/build.py FOLDER          the site
     python docs/build.py FOLDER --pages  its pages in Markdown alone, without MkDocs
 """
 
+import os
 import re
 import shutil
 import sys
@@ -18,111 +19,85 @@ from ollama_admin.domain.callers import OWNER
 from ollama_admin.gateway.limits import Limits
 
 ROOT = Path(__file__).parent.parent
-# pages of the README, and the headings that each is made of; what is in none is on the last one
-PAGES = {
-    "start": ("Start in five minutes", ("Five minutes with your own servers",)),
-    "promise": (
-        "The promise and its proof",
-        ("Which server answers", "Groups", "Which build answered", "Pins", "How a command runs"),
-    ),
-    "limits": ("Limits", ("Limits",)),
-    "keys": ("Keys", ("Keys", "Audit", "Receipts")),
-    "secrets": ("Secrets and certificates", ("Secrets", "Certificates and proxies of a server")),
-    "fleet": (
-        "Models on many servers",
-        ("Models on many servers", "What is going on", "Differences", "The fleet as a file"),
-    ),
-    "database": ("Databases", ("PostgreSQL", "Copies and backups", "Migrations in CI")),
-    "python": ("From Python", ("From Python",)),
-    "commands": ("Commands and settings", ("Commands", "Settings", "Exit codes", "Errors")),
-    "more": ("Troubleshooting and more", ("One URL for programs", "Troubleshooting")),
-}
-# the files of this folder in the order of the site; those that are not there are left out
+DOCS = ROOT / "docs"
+# the files of this folder in the order of the site; a namesake in ru/ is the same in Russian
 FILES = {
+    "start.md": "First steps",
+    "promise.md": "The promise and its proof",
+    "limits.md": "Limits",
+    "fleet.md": "The fleet",
+    "as-code.md": "The fleet as a file",
+    "serve.md": "One URL for programs",
     "gateway.md": "The gateway",
     "clients.md": "Clients",
-    "web.md": "Web pages",
-    "as-code.md": "The fleet as a file",
+    "keys.md": "Keys, audit and receipts",
+    "secrets.md": "Secrets and certificates",
     "metrics.md": "Metrics, logs and traces",
+    "database.md": "Databases",
     "run-it.md": "Run it",
+    "python.md": "From Python",
     "api.md": "REST API by example",
+    "commands.md": "Commands and settings",
+    "troubleshooting.md": "Troubleshooting",
     "layouts.md": "Legacy .env files",
     "architecture.md": "Architecture",
 }
 REFERENCE = {"reference-commands.md": "Every command", "reference-api.md": "Every route"}
-_SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
-_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+RUSSIAN = "По-русски"  # what the part of the site is called
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
 
 
-def write_pages(folder: Path) -> dict[str, str]:
-    """Write the pages; their titles by file, in the order of the site."""
-    folder.mkdir(parents=True, exist_ok=True)
-    head, sections = readme()
-    homes = {heading: home_of(heading) for heading in sections}
-    places = {anchor(line): homes[name] for name in sections for line in lines(name, sections)}
-    placed = {"index": head + sections.pop("Try it", "")}
-    for page, (title, _) in PAGES.items():
-        texts = [text for heading, text in sections.items() if homes[heading] == page]
-        placed[page] = f"# {title}\n\n" + "".join(texts)
-    for page, text in placed.items():
-        (folder / f"{page}.md").write_text(linked(text, places))
-    for name in present():
-        (folder / name).write_text(linked((ROOT / "docs" / name).read_text(), places))
-    if (ROOT / "docs" / "images").is_dir():
-        shutil.copytree(ROOT / "docs" / "images", folder / "images", dirs_exist_ok=True)
-    (folder / "reference-commands.md").write_text(commands_reference())
-    (folder / "reference-api.md").write_text(api_reference())
-    titles = {"index.md": "ollama-admin"} | {f"{page}.md": PAGES[page][0] for page in PAGES}
-    return titles | {name: FILES[name] for name in present()} | REFERENCE
+def write_pages(folder: Path) -> list[dict[str, Any]]:
+    """Write the pages; what the site's menu shows, in its order."""
+    pages = sources()
+    for page, source in pages.items():
+        target = folder / page
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(linked(source, page, pages), encoding="utf-8")
+    shutil.copytree(DOCS / "images", folder / "images", dirs_exist_ok=True)
+    (folder / "reference-commands.md").write_text(commands_reference(), encoding="utf-8")
+    (folder / "reference-api.md").write_text(api_reference(), encoding="utf-8")
+    titles = {"index.md": "ollama-admin"} | FILES | REFERENCE
+    menu: list[dict[str, Any]] = [{title: page} for page, title in titles.items()]
+    russian = [{title_of(pages[page]): page} for page in pages if page.startswith("ru/")]
+    return menu + [{RUSSIAN: russian}]
 
 
-def present() -> list[str]:
-    return [name for name in FILES if (ROOT / "docs" / name).is_file()]
+def sources() -> dict[str, Path]:
+    """The file that each page is made of, by the page's path on the site."""
+    english = {"index.md": ROOT / "README.md"} | {name: DOCS / name for name in FILES}
+    russian = {"ru/index.md": ROOT / "README.ru.md"}
+    for name in FILES:
+        if (DOCS / "ru" / name).is_file():
+            russian[f"ru/{name}"] = DOCS / "ru" / name
+    return english | russian
 
 
-def readme() -> tuple[str, dict[str, str]]:
-    """What stands before the first heading, and each section with its heading."""
-    text = (ROOT / "README.md").read_text().replace("[По-русски](README.ru.md)\n\n", "")
-    bare = _FENCE.sub(lambda block: re.sub(r"\S", "x", block[0]), text)
-    starts = [match.start() for match in _SECTION.finditer(bare)]
-    ends = starts[1:] + [len(text)]
-    sections = [text[start:end] for start, end in zip(starts, ends, strict=True)]
-    return text[: starts[0]], {section[3 : section.index("\n")]: section for section in sections}
+def title_of(source: Path) -> str:
+    return source.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
-def home_of(heading: str) -> str:
-    """The page that a section of the README is on."""
-    if heading == "Try it":
-        return "index"
-    return next((page for page, (_, names) in PAGES.items() if heading in names), "more")
-
-
-def lines(heading: str, sections: dict[str, str]) -> list[str]:
-    """The headings in a section, its own among them."""
-    return re.findall(r"^#+ (.+)$", _FENCE.sub("", sections[heading]), re.MULTILINE)
-
-
-def anchor(heading: str) -> str:
-    """The fragment of a heading, as GitHub and the site make it."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-
-
-def linked(text: str, places: dict[str, str]) -> str:
-    """The text with links that lead where its targets are on the site; those to files that are
-    not on it are text.
+def linked(source: Path, page: str, pages: dict[str, Path]) -> str:
+    """The text of a file, with links that lead to pages; those to files that are on no page are
+    text.
     """
+    places = {path: place for place, path in pages.items()}
 
     def lead(match: re.Match[str]) -> str:
         words, target = match.groups()
-        path, _, fragment = target.partition("#")
-        if path in ("", "README.md", "../README.md") and fragment in places:
-            return f"[{words}]({places[fragment]}.md#{fragment})"
-        name = path.removeprefix("docs/")
-        if name in present() or name.startswith("images/") or path.startswith("http") or not path:
-            return f"[{words}]({target.removeprefix('docs/')})"
-        return words
+        path, hash_sign, fragment = target.partition("#")
+        if path.startswith("http") or not path:
+            return match[0]
+        file = (source.parent / path).resolve()
+        place = places.get(file)
+        if file.parent == DOCS / "images":
+            place = f"images/{file.name}"
+        if place is None:
+            return words
+        relative = os.path.relpath(place, Path(page).parent)
+        return f"[{words}]({relative}{hash_sign}{fragment})"
 
-    return re.sub(r"\[([^\[\]]*)\]\(([^)\s]+)\)", lead, text)
+    return _LINK.sub(lead, source.read_text(encoding="utf-8"))
 
 
 def commands_reference() -> str:
@@ -173,7 +148,7 @@ def build(folder: Path) -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     pages = folder / "pages"
-    nav = [{title: name} for name, title in write_pages(pages).items()]
+    nav = write_pages(pages)
     config = load_config(
         str(ROOT / "mkdocs.yml"),
         docs_dir=str(pages),

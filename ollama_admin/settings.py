@@ -2,7 +2,7 @@
 variable.
 
 `SETTINGS`, at the end, is the one list of the variables: `Settings.read`, `doctor` and the check of
-the README's table go by it.
+the table in docs/commands.md go by it.
 """
 
 import re
@@ -63,7 +63,7 @@ class Setting:
     """A variable that this program obeys, and all that is known of it.
 
     `field` of `Settings` holds its value. `name` is what people call it; `default` and `meaning`
-    are the cells of its row in the README. `parse` makes the value of the variable's text: None is
+    are the cells of its row in docs/commands.md. `parse` makes the value of the variable's text: None is
     the same as a variable that is not set. `show` puts the value into words that hold no secret;
     what is not told how to show itself is only said to be set.
     """

@@ -34,19 +34,34 @@ from tests.fake_ollama import FakeOllama
 
 ROOT = Path(__file__).parent.parent
 ENGLISH, RUSSIAN = ROOT / "README.md", ROOT / "README.ru.md"
-READMES = [ENGLISH, RUSSIAN]
-LAYOUTS = ROOT / "docs" / "layouts.md"
-DOCUMENTS = [*READMES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+TRANSLATED = sorted((DOCS / "ru").glob("*.md"))
+PAIRS = [(ENGLISH, RUSSIAN)] + [(DOCS / path.name, path) for path in TRANSLATED]
+REFERENCES = [DOCS / "commands.md", DOCS / "ru" / "commands.md"]
+PYTHON = DOCS / "python.md"
+LAYOUTS = DOCS / "layouts.md"
+DOCUMENTS = [ENGLISH, RUSSIAN, ROOT / "CHANGELOG.md"] + sorted(DOCS.glob("*.md")) + TRANSLATED
 OUTPUT, OUTPUT_WITH_CSV = "-o, --output <table|json>", "-o, --output <table|json|csv>"
 EVERYWHERE = {OUTPUT, "-h, --help"}  # said once, not in every row
 WITHOUT_OUTPUT = {"demo"}
 WITH_CSV = {"usage"}
+FIVE_MINUTES = "Five minutes with your own servers"
+HEADING_OR_BLOCK = re.compile(r"^#+ ([^\n]+)$|^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL_OPERATORS = set("|&;<>()")
 MODEL = "llama3.2:3b"
 UNDECIDED_EXITS = {0, 1}  # no constant of ours: fine, and a bug
 
-every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-both_readmes = pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+every_translated = pytest.mark.parametrize(
+    "path", [path for pair in PAIRS for path in pair], ids=name_of
+)
+both_references = pytest.mark.parametrize("path", REFERENCES, ids=name_of)
+each_translation = pytest.mark.parametrize(("english", "russian"), PAIRS, ids=name_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +159,7 @@ def documented_commands(path: Path) -> dict[str, list[str]]:
     return {"" if usage == "ollama-admin" else usage: cells for usage, cells in table.items()}
 
 
-@both_readmes
+@both_references
 def test_command_table_has_every_command_with_its_arguments(path: Path) -> None:
     expected = {name: arguments_of(command) for name, command in commands().items()}
     found = {}
@@ -154,7 +169,7 @@ def test_command_table_has_every_command_with_its_arguments(path: Path) -> None:
     assert found == expected
 
 
-@both_readmes
+@both_references
 def test_command_table_has_every_option(path: Path) -> None:
     rows = {
         " ".join(w for w in usage.split() if w.islower()): row
@@ -254,13 +269,13 @@ def test_every_command_line_parses(path: Path) -> None:
 
 
 def test_the_check_of_command_lines_finds_mistakes() -> None:
-    assert len(command_lines(ENGLISH)) > 20
+    assert sum(len(command_lines(path)) for path in DOCUMENTS) > 200
     for wrong in ("server ad x y", "generate --modell m hi", "migrate --wait soon", "server add x"):
         with pytest.raises(Exception, match=r".+"):
             parse(words_of(f"echo hi | ollama-admin {wrong} < /dev/null"))
 
 
-@both_readmes
+@every_translated
 def test_inline_options_exist(path: Path) -> None:
     known = {
         option
@@ -268,8 +283,8 @@ def test_inline_options_exist(path: Path) -> None:
         for param in command.params
         for option in options_named(param)
     }
-    # Docker's option, and the end of a model's name
-    known |= {"-h", "--help", "--add-host", "-cloud"}
+    # options of Docker and pip, and the end of a model's name
+    known |= {"-h", "--help", "--add-host", "-cloud", "--no-deps"}
     missing = {
         option
         for span in read(path).spans
@@ -283,7 +298,7 @@ def options_named(param: Any) -> list[str]:
     return [*param.opts, *param.secondary_opts] if param.param_type_name == "option" else []
 
 
-@both_readmes
+@both_references
 def test_settings_table_names_what_settings_read(path: Path) -> None:
     variables = [setting.variable for setting in SETTINGS]
     assert list(read(path).table("OLLAMA_ADMIN_DATABASE_URL")) == variables
@@ -291,7 +306,7 @@ def test_settings_table_names_what_settings_read(path: Path) -> None:
 
 def test_settings_table_says_what_the_code_says() -> None:
     cells = {setting.variable: [setting.default, setting.meaning] for setting in SETTINGS}
-    assert read(ENGLISH).table("OLLAMA_ADMIN_DATABASE_URL") == cells
+    assert read(REFERENCES[0]).table("OLLAMA_ADMIN_DATABASE_URL") == cells
 
 
 def test_every_variable_that_the_code_names_is_in_the_table_of_settings() -> None:
@@ -364,19 +379,19 @@ def exit_constants() -> set[int]:
     return found
 
 
-@both_readmes
+@both_references
 def test_error_table_has_every_code_with_its_exit_code(path: Path) -> None:
     rows = read(path).table("invalid_input")
     assert {code: int(cells[0]) for code, cells in rows.items()} == raised_errors()
 
 
-@both_readmes
+@both_references
 def test_exit_code_table_has_every_exit_code(path: Path) -> None:
     documented = {int(code) for code in read(path).table("130")}
     assert documented == UNDECIDED_EXITS | set(raised_errors().values()) | exit_constants()
 
 
-@both_readmes
+@both_references
 def test_json_example_of_an_error_has_its_shape(path: Path) -> None:
     shown = json.loads(read(path).block("json"))["error"]
     assert list(shown) == list(ModelNotFound("").document())
@@ -440,15 +455,19 @@ def test_make_targets_that_are_named_exist() -> None:
         assert named <= targets, path.name
 
 
-def test_both_readmes_have_the_same_headings() -> None:
-    levels = [[heading.split()[0] for heading in read(path).headings] for path in READMES]
+@each_translation
+def test_a_translation_has_the_same_headings(english: Path, russian: Path) -> None:
+    levels = [
+        [heading.split()[0] for heading in read(path).headings] for path in (english, russian)
+    ]
     assert levels[0] == levels[1]
 
 
-def test_both_readmes_have_the_same_code_blocks() -> None:
+@each_translation
+def test_a_translation_has_the_same_code_blocks(english: Path, russian: Path) -> None:
     blocks = [
         [(block.language, without_comments(block)) for block in read(path).blocks]
-        for path in READMES
+        for path in (english, russian)
     ]
     assert blocks[0] == blocks[1]
 
@@ -461,23 +480,35 @@ def without_comments(block: Block) -> str:
     )
 
 
-def test_both_readmes_have_the_same_tables() -> None:
-    """Apart from the last column, which is the text."""
+@each_translation
+def test_a_translation_has_the_same_tables(english: Path, russian: Path) -> None:
+    """Their first columns: the others are text."""
     tables = [
-        [[row[0] if len(row) == 2 else row[:1] for row in table] for table in read(path).tables]
-        for path in READMES
+        [[first_column(row) for row in table] for table in read(path).tables]
+        for path in (english, russian)
     ]
     assert tables[0] == tables[1]
 
 
-def test_both_readmes_link_to_each_other_at_the_top() -> None:
-    for path, other in ((ENGLISH, RUSSIAN), (RUSSIAN, ENGLISH)):
-        assert f"]({other.name})" in path.read_text(encoding="utf-8")[:200]
+def first_column(row: list[str]) -> str:
+    """What stands there; of a link the page that it leads to."""
+    link = re.match(r"\[[^]]*\]\(([^)]+)\)", row[0])
+    if link is None:
+        return row[0]
+    return Path(link[1]).name
 
 
-def test_both_readmes_show_the_same_commands_and_names() -> None:
-    assert {span for span in read(ENGLISH).spans if span.isascii()} == {
-        span for span in read(RUSSIAN).spans if span.isascii()
+@each_translation
+def test_translations_link_to_each_other_at_the_top(english: Path, russian: Path) -> None:
+    for path, other in ((english, russian), (russian, english)):
+        links = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")[:200])
+        assert other in [(path.parent / link).resolve() for link in links]
+
+
+@each_translation
+def test_a_translation_shows_the_same_commands_and_names(english: Path, russian: Path) -> None:
+    assert {span for span in read(english).spans if span.isascii()} == {
+        span for span in read(russian).spans if span.isascii()
     }
 
 
@@ -520,7 +551,7 @@ async def test_variables_said_to_be_left_out_are_left_out(tmp_path: Path) -> Non
 
 
 def test_python_example_uses_names_that_exist() -> None:
-    tree = ast.parse(read(ENGLISH).block("python"))
+    tree = ast.parse(read(PYTHON).block("python"))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             module = importlib.import_module(node.module)
@@ -547,7 +578,7 @@ def test_python_example_uses_names_that_exist() -> None:
 
 
 async def test_python_example_runs(tmp_path: Path) -> None:
-    (tmp_path / "ask.py").write_text(read(ENGLISH).block("python"), encoding="utf-8")
+    (tmp_path / "ask.py").write_text(read(PYTHON).block("python"), encoding="utf-8")
     async with SimulatedServer(SimulatedModel(MODEL, says="Rayleigh scattering")) as server:
         script = f'ollama-admin server add first {server.url}\npython ask.py "$MODEL"\n'
         code, out = await run_script(f"MODEL={MODEL}\n{script}", tmp_path, {})
@@ -588,7 +619,7 @@ async def test_five_minutes_work_word_for_word(
 
 @pytest.mark.timeout(180)  # a dozen commands, one after the other
 async def test_models_are_pulled_copied_and_removed_word_for_word(tmp_path: Path) -> None:
-    [block] = blocks_of("Models on many servers")
+    [block] = blocks_of("docs/fleet.md", "Models on many servers")
     model = SimulatedModel(MODEL)
     async with (
         FakeOllama(registry=Registry([model])) as one,
@@ -608,7 +639,7 @@ async def test_models_are_pulled_copied_and_removed_word_for_word(tmp_path: Path
 async def test_secrets_are_stored_and_their_key_is_changed_word_for_word(
     database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    ways, rotate = blocks_of("Secrets")
+    ways, rotate = blocks_of("docs/secrets.md", "Secrets")
     new_key, another_key = own_key_blocks()
     # nobody is there to be asked
     ways = re.sub(r"(--username me)\b.*", r"\1 --secret-env GPU_KEY", ways)
@@ -642,22 +673,35 @@ def own_key_blocks() -> list[str]:
     """The block that makes a key, without the commands for PostgreSQL, and the one that changes
     it.
     """
-    begin, another_key = blocks_of("PostgreSQL")
+    begin, another_key = blocks_of("docs/database.md", "PostgreSQL")
     return [re.findall(r"(?m)^export OLLAMA_ADMIN_SECRET_KEY=.*\n", begin)[0], another_key]
 
 
 def story_blocks() -> list[str]:
-    """The shell blocks of the five minutes, without the one that installs."""
-    blocks = blocks_of("Five minutes")
-    assert "pip install" in blocks[0]
-    return blocks[1:]
+    """The shell blocks of the five minutes, without the first, which installs, and the last, which
+    serves, and then those of the first steps.
+    """
+    install, *blocks, serve = blocks_of("README.md", FIVE_MINUTES)
+    assert "pip install" in install
+    assert serve == "ollama-admin serve\n"
+    return blocks + blocks_of("docs/start.md", "More ways to ask")
 
 
-def blocks_of(section: str) -> list[str]:
-    """The shell blocks below the heading that begins so."""
-    text = ENGLISH.read_text(encoding="utf-8")
-    below = text.partition(f"\n## {section}")[2].partition("\n## ")[0]
-    return re.findall(r"^```sh\n(.*?)^```$", below, re.MULTILINE | re.DOTALL)
+def blocks_of(page: str, section: str) -> list[str]:
+    """The shell blocks that stand under this heading of a page."""
+    return sections_of(page)[section]
+
+
+def sections_of(page: str, language: str = "sh") -> dict[str, list[str]]:
+    """The blocks in a language, by the heading that stands nearest before them."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for title, block_language, block in HEADING_OR_BLOCK.findall(text):
+        heading = title or heading
+        if block_language == language:
+            found.setdefault(heading, []).append(block)
+    return found
 
 
 async def run_script(script: str, folder: Path, environ: dict[str, str]) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from tests.fake_ollama_thread import FakeOllamaThread
 from tests.tracing import Entry
 
 ROOT = Path(__file__).parents[1]
-READMES = (ROOT / "README.md", ROOT / "README.ru.md")
+PROMISES = (ROOT / "docs" / "promise.md", ROOT / "docs" / "ru" / "promise.md")
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 TOKEN = "a-token-of-this-test-alone"
 
@@ -104,8 +104,8 @@ def is_entered(file: str, name: str, entries: Sequence[Entry]) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
-def test_the_six_steps_of_the_readme_are_what_generate_does(path: Path, traces: Traces) -> None:
+@pytest.mark.parametrize("path", PROMISES, ids=lambda path: path.parent.name)
+def test_the_six_steps_of_a_command_are_what_generate_does(path: Path, traces: Traces) -> None:
     text = path.read_text(encoding="utf-8")
     steps = re.findall(r"^[1-6]\. (.*?)(?=^[1-6]\. |\n\n)", text, re.MULTILINE | re.DOTALL)
     steps = [step for step in steps if "ollama_admin/" in step]
@@ -119,8 +119,8 @@ def test_the_six_steps_of_the_readme_are_what_generate_does(path: Path, traces: 
     assert missing == []
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
-def test_what_the_readme_says_is_judged_by_is_what_judges(path: Path, traces: Traces) -> None:
+@pytest.mark.parametrize("path", PROMISES, ids=lambda path: path.parent.name)
+def test_what_is_said_to_judge_is_what_judges(path: Path, traces: Traces) -> None:
     text = path.read_text(encoding="utf-8")
     judges = named(text[text.index("`ollama_admin/rules/answers.py`") :])[:2]
     assert [name for _, name in judges] == ["Answer.take", "judge"]
@@ -155,7 +155,7 @@ def test_server_list_goes_down_as_the_architecture_says(traces: Traces) -> None:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     paragraph = text[text.index("`server list` is") :].partition("\n\n")[0]
     entered = [(entry.file, entry.function) for entry in traces.of("server", "list")]
-    steps = [entered.index(pair) for pair in named(paragraph.partition("The\n[README]")[0])]
+    steps = [entered.index(pair) for pair in named(paragraph.partition("[How a\ncommand runs]")[0])]
     assert len(steps) == 4
     assert steps == sorted(steps)
 
