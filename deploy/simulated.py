@@ -8,8 +8,9 @@ from ollama_admin.simulator.server import SimulatedServer
 
 async def main() -> None:
     """Answer until a signal ends it."""
-    first = SimulatedServer(SimulatedModel("llama3.2:3b"), port=11434, token_delay=0.05)
-    second = SimulatedServer(SimulatedModel("llama3.2:3b"), port=11435, token_delay=0.05)
+    model = SimulatedModel("llama3.2:3b", says="Hello! This is llama3.2:3b.")
+    first = SimulatedServer(model, port=11434, token_delay=0.05)
+    second = SimulatedServer(model, port=11435, token_delay=0.05)
     async with first, second:
         await asyncio.Event().wait()
 
