@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import ollama_admin
 from ollama_admin.domain.answers import Reply, Stats
@@ -40,6 +41,7 @@ PAIRS = [(ENGLISH, RUSSIAN)] + [(DOCS / path.name, path) for path in TRANSLATED]
 REFERENCES = [DOCS / "commands.md", DOCS / "ru" / "commands.md"]
 PYTHON = DOCS / "python.md"
 LAYOUTS = DOCS / "layouts.md"
+ENGLISH_PAGES = [ENGLISH] + sorted(DOCS.glob("*.md"))
 DOCUMENTS = [ENGLISH, RUSSIAN, ROOT / "CHANGELOG.md"] + sorted(DOCS.glob("*.md")) + TRANSLATED
 OUTPUT, OUTPUT_WITH_CSV = "-o, --output <table|json>", "-o, --output <table|json|csv>"
 EVERYWHERE = {OUTPUT, "-h, --help"}  # said once, not in every row
@@ -56,6 +58,80 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+THIS = "tests/test_readme.py"
+ON_PAGES = "tests/system/test_documentation.py"
+CLIENTS = "tests/gateway/clients/test_documented_clients.py"
+NODE = "tests/system/test_node_clients.py"
+EXAMPLE = "test_a_python_block_prints_what_the_model_says"
+RUNNABLE = ("sh", "python", "js")
+# pages, and under which heading blocks stand that a test types as they are
+RUN = {
+    "README.md": {
+        "Five minutes with your own servers": f"{THIS}:test_five_minutes_work_word_for_word"
+    },
+    "docs/start.md": {"More ways to ask": f"{THIS}:test_five_minutes_work_word_for_word"},
+    "docs/promise.md": {"Pins": f"{ON_PAGES}:test_pins"},
+    "docs/fleet.md": {
+        "Groups": f"{ON_PAGES}:test_groups_and_differences",
+        "Models on many servers": f"{THIS}:test_models_are_pulled_copied_and_removed_word_for_word",
+        "What is going on": f"{ON_PAGES}:test_groups_and_differences",
+        "Differences": f"{ON_PAGES}:test_groups_and_differences",
+        "The fleet as a file": f"{ON_PAGES}:test_the_fleet_as_a_file",
+    },
+    "docs/keys.md": {
+        "Keys": f"{ON_PAGES}:test_keys_audit_and_receipts",
+        "Audit": f"{ON_PAGES}:test_keys_audit_and_receipts",
+        "Receipts": f"{ON_PAGES}:test_keys_audit_and_receipts",
+    },
+    "docs/secrets.md": {
+        "Secrets": f"{THIS}:test_secrets_are_stored_and_their_key_is_changed_word_for_word",
+        "Certificates and proxies of a server": f"{ON_PAGES}:test_certificates_of_a_server",
+    },
+    "docs/database.md": {
+        "PostgreSQL": f"{ON_PAGES}:test_a_database_is_made_and_copied",
+        "Copies and backups": f"{ON_PAGES}:test_a_database_is_made_and_copied",
+    },
+    "docs/python.md": {"From Python": f"{THIS}:test_python_example_runs"},
+    "docs/serve.md": {"One URL for programs": f"{ON_PAGES}:test_serve_is_one_url"},
+    "docs/as-code.md": {
+        "The fleet as a file": f"{ON_PAGES}:test_the_fleet_as_a_file",
+        "Over HTTP and from Python": f"{ON_PAGES}:test_the_fleet_as_a_file",
+    },
+    "docs/metrics.md": {"Scrape": f"{ON_PAGES}:test_keys_audit_and_receipts"},
+    "docs/run-it.md": {
+        "From an empty machine": "tests/system/test_empty_machine.py:test_an_empty_machine_serves"
+    },
+    "docs/clients.md": dict.fromkeys(
+        ("ollama for Python", "openai", "anthropic", "LangChain", "LlamaIndex"),
+        f"{CLIENTS}:{EXAMPLE}",
+    )
+    | {"llm": "tests/gateway/clients/test_llm.py:test_the_documented_block_is_answered"}
+    | {"ollama for JavaScript": f"{NODE}:test_the_documented_block_prints_what_the_model_says"},
+}
+# and those whose every block a test types
+WHOLE = {"docs/api.md": "tests/api/test_documentation.py:test_every_command_runs_word_for_word"}
+OTHERS = "a program of others that pip does not bring; what it sends is tested"
+# and those that no test types, with the reason
+NOT_RUN = {
+    "README.md": {
+        "Try it": "make test would run itself; tests/cli/test_demo.py runs the demo",
+        "Development": "takes hours, and some of it changes the checkout",
+    },
+    "docs/start.md": {
+        "Other ways to install": "installs 170 MB; tests.installed runs a wheel in CI"
+    },
+    "docs/run-it.md": {
+        "Several processes, several machines": "there is no host db-1; make chaos fails over",
+        "Containers": "needs Docker and an image of 120 MB",
+        "Kubernetes": "needs a cluster",
+    },
+    "docs/clients.md": dict.fromkeys(
+        ("Ollama's command", "Claude Code", "Open WebUI", "aider"), OTHERS
+    ),
+}
+
+
+SHOWN = sorted({name_of(path) for path in ENGLISH_PAGES} - WHOLE.keys())
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 every_translated = pytest.mark.parametrize(
     "path", [path for pair in PAIRS for path in pair], ids=name_of
@@ -296,6 +372,34 @@ def test_inline_options_exist(path: Path) -> None:
 
 def options_named(param: Any) -> list[str]:
     return [*param.opts, *param.secondary_opts] if param.param_type_name == "option" else []
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_every_block_is_run_by_a_test_or_named_with_the_reason(page: str) -> None:
+    shown = {heading for language in RUNNABLE for heading in sections_of(page, language)}
+    run, not_run = RUN.get(page, {}), NOT_RUN.get(page, {})
+    assert shown == run.keys() | not_run.keys()
+    assert not run.keys() & not_run.keys()
+    for test in run.values():
+        file, _, name = test.partition(":")
+        assert name in defined(ROOT / file), test
+
+
+def test_what_is_not_run_names_files_services_and_variables_that_there_are() -> None:
+    text = "".join(block for page in NOT_RUN for block in all_blocks(page))
+    for path in re.findall(r"\bdeploy/[\w./-]+", text):
+        assert (ROOT / path).is_file(), path
+    services = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+    for service, words in re.findall(r"docker compose .* run --rm (\w+) (.+)", text):
+        assert service in services
+        parse(shlex.split(words))
+    literals = set(re.findall(r"--from-literal=(\w+)=", text))
+    assert literals <= {setting.variable for setting in SETTINGS}
+    assert "OLLAMA_ADMIN_SECRET_KEY" in literals
+
+
+def all_blocks(page: str) -> list[str]:
+    return [block for blocks in sections_of(page).values() for block in blocks]
 
 
 @both_references

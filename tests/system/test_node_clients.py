@@ -18,6 +18,7 @@ from tests.gateway.clients.conftest import (  # noqa: F401 (fixtures for here to
     running,
     upstream,
 )
+from tests.test_readme import sections_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -89,3 +90,16 @@ def test_the_clients_for_javascript_are_answered(told: Any) -> None:
     for wrong in (told["wrongKey"], told["wrongKeyOpenai"]):
         assert wrong["status"] == 401
         assert "the key is not known" in wrong["message"]
+
+
+def test_the_documented_block_prints_what_the_model_says(
+    gateway: Gateway,  # noqa: F811
+    folder: Path,
+) -> None:
+    [block] = sections_of("docs/clients.md", "js")["ollama for JavaScript"]
+    block = block.replace("http://127.0.0.1:8421", gateway.url).replace("KEY", gateway.key)
+    script = folder / "documented.mjs"
+    script.write_text(block.replace("MODEL", "alpha"))
+    command = [program("node"), str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"{SAYS}\n", done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.clients.conftest import SAYS, WRONG, Gateway
+from tests.test_readme import blocks_of
 
 # The command itself; to load it takes more than all that it is told here.
 LLM = """
@@ -56,3 +57,15 @@ def test_a_wrong_key_ends_in_an_error(gateway: Gateway, tmp_path: Path) -> None:
     host = gateway.with_key.replace(gateway.key, WRONG)
     with pytest.raises(AssertionError, match="Unknown model"):
         run(tmp_path, host, ["-m", "ollama/alpha:latest", "hi"])
+
+
+def test_the_documented_block_is_answered(gateway: Gateway, tmp_path: Path) -> None:
+    [block] = blocks_of("docs/clients.md", "llm")
+    block = block.replace("http://127.0.0.1:8421", gateway.url).replace("KEY", gateway.key)
+    script = block.replace("MODEL", "alpha:latest")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environ = {"PATH": path, "HOME": str(tmp_path), "LLM_USER_PATH": str(tmp_path)}
+    asked = subprocess.run(
+        ["/bin/sh", "-e", "-c", script], env=environ, capture_output=True, text=True, timeout=50
+    )
+    assert asked.stdout.strip() == SAYS, asked.stderr
