@@ -301,11 +301,11 @@ class Shell:
 
         return databases.restore(self.settings(), file, self.output.note)
 
-    def is_database_overwritten(self) -> bool:
-        """Whether `restore_database` would overwrite something."""
+    def is_database_overwritten(self, file: Path) -> bool:
+        """Whether `restore_database` would overwrite something; an error if it could not."""
         from ollama_admin.services import databases
 
-        return databases.is_overwritten(self.settings())
+        return databases.is_overwritten(self.settings(), file)
 
     def run_demo(self, *, keep: bool) -> None:
         """Play the demo; `keep` leaves its database."""

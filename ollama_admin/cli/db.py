@@ -73,7 +73,7 @@ def restore(
     or nothing.
     """
     shell = shell_of(context, output)
-    if shell.is_database_overwritten() and not yes:
+    if shell.is_database_overwritten(file) and not yes:
         shell.confirm(f"Overwrite {shell.settings().sqlite_path}?")
     done = shell.restore_database(file)
     shell.show_done(done, f"restored {done.database} at revision {done.revision} from {done.file}")

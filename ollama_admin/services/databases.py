@@ -55,9 +55,9 @@ def restore(settings: Settings, file: Path, on_note: Callable[[str], None]) -> B
     return Backup(file=file, revision=revision, database=settings.sqlite_path)
 
 
-def is_overwritten(settings: Settings) -> bool:
-    """Whether `restore` would overwrite a database."""
-    return not settings.is_postgresql and backups.holds_tables(settings)
+def is_overwritten(settings: Settings, file: Path) -> bool:
+    """Whether `restore` would overwrite a database; raises what `restore` would for such a file."""
+    return backups.is_overwritten(settings, file)
 
 
 def _key_of(settings: Settings) -> str:

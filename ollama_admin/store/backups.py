@@ -41,8 +41,7 @@ def restore(settings: Settings, from_file: Path) -> str:
     is touched.
     """
     _require_sqlite(settings)
-    if not from_file.is_file():
-        raise InvalidInput(f"there is no file {from_file}", "name a file of `db backup`")
+    _require_file(from_file)
     with _private_copy(from_file, beside=settings.sqlite_path) as checked:
         revision = _checked(checked)
         _outrun(checked, settings.sqlite_path)
@@ -51,10 +50,20 @@ def restore(settings: Settings, from_file: Path) -> str:
     return revision
 
 
-def holds_tables(settings: Settings) -> bool:
-    """Whether there is an SQLite database that `restore` would overwrite."""
+def is_overwritten(settings: Settings, from_file: Path) -> bool:
+    """Whether there is a database that `restore` would overwrite with what the file holds.
+
+    Raises InvalidInput if `restore` would: on PostgreSQL, and for a file that is not there.
+    """
+    _require_sqlite(settings)
+    _require_file(from_file)
     path = settings.sqlite_path
     return path.exists() and path.stat().st_size > 0
+
+
+def _require_file(file: Path) -> None:
+    if not file.is_file():
+        raise InvalidInput(f"there is no file {file}", "name a file of `db backup`")
 
 
 def _require_sqlite(settings: Settings) -> None:

@@ -177,6 +177,13 @@ def test_restore_of_no_file_is_an_error(sqlite_cli: Cli, tmp_path: Path) -> None
     assert not (tmp_path / "none").exists()
 
 
+def test_restore_of_no_file_does_not_ask_first(sqlite_cli: Cli, tmp_path: Path) -> None:
+    add_server(sqlite_cli, "one")
+    ran = sqlite_cli("db", "restore", str(tmp_path / "none"))
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: there is no file ")
+
+
 def test_restore_of_an_older_revision_says_what_to_do_next(sqlite_cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "backup"
     assert sqlite_cli("db", "backup", str(file)).exit_code == 0

@@ -147,7 +147,7 @@ def test_models_that_cannot_be_pulled_are_exit_code_7(sqlite_cli: Cli, serve: Se
     )
     without = sqlite_cli("apply", "-", "--yes", stdin=text)
     assert without.exit_code == 0
-    assert "2 models of the file not there as far as is known" in without.stderr
+    assert "still to be pulled, as far as is known: 2 models; --pull does it" in without.stderr
     partly = sqlite_cli("apply", "-", "--yes", "--pull", stdin=text)
     assert partly.exit_code == 7
     left = sqlite_cli.json("plan", "-", stdin=text).data

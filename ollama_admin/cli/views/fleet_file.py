@@ -59,7 +59,7 @@ def print_applied(output: Output, applied: "Applied", *, with_pulls: bool) -> No
         output.note("the texts of new keys are shown this once")
     if applied.plan.pulls and not with_pulls:
         missing = _count(len(applied.plan.pulls), "models")
-        output.note(f"{missing} of the file not there as far as is known; --pull pulls them")
+        output.note(f"still to be pulled, as far as is known: {missing}; --pull does it")
 
 
 def print_pulled_for(output: Output, applied: "Applied") -> None:
