@@ -63,9 +63,9 @@ class Setting:
     """A variable that this program obeys, and all that is known of it.
 
     `field` of `Settings` holds its value. `name` is what people call it; `default` and `meaning`
-    are the cells of its row in docs/commands.md. `parse` makes the value of the variable's text: None is
-    the same as a variable that is not set. `show` puts the value into words that hold no secret;
-    what is not told how to show itself is only said to be set.
+    are the cells of its row in docs/commands.md. `parse` makes the value of the variable's text:
+    None is the same as a variable that is not set. `show` puts the value into words that hold no
+    secret; what is not told how to show itself is only said to be set.
     """
 
     variable: str

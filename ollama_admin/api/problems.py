@@ -38,6 +38,24 @@ _MESSAGES = {
 }
 
 
+# a command line, which stays, or an option, of which HTTP has a field
+_COMMAND_OR_OPTION = re.compile(r"ollama-admin [^;]*|--[a-z-]+")
+_FIELDS = {
+    "--adopt": "adopt",
+    "--all": "all",
+    "--allow-remote": "allow_remote of the key",
+    "--capability": "capability",
+    "--digest": "digest",
+    "--force": "force",
+    "--label": "label",
+    "--model": "model",
+    "--network": "networks",
+    "--on": "servers",
+    "--option": "options",
+    "--server": "server",
+}
+
+
 class JSONDocument(Response):
     """JSON in ASCII: names and messages may hold characters that a terminal obeys."""
 
@@ -65,11 +83,19 @@ def shown(path: str, error: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(error: AdminError) -> dict[str, Any]:
-    """What stands under `error`, with the id of the server that is in the way of another."""
+    """What stands under `error`, with the id of the server that is in the way of another. The hint
+    names fields in place of options.
+    """
     fields: dict[str, Any] = dict(error.document())
+    if error.hint is not None:
+        fields["hint"] = _COMMAND_OR_OPTION.sub(_field_of, error.hint)
     if isinstance(error, ServerExists):
         fields["existing_id"] = error.existing_id
     return fields
+
+
+def _field_of(match: re.Match[str]) -> str:
+    return _FIELDS.get(match[0], match[0])
 
 
 def refusal(path: str, refused: Refused | AdminError) -> Response:

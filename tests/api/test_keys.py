@@ -30,7 +30,10 @@ def test_key_is_added_changed_and_removed(api: Service) -> None:
     assert (changed["models"], changed["note"]) == (["qwen*"], None)
     with api.client(headers={"Authorization": f"Bearer {text}"}) as client:
         assert client.get("/api/keys").status_code == 200
-    assert code(api.ask("DELETE", "/api/keys/1")) == (409, "conflict")
+    refused = api.ask("DELETE", "/api/keys/1")
+    assert code(refused) == (409, "conflict")
+    hint = refused.json()["error"]["hint"]
+    assert hint.endswith("ollama-admin key add NAME --can admin; or insist with force")
     assert api.ask("DELETE", "/api/keys/1?force=true").status_code == 204
     assert code(api.ask("GET", "/api/keys/1")) == (404, "not_found")
 
