@@ -210,7 +210,7 @@ async def discover_server(
 @router.post(
     "/api/discover",
     dependencies=needs(Right.MANAGE),
-    responses=_answers(200, schemas.Discoveries, errors()),
+    responses=_answers(200, schemas.Discoveries, errors(404)),
 )
 async def discover(
     client: ClientDep, options: Annotated[schemas.DiscoverAllOptions, Query()]

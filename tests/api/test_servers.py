@@ -200,3 +200,12 @@ def test_a_server_is_kept_while_requests_run_there_unless_it_is_forced(
     assert api.ask("DELETE", "/api/servers/77?force=true").status_code == 404
     [one] = register(api, fakes("alpha"))
     assert api.ask("DELETE", f"/api/servers/{one}?force=true").status_code == 204
+
+
+def test_discovery_of_a_capability_that_none_has_is_refused_as_documented(
+    sqlite_api: Service,
+) -> None:
+    answer = sqlite_api.ask("POST", "/api/discover?capability=none")
+    assert answer.status_code == 404
+    documented = sqlite_api.ask("GET", "/openapi.json").json()
+    assert "404" in documented["paths"]["/api/discover"]["post"]["responses"]
