@@ -23,7 +23,7 @@ def nothing_takes_long_on_the_loop() -> Iterator[None]:
     """Other requests wait meanwhile, and leases are not renewed."""
     with watched() as slow:
         yield
-    assert slow == []
+    assert slow == [], "\n".join(slow)
 
 
 @pytest.fixture
