@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import ollama
 import pytest
-from openai import OpenAI
 
 from ollama_admin.simulator.server import HoldAt
 from tests.gateway.clients.conftest import (  # noqa: F401 (fixtures for here too)
@@ -70,6 +69,9 @@ def front(gateway: Gateway, tmp_path: Path) -> Iterator[str]:  # noqa: F811
 
 
 def test_official_clients_are_answered_below_the_path(front: str, gateway: Gateway) -> None:  # noqa: F811
+    # here: each process of the tests would take a second to load it
+    from openai import OpenAI
+
     with ollama.Client(f"{front}/k/{gateway.key}") as client:
         assert "alpha:latest" in [model.model for model in client.list().models]
         assert client.chat("alpha", HI).message.content == SAYS
