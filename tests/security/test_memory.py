@@ -3,11 +3,12 @@ that reads its own peak of memory, which may grow by 50 MiB in all.
 """
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -140,6 +141,13 @@ CUT = 0  # instead of a status: the answer has begun, and ended too early
 # 56 MiB in all were measured.
 ARENAS = 12 * MIB
 Questions = Mapping[str, tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def nothing_large_is_left() -> Iterator[None]:
+    """What the servers of a test send would stay until garbage is next looked for."""
+    yield
+    gc.collect()
 
 
 @pytest.mark.parametrize("door", DOORS)
