@@ -20,6 +20,7 @@ from ollama_admin.rules.candidates import (
     from_row,
     is_demanded,
     refusal,
+    without_demand,
 )
 from tests.rules.rows import NEVER_CHECKED, NOT_OLLAMA, OLLAMA, model, server
 
@@ -283,3 +284,17 @@ def test_a_server_is_not_asked_for_what_its_dialect_cannot_carry(
 
 def test_a_server_of_another_dialect_is_asked_all_the_same() -> None:
     assert refusal(candidate(NATIVE), Terms(), None, V1_LACKS) is None
+
+
+# what proves no build
+
+
+def test_what_proves_no_build_goes_to_those_of_whom_none_is_demanded() -> None:
+    free, bound = candidate(), candidate(demand=Demand(digest=A, by="--digest"))
+    assert without_demand([bound, free, bound]) == [free]
+    with pytest.raises(ModelMismatch) as refused:
+        without_demand([bound])
+    assert (
+        refused.value.message == f"such an answer proves no build, but {bound.demand} is demanded"
+    )
+    assert refused.value.hint == "leave the demand out, or remove the pin"

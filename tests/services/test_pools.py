@@ -162,6 +162,19 @@ async def test_a_slot_that_is_not_trusted_goes_to_nobody(pool: Pool, clock: Cloc
     assert (pool.idle, pool.waiting) == (1, 1)
 
 
+async def test_a_kept_slot_is_not_taken_before_those_who_wait_nor_of_an_inactive_server(
+    pool: Pool,
+) -> None:
+    pool.learn(Limit(limit=4, is_active=False))
+    kept(pool, 1)
+    assert (pool.kept(), pool.idle) == (None, 1)
+    pool.learn(Limit(limit=4, is_active=True))
+    (first,) = waiting(pool)
+    assert (pool.kept(), pool.idle) == (None, 1)
+    first.leave()
+    assert pool.kept() is not None
+
+
 async def test_a_kept_slot_that_nobody_may_take_stays_kept(pool: Pool) -> None:
     waiting(pool)
     pool.learn(Limit(limit=4, is_active=False))
