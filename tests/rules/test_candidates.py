@@ -293,7 +293,7 @@ def test_what_proves_no_build_goes_to_those_of_whom_none_is_demanded() -> None:
     free, bound = candidate(), candidate(demand=Demand(digest=A, by="--digest"))
     assert without_demand([bound, free, bound]) == [free]
     with pytest.raises(ModelMismatch) as refused:
-        without_demand([bound])
+        without_demand([bound, replace(bound, demand=Demand(digest=B, by="--digest"))])
     assert (
         refused.value.message == f"such an answer proves no build, but {bound.demand} is demanded"
     )

@@ -455,3 +455,12 @@ async def test_a_remote_host_answers_whom_the_rights_allow_it_under_its_own_name
         wish = Wish("alpha:cloud", rights=replace(OWNER, remote=True))
         result = await heard(client, wish, model="alpha:cloud")
         assert result.error is None
+
+
+async def test_what_a_server_had_a_remote_host_answer_proves_no_build(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, streamed({**PART, "remote_host": "https://far"}, LAST))
+    result = await heard(client, Wish("alpha", rights=replace(OWNER, remote=True)))
+    assert result.error is None
+    assert (await last_receipt(client)).proof is Proof.REMOTE
