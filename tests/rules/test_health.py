@@ -1,5 +1,6 @@
 """What looks and requests make of a server's health."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,6 +24,7 @@ from ollama_admin.rules.health import (
     failed,
     is_asked_last,
     is_news,
+    status_after,
     tells_of_server,
 )
 
@@ -80,6 +82,9 @@ def test_a_time_that_another_clock_set_too_far_ahead_is_none() -> None:
     health = down(WELL, later(3600))
     assert not is_asked_last(health, NOON)
     assert is_asked_last(down(WELL, later(LONGEST)), NOON)
+    longest = 72  # seconds: a minute, and a fifth of it
+    assert is_asked_last(replace(WELL, asked_last_until=later(longest)), NOON)
+    assert not is_asked_last(replace(WELL, asked_last_until=later(longest + 1)), NOON)
 
 
 def test_an_answer_ends_it() -> None:
@@ -135,3 +140,15 @@ def test_news_is_another_status_or_another_failure() -> None:
 )
 def test_what_an_error_tells_of_the_server(error: AdminError, tells: bool) -> None:
     assert tells_of_server(error) is tells
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ServerUnreachable("refused"), ServerStatus.OFFLINE),
+        (ServerUnauthorized("401"), ServerStatus.UNAUTHORIZED),
+        (UpstreamError("502"), ServerStatus.ERROR),
+    ],
+)
+def test_what_a_server_is_called_after_an_error(error: AdminError, status: ServerStatus) -> None:
+    assert status_after(error) is status

@@ -18,8 +18,10 @@ from ollama_admin.domain.receipts import Receipt
 from ollama_admin.domain.requests import Request, Route, Terms
 from ollama_admin.domain.servers import ApiVersion, ServerRef
 from ollama_admin.errors import (
+    DatabaseUnavailable,
     ModelMismatch,
     RemoteNotAllowed,
+    RequestCancelled,
     ServerBusy,
     ServerInactive,
     ServerUnreachable,
@@ -211,6 +213,62 @@ async def test_a_request_that_is_cancelled_ends_as_cancelled(
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert (await last_receipt(client)).outcome == "cancelled"
+
+
+async def test_a_request_that_is_cancelled_on_an_order_says_so(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    await register(client, fakes[0])
+    fakes[0].script("/api/chat", hold := Held())
+    asking = asyncio.create_task(carried(client, request(), Relay("/api/chat")))
+    await hold.arrived.wait()
+    running = client._resources.recorder.running
+    [trail] = running.values()
+    trail.cancel()
+    with pytest.raises(RequestCancelled):
+        await asking
+    assert running == {}
+    assert (await last_receipt(client)).outcome == "cancelled"
+
+
+async def test_what_was_kept_back_is_handed_on_once_the_answer_is_accepted(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    class Finishing(Relay):
+        async def finish(self, answer: Passage) -> None:
+            self.received += b"end"
+
+    await register(client, fakes[0])
+    received, _ = await carried(client, request(), Finishing("/api/chat"))
+    assert received.endswith(b"end")
+
+
+async def test_a_look_at_the_build_behind_the_answer_stands_in_the_receipt(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    class Behind(Relay):
+        proves_behind = True
+
+    await register(client, fakes[0])
+    _, accepted = await carried(client, request(), Behind("/api/chat"))
+    assert accepted.judgement.proof is Proof.UNREAD
+    await client._resources.lists.settle()
+    receipt = await last_receipt(client)
+    assert (receipt.proof, receipt.outcome) == (Proof.DIGEST, "ok")
+
+
+async def test_what_the_database_cannot_do_leaves_no_receipt(
+    client: Client, fakes: list[FakeOllama]
+) -> None:
+    class Away(Relay):
+        def begin(self, candidate: Candidate, started: float) -> Passage:
+            raise DatabaseUnavailable("it is away")
+
+    await register(client, fakes[0])
+    with pytest.raises(DatabaseUnavailable, match="it is away"):
+        await carried(client, request(), Away("/api/chat"))
+    await client._resources.recorder.aclose()
+    assert await client.receipts.list() == []
 
 
 def test_a_server_that_is_asked_again_is_counted_once() -> None:
