@@ -5,12 +5,13 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from ollama_admin.client import Client
-from ollama_admin.domain.answers import Proof
+from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import OWNER
 from ollama_admin.domain.relayed import RelayedCall, RelayedHead
 from ollama_admin.errors import (
@@ -19,9 +20,11 @@ from ollama_admin.errors import (
     StreamInterrupted,
     UpstreamError,
 )
+from ollama_admin.ollama.passing import Shape, passing
 from ollama_admin.services.plans import Wish
-from ollama_admin.services.relay import Refusal, ToldFailure
+from ollama_admin.services.relay import Refusal, RelayAnswer, ToldFailure
 from tests.fake_ollama import Answer, FakeOllama, Held, SimulatedModel
+from tests.rules.test_candidates import candidate
 from tests.services.asking import CHAT, GENERATE, TAGS, V1_CHAT, register
 
 ALPHA = SimulatedModel("alpha", says="one two")
@@ -100,6 +103,30 @@ async def last_receipt(client: Client) -> Any:
     await client._resources.lists.settle()
     await client._resources.recorder.aclose()
     return (await client.receipts.list())[0]
+
+
+def test_an_answer_of_which_nothing_came_knows_its_time_alone() -> None:
+    answer = RelayAnswer(candidate(), frozenset(("alpha",)), 100.0)
+    assert (answer.is_begun, answer.is_remote, answer.is_estimated) == (False, False, False)
+    assert (answer.server_started, answer.output_tokens) == (None, None)
+    assert (answer.sent_at, answer.truncated) == (None, None)
+    assert answer.stats(100.5) == Stats(total_ms=500)
+
+
+def test_an_answer_that_came_knows_what_its_last_line_told() -> None:
+    answer = RelayAnswer(candidate(), frozenset(("alpha",)), 100.0)
+    answer.passing = passing(Shape.LINES, answer.accepted, holds=False)
+    last = LAST | {"model": "alpha", "created_at": "2026-11-29T12:00:02Z"}
+    told = {"total_duration": 2_000_000_000, "prompt_eval_count": 7, "remote_host": "https://far"}
+    answer.passing.take(lines(last | told).body)
+    assert answer.passing.end()
+    assert answer.is_remote
+    assert answer.server_started == datetime(2026, 11, 29, 12, tzinfo=UTC)
+    assert (answer.is_estimated, answer.output_tokens) == (False, None)
+    assert answer.stats(100.5) == Stats(total_ms=500, prompt_tokens=7)
+    answer.pieces = 3
+    assert (answer.is_estimated, answer.output_tokens) == (True, 3)
+    assert answer.stats(100.5) == Stats(total_ms=500, prompt_tokens=7, output_tokens=3)
 
 
 async def test_the_bytes_of_both_are_passed_on_but_for_what_keeps_the_prompt_whole(
