@@ -56,6 +56,21 @@ def test_bytes_are_on_their_way_until_a_layer_is_whole() -> None:
     assert tally.progress.status == "verifying sha256 digest"
 
 
+def test_progress_names_the_server_the_model_and_what_the_server_says() -> None:
+    tally = PullTally(PULL)
+    assert (tally.progress.server, tally.progress.model) == (server(1).ref, "alpha")
+    assert (tally.progress.status, tally.progress.has_begun) == ("waiting", False)
+    tally.add(PullRecord(status=""))
+    assert (tally.progress.status, tally.progress.has_begun) == ("answering", True)
+    tally.add(PullRecord(status="x" * 201))
+    assert tally.progress.status == "x" * 200
+
+
+def test_layer_of_which_no_size_is_told_is_not_counted() -> None:
+    tally = tally_of(PullRecord(status="pulling a", layer="a"))
+    assert (sums(tally.progress), tally.is_downloading) == ((0, 0, 0), False)
+
+
 def test_layers_have_an_end() -> None:
     tally = tally_of(*[layer(str(number), 1) for number in range(LAYERS)])
     tally.add(layer("0", 2))
