@@ -129,21 +129,23 @@ class Baseline:
                 self.lines.update(tests)
 
     def reached(self, file: str, change: Change) -> list[str]:
-        """The tests nearest to a change: of those that execute its function, or of all for what is
-        executed on import, those that execute the line and few others, the module's own first.
+        """The tests nearest to a change: of those that execute its function, those that execute the
+        line and few others. For what is executed on import, all of the module's own, which may read
+        it and execute nothing, and others of the module.
         """
-        own = f"/test_{Path(file).name}"
         by_line = self.tests.get(file, {})
-        reached = self._executing(file, change) - {""}
-        nearest = by_line.get(change.line, set())
-        if not change.function:
+        if change.function:
+            reached = self._executing(file, change) - {""}
+            nearest, own = by_line.get(change.line, set()), set()
+        else:
             reached = set(self.seconds)
             nearest = {test for tests in by_line.values() for test in tests}
+            own = {test for test in reached if f"/test_{Path(file).name}" in test}
 
         def distance(test: str) -> tuple[bool, bool, int, str]:
-            return test not in nearest, own not in test, self.lines[test], test
+            return test not in own, test not in nearest, self.lines[test], test
 
-        return sorted(reached, key=distance)[:NEAREST]
+        return sorted(reached, key=distance)[: max(NEAREST, len(own))]
 
     def placed(self, file: str, change: Change) -> Change:
         """The change; one of a function that runs on import alone is one of the whole module."""

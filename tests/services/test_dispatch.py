@@ -231,6 +231,22 @@ async def test_a_request_that_is_cancelled_on_an_order_says_so(
     assert (await last_receipt(client)).outcome == "cancelled"
 
 
+async def test_a_server_that_failed_is_asked_last_for_a_while(
+    client: Client, fakes: list[FakeOllama], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(client, *fakes)
+    now = datetime.now(UTC)
+    monkeypatch.setattr(client._resources.loads.health, "_now", lambda: now)
+
+    async def asked() -> list[int]:
+        await carried(client, request(), Relay("/api/chat"))
+        return [len(fake.requests_to("/api/chat")) for fake in fakes]
+
+    fakes[0].script("/api/chat", Answer(503, {"error": "busy"}))
+    assert await asked() == [1, 1]
+    assert await asked() == [1, 2]
+
+
 async def test_what_was_kept_back_is_handed_on_once_the_answer_is_accepted(
     client: Client, fakes: list[FakeOllama]
 ) -> None:

@@ -203,6 +203,37 @@ async def test_a_connection_that_breaks_in_the_middle_of_an_answer_interrupts_it
     assert (receipt.stats.output_tokens, receipt.estimated) == (1, True)
 
 
+async def test_who_was_told_of_a_failure_by_the_answer_itself_is_not_told_again(
+    client: Client, fake: FakeOllama
+) -> None:
+    part, failure = streamed(PART).body, lines({"error": "no memory"}).body
+    port = int(fake.url.rpartition(":")[2])
+    is_read = asyncio.Event()
+
+    async def fail_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n"
+        )
+        writer.write(head % len(part + failure) + part)
+        await is_read.wait()
+        writer.write(failure)
+        await writer.drain()
+
+    class Reading(Heard):
+        async def send(self, data: bytes) -> None:
+            await super().send(data)
+            is_read.set()
+
+    await fake.stop()
+    result = Reading()
+    async with await asyncio.start_server(fail_later, "127.0.0.1", port):
+        with pytest.raises(ToldFailure, match="failed in the middle of the answer: no memory"):
+            await heard(client, result=result)
+    assert result.data == part + failure
+    assert (await last_receipt(client)).outcome == "stream_interrupted"
+
+
 async def test_an_answer_to_half_a_prompt_is_none(client: Client, fake: FakeOllama) -> None:
     """Who has not been sent the whole of a prompt cannot have read it."""
     body = streamed(PART, LAST).body
