@@ -238,13 +238,17 @@ async def test_a_server_that_failed_is_asked_last_for_a_while(
     now = datetime.now(UTC)
     monkeypatch.setattr(client._resources.loads.health, "_now", lambda: now)
 
+    notes: list[str] = []
+
     async def asked() -> list[int]:
-        await carried(client, request(), Relay("/api/chat"))
+        await carried(client, request(note=notes.append), Relay("/api/chat"))
         return [len(fake.requests_to("/api/chat")) for fake in fakes]
 
     fakes[0].script("/api/chat", Answer(503, {"error": "busy"}))
     assert await asked() == [1, 1]
     assert await asked() == [1, 2]
+    [note] = notes
+    assert note.endswith("; asking another server that holds the same build")
 
 
 async def test_what_was_kept_back_is_handed_on_once_the_answer_is_accepted(

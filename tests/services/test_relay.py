@@ -218,7 +218,7 @@ async def test_who_was_told_of_a_failure_by_the_answer_itself_is_not_told_again(
         writer.write(head % len(part + failure) + part)
         await is_read.wait()
         writer.write(failure)
-        await writer.drain()
+        writer.close()
 
     class Reading(Heard):
         async def send(self, data: bytes) -> None:
@@ -228,8 +228,9 @@ async def test_who_was_told_of_a_failure_by_the_answer_itself_is_not_told_again(
     await fake.stop()
     result = Reading()
     async with await asyncio.start_server(fail_later, "127.0.0.1", port):
-        with pytest.raises(ToldFailure, match="failed in the middle of the answer: no memory"):
+        with pytest.raises(ToldFailure, match="failed in the middle of the answer") as told:
             await heard(client, result=result)
+    assert told.value.error.code == "stream_interrupted"
     assert result.data == part + failure
     assert (await last_receipt(client)).outcome == "stream_interrupted"
 
@@ -522,3 +523,24 @@ async def test_what_a_server_had_a_remote_host_answer_proves_no_build(
     result = await heard(client, Wish("alpha", rights=replace(OWNER, remote=True)))
     assert result.error is None
     assert (await last_receipt(client)).proof is Proof.REMOTE
+
+
+async def test_tokens_of_an_answer_that_has_none_are_those_of_the_prompt(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(CHAT, Answer(200, {**LAST, "prompt_eval_count": 7}))
+    counted: list[int] = []
+    await heard(client, counted=counted.append)
+    assert counted == [7]
+
+
+async def test_nobody_waits_for_the_look_at_a_build_that_is_not_demanded(
+    client: Client, fake: FakeOllama
+) -> None:
+    fake.script(TAGS, held := Held())
+    async with asyncio.timeout(30):
+        result = await heard(client)
+        await held.arrived.wait()
+    assert (result.error, len(result.heads)) == (None, 1)
+    held.release.set()
+    assert (await last_receipt(client)).proof is Proof.DIGEST
