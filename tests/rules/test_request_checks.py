@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ollama_admin.domain.callers import OWNER, Caller, Way
-from ollama_admin.domain.requests import GenerateRequest, Question, Route, Terms
+from ollama_admin.domain.requests import EmbedRequest, GenerateRequest, Question, Route, Terms
 from ollama_admin.domain.servers import ApiVersion
 from ollama_admin.errors import InvalidInput
 from ollama_admin.ollama.calls import call
@@ -23,6 +23,7 @@ from ollama_admin.rules.request_checks import (
     OPTION_TYPES,
     check_keep_alive,
     checked,
+    checked_embed,
     decoded_image,
     unknown_options,
 )
@@ -63,6 +64,61 @@ def test_nothing_but_what_is_said_is_in_the_question() -> None:
     assert asked.question() == Question(prompt="hi", think=True)
     assert asked.route() == Route(model="m", server_url="http://h", auth_config={"token": "t"})
     assert asked.terms() == Terms(digest="a" * 12)
+
+
+def test_the_checked_request_has_each_noun_and_what_v1_cannot_carry() -> None:
+    asked = request(model="Alpha", server="gpu", digest="a" * 12, images=(PNG,), think=False)
+    made = checked(asked, CALLER)
+    assert made.name is not None
+    assert (made.name.text, made.caller) == ("Alpha", CALLER)
+    assert (made.route, made.terms) == (asked.route(), asked.terms())
+    assert (made.cannot_carry, made.needs_vision) == ({ApiVersion.V1: "--think"}, True)
+    of_ollama = checked(asked, CALLER, needs_content=False)
+    assert (of_ollama.cannot_carry, of_ollama.needs_vision) == ({}, False)
+    unnamed = checked(request(), CALLER)
+    assert (unnamed.name, unnamed.cannot_carry, unnamed.needs_vision) == (None, {}, False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"input": ()}, "a text is empty"),
+        ({"input": ("a", "")}, "a text is empty"),
+        ({"input": (1,)}, "input[0] is of type int, not text"),
+        ({"input": ("\ud800",)}, "the text is not UTF-8 text (character 1)"),
+        ({"dimensions": 0}, "the number of dimensions must be 1 or more"),
+        ({"options": {"num_ctx": "a"}}, "option num_ctx must be a whole number"),
+        ({"keep_alive": "soon"}, "keep-alive 'soon' is not a duration"),
+        ({"timeout": 0}, "the timeout must be greater than 0 seconds"),
+        ({"model": ""}, "the model name is empty"),
+    ],
+)
+def test_a_wish_for_vectors_that_no_server_could_fulfil_is_refused(
+    asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        checked_embed(EmbedRequest(**({"input": ("a",)} | asked)), CALLER)
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks"),
+    [
+        ({"dimensions": 1}, {}),
+        ({"keep_alive": 5}, {ApiVersion.V1: "--keep-alive"}),
+        ({"keep_alive": 5, "options": {"num_ctx": 8}}, {ApiVersion.V1: "--option num_ctx"}),
+    ],
+)
+def test_a_wish_for_vectors_has_each_noun_and_what_v1_cannot_carry(
+    asked: dict[str, Any], lacks: dict[ApiVersion, str]
+) -> None:
+    wish = EmbedRequest(model="Alpha", server="gpu", input=("a", "b"), digest="a" * 12, **asked)
+    made = checked_embed(wish, CALLER)
+    assert made.name is not None
+    assert (made.name.text, made.caller) == ("Alpha", CALLER)
+    assert (made.route, made.terms) == (wish.route(), wish.terms())
+    assert (made.cannot_carry, made.needs_vision) == (lacks, False)
+    assert checked_embed(EmbedRequest(input=("a",)), CALLER).name is None
 
 
 @pytest.mark.parametrize("version", list(ApiVersion))
