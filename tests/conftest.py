@@ -35,9 +35,12 @@ settings.register_profile("random", deadline=None)
 settings.register_profile("fuzz", deadline=None)
 settings.load_profile("project")
 
-# A shell ignores SIGINT in what it starts in the background, and our children would inherit that.
+# A shell ignores SIGINT in what it starts in the background, and nohup SIGHUP; our children would
+# inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Where pytest makes the folders of the tests: each database file that is closed waits for the disk.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(fast_folder()))

@@ -108,10 +108,12 @@ class RootGroup(GroupPage):
         try:
             code = super().main(argv, **extra)
         except typer.Abort:
-            shell.output.problem("declined", "nothing was done")
+            with _perhaps_unread():
+                shell.output.problem("declined", "nothing was done")
             code = USAGE
         except TyperException as exc:
-            shell.output.problem("invalid_input", *_usage(exc))
+            with _perhaps_unread():
+                shell.output.problem("invalid_input", *_usage(exc))
             code = exc.exit_code
         if not isinstance(code, int):  # what a command gives back is no exit code
             code = 0
@@ -154,8 +156,9 @@ def _exit_codes(shell: Shell) -> Iterator[None]:
     try:
         yield
     except AdminError as exc:
-        shell.output.error(exc)
-        _detail(shell, exc)
+        with _perhaps_unread():
+            shell.output.error(exc)
+            _detail(shell, exc)
         raise typer.Exit(exc.exit_code) from exc
     except BrokenPipeError as exc:
         _forget_stdout()
@@ -164,8 +167,19 @@ def _exit_codes(shell: Shell) -> Iterator[None]:
         if exc.filename is not None:
             raise
         _forget_stdout()
-        shell.output.problem("output_failed", f"the output could not be written: {exc.strerror}")
+        with _perhaps_unread():
+            reason = f"the output could not be written: {exc.strerror}"
+            shell.output.problem("output_failed", reason)
         raise typer.Exit(1) from exc
+
+
+@contextlib.contextmanager
+def _perhaps_unread() -> Iterator[None]:
+    """Say why a command failed; where nobody reads it any more, its exit code says so alone."""
+    try:
+        yield
+    except BrokenPipeError:
+        _forget_stdout()
 
 
 app = typer.Typer(

@@ -235,6 +235,21 @@ def test_closed_pipe_ends_quietly_with_141(sqlite_cli: Cli, spawn: Spawn, words:
     assert "Broken" not in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("nope", 2), ("server list --no", 2), ("-o json server show no", 3), ("server show no", 3)],
+)
+def test_an_error_that_nobody_reads_has_its_exit_code(
+    sqlite_cli: Cli, spawn: Spawn, words: str, code: int
+) -> None:
+    add(sqlite_cli, "one", "gpu")
+    mine, theirs = os.pipe()
+    os.close(mine)
+    ran = spawn(*words.split(), stdout=theirs, stderr=theirs).ended()
+    os.close(theirs)
+    assert ran.exit_code == code
+
+
 @pytest.mark.parametrize("words", ["server list", "-o json server list", "--version", "--help"])
 def test_full_disk_is_one_line_and_a_failure(sqlite_cli: Cli, spawn: Spawn, words: str) -> None:
     add(sqlite_cli, "one", "gpu")
