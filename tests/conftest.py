@@ -56,7 +56,7 @@ FOREIGN_NAMES = {
         "SSL_CERT_DIR",
         "NETRC",
     ),
-    *("NO_COLOR", "FORCE_COLOR", "COLUMNS"),
+    *("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED"),
 }
 
 

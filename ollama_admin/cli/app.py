@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand
@@ -161,12 +161,12 @@ def _exit_codes(shell: Shell) -> Iterator[None]:
             _detail(shell, exc)
         raise typer.Exit(exc.exit_code) from exc
     except BrokenPipeError as exc:
-        _forget_stdout()
+        _forget(sys.stdout)
         raise typer.Exit(PIPE_CLOSED) from exc
     except OSError as exc:
         if exc.filename is not None:
             raise
-        _forget_stdout()
+        _forget(sys.stdout)
         with _perhaps_unread():
             reason = f"the output could not be written: {exc.strerror}"
             shell.output.problem("output_failed", reason)
@@ -179,7 +179,8 @@ def _perhaps_unread() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _forget_stdout()
+        _forget(sys.stdout)
+        _forget(sys.stderr)
 
 
 app = typer.Typer(
@@ -298,7 +299,7 @@ def _detail(shell: Shell, exc: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
-def _forget_stdout() -> None:
+def _forget(stream: TextIO) -> None:
     """Nobody reads it any more: keep the interpreter from complaining when it flushes at exit."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -177,9 +177,15 @@ def _style(cell: str) -> str:
     return "red" if isinstance(cell, Wrong) else ""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise what was raised: rich would end the program, with an exit code of its own."""
+        raise  # noqa: PLE0704 (rich calls this while it handles the error)
+
+
 def _console(output: Output) -> Console:
     """A console that gives a pipe whole cells and no escapes, whatever FORCE_COLOR says."""
-    console = Console(
+    console = _Console(
         file=output.stdout,
         force_terminal=output.stdout.isatty(),
         highlight=False,
