@@ -1,7 +1,5 @@
-"""Pictures of each page, for docs/images/: python -m tests.system.screenshots FOLDER [--all]
-
-Without --all those that the repository keeps: each page at 1,280 px in light and at 400 px in dark,
-and the fleet in all six.
+"""Pictures of each page at three widths, in light and in dark, for docs/images/:
+python -m tests.system.screenshots FOLDER
 """
 
 import os
@@ -40,7 +38,7 @@ HELD = {
 }
 
 
-def main(folder: Path, *, everything: bool) -> None:
+def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         service = _served(stack)
@@ -50,7 +48,7 @@ def main(folder: Path, *, everything: bool) -> None:
         browser = playwright.chromium.launch(executable_path=path, args=sandbox)
         for width, height in SIZES:
             for scheme in SCHEMES:
-                _pictures(browser, service, folder, width, height, scheme, everything=everything)
+                _pictures(browser, service, folder, width, height, scheme)
         browser.close()
 
 
@@ -98,8 +96,6 @@ def _pictures(
     width: int,
     height: int,
     scheme: Any,
-    *,
-    everything: bool,
 ) -> None:
     size: Any = {"width": width, "height": height}
     context = browser.new_context(base_url=service.url, viewport=size, color_scheme=scheme)
@@ -111,9 +107,6 @@ def _pictures(
     paths = {page.name: page.path for page in PAGES}
     paths |= {"server": "/ui/fleet/1", "model": "/ui/models/show?model=gemma3:27b"}
     for name, path in paths.items():
-        is_kept = (width, scheme) in ((1280, "light"), (400, "dark")) or name == "fleet"
-        if not is_kept and not everything:
-            continue
         tab.goto(path)
         if name == "ask":
             tab.get_by_label("Model").fill("qwen3:8b")
@@ -127,4 +120,4 @@ def _pictures(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), everything="--all" in sys.argv)
+    main(Path(sys.argv[1]))
