@@ -15,20 +15,6 @@ import psycopg
 
 MACHINE = Path(os.environ["MACHINE"])
 PASSWORD = "the-same-one"  # what the page types
-NGINX = """
-{user}
-pid {folder}/nginx.pid;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/etc/nginx/conf.d/*.conf;
-}}
-"""
 
 
 def sudo(*words: str) -> None:
@@ -60,11 +46,8 @@ def _execute(statement: str) -> None:
 
 def nginx(*words: str) -> None:
     """The real one, with the files of the machine."""
-    config = MACHINE / "nginx.conf"
-    user = "user root;" if os.geteuid() == 0 else ""
-    config.write_text(NGINX.format(user=user, folder=MACHINE))
     program = next(path for path in ("/usr/sbin/nginx", "/sbin/nginx") if Path(path).exists())
-    options = ["-p", str(MACHINE), "-e", f"{MACHINE}/nginx.log", "-c", str(config)]
+    options = ["-p", str(MACHINE), "-e", f"{MACHINE}/nginx.log", "-c", f"{MACHINE}/nginx.conf"]
     sys.exit(subprocess.run([program, *options, *words]).returncode)
 
 

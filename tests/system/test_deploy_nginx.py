@@ -1,11 +1,9 @@
 """`deploy/nginx/ollama-admin.conf` in a real nginx: TLS, streams, clients' addresses."""
 
 import json
-import os
 import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,26 +16,11 @@ from tests.api.service import AUTHORIZED, Service
 from tests.certificates import Authority
 from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
+from tests.system import nginx
 
 pytestmark = pytest.mark.system
 
 SNIPPET = Path(__file__).parents[2] / "deploy" / "nginx" / "ollama-admin.conf"
-AROUND = """
-daemon off;
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    {snippet}
-}}
-"""
 BODY = {"model": "alpha", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -66,9 +49,6 @@ def service(
 
 @pytest.fixture
 def front(service: Service, tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if program is None:
-        pytest.fail("these tests need nginx: apt-get install nginx-light")
     issued = Authority(tmp_path, "test").issue("models")
     with socket.create_server(("127.0.0.1", 0)) as opened:
         port = opened.getsockname()[1]
@@ -76,14 +56,8 @@ def front(service: Service, tmp_path: Path) -> Iterator[str]:
         text = put(text, "listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
         text = put(text, "/etc/ssl/models.example.com.pem", str(issued.certificate))
         text = put(text, "/etc/ssl/models.example.com.key", str(issued.key))
-        user = "user root;" if os.geteuid() == 0 else ""
-        config = tmp_path / "nginx.conf"
-        config.write_text(AROUND.format(folder=tmp_path, user=user, snippet=text))
-        command = [program, "-p", str(tmp_path), "-e", f"{tmp_path}/error.log", "-c", str(config)]
-        environ = {**os.environ, "NGINX": f"{opened.fileno()};"}
-        with subprocess.Popen(command, env=environ, pass_fds=[opened.fileno()]) as process:
+        with nginx.running(tmp_path, text, [opened]):
             yield f"https://127.0.0.1:{port}"
-            process.terminate()
 
 
 def client(front: str, address: str = "127.0.0.1", **more: str) -> httpx.Client:

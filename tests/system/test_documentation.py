@@ -4,11 +4,9 @@
 """
 
 import asyncio
-import os
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from tests.fake_ollama import FakeOllama
 from tests.fake_ollama_thread import FakeOllamaThread
 from tests.model_registry import ModelRegistry, encoded, manifest_of
 from tests.postgres import PostgresServer
+from tests.system.shell import environment, typed
 from tests.test_readme import blocks_of, sections_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -56,21 +55,6 @@ class Story:
     def run(self, *blocks: str) -> str:
         """What the blocks print, typed one after the other; each command must end with 0."""
         return typed("".join([self.begin, *blocks]), self.folder, self.environ)
-
-
-def typed(script: str, folder: Path, environ: dict[str, str]) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ran = subprocess.run(
-        ["/bin/sh", "-e", "-c", script],
-        cwd=folder,
-        env={"PATH": path, "HOME": str(folder)} | environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stdout
-    return ran.stdout
 
 
 @pytest.fixture
@@ -186,11 +170,10 @@ def test_serve_is_one_url(story: Story) -> None:
     install, _, script = block.partition("\n")
     assert install == "pip install '.[server]'"
     script = put(script, "ollama-admin serve", "exec ollama-admin serve --port 0")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with subprocess.Popen(
         ["/bin/sh", "-e", "-c", script],
         cwd=story.folder,
-        env={"PATH": path, "HOME": str(story.folder)} | story.environ,
+        env=environment(story.folder) | story.environ,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

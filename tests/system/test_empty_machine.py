@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import OwnPostgresServer, free_port
+from tests.system import nginx
+from tests.system.shell import typed
 from tests.test_readme import ROOT, blocks_of, sections_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -46,6 +47,7 @@ class Machine:
                 f"#!{sys.executable}\n" + (ROOT / "tests/system/stand_ins.py").read_text()
             )
             program.chmod(0o755)
+        nginx.written(folder, f"include {folder}/etc/nginx/conf.d/*.conf;")
         # what `pip install` would put there
         (folder / "opt/ollama-admin").symlink_to(sys.prefix)
         for path in (ROOT / "deploy").rglob("*"):
@@ -67,24 +69,14 @@ class Machine:
         return text.replace("11435", f"{self.ports['second']}")
 
     def type(self, script: str, **environ: str) -> str:
-        ran = subprocess.run(
-            ["/bin/sh", "-e", "-c", script],
-            cwd=self.folder / "checkout",
-            env={
-                "PATH": f"{self.folder}/bin{os.pathsep}{os.environ['PATH']}",
-                "HOME": str(self.folder),
-                "MACHINE": str(self.folder),
-                "POSTGRES": self._postgres.url,
-                "SERVE_PORT": str(self.ports["serve"]),
-            }
-            | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert ran.returncode == 0, ran.stdout
-        return ran.stdout
+        machine = {
+            "PATH": f"{self.folder}/bin{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "MACHINE": str(self.folder),
+            "POSTGRES": self._postgres.url,
+            "SERVE_PORT": str(self.ports["serve"]),
+        }
+        return typed(script, self.folder / "checkout", machine | environ)
 
     def close(self) -> None:
         """End what was started."""

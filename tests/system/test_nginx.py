@@ -6,9 +6,7 @@ import base64
 import hashlib
 import json
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typer.testing import CliRunner
 from ollama_admin.cli.app import app
 from tests.fake_ollama import FakeOllama, SimulatedModel
 from tests.fake_ollama_thread import FakeOllamaThread
+from tests.system import nginx
 
 pytestmark = pytest.mark.system
 
@@ -31,36 +30,23 @@ WAYS: Mapping[str, tuple[list[str], str]] = {
     "api_key": (["--auth", "api_key"], TOKEN),
 }
 CONFIG = """
-daemon off;
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    proxy_http_version 1.1;
-    proxy_buffering off;
-    map $http_authorization $bearer {{ default 0; "Bearer {token}" 1; }}
-    map $http_x_api_key $api_key {{ default 0; "{token}" 1; }}
-    server {{
-        listen 127.0.0.1:{basic};
-        auth_basic "models";
-        auth_basic_user_file {folder}/users;
-        location / {{ proxy_pass {upstream}; }}
-    }}
-    server {{
-        listen 127.0.0.1:{bearer};
-        location / {{ if ($bearer = 0) {{ return 401; }} proxy_pass {upstream}; }}
-    }}
-    server {{
-        listen 127.0.0.1:{api_key};
-        location / {{ if ($api_key = 0) {{ return 401; }} proxy_pass {upstream}; }}
-    }}
+proxy_http_version 1.1;
+proxy_buffering off;
+map $http_authorization $bearer {{ default 0; "Bearer {token}" 1; }}
+map $http_x_api_key $api_key {{ default 0; "{token}" 1; }}
+server {{
+    listen 127.0.0.1:{basic};
+    auth_basic "models";
+    auth_basic_user_file {folder}/users;
+    location / {{ proxy_pass {upstream}; }}
+}}
+server {{
+    listen 127.0.0.1:{bearer};
+    location / {{ if ($bearer = 0) {{ return 401; }} proxy_pass {upstream}; }}
+}}
+server {{
+    listen 127.0.0.1:{api_key};
+    location / {{ if ($api_key = 0) {{ return 401; }} proxy_pass {upstream}; }}
 }}
 """
 
@@ -75,36 +61,15 @@ class Front:
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if program is None:
-        pytest.fail("these tests need nginx: apt-get install nginx-light")
     folder = tmp_path_factory.mktemp("nginx")
     with ExitStack() as stack:
         fake = stack.enter_context(FakeOllamaThread(FakeOllama(SimulatedModel("alpha", says=SAYS))))
-        # nginx takes over sockets that listen already: no port can be lost to somebody else, and
-        # nothing to wait for
         sockets = {way: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for way in WAYS}
         ports = {way: opened.getsockname()[1] for way, opened in sockets.items()}
         (folder / "users").write_text(f"operator:{salted(SECRET)}\n", encoding="utf-8")
-        # else its workers could not read the folder
-        user = "user root;" if os.geteuid() == 0 else ""
-        config = folder / "nginx.conf"
-        config.write_text(
-            CONFIG.format(folder=folder, user=user, token=TOKEN, upstream=fake.url, **ports),
-            encoding="utf-8",
-        )
-        numbers = [opened.fileno() for opened in sockets.values()]
-        environ = {**os.environ, "NGINX": "".join(f"{number};" for number in numbers)}
-        command = [program, "-p", str(folder), "-e", f"{folder}/error.log", "-c", str(config)]
-        process = subprocess.Popen(command, env=environ, pass_fds=numbers)
-        stack.callback(stop, process)
+        http = CONFIG.format(folder=folder, token=TOKEN, upstream=fake.url, **ports)
+        stack.enter_context(nginx.running(folder, http, sockets.values()))
         yield Front({way: f"http://127.0.0.1:{port}" for way, port in ports.items()}, fake)
-        assert process.poll() is None, (folder / "error.log").read_text(encoding="utf-8")
-
-
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    process.wait(10)
 
 
 def salted(password: str) -> str:

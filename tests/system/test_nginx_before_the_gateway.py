@@ -2,10 +2,7 @@
 path of its own.
 """
 
-import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,51 +18,30 @@ from tests.gateway.clients.conftest import (  # noqa: F401 (fixtures for here to
     running,
     upstream,
 )
+from tests.system import nginx
 
 pytestmark = pytest.mark.system
 
 HI = [{"role": "user", "content": "hi"}]
 CONFIG = """
-daemon off;
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_buffering off;
-    proxy_request_buffering off;
-    server {{
-        listen 127.0.0.1:{port};
-        location /models/ {{ proxy_pass {url}/; }}
-    }}
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_buffering off;
+proxy_request_buffering off;
+server {{
+    listen 127.0.0.1:{port};
+    location /models/ {{ proxy_pass {url}/; }}
 }}
 """
 
 
 @pytest.fixture
 def front(gateway: Gateway, tmp_path: Path) -> Iterator[str]:  # noqa: F811
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if program is None:
-        pytest.fail("these tests need nginx: apt-get install nginx-light")
-    # nginx takes over a socket that listens already: nothing to wait for
     with socket.create_server(("127.0.0.1", 0)) as opened:
         port = opened.getsockname()[1]
-        user = "user root;" if os.geteuid() == 0 else ""
-        config = tmp_path / "nginx.conf"
-        config.write_text(CONFIG.format(folder=tmp_path, user=user, port=port, url=gateway.url))
-        environ = {**os.environ, "NGINX": f"{opened.fileno()};"}
-        command = [program, "-p", str(tmp_path), "-e", f"{tmp_path}/error.log", "-c", str(config)]
-        with subprocess.Popen(command, env=environ, pass_fds=[opened.fileno()]) as process:
+        http = CONFIG.format(port=port, url=gateway.url)
+        with nginx.running(tmp_path, http, [opened]):
             yield f"http://127.0.0.1:{port}/models"
-            process.terminate()
 
 
 def test_official_clients_are_answered_below_the_path(front: str, gateway: Gateway) -> None:  # noqa: F811
