@@ -67,7 +67,7 @@ class Recorder:
         last = self._taken
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_TO_READ):
-                while self._settled < last:
+                while self._settled < last and self._writer is not None:
                     await self._batch_over.wait()
 
     async def aclose(self) -> None:
@@ -87,11 +87,15 @@ class Recorder:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 await self._write_batch(batch)
                 self._settled += len(batch)
-                self._batch_over.set()
-                self._batch_over = asyncio.Event()
+                self._wake_readers()
                 self._tell_of_dropped()
         finally:
             self._writer = None
+            self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        self._batch_over.set()
+        self._batch_over = asyncio.Event()
 
     def _tell_of_dropped(self) -> None:
         if self._dropped:

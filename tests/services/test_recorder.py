@@ -174,6 +174,23 @@ async def test_who_reads_does_not_wait_long(
     await recorder.aclose()
 
 
+async def test_who_reads_does_not_wait_for_a_writer_that_was_ended(
+    db: Database, notes: list[str], written: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PATIENCE_TO_READ", 1000)
+    monkeypatch.setattr(service, "PATIENCE", 0.001)
+    recorder = Recorder(db, True, notes.append)
+    recorder.record(receipt())
+    await asyncio.to_thread(written.entered.wait, 30)
+    reading = asyncio.create_task(recorder.written())
+    await recorder.aclose()
+    await reading
+    await recorder.written()
+    written.open.set()
+    # the writer's thread, before its database closes
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
 async def test_receipts_that_cannot_be_written_are_notes_and_the_next_one_is_tried_again(
     db: Database, notes: list[str]
 ) -> None:
