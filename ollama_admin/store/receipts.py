@@ -5,9 +5,8 @@ that mean the name.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -27,13 +26,13 @@ from sqlalchemy import (
 from ollama_admin.domain.answers import Proof, Stats
 from ollama_admin.domain.callers import Way
 from ollama_admin.domain.keys import KeyRef
-from ollama_admin.domain.names import model_key, server_key
+from ollama_admin.domain.names import model_key
 from ollama_admin.domain.receipts import NO_FAILURE, SORTS, Receipt, Search
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import DatabaseUnavailable, NotFound, ServerNotFound
 from ollama_admin.settings import Settings
 from ollama_admin.store import keys as store_keys
-from ollama_admin.store import readers
+from ollama_admin.store import readers, usage_names
 from ollama_admin.store import servers as store_servers
 from ollama_admin.store.engines import READ, WRITE, open_engine
 from ollama_admin.store.faults import translated
@@ -41,6 +40,7 @@ from ollama_admin.store.new_receipts import NAME_LIMIT, STATS_COLUMNS
 from ollama_admin.store.tables import receipts, usage
 
 PATIENCE = 30.0  # seconds that deleting old ones waits for another writer of an SQLite file
+_NEWEST = (receipts.c.created_at.desc(), receipts.c.id.desc())
 _REQUEST = re.compile(r"[0-9a-f]{16}")  # as `serve` numbers requests
 
 
@@ -75,7 +75,7 @@ def newest_query(connection: Connection, wanted: Wanted, sort: str | None = None
     query = select(receipts).where(condition(connection, wanted))
     if sort is not None:
         query = query.order_by(receipts.c[SORTS[sort]].desc().nulls_last())
-    return query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
+    return query.order_by(*_NEWEST)
 
 
 def find(connection: Connection, receipt: int | str) -> Receipt:
@@ -143,13 +143,13 @@ def search(connection: Connection, wanted: Wanted, limit: int, most: int) -> Sea
     """The newest first, out of the `most` newest that an index finds: what else is wanted of them
     stands in no index, and there may be millions. Raises as `newest` does.
     """
-    last_at, last_id = _place(connection, and_(*_by_index(connection, wanted)), most)
+    indexed, time = _indexed(connection, wanted), _not_before(wanted.since)
+    last_at, last_id = _place(connection, and_(time, indexed), most)
     if last_at is not None:  # instead of the time that is wanted: SQLite looks at one bound only
-        wanted = replace(wanted, since=last_at)
-    query = newest_query(connection, wanted)
-    if last_at is not None:
-        query = query.where((receipts.c.created_at > last_at) | (receipts.c.id >= last_id))
-    rows = _read(connection, query.limit(limit))
+        is_newer = (receipts.c.created_at > last_at) | (receipts.c.id >= last_id)
+        time = and_(_not_before(last_at), is_newer)
+    chosen = and_(time, indexed, _others(connection, wanted))
+    rows = _read(connection, select(receipts).where(chosen).order_by(*_NEWEST).limit(limit))
     if len(rows) == limit:
         return Search(receipts=rows, last_id=None, last_at=None)
     return Search(receipts=rows, last_id=last_id, last_at=last_at)
@@ -159,8 +159,7 @@ def _place(
     connection: Connection, condition: ColumnElement[bool], number: int
 ) -> tuple[datetime | None, int | None]:
     """Time and id of so far a row in the order of `newest`; None where there are no more."""
-    query = select(receipts.c.created_at, receipts.c.id).where(condition)
-    query = query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc())
+    query = select(receipts.c.created_at, receipts.c.id).where(condition).order_by(*_NEWEST)
     rows = connection.execute(query.offset(number - 1).limit(2)).all()
     if len(rows) < 2:
         return None, None
@@ -168,7 +167,30 @@ def _place(
 
 
 def condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
-    conditions = _by_index(connection, wanted)
+    indexed, others = _indexed(connection, wanted), _others(connection, wanted)
+    return and_(_not_before(wanted.since), indexed, others)
+
+
+def _not_before(since: datetime | None) -> ColumnElement[bool]:
+    return true() if since is None else receipts.c.created_at >= since
+
+
+def _indexed(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
+    """What of it an index finds, but for the time."""
+    conditions: list[ColumnElement[bool]] = [true()]
+    if wanted.below is not None:
+        conditions.append(_older_than(connection, wanted.below))
+    if wanted.key is not None:
+        conditions.append(_of_key(connection, wanted, wanted.key))
+    if wanted.of is not None:
+        conditions.append(receipts.c.key_id == wanted.of.id)
+        conditions.append(receipts.c.key_name.is_not(None))
+    return and_(*conditions)
+
+
+def _others(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
+    """What of it no index finds."""
+    conditions: list[ColumnElement[bool]] = [true()]
     if wanted.failed:
         conditions.append(receipts.c.outcome.not_in(NO_FAILURE))
     if wanted.outcome is not None:
@@ -178,21 +200,6 @@ def condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
     if wanted.model is not None:
         conditions.append(_of_model(connection, wanted, wanted.model))
     return and_(*conditions)
-
-
-def _by_index(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
-    """What of it an index finds."""
-    conditions: list[ColumnElement[bool]] = [true()]
-    if wanted.since is not None:
-        conditions.append(receipts.c.created_at >= wanted.since)
-    if wanted.below is not None:
-        conditions.append(_older_than(connection, wanted.below))
-    if wanted.key is not None:
-        conditions.append(_of_key(connection, wanted, wanted.key))
-    if wanted.of is not None:
-        conditions.append(receipts.c.key_id == wanted.of.id)
-        conditions.append(receipts.c.key_name.is_not(None))
-    return conditions
 
 
 def _older_than(connection: Connection, receipt_id: int) -> ColumnElement[bool]:
@@ -209,7 +216,7 @@ def _of_key(connection: Connection, wanted: Wanted, key: int | str) -> ColumnEle
     try:
         return receipts.c.key_id == store_keys.find(connection, key).id
     except NotFound:
-        former = _former(connection, "key", str(key), wanted.since)
+        former = usage_names.former(connection, "key", str(key), wanted.since)
         if not former:
             raise
     unnumbered = [name for key_id, name in former if not key_id]
@@ -223,11 +230,10 @@ def _of_server(connection: Connection, wanted: Wanted, server: int | str) -> Col
     """Of the row with this id or name, whatever it was called, and of whatever had this name when
     it was asked.
     """
-    former = _former(connection, "server", str(server), wanted.since)
-    names = [name for server_id, name in former if server_id]
     try:
         same_row = receipts.c.server_id == store_servers.find(connection, server).id
     except ServerNotFound:
+        names = _server_names(connection, wanted, str(server))
         if not names:
             raise
         if str(server).isdecimal():
@@ -235,46 +241,20 @@ def _of_server(connection: Connection, wanted: Wanted, server: int | str) -> Col
         return receipts.c.server_name.in_(names)
     if str(server).isdecimal():
         return same_row
-    return same_row | receipts.c.server_name.in_(names)
+    return same_row | receipts.c.server_name.in_(_server_names(connection, wanted, str(server)))
 
 
-def _former(
-    connection: Connection, noun: str, word: str, since: datetime | None
-) -> list[tuple[int, str]]:
-    """Ids, zero for none, and names of the keys or servers that this id or name has meant: since
-    then, or else ever. The usage knows them, where receipts may be millions.
-    """
-    row_id, name = usage.c[f"{noun}_id"], usage.c[f"{noun}_name"]
-    pairs = select(row_id, name).distinct().where(name != "")
-    if word.isdecimal():
-        pairs = pairs.where(row_id == store_servers.row_id(word))
-    days = [""]
-    if since is not None:
-        days.insert(0, first_day(since))
-    for day in days:
-        rows = connection.execute(pairs.where(usage.c.day >= day))
-        found = [(each[0], each[1]) for each in rows]
-        if not word.isdecimal():
-            found = [each for each in found if server_key(each[1]) == server_key(word)]
-        if found:
-            return found
-    return []
-
-
-def first_day(since: datetime) -> str:
-    """The day of UTC that a time is in, as the usage spells it."""
-    return since.astimezone(UTC).date().isoformat()
+def _server_names(connection: Connection, wanted: Wanted, word: str) -> list[str]:
+    """What servers with rows were called that this id or name has meant."""
+    former = usage_names.former(connection, "server", word, wanted.since)
+    return [name for server_id, name in former if server_id]
 
 
 def _of_model(connection: Connection, wanted: Wanted, model: str) -> ColumnElement[bool]:
     """Asked for or sent under this name; ids of servers that are not Ollama are equal to themselves
     anyway.
     """
-    spellings = select(usage.c.model).distinct()
-    if wanted.since is not None:
-        spellings = spellings.where(usage.c.day >= first_day(wanted.since))
-    names: Iterable[str] = connection.scalars(spellings)
-    meant = [name for name in names if name and model_key(name) == model_key(model)]
+    meant = usage_names.spellings(connection, usage.c.model, model, model_key, wanted.since)
     if not meant and len(model) <= NAME_LIMIT:
         return false()
     meant.append(model)

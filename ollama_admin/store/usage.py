@@ -1,6 +1,6 @@
 """SQL on `ollama_usage`: what was used on each day of UTC, added up once more."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -14,18 +14,18 @@ from sqlalchemy import (
     cast,
     func,
     select,
-    true,
 )
 
 from ollama_admin.domain.keys import KeyRef
-from ollama_admin.domain.names import model_key, server_key
+from ollama_admin.domain.names import model_key
 from ollama_admin.domain.receipts import BOUNDS, Usage
 from ollama_admin.domain.servers import ServerRef
 from ollama_admin.errors import NotFound
 from ollama_admin.store import keys as store_keys
 from ollama_admin.store import servers as store_servers
-from ollama_admin.store.receipts import Wanted, first_day
+from ollama_admin.store.receipts import Wanted
 from ollama_admin.store.tables import usage
+from ollama_admin.store.usage_names import former, since_day, spellings
 
 _WITHIN = {bound: f"within_{bound}" for bound in BOUNDS}  # the column of each
 _NUMBERS = (
@@ -160,9 +160,7 @@ def _server(values: RowMapping) -> ServerRef | None:
 
 
 def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
-    start = "" if wanted.since is None else first_day(wanted.since)
-    is_of_days = usage.c.day >= start
-    conditions: list[ColumnElement[bool]] = [is_of_days]
+    conditions: list[ColumnElement[bool]] = [since_day(wanted.since)]
     if wanted.of is not None:
         conditions.append(usage.c.key_id == (wanted.of.id or 0))
         conditions.append(usage.c.key_name != "")
@@ -171,7 +169,7 @@ def _condition(connection: Connection, wanted: Wanted) -> ColumnElement[bool]:
     if wanted.server is not None:
         conditions.append(_named(connection, "server", wanted.server, store_servers.find))
     if wanted.model is not None:
-        names = _names(connection, usage.c.model, wanted.model, model_key, is_of_days)
+        names = spellings(connection, usage.c.model, wanted.model, model_key, wanted.since)
         conditions.append(usage.c.model.in_(names))
     return and_(*conditions)
 
@@ -186,24 +184,10 @@ def _named(
     try:
         known: int = find(connection, word).id
     except NotFound:
-        names = _names(connection, name, str(word), server_key, true())
-        chosen: ColumnElement[bool] = name.in_(names)
-        if str(word).isdecimal():
-            chosen = row_id == store_servers.row_id(str(word))
-        if connection.scalar(select(row_id).where(chosen).limit(1)) is None:
+        pairs = former(connection, noun, str(word))
+        if not pairs:
             raise
-        return chosen
+        if str(word).isdecimal():
+            return and_(row_id == pairs[0][0])
+        return name.in_([each for _, each in pairs])
     return and_(row_id == known)
-
-
-def _names(
-    connection: Connection,
-    column: Column[Any],
-    meant: str,
-    folded: Callable[[str], str],
-    condition: ColumnElement[bool],
-) -> list[str]:
-    """The spellings that stand there, in rows of the condition, and mean the name."""
-    spelt = select(column).distinct().where(condition, column != "")
-    names: Iterable[str] = connection.scalars(spelt)
-    return [name for name in names if folded(name) == folded(meant)]

@@ -148,6 +148,18 @@ async def test_receipts_of_a_key_are_found_by_its_id_and_names(client: Client) -
     assert [row.requests for row in await client.receipts.usage(key="gone", since=START)] == [1]
 
 
+async def test_a_key_without_a_row_is_found_by_its_name_and_by_no_id(client: Client) -> None:
+    """As the token of the settings is; the usage has zero for its id."""
+    await write(client, [new_receipt(key=KeyRef(id=None, name="TOKEN")), new_receipt()])
+    assert [one.id for one in await client.receipts.list(key="token")] == [1]
+    assert [day.requests for day in await client.receipts.usage(key="token", since=START)] == [1]
+    for nobody in (0, "0"):
+        with pytest.raises(NotFound):
+            await client.receipts.list(key=nobody)
+        with pytest.raises(NotFound):
+            await client.receipts.usage(key=nobody, since=START)
+
+
 async def test_renamed_key_is_one_and_goes_by_its_last_name(client: Client) -> None:
     names = ("old", "new")
     await write(client, [new_receipt(key=KeyRef(id=1, name=name)) for name in names])
